@@ -1,0 +1,38 @@
+//! The login exchange, decided here and carried by [`net`](crate::net).
+//!
+//! ```text
+//! client                                             server
+//!   | -- Authentication Request ----------------------> |  Form: words or letters
+//!   | <------------------------------- 5bf76b8a82f5f462 |  Challenge
+//!   | -- userone:f82160d5…8ca30[:5bf76b8a82f5f462] ---> |  Answer: name, Digest, echoed Challenge
+//!   | <------------------------- Welcome to our service.|  Verdict
+//! ```
+//!
+//! docs/PROTOCOL.md is the specification. What holds everywhere below, and is tested:
+//!
+//! 1. Time, address and bytes go in; bytes and an [`Event`](server::Event) come out. Nothing here reads a
+//!    clock, opens a file or a socket, logs, or allocates for a message.
+//! 2. A reply to a datagram is never longer than the datagram.
+//! 3. Decoding is total: no bytes panic, and what is decoded is already within every limit.
+//! 4. All refusals are one: the same bytes after the same number of MD5 blocks.
+//! 5. What a server remembers of recent logins is of fixed size: [`recent`].
+#![deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
+
+pub mod challenge;
+pub mod client;
+pub mod conversation;
+pub mod proof;
+pub mod recent;
+pub mod server;
+pub mod wire;
+
+use std::time::Duration;
+
+/// The time, as the caller read it, of everything in one batch of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Since the server started, by a clock that never goes back: the age of challenges.
+    pub uptime: Duration,
+    /// Seconds since 1970-01-01 UTC: the expiry of users.
+    pub unix_s: u64,
+}

@@ -1,0 +1,134 @@
+//! The challenge: 64 bits that no peer can foretell.
+//!
+//! Over UDP nothing is stored for a peer. A challenge is a keyed hash of who asked, in what form, and when:
+//!
+//! ```text
+//! challenge = SipHash-2-4(key, address ‖ port ‖ form ‖ tick)
+//! ```
+//!
+//! so a flood of requests costs no memory, a doubled request is harmless, any worker can redeem what another
+//! issued, and a restart, which draws a new key, voids every challenge.
+
+use std::fmt;
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use siphasher::sip::SipHasher24;
+
+use crate::auth::wire::{CHALLENGE_LEN, Form, from_hex, to_hex};
+
+/// A challenge is good in the tick it was issued in and the 15 ticks after it.
+pub const LIFE_TICKS: u64 = 16;
+/// The length of a tick.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// 64 bits, written as 16 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Challenge(u64);
+
+impl Challenge {
+    /// A challenge from a random number.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Reads 16 hexadecimal digits in either case, as a server does.
+    #[must_use]
+    pub fn from_digits(digits: &[u8]) -> Option<Self> {
+        from_hex(digits).map(u64::from_be_bytes).map(Self)
+    }
+
+    /// Reads 16 lower-case hexadecimal digits, as a client does: these bytes go into its digest.
+    #[must_use]
+    pub fn from_lower_digits(digits: &[u8]) -> Option<Self> {
+        Self::from_digits(digits).filter(|challenge| challenge.digits() == digits)
+    }
+
+    /// The bytes that go over the wire and into the digest.
+    #[must_use]
+    pub fn digits(self) -> [u8; CHALLENGE_LEN] {
+        to_hex(self.0.to_be_bytes())
+    }
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Issues challenges and knows them again, without keeping any. There is no `Debug`: the key is never shown.
+#[derive(Clone)]
+pub struct Challenges {
+    keyed: SipHasher24,
+}
+
+impl Challenges {
+    /// Challenges under a key of 128 random bits.
+    #[must_use]
+    pub fn new(key: &[u8; 16]) -> Self {
+        Self { keyed: SipHasher24::new_with_key(key) }
+    }
+
+    /// The challenge for a peer that asks at `uptime`; within one tick it is the same.
+    #[must_use]
+    pub fn issue(&self, peer: SocketAddr, form: Form, uptime: Duration) -> Challenge {
+        self.of(peer, form).at(tick(uptime))
+    }
+
+    /// The challenges that this peer may still answer, each with the form it was asked for in, newest first.
+    pub fn live(&self, peer: SocketAddr, uptime: Duration) -> impl Iterator<Item = (Form, Challenge)> {
+        let newest = tick(uptime);
+        let oldest = newest.saturating_sub(LIFE_TICKS - 1);
+        let words = self.of(peer, Form::Words);
+        let letters = self.of(peer, Form::Letters);
+        (oldest..=newest)
+            .rev()
+            .flat_map(move |tick| [(Form::Words, words.at(tick)), (Form::Letters, letters.at(tick))])
+    }
+
+    /// The form in which a challenge was asked for, if this peer was given it and it is still good.
+    #[must_use]
+    pub fn redeem(&self, peer: SocketAddr, uptime: Duration, challenge: Challenge) -> Option<Form> {
+        self.live(peer, uptime).find_map(|(form, live)| (live == challenge).then_some(form))
+    }
+
+    fn of(&self, peer: SocketAddr, form: Form) -> PeerChallenges {
+        let mut keyed = self.keyed;
+        keyed.write(&v4_mapped(peer.ip()));
+        keyed.write(&peer.port().to_be_bytes());
+        keyed.write(match form {
+            Form::Words => &[0],
+            Form::Letters => &[1],
+        });
+        PeerChallenges(keyed)
+    }
+}
+
+struct PeerChallenges(SipHasher24);
+
+impl PeerChallenges {
+    fn at(&self, tick: u64) -> Challenge {
+        let mut keyed = self.0;
+        keyed.write(&tick.to_be_bytes());
+        Challenge(keyed.finish())
+    }
+}
+
+fn tick(uptime: Duration) -> u64 {
+    uptime.as_secs() / TICK.as_secs()
+}
+
+/// One form for the addresses of both families, so that a v4 peer is the same on a dual-stack socket.
+fn v4_mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}

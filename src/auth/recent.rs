@@ -1,0 +1,87 @@
+//! What a UDP server remembers of recent logins: two tables of fixed size, neither of which a stranger can grow.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+use crate::auth::challenge::Challenge;
+
+/// Whether a login is counted or has been already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// A new login.
+    First,
+    /// The same answer again: the verdict was lost, or the answer was doubled.
+    Repeat,
+}
+
+/// Sets of the table of welcomes; 8 of 8 bytes each make 512 KiB.
+const SETS: usize = 8192;
+/// Entries of a set, which is one cache line.
+const WAYS: usize = 8;
+
+/// The most recent successful logins, so that a repeated answer counts once.
+///
+/// An entry is a keyed hash of (challenge, name). Only the holder of a valid password adds one; when a set is full
+/// the oldest in it gives way, and a repeat that comes later still is welcomed just the same, but counted again.
+pub struct Welcomes {
+    keyed: SipHasher24,
+    sets: Box<[[u64; WAYS]]>,
+}
+
+impl Welcomes {
+    pub(crate) fn new(key: &[u8; 16]) -> Self {
+        Self { keyed: SipHasher24::new_with_key(key), sets: vec![[0; WAYS]; SETS].into() }
+    }
+
+    /// Notes a successful login.
+    pub(crate) fn note(&mut self, challenge: Challenge, name: &str) -> Sighting {
+        let mut keyed = self.keyed;
+        keyed.write(&challenge.digits());
+        keyed.write(name.as_bytes());
+        // An empty entry is 0, so no login may be.
+        let login = keyed.finish() | 1;
+        let Some(set) = self.sets.get_mut((login >> 1) as usize % SETS) else {
+            return Sighting::First;
+        };
+        if set.contains(&login) {
+            return Sighting::Repeat;
+        }
+        set.rotate_right(1);
+        set[0] = login;
+        Sighting::First
+    }
+}
+
+/// Entries of the table of letter challenges; of 16 bytes each, they make 64 KiB.
+const LETTER_CHALLENGES: usize = 4096;
+
+/// The latest challenges that were asked for in the letter dialect.
+///
+/// An answer that does not carry its challenge back, and fits none, does not tell which dialect its sender speaks:
+/// this does. A stranger can only push entries out, and then a first client reads its refusal in words. The right
+/// answers of such clients do not depend on it.
+pub struct LetterChallenges {
+    issued: Box<[Option<Challenge>]>,
+}
+
+impl LetterChallenges {
+    pub(crate) fn new() -> Self {
+        Self { issued: vec![None; LETTER_CHALLENGES].into() }
+    }
+
+    pub(crate) fn note(&mut self, challenge: Challenge) {
+        if let Some(slot) = self.issued.get_mut(Self::slot(challenge)) {
+            *slot = Some(challenge);
+        }
+    }
+
+    pub(crate) fn contains(&self, challenge: Challenge) -> bool {
+        self.issued.get(Self::slot(challenge)) == Some(&Some(challenge))
+    }
+
+    /// A challenge is a keyed hash already.
+    fn slot(challenge: Challenge) -> usize {
+        challenge.bits() as usize % LETTER_CHALLENGES
+    }
+}

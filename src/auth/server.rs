@@ -1,0 +1,250 @@
+//! The server's side: one message in, at most one out, one event.
+//!
+//! [`Server`] is the UDP service whole. Over TCP a [`Conversation`](crate::auth::conversation::Conversation) turns
+//! a connection's bytes into the same messages and comes to the same judgement.
+
+use std::iter;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::auth::Now;
+use crate::auth::challenge::{Challenge, Challenges};
+use crate::auth::recent::{LetterChallenges, Sighting, Welcomes};
+use crate::auth::wire::{self, Answer, ClientMessage, Form, Malformed, Reply, ServerMessage, Verdict};
+use crate::users::{Denial, Users};
+
+/// What came of a message: what to send, and what to report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaction<'a> {
+    /// The bytes for the peer; silence, if none.
+    pub reply: Option<Reply>,
+    /// What happened, for the operator.
+    pub event: Event<'a>,
+}
+
+impl<'a> Reaction<'a> {
+    pub(crate) fn reply(message: ServerMessage, event: Event<'a>) -> Self {
+        Self { reply: Some(message.encode()), event }
+    }
+
+    pub(crate) fn silence(reason: Malformed) -> Self {
+        Self { reply: None, event: Event::Malformed(reason) }
+    }
+}
+
+/// What happened to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// It was no message.
+    Malformed(Malformed),
+    /// It was a request, and got a challenge.
+    Challenged,
+    /// It carried a challenge that is none of ours, or no longer, and got a new one.
+    Rechallenged,
+    /// It was a right answer.
+    Welcomed {
+        /// The user's name.
+        user: &'a str,
+        /// Whether this login has been counted before.
+        sighting: Sighting,
+    },
+    /// It was an answer that is not let in.
+    Refused(Refusal<'a>),
+}
+
+/// Why an answer was not let in. The peer is never told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal<'a> {
+    /// No such user.
+    UnknownUser,
+    /// The digest fits no challenge.
+    WrongPassword {
+        /// The user's name.
+        user: &'a str,
+    },
+    /// The digest is right, but the user may not log in.
+    Denied {
+        /// The user's name.
+        user: &'a str,
+        /// Why not.
+        denial: Denial,
+    },
+}
+
+/// How long after its challenge a login counts as in progress, when the server is to stop.
+const IN_PROGRESS: Duration = Duration::from_secs(2);
+
+/// The authentication service over UDP; one for each worker, which all have the same keys.
+pub struct Server {
+    challenges: Challenges,
+    welcomes: Welcomes,
+    letters: LetterChallenges,
+    pending: Pending,
+}
+
+/// The secrets of a running server: random, never written anywhere.
+#[derive(Clone)]
+pub struct Keys {
+    /// Of the challenges.
+    pub challenges: [u8; 16],
+    /// Of the table of recent logins.
+    pub welcomes: [u8; 16],
+}
+
+impl Server {
+    /// A server with these keys, which has issued nothing yet.
+    #[must_use]
+    pub fn new(keys: &Keys) -> Self {
+        Self {
+            challenges: Challenges::new(&keys.challenges),
+            welcomes: Welcomes::new(&keys.welcomes),
+            letters: LetterChallenges::new(),
+            pending: Pending::default(),
+        }
+    }
+
+    /// Reacts to a datagram from `peer`. A reply is never longer than the datagram.
+    pub fn datagram<'a>(
+        &mut self,
+        users: &'a Users,
+        now: Now,
+        peer: SocketAddr,
+        datagram: &[u8],
+    ) -> Reaction<'a> {
+        let reaction = match wire::decode(datagram) {
+            Ok(ClientMessage::Request(form)) => self.request(now, peer, form),
+            Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer),
+            Err(reason) => Reaction::silence(reason),
+        };
+        debug_assert!(reaction.reply.is_none_or(|reply| reply.as_ref().len() <= datagram.len()));
+        reaction
+    }
+
+    /// Whether somebody was given a challenge lately and has not answered it, as far as counting can tell.
+    #[must_use]
+    pub fn logins_in_progress(&self, uptime: Duration) -> bool {
+        self.pending.any(uptime)
+    }
+
+    fn request(&mut self, now: Now, peer: SocketAddr, form: Form) -> Reaction<'static> {
+        let challenge = self.challenges.issue(peer, form, now.uptime);
+        match form {
+            Form::Words => {}
+            Form::Letters => self.letters.note(challenge),
+        }
+        self.pending.issued(now.uptime);
+        Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
+    }
+
+    fn answer<'a>(
+        &mut self,
+        users: &'a Users,
+        now: Now,
+        peer: SocketAddr,
+        answer: &Answer<'_>,
+    ) -> Reaction<'a> {
+        let Some(echo) = answer.echo else {
+            let live = self.challenges.live(peer, now.uptime);
+            return match judge(users, now, peer, answer, live) {
+                Ok(login) => self.welcome(login),
+                Err(refusal) => self.refuse(self.form_asked_for(now, peer), refusal),
+            };
+        };
+        let Some(form) = self.challenges.redeem(peer, now.uptime, echo) else {
+            let challenge = self.challenges.issue(peer, Form::Words, now.uptime);
+            return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
+        };
+        match judge(users, now, peer, answer, iter::once((form, echo))) {
+            Ok(login) => self.welcome(login),
+            Err(refusal) => self.refuse(form, refusal),
+        }
+    }
+
+    fn welcome<'a>(&mut self, login: Login<'a>) -> Reaction<'a> {
+        self.pending.answered();
+        login.welcome(self.welcomes.note(login.challenge, login.user))
+    }
+
+    fn refuse<'a>(&mut self, form: Form, refusal: Refusal<'a>) -> Reaction<'a> {
+        self.pending.answered();
+        refusal.told(form)
+    }
+
+    /// The form for an answer that does not tell which challenge it is for.
+    fn form_asked_for(&self, now: Now, peer: SocketAddr) -> Form {
+        let asked = |(form, challenge)| form == Form::Letters && self.letters.contains(challenge);
+        if self.challenges.live(peer, now.uptime).any(asked) { Form::Letters } else { Form::Words }
+    }
+}
+
+/// A right answer of a user who may log in.
+#[derive(Clone, Copy)]
+pub(crate) struct Login<'a> {
+    user: &'a str,
+    form: Form,
+    challenge: Challenge,
+}
+
+impl<'a> Login<'a> {
+    pub(crate) fn welcome(self, sighting: Sighting) -> Reaction<'a> {
+        let event = Event::Welcomed { user: self.user, sighting };
+        Reaction::reply(ServerMessage::Verdict(Verdict::Welcome, self.form), event)
+    }
+}
+
+impl<'a> Refusal<'a> {
+    pub(crate) fn told(self, form: Form) -> Reaction<'a> {
+        Reaction::reply(ServerMessage::Verdict(Verdict::Refused, form), Event::Refused(self))
+    }
+}
+
+/// Judges an answer by the challenges it may be for.
+///
+/// Whatever the reason of a refusal, every challenge is tried, each at the same cost: an unknown user has a decoy
+/// for a secret, and only a login that is let in ends the search.
+pub(crate) fn judge<'a>(
+    users: &'a Users,
+    now: Now,
+    peer: SocketAddr,
+    answer: &Answer<'_>,
+    challenges: impl Iterator<Item = (Form, Challenge)>,
+) -> Result<Login<'a>, Refusal<'a>> {
+    let (user, secret) = users.find(answer.name);
+    let admission = user.map(|user| user.admit(now.unix_s, peer.ip()));
+    let mut fits_any = false;
+    for (form, challenge) in challenges {
+        let fits = secret.digest_in(users.blocks(), challenge) == answer.digest;
+        if let (true, Some(user), Some(Ok(()))) = (fits, user, admission) {
+            return Ok(Login { user: user.name(), form, challenge });
+        }
+        fits_any |= fits;
+    }
+    Err(match (user, admission) {
+        (Some(user), Some(Err(denial))) if fits_any => Refusal::Denied { user: user.name(), denial },
+        (Some(user), _) => Refusal::WrongPassword { user: user.name() },
+        (None, _) => Refusal::UnknownUser,
+    })
+}
+
+/// Counts the challenges that have not been answered. Doubled and lost datagrams make it guess too high; a server
+/// that is to stop then waits [`IN_PROGRESS`] for nobody.
+#[derive(Default)]
+struct Pending {
+    count: u32,
+    last_issued: Duration,
+}
+
+impl Pending {
+    fn issued(&mut self, uptime: Duration) {
+        self.count = if self.any(uptime) { self.count.saturating_add(1) } else { 1 };
+        self.last_issued = uptime;
+    }
+
+    fn answered(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+
+    fn any(&self, uptime: Duration) -> bool {
+        self.count > 0 && uptime.saturating_sub(self.last_issued) < IN_PROGRESS
+    }
+}

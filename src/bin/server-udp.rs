@@ -1,0 +1,7 @@
+//! The authentication service over UDP; all of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    letmein::cli::server::main(letmein::Transport::Udp)
+}

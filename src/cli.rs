@@ -1,0 +1,70 @@
+//! Command lines → configuration, and what all programs have in common: usage and exit statuses.
+
+mod argv;
+pub mod letmein;
+mod password;
+pub mod server;
+
+use std::error::Error as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::{ContextKind, ErrorKind};
+
+/// How a program ended, for the script that called it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Welcome, or done.
+    Done = 0,
+    /// Refused.
+    Refused = 1,
+    /// A command line or a configuration that is wrong.
+    Usage = 2,
+    /// No answer, or no network.
+    Failed = 3,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// The statuses, for the end of help texts.
+pub(crate) const STATUSES: &str = "\
+Exit status: 0 welcome or done, 1 refused, 2 wrong command line or configuration, 3 no answer or network";
+
+/// Parses the command line; `Err` is the status to end with, after everything has been said.
+pub(crate) fn parse<A: Parser>(example: &str) -> Result<A, Status> {
+    A::try_parse().map_err(|error| {
+        if error.use_stderr() {
+            return invalid(&reason(&error), example);
+        }
+        // Help or version was asked for; nobody reads it any more if this fails.
+        let _ = error.print();
+        Status::Done
+    })
+}
+
+/// Says that a command line is wrong, why, and how a right one looks.
+pub(crate) fn invalid(reason: &str, example: &str) -> Status {
+    eprintln!("Invalid input argument, please enter a correct format command.");
+    eprintln!("{reason}");
+    eprintln!("Example: {example}");
+    Status::Usage
+}
+
+/// The reason, without any word of the command line that may be a password.
+fn reason(error: &clap::Error) -> String {
+    if let Some(source) = error.source() {
+        return source.to_string();
+    }
+    if error.kind() == ErrorKind::UnknownArgument && error.get(ContextKind::SuggestedArg).is_none() {
+        return "there are too many words, or an unknown option (--help lists them all; -- goes before a word \
+                that begins with a dash)"
+            .to_owned();
+    }
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
+}

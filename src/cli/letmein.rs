@@ -1,0 +1,183 @@
+//! `letmein`: one login.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use serde::Serialize;
+
+use crate::auth::wire::Verdict;
+use crate::cli::password::Source;
+use crate::cli::{STATUSES, Status, invalid, parse};
+use crate::net::Transport;
+use crate::net::host_port::HostPort;
+use crate::net::login::{Family, Login, Outcome, Progress};
+use crate::users::Username;
+
+const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
+
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+/// A year; beyond it, clocks overflow.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Log in, and print the server's verdict
+#[derive(Parser)]
+#[command(name = "letmein", version, after_help = after_help())]
+struct Args {
+    /// The server; an IPv6 address goes in brackets
+    #[arg(value_name = "HOST:PORT")]
+    server: HostPort,
+    /// The user's name
+    #[arg(value_parser = parse_user)]
+    user: Username,
+    #[command(flatten)]
+    password: Source,
+    /// Log in over TCP instead of UDP
+    #[arg(long)]
+    tcp: bool,
+    /// Give up after this time [default: 15, and never with --wait]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    timeout: Option<Duration>,
+    /// Wait until the server is up
+    #[arg(long)]
+    wait: bool,
+    /// Use IPv4 only
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use IPv6 only
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// Print no verdict: the exit status tells it
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print one JSON object instead of the verdict
+    #[arg(long)]
+    json: bool,
+    /// Print each step on standard error
+    #[arg(short, long)]
+    debug: bool,
+}
+
+fn after_help() -> String {
+    format!(
+        "The password is the argument, which is wiped from the process list at once, or else is read from\n\
+         --password-file, --password-stdin, the variable LETMEIN_PASSWORD, or a prompt.\n\n\
+         Examples:\n  \
+         {EXAMPLE}\n  \
+         letmein [::1]:8591 userone --password-file secret --tcp\n  \
+         letmein --quiet --wait gate.example:8591 alice --password-file secret && ./deploy\n\n\
+         {STATUSES}"
+    )
+}
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    run().unwrap_or_else(|status| status).into()
+}
+
+fn run() -> Result<Status, Status> {
+    let args: Args = parse(EXAMPLE)?;
+    let (login, output) = (args.login(), args.output());
+    let password = args.password.read(&args.user).map_err(|error| invalid(&error.to_string(), EXAMPLE))?;
+    let mut watch = |step: Progress<'_>| {
+        if args.debug {
+            eprintln!("{step}");
+        }
+    };
+    let outcome = login.run_watched(&args.user, &password, &mut watch).map_err(|error| fail(&error))?;
+    output.print(&outcome).map_err(|error| fail(&error))?;
+    Ok(match outcome.verdict {
+        Verdict::Welcome => Status::Done,
+        Verdict::Refused => Status::Refused,
+    })
+}
+
+fn fail(error: &dyn Error) -> Status {
+    eprintln!("letmein: {error}");
+    Status::Failed
+}
+
+impl Args {
+    fn login(&self) -> Login {
+        let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
+        let family = match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            (false, false) => Family::Any,
+        };
+        let mut login = Login::to(self.server.clone()).over(transport).family(family);
+        if self.wait {
+            login = login.wait();
+        }
+        match self.timeout {
+            Some(timeout) => login.within(timeout),
+            None => login,
+        }
+    }
+
+    fn output(&self) -> Output {
+        match (self.quiet, self.json) {
+            (true, _) => Output::Nothing,
+            (_, true) => Output::Json,
+            (false, false) => Output::Sentence,
+        }
+    }
+}
+
+/// What goes to standard output.
+enum Output {
+    Sentence,
+    Json,
+    Nothing,
+}
+
+/// The object of `--json`.
+#[derive(Serialize)]
+struct Json {
+    verdict: &'static str,
+    server: SocketAddr,
+    transport: Transport,
+    sends: u32,
+    milliseconds: f64,
+}
+
+impl Output {
+    fn print(&self, outcome: &Outcome) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match self {
+            Self::Sentence => writeln!(stdout, "{}", outcome.verdict.sentence()),
+            Self::Json => writeln!(stdout, "{}", serde_json::to_string(&Json::from(outcome))?),
+            Self::Nothing => Ok(()),
+        }
+    }
+}
+
+impl From<&Outcome> for Json {
+    fn from(outcome: &Outcome) -> Self {
+        Self {
+            verdict: match outcome.verdict {
+                Verdict::Welcome => "welcome",
+                Verdict::Refused => "refused",
+            },
+            server: outcome.server,
+            transport: outcome.transport,
+            sends: outcome.sends,
+            milliseconds: outcome.elapsed.as_micros() as f64 / 1000.0,
+        }
+    }
+}
+
+fn parse_user(text: &str) -> Result<Username, String> {
+    text.parse().map_err(|error| format!("the user name {error}"))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|timeout| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(timeout))
+        .ok_or_else(|| format!("no timeout {text:?}: give seconds, as in 15 or 0.5"))
+}

@@ -1,0 +1,92 @@
+//! Where a client's password comes from.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::cli::argv;
+use crate::users::{PASSWORD_MAX, Password, PasswordError, Username};
+
+const VARIABLE: &str = "LETMEIN_PASSWORD";
+/// A line that is longer holds no password, even one that ends in CR and LF.
+const LINE_MAX: u64 = PASSWORD_MAX as u64 + 3;
+
+/// The sources, in the order in which they are looked at.
+#[derive(clap::Args)]
+pub(super) struct Source {
+    /// The password; better given otherwise, since others can see command lines for a moment
+    #[arg(value_name = "PASSWORD")]
+    argument: Option<String>,
+    /// Read the password from the first line of FILE
+    #[arg(long = "password-file", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Read the password from the first line of standard input
+    #[arg(long = "password-stdin")]
+    stdin: bool,
+}
+
+/// Why there is no password.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoPassword {
+    #[error("no password: give it with --password-file, --password-stdin or the variable {VARIABLE}")]
+    NoneGiven,
+    #[error("the password {0}")]
+    Invalid(#[from] PasswordError),
+    #[error("cannot read the password from {from}: {error}")]
+    Unreadable { from: String, error: io::Error },
+    #[error("the variable {VARIABLE} is not UTF-8")]
+    VariableNotUtf8,
+}
+
+impl Source {
+    /// Takes the password from the first source there is; a terminal is the last.
+    pub(super) fn read(self, user: &Username) -> Result<Password, NoPassword> {
+        if let Some(argument) = self.argument.map(Zeroizing::new) {
+            // Where this cannot be done, as SECURITY.md says, the login is still good.
+            let _ = argv::wipe(&argument);
+            return Ok(Password::new(&argument)?);
+        }
+        if let Some(path) = self.file {
+            return from_file(&path);
+        }
+        if self.stdin {
+            return first_line(io::stdin().lock(), "standard input");
+        }
+        match env::var(VARIABLE).map(Zeroizing::new) {
+            Ok(password) => return Ok(Password::new(&password)?),
+            Err(env::VarError::NotUnicode(_)) => return Err(NoPassword::VariableNotUtf8),
+            Err(env::VarError::NotPresent) => {}
+        }
+        prompt(user)
+    }
+}
+
+fn from_file(path: &Path) -> Result<Password, NoPassword> {
+    let from = path.display().to_string();
+    match File::open(path) {
+        Ok(file) => first_line(BufReader::new(file), &from),
+        Err(error) => Err(NoPassword::Unreadable { from, error }),
+    }
+}
+
+fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPassword> {
+    let mut line = Zeroizing::new(String::with_capacity(LINE_MAX as usize));
+    input
+        .take(LINE_MAX)
+        .read_line(&mut line)
+        .map_err(|error| NoPassword::Unreadable { from: from.to_owned(), error })?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(Password::new(line.strip_suffix('\r').unwrap_or(line))?)
+}
+
+fn prompt(user: &Username) -> Result<Password, NoPassword> {
+    if !io::stdin().is_terminal() {
+        return Err(NoPassword::NoneGiven);
+    }
+    let unreadable = |error| NoPassword::Unreadable { from: "the terminal".to_owned(), error };
+    let password = rpassword::prompt_password(format!("Password of {user}: ")).map_err(unreadable)?;
+    Ok(Password::new(&Zeroizing::new(password))?)
+}

@@ -1,0 +1,177 @@
+//! A server's life: users, socket, signals, the line that says it is ready, work, an orderly end.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::auth::server::Keys;
+use crate::net::{Clock, Stop, Transport, Worker};
+use crate::users::{self, Samples, Username, Users, UsersError};
+
+/// What a server is told on its command line.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What carries the messages.
+    pub transport: Transport,
+    /// Where to listen; port 0 for any that is free.
+    pub address: SocketAddr,
+    /// The users file.
+    pub users: PathBuf,
+    /// Whether the shipped sample users may log in from other machines.
+    pub sample_users: SampleUsers,
+}
+
+/// What to do about the shipped sample passwords, which everybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleUsers {
+    /// They are for this machine only.
+    Local,
+    /// The operator insists.
+    Allowed,
+}
+
+/// Why a server does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// There is something wrong with the users file.
+    #[error("{0}")]
+    Users(#[from] UsersError),
+    /// Strangers would get in with a password that everybody knows.
+    #[error(
+        "{}: {user} has a sample password, which everybody knows, and {address} is open to other machines: \\
+         choose passwords of your own, listen on 127.0.0.1, or insist with --allow-sample-users", path.display()
+    )]
+    SampleUser {
+        /// The users file.
+        path: PathBuf,
+        /// Somebody in it.
+        user: Username,
+        /// Where the server was to listen.
+        address: SocketAddr,
+    },
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Where the server was to listen.
+        address: SocketAddr,
+        /// The system's word for it.
+        error: io::Error,
+    },
+    /// The system lacks something.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs a server until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting, or from going on.
+pub fn run(config: &Config) -> Result<(), ServerError> {
+    let users = Arc::new(load_users(config)?);
+    let count = users.len();
+    let worker = bind(config)?;
+    let address = worker.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let (stop_sender, stop) = Stop::new();
+        let keys = draw_keys()?;
+        let ended = start(config.transport, move || worker.serve(&users, &keys, Clock::start(), stop))?;
+        announce(config.transport, address, count)?;
+        tokio::pin!(ended);
+        tokio::select! {
+            name = signals.next() => info!("{name}: stopping"),
+            result = &mut ended => return result,
+        }
+        drop(stop_sender);
+        ended.await
+    })
+}
+
+fn load_users(config: &Config) -> Result<Users, ServerError> {
+    let loaded = users::load(&config.users)?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let (Samples::Some(user) | Samples::Only(user)) = loaded.users.samples() else {
+        return Ok(loaded.users);
+    };
+    let is_local = config.address.ip().to_canonical().is_loopback();
+    match config.sample_users {
+        SampleUsers::Local if !is_local => Err(ServerError::SampleUser {
+            path: config.users.clone(),
+            user: user.clone(),
+            address: config.address,
+        }),
+        SampleUsers::Local | SampleUsers::Allowed => Ok(loaded.users),
+    }
+}
+
+/// The first line on standard output, for which scripts wait; all else goes to standard error.
+fn announce(transport: Transport, address: SocketAddr, users: usize) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{transport} server listening on {address}")?;
+    stdout.flush()?;
+    info!("users: {users}");
+    if address.ip().is_loopback() {
+        let (program, port) = (transport.server(), address.port());
+        info!("serving this machine only; to serve others give an address: {program} 0.0.0.0:{port}");
+    }
+    Ok(())
+}
+
+fn bind(config: &Config) -> Result<Worker, ServerError> {
+    let address = config.address;
+    Worker::bind(config.transport, address).map_err(|error| ServerError::Bind { address, error })
+}
+
+fn draw_keys() -> io::Result<Keys> {
+    let mut keys = Keys { challenges: [0; 16], welcomes: [0; 16] };
+    SysRng.try_fill_bytes(&mut keys.challenges)?;
+    SysRng.try_fill_bytes(&mut keys.welcomes)?;
+    Ok(keys)
+}
+
+/// Starts a thread for a worker, and gives what becomes of it.
+fn start(
+    transport: Transport,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<impl Future<Output = Result<(), ServerError>>> {
+    let (sender, receiver) = oneshot::channel();
+    thread::Builder::new().name(format!("{transport} worker")).spawn(move || {
+        // Nobody listens any more if the server ends for another reason first.
+        let _ = sender.send(work());
+    })?;
+    Ok(async {
+        let result = receiver.await.unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+        result.map_err(ServerError::System)
+    })
+}
+
+/// The signals that stop a server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

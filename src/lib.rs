@@ -1,0 +1,30 @@
+//! Challenge-response authentication over UDP and TCP: who knows their password, without the password crossing
+//! the network.
+//!
+//! A programmer who wants to log somebody in needs [`Login`]. The rest is the servers and programs, in reading
+//! order:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`auth`] | the exchange: bytes, address and time in; bytes and an event out |
+//! | [`users`] | `users.toml`, as an immutable snapshot |
+//! | [`net`] | sockets and clocks, which carry the exchange |
+//! | `report` | what happened, as log lines |
+//! | [`daemon`] | a server's life from start to stop |
+//! | [`cli`] | command lines, one file a program |
+//!
+//! One rule explains the split: the protocol decides and touches nothing; `net` touches everything and decides
+//! nothing. The linter holds it.
+
+pub mod auth;
+pub mod cli;
+pub mod daemon;
+pub mod net;
+mod report;
+pub mod users;
+
+pub use auth::wire::Verdict;
+pub use net::Transport;
+pub use net::host_port::{HostPort, HostPortError};
+pub use net::login::{Family, Login, LoginError, Outcome, Progress};
+pub use users::{Password, Username};

@@ -1,0 +1,240 @@
+//! Datagrams in batches: one system call receives many, another sends the replies to them.
+//!
+//! This is the one file with unsafe code, since no safe interface to `recvmmsg(2)`, `sendmmsg(2)` and the packet
+//! information of `ip(7)` and `ipv6(7)` does without an allocation for each datagram. All of its memory is made
+//! once. Pointers are handed to the kernel only for the length of a call.
+#![expect(unsafe_code, reason = "the island of unsafe: system calls that take pointers")]
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use libc::{c_int, c_uint, c_void, cmsghdr, iovec, mmsghdr, sockaddr_storage};
+
+/// Room for one control message with the larger kind of packet information, aligned as control messages are.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_LEN]);
+
+const CONTROL_LEN: usize = 64;
+
+// SAFETY: CMSG_SPACE only computes.
+const _: () =
+    assert!(unsafe { libc::CMSG_SPACE(size_of::<libc::in6_pktinfo>() as c_uint) } as usize <= CONTROL_LEN);
+const _: () = assert!(align_of::<Control>() >= align_of::<cmsghdr>());
+
+/// The sizes of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Datagrams that one call may receive.
+    pub(crate) datagrams: usize,
+    /// Bytes kept of a datagram; of a longer one the rest is lost, so this is one more than the longest of use.
+    pub(crate) datagram_len: usize,
+    /// Bytes of the longest reply.
+    pub(crate) reply_len: usize,
+}
+
+/// Room for a batch of datagrams and the replies to them.
+pub(crate) struct Batch {
+    shape: Shape,
+    received: usize,
+    headers: Vec<mmsghdr>,
+    iovecs: Vec<iovec>,
+    names: Vec<sockaddr_storage>,
+    controls: Vec<Control>,
+    datagrams: Vec<u8>,
+    replies: Vec<u8>,
+    reply_lens: Vec<Option<usize>>,
+}
+
+impl Batch {
+    pub(crate) fn new(shape: Shape) -> Self {
+        // SAFETY: these are C structures of integers and pointers, for which all zeros is a value.
+        let (header, iovec, name) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+        Self {
+            shape,
+            received: 0,
+            headers: vec![header; shape.datagrams],
+            iovecs: vec![iovec; shape.datagrams],
+            names: vec![name; shape.datagrams],
+            controls: vec![Control([0; CONTROL_LEN]); shape.datagrams],
+            datagrams: vec![0; shape.datagrams * shape.datagram_len],
+            replies: vec![0; shape.datagrams * shape.reply_len],
+            reply_lens: vec![None; shape.datagrams],
+        }
+    }
+
+    /// Waits for a datagram, and takes it with all that are there, as far as there is room.
+    ///
+    /// # Errors
+    /// The system's; among them `WouldBlock` after the socket's read timeout.
+    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.received = 0;
+        let rooms = self.datagrams.chunks_exact_mut(self.shape.datagram_len).zip(&mut self.iovecs);
+        let sources = self.names.iter_mut().zip(&mut self.controls);
+        for (header, ((room, iovec), (name, control))) in self.headers.iter_mut().zip(rooms.zip(sources)) {
+            *iovec = iovec_of(room);
+            point(&mut header.msg_hdr, iovec, name, control);
+            header.msg_hdr.msg_namelen = size_of::<sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = CONTROL_LEN as _;
+        }
+        // SAFETY: every header points to a name, a control buffer and an iovec that live in `self`, are not
+        // borrowed elsewhere, and have the lengths given with them.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as c_uint,
+                libc::MSG_WAITFORONE as _,
+                ptr::null_mut(),
+            )
+        };
+        self.received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        Ok(())
+    }
+
+    /// Hands each received datagram to `react`, with its source, and keeps the replies to send.
+    pub(crate) fn react<R: AsRef<[u8]>>(&mut self, mut react: impl FnMut(SocketAddr, &[u8]) -> Option<R>) {
+        let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len);
+        let replies = self.replies.chunks_exact_mut(self.shape.reply_len).zip(&mut self.reply_lens);
+        let messages = self.headers.iter().zip(&self.names).zip(datagrams).zip(replies).take(self.received);
+        for (((header, name), datagram), (room, reply_len)) in messages {
+            let datagram = datagram.get(..header.msg_len as usize).unwrap_or(datagram);
+            let reply = socket_addr(name).and_then(|peer| react(peer, datagram));
+            *reply_len = reply.and_then(|reply| {
+                let reply = reply.as_ref();
+                room.get_mut(..reply.len())?.copy_from_slice(reply);
+                Some(reply.len())
+            });
+        }
+    }
+
+    /// Sends the replies, each from the address that was asked. One that cannot be sent does not keep back the
+    /// others.
+    ///
+    /// # Errors
+    /// The system's error of the last reply that could not be sent.
+    pub(crate) fn send(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        let mut unsent = self.prepare_replies();
+        let mut result = Ok(());
+        while !unsent.is_empty() {
+            // SAFETY: every header was made by `prepare_replies` just now, and points into `self`.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    unsent.as_mut_ptr(),
+                    unsent.len() as c_uint,
+                    libc::MSG_DONTWAIT as _,
+                )
+            };
+            // An error is that of the first message.
+            let done = usize::try_from(sent).unwrap_or_else(|_| {
+                result = Err(io::Error::last_os_error());
+                1
+            });
+            unsent = unsent.split_at_mut_checked(done).map_or(&mut [], |(_, rest)| rest);
+        }
+        result
+    }
+
+    /// Turns the headers of datagrams that have a reply into the headers of these, packed to the front.
+    fn prepare_replies(&mut self) -> &mut [mmsghdr] {
+        let mut outgoing = 0;
+        let replies = self.replies.chunks_exact_mut(self.shape.reply_len).zip(&self.reply_lens);
+        let sources = self.names.iter_mut().zip(&mut self.controls);
+        let rooms = replies.zip(&mut self.iovecs).zip(sources).enumerate().take(self.received);
+        for (index, (((room, reply_len), iovec), (name, control))) in rooms {
+            let Some(reply) = reply_len.and_then(|len| room.get_mut(..len)) else {
+                continue;
+            };
+            self.headers.swap(outgoing, index);
+            if let Some(header) = self.headers.get_mut(outgoing) {
+                *iovec = iovec_of(reply);
+                point(&mut header.msg_hdr, iovec, name, control);
+                answer_from_where_it_was_asked(&mut header.msg_hdr);
+            }
+            outgoing += 1;
+        }
+        self.headers.get_mut(..outgoing).unwrap_or_default()
+    }
+}
+
+/// Points a header at its buffers, for the next call to the kernel; their lengths are the caller's to say.
+fn point(header: &mut libc::msghdr, iovec: &mut iovec, name: &mut sockaddr_storage, control: &mut Control) {
+    header.msg_name = ptr::from_mut(name).cast();
+    header.msg_iov = iovec;
+    header.msg_iovlen = 1;
+    header.msg_control = ptr::from_mut(control).cast();
+}
+
+fn iovec_of(buffer: &mut [u8]) -> iovec {
+    iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() }
+}
+
+/// The source of a datagram; `None` for a family that no socket of ours has.
+fn socket_addr(name: &sockaddr_storage) -> Option<SocketAddr> {
+    match c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: a sockaddr_storage has the size and alignment of every address, and the family is IPv4.
+            let v4 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(address, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, and the family is IPv6.
+            let v6 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Some(SocketAddrV6::new(address, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Makes the packet information that came with a datagram that of its reply: the destination becomes the source,
+/// and routing chooses the interface.
+fn answer_from_where_it_was_asked(header: &mut libc::msghdr) {
+    // SAFETY: the control buffer and its length are what the kernel left there after receiving.
+    let control = unsafe { libc::CMSG_FIRSTHDR(header) };
+    // SAFETY: CMSG_FIRSTHDR gives null, or a header that lies whole in the buffer.
+    let Some(info) = (unsafe { control.as_ref() }) else {
+        return;
+    };
+    // SAFETY: the kernel wrote a control message of this level and type with its data whole behind it, and the
+    // data is aligned as CMSG_DATA gives it.
+    unsafe {
+        match (info.cmsg_level, info.cmsg_type) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                (*libc::CMSG_DATA(control).cast::<libc::in_pktinfo>()).ipi_ifindex = 0;
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                let info = &mut *libc::CMSG_DATA(control).cast::<libc::in6_pktinfo>();
+                // The address of a link means nothing without its interface.
+                if !Ipv6Addr::from(info.ipi6_addr.s6_addr).is_unicast_link_local() {
+                    info.ipi6_ifindex = 0;
+                }
+            }
+            _ => header.msg_controllen = 0,
+        }
+    }
+}
+
+/// Asks the kernel for the destination of each datagram, which on a wildcard address is not known otherwise.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn request_destinations(socket: &UdpSocket) -> io::Result<()> {
+    let (level, option) = match socket.local_addr()? {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    };
+    let on: c_int = 1;
+    let len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the option takes an int, and `on` is one.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(&on).cast::<c_void>(), len)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

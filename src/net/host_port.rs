@@ -1,0 +1,109 @@
+//! `HOST:PORT`, as people write it: a name, an IPv4 address, or an IPv6 address in brackets.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A host and a port, not looked up yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+/// Why a text is no `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostPortError {
+    /// Nothing after the host.
+    #[error("no port in {0:?}: write HOST:PORT")]
+    NoPort(String),
+    /// Not a number from 1 to 65535.
+    #[error("no port {0:?}: a port is a number from 1 to 65535")]
+    BadPort(String),
+    /// Nothing before the port.
+    #[error("no host in {0:?}: write HOST:PORT")]
+    NoHost(String),
+    /// An IPv6 address whose end cannot be told from a port.
+    #[error("{0:?} is an IPv6 address without brackets: write [ADDRESS]:PORT")]
+    NoBrackets(String),
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, HostPortError> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once("]:").ok_or_else(|| HostPortError::NoPort(text.into()))?,
+            None => text.rsplit_once(':').ok_or_else(|| HostPortError::NoPort(text.into()))?,
+        };
+        if host.contains(':') && !text.starts_with('[') {
+            return Err(HostPortError::NoBrackets(text.into()));
+        }
+        if host.is_empty() {
+            return Err(HostPortError::NoHost(text.into()));
+        }
+        if port.is_empty() {
+            return Err(HostPortError::NoPort(text.into()));
+        }
+        Ok(Self { host: host.into(), port: parse_port(port)? })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, HostPortError> {
+    let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(port) if port > 0 && digits_only => Ok(port),
+        Ok(_) | Err(_) => Err(HostPortError::BadPort(text.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_is_written_as_it_was_read() {
+        for (text, host, port) in [
+            ("127.0.0.1:8591", "127.0.0.1", 8591),
+            ("localhost:1", "localhost", 1),
+            ("[::1]:65535", "::1", 65535),
+            ("[fe80::1%eth0]:8591", "fe80::1%eth0", 8591),
+        ] {
+            let parsed: HostPort = text.parse().unwrap();
+            assert_eq!(parsed, HostPort { host: host.into(), port });
+            assert_eq!(parsed.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn each_mistake_has_its_own_reason() {
+        let no_port = |text: &str| HostPortError::NoPort(text.into());
+        let bad_port = |port: &str| HostPortError::BadPort(port.into());
+        for (text, reason) in [
+            ("127.0.0.1", no_port("127.0.0.1")),
+            ("127.0.0.1:", no_port("127.0.0.1:")),
+            ("[::1]", no_port("[::1]")),
+            ("", no_port("")),
+            (":8591", HostPortError::NoHost(":8591".into())),
+            ("[]:8591", HostPortError::NoHost("[]:8591".into())),
+            ("localhost:0", bad_port("0")),
+            ("localhost:65536", bad_port("65536")),
+            ("localhost:+1", bad_port("+1")),
+            ("localhost:http", bad_port("http")),
+            ("::1:8591", HostPortError::NoBrackets("::1:8591".into())),
+        ] {
+            assert_eq!(text.parse::<HostPort>(), Err(reason), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! One login over the network: drives [`Client`] with a socket and a clock.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use crate::auth::client::{Client, Receipt, Resends, Sending, Silence, Step};
+use crate::auth::wire::{REPLY_MAX, Verdict};
+use crate::net::Transport;
+use crate::net::host_port::HostPort;
+use crate::users::{Password, Username};
+
+/// The time for a whole login, unless told otherwise.
+pub const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a server that refuses or resets is tried again: as long as a restart may take.
+const REFUSED_GRACE: Duration = Duration::from_secs(1);
+/// The pause before all addresses are tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// The shortest timeout that a socket takes.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// A login to be made: where, how, and for how long to try.
+///
+/// ```no_run
+/// use letmein::{Login, Password, Verdict};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let login = Login::to("127.0.0.1:8591".parse()?);
+/// let outcome = login.run(&"userone".parse()?, &Password::new("passwordone")?)?;
+/// match outcome.verdict {
+///     Verdict::Welcome => println!("in after {:?}", outcome.elapsed),
+///     Verdict::Refused => println!("out"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Login {
+    server: HostPort,
+    transport: Transport,
+    family: Family,
+    timeout: Option<Duration>,
+    absence: Absence,
+}
+
+/// Which of a server's addresses are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// All of them.
+    Any,
+    /// Those of IPv4.
+    V4,
+    /// Those of IPv6.
+    V6,
+}
+
+/// What to make of a server that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    Fails,
+    IsWaitedOut,
+}
+
+/// What came of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether the server knows the password.
+    pub verdict: Verdict,
+    /// The address that gave the verdict.
+    pub server: SocketAddr,
+    /// What carried it.
+    pub transport: Transport,
+    /// Messages sent, resends included.
+    pub sends: u32,
+    /// From the first look-up to the verdict.
+    pub elapsed: Duration,
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// The name of the server has no address.
+    #[error("cannot resolve {host:?}: {error}")]
+    Unresolved {
+        /// The name.
+        host: String,
+        /// The resolver's word for it.
+        error: io::Error,
+    },
+    /// The name has addresses, but none of the family that was asked for.
+    #[error("{0:?} has no address of the family asked for")]
+    NoAddress(String),
+    /// The server never said anything.
+    #[error("no answer from {server} in {after:?}")]
+    NoAnswer {
+        /// The server.
+        server: HostPort,
+        /// How long it was tried.
+        after: Duration,
+    },
+    /// The server gave a challenge, but no verdict.
+    #[error("no verdict from {server} in {after:?}, though it gave a challenge")]
+    NoVerdict {
+        /// The server.
+        server: HostPort,
+        /// How long it was tried.
+        after: Duration,
+    },
+    /// The network said that there is no way, or nobody there.
+    #[error("cannot reach {server}: {error}")]
+    Unreachable {
+        /// The address.
+        server: SocketAddr,
+        /// The system's word for it.
+        error: io::Error,
+    },
+}
+
+/// A step of a login, for whoever watches it. It reads as a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress<'a> {
+    server: SocketAddr,
+    user: &'a Username,
+    sending: Sending,
+}
+
+impl fmt::Display for Progress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, user, sending } = self;
+        match sending {
+            Sending::Request => {
+                let (address, port) = (server.ip(), server.port());
+                write!(f, "Sending authentication request to server {address} {port}")
+            }
+            Sending::RequestAgain(waited) => write!(f, "Retransmitting request after {waited:?}"),
+            Sending::Answer(digest) => write!(f, "Sending username {user} and hash {digest} to server"),
+            Sending::AnswerAgain(waited) => write!(f, "Retransmitting username and hash after {waited:?}"),
+        }
+    }
+}
+
+impl Login {
+    /// A login over UDP, at any address of the server, within [`TIMEOUT`].
+    #[must_use]
+    pub fn to(server: HostPort) -> Self {
+        let (transport, family, timeout) = (Transport::Udp, Family::Any, Some(TIMEOUT));
+        Self { server, transport, family, timeout, absence: Absence::Fails }
+    }
+
+    /// Over another transport.
+    #[must_use]
+    pub fn over(self, transport: Transport) -> Self {
+        Self { transport, ..self }
+    }
+
+    /// At addresses of one family only.
+    #[must_use]
+    pub fn family(self, family: Family) -> Self {
+        Self { family, ..self }
+    }
+
+    /// Within another time.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+
+    /// Waiting until the server is up, and for ever if [`within`](Self::within) does not say otherwise afterwards.
+    #[must_use]
+    pub fn wait(self) -> Self {
+        Self { absence: Absence::IsWaitedOut, timeout: None, ..self }
+    }
+
+    /// Makes the login. Blocks until there is a verdict or an error.
+    ///
+    /// # Errors
+    /// [`LoginError`] says why there is no verdict. A refusal is a verdict.
+    pub fn run(&self, user: &Username, password: &Password) -> Result<Outcome, LoginError> {
+        self.run_watched(user, password, &mut |_| {})
+    }
+
+    /// Makes the login, and tells `watch` each step of it.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_watched(
+        &self,
+        user: &Username,
+        password: &Password,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Outcome, LoginError> {
+        let started = Instant::now();
+        let addresses = self.resolve()?;
+        let mut run = Run { login: self, user, password, watch, started, sends: 0, unreachable_since: None };
+        loop {
+            let mut last = None;
+            for (index, server) in addresses.iter().enumerate() {
+                match run.attempt(*server, addresses.len() - index) {
+                    Ok(verdict) => return Ok(run.outcome(*server, verdict)),
+                    Err(failure) => last = Some((*server, failure)),
+                }
+            }
+            if let Some((server, failure)) = last
+                && run.gives_up_after(&failure)
+            {
+                return Err(run.error(server, failure));
+            }
+            thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    fn resolve(&self) -> Result<Vec<SocketAddr>, LoginError> {
+        let host = &self.server.host;
+        let addresses = (host.as_str(), self.server.port)
+            .to_socket_addrs()
+            .map_err(|error| LoginError::Unresolved { host: host.clone(), error })?;
+        let addresses: Vec<_> = addresses.filter(|address| self.family.contains(address)).collect();
+        if addresses.is_empty() { Err(LoginError::NoAddress(host.clone())) } else { Ok(addresses) }
+    }
+}
+
+impl Family {
+    fn contains(self, address: &SocketAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// Why one attempt at one address gave no verdict.
+enum Failure {
+    Silent(Silence),
+    Unreachable(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Unreachable(error)
+    }
+}
+
+/// A login under way.
+struct Run<'a> {
+    login: &'a Login,
+    user: &'a Username,
+    password: &'a Password,
+    watch: &'a mut dyn FnMut(Progress<'_>),
+    started: Instant,
+    sends: u32,
+    /// Since when nothing but refusals came from the network.
+    unreachable_since: Option<Instant>,
+}
+
+impl Run<'_> {
+    /// Tries one address, for its share of what is left of the time.
+    fn attempt(&mut self, server: SocketAddr, addresses_left: usize) -> Result<Verdict, Failure> {
+        let share = self.left().map_or(TIMEOUT, |left| left / addresses_left as u32);
+        let started = Instant::now();
+        let mut channel = Channel::open(self.login.transport, server, share)?;
+        let seed = SysRng.try_next_u64().map_err(io::Error::from)?;
+        let mut client = Client::new(self.user, self.password, channel.resends(), share, seed);
+        let mut inbox = Inbox::default();
+        loop {
+            match client.next(started.elapsed()) {
+                Step::Send { bytes, sending } => {
+                    (self.watch)(Progress { server, user: self.user, sending });
+                    self.sends += 1;
+                    channel.send(bytes)?;
+                }
+                Step::WaitUntil(time) => {
+                    let wait = time.saturating_sub(started.elapsed());
+                    if let Some(bytes) = inbox.fill(&mut channel, wait)?
+                        && client.receive(started.elapsed(), bytes) == Receipt::Taken
+                    {
+                        inbox.clear();
+                        self.unreachable_since = None;
+                    }
+                }
+                Step::Done(outcome) => return outcome.map_err(Failure::Silent),
+            }
+        }
+    }
+
+    /// What is left of the time; `None` if there is no end to it.
+    fn left(&self) -> Option<Duration> {
+        self.login.timeout.map(|timeout| timeout.saturating_sub(self.started.elapsed()))
+    }
+
+    fn gives_up_after(&mut self, failure: &Failure) -> bool {
+        if self.left() == Some(Duration::ZERO) {
+            return true;
+        }
+        match (self.login.absence, failure) {
+            (Absence::IsWaitedOut, _) => false,
+            (Absence::Fails, Failure::Silent(_)) => true,
+            (Absence::Fails, Failure::Unreachable(_)) => {
+                self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
+            }
+        }
+    }
+
+    fn outcome(&self, server: SocketAddr, verdict: Verdict) -> Outcome {
+        let (transport, sends, elapsed) = (self.login.transport, self.sends, self.started.elapsed());
+        Outcome { verdict, server, transport, sends, elapsed }
+    }
+
+    fn error(&self, address: SocketAddr, failure: Failure) -> LoginError {
+        let server = self.login.server.clone();
+        let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
+        match failure {
+            Failure::Silent(Silence::NoChallenge) => LoginError::NoAnswer { server, after },
+            Failure::Silent(Silence::NoVerdict) => LoginError::NoVerdict { server, after },
+            Failure::Unreachable(error) => LoginError::Unreachable { server: address, error },
+        }
+    }
+}
+
+/// A socket that is connected to the server.
+enum Channel {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl Channel {
+    fn open(transport: Transport, server: SocketAddr, timeout: Duration) -> Result<Self, Failure> {
+        match transport {
+            Transport::Udp => {
+                let any: IpAddr = match server {
+                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let socket = UdpSocket::bind((any, 0))?;
+                socket.connect(server)?;
+                Ok(Self::Udp(socket))
+            }
+            Transport::Tcp => match TcpStream::connect_timeout(&server, timeout.max(SHORTEST_WAIT)) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    Ok(Self::Tcp(stream))
+                }
+                Err(error) if is_timeout(&error) => Err(Failure::Silent(Silence::NoChallenge)),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    fn resends(&self) -> Resends {
+        match self {
+            Self::Udp(_) => Resends::Timed,
+            Self::Tcp(_) => Resends::Never,
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Udp(socket) => socket.send(bytes).map(drop),
+            Self::Tcp(stream) => stream.write_all(bytes),
+        }
+    }
+
+    fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize> {
+        let wait = Some(wait.max(SHORTEST_WAIT));
+        match self {
+            Self::Udp(socket) => {
+                socket.set_read_timeout(wait)?;
+                socket.recv(room)
+            }
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(wait)?;
+                stream.read(room)
+            }
+        }
+    }
+}
+
+/// Bytes from the server that are no message yet.
+#[derive(Default)]
+struct Inbox {
+    /// One byte longer than any message, so that a longer one is not cut to one.
+    bytes: [u8; REPLY_MAX + 1],
+    len: usize,
+}
+
+impl Inbox {
+    /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time.
+    fn fill(&mut self, channel: &mut Channel, wait: Duration) -> io::Result<Option<&[u8]>> {
+        let start = match channel {
+            Channel::Udp(_) => 0,
+            Channel::Tcp(_) => self.len,
+        };
+        let room = self.bytes.get_mut(start..).unwrap_or_default();
+        let is_full = room.is_empty();
+        match (channel.receive(room, wait), &channel) {
+            (Ok(0), Channel::Tcp(_)) if is_full => {
+                Err(io::Error::other("what it says is no letmein protocol"))
+            }
+            (Ok(0), Channel::Tcp(_)) => Err(io::Error::other("it closed the connection without a verdict")),
+            (Ok(len), _) => {
+                self.len = start + len;
+                Ok(self.bytes.get(..self.len))
+            }
+            (Err(error), _) if is_timeout(&error) => Ok(None),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
+}
