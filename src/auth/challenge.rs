@@ -1,9 +1,9 @@
 //! The challenge: 64 bits that no peer can foretell.
 //!
-//! Over UDP nothing is stored for a peer. A challenge is a keyed hash of who asked, in what form, and when:
+//! Over UDP nothing is stored for a peer. A challenge is a keyed hash of who asked, what for, and when:
 //!
 //! ```text
-//! challenge = SipHash-2-4(key, address ‖ port ‖ form ‖ tick)
+//! challenge = SipHash-2-4(key, address ‖ port ‖ purpose ‖ tick)
 //! ```
 //!
 //! so a flood of requests costs no memory, a doubled request is harmless, any worker can redeem what another
@@ -63,6 +63,33 @@ impl fmt::Display for Challenge {
     }
 }
 
+/// What a challenge is issued for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request, which asked for the verdict in a form.
+    Request(Form),
+    /// An answer whose challenge is none of ours, or no longer.
+    Renewal,
+}
+
+impl Purpose {
+    /// The form of the verdict. Only our own clients, which ask for words, have their challenges renewed.
+    pub(crate) fn form(self) -> Form {
+        match self {
+            Self::Request(form) => form,
+            Self::Renewal => Form::Words,
+        }
+    }
+
+    fn byte(self) -> u8 {
+        match self {
+            Self::Request(Form::Words) => 0,
+            Self::Request(Form::Letters) => 1,
+            Self::Renewal => 2,
+        }
+    }
+}
+
 /// Issues challenges and knows them again, without keeping any. There is no `Debug`: the key is never shown.
 #[derive(Clone)]
 pub struct Challenges {
@@ -76,37 +103,38 @@ impl Challenges {
         Self { keyed: SipHasher24::new_with_key(key) }
     }
 
-    /// The challenge for a peer that asks at `uptime`; within one tick it is the same.
+    /// The challenge for a peer at `uptime`; within one tick it is the same.
     #[must_use]
-    pub fn issue(&self, peer: SocketAddr, form: Form, uptime: Duration) -> Challenge {
-        self.of(peer, form).at(tick(uptime))
+    pub fn issue(&self, peer: SocketAddr, purpose: Purpose, uptime: Duration) -> Challenge {
+        self.of(peer, purpose).at(tick(uptime))
     }
 
-    /// The challenges that this peer may still answer, each with the form it was asked for in, newest first.
-    pub fn live(&self, peer: SocketAddr, uptime: Duration) -> impl Iterator<Item = (Form, Challenge)> {
+    /// The challenges that this peer may still answer, newest first.
+    pub fn live(
+        &self,
+        peer: SocketAddr,
+        purpose: Purpose,
+        uptime: Duration,
+    ) -> impl Iterator<Item = Challenge> + use<> {
+        let of_peer = self.of(peer, purpose);
         let newest = tick(uptime);
         let oldest = newest.saturating_sub(LIFE_TICKS - 1);
-        let words = self.of(peer, Form::Words);
-        let letters = self.of(peer, Form::Letters);
-        (oldest..=newest)
-            .rev()
-            .flat_map(move |tick| [(Form::Words, words.at(tick)), (Form::Letters, letters.at(tick))])
+        (oldest..=newest).rev().map(move |tick| of_peer.at(tick))
     }
 
-    /// The form in which a challenge was asked for, if this peer was given it and it is still good.
+    /// What a challenge was issued for, if this peer was given it and it is still good.
     #[must_use]
-    pub fn redeem(&self, peer: SocketAddr, uptime: Duration, challenge: Challenge) -> Option<Form> {
-        self.live(peer, uptime).find_map(|(form, live)| (live == challenge).then_some(form))
+    pub fn redeem(&self, peer: SocketAddr, uptime: Duration, challenge: Challenge) -> Option<Purpose> {
+        [Purpose::Request(Form::Words), Purpose::Renewal, Purpose::Request(Form::Letters)]
+            .into_iter()
+            .find(|purpose| self.live(peer, *purpose, uptime).any(|live| live == challenge))
     }
 
-    fn of(&self, peer: SocketAddr, form: Form) -> PeerChallenges {
+    fn of(&self, peer: SocketAddr, purpose: Purpose) -> PeerChallenges {
         let mut keyed = self.keyed;
         keyed.write(&v4_mapped(peer.ip()));
         keyed.write(&peer.port().to_be_bytes());
-        keyed.write(match form {
-            Form::Words => &[0],
-            Form::Letters => &[1],
-        });
+        keyed.write(&[purpose.byte()]);
         PeerChallenges(keyed)
     }
 }

@@ -34,22 +34,39 @@ impl Welcomes {
         Self { keyed: SipHasher24::new_with_key(key), sets: vec![[0; WAYS]; SETS].into() }
     }
 
-    /// Notes a successful login.
-    pub(crate) fn note(&mut self, challenge: Challenge, name: &str) -> Sighting {
+    /// Notes a successful login by a challenge, unless one by it, or by any of the `others`, has been noted.
+    pub(crate) fn note(
+        &mut self,
+        challenge: Challenge,
+        mut others: impl Iterator<Item = Challenge>,
+        name: &str,
+    ) -> Sighting {
+        if self.contains(challenge, name) || others.any(|other| self.contains(other, name)) {
+            return Sighting::Repeat;
+        }
+        let login = self.login(challenge, name);
+        if let Some(set) = self.sets.get_mut(Self::set(login)) {
+            set.rotate_right(1);
+            set[0] = login;
+        }
+        Sighting::First
+    }
+
+    fn contains(&self, challenge: Challenge, name: &str) -> bool {
+        let login = self.login(challenge, name);
+        self.sets.get(Self::set(login)).is_some_and(|set| set.contains(&login))
+    }
+
+    /// Never 0, which marks an entry that is free.
+    fn login(&self, challenge: Challenge, name: &str) -> u64 {
         let mut keyed = self.keyed;
         keyed.write(&challenge.digits());
         keyed.write(name.as_bytes());
-        // An empty entry is 0, so no login may be.
-        let login = keyed.finish() | 1;
-        let Some(set) = self.sets.get_mut((login >> 1) as usize % SETS) else {
-            return Sighting::First;
-        };
-        if set.contains(&login) {
-            return Sighting::Repeat;
-        }
-        set.rotate_right(1);
-        set[0] = login;
-        Sighting::First
+        keyed.finish() | 1
+    }
+
+    fn set(login: u64) -> usize {
+        (login >> 1) as usize % SETS
     }
 }
 

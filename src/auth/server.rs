@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::auth::Now;
-use crate::auth::challenge::{Challenge, Challenges};
+use crate::auth::challenge::{Challenge, Challenges, Purpose};
 use crate::auth::recent::{LetterChallenges, Sighting, Welcomes};
 use crate::auth::wire::{self, Answer, ClientMessage, Form, Malformed, Reply, ServerMessage, Verdict};
 use crate::users::{Denial, Users};
@@ -127,7 +127,7 @@ impl Server {
     }
 
     fn request(&mut self, now: Now, peer: SocketAddr, form: Form) -> Reaction<'static> {
-        let challenge = self.challenges.issue(peer, form, now.uptime);
+        let challenge = self.challenges.issue(peer, Purpose::Request(form), now.uptime);
         match form {
             Form::Words => {}
             Form::Letters => self.letters.note(challenge),
@@ -144,36 +144,48 @@ impl Server {
         answer: &Answer<'_>,
     ) -> Reaction<'a> {
         let Some(echo) = answer.echo else {
-            let live = self.challenges.live(peer, now.uptime);
-            return match judge(users, now, peer, answer, live) {
-                Ok(login) => self.welcome(login),
-                Err(refusal) => self.refuse(self.form_asked_for(now, peer), refusal),
-            };
+            return self.unproven_answer(users, now, peer, answer);
         };
-        let Some(form) = self.challenges.redeem(peer, now.uptime, echo) else {
-            let challenge = self.challenges.issue(peer, Form::Words, now.uptime);
+        let Some(purpose) = self.challenges.redeem(peer, now.uptime, echo) else {
+            let challenge = self.challenges.issue(peer, Purpose::Renewal, now.uptime);
             return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
         };
-        match judge(users, now, peer, answer, iter::once((form, echo))) {
-            Ok(login) => self.welcome(login),
-            Err(refusal) => self.refuse(form, refusal),
+        self.pending.answered();
+        match judge(users, now, peer, answer, iter::once((purpose.form(), echo))) {
+            Ok(login) => {
+                let sighting = match purpose {
+                    Purpose::Request(_) => self.welcomes.note(echo, iter::empty(), login.user),
+                    // A doubled answer to a void challenge may have brought its sender several new ones.
+                    Purpose::Renewal => {
+                        let renewals = self.challenges.live(peer, purpose, now.uptime);
+                        self.welcomes.note(echo, renewals, login.user)
+                    }
+                };
+                login.welcome(sighting)
+            }
+            Err(refusal) => refusal.told(purpose.form()),
         }
     }
 
-    fn welcome<'a>(&mut self, login: Login<'a>) -> Reaction<'a> {
+    /// An answer that does not say which challenge it is for: each that the peer may have asked for is tried.
+    fn unproven_answer<'a>(
+        &mut self,
+        users: &'a Users,
+        now: Now,
+        peer: SocketAddr,
+        answer: &Answer<'_>,
+    ) -> Reaction<'a> {
+        let live = |form| self.challenges.live(peer, Purpose::Request(form), now.uptime);
+        let words = live(Form::Words).map(|challenge| (Form::Words, challenge));
+        let letters = live(Form::Letters).map(|challenge| (Form::Letters, challenge));
         self.pending.answered();
-        login.welcome(self.welcomes.note(login.challenge, login.user))
-    }
-
-    fn refuse<'a>(&mut self, form: Form, refusal: Refusal<'a>) -> Reaction<'a> {
-        self.pending.answered();
-        refusal.told(form)
-    }
-
-    /// The form for an answer that does not tell which challenge it is for.
-    fn form_asked_for(&self, now: Now, peer: SocketAddr) -> Form {
-        let asked = |(form, challenge)| form == Form::Letters && self.letters.contains(challenge);
-        if self.challenges.live(peer, now.uptime).any(asked) { Form::Letters } else { Form::Words }
+        match judge(users, now, peer, answer, words.chain(letters)) {
+            Ok(login) => login.welcome(self.welcomes.note(login.challenge, iter::empty(), login.user)),
+            Err(refusal) => {
+                let asked_for_letters = live(Form::Letters).any(|challenge| self.letters.contains(challenge));
+                refusal.told(if asked_for_letters { Form::Letters } else { Form::Words })
+            }
+        }
     }
 }
 
