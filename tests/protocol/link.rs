@@ -45,14 +45,17 @@ enum Destination {
     Server,
 }
 
-/// A login under way. Datagrams are in order of arrival; numbers keep those apart that arrive together.
+/// The arrival of a datagram; a number orders those that arrive together.
+type Arrival = (Duration, u64, Destination, Vec<u8>);
+
+/// A login under way.
 pub(crate) struct Simulation<'a> {
     weather: Weather,
     random: SmallRng,
     users: &'a Users,
     server: Server,
     restart: Option<Duration>,
-    in_flight: BinaryHeap<Reverse<(Duration, u64, Destination, Vec<u8>)>>,
+    in_flight: BinaryHeap<Reverse<Arrival>>,
     sent: u64,
     now: Duration,
     counted: Vec<u32>,

@@ -72,18 +72,14 @@ fn client(resends: Resends) -> Client {
 
 /// Takes the step that must be a sending.
 fn sent(client: &mut Client, now: Duration) -> (String, Sending) {
-    match client.next(now) {
-        Step::Send { bytes, sending } => (String::from_utf8(bytes.to_vec()).unwrap(), sending),
-        step => panic!("{step:?} at {now:?}"),
-    }
+    let Step::Send { bytes, sending } = client.next(now) else { panic!("nothing is sent at {now:?}") };
+    (String::from_utf8(bytes.to_vec()).unwrap(), sending)
 }
 
 /// Takes the step that must be a wait.
 fn awaited(client: &mut Client, now: Duration) -> Duration {
-    match client.next(now) {
-        Step::WaitUntil(time) => time,
-        step => panic!("{step:?} at {now:?}"),
-    }
+    let Step::WaitUntil(time) = client.next(now) else { panic!("nothing is awaited at {now:?}") };
+    time
 }
 
 const START: Duration = Duration::ZERO;
