@@ -5,11 +5,12 @@ pub mod letmein;
 mod password;
 pub mod server;
 
+use std::env;
 use std::error::Error as _;
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, FromArgMatches};
 
 /// How a program ended, for the script that called it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +36,19 @@ pub(crate) const STATUSES: &str = "\
 Exit status: 0 welcome or done, 1 refused, 2 wrong command line or configuration, 3 no answer or network";
 
 /// Parses the command line; `Err` is the status to end with, after everything has been said.
-pub(crate) fn parse<A: Parser>(example: &str) -> Result<A, Status> {
-    A::try_parse().map_err(|error| {
+pub(crate) fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
+    let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
+    parsed.map_err(|error| {
         if error.use_stderr() {
             return invalid(&reason(&error), example);
         }
-        // Help or version was asked for; nobody reads it any more if this fails.
+        if env::args_os().len() > 2 {
+            // Help was not all that was asked for. A script must not take what it gets for a welcome, least of
+            // all when the help came from a password such as "-h3lpless".
+            eprint!("{error}");
+            return Status::Usage;
+        }
+        // Nobody reads it any more if this fails.
         let _ = error.print();
         Status::Done
     })
@@ -59,7 +67,12 @@ fn reason(error: &clap::Error) -> String {
     if let Some(source) = error.source() {
         return source.to_string();
     }
-    if error.kind() == ErrorKind::UnknownArgument && error.get(ContextKind::SuggestedArg).is_none() {
+    let shows_a_word = if error.kind() == ErrorKind::UnknownArgument {
+        error.get(ContextKind::SuggestedArg).is_none()
+    } else {
+        matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(word)) if !word.is_empty())
+    };
+    if shows_a_word {
         return "there are too many words, or an unknown option (--help lists them all; -- goes before a word \
                 that begins with a dash)"
             .to_owned();

@@ -46,7 +46,7 @@ pub enum ServerError {
     Users(#[from] UsersError),
     /// Strangers would get in with a password that everybody knows.
     #[error(
-        "{}: {user} has a sample password, which everybody knows, and {address} is open to other machines: \\
+        "{}: {user} has a sample password, which everybody knows, and {address} is open to other machines: \
          choose passwords of your own, listen on 127.0.0.1, or insist with --allow-sample-users", path.display()
     )]
     SampleUser {

@@ -89,6 +89,12 @@ impl fmt::Debug for Users {
 pub(crate) struct User {
     name: Username,
     secret: Secret,
+    conditions: Conditions,
+}
+
+/// When and from where a user may log in.
+#[derive(Default)]
+struct Conditions {
     standing: Standing,
     /// The first second, since 1970-01-01 UTC, in which the user is refused.
     expires_unix_s: Option<u64>,
@@ -96,8 +102,9 @@ pub(crate) struct User {
     from: Vec<IpNet>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Standing {
+    #[default]
     Enabled,
     Disabled,
 }
@@ -123,12 +130,13 @@ impl User {
 
     /// Whether the user may log in at this time from this address.
     pub(crate) fn admit(&self, unix_s: u64, source: IpAddr) -> Result<(), Denial> {
+        let Conditions { standing, expires_unix_s, from } = &self.conditions;
         let source = source.to_canonical();
-        if self.standing == Standing::Disabled {
+        if *standing == Standing::Disabled {
             Err(Denial::Disabled)
-        } else if self.expires_unix_s.is_some_and(|expiry| unix_s >= expiry) {
+        } else if expires_unix_s.is_some_and(|expiry| unix_s >= expiry) {
             Err(Denial::Expired)
-        } else if !self.from.is_empty() && !self.from.iter().any(|network| network.contains(&source)) {
+        } else if !from.is_empty() && !from.iter().any(|network| network.contains(&source)) {
             Err(Denial::NotFromHere)
         } else {
             Ok(())

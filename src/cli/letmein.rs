@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
 use crate::auth::wire::Verdict;
@@ -39,7 +39,7 @@ struct Args {
     #[arg(long)]
     tcp: bool,
     /// Give up after this time [default: 15, and never with --wait]
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
     /// Wait until the server is up
     #[arg(long)]
@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<Status, Status> {
-    let args: Args = parse(EXAMPLE)?;
+    let args: Args = parse(Args::command(), EXAMPLE)?;
     let (login, output) = (args.login(), args.output());
     let password = args.password.read(&args.user).map_err(|error| invalid(&error.to_string(), EXAMPLE))?;
     let mut watch = |step: Progress<'_>| {

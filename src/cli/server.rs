@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{STATUSES, Status, parse};
@@ -13,11 +13,10 @@ use crate::daemon::{self, Config, SampleUsers, ServerError};
 use crate::net::Transport;
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const EXAMPLE: &str = "server-udp 127.0.0.1:8591 --users users.toml";
 
 /// Tell whether somebody knows their password, without the password crossing the network
 #[derive(Parser)]
-#[command(version, after_help = after_help())]
+#[command(version)]
 struct Args {
     /// Where to listen; a port alone means this machine only
     #[arg(value_name = "[ADDR:]PORT", default_value = "127.0.0.1:8591", value_parser = parse_address)]
@@ -33,13 +32,13 @@ struct Args {
     debug: bool,
 }
 
-fn after_help() -> String {
+fn after_help(program: &str) -> String {
     format!(
-        "Examples, for server-tcp alike:\n  \
-         server-udp 8591                      this machine only\n  \
-         server-udp 0.0.0.0:8591              all of IPv4\n  \
-         server-udp [::]:8591                 all of IPv6, and of IPv4\n  \
-         server-udp --users /etc/users.toml   another users file\n\n\
+        "Examples:\n  \
+         {program} 8591                      this machine only\n  \
+         {program} 0.0.0.0:8591              all of IPv4\n  \
+         {program} [::]:8591                 all of IPv6, and of IPv4\n  \
+         {program} --users /etc/users.toml   another users file\n\n\
          The first line on standard output says where it listens, once it does; port 0 is any that is free.\n\
          SIGINT and SIGTERM stop it, after logins in progress have ended.\n\n\
          {STATUSES}"
@@ -53,7 +52,9 @@ pub fn main(transport: Transport) -> ExitCode {
 }
 
 fn run(transport: Transport) -> Result<Status, Status> {
-    let args: Args = parse(EXAMPLE)?;
+    let program = transport.server();
+    let command = Args::command().name(program).after_help(after_help(program));
+    let args: Args = parse(command, &format!("{program} 127.0.0.1:8591 --users users.toml"))?;
     log_to_stderr(if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
     let config = Config {
         transport,
@@ -62,7 +63,7 @@ fn run(transport: Transport) -> Result<Status, Status> {
         sample_users: if args.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },
     };
     daemon::run(&config).map(|()| Status::Done).map_err(|error| {
-        eprintln!("{}: {error}", transport.server());
+        eprintln!("{program}: {error}");
         match error {
             ServerError::Users(_) | ServerError::SampleUser { .. } => Status::Usage,
             ServerError::Bind { .. } | ServerError::System(_) => Status::Failed,

@@ -16,8 +16,12 @@ use time::{Date, Month};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Password, SAMPLES, Samples, Standing, User, Username, Users};
+use super::{Conditions, Password, SAMPLES, Samples, Standing, User, Username, Users};
 use crate::auth::proof::Secret;
+
+/// What to do about a text that is not TOML.
+const REMEDY: &str = "write a line a user, as in alice = \"password\", each name once, and between quotes if there \
+                      is more to it than A to Z, a to z, digits, - and _";
 
 /// Something wrong in a users file. It never shows a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +49,9 @@ pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
     match DeTable::parse(text) {
         Ok(document) => parser.document(document.get_ref()),
         // Only the message: the rest of such an error shows the line, and so perhaps a password.
-        Err(error) => parser.problem(error.span().unwrap_or_default(), error.message()),
+        Err(error) => {
+            parser.problem(error.span().unwrap_or_default(), format!("{}: {REMEDY}", error.message()))
+        }
     }
     parser.finish(text)
 }
@@ -86,57 +92,47 @@ impl Parser {
             Ok(name) => name,
             Err(error) => return self.problem(key.span(), format!("the user name {error}: choose another")),
         };
-        let Some(entry) = self.entry(&name, value) else {
-            return;
-        };
-        let Some(password) = self.password(&name, entry.password) else {
+        let conditions = self.conditions(value);
+        let Some(password) = self.password(&name, value) else {
             return;
         };
         self.count_sample(&name, &password);
-        let user = User {
-            secret: Secret::new(&name, &password),
-            name,
-            standing: entry.standing,
-            expires_unix_s: entry.expires_unix_s,
-            from: entry.from,
-        };
+        let user = User { secret: Secret::new(&name, &password), name, conditions };
         self.entries.push((key.span(), user));
     }
 
-    fn entry<'a>(&mut self, name: &Username, value: &'a Value<'_>) -> Option<Entry<'a>> {
-        let Some(table) = value.get_ref().as_table() else {
-            return Some(Entry::with(value));
-        };
-        let Some(password) = table.get("password") else {
-            self.problem(value.span(), format!("{name} has no password: add password = \"…\""));
-            return None;
-        };
-        let mut entry = Entry::with(password);
-        for (key, value) in table {
+    fn conditions(&mut self, value: &Value<'_>) -> Conditions {
+        let mut conditions = Conditions::default();
+        for (key, value) in value.get_ref().as_table().into_iter().flatten() {
             match key.get_ref().as_ref() {
                 "password" => {}
-                "disabled" => entry.standing = self.standing(value),
-                "expires" => entry.expires_unix_s = self.expiry(value),
-                "from" => entry.from = self.networks(value),
+                "disabled" => conditions.standing = self.standing(value),
+                "expires" => conditions.expires_unix_s = self.expiry(value),
+                "from" => conditions.from = self.networks(value),
                 other => self.problem(
                     key.span(),
                     format!("unknown key {other:?}: a user has password, disabled, expires and from"),
                 ),
             }
         }
-        Some(entry)
+        conditions
     }
 
-    fn password(&mut self, name: &Username, value: &Value<'_>) -> Option<Password> {
-        let problem = match value.get_ref().as_str() {
-            None => format!("the password of {name} is no string: put it between quotes"),
-            Some("") => format!("the password of {name} is empty: give them one, or take the line out"),
-            Some(text) => match Password::new(text) {
+    fn password(&mut self, name: &Username, entry: &Value<'_>) -> Option<Password> {
+        let value = match entry.get_ref().as_table() {
+            Some(table) => table.get("password"),
+            None => Some(entry),
+        };
+        let problem = match value.map(|value| value.get_ref().as_str()) {
+            None => format!("{name} has no password: add password = \"…\""),
+            Some(None) => format!("the password of {name} is no string: put it between quotes"),
+            Some(Some("")) => format!("the password of {name} is empty: give them one, or take the line out"),
+            Some(Some(text)) => match Password::new(text) {
                 Ok(password) => return Some(password),
                 Err(error) => format!("the password of {name} {error}: choose another"),
             },
         };
-        self.problem(value.span(), problem);
+        self.problem(value.unwrap_or(entry).span(), problem);
         None
     }
 
@@ -212,20 +208,6 @@ impl Parser {
             }
         }
         self.problems.append(&mut problems);
-    }
-}
-
-/// A user's line, all but the password understood.
-struct Entry<'a> {
-    password: &'a Value<'a>,
-    standing: Standing,
-    expires_unix_s: Option<u64>,
-    from: Vec<IpNet>,
-}
-
-impl<'a> Entry<'a> {
-    fn with(password: &'a Value<'a>) -> Self {
-        Self { password, standing: Standing::Enabled, expires_unix_s: None, from: Vec::new() }
     }
 }
 

@@ -1,0 +1,150 @@
+//! Command lines that are wrong, and what is said about them.
+
+use std::collections::HashSet;
+use std::process::Command;
+
+use crate::running::{Ended, SAMPLES, TRANSPORTS, letmein, run, server};
+
+const INVALID: &str = "Invalid input argument, please enter a correct format command.";
+const EXAMPLE: &str = "Example: letmein 127.0.0.1:8591 userone passwordone";
+const AT: &str = "127.0.0.1:8591";
+const SECRET: &str = "hunter2secret";
+
+/// The reason given for a wrong command line, after a look at all that is said around it.
+fn reason(command: &mut Command, example: &str) -> String {
+    let ended = run(command);
+    assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+    let [invalid, reason, last] = *ended.stderr.lines().collect::<Vec<_>>() else { panic!("{ended:?}") };
+    assert_eq!(invalid, INVALID);
+    assert!(last.contains(example), "{ended:?}");
+    reason.to_owned()
+}
+
+#[test]
+fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
+    let (long_name, long_password) = (&*"u".repeat(65), &*"p".repeat(129));
+    let mistakes: &[(&[&str], &str)] = &[
+        (&[], "not provided: <HOST:PORT> <USER>"),
+        (&[AT], "not provided: <USER>"),
+        (&["127.0.0.1", "userone", "p"], "no port in \"127.0.0.1\""),
+        (&["127.0.0.1:", "userone", "p"], "no port in \"127.0.0.1:\""),
+        (&["127.0.0.1:0", "userone", "p"], "no port \"0\": a port is a number from 1 to 65535"),
+        (&["127.0.0.1:65536", "userone", "p"], "no port \"65536\": a port is"),
+        (&["127.0.0.1:http", "userone", "p"], "no port \"http\": a port is"),
+        (&[":8591", "userone", "p"], "no host in \":8591\""),
+        (&["::1:8591", "userone", "p"], "IPv6 address without brackets"),
+        (&[AT, "", "p"], "user name is empty"),
+        (&[AT, "user:one", "p"], "user name has a colon"),
+        (&[AT, "user\none", "p"], "user name has a control character"),
+        (&[AT, " userone", "p"], "user name begins or ends with white space"),
+        (&[AT, long_name, "p"], "user name is longer than 64 bytes"),
+        (&[AT, "userone", long_password], "password is longer than 128 bytes"),
+        (&[AT, "userone", "p", "extra"], "too many words, or an unknown option"),
+        (&[AT, "userone", "p", "-4", "-6"], "'-4' cannot be used with '-6'"),
+        (&[AT, "userone", "p", "--quiet", "--json"], "'--quiet' cannot be used with '--json'"),
+        (&[AT, "userone", "p", "--timeout"], "a value is required for '--timeout"),
+        (&[AT, "userone", "p", "--timeout", "0"], "no timeout \"0\": give seconds"),
+        (&[AT, "userone", "p", "--timeout", "x"], "no timeout \"x\": give seconds"),
+        (&[AT, "userone", "p", "--timeout=-1"], "no timeout \"-1\": give seconds"),
+        (&[AT, "userone", "p", "--timeout", "inf"], "no timeout \"inf\": give seconds"),
+    ];
+    let mut reasons = HashSet::new();
+    for (args, expected) in mistakes {
+        let reason = reason(letmein().args(*args), EXAMPLE);
+        assert!(reason.contains(expected), "{args:?}: {reason}");
+        assert!(reasons.insert(reason), "{args:?}");
+    }
+}
+
+#[test]
+fn an_unknown_option_is_reported_as_one() {
+    for option in ["--nosuch", "-x"] {
+        let reason = reason(letmein().args([AT, "userone", "p", option]), EXAMPLE);
+        assert!(reason.contains("unknown option (--help lists them all"), "{option}: {reason}");
+    }
+}
+
+#[test]
+fn a_negative_timeout_is_reported_as_a_timeout() {
+    let reason = reason(letmein().args([AT, "userone", "p", "--timeout", "-1"]), EXAMPLE);
+    assert!(reason.contains("no timeout \"-1\": give seconds"), "{reason}");
+}
+
+#[test]
+fn words_too_many_are_not_shown_since_one_may_be_a_password() {
+    for words in [&["userone", SECRET, "extra"][..], &["userone", "p", SECRET], &["user", "one", SECRET, "p"]]
+    {
+        let ended = run(letmein().arg(AT).args(words));
+        assert!(!ended.stderr.contains(SECRET), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_password_stuck_to_an_option_is_not_shown() {
+    for option in ["--password", "--pasword", "--password-stdin", "--tcp", "--quiet"] {
+        let ended = run(letmein().args([AT, "userone", &format!("{option}={SECRET}")]));
+        assert_eq!(ended.status, 2, "{ended:?}");
+        assert!(!ended.stderr.contains(SECRET), "{ended:?}");
+    }
+}
+
+/// Scripts say `letmein HOST:PORT "$user" "$password" && …`.
+#[test]
+fn no_user_and_no_password_makes_a_command_line_end_with_status_0_without_a_login() {
+    for words in [["userone", "-hunter2"], ["userone", "--version"], ["--help", "passwordone"], ["-V", "p"]] {
+        assert_ne!(run(letmein().arg(AT).args(words)).status, 0, "{words:?}");
+    }
+}
+
+#[test]
+fn an_address_that_a_server_cannot_understand_is_status_2() {
+    for transport in TRANSPORTS {
+        for address in ["", "x", "127.0.0.1", ":8591", "::1:8591", "localhost:8591", "127.0.0.1:65536"] {
+            let reason = reason(server(transport).args([address, "--users", SAMPLES]), "--users users.toml");
+            assert!(reason.contains(&format!("no address {address:?}: write PORT, ")), "{reason}");
+        }
+        let reason = reason(server(transport).args(["65536", "--users", SAMPLES]), "--users users.toml");
+        assert!(reason.contains("no port \"65536\": a port is a number up to 65535"), "{reason}");
+    }
+}
+
+#[test]
+fn words_too_many_for_a_server_are_status_2() {
+    for transport in TRANSPORTS {
+        for words in [["0", "1"], ["0", "--nosuch"]] {
+            let reason = reason(server(transport).args(words), "--users users.toml");
+            assert!(reason.contains("too many words, or an unknown option"), "{reason}");
+        }
+    }
+}
+
+#[test]
+fn the_example_of_a_server_is_one_of_that_server() {
+    for transport in TRANSPORTS {
+        let example = format!("Example: {} 127.0.0.1:8591", transport.server());
+        reason(server(transport).arg("x"), &example);
+    }
+}
+
+fn programs() -> [(&'static str, Command); 3] {
+    let [udp, tcp] = TRANSPORTS.map(|transport| (transport.server(), server(transport)));
+    [("letmein", letmein()), udp, tcp]
+}
+
+#[test]
+fn help_is_on_standard_output_and_tells_the_statuses() {
+    for (name, mut program) in programs() {
+        let Ended { status, stdout, stderr } = run(program.arg("--help"));
+        assert_eq!((status, &*stderr), (0, ""));
+        assert!(stdout.contains(&format!("Usage: {name} ")), "{stdout}");
+        assert!(stdout.contains("Exit status: 0 welcome or done, 1 refused, 2 "), "{stdout}");
+    }
+}
+
+#[test]
+fn the_version_is_on_standard_output_with_the_name_of_the_program() {
+    for (name, mut program) in programs() {
+        let stdout = format!("{name} {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(run(program.arg("--version")), Ended { status: 0, stdout, stderr: String::new() });
+    }
+}

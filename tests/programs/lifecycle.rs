@@ -1,0 +1,114 @@
+//! How servers start, stop, and share a machine.
+
+use std::io::{BufRead, Read, Write};
+
+use letmein::Transport;
+
+use crate::peers::{REQUEST, WELCOME, answer, tcp_peer, udp_peer};
+use crate::running::{SAMPLES, Server, TRANSPORTS, welcome};
+use crate::streams::{challenge, rest};
+
+#[test]
+fn sigterm_and_sigint_end_a_server_with_status_0() {
+    for transport in TRANSPORTS {
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            assert_eq!(Server::over(transport).stop(signal).status, 0);
+        }
+    }
+}
+
+#[test]
+fn a_server_says_nothing_on_standard_output_but_where_it_listens() {
+    for server in TRANSPORTS.map(Server::over) {
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        assert_eq!(server.stop(libc::SIGTERM).stdout, "");
+    }
+}
+
+#[test]
+fn a_server_that_logs_each_message_shows_no_name_that_a_stranger_sent() {
+    for transport in TRANSPORTS {
+        let server = Server::start(transport, &["127.0.0.1:0", "--users", SAMPLES, "--debug"]);
+        assert_eq!(server.login(&["userone", "passwordone"]).status, 0);
+        assert_eq!(server.login(&["hunter2secret", "passwordone"]).status, 1);
+        let log = server.stop(libc::SIGTERM).stderr;
+        assert!(log.contains("userone is welcome") && log.contains("refused an unknown user"), "{log}");
+        assert!(!log.contains("hunter2secret") && !log.contains("passwordone"), "{log}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_reported_with_status_3_in_one_line() {
+    for server in TRANSPORTS.map(Server::over).iter().zip(TRANSPORTS) {
+        let (Server { address, .. }, transport) = server;
+        let ended = Server::refusal(transport, &[&address.to_string(), "--users", SAMPLES]);
+        assert_eq!((ended.status, &*ended.stdout, ended.stderr.lines().count()), (3, "", 1), "{ended:?}");
+        let start = format!("{}: cannot listen on {address}: ", transport.server());
+        assert!(ended.stderr.starts_with(&start), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_port_alone_means_this_machine_only() {
+    for transport in TRANSPORTS {
+        assert!(Server::start(transport, &["0", "--users", SAMPLES]).address.ip().is_loopback());
+    }
+}
+
+#[test]
+fn a_silent_connection_does_not_keep_a_server_from_stopping() {
+    let server = Server::tcp();
+    let _silent = tcp_peer(&server);
+    // Whoever is welcome came after the silent one.
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    assert_eq!(server.stop(libc::SIGTERM).status, 0);
+}
+
+#[test]
+fn a_login_in_progress_is_ended_before_a_server_stops() {
+    let mut server = Server::tcp();
+    let mut stream = tcp_peer(&server);
+    stream.write_all(REQUEST).unwrap();
+    let challenge = challenge(&mut stream);
+    stop_and_await_word_of_it(&mut server);
+    stream.write_all(&answer("userone", "passwordone", &challenge)).unwrap();
+    assert_eq!(rest(&mut stream), WELCOME);
+    drop(stream);
+    assert_eq!(server.end().status, 0);
+
+    let mut server = Server::udp();
+    let (peer, mut reply) = (udp_peer(&server), [0; 64]);
+    peer.send(REQUEST).unwrap();
+    let len = peer.recv(&mut reply).unwrap();
+    stop_and_await_word_of_it(&mut server);
+    peer.send(&answer("userone", "passwordone", &reply[..len])).unwrap();
+    let len = peer.recv(&mut reply).unwrap();
+    assert_eq!(&reply[..len], WELCOME);
+    assert_eq!(server.end().status, 0);
+}
+
+fn stop_and_await_word_of_it(server: &mut Server) {
+    server.signal(libc::SIGTERM);
+    let mut lines = server.stderr.by_ref().lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with("SIGTERM: stopping")));
+}
+
+#[test]
+fn a_server_that_has_stopped_can_be_started_again_at_its_port() {
+    for transport in TRANSPORTS {
+        let server = Server::over(transport);
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        let address = server.address.to_string();
+        assert_eq!(server.stop(libc::SIGTERM).status, 0);
+        let again = Server::start(transport, &[&address, "--users", SAMPLES]);
+        assert_eq!(again.login(&["userone", "passwordone"]), welcome());
+    }
+}
+
+#[test]
+fn both_servers_share_a_port_number() {
+    let udp = Server::udp();
+    let tcp = Server::start(Transport::Tcp, &[&udp.address.to_string(), "--users", SAMPLES]);
+    assert_eq!(udp.login(&["userone", "passwordone"]), welcome());
+    assert_eq!(tcp.login(&["userone", "passwordone"]), welcome());
+}

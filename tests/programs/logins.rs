@@ -1,0 +1,295 @@
+//! Logins with the real client at the real servers.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::{Child, Command};
+use std::{array, iter};
+
+use letmein::Transport;
+
+use crate::peers::{REQUEST, WELCOME, address_of, echoing_answer, refusing_socket, udp_socket};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, letmein, refused, run, welcome};
+
+const CONDITIONS: &str = r#"
+[users]
+disabled  = { password = "one", disabled = true }
+expired   = { password = "two", expires = 2020-01-31 }
+elsewhere = { password = "three", from = ["192.0.2.0/24"] }
+here      = { password = "four", disabled = false, expires = 2999-12-31, from = ["192.0.2.0/24", "127.0.0.0/8"] }
+"#;
+
+#[test]
+fn every_sample_user_is_welcome() {
+    for server in TRANSPORTS.map(Server::over) {
+        for user in ["one", "two", "three"] {
+            let (name, password) = (format!("user{user}"), format!("password{user}"));
+            assert_eq!(server.login(&[&name, &password]), welcome());
+        }
+    }
+}
+
+#[test]
+fn a_wrong_password_is_refused_with_status_1() {
+    for server in TRANSPORTS.map(Server::over) {
+        for password in ["passwordtwo", "Passwordone", "passwordone ", ""] {
+            assert_eq!(server.login(&["userone", password]), refused(), "{password:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_user_is_refused_even_with_an_empty_password() {
+    for server in TRANSPORTS.map(Server::over) {
+        for password in ["passwordone", ""] {
+            assert_eq!(server.login(&["nobody", password]), refused(), "{password:?}");
+        }
+    }
+}
+
+#[test]
+fn disabled_expired_and_misplaced_users_are_refused_with_the_right_password() {
+    for server in TRANSPORTS.map(|transport| Server::with_users(transport, CONDITIONS)) {
+        for (name, password) in [("disabled", "one"), ("expired", "two"), ("elsewhere", "three")] {
+            assert_eq!(server.login(&[name, password]), refused(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_user_is_welcome_from_their_networks_until_they_expire() {
+    for server in TRANSPORTS.map(|transport| Server::with_users(transport, CONDITIONS)) {
+        assert_eq!(server.login(&["here", "four"]), welcome());
+    }
+}
+
+#[test]
+fn names_and_passwords_may_be_of_any_script_and_of_full_length() {
+    let (name, password) = ("ü".repeat(32), "π".repeat(64));
+    let users = format!("[users]\n\"zoë\" = \"pâsswörd\"\n\"{name}\" = \"{password}\"\n");
+    for server in TRANSPORTS.map(|transport| Server::with_users(transport, &users)) {
+        assert_eq!(server.login(&["zoë", "pâsswörd"]), welcome());
+        assert_eq!(server.login(&[&name, &password]), welcome());
+    }
+}
+
+#[test]
+fn two_hundred_clients_at_once_are_welcome() {
+    for server in TRANSPORTS.map(Server::over) {
+        let log_in = || server.client().args(["userone", "passwordone"]).spawn().unwrap();
+        let clients: [Child; 200] = array::from_fn(|_| log_in());
+        for client in clients {
+            assert_eq!(Ended::from(client.wait_with_output().unwrap()), welcome());
+        }
+    }
+}
+
+/// Status 3, and one line on standard error that has `reason` in it.
+fn assert_fails(client: &mut Command, reason: &str) {
+    let ended = run(client);
+    assert_eq!((ended.status, &*ended.stdout, ended.stderr.lines().count()), (3, "", 1), "{ended:?}");
+    assert!(ended.stderr.starts_with("letmein: ") && ended.stderr.contains(reason), "{ended:?}");
+}
+
+#[test]
+fn a_server_that_is_down_is_reported_with_status_3() {
+    for (transport, options) in [(Transport::Udp, &[][..]), (Transport::Tcp, &["--tcp"])] {
+        let nobody = refusing_socket(transport);
+        let client = &mut letmein();
+        client.args([&address_of(&nobody), "userone", "passwordone"]).args(options);
+        assert_fails(client, &format!("cannot reach {}", address_of(&nobody)));
+    }
+}
+
+#[test]
+fn a_server_whose_name_has_no_address_is_reported_with_status_3() {
+    assert_fails(letmein().args(["nosuch.invalid:8591", "userone", "passwordone"]), "\"nosuch.invalid\"");
+}
+
+#[test]
+fn a_server_without_an_address_of_the_family_asked_for_is_reported_with_status_3() {
+    assert_fails(letmein().args(["-6", "127.0.0.1:8591", "userone", "passwordone"]), "127.0.0.1");
+    assert_fails(letmein().args(["-4", "[::1]:8591", "userone", "passwordone"]), "::1");
+}
+
+#[test]
+fn a_server_that_is_silent_is_given_up_after_the_timeout_with_status_3() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let of_tcp = &mut letmein();
+    of_tcp.args([&*address, "userone", "passwordone", "--tcp", "--timeout", "0.3"]);
+    assert_fails(of_tcp, &format!("no answer from {address}"));
+
+    let silent = udp_socket();
+    let address = silent.local_addr().unwrap().to_string();
+    let of_udp = &mut letmein();
+    of_udp.args([&*address, "userone", "passwordone", "--timeout", "0.3"]);
+    assert_fails(of_udp, &format!("no answer from {address}"));
+}
+
+#[test]
+fn a_server_that_falls_silent_after_its_challenge_is_reported_as_such() {
+    let server = udp_socket();
+    let address = server.local_addr().unwrap().to_string();
+    let client = letmein().args([&*address, "userone", "passwordone", "--timeout", "0.5"]).spawn().unwrap();
+    let (peer, _) = receive(&server);
+    server.send_to(b"0123456789abcdef", peer).unwrap();
+    let ended = Ended::from(client.wait_with_output().unwrap());
+    assert_eq!((ended.status, &*ended.stdout), (3, ""));
+    assert!(ended.stderr.starts_with(&format!("letmein: no verdict from {address}")), "{ended:?}");
+}
+
+#[test]
+fn a_client_that_waits_gets_in_once_the_udp_server_is_up() {
+    let held = refusing_socket(Transport::Udp);
+    let address = address_of(&held);
+    let mut client = letmein()
+        .args([&*address, "userone", "passwordone", "--wait", "--timeout", "30", "-d"])
+        .spawn()
+        .unwrap();
+    let mut steps = BufReader::new(client.stderr.take().unwrap());
+    let mut first = String::new();
+    steps.read_line(&mut first).unwrap();
+    assert!(first.starts_with("Sending authentication request"), "{first:?}");
+    drop(held);
+    let _server = Server::start(Transport::Udp, &[&address, "--users", SAMPLES]);
+    steps.read_to_string(&mut first).unwrap();
+    assert_eq!(Ended::from(client.wait_with_output().unwrap()), welcome(), "{first}");
+}
+
+#[test]
+fn a_client_that_waits_gets_in_once_a_tcp_server_that_hung_up_is_back() {
+    let dying = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = dying.local_addr().unwrap().to_string();
+    let client = letmein()
+        .args([&*address, "userone", "passwordone", "--tcp", "--wait", "--timeout", "30"])
+        .spawn()
+        .unwrap();
+    drop(dying.accept().unwrap());
+    drop(dying);
+    let _server = Server::start(Transport::Tcp, &[&address, "--users", SAMPLES]);
+    assert_eq!(Ended::from(client.wait_with_output().unwrap()), welcome());
+}
+
+#[test]
+fn json_is_one_object_with_exactly_the_keys_of_the_contract() {
+    for (server, transport) in TRANSPORTS.map(Server::over).iter().zip(["udp", "tcp"]) {
+        for (password, verdict, status) in [("passwordone", "welcome", 0), ("wrong", "refused", 1)] {
+            let ended = server.login(&["userone", password, "--json"]);
+            assert_eq!((ended.status, &*ended.stderr, ended.stdout.lines().count()), (status, "", 1));
+            let object: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+            let mut keys: Vec<_> = object.as_object().unwrap().keys().collect();
+            keys.sort();
+            assert_eq!(keys, ["milliseconds", "sends", "server", "transport", "verdict"]);
+            assert_eq!(object["verdict"], verdict);
+            assert_eq!(object["transport"], transport);
+            assert_eq!(object["server"], server.address.to_string());
+            assert!(object["sends"].as_u64() >= Some(2), "{object}");
+            assert!(object["milliseconds"].as_f64() > Some(0.0), "{object}");
+        }
+    }
+}
+
+#[test]
+fn quiet_prints_nothing_and_the_status_tells_the_verdict() {
+    for server in TRANSPORTS.map(Server::over) {
+        for (password, status) in [("passwordone", 0), ("wrong", 1)] {
+            let nothing = Ended { status, stdout: String::new(), stderr: String::new() };
+            assert_eq!(server.login(&["--quiet", "userone", password]), nothing);
+        }
+    }
+}
+
+#[test]
+fn debug_prints_each_step_on_standard_error() {
+    for server in TRANSPORTS.map(Server::over) {
+        let ended = server.login(&["-d", "userone", "passwordone"]);
+        assert_eq!((ended.status, ended.stdout), (0, welcome().stdout));
+        let steps = ended.stderr.lines().filter(|line| !line.starts_with("Retransmitting"));
+        let [request, answer] = *steps.collect::<Vec<_>>() else { panic!("{}", ended.stderr) };
+        let port = server.address.port();
+        assert_eq!(request, format!("Sending authentication request to server 127.0.0.1 {port}"));
+        let hash = answer.strip_prefix("Sending username userone and hash ");
+        let hash = hash.and_then(|rest| rest.strip_suffix(" to server")).expect(answer);
+        assert!(hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{answer}");
+    }
+}
+
+#[test]
+fn a_lost_request_and_a_lost_answer_are_sent_again() {
+    let server = udp_socket();
+    let address = server.local_addr().unwrap().to_string();
+    let client = letmein().args([&*address, "userone", "passwordone", "-d"]).spawn().unwrap();
+    let (_, lost) = receive(&server);
+    assert_eq!(lost, REQUEST);
+    let (peer, again) = receive(&server);
+    assert_eq!(again, REQUEST);
+    server.send_to(b"0123456789abcdef", peer).unwrap();
+    let answers: Vec<_> = answers(&server).take(2).collect();
+    assert_eq!(answers, [(); 2].map(|()| echoing_answer("userone", "passwordone", b"0123456789abcdef")));
+    server.send_to(WELCOME, peer).unwrap();
+    let ended = Ended::from(client.wait_with_output().unwrap());
+    assert_eq!((ended.status, ended.stdout), (0, welcome().stdout));
+    for resend in ["Retransmitting request after ", "Retransmitting username and hash after "] {
+        assert!(ended.stderr.lines().any(|line| line.starts_with(resend)), "{}", ended.stderr);
+    }
+}
+
+fn receive(server: &UdpSocket) -> (SocketAddr, Vec<u8>) {
+    let mut datagram = [0; 256];
+    let (len, peer) = server.recv_from(&mut datagram).unwrap();
+    (peer, datagram[..len].to_vec())
+}
+
+/// What comes that is no request: on a busy machine there may be one more of these.
+fn answers(server: &UdpSocket) -> impl Iterator<Item = Vec<u8>> {
+    iter::repeat_with(|| receive(server).1).filter(|datagram| datagram != REQUEST)
+}
+
+#[test]
+fn a_server_on_ipv6_is_reached_by_its_address_in_brackets() {
+    if !has_ipv6() {
+        return;
+    }
+    for transport in TRANSPORTS {
+        let server = Server::start(transport, &["[::1]:0", "--users", SAMPLES]);
+        assert!(server.address.is_ipv6());
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        assert_eq!(server.login(&["-6", "userone", "wrong"]), refused());
+    }
+}
+
+#[test]
+fn a_server_whose_name_has_several_addresses_is_found_at_one_of_them() {
+    for (server, options) in TRANSPORTS.map(Server::over).iter().zip([&[][..], &["--tcp"]]) {
+        let address = format!("localhost:{}", server.address.port());
+        let client = &mut letmein();
+        assert_eq!(run(client.args([&address, "userone", "passwordone"]).args(options)), welcome());
+    }
+}
+
+#[test]
+fn a_server_on_all_addresses_answers_from_the_one_that_was_asked() {
+    for any in ["0.0.0.0:0", "[::]:0"].iter().take(if has_ipv6() { 2 } else { 1 }) {
+        let server = Server::start(Transport::Udp, &[any, "--users", SAMPLES, "--allow-sample-users"]);
+        let port = server.address.port();
+        let client = &mut letmein();
+        assert_eq!(
+            run(client.args([&format!("127.0.0.1:{port}"), "userone", "passwordone"])),
+            welcome(),
+            "{any}"
+        );
+        // A connected socket hears nobody else.
+        let peer = udp_socket();
+        peer.connect(("127.0.0.2", port)).unwrap();
+        peer.send(REQUEST).unwrap();
+        assert_eq!(peer.recv(&mut [0; 256]).unwrap(), 16, "{any}");
+    }
+}
+
+fn has_ipv6() -> bool {
+    let bound = UdpSocket::bind("[::1]:0");
+    if let Err(error) = &bound {
+        eprintln!("not tested, since there is no IPv6 here: {error}");
+    }
+    bound.is_ok()
+}

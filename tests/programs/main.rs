@@ -1,0 +1,16 @@
+//! The programs as people and scripts meet them: processes, command lines, users files, and bytes on loopback.
+#![expect(
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests play the other end of the network, and a helper that fails is a test that fails"
+)]
+
+mod command_lines;
+mod datagrams;
+mod lifecycle;
+mod logins;
+mod passwords;
+mod peers;
+mod running;
+mod streams;
+mod users_files;

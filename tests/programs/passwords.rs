@@ -1,0 +1,102 @@
+//! Where the client takes a password from, and where nobody else sees it.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::peers::{REQUEST, udp_socket};
+use crate::running::{Ended, Server, letmein, path, refused, run, users_file, welcome};
+
+/// A password at the start of a text, however its line ends.
+const TEXTS: [&str; 4] = ["passwordone", "passwordone\n", "passwordone\r\n", "passwordone\nmore\n"];
+
+#[test]
+fn a_password_is_read_from_the_first_line_of_a_file() {
+    let server = Server::udp();
+    for text in TEXTS {
+        let file = users_file(text);
+        assert_eq!(server.login(&["userone", "--password-file", path(&file)]), welcome(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_password_is_read_from_the_first_line_of_standard_input() {
+    let server = Server::udp();
+    for text in TEXTS {
+        let client = &mut server.client();
+        client.args(["userone", "--password-stdin"]);
+        assert_eq!(run_with_input(client, text), welcome(), "{text:?}");
+    }
+}
+
+fn run_with_input(command: &mut Command, input: &str) -> Ended {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn white_space_before_the_end_of_the_line_is_part_of_a_password() {
+    let server = Server::udp();
+    for text in [" passwordone", "passwordone ", "\npasswordone", "passwordone\t\n"] {
+        let file = users_file(text);
+        assert_eq!(server.login(&["userone", "--password-file", path(&file)]), refused(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_password_is_read_from_the_environment_if_it_is_given_nowhere_else() {
+    let server = Server::udp();
+    let client = || {
+        let mut client = server.client();
+        client.env("LETMEIN_PASSWORD", "passwordone").arg("userone");
+        client
+    };
+    assert_eq!(run(&mut client()), welcome());
+    assert_eq!(run(client().arg("wrong")), refused());
+    assert_eq!(run(client().args(["--password-file", path(&users_file("wrong"))])), refused());
+    assert_eq!(run_with_input(client().arg("--password-stdin"), "wrong"), refused());
+}
+
+#[test]
+fn a_password_that_begins_with_a_dash_goes_after_two_dashes() {
+    let server = Server::with_users(letmein::Transport::Udp, "[users]\nuserone = \"-hunter2\"\n");
+    assert_eq!(server.login(&["--", "userone", "-hunter2"]), welcome());
+}
+
+#[test]
+fn a_password_argument_is_gone_from_the_process_list_before_anything_is_sent() {
+    let server = udp_socket();
+    let address = server.local_addr().unwrap().to_string();
+    let mut client = letmein().args([&*address, "userone", "hunter2secret"]).spawn().unwrap();
+    let mut request = [0; 64];
+    let len = server.recv(&mut request).unwrap();
+    assert_eq!(&request[..len], REQUEST);
+    let words = fs::read(format!("/proc/{}/cmdline", client.id())).unwrap();
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let words = String::from_utf8(words).unwrap();
+    assert!(words.contains("userone") && !words.contains("hunter2secret"), "{words:?}");
+}
+
+/// Status 2, with a reason that has `reason` in it.
+fn assert_usage(ended: &Ended, reason: &str) {
+    assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+    assert!(ended.stderr.lines().nth(1).is_some_and(|line| line.contains(reason)), "{ended:?}");
+}
+
+#[test]
+fn no_password_and_no_terminal_to_ask_at_is_status_2() {
+    let ended = run(letmein().args(["127.0.0.1:8591", "userone"]));
+    assert_usage(&ended, "no password: give it with --password-file");
+}
+
+#[test]
+fn a_password_that_cannot_be_read_is_status_2() {
+    let client = |args: &[&str]| run(letmein().args(["127.0.0.1:8591", "userone"]).args(args));
+    assert_usage(&client(&["--password-file", "/nosuch/file"]), "/nosuch/file");
+    let too_long = users_file("p".repeat(129));
+    assert_usage(&client(&["--password-file", path(&too_long)]), "longer than 128 bytes");
+    let not_text = users_file([0xff, b'\n']);
+    assert_usage(&client(&["--password-file", path(&not_text)]), path(&not_text));
+}

@@ -1,0 +1,167 @@
+//! Starts the programs, and tells what they said and how they ended.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+
+use letmein::Transport;
+use tempfile::NamedTempFile;
+
+/// The users file that is shipped.
+pub(crate) const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/users.toml");
+pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+
+/// A program that has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().expect("no signal ended it"),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+pub(crate) fn welcome() -> Ended {
+    Ended { status: 0, stdout: "Welcome to our service.\n".into(), stderr: String::new() }
+}
+
+pub(crate) fn refused() -> Ended {
+    Ended { status: 1, stdout: "User authorization failed.\n".into(), stderr: String::new() }
+}
+
+/// The client, without a password from its environment and without a terminal.
+pub(crate) fn letmein() -> Command {
+    program(env!("CARGO_BIN_EXE_letmein"))
+}
+
+pub(crate) fn server(transport: Transport) -> Command {
+    program(match transport {
+        Transport::Udp => env!("CARGO_BIN_EXE_server-udp"),
+        Transport::Tcp => env!("CARGO_BIN_EXE_server-tcp"),
+    })
+}
+
+fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
+    command.env_remove("LETMEIN_PASSWORD");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+pub(crate) fn run(command: &mut Command) -> Ended {
+    command.output().unwrap().into()
+}
+
+/// A users file that only its owner can read.
+pub(crate) fn users_file(contents: impl AsRef<[u8]>) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(contents.as_ref()).unwrap();
+    file
+}
+
+pub(crate) fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+/// A server that is up; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    transport: Transport,
+    stdout: BufReader<ChildStdout>,
+    pub(crate) stderr: BufReader<ChildStderr>,
+    child: Child,
+}
+
+impl Server {
+    /// Over UDP, with the samples.
+    pub(crate) fn udp() -> Self {
+        Self::over(Transport::Udp)
+    }
+
+    /// Over TCP, with the samples.
+    pub(crate) fn tcp() -> Self {
+        Self::over(Transport::Tcp)
+    }
+
+    pub(crate) fn over(transport: Transport) -> Self {
+        Self::start(transport, &["127.0.0.1:0", "--users", SAMPLES])
+    }
+
+    pub(crate) fn with_users(transport: Transport, users: &str) -> Self {
+        Self::start(transport, &["127.0.0.1:0", "--users", path(&users_file(users))])
+    }
+
+    pub(crate) fn start(transport: Transport, args: &[&str]) -> Self {
+        Self::try_start(transport, args).expect("the server starts")
+    }
+
+    /// What a server says that does not start.
+    pub(crate) fn refusal(transport: Transport, args: &[&str]) -> Ended {
+        Self::try_start(transport, args).expect_err("the server does not start")
+    }
+
+    fn try_start(transport: Transport, args: &[&str]) -> Result<Self, Ended> {
+        let mut child = server(transport).args(args).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        if line.is_empty() {
+            return Err(child.wait_with_output().unwrap().into());
+        }
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut server = Self { address: ([0; 4], 0).into(), transport, stdout, stderr, child };
+        let address = line.strip_prefix(&format!("{transport} server listening on "));
+        server.address = address.and_then(|text| text.strip_suffix('\n')?.parse().ok()).expect(&line);
+        Ok(server)
+    }
+
+    /// A client of this server, which wants a user and a password yet.
+    pub(crate) fn client(&self) -> Command {
+        let mut client = letmein();
+        client.arg(self.address.to_string());
+        if self.transport == Transport::Tcp {
+            client.arg("--tcp");
+        }
+        client
+    }
+
+    pub(crate) fn login(&self, args: &[&str]) -> Ended {
+        run(self.client().args(args))
+    }
+
+    #[expect(unsafe_code, reason = "there is no safe way to send a signal")]
+    pub(crate) fn signal(&self, signal: libc::c_int) {
+        // SAFETY: kill takes two numbers, and the child is not waited for yet, so its number is no other's.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// Waits for the end; what it has said since its first line.
+    pub(crate) fn end(mut self) -> Ended {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        let status = self.child.wait().unwrap().code().expect("no signal ended it");
+        Ended { status, stdout, stderr }
+    }
+
+    pub(crate) fn stop(self, signal: libc::c_int) -> Ended {
+        self.signal(signal);
+        self.end()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
