@@ -67,11 +67,8 @@ fn reason(error: &clap::Error) -> String {
     if let Some(source) = error.source() {
         return source.to_string();
     }
-    let shows_a_word = if error.kind() == ErrorKind::UnknownArgument {
-        error.get(ContextKind::SuggestedArg).is_none()
-    } else {
-        matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(word)) if !word.is_empty())
-    };
+    let shows_a_word = error.kind() == ErrorKind::UnknownArgument
+        || matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(word)) if !word.is_empty());
     if shows_a_word {
         return "there are too many words, or an unknown option (--help lists them all; -- goes before a word \
                 that begins with a dash)"

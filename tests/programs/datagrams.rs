@@ -1,18 +1,9 @@
 //! Bytes over UDP, in the dialects that clients send them in, and silence for all else.
 
 use std::io::ErrorKind;
-use std::net::UdpSocket;
 
-use crate::peers::{OLD_REQUEST, REFUSED, REQUEST, WELCOME, answer, echoing_answer, udp_peer};
+use crate::peers::{OLD_REQUEST, REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, udp_peer};
 use crate::running::Server;
-
-/// Sends a datagram, and gives the next that comes.
-fn ask(peer: &UdpSocket, datagram: &[u8]) -> Vec<u8> {
-    peer.send(datagram).unwrap();
-    let mut reply = [0; 256];
-    let len = peer.recv(&mut reply).unwrap();
-    reply[..len].to_vec()
-}
 
 #[test]
 fn the_old_request_is_answered_in_letters() {

@@ -1,10 +1,11 @@
 //! How servers start, stop, and share a machine.
 
 use std::io::{BufRead, Read, Write};
+use std::net::SocketAddr;
 
 use letmein::Transport;
 
-use crate::peers::{REQUEST, WELCOME, answer, tcp_peer, udp_peer};
+use crate::peers::{QUIET_HOST, REQUEST, WELCOME, answer, ask, tcp_peer, udp_peer};
 use crate::running::{SAMPLES, Server, TRANSPORTS, welcome};
 use crate::streams::{challenge, rest};
 
@@ -77,13 +78,10 @@ fn a_login_in_progress_is_ended_before_a_server_stops() {
     assert_eq!(server.end().status, 0);
 
     let mut server = Server::udp();
-    let (peer, mut reply) = (udp_peer(&server), [0; 64]);
-    peer.send(REQUEST).unwrap();
-    let len = peer.recv(&mut reply).unwrap();
+    let peer = udp_peer(&server);
+    let challenge = ask(&peer, REQUEST);
     stop_and_await_word_of_it(&mut server);
-    peer.send(&answer("userone", "passwordone", &reply[..len])).unwrap();
-    let len = peer.recv(&mut reply).unwrap();
-    assert_eq!(&reply[..len], WELCOME);
+    assert_eq!(ask(&peer, &answer("userone", "passwordone", &challenge)), WELCOME);
     assert_eq!(server.end().status, 0);
 }
 
@@ -96,19 +94,23 @@ fn stop_and_await_word_of_it(server: &mut Server) {
 #[test]
 fn a_server_that_has_stopped_can_be_started_again_at_its_port() {
     for transport in TRANSPORTS {
-        let server = Server::over(transport);
+        let server = on_quiet_host(transport, 0);
         assert_eq!(server.login(&["userone", "passwordone"]), welcome());
-        let address = server.address.to_string();
+        let port = server.address.port();
         assert_eq!(server.stop(libc::SIGTERM).status, 0);
-        let again = Server::start(transport, &[&address, "--users", SAMPLES]);
+        let again = on_quiet_host(transport, port);
         assert_eq!(again.login(&["userone", "passwordone"]), welcome());
     }
 }
 
 #[test]
 fn both_servers_share_a_port_number() {
-    let udp = Server::udp();
-    let tcp = Server::start(Transport::Tcp, &[&udp.address.to_string(), "--users", SAMPLES]);
+    let udp = on_quiet_host(Transport::Udp, 0);
+    let tcp = on_quiet_host(Transport::Tcp, udp.address.port());
     assert_eq!(udp.login(&["userone", "passwordone"]), welcome());
     assert_eq!(tcp.login(&["userone", "passwordone"]), welcome());
+}
+
+fn on_quiet_host(transport: Transport, port: u16) -> Server {
+    Server::start(transport, &[&SocketAddr::from((QUIET_HOST, port)).to_string(), "--users", SAMPLES])
 }

@@ -7,7 +7,9 @@ use std::{array, iter};
 
 use letmein::Transport;
 
-use crate::peers::{REQUEST, WELCOME, address_of, echoing_answer, refusing_socket, udp_socket};
+use crate::peers::{
+    QUIET_HOST, REQUEST, WELCOME, address_of, ask, echoing_answer, receive, refusing_socket, udp_socket,
+};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, letmein, refused, run, welcome};
 
 const CONDITIONS: &str = r#"
@@ -151,14 +153,14 @@ fn a_client_that_waits_gets_in_once_the_udp_server_is_up() {
     steps.read_line(&mut first).unwrap();
     assert!(first.starts_with("Sending authentication request"), "{first:?}");
     drop(held);
-    let _server = Server::start(Transport::Udp, &[&address, "--users", SAMPLES]);
+    let _server = Server::start_at_freed(Transport::Udp, &address);
     steps.read_to_string(&mut first).unwrap();
     assert_eq!(Ended::from(client.wait_with_output().unwrap()), welcome(), "{first}");
 }
 
 #[test]
 fn a_client_that_waits_gets_in_once_a_tcp_server_that_hung_up_is_back() {
-    let dying = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dying = TcpListener::bind(SocketAddr::from((QUIET_HOST, 0))).unwrap();
     let address = dying.local_addr().unwrap().to_string();
     let client = letmein()
         .args([&*address, "userone", "passwordone", "--tcp", "--wait", "--timeout", "30"])
@@ -166,7 +168,7 @@ fn a_client_that_waits_gets_in_once_a_tcp_server_that_hung_up_is_back() {
         .unwrap();
     drop(dying.accept().unwrap());
     drop(dying);
-    let _server = Server::start(Transport::Tcp, &[&address, "--users", SAMPLES]);
+    let _server = Server::start_at_freed(Transport::Tcp, &address);
     assert_eq!(Ended::from(client.wait_with_output().unwrap()), welcome());
 }
 
@@ -234,12 +236,6 @@ fn a_lost_request_and_a_lost_answer_are_sent_again() {
     }
 }
 
-fn receive(server: &UdpSocket) -> (SocketAddr, Vec<u8>) {
-    let mut datagram = [0; 256];
-    let (len, peer) = server.recv_from(&mut datagram).unwrap();
-    (peer, datagram[..len].to_vec())
-}
-
 /// What comes that is no request: on a busy machine there may be one more of these.
 fn answers(server: &UdpSocket) -> impl Iterator<Item = Vec<u8>> {
     iter::repeat_with(|| receive(server).1).filter(|datagram| datagram != REQUEST)
@@ -281,8 +277,7 @@ fn a_server_on_all_addresses_answers_from_the_one_that_was_asked() {
         // A connected socket hears nobody else.
         let peer = udp_socket();
         peer.connect(("127.0.0.2", port)).unwrap();
-        peer.send(REQUEST).unwrap();
-        assert_eq!(peer.recv(&mut [0; 256]).unwrap(), 16, "{any}");
+        assert_eq!(ask(&peer, REQUEST).len(), 16, "{any}");
     }
 }
 

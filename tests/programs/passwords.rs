@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::peers::{REQUEST, udp_socket};
+use crate::peers::{REQUEST, receive, udp_socket};
 use crate::running::{Ended, Server, letmein, path, refused, run, users_file, welcome};
 
 /// A password at the start of a text, however its line ends.
@@ -69,9 +69,7 @@ fn a_password_argument_is_gone_from_the_process_list_before_anything_is_sent() {
     let server = udp_socket();
     let address = server.local_addr().unwrap().to_string();
     let mut client = letmein().args([&*address, "userone", "hunter2secret"]).spawn().unwrap();
-    let mut request = [0; 64];
-    let len = server.recv(&mut request).unwrap();
-    assert_eq!(&request[..len], REQUEST);
+    assert_eq!(receive(&server).1, REQUEST);
     let words = fs::read(format!("/proc/{}/cmdline", client.id())).unwrap();
     client.kill().unwrap();
     client.wait().unwrap();

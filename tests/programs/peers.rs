@@ -1,6 +1,7 @@
 //! The other end of the network, as far as tests play it byte by byte.
 
-use std::net::{TcpStream, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use letmein::auth::challenge::Challenge;
@@ -50,6 +51,26 @@ pub(crate) fn udp_peer(server: &Server) -> UdpSocket {
     socket
 }
 
+/// The next datagram, and whose it is. A signal, such as of a child that ends, does not end the wait.
+pub(crate) fn receive(socket: &UdpSocket) -> (SocketAddr, Vec<u8>) {
+    let mut datagram = [0; 256];
+    loop {
+        match socket.recv_from(&mut datagram) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => {
+                let (len, peer) = received.unwrap();
+                return (peer, datagram[..len].to_vec());
+            }
+        }
+    }
+}
+
+/// Sends a datagram, and gives the next that comes.
+pub(crate) fn ask(peer: &UdpSocket, datagram: &[u8]) -> Vec<u8> {
+    peer.send(datagram).unwrap();
+    receive(peer).1
+}
+
 pub(crate) fn tcp_peer(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -57,15 +78,19 @@ pub(crate) fn tcp_peer(server: &Server) -> TcpStream {
     stream
 }
 
-/// A port on 127.0.0.1 at which all are refused, and which nobody takes, for as long as the socket lives: over UDP
-/// it hears only itself, over TCP it does not listen.
+/// An address for a port that is given up and taken again: it is no client's, so no port of it is taken by chance,
+/// or still kept for a connection that has ended.
+pub(crate) const QUIET_HOST: [u8; 4] = [127, 0, 0, 77];
+
+/// A port at which all are refused, and which nobody takes, for as long as the socket lives: over UDP it hears only
+/// itself, over TCP it does not listen.
 pub(crate) fn refusing_socket(transport: Transport) -> Socket {
     let kind = match transport {
         Transport::Udp => Type::DGRAM,
         Transport::Tcp => Type::STREAM,
     };
     let socket = Socket::new(Domain::IPV4, kind, None).unwrap();
-    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.bind(&SocketAddr::from((QUIET_HOST, 0)).into()).unwrap();
     if transport == Transport::Udp {
         socket.connect(&socket.local_addr().unwrap()).unwrap();
     }

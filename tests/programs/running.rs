@@ -1,6 +1,7 @@
 //! Starts the programs, and tells what they said and how they ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::iter;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
@@ -102,6 +103,14 @@ impl Server {
 
     pub(crate) fn start(transport: Transport, args: &[&str]) -> Self {
         Self::try_start(transport, args).expect("the server starts")
+    }
+
+    /// At an address that this process has just given up. A child of another test has a copy of its socket from
+    /// its fork to its exec, and the address is taken until then.
+    pub(crate) fn start_at_freed(transport: Transport, address: &str) -> Self {
+        let start = || Self::try_start(transport, &[address, "--users", SAMPLES]);
+        let mut attempts = iter::repeat_with(start).take(500);
+        attempts.find_map(Result::ok).expect("the address becomes free")
     }
 
     /// What a server says that does not start.
