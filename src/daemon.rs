@@ -8,6 +8,7 @@ use std::thread;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -77,6 +78,7 @@ pub enum ServerError {
 pub fn run(config: &Config) -> Result<(), ServerError> {
     let users = Arc::new(load_users(config)?);
     let count = users.len();
+    raise_open_files();
     let worker = bind(config)?;
     let address = worker.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -126,6 +128,15 @@ fn announce(transport: Transport, address: SocketAddr, users: usize) -> io::Resu
         info!("serving this machine only; to serve others give an address: {program} 0.0.0.0:{port}");
     }
     Ok(())
+}
+
+/// Lets this process have as many files open as it may: a shell often gives it 1,024, which is fewer than the TCP
+/// connections that are allowed.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!("cannot raise the limit of open files: {error}; going on");
+    }
 }
 
 fn bind(config: &Config) -> Result<Worker, ServerError> {
