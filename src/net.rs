@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod batch;
+pub(crate) mod channel;
 pub(crate) mod connections;
 pub mod host_port;
 pub mod login;

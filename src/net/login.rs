@@ -1,17 +1,18 @@
 //! One login over the network: drives [`Client`] with a socket and a clock.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::auth::client::{Client, Receipt, Resends, Sending, Silence, Step};
-use crate::auth::wire::{REPLY_MAX, Verdict};
+use crate::auth::client::{Client, Receipt, Sending, Silence, Step};
+use crate::auth::wire::Verdict;
 use crate::net::Transport;
+use crate::net::channel::{Channel, Inbox, is_timeout};
 use crate::net::host_port::HostPort;
 use crate::users::{Password, Username};
 
@@ -21,8 +22,6 @@ pub const TIMEOUT: Duration = Duration::from_secs(15);
 const REFUSED_GRACE: Duration = Duration::from_secs(1);
 /// The pause before all addresses are tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// The shortest timeout that a socket takes.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// A login to be made: where, how, and for how long to try.
 ///
@@ -242,7 +241,8 @@ enum Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::Unreachable(error)
+        // Of what this is made from, only connecting over TCP runs into its timeout.
+        if is_timeout(&error) { Self::Silent(Silence::NoChallenge) } else { Self::Unreachable(error) }
     }
 }
 
@@ -320,103 +320,4 @@ impl Run<'_> {
             Failure::Unreachable(error) => LoginError::Unreachable { server: address, error },
         }
     }
-}
-
-/// A socket that is connected to the server.
-enum Channel {
-    Udp(UdpSocket),
-    Tcp(TcpStream),
-}
-
-impl Channel {
-    fn open(transport: Transport, server: SocketAddr, timeout: Duration) -> Result<Self, Failure> {
-        match transport {
-            Transport::Udp => {
-                let any: IpAddr = match server {
-                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-                };
-                let socket = UdpSocket::bind((any, 0))?;
-                socket.connect(server)?;
-                Ok(Self::Udp(socket))
-            }
-            Transport::Tcp => match TcpStream::connect_timeout(&server, timeout.max(SHORTEST_WAIT)) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    Ok(Self::Tcp(stream))
-                }
-                Err(error) if is_timeout(&error) => Err(Failure::Silent(Silence::NoChallenge)),
-                Err(error) => Err(error.into()),
-            },
-        }
-    }
-
-    fn resends(&self) -> Resends {
-        match self {
-            Self::Udp(_) => Resends::Timed,
-            Self::Tcp(_) => Resends::Never,
-        }
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Udp(socket) => socket.send(bytes).map(drop),
-            Self::Tcp(stream) => stream.write_all(bytes),
-        }
-    }
-
-    fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize> {
-        let wait = Some(wait.max(SHORTEST_WAIT));
-        match self {
-            Self::Udp(socket) => {
-                socket.set_read_timeout(wait)?;
-                socket.recv(room)
-            }
-            Self::Tcp(stream) => {
-                stream.set_read_timeout(wait)?;
-                stream.read(room)
-            }
-        }
-    }
-}
-
-/// Bytes from the server that are no message yet.
-#[derive(Default)]
-struct Inbox {
-    /// One byte longer than any message, so that a longer one is not cut to one.
-    bytes: [u8; REPLY_MAX + 1],
-    len: usize,
-}
-
-impl Inbox {
-    /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time.
-    fn fill(&mut self, channel: &mut Channel, wait: Duration) -> io::Result<Option<&[u8]>> {
-        let start = match channel {
-            Channel::Udp(_) => 0,
-            Channel::Tcp(_) => self.len,
-        };
-        let room = self.bytes.get_mut(start..).unwrap_or_default();
-        let is_full = room.is_empty();
-        match (channel.receive(room, wait), &channel) {
-            (Ok(0), Channel::Tcp(_)) if is_full => {
-                Err(io::Error::other("what it says is no letmein protocol"))
-            }
-            (Ok(0), Channel::Tcp(_)) => Err(io::Error::other("it closed the connection without a verdict")),
-            (Ok(len), _) => {
-                self.len = start + len;
-                Ok(self.bytes.get(..self.len))
-            }
-            (Err(error), _) if is_timeout(&error) => Ok(None),
-            (Err(error), _) => Err(error),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.len = 0;
-    }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }

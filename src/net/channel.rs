@@ -1,0 +1,108 @@
+//! A client's socket: datagrams or a stream, and what came over it that is no message yet.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::auth::client::Resends;
+use crate::auth::wire::REPLY_MAX;
+use crate::net::Transport;
+
+/// The shortest timeout that a socket takes.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// A socket that is connected to the server.
+pub(crate) enum Channel {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl Channel {
+    pub(crate) fn open(transport: Transport, server: SocketAddr, timeout: Duration) -> io::Result<Self> {
+        match transport {
+            Transport::Udp => {
+                let any: IpAddr = match server {
+                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let socket = UdpSocket::bind((any, 0))?;
+                socket.connect(server)?;
+                Ok(Self::Udp(socket))
+            }
+            Transport::Tcp => {
+                let stream = TcpStream::connect_timeout(&server, timeout.max(SHORTEST_WAIT))?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+        }
+    }
+
+    pub(crate) fn resends(&self) -> Resends {
+        match self {
+            Self::Udp(_) => Resends::Timed,
+            Self::Tcp(_) => Resends::Never,
+        }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Udp(socket) => socket.send(bytes).map(drop),
+            Self::Tcp(stream) => stream.write_all(bytes),
+        }
+    }
+
+    pub(crate) fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize> {
+        let wait = Some(wait.max(SHORTEST_WAIT));
+        match self {
+            Self::Udp(socket) => {
+                socket.set_read_timeout(wait)?;
+                socket.recv(room)
+            }
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(wait)?;
+                stream.read(room)
+            }
+        }
+    }
+}
+
+/// Bytes from the server that are no message yet.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    /// One byte longer than any message, so that a longer one is not cut to one.
+    bytes: [u8; REPLY_MAX + 1],
+    len: usize,
+}
+
+impl Inbox {
+    /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time.
+    pub(crate) fn fill(&mut self, channel: &mut Channel, wait: Duration) -> io::Result<Option<&[u8]>> {
+        let start = match channel {
+            Channel::Udp(_) => 0,
+            Channel::Tcp(_) => self.len,
+        };
+        let room = self.bytes.get_mut(start..).unwrap_or_default();
+        let is_full = room.is_empty();
+        match (channel.receive(room, wait), &channel) {
+            (Ok(0), Channel::Tcp(_)) if is_full => {
+                Err(io::Error::other("what it says is no letmein protocol"))
+            }
+            (Ok(0), Channel::Tcp(_)) => Err(io::Error::other("it closed the connection without a verdict")),
+            (Ok(len), _) => {
+                self.len = start + len;
+                Ok(self.bytes.get(..self.len))
+            }
+            (Err(error), _) if is_timeout(&error) => Ok(None),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
+}
