@@ -92,7 +92,7 @@ impl fmt::Display for Username {
 /// A password: up to 128 bytes of UTF-8 without NUL. It is wiped from memory when dropped, and is never shown.
 ///
 /// One may be empty, since a client can be given such a one; nobody has such a one, since
-/// [`parse`](super::parse) refuses it.
+/// [`parse`](fn@super::parse) refuses it.
 #[derive(Clone)]
 pub struct Password(Zeroizing<Box<str>>);
 
