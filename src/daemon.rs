@@ -86,7 +86,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         let mut signals = Signals::install()?;
         let (stop_sender, stop) = Stop::new();
         let keys = draw_keys()?;
-        let ended = start(config.transport, move || worker.serve(&users, &keys, Clock::start(), stop))?;
+        let ended = start(config.transport, move || worker.serve(users, &keys, Clock::start(), stop))?;
         announce(config.transport, address, count)?;
         tokio::pin!(ended);
         tokio::select! {

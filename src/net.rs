@@ -10,6 +10,7 @@ pub(crate) mod channel;
 pub(crate) mod connections;
 pub mod host_port;
 pub mod login;
+mod services;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::auth::Now;
 use crate::auth::server::{Keys, Server};
+use crate::net::services::{Login, Logins};
 use crate::users::Users;
 
 /// What carries the messages.
@@ -76,14 +78,17 @@ impl Worker {
         }
     }
 
-    /// Serves until told to stop, and until the logins in progress have ended.
-    pub(crate) fn serve(self, users: &Arc<Users>, keys: &Keys, clock: Clock, stop: Stop) -> io::Result<()> {
+    /// Serves logins until told to stop, and until those in progress have ended.
+    pub(crate) fn serve(self, users: Arc<Users>, keys: &Keys, clock: Clock, stop: Stop) -> io::Result<()> {
         match self {
             Self::Udp(socket) => {
-                udp::serve(&socket, &mut Server::new(keys), users, clock, &stop);
+                udp::serve(&socket, &mut Logins { server: Server::new(keys), users }, clock, &stop);
                 Ok(())
             }
-            Self::Tcp(listener) => tcp::serve(listener, users, clock, stop),
+            Self::Tcp(listener) => {
+                let open = move |peer| Login::open(users.clone(), peer);
+                tcp::serve(listener, Login::READING, open, clock, stop)
+            }
         }
     }
 }

@@ -36,10 +36,6 @@ pub(crate) fn turned_away(peer: SocketAddr, full: Full) {
     debug!("TCP {peer}: turned away: {full}");
 }
 
-pub(crate) fn too_slow(peer: SocketAddr) {
-    debug!("TCP {peer}: closed: the login took too long");
-}
-
 pub(crate) fn connection_lost(peer: SocketAddr, error: &io::Error) {
     debug!("TCP {peer}: connection lost: {error}");
 }

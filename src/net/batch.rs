@@ -45,8 +45,7 @@ pub(crate) struct Batch {
     names: Vec<sockaddr_storage>,
     controls: Vec<Control>,
     datagrams: Vec<u8>,
-    replies: Vec<u8>,
-    reply_lens: Vec<Option<usize>>,
+    replies: Vec<Vec<u8>>,
 }
 
 impl Batch {
@@ -61,8 +60,7 @@ impl Batch {
             names: vec![name; shape.datagrams],
             controls: vec![Control([0; CONTROL_LEN]); shape.datagrams],
             datagrams: vec![0; shape.datagrams * shape.datagram_len],
-            replies: vec![0; shape.datagrams * shape.reply_len],
-            reply_lens: vec![None; shape.datagrams],
+            replies: (0..shape.datagrams).map(|_| Vec::with_capacity(shape.reply_len)).collect(),
         }
     }
 
@@ -95,19 +93,16 @@ impl Batch {
         Ok(())
     }
 
-    /// Hands each received datagram to `react`, with its source, and keeps the replies to send.
-    pub(crate) fn react<R: AsRef<[u8]>>(&mut self, mut react: impl FnMut(SocketAddr, &[u8]) -> Option<R>) {
+    /// Hands each received datagram to `react`, with its source, and keeps the replies to send. An empty one is
+    /// silence.
+    pub(crate) fn react(&mut self, mut react: impl FnMut(SocketAddr, &[u8], &mut Vec<u8>)) {
         let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len);
-        let replies = self.replies.chunks_exact_mut(self.shape.reply_len).zip(&mut self.reply_lens);
-        let messages = self.headers.iter().zip(&self.names).zip(datagrams).zip(replies).take(self.received);
-        for (((header, name), datagram), (room, reply_len)) in messages {
-            let datagram = datagram.get(..header.msg_len as usize).unwrap_or(datagram);
-            let reply = socket_addr(name).and_then(|peer| react(peer, datagram));
-            *reply_len = reply.and_then(|reply| {
-                let reply = reply.as_ref();
-                room.get_mut(..reply.len())?.copy_from_slice(reply);
-                Some(reply.len())
-            });
+        let messages = self.headers.iter().zip(&self.names).zip(datagrams).zip(&mut self.replies);
+        for (((header, name), datagram), reply) in messages.take(self.received) {
+            reply.clear();
+            if let Some(peer) = socket_addr(name) {
+                react(peer, datagram.get(..header.msg_len as usize).unwrap_or(datagram), reply);
+            }
         }
     }
 
@@ -142,13 +137,12 @@ impl Batch {
     /// Turns the headers of datagrams that have a reply into the headers of these, packed to the front.
     fn prepare_replies(&mut self) -> &mut [mmsghdr] {
         let mut outgoing = 0;
-        let replies = self.replies.chunks_exact_mut(self.shape.reply_len).zip(&self.reply_lens);
         let sources = self.names.iter_mut().zip(&mut self.controls);
-        let rooms = replies.zip(&mut self.iovecs).zip(sources).enumerate().take(self.received);
-        for (index, (((room, reply_len), iovec), (name, control))) in rooms {
-            let Some(reply) = reply_len.and_then(|len| room.get_mut(..len)) else {
+        let rooms = self.replies.iter_mut().zip(&mut self.iovecs).zip(sources);
+        for (index, ((reply, iovec), (name, control))) in rooms.enumerate().take(self.received) {
+            if reply.is_empty() {
                 continue;
-            };
+            }
             self.headers.swap(outgoing, index);
             if let Some(header) = self.headers.get_mut(outgoing) {
                 *iovec = iovec_of(reply);

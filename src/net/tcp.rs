@@ -1,31 +1,60 @@
-//! The TCP worker: accepts, and carries each connection through one login.
+//! The TCP worker: accepts, and carries each connection to its end.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::auth::challenge::Challenge;
-use crate::auth::conversation::{BUFFER_LEN, Conversation};
+use crate::auth::Now;
 use crate::net::connections::{Connections, Place};
 use crate::net::{Clock, DRAIN, Stop, Transport};
 use crate::report;
-use crate::users::Users;
 
-/// The time for a whole login.
-const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
-/// How long, and for how many bytes, a connection is read after its verdict, so that no reset overtakes it.
+/// What a connection is for: the loop below is the same for all services.
+pub(crate) trait Conversation {
+    /// Takes what it understands off the front of `received`, and puts what it says to that into `replies`. What
+    /// it leaves is given again, in front of what comes next.
+    fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next;
+}
+
+/// How a conversation goes on, once its replies are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// With more bytes from the peer.
+    Read,
+    /// Not at all: everything is said.
+    End,
+    /// Not at all: the peer talks nonsense.
+    Close,
+}
+
+/// How a service reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Bytes that one read may bring.
+    pub(crate) read_len: usize,
+    /// Bytes after which what has arrived is handed over, though there may be more: one read's, or many.
+    pub(crate) gather_len: usize,
+    /// How long a connection may take.
+    pub(crate) patience: Patience,
+}
+
+/// How long a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// From its start to its end.
+    InAll(Duration),
+}
+
+/// How long, and for how many bytes, a connection is read after its end, so that no reset overtakes the last reply.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_LEN: usize = 64 * 1024;
 /// Connections that the kernel may complete before they are accepted; it caps this at net.core.somaxconn.
@@ -46,20 +75,21 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves until told to stop, and then until the connections have ended.
-pub(crate) fn serve(
+/// Serves until told to stop, and then until the connections have ended. `open` begins a conversation with a peer.
+pub(crate) fn serve<C: Conversation + 'static>(
     listener: TcpListener,
-    users: &Arc<Users>,
+    reading: Reading,
+    open: impl Fn(SocketAddr) -> io::Result<C> + 'static,
     clock: Clock,
     mut stop: Stop,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let (open, mut all_closed) = mpsc::channel(1);
-        let worker = Rc::new(Worker { users: users.clone(), clock });
+        let (alive, mut all_closed) = mpsc::channel(1);
+        let worker = Rc::new(Worker { reading, open, clock });
         tokio::select! {
-            never = accept_for_ever(&listener, &worker, open) => match never {},
+            never = accept_for_ever(&listener, &worker, alive) => match never {},
             () = stop.requested() => {}
         }
         drop(listener);
@@ -69,23 +99,27 @@ pub(crate) fn serve(
     })
 }
 
-struct Worker {
-    users: Arc<Users>,
+struct Worker<O> {
+    reading: Reading,
+    open: O,
     clock: Clock,
 }
 
-async fn accept_for_ever(
+async fn accept_for_ever<C: Conversation + 'static>(
     listener: &tokio::net::TcpListener,
-    worker: &Rc<Worker>,
-    open: mpsc::Sender<Infallible>,
+    worker: &Rc<Worker<impl Fn(SocketAddr) -> io::Result<C> + 'static>>,
+    alive: mpsc::Sender<Infallible>,
 ) -> Infallible {
     let connections = Connections::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => match connections.admit(peer.ip()) {
                 Ok(place) => {
-                    let connection = connection(worker.clone(), stream, peer, place, open.clone());
-                    tokio::task::spawn_local(connection);
+                    let (worker, alive) = (worker.clone(), alive.clone());
+                    tokio::task::spawn_local(async move {
+                        serve_connection(&worker, stream, peer, place).await;
+                        drop(alive);
+                    });
                 }
                 Err(full) => report::turned_away(peer, full),
             },
@@ -100,63 +134,78 @@ async fn accept_for_ever(
     }
 }
 
-async fn connection(
-    worker: Rc<Worker>,
-    mut stream: TcpStream,
+async fn serve_connection<C: Conversation>(
+    worker: &Worker<impl Fn(SocketAddr) -> io::Result<C>>,
+    stream: TcpStream,
     peer: SocketAddr,
     _place: Place,
-    _open: mpsc::Sender<Infallible>,
 ) {
-    match timeout(LOGIN_DEADLINE, login(&worker, &mut stream, peer)).await {
-        Ok(Ok(End::Verdict)) => {
-            let _ = timeout(LINGER, linger(&mut stream)).await;
-        }
-        Ok(Ok(End::NoVerdict)) => {}
-        Ok(Err(error)) => report::connection_lost(peer, &error),
-        Err(_) => report::too_slow(peer),
+    let ended = match (worker.open)(peer) {
+        Ok(conversation) => converse(conversation, stream, worker.reading, worker.clock).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        report::connection_lost(peer, &error);
     }
 }
 
-/// How a conversation ended.
-enum End {
-    /// The verdict is sent.
-    Verdict,
-    /// The client said nonsense, or left.
-    NoVerdict,
-}
-
-/// Carries one login.
-async fn login(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<End> {
+/// Carries a conversation to its end.
+async fn converse(
+    mut conversation: impl Conversation,
+    mut stream: TcpStream,
+    reading: Reading,
+    clock: Clock,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut conversation = Conversation::new(Challenge::from_random(SysRng.try_next_u64()?));
-    let mut buffer = [0; BUFFER_LEN];
-    let mut len = 0;
+    let Patience::InAll(time) = reading.patience;
+    let deadline = Instant::now() + time;
+    let (mut received, mut replies) = (Vec::new(), Vec::new());
     loop {
-        let read = stream.read(buffer.get_mut(len..).unwrap_or_default()).await?;
-        if read == 0 {
-            return Ok(End::NoVerdict);
-        }
-        len += read;
-        let mut received = buffer.get(..len).unwrap_or_default();
-        let now = worker.clock.now();
-        while let Some(reaction) = conversation.receive(&worker.users, now, peer, &mut received) {
-            report::event(Transport::Tcp, peer, &reaction.event);
-            match reaction.reply {
-                Some(reply) => stream.write_all(reply.as_ref()).await?,
-                None => return Ok(End::NoVerdict),
+        let arrival = timeout_at(deadline, gather(&stream, reading, &mut received)).await??;
+        let mut rest = &received[..];
+        let next = conversation.receive(clock.now(), &mut rest, &mut replies);
+        let taken = received.len() - rest.len();
+        received.drain(..taken);
+        timeout_at(deadline, stream.write_all(&replies)).await??;
+        replies.clear();
+        match (next, arrival) {
+            (Next::Read, Arrival::More) => {}
+            (Next::Read, Arrival::Last) | (Next::Close, _) => return Ok(()),
+            (Next::End, _) => {
+                let _ = timeout(LINGER, linger(&mut stream)).await;
+                return Ok(());
             }
         }
-        if conversation.is_over() {
-            return Ok(End::Verdict);
-        }
-        let left = received.len();
-        buffer.copy_within(len - left..len, 0);
-        len = left;
     }
+}
+
+/// Whether the peer may say more.
+enum Arrival {
+    More,
+    Last,
+}
+
+/// Waits for bytes, and takes those that are there.
+async fn gather(stream: &TcpStream, reading: Reading, received: &mut Vec<u8>) -> io::Result<Arrival> {
+    let enough = received.len() + reading.gather_len;
+    stream.readable().await?;
+    while received.len() < enough {
+        let start = received.len();
+        received.resize(start + reading.read_len, 0);
+        let read = stream.try_read(received.get_mut(start..).unwrap_or_default());
+        received.truncate(start + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => return Ok(Arrival::Last),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Arrival::More)
 }
 
 /// Ends the sending side and reads what is left: a socket closed with bytes unread resets the connection, and the
-/// verdict with it.
+/// last reply with it.
 async fn linger(stream: &mut TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut left = LINGER_LEN;

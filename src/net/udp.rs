@@ -7,14 +7,22 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::auth::server::Server;
-use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX};
+use crate::auth::Now;
 use crate::net::batch::{self, Batch, Shape};
 use crate::net::{Clock, DRAIN, Stop, Transport};
 use crate::report;
-use crate::users::Users;
 
-const SHAPE: Shape = Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX };
+/// What a worker serves: the loop below is the same for all services.
+pub(crate) trait Service {
+    /// The sizes of its messages.
+    fn shape(&self) -> Shape;
+
+    /// Reacts to a datagram from `peer`. What it puts into `reply`, which is empty, is sent back.
+    fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>);
+
+    /// Whether somebody is waiting for the end of something, which a stop would keep from them.
+    fn is_busy(&self, now: Now) -> bool;
+}
 
 /// How soon an idle worker sees that it is to stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
@@ -36,19 +44,19 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Serves until told to stop, and then until no login is in progress.
-pub(crate) fn serve(socket: &UdpSocket, server: &mut Server, users: &Users, clock: Clock, stop: &Stop) {
-    let mut batch = Batch::new(SHAPE);
+/// Serves until told to stop, and then until nobody is waiting any more.
+pub(crate) fn serve(socket: &UdpSocket, service: &mut impl Service, clock: Clock, stop: &Stop) {
+    let mut batch = Batch::new(service.shape());
     let mut last_moment = None;
     loop {
         if stop.is_requested() {
-            let uptime = clock.now().uptime;
-            let last_moment = *last_moment.get_or_insert(uptime + DRAIN);
-            if uptime >= last_moment || !server.logins_in_progress(uptime) {
+            let now = clock.now();
+            let last_moment = *last_moment.get_or_insert(now.uptime + DRAIN);
+            if now.uptime >= last_moment || !service.is_busy(now) {
                 return;
             }
         }
-        if let Err(error) = exchange(&mut batch, socket, server, users, clock) {
+        if let Err(error) = exchange(&mut batch, socket, service, clock) {
             report::socket_error(Transport::Udp, &error);
             thread::sleep(ERROR_PAUSE);
         }
@@ -58,8 +66,7 @@ pub(crate) fn serve(socket: &UdpSocket, server: &mut Server, users: &Users, cloc
 fn exchange(
     batch: &mut Batch,
     socket: &UdpSocket,
-    server: &mut Server,
-    users: &Users,
+    service: &mut impl Service,
     clock: Clock,
 ) -> io::Result<()> {
     match batch.receive(socket) {
@@ -70,11 +77,7 @@ fn exchange(
         Err(error) => return Err(error),
     }
     let now = clock.now();
-    batch.react(|peer, datagram| {
-        let reaction = server.datagram(users, now, peer, datagram);
-        report::event(Transport::Udp, peer, &reaction.event);
-        reaction.reply
-    });
+    batch.react(|peer, datagram, reply| service.react(now, peer, datagram, reply));
     if let Err(error) = batch.send(socket) {
         report::unsent(&error);
     }
