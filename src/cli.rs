@@ -7,6 +7,8 @@ pub mod server;
 
 use std::env;
 use std::error::Error as _;
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -45,7 +47,7 @@ pub(crate) fn parse<A: FromArgMatches>(command: Command, example: &str) -> Resul
         if env::args_os().len() > 2 {
             // Help was not all that was asked for. A script must not take what it gets for a welcome, least of
             // all when the help came from a password such as "-h3lpless".
-            eprint!("{error}");
+            say(format_args!("{error}"));
             return Status::Usage;
         }
         // Nobody reads it any more if this fails.
@@ -56,10 +58,15 @@ pub(crate) fn parse<A: FromArgMatches>(command: Command, example: &str) -> Resul
 
 /// Says that a command line is wrong, why, and how a right one looks.
 pub(crate) fn invalid(reason: &str, example: &str) -> Status {
-    eprintln!("Invalid input argument, please enter a correct format command.");
-    eprintln!("{reason}");
-    eprintln!("Example: {example}");
+    say(format_args!("Invalid input argument, please enter a correct format command."));
+    say(format_args!("{reason}"));
+    say(format_args!("Example: {example}"));
     Status::Usage
+}
+
+/// Says a line on standard error, if anybody listens: `eprintln!` would panic if nobody does.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The reason, without any word of the command line that may be a password.

@@ -123,7 +123,7 @@ fn announce(transport: Transport, address: SocketAddr, users: usize) -> io::Resu
     writeln!(stdout, "{transport} server listening on {address}")?;
     stdout.flush()?;
     info!("users: {users}");
-    if address.ip().is_loopback() {
+    if address.ip().to_canonical().is_loopback() {
         let (program, port) = (transport.server(), address.port());
         info!("serving this machine only; to serve others give an address: {program} 0.0.0.0:{port}");
     }

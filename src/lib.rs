@@ -16,6 +16,9 @@
 //! One rule explains the split: the protocol decides and touches nothing; `net` touches everything and decides
 //! nothing. The linter holds it.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("letmein needs Linux: recvmmsg, packet information, /proc");
+
 pub mod auth;
 pub mod cli;
 pub mod daemon;

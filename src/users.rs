@@ -41,17 +41,17 @@ pub enum Samples {
 }
 
 impl Users {
-    fn new(users: Vec<User>, samples: Samples) -> Self {
+    fn new(users: impl IntoIterator<Item = (Username, User)>, samples: Samples) -> Self {
         let decoy = Secret::decoy();
-        let blocks = users.iter().map(|user| user.secret.blocks()).fold(decoy.blocks(), Blocks::max);
-        let by_name = users.into_iter().map(|user| (user.name.clone(), user)).collect();
+        let by_name: HashMap<_, _> = users.into_iter().collect();
+        let blocks = by_name.values().map(|user| user.secret.blocks()).fold(decoy.blocks(), Blocks::max);
         Self { by_name, blocks, decoy, samples }
     }
 
     /// The user of this name, and a secret to check an answer with in any case.
-    pub(crate) fn find(&self, name: &str) -> (Option<&User>, &Secret) {
-        match self.by_name.get(name) {
-            Some(user) => (Some(user), &user.secret),
+    pub(crate) fn find(&self, name: &str) -> (Option<(&str, &Conditions)>, &Secret) {
+        match self.by_name.get_key_value(name) {
+            Some((name, user)) => (Some((name.as_str(), &user.conditions)), &user.secret),
             None => (None, &self.decoy),
         }
     }
@@ -86,15 +86,14 @@ impl fmt::Debug for Users {
 }
 
 /// One entry of the file.
-pub(crate) struct User {
-    name: Username,
+struct User {
     secret: Secret,
     conditions: Conditions,
 }
 
 /// When and from where a user may log in.
 #[derive(Default)]
-struct Conditions {
+pub(crate) struct Conditions {
     standing: Standing,
     /// The first second, since 1970-01-01 UTC, in which the user is refused.
     expires_unix_s: Option<u64>,
@@ -123,14 +122,10 @@ pub enum Denial {
     NotFromHere,
 }
 
-impl User {
-    pub(crate) fn name(&self) -> &str {
-        self.name.as_str()
-    }
-
+impl Conditions {
     /// Whether the user may log in at this time from this address.
     pub(crate) fn admit(&self, unix_s: u64, source: IpAddr) -> Result<(), Denial> {
-        let Conditions { standing, expires_unix_s, from } = &self.conditions;
+        let Self { standing, expires_unix_s, from } = self;
         let source = source.to_canonical();
         if *standing == Standing::Disabled {
             Err(Denial::Disabled)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hint::black_box;
 
-use md5::{Digest as _, Md5};
+use md5::block_api::compress;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -14,6 +14,8 @@ use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
 const MD5_BLOCK: usize = 64;
 /// MD5 appends a byte and the length in eight (RFC 1321, section 3).
 const MD5_TRAILER: usize = 9;
+/// The state before the first block (RFC 1321, section 3.3).
+const MD5_START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 const BLOCKS_MAX: usize = (NAME_MAX + PASSWORD_MAX + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK);
 
 /// An MD5 digest, 16 bytes.
@@ -30,6 +32,14 @@ impl Digest {
     /// The digest in its raw form, as the first clients send it over TCP.
     #[must_use]
     pub fn from_raw(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    fn from_state(state: [u32; 4]) -> Self {
+        let mut bytes = [0; 16];
+        for (chunk, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+            *chunk = word.to_le_bytes();
+        }
         Self(bytes)
     }
 
@@ -65,9 +75,9 @@ impl Secret {
         Self(Zeroizing::new([name.as_str().as_bytes(), password.expose()].concat().into()))
     }
 
-    /// Stands in for the secret of a user who is not known.
+    /// Stands in for the secret of a user who is not known. It is as long as many are, and lets nobody in.
     pub(crate) fn decoy() -> Self {
-        Self(Zeroizing::default())
+        Self(Zeroizing::new(Box::new([0; 16])))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -77,19 +87,34 @@ impl Secret {
     /// MD5(name ‖ password ‖ challenge).
     #[must_use]
     pub fn digest(&self, challenge: Challenge) -> Digest {
-        let md5 = Md5::new_with_prefix(&self.0[..]).chain_update(challenge.digits());
-        Digest(md5.finalize().into())
+        self.digest_in(self.blocks(), challenge)
     }
 
-    /// The digest, after as much work as a message of `blocks` MD5 blocks takes: the time of an answer does not
-    /// tell whether its user has a long password, or is known at all.
+    /// The digest, after the work of `blocks` MD5 blocks, which are at least as many as it takes: the time of an
+    /// answer does not tell whether its user has a long password, or is known at all.
     pub(crate) fn digest_in(&self, blocks: Blocks, challenge: Challenge) -> Digest {
-        let more = blocks.0.saturating_sub(self.blocks().0);
-        if let Some(all_but_one) = more.checked_sub(1) {
-            let filler = [0; (BLOCKS_MAX - 1) * MD5_BLOCK];
-            black_box(Md5::digest(black_box(filler.get(..all_but_one * MD5_BLOCK).unwrap_or_default())));
+        let padded = self.padded(challenge);
+        let (message, rest) = padded.split_at(self.blocks().0);
+        let mut state = MD5_START;
+        compress(&mut state, message);
+        let mut waste = state;
+        compress(&mut waste, rest.get(..blocks.0.saturating_sub(message.len())).unwrap_or_default());
+        black_box(waste);
+        Digest::from_state(state)
+    }
+
+    /// The message as MD5 pads it (RFC 1321, sections 3.1 and 3.2): a bit, zeros, and the length in bits.
+    fn padded(&self, challenge: Challenge) -> [[u8; MD5_BLOCK]; BLOCKS_MAX] {
+        let mut blocks = [[0; MD5_BLOCK]; BLOCKS_MAX];
+        let message = self.0.iter().copied().chain(challenge.digits()).chain([0x80]);
+        for (slot, byte) in blocks.as_flattened_mut().iter_mut().zip(message) {
+            *slot = byte;
         }
-        self.digest(challenge)
+        let bits = 8 * (self.0.len() + CHALLENGE_LEN) as u64;
+        if let Some(length) = blocks.get_mut(self.blocks().0 - 1).and_then(|last| last.last_chunk_mut()) {
+            *length = bits.to_le_bytes();
+        }
+        blocks
     }
 
     pub(crate) fn blocks(&self) -> Blocks {
@@ -103,10 +128,29 @@ pub(crate) struct Blocks(usize);
 
 #[cfg(test)]
 mod tests {
+    use md5::Digest as _;
+
     use super::*;
 
     fn secret(name: &str, password: &str) -> Secret {
         Secret::new(&name.parse().unwrap(), &Password::new(password).unwrap())
+    }
+
+    /// Over every length of message there can be.
+    #[test]
+    fn digests_are_those_of_another_implementation() {
+        let challenge = Challenge::from_digits(b"0123456789abcdef").unwrap();
+        for len in 0..=PASSWORD_MAX {
+            for name in ["u", "a name of its own", &"u".repeat(NAME_MAX)] {
+                let password = "p".repeat(len);
+                let whole = md5::Md5::digest(format!("{name}{password}{challenge}"));
+                assert_eq!(
+                    secret(name, &password).digest(challenge),
+                    Digest::from_raw(whole.into()),
+                    "{len}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub enum Refusal<'a> {
 /// How long after its challenge a login counts as in progress, when the server is to stop.
 const IN_PROGRESS: Duration = Duration::from_secs(2);
 
-/// The authentication service over UDP; one for each worker, which all have the same keys.
+/// The authentication service over UDP.
 pub struct Server {
     challenges: Challenges,
     welcomes: Welcomes,
@@ -222,18 +222,19 @@ pub(crate) fn judge<'a>(
     challenges: impl Iterator<Item = (Form, Challenge)>,
 ) -> Result<Login<'a>, Refusal<'a>> {
     let (user, secret) = users.find(answer.name);
-    let admission = user.map(|user| user.admit(now.unix_s, peer.ip()));
-    let mut fits_any = false;
+    let mut denied = None;
     for (form, challenge) in challenges {
         let fits = secret.digest_in(users.blocks(), challenge) == answer.digest;
-        if let (true, Some(user), Some(Ok(()))) = (fits, user, admission) {
-            return Ok(Login { user: user.name(), form, challenge });
+        if let (true, Some((user, conditions))) = (fits, user) {
+            match conditions.admit(now.unix_s, peer.ip()) {
+                Ok(()) => return Ok(Login { user, form, challenge }),
+                Err(denial) => denied = Some(denial),
+            }
         }
-        fits_any |= fits;
     }
-    Err(match (user, admission) {
-        (Some(user), Some(Err(denial))) if fits_any => Refusal::Denied { user: user.name(), denial },
-        (Some(user), _) => Refusal::WrongPassword { user: user.name() },
+    Err(match (user, denied) {
+        (Some((user, _)), Some(denial)) => Refusal::Denied { user, denial },
+        (Some((user, _)), None) => Refusal::WrongPassword { user },
         (None, _) => Refusal::UnknownUser,
     })
 }

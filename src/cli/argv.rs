@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 
 /// Overwrites every word of this process's command line that is `secret`, so that `ps` stops showing it.
 ///
@@ -10,10 +11,7 @@ use std::io;
 ///
 /// # Errors
 /// The system's; the secret may still be shown then.
-#[cfg(target_os = "linux")]
 pub(super) fn wipe(secret: &str) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
-
     let start = arg_start(&fs::read_to_string("/proc/self/stat")?)
         .ok_or_else(|| io::Error::other("the command line has no known place"))?;
     let words = fs::read("/proc/self/cmdline")?;
@@ -28,14 +26,7 @@ pub(super) fn wipe(secret: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// There is no way known here.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn wipe(_: &str) -> io::Result<()> {
-    Err(io::Error::other("not done on this system"))
-}
-
 /// Field 48; the second is a name in parentheses, with anything in it.
-#[cfg(target_os = "linux")]
 fn arg_start(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(48 - 3)?.parse().ok()

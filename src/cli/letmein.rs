@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::auth::wire::Verdict;
 use crate::cli::password::Source;
-use crate::cli::{STATUSES, Status, invalid, parse};
+use crate::cli::{STATUSES, Status, invalid, parse, say};
 use crate::net::Transport;
 use crate::net::host_port::HostPort;
 use crate::net::login::{Family, Login, Outcome, Progress};
@@ -85,7 +85,7 @@ fn run() -> Result<Status, Status> {
     let password = args.password.read(&args.user).map_err(|error| invalid(&error.to_string(), EXAMPLE))?;
     let mut watch = |step: Progress<'_>| {
         if args.debug {
-            eprintln!("{step}");
+            say(format_args!("{step}"));
         }
     };
     let outcome = login.run_watched(&args.user, &password, &mut watch).map_err(|error| fail(&error))?;
@@ -97,7 +97,7 @@ fn run() -> Result<Status, Status> {
 }
 
 fn fail(error: &dyn Error) -> Status {
-    eprintln!("letmein: {error}");
+    say(format_args!("letmein: {error}"));
     Status::Failed
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{STATUSES, Status, parse};
+use crate::cli::{STATUSES, Status, parse, say};
 use crate::daemon::{self, Config, SampleUsers, ServerError};
 use crate::net::Transport;
 
@@ -63,7 +63,7 @@ fn run(transport: Transport) -> Result<Status, Status> {
         sample_users: if args.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },
     };
     daemon::run(&config).map(|()| Status::Done).map_err(|error| {
-        eprintln!("{program}: {error}");
+        say(format_args!("{program}: {error}"));
         match error {
             ServerError::Users(_) | ServerError::SampleUser { .. } => Status::Usage,
             ServerError::Bind { .. } | ServerError::System(_) => Status::Failed,
@@ -76,6 +76,8 @@ fn log_to_stderr(level: LevelFilter) {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // It would panic where standard error is gone.
+        .log_internal_errors(false)
         .with_max_level(level)
         .init();
 }

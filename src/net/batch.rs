@@ -129,6 +129,7 @@ impl Batch {
                 result = Err(io::Error::last_os_error());
                 1
             });
+            let done = done.max(1);
             unsent = unsent.split_at_mut_checked(done).map_or(&mut [], |(_, rest)| rest);
         }
         result

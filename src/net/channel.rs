@@ -13,7 +13,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// A socket that is connected to the server.
 pub(crate) enum Channel {
-    Udp(UdpSocket),
+    Udp { socket: UdpSocket, server: SocketAddr },
     Tcp(TcpStream),
 }
 
@@ -27,7 +27,7 @@ impl Channel {
                 };
                 let socket = UdpSocket::bind((any, 0))?;
                 socket.connect(server)?;
-                Ok(Self::Udp(socket))
+                Ok(Self::Udp { socket, server })
             }
             Transport::Tcp => {
                 let stream = TcpStream::connect_timeout(&server, timeout.max(SHORTEST_WAIT))?;
@@ -39,14 +39,14 @@ impl Channel {
 
     pub(crate) fn resends(&self) -> Resends {
         match self {
-            Self::Udp(_) => Resends::Timed,
+            Self::Udp { .. } => Resends::Timed,
             Self::Tcp(_) => Resends::Never,
         }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Udp(socket) => socket.send(bytes).map(drop),
+            Self::Udp { socket, .. } => socket.send(bytes).map(drop),
             Self::Tcp(stream) => stream.write_all(bytes),
         }
     }
@@ -54,9 +54,11 @@ impl Channel {
     pub(crate) fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize> {
         let wait = Some(wait.max(SHORTEST_WAIT));
         match self {
-            Self::Udp(socket) => {
+            Self::Udp { socket, server } => {
                 socket.set_read_timeout(wait)?;
-                socket.recv(room)
+                let (len, source) = socket.recv_from(room)?;
+                // What a stranger sent between bind and connect is still in the queue.
+                if (source.ip(), source.port()) == (server.ip(), server.port()) { Ok(len) } else { Ok(0) }
             }
             Self::Tcp(stream) => {
                 stream.set_read_timeout(wait)?;
@@ -78,7 +80,7 @@ impl Inbox {
     /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time.
     pub(crate) fn fill(&mut self, channel: &mut Channel, wait: Duration) -> io::Result<Option<&[u8]>> {
         let start = match channel {
-            Channel::Udp(_) => 0,
+            Channel::Udp { .. } => 0,
             Channel::Tcp(_) => self.len,
         };
         let room = self.bytes.get_mut(start..).unwrap_or_default();
@@ -105,4 +107,23 @@ impl Inbox {
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_who_was_quicker_than_connect_is_not_heard() {
+        let (server, stranger) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (server_addr, client) = (server.local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        stranger.send_to(b"Welcome to our service.", client.local_addr().unwrap()).unwrap();
+        client.connect(server_addr).unwrap();
+        server.send_to(b"0123456789abcdef", client.local_addr().unwrap()).unwrap();
+        let mut channel = Channel::Udp { socket: client, server: server_addr };
+        let mut inbox = Inbox::default();
+        let mut next = || inbox.fill(&mut channel, Duration::from_secs(10)).unwrap().unwrap().to_vec();
+        assert_eq!([next(), next()], [b"".to_vec(), b"0123456789abcdef".to_vec()]);
+    }
 }

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 /// Connections in all. One takes about 1.5 KiB here, so this is about 6 MiB, beside the kernel's buffers.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
-/// Connections from one source: eight silent sources do not hold every place for long.
+/// Connections from one source. It takes eight sources to hold every place, and they have to come again for each
+/// place when its deadline ends.
 pub(crate) const CONNECTIONS_PER_SOURCE_MAX: usize = 512;
 
 /// Whom an address is counted with: an IPv4 address for itself, also when written as IPv6; an IPv6 address with its

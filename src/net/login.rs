@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -194,32 +195,21 @@ impl Login {
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, LoginError> {
         let started = Instant::now();
-        let addresses = self.resolve()?;
         let mut run = Run { login: self, user, password, watch, started, sends: 0, unreachable_since: None };
+        let mut refusal = None;
         loop {
-            let mut last = None;
-            for (index, server) in addresses.iter().enumerate() {
-                match run.attempt(*server, addresses.len() - index) {
-                    Ok(verdict) => return Ok(run.outcome(*server, verdict)),
-                    Err(failure) => last = Some((*server, failure)),
-                }
+            let error = match run.round() {
+                Ok(outcome) => return Ok(outcome),
+                // The deadline may cut off the last of many rounds; what the others said tells more.
+                Err(error @ LoginError::NoAnswer { .. }) => refusal.take().unwrap_or(error),
+                Err(error) => error,
+            };
+            if run.gives_up_after(&error) {
+                return Err(error);
             }
-            if let Some((server, failure)) = last
-                && run.gives_up_after(&failure)
-            {
-                return Err(run.error(server, failure));
-            }
-            thread::sleep(RETRY_PAUSE);
+            refusal = Some(error);
+            thread::sleep(run.left().unwrap_or(RETRY_PAUSE).min(RETRY_PAUSE));
         }
-    }
-
-    fn resolve(&self) -> Result<Vec<SocketAddr>, LoginError> {
-        let host = &self.server.host;
-        let addresses = (host.as_str(), self.server.port)
-            .to_socket_addrs()
-            .map_err(|error| LoginError::Unresolved { host: host.clone(), error })?;
-        let addresses: Vec<_> = addresses.filter(|address| self.family.contains(address)).collect();
-        if addresses.is_empty() { Err(LoginError::NoAddress(host.clone())) } else { Ok(addresses) }
     }
 }
 
@@ -254,11 +244,48 @@ struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
-    /// Since when nothing but refusals came from the network.
+    /// When the network first refused. Nothing that arrives starts this anew.
     unreachable_since: Option<Instant>,
 }
 
 impl Run<'_> {
+    /// Tries every address once.
+    fn round(&mut self) -> Result<Outcome, LoginError> {
+        let addresses = self.look_up()?;
+        let mut last_error = LoginError::NoAddress(self.login.server.host.clone());
+        for (index, server) in addresses.iter().enumerate() {
+            match self.attempt(*server, addresses.len() - index) {
+                Ok(verdict) => return Ok(self.outcome(*server, verdict)),
+                Err(failure) => last_error = self.error(*server, failure),
+            }
+            if self.left() == Some(Duration::ZERO) {
+                break;
+            }
+        }
+        Err(last_error)
+    }
+
+    /// The addresses of the server. The system's resolver has no deadline, so it is left behind at ours.
+    fn look_up(&self) -> Result<Vec<SocketAddr>, LoginError> {
+        let HostPort { host, port } = self.login.server.clone();
+        let unresolved = |error| LoginError::Unresolved { host: host.clone(), error };
+        let (sender, receiver) = mpsc::channel();
+        let name = host.clone();
+        let resolve = move || {
+            // Nobody listens any more once the deadline is over.
+            let _ = sender.send((name.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+        };
+        if host.parse::<IpAddr>().is_ok() {
+            resolve();
+        } else {
+            thread::Builder::new().spawn(resolve).map_err(unresolved)?;
+        }
+        let resolved = receiver.recv_timeout(self.left().unwrap_or(TIMEOUT));
+        let resolved = resolved.unwrap_or_else(|_| Err(io::Error::other("the resolver does not answer")));
+        let addresses = resolved.map_err(unresolved)?.into_iter();
+        Ok(addresses.filter(|address| self.login.family.contains(address)).collect())
+    }
+
     /// Tries one address, for its share of what is left of the time.
     fn attempt(&mut self, server: SocketAddr, addresses_left: usize) -> Result<Verdict, Failure> {
         let share = self.left().map_or(TIMEOUT, |left| left / addresses_left as u32);
@@ -280,7 +307,6 @@ impl Run<'_> {
                         && client.receive(started.elapsed(), bytes) == Receipt::Taken
                     {
                         inbox.clear();
-                        self.unreachable_since = None;
                     }
                 }
                 Step::Done(outcome) => return outcome.map_err(Failure::Silent),
@@ -293,16 +319,16 @@ impl Run<'_> {
         self.login.timeout.map(|timeout| timeout.saturating_sub(self.started.elapsed()))
     }
 
-    fn gives_up_after(&mut self, failure: &Failure) -> bool {
+    fn gives_up_after(&mut self, error: &LoginError) -> bool {
         if self.left() == Some(Duration::ZERO) {
             return true;
         }
-        match (self.login.absence, failure) {
+        match (self.login.absence, error) {
             (Absence::IsWaitedOut, _) => false,
-            (Absence::Fails, Failure::Silent(_)) => true,
-            (Absence::Fails, Failure::Unreachable(_)) => {
+            (Absence::Fails, LoginError::Unreachable { .. }) => {
                 self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
             }
+            (Absence::Fails, _) => true,
         }
     }
 

@@ -61,6 +61,8 @@ const LINGER_LEN: usize = 64 * 1024;
 const BACKLOG: i32 = 4096;
 /// The pause after an error of the listener, such as a lack of descriptors, which a closed connection ends.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
+/// The pause after a report of such an error, so that a lasting one does not fill the log.
+const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Binds the socket of a worker.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -111,6 +113,7 @@ async fn accept_for_ever<C: Conversation + 'static>(
     alive: mpsc::Sender<Infallible>,
 ) -> Infallible {
     let connections = Connections::default();
+    let mut last_reported = None;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => match connections.admit(peer.ip()) {
@@ -124,7 +127,10 @@ async fn accept_for_ever<C: Conversation + 'static>(
                 Err(full) => report::turned_away(peer, full),
             },
             Err(error) => {
-                report::socket_error(Transport::Tcp, &error);
+                if last_reported.is_none_or(|then: Instant| then.elapsed() >= REPORT_PAUSE) {
+                    last_reported = Some(Instant::now());
+                    report::socket_error(Transport::Tcp, &error);
+                }
                 // A connection that was reset before it was accepted is no reason to wait for the next.
                 if error.kind() != io::ErrorKind::ConnectionAborted {
                     sleep(ERROR_PAUSE).await;

@@ -38,7 +38,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.bind(&address.into())?;
     let socket = UdpSocket::from(socket);
     socket.set_read_timeout(Some(STOP_CHECK))?;
-    if address.ip().is_unspecified() {
+    if address.ip().to_canonical().is_unspecified() {
         batch::request_destinations(&socket)?;
     }
     Ok(socket)

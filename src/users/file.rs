@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -44,9 +45,9 @@ pub struct Loaded {
 /// Something about a users file that is no reason not to use it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// Everybody on the machine can read the passwords.
-    #[error("{path}: others can read the passwords in it: chmod o-r {path}", path = .0.display())]
-    ReadableByOthers(PathBuf),
+    /// Everybody on the machine can read or change the passwords.
+    #[error("{path}: others can read or change the passwords in it: chmod o-rw {path}", path = .0.display())]
+    OpenToOthers(PathBuf),
     /// Everybody will be refused.
     #[error("{}: there are no users in it: everybody will be refused", .0.display())]
     NoUsers(PathBuf),
@@ -65,8 +66,8 @@ pub fn load(path: &Path) -> Result<Loaded, UsersError> {
     file.read_to_end(&mut bytes).map_err(unreadable)?;
     let users = parse_bytes(&bytes).map_err(|problems| UsersError::Wrong { path: path.into(), problems })?;
     let mut warnings = Vec::new();
-    if readable_by_others(&metadata) && !matches!(users.samples(), Samples::Only(_)) {
-        warnings.push(Warning::ReadableByOthers(path.into()));
+    if metadata.mode() & 0o006 != 0 && !matches!(users.samples(), Samples::Only(_)) {
+        warnings.push(Warning::OpenToOthers(path.into()));
     }
     if users.is_empty() {
         warnings.push(Warning::NoUsers(path.into()));
@@ -80,17 +81,6 @@ fn parse_bytes(bytes: &[u8]) -> Result<Users, Vec<Problem>> {
         vec![Problem { line, column: 1, message: "this line is not UTF-8: save the file as UTF-8".into() }]
     })?;
     parse(text)
-}
-
-#[cfg(unix)]
-fn readable_by_others(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    metadata.mode() & 0o004 != 0
-}
-
-#[cfg(not(unix))]
-fn readable_by_others(_: &std::fs::Metadata) -> bool {
-    false
 }
 
 fn remedy(error: &io::Error) -> &'static str {

@@ -60,7 +60,7 @@ type Value<'a> = Spanned<DeValue<'a>>;
 
 #[derive(Default)]
 struct Parser {
-    entries: Vec<(Range<usize>, User)>,
+    entries: Vec<(Range<usize>, Username, User)>,
     with_sample_password: Option<Username>,
     others: usize,
     problems: Vec<(Range<usize>, String)>,
@@ -97,8 +97,8 @@ impl Parser {
             return;
         };
         self.count_sample(&name, &password);
-        let user = User { secret: Secret::new(&name, &password), name, conditions };
-        self.entries.push((key.span(), user));
+        let user = User { secret: Secret::new(&name, &password), conditions };
+        self.entries.push((key.span(), name, user));
     }
 
     fn conditions(&mut self, value: &Value<'_>) -> Conditions {
@@ -190,7 +190,7 @@ impl Parser {
             (Some(name), 0) => Samples::Only(name),
             (Some(name), _) => Samples::Some(name),
         };
-        Ok(Users::new(self.entries.into_iter().map(|(_, user)| user).collect(), samples))
+        Ok(Users::new(self.entries.into_iter().map(|(_, name, user)| (name, user)), samples))
     }
 
     /// `("al", "icexyz")` and `("alice", "xyz")` have the same digest to every challenge: each could log in as
@@ -198,11 +198,10 @@ impl Parser {
     fn equal_secrets(&mut self) {
         let mut first = HashMap::with_capacity(self.entries.len());
         let mut problems = Vec::new();
-        for (place, user) in &self.entries {
-            if let Some(other) = first.insert(user.secret.as_bytes(), user.name()) {
+        for (place, name, user) in &self.entries {
+            if let Some(other) = first.insert(user.secret.as_bytes(), name) {
                 let message = format!(
-                    "name and password of {} and of {other}, written together, are the same: change a password",
-                    user.name()
+                    "name and password of {name} and of {other}, written together, are the same: change a password"
                 );
                 problems.push((place.clone(), message));
             }
@@ -211,6 +210,8 @@ impl Parser {
     }
 }
 
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+
 /// The end of a day, UTC; `None` for anything but a day of the calendar since 1970.
 fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
     let (Some(date), None, None) = (value.date, value.time, value.offset) else {
@@ -218,12 +219,23 @@ fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
     };
     let month = Month::try_from(date.month).ok()?;
     let day = Date::from_calendar_date(date.year.into(), month, date.day).ok()?;
-    day.next_day()?.midnight().assume_utc().unix_timestamp().try_into().ok()
+    let midnight: u64 = day.midnight().assume_utc().unix_timestamp().try_into().ok()?;
+    Some(midnight + SECONDS_A_DAY)
 }
 
+/// A network or an address. One of v4-mapped addresses is one of IPv4, as sources are.
 fn parse_network(text: &str) -> Option<IpNet> {
-    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    match (network.addr().to_canonical(), network.prefix_len().checked_sub(V4_MAPPED_PREFIX_LEN)) {
+        (IpAddr::V4(v4), Some(prefix_len)) if network.addr().is_ipv6() => {
+            IpNet::new(v4.into(), prefix_len).ok()
+        }
+        _ => Some(network),
+    }
 }
+
+/// Bits in front of the IPv4 address in a v4-mapped one (RFC 4291, section 2.5.5.2).
+const V4_MAPPED_PREFIX_LEN: u8 = 96;
 
 fn locate(text: &str, place: &Range<usize>, message: String) -> Problem {
     let before = text.get(..place.start).unwrap_or(text);

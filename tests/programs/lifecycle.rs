@@ -1,6 +1,6 @@
 //! How servers start, stop, and share a machine.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 
 use letmein::Transport;
@@ -35,6 +35,19 @@ fn a_server_that_logs_each_message_shows_no_name_that_a_stranger_sent() {
         let log = server.stop(libc::SIGTERM).stderr;
         assert!(log.contains("userone is welcome") && log.contains("refused an unknown user"), "{log}");
         assert!(!log.contains("hunter2secret") && !log.contains("passwordone"), "{log}");
+    }
+}
+
+/// A log that nobody reads any more is no reason to stop.
+#[test]
+fn a_server_outlives_its_standard_error() {
+    for transport in TRANSPORTS {
+        let mut server = Server::start(transport, &["127.0.0.1:0", "--users", SAMPLES, "--debug"]);
+        drop(server.stderr.take());
+        for _ in 0..2 {
+            assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        }
+        assert_eq!(server.stop(libc::SIGTERM).status, 0);
     }
 }
 
@@ -87,7 +100,7 @@ fn a_login_in_progress_is_ended_before_a_server_stops() {
 
 fn stop_and_await_word_of_it(server: &mut Server) {
     server.signal(libc::SIGTERM);
-    let mut lines = server.stderr.by_ref().lines().map(Result::unwrap);
+    let mut lines = server.stderr.as_mut().unwrap().lines().map(Result::unwrap);
     assert!(lines.any(|line| line.ends_with("SIGTERM: stopping")));
 }
 

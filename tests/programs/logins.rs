@@ -1,9 +1,9 @@
 //! Logins with the real client at the real servers.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command};
-use std::{array, iter};
+use std::{array, iter, thread};
 
 use letmein::Transport;
 
@@ -100,6 +100,32 @@ fn a_server_that_is_down_is_reported_with_status_3() {
         client.args([&address_of(&nobody), "userone", "passwordone"]).args(options);
         assert_fails(client, &format!("cannot reach {}", address_of(&nobody)));
     }
+}
+
+#[test]
+fn a_server_that_refuses_until_the_timeout_is_reported_as_one_that_refuses() {
+    let nobody = refusing_socket(Transport::Udp);
+    let client = &mut letmein();
+    client.args([&address_of(&nobody), "userone", "passwordone", "--timeout", "0.2"]);
+    assert_fails(client, &format!("cannot reach {}", address_of(&nobody)));
+}
+
+/// What such a server sends does not start the second anew.
+#[test]
+fn a_server_that_hangs_up_after_its_challenge_is_tried_again_for_a_second_and_no_longer() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            stream.read_exact(&mut [0; 22]).unwrap();
+            stream.write_all(b"0123456789abcdef").unwrap();
+            stream.read_exact(&mut [0; 57]).unwrap();
+        }
+    });
+    let client = &mut letmein();
+    client.args([&address, "userone", "passwordone", "--tcp"]);
+    assert_fails(client, "it closed the connection without a verdict");
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     transport: Transport,
     stdout: BufReader<ChildStdout>,
-    pub(crate) stderr: BufReader<ChildStderr>,
+    pub(crate) stderr: Option<BufReader<ChildStderr>>,
     child: Child,
 }
 
@@ -126,7 +126,7 @@ impl Server {
         if line.is_empty() {
             return Err(child.wait_with_output().unwrap().into());
         }
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().map(BufReader::new);
         let mut server = Self { address: ([0; 4], 0).into(), transport, stdout, stderr, child };
         let address = line.strip_prefix(&format!("{transport} server listening on "));
         server.address = address.and_then(|text| text.strip_suffix('\n')?.parse().ok()).expect(&line);
@@ -157,7 +157,7 @@ impl Server {
     pub(crate) fn end(mut self) -> Ended {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         self.stdout.read_to_string(&mut stdout).unwrap();
-        self.stderr.read_to_string(&mut stderr).unwrap();
+        self.stderr.take().map(|mut pipe| pipe.read_to_string(&mut stderr).unwrap());
         let status = self.child.wait().unwrap().code().expect("no signal ended it");
         Ended { status, stdout, stderr }
     }

@@ -203,10 +203,12 @@ fn said(users: &str, mode: u32) -> String {
 }
 
 #[test]
-fn passwords_that_others_can_read_are_warned_of() {
-    let said = said(REAL_USERS, 0o644);
-    let warning = " WARN FILE: others can read the passwords in it: chmod o-r FILE\n";
-    assert!(said.contains(warning) && !said.contains(SECRET), "{said}");
+fn passwords_that_others_can_read_or_change_are_warned_of() {
+    for mode in [0o644, 0o602] {
+        let said = said(REAL_USERS, mode);
+        let warning = " WARN FILE: others can read or change the passwords in it: chmod o-rw FILE\n";
+        assert!(said.contains(warning) && !said.contains(SECRET), "{said}");
+    }
 }
 
 #[test]

@@ -59,9 +59,12 @@ fn a_user_is_let_in_to_the_end_of_the_last_day_and_from_each_network() {
         today = { password = "p1", expires = 2026-01-01 }
         here = { password = "p2", from = ["198.51.100.0/24", "192.0.2.1"] }
         enabled = { password = "p3", disabled = false }
+        mapped = { password = "p4", from = ["::ffff:192.0.2.0/120"] }
+        always = { password = "p5", expires = 9999-12-31 }
         "#,
     );
-    for (user, password) in [("today", "p1"), ("here", "p2"), ("enabled", "p3")] {
+    let all = [("today", "p1"), ("here", "p2"), ("enabled", "p3"), ("mapped", "p4"), ("always", "p5")];
+    for (user, password) in all {
         let mut server = server(1);
         let challenge = ask(&mut server, &users, "Authentication Request");
         let told = tell(&mut server, &users, &echoing_answer(user, password, challenge));
