@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`auth`] | the exchange: bytes, address and time in; bytes and an event out |
+//! | [`exchange`] | the small services beside it, as pure |
 //! | [`users`] | `users.toml`, as an immutable snapshot |
 //! | [`net`] | sockets and clocks, which carry the exchange |
 //! | `report` | what happened, as log lines |
@@ -22,8 +23,10 @@ compile_error!("letmein needs Linux: recvmmsg, packet information, /proc");
 pub mod auth;
 pub mod cli;
 pub mod daemon;
+pub mod exchange;
 pub mod net;
 mod report;
+mod source;
 pub mod users;
 
 pub use auth::wire::Verdict;

@@ -1,0 +1,125 @@
+//! The framed exchange: texts with their length in front, answered without their first characters.
+//!
+//! ```text
+//! | length: 4 bytes, big-endian | so many bytes of UTF-8 |
+//! ```
+
+/// Bytes of the length in front of a text.
+pub const LENGTH_LEN: usize = 4;
+/// The longest text that is taken, in bytes, unless told otherwise: 16 MiB.
+pub const MESSAGE_MAX: usize = 16 << 20;
+/// Characters that an answer leaves out.
+const LEFT_OUT: usize = 10;
+
+/// Why bytes are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The length is above the limit.
+    #[error("a message of {len} bytes is longer than {max}")]
+    TooLong {
+        /// The length in front of the message.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The message is not UTF-8.
+    #[error("a message is not UTF-8")]
+    NotUtf8,
+}
+
+/// Takes the message at the front of `received`, once it is whole.
+///
+/// # Errors
+/// [`Malformed`] says why there can be none.
+pub fn decode<'a>(received: &mut &'a [u8], message_max: usize) -> Result<Option<&'a str>, Malformed> {
+    let Some((length, rest)) = received.split_first_chunk::<LENGTH_LEN>() else {
+        return Ok(None);
+    };
+    let len = u32::from_be_bytes(*length) as usize;
+    if len > message_max {
+        return Err(Malformed::TooLong { len, max: message_max });
+    }
+    let Some((text, rest)) = rest.split_at_checked(len) else {
+        return Ok(None);
+    };
+    *received = rest;
+    str::from_utf8(text).map(Some).map_err(|_| Malformed::NotUtf8)
+}
+
+/// Puts a text with its length in front into `out`.
+///
+/// # Errors
+/// A text that is longer than its length can say, 4 GiB, is left out.
+pub fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), std::num::TryFromIntError> {
+    out.extend_from_slice(&u32::try_from(text.len())?.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// The text without its first 10 characters.
+#[must_use]
+pub fn answer(text: &str) -> &str {
+    let start = text.char_indices().nth(LEFT_OUT).map_or(text.len(), |(start, _)| start);
+    text.get(start..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(text, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn an_answer_leaves_out_ten_characters_and_not_ten_bytes() {
+        for (text, rest) in [
+            ("Four score and seven years ago", " and seven years ago"),
+            ("ten chars.", ""),
+            ("ten chars.!", "!"),
+            ("short", ""),
+            ("", ""),
+            ("ääääääääääöü", "öü"),
+            ("123456789🦀x", "x"),
+            ("1234567890🦀", "🦀"),
+        ] {
+            assert_eq!(answer(text), rest, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_specifications_example_is_framed_byte_for_byte() {
+        let text = "Four score and seven years ago";
+        assert_eq!(frame(text), [b"\0\0\0\x1e", text.as_bytes()].concat());
+        assert_eq!(frame(answer(text)), [b"\0\0\0\x14", " and seven years ago".as_bytes()].concat());
+    }
+
+    #[test]
+    fn a_message_is_taken_once_it_is_whole_and_not_before() {
+        let (first, second) = (frame("grüß dich"), frame(""));
+        let both = [&first[..], &second].concat();
+        for end in 0..first.len() {
+            assert_eq!(decode(&mut &both[..end], MESSAGE_MAX), Ok(None), "{end} bytes");
+        }
+        let mut received = &both[..];
+        assert_eq!(decode(&mut received, MESSAGE_MAX), Ok(Some("grüß dich")));
+        assert_eq!(decode(&mut received, MESSAGE_MAX), Ok(Some("")));
+        assert_eq!(decode(&mut received, MESSAGE_MAX), Ok(None));
+    }
+
+    #[test]
+    fn a_length_above_the_limit_is_refused_before_its_message_comes() {
+        assert_eq!(decode(&mut &b"\0\0\0\x05"[..], 4), Err(Malformed::TooLong { len: 5, max: 4 }));
+        assert_eq!(
+            decode(&mut &b"\xff\xff\xff\xff"[..], MESSAGE_MAX),
+            Err(Malformed::TooLong { len: u32::MAX as usize, max: MESSAGE_MAX })
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        assert_eq!(decode(&mut &b"\0\0\0\x02\xc3\x28"[..], MESSAGE_MAX), Err(Malformed::NotUtf8));
+    }
+}

@@ -1,0 +1,50 @@
+//! The hello exchange: a message is answered with `Hello ` in front of it.
+
+use crate::exchange::DATAGRAM_MAX;
+
+/// What goes in front of a message.
+pub const GREETING: &[u8] = b"Hello ";
+
+/// Puts `Hello ` and the message into `reply`; nothing, if no datagram can hold them.
+pub fn answer(message: &[u8], reply: &mut Vec<u8>) {
+    if GREETING.len() + message.len() <= DATAGRAM_MAX {
+        reply.extend_from_slice(GREETING);
+        reply.extend_from_slice(message);
+    }
+}
+
+/// Whether a datagram is what a server of this service would say to the answer of another.
+#[must_use]
+pub fn is_answer_to_an_answer(datagram: &[u8]) -> bool {
+    datagram.strip_prefix(GREETING).is_some_and(|rest| rest.starts_with(GREETING))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said_to(message: &[u8]) -> Vec<u8> {
+        let mut reply = Vec::new();
+        answer(message, &mut reply);
+        reply
+    }
+
+    #[test]
+    fn a_message_is_greeted_whatever_its_bytes() {
+        assert_eq!(said_to(b"Hello, server!"), b"Hello Hello, server!");
+        assert_eq!(said_to(b"\0\xff"), b"Hello \0\xff");
+    }
+
+    #[test]
+    fn a_message_whose_answer_no_datagram_holds_has_none() {
+        assert_eq!(said_to(&vec![b'a'; DATAGRAM_MAX - 6]).len(), DATAGRAM_MAX);
+        assert_eq!(said_to(&vec![b'a'; DATAGRAM_MAX - 5]), b"");
+    }
+
+    #[test]
+    fn an_answer_to_an_answer_is_known() {
+        assert!(is_answer_to_an_answer(&said_to(&said_to(b"x"))));
+        assert!(!is_answer_to_an_answer(&said_to(b"x")));
+        assert!(!is_answer_to_an_answer(b"Hello Hello, server!"));
+    }
+}

@@ -1,0 +1,35 @@
+//! Whom an address is counted with.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// An IPv4 address for itself, also when written as IPv6; an IPv6 address with its /64, all of which one host may
+/// have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Source(Ipv6Addr);
+
+impl Source {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)),
+        })
+    }
+
+    pub(crate) fn octets(self) -> [u8; 16] {
+        self.0.octets()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v4_mapped_addresses_are_sources_of_their_own_and_an_ipv6_network_is_one() {
+        let source = |text: &str| Source::of(text.parse().unwrap());
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("::ffff:192.0.2.1"), source("::ffff:192.0.2.2"));
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+    }
+}
