@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -14,20 +14,50 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::auth::server::Keys;
+use crate::exchange::DatagramService;
+pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Worker};
+pub use crate::report::Verbosity;
 use crate::users::{self, Samples, Username, Users, UsersError};
 
 /// What a server is told on its command line.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What carries the messages.
-    pub transport: Transport,
     /// Where to listen; port 0 for any that is free.
     pub address: SocketAddr,
-    /// The users file.
-    pub users: PathBuf,
-    /// Whether the shipped sample users may log in from other machines.
-    pub sample_users: SampleUsers,
+    /// What to do there.
+    pub service: Service,
+}
+
+/// What a server does.
+#[derive(Clone, Debug)]
+pub enum Service {
+    /// It tells who knows their password.
+    Logins {
+        /// What carries the messages.
+        transport: Transport,
+        /// The users file.
+        users: PathBuf,
+        /// Whether the shipped sample users may log in from other machines.
+        sample_users: SampleUsers,
+    },
+    /// It answers messages by a function of them.
+    Exchange(Exchange, Verbosity),
+}
+
+impl Service {
+    /// The line that says that a server is ready.
+    fn ready(&self, address: SocketAddr) -> String {
+        let transport = match self {
+            Self::Exchange(Exchange::Datagrams(DatagramService::Hello, _), _) => {
+                return format!("Server is listening on {address}");
+            }
+            Self::Logins { transport, .. } => *transport,
+            Self::Exchange(Exchange::Datagrams(DatagramService::Md5, _), _) => Transport::Udp,
+            Self::Exchange(Exchange::Md5Stream | Exchange::FramedStream { .. }, _) => Transport::Tcp,
+        };
+        format!("{transport} server listening on {address}")
+    }
 }
 
 /// What to do about the shipped sample passwords, which everybody knows.
@@ -76,18 +106,15 @@ pub enum ServerError {
 /// # Errors
 /// What keeps it from starting, or from going on.
 pub fn run(config: &Config) -> Result<(), ServerError> {
-    let users = Arc::new(load_users(config)?);
-    let count = users.len();
     raise_open_files();
-    let worker = bind(config)?;
-    let address = worker.local_addr()?;
+    let worker = prepare(config)?;
+    let address = worker.address;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
         let (stop_sender, stop) = Stop::new();
-        let keys = draw_keys()?;
-        let ended = start(config.transport, move || worker.serve(users, &keys, Clock::start(), stop))?;
-        announce(config.transport, address, count)?;
+        let ended = start(move || worker.serve(Clock::start(), stop))?;
+        announce(&config.service.ready(address), address)?;
         tokio::pin!(ended);
         tokio::select! {
             name = signals.next() => info!("{name}: stopping"),
@@ -98,34 +125,46 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     })
 }
 
-fn load_users(config: &Config) -> Result<Users, ServerError> {
-    let loaded = users::load(&config.users)?;
+fn prepare(config: &Config) -> Result<Worker, ServerError> {
+    let (address, keys) = (config.address, draw_keys()?);
+    let worker = match &config.service {
+        Service::Logins { transport, users, sample_users } => {
+            let users = load_users(users, *sample_users, address)?;
+            let count = users.len();
+            Worker::logins(*transport, address, Arc::new(users), &keys).inspect(|_| info!("users: {count}"))
+        }
+        Service::Exchange(service, verbosity) => Worker::exchange(*service, *verbosity, address, &keys),
+    };
+    worker.map_err(|error| ServerError::Bind { address, error })
+}
+
+fn load_users(path: &Path, sample_users: SampleUsers, address: SocketAddr) -> Result<Users, ServerError> {
+    let loaded = users::load(path)?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
     let (Samples::Some(user) | Samples::Only(user)) = loaded.users.samples() else {
         return Ok(loaded.users);
     };
-    let is_local = config.address.ip().to_canonical().is_loopback();
-    match config.sample_users {
-        SampleUsers::Local if !is_local => Err(ServerError::SampleUser {
-            path: config.users.clone(),
-            user: user.clone(),
-            address: config.address,
-        }),
+    let is_local = address.ip().to_canonical().is_loopback();
+    match sample_users {
+        SampleUsers::Local if !is_local => {
+            Err(ServerError::SampleUser { path: path.into(), user: user.clone(), address })
+        }
         SampleUsers::Local | SampleUsers::Allowed => Ok(loaded.users),
     }
 }
 
-/// The first line on standard output, for which scripts wait; all else goes to standard error.
-fn announce(transport: Transport, address: SocketAddr, users: usize) -> io::Result<()> {
+/// The first line on standard output, for which scripts wait.
+fn announce(ready: &str, address: SocketAddr) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{transport} server listening on {address}")?;
+    writeln!(stdout, "{ready}")?;
     stdout.flush()?;
-    info!("users: {users}");
     if address.ip().to_canonical().is_loopback() {
-        let (program, port) = (transport.server(), address.port());
-        info!("serving this machine only; to serve others give an address: {program} 0.0.0.0:{port}");
+        info!(
+            "serving this machine only; to serve others give an address, such as 0.0.0.0:{}",
+            address.port()
+        );
     }
     Ok(())
 }
@@ -139,25 +178,20 @@ fn raise_open_files() {
     }
 }
 
-fn bind(config: &Config) -> Result<Worker, ServerError> {
-    let address = config.address;
-    Worker::bind(config.transport, address).map_err(|error| ServerError::Bind { address, error })
-}
-
 fn draw_keys() -> io::Result<Keys> {
-    let mut keys = Keys { challenges: [0; 16], welcomes: [0; 16] };
-    SysRng.try_fill_bytes(&mut keys.challenges)?;
-    SysRng.try_fill_bytes(&mut keys.welcomes)?;
+    let mut keys = Keys { challenges: [0; 16], welcomes: [0; 16], sources: [0; 16] };
+    for key in [&mut keys.challenges, &mut keys.welcomes, &mut keys.sources] {
+        SysRng.try_fill_bytes(key)?;
+    }
     Ok(keys)
 }
 
 /// Starts a thread for a worker, and gives what becomes of it.
 fn start(
-    transport: Transport,
     work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> io::Result<impl Future<Output = Result<(), ServerError>>> {
     let (sender, receiver) = oneshot::channel();
-    thread::Builder::new().name(format!("{transport} worker")).spawn(move || {
+    thread::Builder::new().name("worker".to_owned()).spawn(move || {
         // Nobody listens any more if the server ends for another reason first.
         let _ = sender.send(work());
     })?;

@@ -10,13 +10,13 @@ pub(crate) mod channel;
 pub(crate) mod connections;
 pub mod host_port;
 pub mod login;
-mod services;
+pub(crate) mod services;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,7 +24,10 @@ use tokio::sync::watch;
 
 use crate::auth::Now;
 use crate::auth::server::{Keys, Server};
-use crate::net::services::{Login, Logins};
+use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
+use crate::net::services::logins::{Login, Logins};
+use crate::net::tcp::Reading;
+use crate::report::Verbosity;
 use crate::users::Users;
 
 /// What carries the messages.
@@ -58,38 +61,84 @@ impl fmt::Display for Transport {
 }
 
 /// A server's socket, bound, and the loop that serves it.
-pub(crate) enum Worker {
-    Udp(UdpSocket),
-    Tcp(TcpListener),
+pub(crate) struct Worker {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    work: Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>,
 }
 
 impl Worker {
-    pub(crate) fn bind(transport: Transport, address: SocketAddr) -> io::Result<Self> {
+    /// A worker for logins.
+    pub(crate) fn logins(
+        transport: Transport,
+        address: SocketAddr,
+        users: Arc<Users>,
+        keys: &Keys,
+    ) -> io::Result<Self> {
         match transport {
-            Transport::Udp => udp::bind(address).map(Self::Udp),
-            Transport::Tcp => tcp::bind(address).map(Self::Tcp),
+            Transport::Udp => {
+                let server = Server::new(keys);
+                Self::udp(address, |_| Logins { server, users })
+            }
+            Transport::Tcp => {
+                Self::tcp(address, Login::READING, move || move |peer| Login::open(users.clone(), peer))
+            }
         }
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self {
-            Self::Udp(socket) => socket.local_addr(),
-            Self::Tcp(listener) => listener.local_addr(),
+    /// A worker for a small service.
+    pub(crate) fn exchange(
+        service: Exchange,
+        verbosity: Verbosity,
+        address: SocketAddr,
+        keys: &Keys,
+    ) -> io::Result<Self> {
+        match service {
+            Exchange::Datagrams(service, serving) => {
+                Self::udp(address, |own| Datagrams::new(service, own, &keys.sources, serving, verbosity))
+            }
+            Exchange::Md5Stream => Self::tcp(address, Md5Stream::READING, move || {
+                let lines = shared_lines(verbosity);
+                move |peer| Ok(Md5Stream { peer, lines: lines.clone() })
+            }),
+            Exchange::FramedStream { buffer_len, message_max } => {
+                Self::tcp(address, FramedStream::reading(buffer_len), move || {
+                    let lines = shared_lines(verbosity);
+                    move |peer| Ok(FramedStream { peer, message_max, lines: lines.clone() })
+                })
+            }
         }
     }
 
-    /// Serves logins until told to stop, and until those in progress have ended.
-    pub(crate) fn serve(self, users: Arc<Users>, keys: &Keys, clock: Clock, stop: Stop) -> io::Result<()> {
-        match self {
-            Self::Udp(socket) => {
-                udp::serve(&socket, &mut Logins { server: Server::new(keys), users }, clock, &stop);
-                Ok(())
-            }
-            Self::Tcp(listener) => {
-                let open = move |peer| Login::open(users.clone(), peer);
-                tcp::serve(listener, Login::READING, open, clock, stop)
-            }
-        }
+    fn udp<S: udp::Service + Send + 'static>(
+        address: SocketAddr,
+        service: impl FnOnce(SocketAddr) -> S,
+    ) -> io::Result<Self> {
+        let socket = udp::bind(address)?;
+        let address = socket.local_addr()?;
+        let mut service = service(address);
+        let work = move |clock, stop| {
+            udp::serve(&socket, &mut service, clock, &stop);
+            Ok(())
+        };
+        Ok(Self { address, work: Box::new(work) })
+    }
+
+    /// `service` is called by the worker's thread, and gives what opens a conversation.
+    fn tcp<C: tcp::Conversation + 'static, O: Fn(SocketAddr) -> io::Result<C> + 'static>(
+        address: SocketAddr,
+        reading: Reading,
+        service: impl FnOnce() -> O + Send + 'static,
+    ) -> io::Result<Self> {
+        let listener = tcp::bind(address)?;
+        let address = listener.local_addr()?;
+        let work = move |clock, stop| tcp::serve(listener, reading, service(), clock, stop);
+        Ok(Self { address, work: Box::new(work) })
+    }
+
+    /// Serves until told to stop, and until nobody is waiting any more.
+    pub(crate) fn serve(self, clock: Clock, stop: Stop) -> io::Result<()> {
+        (self.work)(clock, stop)
     }
 }
 

@@ -1,12 +1,15 @@
-//! What happened → log lines on standard error.
+//! What happened → log lines on standard error, and the lines of the small services on standard output.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::auth::recent::Sighting;
 use crate::auth::server::{Event, Refusal};
+use crate::exchange;
 use crate::net::Transport;
 use crate::net::connections::Full;
 
@@ -46,4 +49,110 @@ pub(crate) fn socket_error(transport: Transport, error: &io::Error) {
 
 pub(crate) fn unsent(error: &io::Error) {
     debug!("UDP: a reply could not be sent: {error}");
+}
+
+pub(crate) fn nonsense(peer: SocketAddr, reason: exchange::framed::Malformed) {
+    info!("TCP {peer}: closed: {reason}");
+}
+
+pub(crate) fn unanswered(peer: SocketAddr, reason: exchange::guard::Silence) {
+    debug!("UDP {peer}: not answered: {reason}");
+}
+
+/// The lines of a small service about its messages. In a flood, all but the first of a second are only counted.
+pub(crate) struct Lines {
+    verbosity: Verbosity,
+    second: u64,
+    printed: u32,
+    left_out: u64,
+}
+
+/// Whether a small service prints a line for each message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// It does.
+    Lines,
+    /// It does not.
+    Quiet,
+}
+
+/// Lines that are printed in a second.
+const LINES_PER_SECOND: u32 = 1000;
+/// Characters of a message that are printed.
+const SHOWN_MAX: usize = 1000;
+
+impl Lines {
+    pub(crate) fn new(verbosity: Verbosity) -> Self {
+        Self { verbosity, second: 0, printed: 0, left_out: 0 }
+    }
+
+    pub(crate) fn print(&mut self, uptime: Duration, line: fmt::Arguments<'_>) {
+        if self.verbosity == Verbosity::Quiet {
+            return;
+        }
+        self.settle(uptime);
+        if self.printed == LINES_PER_SECOND {
+            self.left_out += 1;
+            return;
+        }
+        self.printed += 1;
+        say(line);
+    }
+
+    /// Says how many lines were left out, once their second is over.
+    pub(crate) fn settle(&mut self, uptime: Duration) {
+        if uptime.as_secs() == self.second {
+            return;
+        }
+        if self.left_out > 0 {
+            say(format_args!("{} lines left out", self.left_out));
+        }
+        (self.second, self.printed, self.left_out) = (uptime.as_secs(), 0, 0);
+    }
+}
+
+/// A line on standard output; a service goes on when nobody reads it.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Bytes of a stranger as text for a terminal: what is no text or would steer the terminal is escaped, what is
+/// long is cut.
+pub(crate) struct Shown<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No character has more than four bytes.
+        let start = self.0.get(..4 * SHOWN_MAX).unwrap_or(self.0);
+        for character in String::from_utf8_lossy(start).chars().take(SHOWN_MAX) {
+            match character {
+                '"' | '\'' => write!(f, "{character}")?,
+                _ => write!(f, "{}", character.escape_debug())?,
+            }
+        }
+        let is_cut =
+            start.len() < self.0.len() || String::from_utf8_lossy(start).chars().nth(SHOWN_MAX).is_some();
+        f.write_str(if is_cut { "…" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_steer_a_terminal_is_escaped_and_all_else_is_shown() {
+        let shown = |bytes| Shown(bytes).to_string();
+        assert_eq!(shown(b"It's \"fine\", zo\xc3\xab"), "It's \"fine\", zoë");
+        assert_eq!(shown(b"\x1b[2J\r\n\0"), "\\u{1b}[2J\\r\\n\\0");
+        assert_eq!(shown("a\u{202e}b\u{9b}".as_bytes()), "a\\u{202e}b\\u{9b}");
+        assert_eq!(shown(b"\xff"), "\u{fffd}");
+    }
+
+    #[test]
+    fn what_is_long_is_cut() {
+        assert_eq!(Shown(&[b'a'; SHOWN_MAX]).to_string(), "a".repeat(SHOWN_MAX));
+        assert_eq!(Shown(&[b'a'; SHOWN_MAX + 1]).to_string(), "a".repeat(SHOWN_MAX) + "…");
+        assert_eq!(Shown(&[b'a'; 65_507]).to_string(), "a".repeat(SHOWN_MAX) + "…");
+    }
 }

@@ -35,7 +35,7 @@ fn answers(challenge: Challenge) -> Vec<String> {
 #[test]
 fn a_datagram_allocates_nothing() {
     let users = parse("[users]\nuserone = \"passwordone\"").unwrap();
-    let mut server = Server::new(&Keys { challenges: [1; 16], welcomes: [2; 16] });
+    let mut server = Server::new(&Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16] });
     let reaction = server.datagram(&users, NOW, peer(), b"Authentication Request");
     let mut datagrams = answers(Challenge::from_digits(reaction.reply.unwrap().as_ref()).unwrap());
     datagrams.extend(answers(Challenge::from_random(7)));

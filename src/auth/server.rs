@@ -89,6 +89,8 @@ pub struct Keys {
     pub challenges: [u8; 16],
     /// Of the table of recent logins.
     pub welcomes: [u8; 16],
+    /// Of the table of sources.
+    pub sources: [u8; 16],
 }
 
 impl Server {

@@ -1,44 +1,87 @@
 //! `server-udp` and `server-tcp`: one program over two transports.
 
 use std::io::{self, IsTerminal};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{STATUSES, Status, parse, say};
-use crate::daemon::{self, Config, SampleUsers, ServerError};
+use crate::cli::{STATUSES, Status, invalid, parse, say};
+use crate::daemon::{self, Config, Exchange, SampleUsers, ServerError, Service, Serving, Verbosity};
+use crate::exchange::{DatagramService, framed};
 use crate::net::Transport;
-
-const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Tell whether somebody knows their password, without the password crossing the network
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Where to listen; a port alone means this machine only
-    #[arg(value_name = "[ADDR:]PORT", default_value = "127.0.0.1:8591", value_parser = parse_address)]
-    address: SocketAddr,
-    /// Who may log in
+    /// Where to listen; a port alone takes the address of the service's default
+    #[arg(value_name = "[ADDR:]PORT", value_parser = parse_place)]
+    place: Option<Place>,
+    /// What to serve: auth; over UDP also md5 or hello; over TCP also md5 or framed
+    #[arg(long, value_name = "SERVICE", default_value = "auth", value_parser = parse_service)]
+    service: ServiceName,
+    /// Who may log in (auth)
     #[arg(long, value_name = "FILE", default_value = "users.toml")]
     users: PathBuf,
-    /// Serve other machines even with the shipped sample passwords in the users file
+    /// Serve other machines even with the shipped sample passwords in the users file (auth)
     #[arg(long)]
     allow_sample_users: bool,
+    /// Print no line for each message (md5, hello, framed)
+    #[arg(long)]
+    quiet: bool,
+    /// Answer one message, and end (md5 and hello over UDP)
+    #[arg(long)]
+    once: bool,
+    /// Bytes of one read (framed)
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=BUFFER_MAX))]
+    buffer_size: u32,
+    /// Bytes of the longest message (framed)
+    #[arg(long, value_name = "BYTES", default_value_t = framed::MESSAGE_MAX as u32)]
+    max_message: u32,
     /// Log each message on standard error
     #[arg(short, long)]
     debug: bool,
 }
 
+/// A larger read brings no more.
+const BUFFER_MAX: i64 = 16 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ServiceName {
+    Auth,
+    Md5,
+    Hello,
+    Framed,
+}
+
+/// Where to listen, as far as it was said.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Port(u16),
+    Address(SocketAddr),
+}
+
 fn after_help(program: &str) -> String {
+    let small = match program {
+        "server-udp" => {
+            "  server-udp --service md5             127.0.0.1:12345\n  \
+                         server-udp --service hello           0.0.0.0:5000\n"
+        }
+        _ => {
+            "  server-tcp --service md5             0.0.0.0:5555\n  \
+              server-tcp --service framed          127.0.0.1:4567\n"
+        }
+    };
     format!(
         "Examples:\n  \
-         {program} 8591                      this machine only\n  \
+         {program} 8591                      127.0.0.1:8591, this machine only\n  \
          {program} 0.0.0.0:8591              all of IPv4\n  \
          {program} [::]:8591                 all of IPv6, and of IPv4\n  \
-         {program} --users /etc/users.toml   another users file\n\n\
+         {program} --users /etc/users.toml   another users file\n\
+         {small}\n\
          The first line on standard output says where it listens, once it does; port 0 is any that is free.\n\
          SIGINT and SIGTERM stop it, after logins in progress have ended.\n\n\
          {STATUSES}"
@@ -53,15 +96,10 @@ pub fn main(transport: Transport) -> ExitCode {
 
 fn run(transport: Transport) -> Result<Status, Status> {
     let program = transport.server();
-    let command = Args::command().name(program).after_help(after_help(program));
-    let args: Args = parse(command, &format!("{program} 127.0.0.1:8591 --users users.toml"))?;
+    let example = format!("{program} 127.0.0.1:8591 --users users.toml");
+    let args: Args = parse(Args::command().name(program).after_help(after_help(program)), &example)?;
     log_to_stderr(if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
-    let config = Config {
-        transport,
-        address: args.address,
-        users: args.users,
-        sample_users: if args.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },
-    };
+    let config = args.config(transport).map_err(|reason| invalid(&reason, &example))?;
     daemon::run(&config).map(|()| Status::Done).map_err(|error| {
         say(format_args!("{program}: {error}"));
         match error {
@@ -69,6 +107,47 @@ fn run(transport: Transport) -> Result<Status, Status> {
             ServerError::Bind { .. } | ServerError::System(_) => Status::Failed,
         }
     })
+}
+
+impl Args {
+    fn config(self, transport: Transport) -> Result<Config, String> {
+        let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Lines };
+        let serving = if self.once { Serving::Once } else { Serving::UntilStopped };
+        let (default, service) = match (self.service, transport) {
+            (ServiceName::Auth, _) => {
+                let sample_users =
+                    if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local };
+                (([127, 0, 0, 1], 8591), Service::Logins { transport, users: self.users, sample_users })
+            }
+            (ServiceName::Md5, Transport::Udp) => {
+                let service = Exchange::Datagrams(DatagramService::Md5, serving);
+                (([127, 0, 0, 1], 12345), Service::Exchange(service, verbosity))
+            }
+            (ServiceName::Hello, Transport::Udp) => {
+                let service = Exchange::Datagrams(DatagramService::Hello, serving);
+                (([0, 0, 0, 0], 5000), Service::Exchange(service, verbosity))
+            }
+            (ServiceName::Md5, Transport::Tcp) => {
+                (([0, 0, 0, 0], 5555), Service::Exchange(Exchange::Md5Stream, verbosity))
+            }
+            (ServiceName::Framed, Transport::Tcp) => {
+                let (buffer_len, message_max) = (self.buffer_size as usize, self.max_message as usize);
+                let service = Exchange::FramedStream { buffer_len, message_max };
+                (([127, 0, 0, 1], 4567), Service::Exchange(service, verbosity))
+            }
+            (ServiceName::Hello, Transport::Tcp) => return Err("hello is served over UDP: server-udp".into()),
+            (ServiceName::Framed, Transport::Udp) => {
+                return Err("framed is served over TCP: server-tcp".into());
+            }
+        };
+        let default = SocketAddr::from(default);
+        let address = match self.place {
+            None => default,
+            Some(Place::Port(port)) => SocketAddr::new(default.ip(), port),
+            Some(Place::Address(address)) => address,
+        };
+        Ok(Config { address, service })
+    }
 }
 
 fn log_to_stderr(level: LevelFilter) {
@@ -82,13 +161,18 @@ fn log_to_stderr(level: LevelFilter) {
         .init();
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
+fn parse_service(text: &str) -> Result<ServiceName, String> {
+    ServiceName::from_str(text, false)
+        .map_err(|_| format!("no service {text:?}: there are auth, md5, hello and framed"))
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
     if let Ok(address) = text.parse() {
-        return Ok(address);
+        return Ok(Place::Address(address));
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let port = text.parse().map_err(|_| format!("no port {text:?}: a port is a number up to 65535"))?;
-        return Ok(SocketAddr::new(HOST, port));
+        return Ok(Place::Port(port));
     }
     Err(format!("no address {text:?}: write PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT"))
 }

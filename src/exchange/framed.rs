@@ -50,10 +50,27 @@ pub fn decode<'a>(received: &mut &'a [u8], message_max: usize) -> Result<Option<
 ///
 /// # Errors
 /// A text that is longer than its length can say, 4 GiB, is left out.
-pub fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), std::num::TryFromIntError> {
-    out.extend_from_slice(&u32::try_from(text.len())?.to_be_bytes());
+pub fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let too_long = |_| Malformed::TooLong { len: text.len(), max: u32::MAX as usize };
+    out.extend_from_slice(&u32::try_from(text.len()).map_err(too_long)?.to_be_bytes());
     out.extend_from_slice(text.as_bytes());
     Ok(())
+}
+
+/// Takes the message at the front of `received`, once it is whole, and puts its answer into `replies`.
+///
+/// # Errors
+/// [`Malformed`] says why there can be none.
+pub fn exchange<'a>(
+    received: &mut &'a [u8],
+    message_max: usize,
+    replies: &mut Vec<u8>,
+) -> Result<Option<&'a str>, Malformed> {
+    let text = decode(received, message_max)?;
+    if let Some(text) = text {
+        encode(answer(text), replies)?;
+    }
+    Ok(text)
 }
 
 /// The text without its first 10 characters.

@@ -20,6 +20,9 @@ use crate::report;
 
 /// What a connection is for: the loop below is the same for all services.
 pub(crate) trait Conversation {
+    /// The connection is there.
+    fn accepted(&mut self, _now: Now) {}
+
     /// Takes what it understands off the front of `received`, and puts what it says to that into `replies`. What
     /// it leaves is given again, in front of what comes next.
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next;
@@ -52,6 +55,18 @@ pub(crate) struct Reading {
 pub(crate) enum Patience {
     /// From its start to its end.
     InAll(Duration),
+    /// For each wait for the peer.
+    Each(Duration),
+}
+
+impl Patience {
+    /// The end of a wait that begins now.
+    fn deadline(self, started: Instant) -> Instant {
+        match self {
+            Self::InAll(time) => started + time,
+            Self::Each(time) => Instant::now() + time,
+        }
+    }
 }
 
 /// How long, and for how many bytes, a connection is read after its end, so that no reset overtakes the last reply.
@@ -163,17 +178,22 @@ async fn converse(
     clock: Clock,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let Patience::InAll(time) = reading.patience;
-    let deadline = Instant::now() + time;
+    conversation.accepted(clock.now());
+    let started = Instant::now();
     let (mut received, mut replies) = (Vec::new(), Vec::new());
     loop {
+        let deadline = reading.patience.deadline(started);
         let arrival = timeout_at(deadline, gather(&stream, reading, &mut received)).await??;
         let mut rest = &received[..];
         let next = conversation.receive(clock.now(), &mut rest, &mut replies);
         let taken = received.len() - rest.len();
         received.drain(..taken);
+        let deadline = reading.patience.deadline(started);
         timeout_at(deadline, stream.write_all(&replies)).await??;
         replies.clear();
+        // A long message does not leave its memory to a connection that rests.
+        received.shrink_to(reading.read_len);
+        replies.shrink_to(reading.read_len);
         match (next, arrival) {
             (Next::Read, Arrival::More) => {}
             (Next::Read, Arrival::Last) | (Next::Close, _) => return Ok(()),

@@ -21,7 +21,17 @@ pub(crate) trait Service {
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>);
 
     /// Whether somebody is waiting for the end of something, which a stop would keep from them.
-    fn is_busy(&self, now: Now) -> bool;
+    fn is_busy(&self, _now: Now) -> bool {
+        false
+    }
+
+    /// Nothing has come for a moment.
+    fn rest(&mut self, _now: Now) {}
+
+    /// Whether the service has done all that it was to do.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 /// How soon an idle worker sees that it is to stop.
@@ -48,7 +58,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 pub(crate) fn serve(socket: &UdpSocket, service: &mut impl Service, clock: Clock, stop: &Stop) {
     let mut batch = Batch::new(service.shape());
     let mut last_moment = None;
-    loop {
+    while !service.is_done() {
         if stop.is_requested() {
             let now = clock.now();
             let last_moment = *last_moment.get_or_insert(now.uptime + DRAIN);
@@ -72,6 +82,7 @@ fn exchange(
     match batch.receive(socket) {
         Ok(()) => {}
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            service.rest(clock.now());
             return Ok(());
         }
         Err(error) => return Err(error),

@@ -32,7 +32,7 @@ fn at(uptime_s: f64) -> Now {
 
 /// A server whose keys nobody else has.
 fn server(number: u8) -> Server {
-    Server::new(&Keys { challenges: [number; 16], welcomes: [number; 16] })
+    Server::new(&Keys { challenges: [number; 16], welcomes: [number; 16], sources: [number; 16] })
 }
 
 fn users(lines: &str) -> Users {

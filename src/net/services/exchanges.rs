@@ -1,0 +1,171 @@
+//! The small services.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::auth::Now;
+use crate::exchange::guard::Guard;
+use crate::exchange::{DATAGRAM_MAX, DatagramService, framed, md5};
+use crate::net::batch::Shape;
+use crate::net::tcp::{Next, Patience, Reading};
+use crate::net::{tcp, udp};
+use crate::report::{self, Lines, Shown, Verbosity};
+
+/// How long a connection may rest before it is closed: its place may be wanted.
+const REST: Patience = Patience::Each(Duration::from_secs(600));
+/// Bytes of one read of a connection whose messages have no length.
+const READ_LEN: usize = 64 * 1024;
+
+/// How many messages a service answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// All that come.
+    UntilStopped,
+    /// One.
+    Once,
+}
+
+/// A small service, and what it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// MD5 or hello over UDP.
+    Datagrams(DatagramService, Serving),
+    /// MD5 over TCP.
+    Md5Stream,
+    /// Framed texts over TCP.
+    FramedStream {
+        /// Bytes of one read.
+        buffer_len: usize,
+        /// Bytes of the longest message.
+        message_max: usize,
+    },
+}
+
+/// MD5 or hello over UDP.
+pub(crate) struct Datagrams {
+    service: DatagramService,
+    guard: Guard,
+    lines: Lines,
+    serving: Serving,
+    is_done: bool,
+}
+
+impl Datagrams {
+    pub(crate) fn new(
+        service: DatagramService,
+        own: SocketAddr,
+        key: &[u8; 16],
+        serving: Serving,
+        verbosity: Verbosity,
+    ) -> Self {
+        let (guard, lines) = (Guard::new(service, own, key), Lines::new(verbosity));
+        Self { service, guard, lines, serving, is_done: false }
+    }
+}
+
+impl udp::Service for Datagrams {
+    fn shape(&self) -> Shape {
+        Shape { datagrams: 16, datagram_len: DATAGRAM_MAX + 1, reply_len: DATAGRAM_MAX }
+    }
+
+    fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
+        if self.is_done {
+            return;
+        }
+        if let Err(silence) = self.guard.admit(now.uptime, peer, datagram) {
+            return report::unanswered(peer, silence);
+        }
+        self.service.answer(datagram, reply);
+        self.is_done = self.serving == Serving::Once;
+        let (message, answer) = (Shown(datagram), Shown(reply));
+        match self.service {
+            DatagramService::Md5 => {
+                self.lines.print(now.uptime, format_args!("Received from {peer}: {message}"));
+            }
+            DatagramService::Hello => {
+                self.lines.print(now.uptime, format_args!("Received message from {peer}: {message}"));
+                self.lines.print(now.uptime, format_args!("Sent response to {peer}: {answer}"));
+            }
+        }
+    }
+
+    fn rest(&mut self, now: Now) {
+        self.lines.settle(now.uptime);
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
+
+/// The lines of all connections of a service.
+type SharedLines = Rc<RefCell<Lines>>;
+
+pub(crate) fn shared_lines(verbosity: Verbosity) -> SharedLines {
+    Rc::new(RefCell::new(Lines::new(verbosity)))
+}
+
+/// MD5 over TCP: what has arrived is a message.
+pub(crate) struct Md5Stream {
+    pub(crate) peer: SocketAddr,
+    pub(crate) lines: SharedLines,
+}
+
+impl Md5Stream {
+    pub(crate) const READING: Reading =
+        Reading { read_len: READ_LEN, gather_len: md5::STREAM_MESSAGE_MAX, patience: REST };
+}
+
+impl tcp::Conversation for Md5Stream {
+    fn accepted(&mut self, now: Now) {
+        self.lines.borrow_mut().print(now.uptime, format_args!("Accepted connection from {}", self.peer));
+    }
+
+    fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
+        if !received.is_empty() {
+            let line = format_args!("Received from {}: {}", self.peer, Shown(received));
+            self.lines.borrow_mut().print(now.uptime, line);
+            replies.extend_from_slice(&md5::answer(received));
+            *received = &[];
+        }
+        Next::Read
+    }
+}
+
+/// Texts with their length in front.
+pub(crate) struct FramedStream {
+    pub(crate) peer: SocketAddr,
+    pub(crate) message_max: usize,
+    pub(crate) lines: SharedLines,
+}
+
+impl FramedStream {
+    pub(crate) fn reading(buffer_len: usize) -> Reading {
+        Reading { read_len: buffer_len, gather_len: buffer_len, patience: REST }
+    }
+}
+
+impl tcp::Conversation for FramedStream {
+    fn accepted(&mut self, now: Now) {
+        self.lines.borrow_mut().print(now.uptime, format_args!("Accepted connection from {}", self.peer));
+    }
+
+    fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
+        loop {
+            match framed::exchange(received, self.message_max, replies) {
+                Ok(Some(text)) => {
+                    let line = format_args!("Received from {}: {}", self.peer, Shown(text.as_bytes()));
+                    self.lines.borrow_mut().print(now.uptime, line);
+                }
+                Ok(None) => return Next::Read,
+                Err(reason) => {
+                    report::nonsense(self.peer, reason);
+                    // What was answered before should still arrive.
+                    return Next::End;
+                }
+            }
+        }
+    }
+}

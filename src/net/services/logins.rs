@@ -1,0 +1,77 @@
+//! The services as the loops see them: each hands messages to the part that decides, and reports what it decided.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use crate::auth::Now;
+use crate::auth::challenge::Challenge;
+use crate::auth::conversation::{BUFFER_LEN, Conversation};
+use crate::auth::server::Server;
+use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX};
+use crate::net::batch::Shape;
+use crate::net::tcp::{Next, Patience, Reading};
+use crate::net::{Transport, tcp, udp};
+use crate::report;
+use crate::users::Users;
+
+/// Logins over UDP.
+pub(crate) struct Logins {
+    pub(crate) server: Server,
+    pub(crate) users: Arc<Users>,
+}
+
+impl udp::Service for Logins {
+    fn shape(&self) -> Shape {
+        Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX }
+    }
+
+    fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
+        let reaction = self.server.datagram(&self.users, now, peer, datagram);
+        report::event(Transport::Udp, peer, &reaction.event);
+        if let Some(words) = reaction.reply {
+            reply.extend_from_slice(words.as_ref());
+        }
+    }
+
+    fn is_busy(&self, now: Now) -> bool {
+        self.server.logins_in_progress(now.uptime)
+    }
+}
+
+/// A login over TCP.
+pub(crate) struct Login {
+    conversation: Conversation,
+    users: Arc<Users>,
+    peer: SocketAddr,
+}
+
+impl Login {
+    pub(crate) const READING: Reading = Reading {
+        read_len: BUFFER_LEN,
+        gather_len: BUFFER_LEN,
+        patience: Patience::InAll(Duration::from_secs(10)),
+    };
+
+    pub(crate) fn open(users: Arc<Users>, peer: SocketAddr) -> io::Result<Self> {
+        let challenge = Challenge::from_random(SysRng.try_next_u64()?);
+        Ok(Self { conversation: Conversation::new(challenge), users, peer })
+    }
+}
+
+impl tcp::Conversation for Login {
+    fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
+        while let Some(reaction) = self.conversation.receive(&self.users, now, self.peer, received) {
+            report::event(Transport::Tcp, self.peer, &reaction.event);
+            match reaction.reply {
+                Some(words) => replies.extend_from_slice(words.as_ref()),
+                None => return Next::Close,
+            }
+        }
+        if self.conversation.is_over() { Next::End } else { Next::Read }
+    }
+}
