@@ -1,6 +1,7 @@
 //! Command lines → configuration, and what all programs have in common: usage and exit statuses.
 
 mod argv;
+pub mod exchange;
 pub mod letmein;
 mod password;
 pub mod server;
@@ -10,6 +11,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, FromArgMatches};
@@ -84,4 +86,16 @@ fn reason(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
     lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
+}
+
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+/// A year; beyond it, clocks overflow.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Parses a time in seconds.
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|timeout| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(timeout))
+        .ok_or_else(|| format!("no timeout {text:?}: give seconds, as in 15 or 0.5"))
 }

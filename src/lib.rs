@@ -21,6 +21,7 @@
 compile_error!("letmein needs Linux: recvmmsg, packet information, /proc");
 
 pub mod auth;
+pub mod backoff;
 pub mod cli;
 pub mod daemon;
 pub mod exchange;
@@ -31,6 +32,7 @@ pub mod users;
 
 pub use auth::wire::Verdict;
 pub use net::Transport;
+pub use net::framed_client::{FramedClient, FramedError};
 pub use net::host_port::{HostPort, HostPortError};
 pub use net::login::{Family, Login, LoginError, Outcome, Progress};
 pub use users::{Password, Username};

@@ -8,6 +8,8 @@
 pub(crate) mod batch;
 pub(crate) mod channel;
 pub(crate) mod connections;
+pub mod exchange_client;
+pub mod framed_client;
 pub mod host_port;
 pub mod login;
 pub(crate) mod services;

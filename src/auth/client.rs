@@ -14,20 +14,12 @@
 
 use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-
 use crate::auth::challenge::Challenge;
 use crate::auth::proof::{Digest, Secret};
 use crate::auth::wire::{Form, Message, ServerMessage, Verdict};
+use crate::backoff::Backoff;
 use crate::users::{Password, Username};
 
-/// The wait for a reply before the first resend; each further wait is half as long again.
-pub const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// The longest wait before a resend.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// Waits differ by up to this part, so that clients which start together do not stay together.
-const JITTER: f64 = 0.1;
 /// How many `New challenge` a client answers.
 const NEW_CHALLENGES_MAX: u32 = 5;
 
@@ -101,12 +93,10 @@ pub struct Client {
     phase: Phase,
     message: Message,
     resends: Resends,
-    /// The wait that ends at `send_at`; none before the first sending of a message.
-    waited: Option<Duration>,
+    backoff: Backoff,
     send_at: Duration,
     deadline: Duration,
     new_challenges: u32,
-    jitter: SmallRng,
 }
 
 impl Client {
@@ -125,11 +115,10 @@ impl Client {
             phase: Phase::Requesting,
             message: Message::request(Form::Words),
             resends,
-            waited: None,
+            backoff: Backoff::new(seed),
             send_at: Duration::ZERO,
             deadline,
             new_challenges: 0,
-            jitter: SmallRng::seed_from_u64(seed),
         }
     }
 
@@ -171,13 +160,13 @@ impl Client {
         let digest = self.secret.digest(challenge);
         self.phase = Phase::Answering { challenge, digest };
         self.message = Message::answer(&self.name, digest, challenge);
-        self.waited = None;
+        self.backoff.restart();
         self.send_at = now;
         Receipt::Taken
     }
 
     fn sending(&self) -> Sending {
-        match (self.phase, self.waited) {
+        match (self.phase, self.backoff.waited()) {
             (Phase::Answering { digest, .. }, None) => Sending::Answer(digest),
             (Phase::Answering { .. }, Some(waited)) => Sending::AnswerAgain(waited),
             (Phase::Requesting | Phase::Over(_), None) => Sending::Request,
@@ -186,14 +175,10 @@ impl Client {
     }
 
     fn schedule(&mut self, now: Duration) {
-        match self.resends {
-            Resends::Timed => {
-                let wait = self.waited.map_or(FIRST_WAIT, |waited| LONGEST_WAIT.min(waited * 3 / 2));
-                self.waited = Some(wait);
-                self.send_at = now + wait.mul_f64(self.jitter.random_range(1.0 - JITTER..=1.0 + JITTER));
-            }
-            Resends::Never => self.send_at = Duration::MAX,
-        }
+        self.send_at = match self.resends {
+            Resends::Timed => now + self.backoff.wait(),
+            Resends::Never => Duration::MAX,
+        };
     }
 
     fn silence(&self) -> Silence {

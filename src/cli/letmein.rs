@@ -11,17 +11,13 @@ use serde::Serialize;
 
 use crate::auth::wire::Verdict;
 use crate::cli::password::Source;
-use crate::cli::{STATUSES, Status, invalid, parse, say};
+use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
 use crate::net::Transport;
 use crate::net::host_port::HostPort;
 use crate::net::login::{Family, Login, Outcome, Progress};
 use crate::users::Username;
 
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
-
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
-/// A year; beyond it, clocks overflow.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Log in, and print the server's verdict
 #[derive(Parser)]
@@ -173,11 +169,4 @@ impl From<&Outcome> for Json {
 
 fn parse_user(text: &str) -> Result<Username, String> {
     text.parse().map_err(|error| format!("the user name {error}"))
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds
-        .filter(|timeout| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(timeout))
-        .ok_or_else(|| format!("no timeout {text:?}: give seconds, as in 15 or 0.5"))
 }

@@ -1,7 +1,12 @@
-//! `HOST:PORT`, as people write it: a name, an IPv4 address, or an IPv6 address in brackets.
+//! `HOST:PORT`, as people write it: a name, an IPv4 address, or an IPv6 address in brackets; and its addresses.
 
 use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 /// A host and a port, not looked up yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,29 @@ impl FromStr for HostPort {
             return Err(HostPortError::NoPort(text.into()));
         }
         Ok(Self { host: host.into(), port: parse_port(port)? })
+    }
+}
+
+impl HostPort {
+    /// Looks up the addresses. The system's resolver has no deadline, so it is left behind when `timeout` is over.
+    ///
+    /// # Errors
+    /// The resolver's, or its silence.
+    pub fn resolve(&self, timeout: Duration) -> io::Result<Vec<SocketAddr>> {
+        let (sender, receiver) = mpsc::channel();
+        let Self { host, port } = self.clone();
+        let is_address = host.parse::<IpAddr>().is_ok();
+        let resolve = move || {
+            // Nobody listens any more once the time is over.
+            let _ = sender.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+        };
+        if is_address {
+            resolve();
+        } else {
+            thread::Builder::new().spawn(resolve)?;
+        }
+        let silence = |_| Err(io::Error::other("the resolver does not answer"));
+        receiver.recv_timeout(timeout).unwrap_or_else(silence)
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::mpsc;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -265,24 +264,10 @@ impl Run<'_> {
         Err(last_error)
     }
 
-    /// The addresses of the server. The system's resolver has no deadline, so it is left behind at ours.
     fn look_up(&self) -> Result<Vec<SocketAddr>, LoginError> {
-        let HostPort { host, port } = self.login.server.clone();
-        let unresolved = |error| LoginError::Unresolved { host: host.clone(), error };
-        let (sender, receiver) = mpsc::channel();
-        let name = host.clone();
-        let resolve = move || {
-            // Nobody listens any more once the deadline is over.
-            let _ = sender.send((name.as_str(), port).to_socket_addrs().map(Vec::from_iter));
-        };
-        if host.parse::<IpAddr>().is_ok() {
-            resolve();
-        } else {
-            thread::Builder::new().spawn(resolve).map_err(unresolved)?;
-        }
-        let resolved = receiver.recv_timeout(self.left().unwrap_or(TIMEOUT));
-        let resolved = resolved.unwrap_or_else(|_| Err(io::Error::other("the resolver does not answer")));
-        let addresses = resolved.map_err(unresolved)?.into_iter();
+        let server = &self.login.server;
+        let unresolved = |error| LoginError::Unresolved { host: server.host.clone(), error };
+        let addresses = server.resolve(self.left().unwrap_or(TIMEOUT)).map_err(unresolved)?.into_iter();
         Ok(addresses.filter(|address| self.login.family.contains(address)).collect())
     }
 

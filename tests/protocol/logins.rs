@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use letmein::auth::challenge::Challenge;
-use letmein::auth::client::{Client, FIRST_WAIT, LONGEST_WAIT, Receipt, Resends, Sending, Silence, Step};
+use letmein::auth::client::{Client, Receipt, Resends, Sending, Silence, Step};
 use letmein::auth::wire::Verdict;
+use letmein::backoff::{FIRST_WAIT, LONGEST_WAIT};
 use letmein::{Password, Username};
 
 use crate::link::{Simulation, Weather};

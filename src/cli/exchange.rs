@@ -1,0 +1,196 @@
+//! `exchange`: the client of the small services.
+
+use std::fmt::Display;
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, ValueEnum};
+
+use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
+use crate::exchange::DatagramService;
+use crate::net::exchange_client::{self, Md5Client};
+use crate::net::framed_client::{FramedClient, FramedError};
+use crate::net::host_port::HostPort;
+
+const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash this message.\"";
+
+/// Send messages to a small service, and print its answers
+#[derive(Parser)]
+#[command(name = "exchange", version, after_help = after_help())]
+struct Args {
+    /// md5, hello or framed
+    #[arg(value_name = "SERVICE", value_parser = parse_service)]
+    service: ServiceName,
+    /// The server; an IPv6 address goes in brackets
+    #[arg(value_name = "HOST:PORT")]
+    server: HostPort,
+    /// What to send; - stands for the lines of standard input
+    #[arg(value_name = "MESSAGE")]
+    messages: Vec<String>,
+    /// Use TCP instead of UDP (md5)
+    #[arg(long)]
+    tcp: bool,
+    /// Send all messages before reading an answer (framed)
+    #[arg(long)]
+    pipeline: bool,
+    /// Bytes of one read (framed)
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    buffer_size: u32,
+    /// How long to wait for each answer
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse_seconds, allow_negative_numbers = true)]
+    timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ServiceName {
+    Md5,
+    Hello,
+    Framed,
+}
+
+/// The messages of the specification of MD5 over UDP.
+const UDP_MESSAGES: [&str; 1] = ["Hello, Server! Please hash this message."];
+/// The messages of the specification of MD5 over TCP.
+const TCP_MESSAGES: [&str; 10] = [
+    "Hello, server!",
+    "How are you today?",
+    "It's a nice day for coding.",
+    "Python is fun.",
+    "I'm learning about networks.",
+    "What's your favorite protocol?",
+    "TCP is reliable.",
+    "UDP is faster.",
+    "Have a great day!",
+    "Goodbye, server!",
+];
+
+fn after_help() -> String {
+    format!(
+        "Examples:\n  \
+         {EXAMPLE}\n  \
+         exchange md5 --tcp 127.0.0.1:5555          the ten messages of the specification\n  \
+         exchange hello 127.0.0.1:5000 \"Hello, server!\"\n  \
+         exchange framed 127.0.0.1:4567 \"Four score and seven years ago\"\n  \
+         exchange framed --pipeline 127.0.0.1:4567 - < lines.txt\n\n\
+         {STATUSES}"
+    )
+}
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    run().unwrap_or_else(|status| status).into()
+}
+
+fn run() -> Result<Status, Status> {
+    let args: Args = parse(Args::command(), EXAMPLE)?;
+    args.check().map_err(|reason| invalid(reason, EXAMPLE))?;
+    let done = match (args.service, args.tcp) {
+        (ServiceName::Md5, false) => args.md5_over_udp(),
+        (ServiceName::Md5, true) => args.md5_over_tcp(),
+        (ServiceName::Hello, _) => args.hello(),
+        (ServiceName::Framed, _) => args.framed(),
+    };
+    done.map(|()| Status::Done).map_err(|error| {
+        say(format_args!("An error occurred: {error}"));
+        Status::Failed
+    })
+}
+
+impl Args {
+    fn check(&self) -> Result<(), &'static str> {
+        match self.service {
+            ServiceName::Md5 if self.pipeline => Err("--pipeline is for framed"),
+            ServiceName::Hello if self.pipeline => Err("--pipeline is for framed"),
+            ServiceName::Hello if self.tcp => Err("hello is served over UDP alone"),
+            ServiceName::Hello | ServiceName::Framed if self.messages.is_empty() => {
+                Err("no message: give one, or - for the lines of standard input")
+            }
+            ServiceName::Md5 | ServiceName::Hello | ServiceName::Framed => Ok(()),
+        }
+    }
+
+    /// Hands each message to `act`, those of standard input as they come.
+    fn each<E: From<io::Error>>(
+        &self,
+        default: &[&str],
+        mut act: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.messages.is_empty() {
+            return default.iter().try_for_each(|message| act(message));
+        }
+        for message in &self.messages {
+            if message == "-" {
+                for line in io::stdin().lock().lines() {
+                    act(&line?)?;
+                }
+            } else {
+                act(message)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn md5_over_udp(&self) -> Result<(), FramedError> {
+        self.each(&UDP_MESSAGES, |message| {
+            let hash = self.ask(DatagramService::Md5, message)?;
+            print_hash(message, &hash)
+        })
+    }
+
+    fn md5_over_tcp(&self) -> Result<(), FramedError> {
+        let mut client = Md5Client::connect(&self.server, self.timeout)?;
+        self.each(&TCP_MESSAGES, |message| {
+            print(format_args!("Sending: {message}"))?;
+            let hash = client.ask(message.as_bytes())?;
+            print_hash(message, &hash)
+        })
+    }
+
+    fn hello(&self) -> Result<(), FramedError> {
+        self.each(&[], |message| print(self.ask(DatagramService::Hello, message)?))
+    }
+
+    fn ask(&self, service: DatagramService, message: &str) -> io::Result<String> {
+        let answer = exchange_client::ask(service, &self.server, message.as_bytes(), self.timeout)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    fn framed(&self) -> Result<(), FramedError> {
+        let mut client = FramedClient::connect_within(self.timeout, &self.server, self.buffer_size as usize)?;
+        if self.pipeline {
+            let mut messages = Vec::new();
+            self.each::<io::Error>(&[], |message| {
+                messages.push(message.to_owned());
+                Ok(())
+            })?;
+            let mut printed = Ok(());
+            client.pipeline(&messages, |answer| {
+                if printed.is_ok() {
+                    printed = print(answer);
+                }
+            })?;
+            printed?;
+        } else {
+            self.each(&[], |message| {
+                client.send_message(message)?;
+                print(client.receive_message()?)
+            })?;
+        }
+        client.shutdown()
+    }
+}
+
+fn print_hash(message: &str, hash: &str) -> Result<(), FramedError> {
+    print(format_args!("Original message: {message}\nMD5 Hash received: {hash}"))
+}
+
+fn print(line: impl Display) -> Result<(), FramedError> {
+    writeln!(io::stdout(), "{line}").map_err(FramedError::Io)
+}
+
+fn parse_service(text: &str) -> Result<ServiceName, String> {
+    ServiceName::from_str(text, false)
+        .map_err(|_| format!("no service {text:?}: there are md5, hello and framed"))
+}

@@ -1,0 +1,164 @@
+//! The client of the framed service: texts with their length in front, over one connection.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crate::exchange::framed::{self, Malformed};
+use crate::net::exchange_client;
+use crate::net::host_port::HostPort;
+
+/// A connection to a framed server.
+///
+/// ```no_run
+/// use letmein::FramedClient;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut client = FramedClient::connect("127.0.0.1", 4567, 4096)?;
+/// client.send_message("Four score and seven years ago")?;
+/// assert_eq!(client.receive_message()?, " and seven years ago");
+/// client.shutdown()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct FramedClient {
+    stream: TcpStream,
+    buffer_size: usize,
+    /// What has arrived, and is no whole message yet.
+    received: Vec<u8>,
+}
+
+/// Why a message could not be sent or received.
+#[derive(Debug, thiserror::Error)]
+pub enum FramedError {
+    /// The server ended the connection between two messages.
+    #[error("the server has closed the connection")]
+    Ended,
+    /// The server ended the connection in the middle of a message.
+    #[error("the connection was cut off in the middle of a message, after {received} bytes of it")]
+    CutOff {
+        /// What came of the message, its length included.
+        received: usize,
+    },
+    /// The server, or something on the way, broke the connection.
+    #[error("the connection was reset")]
+    Reset,
+    /// What came is no message, or what was to go is none.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// The system's word for anything else.
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+impl From<io::Error> for FramedError {
+    fn from(error: io::Error) -> Self {
+        let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+        if is_reset { Self::Reset } else { Self::Io(error) }
+    }
+}
+
+/// How long a client waits for a server, unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+impl FramedClient {
+    /// Connects. Each read will bring up to `buffer_size` bytes; 0 is taken for 1.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn connect(host: &str, port: u16, buffer_size: usize) -> Result<Self, FramedError> {
+        Self::connect_within(TIMEOUT, &HostPort { host: host.into(), port }, buffer_size)
+    }
+
+    /// Connects within a time, which is then that of each wait, too.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn connect_within(
+        timeout: Duration,
+        server: &HostPort,
+        buffer_size: usize,
+    ) -> Result<Self, FramedError> {
+        let stream = exchange_client::connect(server, timeout)?;
+        Ok(Self { stream, buffer_size: buffer_size.max(1), received: Vec::new() })
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// [`FramedError`] says how far the connection is of use yet.
+    pub fn send_message(&mut self, text: &str) -> Result<(), FramedError> {
+        send(&self.stream, text)
+    }
+
+    /// Waits for a message.
+    ///
+    /// # Errors
+    /// [`FramedError`] tells an orderly end, a reset and a message that was cut off apart.
+    pub fn receive_message(&mut self) -> Result<String, FramedError> {
+        loop {
+            let mut rest = &self.received[..];
+            if let Some(text) = framed::decode(&mut rest, u32::MAX as usize)? {
+                let text = text.to_owned();
+                let taken = self.received.len() - rest.len();
+                self.received.drain(..taken);
+                return Ok(text);
+            }
+            self.read()?;
+        }
+    }
+
+    /// Sends all messages while it receives their answers, and hands each answer to `take`.
+    ///
+    /// # Errors
+    /// As [`send_message`](Self::send_message) and [`receive_message`](Self::receive_message).
+    pub fn pipeline(&mut self, texts: &[String], mut take: impl FnMut(String)) -> Result<(), FramedError> {
+        let stream = self.stream.try_clone()?;
+        thread::scope(|scope| {
+            // Sending from another thread, since a server that cannot get rid of answers reads no further.
+            let sending = scope.spawn(move || texts.iter().try_for_each(|text| send(&stream, text)));
+            let received = texts.iter().try_for_each(|_| {
+                take(self.receive_message()?);
+                Ok(())
+            });
+            if received.is_err() {
+                // What cannot be answered need not be sent.
+                let _ = self.stream.shutdown(Shutdown::Both);
+            }
+            let sent = sending.join().unwrap_or_else(|_| Err(io::Error::other("sending panicked").into()));
+            received.and(sent)
+        })
+    }
+
+    /// Ends the connection in both directions, if the server has not done so.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn shutdown(self) -> Result<(), FramedError> {
+        match self.stream.shutdown(Shutdown::Both) {
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn read(&mut self) -> Result<(), FramedError> {
+        let start = self.received.len();
+        self.received.resize(start + self.buffer_size, 0);
+        let read = self.stream.read(self.received.get_mut(start..).unwrap_or_default());
+        self.received.truncate(start + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) if start == 0 => Err(FramedError::Ended),
+            Ok(0) => Err(FramedError::CutOff { received: start }),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn send(mut stream: &TcpStream, text: &str) -> Result<(), FramedError> {
+    let mut message = Vec::with_capacity(framed::LENGTH_LEN + text.len());
+    framed::encode(text, &mut message)?;
+    Ok(stream.write_all(&message)?)
+}
