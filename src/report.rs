@@ -91,12 +91,12 @@ impl Lines {
             return;
         }
         self.settle(uptime);
-        if self.printed == LINES_PER_SECOND {
+        if self.printed < LINES_PER_SECOND {
+            self.printed += 1;
+            say(line);
+        } else {
             self.left_out += 1;
-            return;
         }
-        self.printed += 1;
-        say(line);
     }
 
     /// Says how many lines were left out, once their second is over.
@@ -147,6 +147,19 @@ mod tests {
         assert_eq!(shown(b"\x1b[2J\r\n\0"), "\\u{1b}[2J\\r\\n\\0");
         assert_eq!(shown("a\u{202e}b\u{9b}".as_bytes()), "a\\u{202e}b\\u{9b}");
         assert_eq!(shown(b"\xff"), "\u{fffd}");
+    }
+
+    #[test]
+    fn lines_of_a_flood_are_counted_instead_of_printed_until_their_second_is_over() {
+        let mut lines = Lines::new(Verbosity::Lines);
+        for _ in 0..LINES_PER_SECOND + 5 {
+            lines.print(Duration::from_millis(7500), format_args!("a line of a flood"));
+        }
+        assert_eq!((lines.printed, lines.left_out), (LINES_PER_SECOND, 5));
+        lines.settle(Duration::from_millis(7999));
+        assert_eq!(lines.left_out, 5);
+        lines.settle(Duration::from_secs(8));
+        assert_eq!((lines.printed, lines.left_out), (0, 0));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 mod command_lines;
 mod datagrams;
+mod exchanges;
+mod framed;
 mod lifecycle;
 mod logins;
 mod passwords;

@@ -43,6 +43,11 @@ pub(crate) fn letmein() -> Command {
     program(env!("CARGO_BIN_EXE_letmein"))
 }
 
+/// The client of the small services.
+pub(crate) fn exchange() -> Command {
+    program(env!("CARGO_BIN_EXE_exchange"))
+}
+
 pub(crate) fn server(transport: Transport) -> Command {
     program(match transport {
         Transport::Udp => env!("CARGO_BIN_EXE_server-udp"),
@@ -101,6 +106,11 @@ impl Server {
         Self::start(transport, &["127.0.0.1:0", "--users", path(&users_file(users))])
     }
 
+    /// A small service, told some more.
+    pub(crate) fn service(transport: Transport, service: &str, more: &[&str]) -> Self {
+        Self::start(transport, &[&["127.0.0.1:0", "--service", service], more].concat())
+    }
+
     pub(crate) fn start(transport: Transport, args: &[&str]) -> Self {
         Self::try_start(transport, args).expect("the server starts")
     }
@@ -128,8 +138,8 @@ impl Server {
         }
         let stderr = child.stderr.take().map(BufReader::new);
         let mut server = Self { address: ([0; 4], 0).into(), transport, stdout, stderr, child };
-        let address = line.strip_prefix(&format!("{transport} server listening on "));
-        server.address = address.and_then(|text| text.strip_suffix('\n')?.parse().ok()).expect(&line);
+        let address = line.split_once(" listening on ").and_then(|(_, rest)| rest.strip_suffix('\n'));
+        server.address = address.and_then(|text| text.parse().ok()).expect(&line);
         Ok(server)
     }
 

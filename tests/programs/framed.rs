@@ -1,0 +1,154 @@
+//! Framed texts: the library's client and raw bytes at the real server.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use letmein::Transport::Tcp;
+use letmein::{FramedClient, FramedError};
+
+use crate::peers::tcp_peer;
+use crate::running::{Ended, Server, exchange, run};
+
+fn server(more: &[&str]) -> Server {
+    Server::service(Tcp, "framed", &[&["--quiet"], more].concat())
+}
+
+fn client(server: &Server, buffer_size: usize) -> FramedClient {
+    FramedClient::connect("127.0.0.1", server.address.port(), buffer_size).unwrap()
+}
+
+/// The text without its first ten characters, found another way than the server finds it.
+fn rest(text: &str) -> String {
+    text.chars().skip(10).collect()
+}
+
+fn frame(text: &str) -> Vec<u8> {
+    [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat()
+}
+
+#[test]
+fn the_specifications_example_is_answered_byte_for_byte() {
+    let server = server(&[]);
+    let mut peer = tcp_peer(&server);
+    peer.write_all(b"\0\0\0\x1eFour score and seven years ago").unwrap();
+    let mut answer = [0; 24];
+    peer.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"\0\0\0\x14 and seven years ago");
+    let told =
+        run(exchange().args(["framed", &server.address.to_string(), "Four score and seven years ago"]));
+    assert_eq!(told, Ended { status: 0, stdout: " and seven years ago\n".into(), stderr: String::new() });
+}
+
+#[test]
+fn messages_shorter_and_longer_than_either_buffer_come_through_in_series() {
+    for (server_buffer, client_buffer) in [("1", 1), ("7", 4096), ("4096", 7), ("4096", 4096)] {
+        let server = server(&["--buffer-size", server_buffer]);
+        let mut client = client(&server, client_buffer);
+        for len in [0, 9, 10, 11, 4095, 4096, 4097, 20_000] {
+            let text = "ab🦀dë".chars().cycle().take(len).collect::<String>();
+            client.send_message(&text).unwrap();
+            assert_eq!(client.receive_message().unwrap(), rest(&text), "{len} characters");
+        }
+        client.shutdown().unwrap();
+    }
+}
+
+#[test]
+fn a_message_of_650000_characters_comes_through() {
+    let server = server(&[]);
+    let text = "0123456789abc".repeat(50_000);
+    let mut client = client(&server, 4096);
+    client.send_message(&text).unwrap();
+    assert_eq!(client.receive_message().unwrap(), rest(&text));
+}
+
+#[test]
+fn pipelined_messages_are_answered_in_order_however_long_they_are() {
+    let server = server(&[]);
+    let texts =
+        ["the first message", "", &"the third message, which is long. ".repeat(100_000)].map(str::to_owned);
+    let mut answers = Vec::new();
+    client(&server, 4096).pipeline(&texts, |answer| answers.push(answer)).unwrap();
+    assert_eq!(answers, texts.each_ref().map(|text| rest(text)));
+}
+
+#[test]
+fn a_message_cut_in_two_anywhere_is_one_message() {
+    let server = server(&[]);
+    let mut peer = tcp_peer(&server);
+    let message = frame("zoë 🦀 grüßt die 🌍");
+    let expected = frame(&rest("zoë 🦀 grüßt die 🌍"));
+    for cut in 1..message.len() {
+        let (head, tail) = message.split_at(cut);
+        peer.write_all(head).unwrap();
+        peer.write_all(tail).unwrap();
+        let mut answer = vec![0; expected.len()];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, expected, "cut at {cut}");
+    }
+}
+
+/// All that a server says on a connection until it ends it.
+fn last_words(mut peer: TcpStream) -> Vec<u8> {
+    let mut words = Vec::new();
+    peer.read_to_end(&mut words).unwrap();
+    words
+}
+
+#[test]
+fn nonsense_ends_its_connection_with_a_reason_and_touches_no_other() {
+    let server = server(&["--max-message", "100"]);
+    let mut bystander = client(&server, 4096);
+    for nonsense in [&b"\0\0\0\x65"[..], b"\xff\xff\xff\xff", b"\0\0\0\x02\xc3\x28"] {
+        let mut peer = tcp_peer(&server);
+        peer.write_all(&[&frame("what was said before")[..], nonsense].concat()).unwrap();
+        assert_eq!(last_words(peer), frame("aid before"), "{nonsense:?}");
+    }
+    bystander.send_message("0123456789 is still served").unwrap();
+    assert_eq!(bystander.receive_message().unwrap(), " is still served");
+    let log = server.stop(libc::SIGTERM).stderr;
+    assert!(log.contains("closed: a message of 101 bytes is longer than 100"), "{log}");
+    assert!(log.contains("closed: a message is not UTF-8"), "{log}");
+}
+
+#[test]
+fn a_client_that_is_gone_at_any_byte_leaves_the_server_to_the_next() {
+    let server = server(&[]);
+    let message = frame("a message for nobody");
+    for end in 0..=message.len() {
+        let mut peer = tcp_peer(&server);
+        peer.write_all(&message[..end]).unwrap();
+    }
+    let mut next = client(&server, 4096);
+    next.send_message("0123456789next").unwrap();
+    assert_eq!(next.receive_message().unwrap(), "next");
+}
+
+#[test]
+fn an_end_between_messages_and_one_within_a_message_are_told_apart() {
+    let server = server(&[]);
+    let mut between = client(&server, 4096);
+    between.send_message("0123456789before").unwrap();
+    assert_eq!(between.receive_message().unwrap(), "before");
+    drop(server);
+    assert!(matches!(between.receive_message(), Err(FramedError::Ended | FramedError::Reset)));
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut within = FramedClient::connect("127.0.0.1", listener.local_addr().unwrap().port(), 4096).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(&frame("half a message")[..7]).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert!(matches!(within.receive_message(), Err(FramedError::CutOff { received: 7 })));
+}
+
+#[test]
+fn several_clients_at_once_are_served() {
+    let server = server(&[]);
+    let mut clients: Vec<_> = (0..50).map(|_| client(&server, 4096)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send_message(&format!("0123456789client {number}")).unwrap();
+    }
+    for (number, client) in clients.iter_mut().enumerate().rev() {
+        assert_eq!(client.receive_message().unwrap(), format!("client {number}"));
+    }
+}
