@@ -1,5 +1,6 @@
 //! `exchange`: the client of the small services.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
 use crate::exchange::DatagramService;
 use crate::net::exchange_client::{self, Md5Client};
-use crate::net::framed_client::{FramedClient, FramedError};
+use crate::net::framed_client::FramedClient;
 use crate::net::host_port::HostPort;
 
 const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash this message.\"";
@@ -98,25 +99,24 @@ fn run() -> Result<Status, Status> {
     })
 }
 
+/// What a program that prints as it goes comes to.
+type Done = Result<(), Box<dyn Error>>;
+
 impl Args {
     fn check(&self) -> Result<(), &'static str> {
-        match self.service {
-            ServiceName::Md5 if self.pipeline => Err("--pipeline is for framed"),
-            ServiceName::Hello if self.pipeline => Err("--pipeline is for framed"),
-            ServiceName::Hello if self.tcp => Err("hello is served over UDP alone"),
-            ServiceName::Hello | ServiceName::Framed if self.messages.is_empty() => {
-                Err("no message: give one, or - for the lines of standard input")
-            }
-            ServiceName::Md5 | ServiceName::Hello | ServiceName::Framed => Ok(()),
+        if self.pipeline && self.service != ServiceName::Framed {
+            Err("--pipeline is for framed")
+        } else if self.tcp && self.service == ServiceName::Hello {
+            Err("hello is served over UDP alone")
+        } else if self.messages.is_empty() && self.service != ServiceName::Md5 {
+            Err("no message: give one, or - for the lines of standard input")
+        } else {
+            Ok(())
         }
     }
 
     /// Hands each message to `act`, those of standard input as they come.
-    fn each<E: From<io::Error>>(
-        &self,
-        default: &[&str],
-        mut act: impl FnMut(&str) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn each(&self, default: &[&str], mut act: impl FnMut(&str) -> Done) -> Done {
         if self.messages.is_empty() {
             return default.iter().try_for_each(|message| act(message));
         }
@@ -132,23 +132,19 @@ impl Args {
         Ok(())
     }
 
-    fn md5_over_udp(&self) -> Result<(), FramedError> {
-        self.each(&UDP_MESSAGES, |message| {
-            let hash = self.ask(DatagramService::Md5, message)?;
-            print_hash(message, &hash)
-        })
+    fn md5_over_udp(&self) -> Done {
+        self.each(&UDP_MESSAGES, |message| print_hash(message, &self.ask(DatagramService::Md5, message)?))
     }
 
-    fn md5_over_tcp(&self) -> Result<(), FramedError> {
+    fn md5_over_tcp(&self) -> Done {
         let mut client = Md5Client::connect(&self.server, self.timeout)?;
         self.each(&TCP_MESSAGES, |message| {
             print(format_args!("Sending: {message}"))?;
-            let hash = client.ask(message.as_bytes())?;
-            print_hash(message, &hash)
+            print_hash(message, &client.ask(message.as_bytes())?)
         })
     }
 
-    fn hello(&self) -> Result<(), FramedError> {
+    fn hello(&self) -> Done {
         self.each(&[], |message| print(self.ask(DatagramService::Hello, message)?))
     }
 
@@ -157,37 +153,41 @@ impl Args {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    fn framed(&self) -> Result<(), FramedError> {
+    fn framed(&self) -> Done {
         let mut client = FramedClient::connect_within(self.timeout, &self.server, self.buffer_size as usize)?;
         if self.pipeline {
-            let mut messages = Vec::new();
-            self.each::<io::Error>(&[], |message| {
-                messages.push(message.to_owned());
-                Ok(())
-            })?;
-            let mut printed = Ok(());
-            client.pipeline(&messages, |answer| {
-                if printed.is_ok() {
-                    printed = print(answer);
-                }
-            })?;
-            printed?;
+            self.pipelined(&mut client)?;
         } else {
             self.each(&[], |message| {
                 client.send_message(message)?;
                 print(client.receive_message()?)
             })?;
         }
-        client.shutdown()
+        Ok(client.shutdown()?)
+    }
+
+    fn pipelined(&self, client: &mut FramedClient) -> Done {
+        let mut messages = Vec::new();
+        self.each(&[], |message| {
+            messages.push(message.to_owned());
+            Ok(())
+        })?;
+        let mut printed = Ok(());
+        client.pipeline(&messages, |answer| {
+            if printed.is_ok() {
+                printed = print(answer);
+            }
+        })?;
+        printed
     }
 }
 
-fn print_hash(message: &str, hash: &str) -> Result<(), FramedError> {
+fn print_hash(message: &str, hash: &str) -> Done {
     print(format_args!("Original message: {message}\nMD5 Hash received: {hash}"))
 }
 
-fn print(line: impl Display) -> Result<(), FramedError> {
-    writeln!(io::stdout(), "{line}").map_err(FramedError::Io)
+fn print(line: impl Display) -> Done {
+    Ok(writeln!(io::stdout(), "{line}")?)
 }
 
 fn parse_service(text: &str) -> Result<ServiceName, String> {

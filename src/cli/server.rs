@@ -111,6 +111,10 @@ fn run(transport: Transport) -> Result<Status, Status> {
 
 impl Args {
     fn config(self, transport: Transport) -> Result<Config, String> {
+        let is_small_udp = transport == Transport::Udp && self.service != ServiceName::Auth;
+        if self.once && !is_small_udp {
+            return Err("--once is for md5 and hello over UDP".into());
+        }
         let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Lines };
         let serving = if self.once { Serving::Once } else { Serving::UntilStopped };
         let (default, service) = match (self.service, transport) {

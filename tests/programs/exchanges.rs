@@ -210,8 +210,14 @@ fn a_command_line_that_makes_no_sense_is_status_2() {
         assert_eq!((status, &*stdout), (2, ""), "{args:?}");
         assert!(stderr.starts_with("Invalid input argument, please enter a correct format command.\n"));
     }
-    for (transport, service) in [(Udp, "framed"), (Tcp, "hello"), (Tcp, "nosuch")] {
-        assert_eq!(Server::refusal(transport, &["0", "--service", service]).status, 2);
+    for (transport, args) in [
+        (Udp, &["--service", "framed"][..]),
+        (Tcp, &["--service", "hello"]),
+        (Tcp, &["--service", "nosuch"]),
+        (Tcp, &["--service", "md5", "--once"]),
+        (Udp, &["--once"]),
+    ] {
+        assert_eq!(Server::refusal(transport, &[&["0"], args].concat()).status, 2, "{args:?}");
     }
 }
 
