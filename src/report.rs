@@ -51,20 +51,16 @@ pub(crate) fn unsent(error: &io::Error) {
     debug!("UDP: a reply could not be sent: {error}");
 }
 
-pub(crate) fn nonsense(peer: SocketAddr, reason: exchange::framed::Malformed) {
-    info!("TCP {peer}: closed: {reason}");
-}
-
 pub(crate) fn unanswered(peer: SocketAddr, reason: exchange::guard::Silence) {
     debug!("UDP {peer}: not answered: {reason}");
 }
 
-/// The lines of a small service about its messages. In a flood, all but the first of a second are only counted.
+/// The lines of a small service about its messages and connections. In a flood, all but the first of a second are
+/// only counted.
 pub(crate) struct Lines {
     verbosity: Verbosity,
-    second: u64,
-    printed: u32,
-    left_out: u64,
+    messages: Budget,
+    closings: Budget,
 }
 
 /// Whether a small service prints a line for each message.
@@ -76,38 +72,75 @@ pub enum Verbosity {
     Quiet,
 }
 
-/// Lines that are printed in a second.
-const LINES_PER_SECOND: u32 = 1000;
 /// Characters of a message that are printed.
 const SHOWN_MAX: usize = 1000;
 
 impl Lines {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, second: 0, printed: 0, left_out: 0 }
+        Self { verbosity, messages: Budget::of(1000), closings: Budget::of(100) }
     }
 
+    /// A line about a message.
     pub(crate) fn print(&mut self, uptime: Duration, line: fmt::Arguments<'_>) {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
         self.settle(uptime);
-        if self.printed < LINES_PER_SECOND {
-            self.printed += 1;
+        if self.messages.admits_one() {
             say(line);
-        } else {
-            self.left_out += 1;
+        }
+    }
+
+    /// The reason why a connection is closed.
+    pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: exchange::framed::Malformed) {
+        self.settle(uptime);
+        if self.closings.admits_one() {
+            info!("TCP {peer}: closed: {reason}");
         }
     }
 
     /// Says how many lines were left out, once their second is over.
     pub(crate) fn settle(&mut self, uptime: Duration) {
+        if let Some(left_out) = self.messages.settle(uptime) {
+            say(format_args!("{left_out} lines left out"));
+        }
+        if let Some(left_out) = self.closings.settle(uptime) {
+            info!("TCP: {left_out} more connections closed");
+        }
+    }
+}
+
+/// How many lines a second has, and how many more it was to have.
+struct Budget {
+    per_second: u32,
+    second: u64,
+    spent: u32,
+    left_out: u64,
+}
+
+impl Budget {
+    fn of(per_second: u32) -> Self {
+        Self { per_second, second: 0, spent: 0, left_out: 0 }
+    }
+
+    fn admits_one(&mut self) -> bool {
+        let admits = self.spent < self.per_second;
+        if admits {
+            self.spent += 1;
+        } else {
+            self.left_out += 1;
+        }
+        admits
+    }
+
+    /// How many lines were left out in a second that is over.
+    fn settle(&mut self, uptime: Duration) -> Option<u64> {
         if uptime.as_secs() == self.second {
-            return;
+            return None;
         }
-        if self.left_out > 0 {
-            say(format_args!("{} lines left out", self.left_out));
-        }
-        (self.second, self.printed, self.left_out) = (uptime.as_secs(), 0, 0);
+        let left_out = Some(self.left_out).filter(|left_out| *left_out > 0);
+        *self = Self { second: uptime.as_secs(), ..Self::of(self.per_second) };
+        left_out
     }
 }
 
@@ -150,16 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_flood_are_counted_instead_of_printed_until_their_second_is_over() {
-        let mut lines = Lines::new(Verbosity::Lines);
-        for _ in 0..LINES_PER_SECOND + 5 {
-            lines.print(Duration::from_millis(7500), format_args!("a line of a flood"));
-        }
-        assert_eq!((lines.printed, lines.left_out), (LINES_PER_SECOND, 5));
-        lines.settle(Duration::from_millis(7999));
-        assert_eq!(lines.left_out, 5);
-        lines.settle(Duration::from_secs(8));
-        assert_eq!((lines.printed, lines.left_out), (0, 0));
+    fn lines_of_a_flood_are_counted_until_their_second_is_over() {
+        let mut budget = Budget::of(1000);
+        assert_eq!(budget.settle(Duration::from_millis(7500)), None);
+        assert_eq!((0..1005).filter(|_| budget.admits_one()).count(), 1000);
+        assert_eq!(budget.settle(Duration::from_millis(7999)), None);
+        assert!(!budget.admits_one());
+        assert_eq!(budget.settle(Duration::from_secs(8)), Some(6));
+        assert!(budget.admits_one());
     }
 
     #[test]

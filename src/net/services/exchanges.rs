@@ -161,7 +161,7 @@ impl tcp::Conversation for FramedStream {
                 }
                 Ok(None) => return Next::Read,
                 Err(reason) => {
-                    report::nonsense(self.peer, reason);
+                    self.lines.borrow_mut().closed(now.uptime, self.peer, reason);
                     // What was answered before should still arrive.
                     return Next::End;
                 }
