@@ -192,8 +192,10 @@ async fn converse(
         timeout_at(deadline, stream.write_all(&replies)).await??;
         replies.clear();
         // A long message does not leave its memory to a connection that rests.
-        received.shrink_to(reading.read_len);
         replies.shrink_to(reading.read_len);
+        if received.is_empty() {
+            received.shrink_to(reading.read_len);
+        }
         match (next, arrival) {
             (Next::Read, Arrival::More) => {}
             (Next::Read, Arrival::Last) | (Next::Close, _) => return Ok(()),
