@@ -55,11 +55,13 @@ fn messages_shorter_and_longer_than_either_buffer_come_through_in_series() {
 
 #[test]
 fn a_message_of_650000_characters_comes_through() {
-    let server = server(&[]);
     let text = "0123456789abc".repeat(50_000);
-    let mut client = client(&server, 4096);
-    client.send_message(&text).unwrap();
-    assert_eq!(client.receive_message().unwrap(), rest(&text));
+    for buffer in ["1", "4096"] {
+        let server = server(&["--buffer-size", buffer]);
+        let mut client = client(&server, 4096);
+        client.send_message(&text).unwrap();
+        assert_eq!(client.receive_message().unwrap(), rest(&text));
+    }
 }
 
 #[test]
