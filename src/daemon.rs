@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::auth::server::Keys;
@@ -121,9 +123,13 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
             result = &mut ended => return result,
         }
         drop(stop_sender);
-        ended.await
+        // A worker that cannot get rid of a line, as nobody reads it, does not keep the server from its end.
+        timeout(STOP_MAX, ended).await.unwrap_or(Ok(()))
     })
 }
+
+/// How long a worker may take to stop: longer than logins in progress may take to end.
+const STOP_MAX: Duration = Duration::from_secs(3);
 
 fn prepare(config: &Config) -> Result<Worker, ServerError> {
     let (address, keys) = (config.address, draw_keys()?);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
-use crate::exchange::DatagramService;
+use crate::exchange::{DATAGRAM_MAX, DatagramService};
 use crate::source::Source;
 
 /// Answers that one source gets in a second.
@@ -23,6 +23,9 @@ pub enum Silence {
     /// There is nothing to answer.
     #[error("it is empty")]
     Empty,
+    /// It was longer than what is kept of a datagram; IPv6 has a few bytes more of room than IPv4.
+    #[error("it is longer than {DATAGRAM_MAX} bytes")]
+    TooLong,
     /// Nobody listens at port 0.
     #[error("it comes from port 0")]
     NoPort,
@@ -68,6 +71,8 @@ impl Guard {
     pub fn admit(&mut self, uptime: Duration, peer: SocketAddr, datagram: &[u8]) -> Result<(), Silence> {
         if datagram.is_empty() {
             Err(Silence::Empty)
+        } else if datagram.len() > DATAGRAM_MAX {
+            Err(Silence::TooLong)
         } else if peer.port() == 0 {
             Err(Silence::NoPort)
         } else if self.is_own(peer) {
@@ -125,6 +130,8 @@ mod tests {
         for (service, peer, datagram, expected) in [
             (Md5, "192.0.2.1:5000", &b"Hello Hello x"[..], Ok(())),
             (Md5, "192.0.2.1:5000", b"", Err(Silence::Empty)),
+            (Md5, "192.0.2.1:5000", &[0; DATAGRAM_MAX], Ok(())),
+            (Md5, "[2001:db8::1]:5000", &[0; DATAGRAM_MAX + 1], Err(Silence::TooLong)),
             (Md5, "192.0.2.1:0", b"x", Err(Silence::NoPort)),
             (Md5, "198.51.100.1:12345", b"x", Err(Silence::OwnAddress)),
             (Md5, "[::ffff:198.51.100.1]:12345", b"x", Err(Silence::OwnAddress)),

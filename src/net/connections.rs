@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::source::Source;
 
-/// Connections in all. One takes about 1.5 KiB here, so this is about 6 MiB, beside the kernel's buffers.
+/// Connections in all. What each may take beside the kernel's buffers is for its service to bound.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
 /// Connections from one source. It takes eight sources to hold every place, and they have to come again for each
 /// place when its deadline ends.

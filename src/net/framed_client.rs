@@ -99,10 +99,10 @@ impl FramedClient {
     pub fn receive_message(&mut self) -> Result<String, FramedError> {
         loop {
             let mut rest = &self.received[..];
-            if let Some(text) = framed::decode(&mut rest, u32::MAX as usize)? {
-                let text = text.to_owned();
-                let taken = self.received.len() - rest.len();
-                self.received.drain(..taken);
+            let decoded = framed::decode(&mut rest, u32::MAX as usize).map(|text| text.map(str::to_owned));
+            let taken = self.received.len() - rest.len();
+            self.received.drain(..taken);
+            if let Some(text) = decoded? {
                 return Ok(text);
             }
             self.read()?;

@@ -78,6 +78,9 @@ impl udp::Service for Datagrams {
             return report::unanswered(peer, silence);
         }
         self.service.answer(datagram, reply);
+        if reply.is_empty() {
+            return;
+        }
         self.is_done = self.serving == Serving::Once;
         let (message, answer) = (Shown(datagram), Shown(reply));
         match self.service {
