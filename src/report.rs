@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -59,6 +61,7 @@ pub(crate) fn unanswered(peer: SocketAddr, reason: exchange::guard::Silence) {
 /// only counted.
 pub(crate) struct Lines {
     verbosity: Verbosity,
+    printer: Printer,
     messages: Budget,
     closings: Budget,
 }
@@ -77,7 +80,8 @@ const SHOWN_MAX: usize = 1000;
 
 impl Lines {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, messages: Budget::of(1000), closings: Budget::of(100) }
+        let (printer, messages, closings) = (Printer::start(), Budget::of(1000), Budget::of(100));
+        Self { verbosity, printer, messages, closings }
     }
 
     /// A line about a message.
@@ -86,8 +90,8 @@ impl Lines {
             return;
         }
         self.settle(uptime);
-        if self.messages.admits_one() {
-            say(line);
+        if self.messages.admits_one() && !self.printer.print(line) {
+            self.messages.left_out += 1;
         }
     }
 
@@ -102,7 +106,7 @@ impl Lines {
     /// Says how many lines were left out, once their second is over.
     pub(crate) fn settle(&mut self, uptime: Duration) {
         if let Some(left_out) = self.messages.settle(uptime) {
-            say(format_args!("{left_out} lines left out"));
+            self.printer.print(format_args!("{left_out} lines left out"));
         }
         if let Some(left_out) = self.closings.settle(uptime) {
             info!("TCP: {left_out} more connections closed");
@@ -144,9 +148,37 @@ impl Budget {
     }
 }
 
-/// A line on standard output; a service goes on when nobody reads it.
-fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{line}");
+/// Prints lines on standard output from a thread of its own, so that a service goes on when nobody reads them.
+struct Printer {
+    queue: Option<SyncSender<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Lines that wait to be printed; beyond, they are left out.
+const QUEUE_LEN: usize = 1000;
+
+impl Printer {
+    fn start() -> Self {
+        let (queue, lines) = mpsc::sync_channel::<String>(QUEUE_LEN);
+        let print =
+            move || lines.into_iter().try_for_each(|line| writeln!(io::stdout(), "{line}")).unwrap_or(());
+        Self { queue: Some(queue), thread: thread::Builder::new().spawn(print).ok() }
+    }
+
+    /// Whether there was room for the line.
+    fn print(&self, line: fmt::Arguments<'_>) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.try_send(line.to_string()).is_ok())
+    }
+}
+
+/// What waits is printed before the service ends.
+impl Drop for Printer {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Bytes of a stranger as text for a terminal: what is no text or would steer the terminal is escaped, what is

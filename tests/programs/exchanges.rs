@@ -128,6 +128,26 @@ fn a_server_told_to_serve_once_answers_one_message_and_ends_with_status_0() {
 }
 
 #[test]
+fn a_message_that_no_datagram_can_answer_is_not_the_one_that_is_served() {
+    let server = Server::service(Udp, "hello", &["--once"]);
+    let peer = udp_peer(&server);
+    peer.send(&[b'a'; 65_507]).unwrap();
+    assert_eq!(ask(&peer, b"x"), b"Hello x");
+    assert_eq!(server.end().status, 0);
+}
+
+#[test]
+fn a_server_whose_lines_nobody_reads_goes_on_answering_and_stops() {
+    let server = Server::service(Udp, "hello", &[]);
+    let peer = udp_peer(&server);
+    for _ in 0..500 {
+        assert!(ask(&peer, &[b'a'; 900]).starts_with(b"Hello a"));
+    }
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.end().status, 0);
+}
+
+#[test]
 fn no_control_byte_of_a_message_reaches_the_terminal() {
     let server = Server::service(Udp, "hello", &[]);
     ask(&udp_peer(&server), b"\x1b[2J\xc3\xab\r\n\"'");
