@@ -29,11 +29,29 @@ pub enum DatagramService {
 }
 
 impl DatagramService {
-    /// Puts the answer to a message into `reply`; nothing, if no datagram can hold it.
+    /// Bytes of the longest message that a datagram can answer.
+    #[must_use]
+    pub fn message_max(self) -> usize {
+        match self {
+            Self::Md5 => DATAGRAM_MAX,
+            Self::Hello => DATAGRAM_MAX - hello::GREETING.len(),
+        }
+    }
+
+    /// Puts the answer to a message into `reply`.
     pub fn answer(self, message: &[u8], reply: &mut Vec<u8>) {
         match self {
             Self::Md5 => reply.extend_from_slice(&md5::answer(message)),
             Self::Hello => hello::answer(message, reply),
+        }
+    }
+
+    /// Whether a datagram is the answer to a message, as far as its form tells.
+    #[must_use]
+    pub fn is_answer(self, message: &[u8], datagram: &[u8]) -> bool {
+        match self {
+            Self::Md5 => md5::is_answer(datagram),
+            Self::Hello => datagram.strip_prefix(hello::GREETING) == Some(message),
         }
     }
 

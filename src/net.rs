@@ -104,7 +104,7 @@ impl Worker {
                 move |peer| Ok(Md5Stream { peer, lines: lines.clone() })
             }),
             Exchange::FramedStream { buffer_len, message_max } => {
-                Self::tcp(address, FramedStream::reading(buffer_len), move || {
+                Self::tcp(address, FramedStream::reading(buffer_len, message_max), move || {
                     let lines = shared_lines(verbosity);
                     move |peer| Ok(FramedStream { peer, message_max, lines: lines.clone() })
                 })

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -80,7 +82,8 @@ const SHOWN_MAX: usize = 1000;
 
 impl Lines {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
-        let (printer, messages, closings) = (Printer::start(), Budget::of(1000), Budget::of(100));
+        let (messages, closings) = (Budget::of(1000), Budget::of(100));
+        let printer = Printer::start(messages.left_out.clone(), closings.left_out.clone());
         Self { verbosity, printer, messages, closings }
     }
 
@@ -89,62 +92,43 @@ impl Lines {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        self.settle(uptime);
-        if self.messages.admits_one() && !self.printer.print(line) {
-            self.messages.left_out += 1;
+        if self.messages.admits_one(uptime) && !self.printer.print(line) {
+            self.messages.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The reason why a connection is closed.
     pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: exchange::framed::Malformed) {
-        self.settle(uptime);
-        if self.closings.admits_one() {
+        if self.closings.admits_one(uptime) {
             info!("TCP {peer}: closed: {reason}");
-        }
-    }
-
-    /// Says how many lines were left out, once their second is over.
-    pub(crate) fn settle(&mut self, uptime: Duration) {
-        if let Some(left_out) = self.messages.settle(uptime) {
-            self.printer.print(format_args!("{left_out} lines left out"));
-        }
-        if let Some(left_out) = self.closings.settle(uptime) {
-            info!("TCP: {left_out} more connections closed");
         }
     }
 }
 
-/// How many lines a second has, and how many more it was to have.
+/// How many lines a second has, and how many more there were to be.
 struct Budget {
     per_second: u32,
     second: u64,
     spent: u32,
-    left_out: u64,
+    left_out: Arc<AtomicU64>,
 }
 
 impl Budget {
     fn of(per_second: u32) -> Self {
-        Self { per_second, second: 0, spent: 0, left_out: 0 }
+        Self { per_second, second: 0, spent: 0, left_out: Arc::default() }
     }
 
-    fn admits_one(&mut self) -> bool {
+    fn admits_one(&mut self, uptime: Duration) -> bool {
+        if uptime.as_secs() != self.second {
+            (self.second, self.spent) = (uptime.as_secs(), 0);
+        }
         let admits = self.spent < self.per_second;
         if admits {
             self.spent += 1;
         } else {
-            self.left_out += 1;
+            self.left_out.fetch_add(1, Ordering::Relaxed);
         }
         admits
-    }
-
-    /// How many lines were left out in a second that is over.
-    fn settle(&mut self, uptime: Duration) -> Option<u64> {
-        if uptime.as_secs() == self.second {
-            return None;
-        }
-        let left_out = Some(self.left_out).filter(|left_out| *left_out > 0);
-        *self = Self { second: uptime.as_secs(), ..Self::of(self.per_second) };
-        left_out
     }
 }
 
@@ -156,19 +140,52 @@ struct Printer {
 
 /// Lines that wait to be printed; beyond, they are left out.
 const QUEUE_LEN: usize = 1000;
+/// Lines after which it is looked whether some were left out, though there are more to print.
+const LOOK_EVERY: usize = 1000;
+/// How long after the last line it is looked whether some were left out.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Printer {
-    fn start() -> Self {
-        let (queue, lines) = mpsc::sync_channel::<String>(QUEUE_LEN);
-        let print =
-            move || lines.into_iter().try_for_each(|line| writeln!(io::stdout(), "{line}")).unwrap_or(());
-        Self { queue: Some(queue), thread: thread::Builder::new().spawn(print).ok() }
+    fn start(messages_left_out: Arc<AtomicU64>, closings_left_out: Arc<AtomicU64>) -> Self {
+        let (queue, lines) = mpsc::sync_channel(QUEUE_LEN);
+        let work = move || while print_some(&lines, &messages_left_out, &closings_left_out).is_ok() {};
+        Self { queue: Some(queue), thread: thread::Builder::new().spawn(work).ok() }
     }
 
     /// Whether there was room for the line.
     fn print(&self, line: fmt::Arguments<'_>) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.try_send(line.to_string()).is_ok())
     }
+}
+
+/// Prints lines until there is a pause, or until they were many, and then how many were left out. There is an end to
+/// it once nobody sends or nobody reads.
+fn print_some(
+    lines: &Receiver<String>,
+    messages_left_out: &AtomicU64,
+    closings_left_out: &AtomicU64,
+) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    let mut end = Ok(());
+    for _ in 0..LOOK_EVERY {
+        match lines.recv_timeout(PAUSE) {
+            Ok(line) => writeln!(stdout, "{line}")?,
+            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Disconnected) => {
+                end = Err(io::ErrorKind::BrokenPipe.into());
+                break;
+            }
+        }
+    }
+    let left_out = messages_left_out.swap(0, Ordering::Relaxed);
+    if left_out > 0 {
+        writeln!(stdout, "{left_out} lines left out")?;
+    }
+    let left_out = closings_left_out.swap(0, Ordering::Relaxed);
+    if left_out > 0 {
+        info!("TCP: {left_out} more connections closed");
+    }
+    end
 }
 
 /// What waits is printed before the service ends.
@@ -215,14 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_flood_are_counted_until_their_second_is_over() {
+    fn a_second_has_so_many_lines_and_the_rest_is_counted() {
         let mut budget = Budget::of(1000);
-        assert_eq!(budget.settle(Duration::from_millis(7500)), None);
-        assert_eq!((0..1005).filter(|_| budget.admits_one()).count(), 1000);
-        assert_eq!(budget.settle(Duration::from_millis(7999)), None);
-        assert!(!budget.admits_one());
-        assert_eq!(budget.settle(Duration::from_secs(8)), Some(6));
-        assert!(budget.admits_one());
+        let mut admitted =
+            |millis| (0..1005).filter(|_| budget.admits_one(Duration::from_millis(millis))).count();
+        assert_eq!([7500, 7999, 8000].map(&mut admitted), [1000, 0, 1000]);
+        assert_eq!(budget.left_out.load(Ordering::Relaxed), 5 + 1005 + 5);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser, ValueEnum};
 
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
-use crate::exchange::DatagramService;
+use crate::exchange::{DatagramService, framed};
 use crate::net::exchange_client::{self, Md5Client};
 use crate::net::framed_client::FramedClient;
 use crate::net::host_port::HostPort;
@@ -38,6 +38,9 @@ struct Args {
     /// Bytes of one read (framed)
     #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     buffer_size: u32,
+    /// Bytes of the longest answer to take (framed)
+    #[arg(long, value_name = "BYTES", default_value_t = framed::MESSAGE_MAX as u32)]
+    max_message: u32,
     /// How long to wait for each answer
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse_seconds, allow_negative_numbers = true)]
     timeout: Duration,
@@ -154,7 +157,8 @@ impl Args {
     }
 
     fn framed(&self) -> Done {
-        let mut client = FramedClient::connect_within(self.timeout, &self.server, self.buffer_size as usize)?;
+        let mut client = FramedClient::connect_within(self.timeout, &self.server, self.buffer_size as usize)?
+            .message_max(self.max_message as usize);
         if self.pipeline {
             self.pipelined(&mut client)?;
         } else {

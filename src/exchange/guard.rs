@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
-use crate::exchange::{DATAGRAM_MAX, DatagramService};
+use crate::exchange::DatagramService;
 use crate::source::Source;
 
 /// Answers that one source gets in a second.
@@ -23,9 +23,13 @@ pub enum Silence {
     /// There is nothing to answer.
     #[error("it is empty")]
     Empty,
-    /// It was longer than what is kept of a datagram; IPv6 has a few bytes more of room than IPv4.
-    #[error("it is longer than {DATAGRAM_MAX} bytes")]
-    TooLong,
+    /// No datagram can hold the answer; or it was longer than what is kept of a datagram, since IPv6 has a few
+    /// bytes more of room than IPv4.
+    #[error("it is longer than {max} bytes")]
+    TooLong {
+        /// The most that the service answers.
+        max: usize,
+    },
     /// Nobody listens at port 0.
     #[error("it comes from port 0")]
     NoPort,
@@ -69,16 +73,12 @@ impl Guard {
     /// # Errors
     /// Why not.
     pub fn admit(&mut self, uptime: Duration, peer: SocketAddr, datagram: &[u8]) -> Result<(), Silence> {
-        if datagram.is_empty() {
-            Err(Silence::Empty)
-        } else if datagram.len() > DATAGRAM_MAX {
-            Err(Silence::TooLong)
-        } else if peer.port() == 0 {
+        if peer.port() == 0 {
             Err(Silence::NoPort)
         } else if self.is_own(peer) {
             Err(Silence::OwnAddress)
-        } else if self.service.takes_for_an_answer(datagram) {
-            Err(Silence::ServersAnswer)
+        } else if let Some(silence) = silence_to(self.service, datagram) {
+            Err(silence)
         } else if !self.count(uptime, peer.ip()) {
             Err(Silence::TooMany)
         } else {
@@ -93,7 +93,7 @@ impl Guard {
     }
 
     /// A source takes the place of another that falls on the same one, and starts anew: strangers cannot use up
-    /// what somebody else is owed.
+    /// what somebody else is owed, though two sources in one place free each other.
     fn count(&mut self, uptime: Duration, address: IpAddr) -> bool {
         let mut keyed = self.keyed;
         keyed.write(&Source::of(address).octets());
@@ -109,9 +109,25 @@ impl Guard {
     }
 }
 
+/// Why a datagram gets silence whoever sends it, if it does.
+#[must_use]
+pub fn silence_to(service: DatagramService, datagram: &[u8]) -> Option<Silence> {
+    let max = service.message_max();
+    if datagram.is_empty() {
+        Some(Silence::Empty)
+    } else if datagram.len() > max {
+        Some(Silence::TooLong { max })
+    } else if service.takes_for_an_answer(datagram) {
+        Some(Silence::ServersAnswer)
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::DATAGRAM_MAX;
 
     const START: Duration = Duration::ZERO;
 
@@ -131,7 +147,9 @@ mod tests {
             (Md5, "192.0.2.1:5000", &b"Hello Hello x"[..], Ok(())),
             (Md5, "192.0.2.1:5000", b"", Err(Silence::Empty)),
             (Md5, "192.0.2.1:5000", &[0; DATAGRAM_MAX], Ok(())),
-            (Md5, "[2001:db8::1]:5000", &[0; DATAGRAM_MAX + 1], Err(Silence::TooLong)),
+            (Md5, "[2001:db8::1]:5000", &[0; DATAGRAM_MAX + 1], Err(Silence::TooLong { max: 65_507 })),
+            (Hello, "192.0.2.1:5000", &[0; 65_501], Ok(())),
+            (Hello, "192.0.2.1:5000", &[0; 65_502], Err(Silence::TooLong { max: 65_501 })),
             (Md5, "192.0.2.1:0", b"x", Err(Silence::NoPort)),
             (Md5, "198.51.100.1:12345", b"x", Err(Silence::OwnAddress)),
             (Md5, "[::ffff:198.51.100.1]:12345", b"x", Err(Silence::OwnAddress)),

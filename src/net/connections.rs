@@ -1,4 +1,4 @@
-//! Who is connected: the caps on TCP connections, in all and for each source.
+//! Who is connected: the caps on TCP connections, in all and for each source, and on the memory that they hold.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,13 +13,18 @@ pub(crate) const CONNECTIONS_MAX: usize = 4096;
 /// place when its deadline ends.
 pub(crate) const CONNECTIONS_PER_SOURCE_MAX: usize = 512;
 
+/// Bytes that a connection may hold however much the others do: strangers with long messages keep nobody from
+/// short ones.
+pub(crate) const SHARE: usize = 64 * 1024;
+
 /// The connections of one worker. A source is kept only while it has any.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Connections(Rc<RefCell<Counts>>);
 
-#[derive(Default)]
 struct Counts {
     total: usize,
+    held: usize,
+    memory_max: usize,
     by_source: HashMap<Source, usize>,
 }
 
@@ -27,6 +32,7 @@ struct Counts {
 pub(crate) struct Place {
     connections: Connections,
     source: Source,
+    held: usize,
 }
 
 /// Why there is no place.
@@ -36,9 +42,17 @@ pub(crate) enum Full {
     InAll,
     #[error("{CONNECTIONS_PER_SOURCE_MAX} connections of this source are open")]
     OfSource,
+    #[error("the messages under way hold all the memory that there is for them")]
+    Memory,
 }
 
 impl Connections {
+    /// `memory_max` bytes are for all connections together, beside the [`SHARE`] of each.
+    pub(crate) fn new(memory_max: usize) -> Self {
+        let by_source = HashMap::new();
+        Self(Rc::new(RefCell::new(Counts { total: 0, held: 0, memory_max, by_source })))
+    }
+
     pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, Full> {
         let source = Source::of(address);
         let mut counts = self.0.borrow_mut();
@@ -51,7 +65,22 @@ impl Connections {
         }
         *of_source += 1;
         counts.total += 1;
-        Ok(Place { connections: self.clone(), source })
+        Ok(Place { connections: self.clone(), source, held: 0 })
+    }
+}
+
+impl Place {
+    /// Says how many bytes the connection holds now.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Full> {
+        let beyond_share = bytes.saturating_sub(SHARE);
+        let mut counts = self.connections.0.borrow_mut();
+        let held = counts.held - self.held + beyond_share;
+        if held > counts.memory_max {
+            return Err(Full::Memory);
+        }
+        counts.held = held;
+        self.held = beyond_share;
+        Ok(())
     }
 }
 
@@ -59,6 +88,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.connections.0.borrow_mut();
         counts.total -= 1;
+        counts.held -= self.held;
         if let Some(of_source) = counts.by_source.get_mut(&self.source) {
             *of_source -= 1;
             if *of_source == 0 {
@@ -78,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_source_that_is_full_keeps_no_other_out() {
-        let connections = Connections::default();
+        let connections = Connections::new(0);
         let places: Vec<_> = (0..CONNECTIONS_PER_SOURCE_MAX)
             .map(|_| connections.admit(address("192.0.2.1")).unwrap())
             .collect();
@@ -90,8 +120,23 @@ mod tests {
     }
 
     #[test]
+    fn long_messages_share_a_memory_and_short_ones_need_none_of_it() {
+        let connections = Connections::new(1000);
+        let place = || connections.admit(address("192.0.2.1")).unwrap();
+        let (mut first, mut second, mut third) = (place(), place(), place());
+        assert_eq!(first.hold(SHARE + 600), Ok(()));
+        assert_eq!(second.hold(SHARE + 401), Err(Full::Memory));
+        assert_eq!(second.hold(SHARE + 400), Ok(()));
+        assert_eq!(third.hold(SHARE), Ok(()));
+        assert_eq!(first.hold(0), Ok(()));
+        assert_eq!(third.hold(SHARE + 600), Ok(()));
+        drop((second, third));
+        assert_eq!(first.hold(SHARE + 1000), Ok(()));
+    }
+
+    #[test]
     fn there_is_an_end_to_connections_in_all_and_none_is_remembered_when_closed() {
-        let connections = Connections::default();
+        let connections = Connections::new(0);
         let places: Vec<_> = (0..CONNECTIONS_MAX as u32)
             .map(|host| connections.admit(IpAddr::from((0x0a00_0000 + host / 500).to_be_bytes())).unwrap())
             .collect();

@@ -8,7 +8,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::backoff::Backoff;
-use crate::exchange::{DATAGRAM_MAX, DatagramService, md5};
+use crate::exchange::{DATAGRAM_MAX, DatagramService, guard, md5};
 use crate::net::Transport;
 use crate::net::channel::{Channel, is_timeout};
 use crate::net::host_port::HostPort;
@@ -17,22 +17,36 @@ use crate::net::host_port::HostPort;
 /// no late answer is taken for that of another message.
 ///
 /// # Errors
-/// `TimedOut` after `timeout`; else the system's, of the last of the server's addresses.
+/// `InvalidInput` for a message to which every server keeps silent; `TimedOut` after `timeout`, which is for the
+/// look-up of the server and all its addresses together; else the system's, of the last of the addresses.
 pub fn ask(
     service: DatagramService,
     server: &HostPort,
     message: &[u8],
     timeout: Duration,
 ) -> io::Result<Vec<u8>> {
-    let addresses = server.resolve(timeout)?;
-    first_of(&addresses, |address| ask_at(service, address, message, timeout))
+    if let Some(silence) = guard::silence_to(service, message) {
+        return Err(invalid(format!("no server answers this message: {silence}")));
+    }
+    at_any_address(server, timeout, |address, share| ask_at(service, address, message, share))
 }
 
-/// The first success, or the last failure.
-fn first_of<T>(addresses: &[SocketAddr], mut act: impl FnMut(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+/// The first success at any of a server's addresses, or the last failure. Each has its share of the time that is
+/// left.
+fn at_any_address<T>(
+    server: &HostPort,
+    timeout: Duration,
+    mut act: impl FnMut(SocketAddr, Duration) -> io::Result<T>,
+) -> io::Result<T> {
+    let (started, timeout) = (Instant::now(), clamped(timeout));
+    let addresses = server.resolve(timeout)?;
     let mut result = Err(io::Error::other("the server has no address"));
-    for address in addresses {
-        result = act(*address);
+    for (index, address) in addresses.iter().enumerate() {
+        let left = timeout.saturating_sub(started.elapsed());
+        let share = clamped(left / (addresses.len() - index) as u32);
+        result = act(*address, share).map_err(|error| {
+            if is_timeout(&error) { no_answer(&format!("from {address} "), share) } else { error }
+        });
         if result.is_ok() {
             break;
         }
@@ -50,12 +64,12 @@ fn ask_at(
     let mut channel = Channel::open(Transport::Udp, server, timeout)?;
     let mut backoff = Backoff::new(SysRng.try_next_u64()?);
     let mut room = vec![0; DATAGRAM_MAX + 1];
-    loop {
+    while Instant::now() < deadline {
         channel.send(message)?;
         let resend = Instant::now() + backoff.wait();
         while let Some(wait) = resend.min(deadline).checked_duration_since(Instant::now()) {
             match channel.receive(&mut room, wait) {
-                Ok(len) if is_answer(service, room.get(..len).unwrap_or_default()) => {
+                Ok(len) if service.is_answer(message, room.get(..len).unwrap_or_default()) => {
                     room.truncate(len);
                     return Ok(room);
                 }
@@ -64,24 +78,15 @@ fn ask_at(
                 Err(error) => return Err(error),
             }
         }
-        if Instant::now() >= deadline {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer from {server} in {timeout:?}"),
-            ));
-        }
     }
+    Err(io::ErrorKind::TimedOut.into())
 }
 
-fn is_answer(service: DatagramService, datagram: &[u8]) -> bool {
-    match service {
-        DatagramService::Md5 => md5::is_answer(datagram),
-        DatagramService::Hello => !datagram.is_empty(),
-    }
+/// A connection to an MD5 server. After an error it is of no more use.
+pub struct Md5Client {
+    stream: TcpStream,
+    timeout: Duration,
 }
-
-/// A connection to an MD5 server.
-pub struct Md5Client(TcpStream);
 
 impl Md5Client {
     /// Connects.
@@ -89,41 +94,68 @@ impl Md5Client {
     /// # Errors
     /// The system's, of the last of the server's addresses.
     pub fn connect(server: &HostPort, timeout: Duration) -> io::Result<Self> {
-        connect(server, timeout).map(Self)
+        Ok(Self { stream: connect(server, timeout)?, timeout })
     }
 
     /// Sends a message, and gives the digits of its MD5.
     ///
     /// # Errors
-    /// The system's; `InvalidInput` for an empty message, which no server could see; `UnexpectedEof` if the server closes before it has answered; `InvalidData` if what it answers
-    /// is no digest.
+    /// `InvalidInput` for a message that no server could see whole: an empty one, or one of more than
+    /// [`md5::STREAM_MESSAGE_MAX`] bytes. `TimedOut` if no answer comes; `UnexpectedEof` if the server closes before
+    /// it has answered; `InvalidData` if it answers anything but the MD5 of the message, as it does with one that
+    /// did not arrive in one piece. Else the system's.
     pub fn ask(&mut self, message: &[u8]) -> io::Result<String> {
         if message.is_empty() {
-            let reason = "an empty message cannot be sent over TCP, where nothing would tell of it";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+            return Err(invalid(
+                "an empty message cannot be sent over TCP, where nothing would tell of it".into(),
+            ));
         }
-        self.0.write_all(message)?;
+        if message.len() > md5::STREAM_MESSAGE_MAX {
+            return Err(invalid(format!("the message is longer than {} bytes", md5::STREAM_MESSAGE_MAX)));
+        }
         let mut answer = [0; md5::ANSWER_LEN];
-        self.0.read_exact(&mut answer).map_err(|error| {
-            let is_end = error.kind() == io::ErrorKind::UnexpectedEof;
-            if is_end {
-                io::Error::new(error.kind(), "the server closed the connection before its answer")
-            } else {
-                error
-            }
-        })?;
+        let exchanged = self.stream.write_all(message).and_then(|()| self.stream.read_exact(&mut answer));
+        exchanged.map_err(|error| self.explained(error))?;
         if !md5::is_answer(&answer) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "what the server says is no digest"));
         }
+        if answer != md5::answer(message) {
+            let reason = "the server answered the digest of something else, as it does if a message does not arrive in one piece";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    fn explained(&self, error: io::Error) -> io::Error {
+        if is_timeout(&error) {
+            no_answer("", self.timeout)
+        } else if error.kind() == io::ErrorKind::UnexpectedEof {
+            io::Error::new(error.kind(), "the server closed the connection before its answer")
+        } else {
+            error
+        }
     }
 }
 
+/// Connects to any of a server's addresses. Each wait for it will take up to `timeout`.
 pub(crate) fn connect(server: &HostPort, timeout: Duration) -> io::Result<TcpStream> {
-    let addresses = server.resolve(timeout)?;
-    let stream = first_of(&addresses, |address| TcpStream::connect_timeout(&address, timeout))?;
+    let connect = |address, share| TcpStream::connect_timeout(&address, share);
+    let stream = at_any_address(server, timeout, connect)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
+    stream.set_read_timeout(Some(clamped(timeout)))?;
+    stream.set_write_timeout(Some(clamped(timeout)))?;
     Ok(stream)
+}
+
+/// A time that sockets and clocks can take: they know none of nothing, and none that never ends.
+fn clamped(timeout: Duration) -> Duration {
+    timeout.clamp(Duration::from_millis(1), Duration::from_secs(365 * 24 * 60 * 60))
+}
+
+fn invalid(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
+}
+
+fn no_answer(from: &str, timeout: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer {from}in {timeout:?}"))
 }

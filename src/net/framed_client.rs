@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::exchange::framed::{self, Malformed};
+use crate::net::channel::is_timeout;
 use crate::net::exchange_client;
 use crate::net::host_port::HostPort;
 
@@ -25,6 +26,7 @@ use crate::net::host_port::HostPort;
 pub struct FramedClient {
     stream: TcpStream,
     buffer_size: usize,
+    message_max: usize,
     /// What has arrived, and is no whole message yet.
     received: Vec<u8>,
 }
@@ -44,6 +46,9 @@ pub enum FramedError {
     /// The server, or something on the way, broke the connection.
     #[error("the connection was reset")]
     Reset,
+    /// The server, or the way to it, let a wait become too long.
+    #[error("the server does not answer, or does not read, for too long")]
+    TimedOut,
     /// What came is no message, or what was to go is none.
     #[error("{0}")]
     Malformed(#[from] Malformed),
@@ -54,8 +59,13 @@ pub enum FramedError {
 
 impl From<io::Error> for FramedError {
     fn from(error: io::Error) -> Self {
-        let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
-        if is_reset { Self::Reset } else { Self::Io(error) }
+        if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+            Self::Reset
+        } else if is_timeout(&error) {
+            Self::TimedOut
+        } else {
+            Self::Io(error)
+        }
     }
 }
 
@@ -80,8 +90,15 @@ impl FramedClient {
         server: &HostPort,
         buffer_size: usize,
     ) -> Result<Self, FramedError> {
-        let stream = exchange_client::connect(server, timeout)?;
-        Ok(Self { stream, buffer_size: buffer_size.max(1), received: Vec::new() })
+        let stream = exchange_client::connect(server, timeout).map_err(FramedError::Io)?;
+        let (buffer_size, message_max) = (buffer_size.max(1), framed::MESSAGE_MAX);
+        Ok(Self { stream, buffer_size, message_max, received: Vec::new() })
+    }
+
+    /// Takes messages of up to so many bytes from the server, instead of [`framed::MESSAGE_MAX`].
+    #[must_use]
+    pub fn message_max(self, message_max: usize) -> Self {
+        Self { message_max, ..self }
     }
 
     /// Sends a message.
@@ -99,7 +116,7 @@ impl FramedClient {
     pub fn receive_message(&mut self) -> Result<String, FramedError> {
         loop {
             let mut rest = &self.received[..];
-            let decoded = framed::decode(&mut rest, u32::MAX as usize).map(|text| text.map(str::to_owned));
+            let decoded = framed::decode(&mut rest, self.message_max).map(|text| text.map(str::to_owned));
             let taken = self.received.len() - rest.len();
             self.received.drain(..taken);
             if let Some(text) = decoded? {
@@ -117,7 +134,11 @@ impl FramedClient {
         let stream = self.stream.try_clone()?;
         thread::scope(|scope| {
             // Sending from another thread, since a server that cannot get rid of answers reads no further.
-            let sending = scope.spawn(move || texts.iter().try_for_each(|text| send(&stream, text)));
+            let sending = scope.spawn(move || {
+                let sent = texts.iter().try_for_each(|text| send(&stream, text));
+                // What was not sent is not answered.
+                sent.inspect_err(|_| drop(stream.shutdown(Shutdown::Write)))
+            });
             let received = texts.iter().try_for_each(|_| {
                 take(self.receive_message()?);
                 Ok(())
@@ -127,7 +148,11 @@ impl FramedClient {
                 let _ = self.stream.shutdown(Shutdown::Both);
             }
             let sent = sending.join().unwrap_or_else(|_| Err(io::Error::other("sending panicked").into()));
-            received.and(sent)
+            match sent {
+                Err(FramedError::Malformed(reason)) => Err(reason.into()),
+                // Whatever else went wrong with sending, the end of receiving tells why.
+                Ok(()) | Err(_) => received.and(sent),
+            }
         })
     }
 

@@ -1,16 +1,19 @@
 //! The TCP worker: accepts, and carries each connection to its end.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::auth::Now;
@@ -46,6 +49,9 @@ pub(crate) struct Reading {
     pub(crate) read_len: usize,
     /// Bytes after which what has arrived is handed over, though there may be more: one read's, or many.
     pub(crate) gather_len: usize,
+    /// Bytes that all connections together may hold of messages that are not whole and of answers that are not
+    /// sent, beyond the share that each has.
+    pub(crate) memory_max: usize,
     /// How long a connection may take.
     pub(crate) patience: Patience,
 }
@@ -55,23 +61,49 @@ pub(crate) struct Reading {
 pub(crate) enum Patience {
     /// From its start to its end.
     InAll(Duration),
-    /// For each wait for the peer.
-    Each(Duration),
+    /// As long as it likes, message by message.
+    PerMessage {
+        /// Between two messages.
+        rest: Duration,
+        /// For a message to arrive, from its first byte to its last, and for its answer to leave.
+        message: Duration,
+    },
+}
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// A message to begin.
+    Rest,
+    /// A message to be whole, or an answer to be gone.
+    Message,
 }
 
 impl Patience {
-    /// The end of a wait that begins now.
-    fn deadline(self, started: Instant) -> Instant {
+    /// The end of a wait, where what is under way began at `since`.
+    fn deadline(self, since: Instant, wait: Wait) -> Instant {
+        since
+            + match (self, wait) {
+                (Self::InAll(time), Wait::Rest | Wait::Message) => time,
+                (Self::PerMessage { rest, .. }, Wait::Rest) => rest,
+                (Self::PerMessage { message, .. }, Wait::Message) => message,
+            }
+    }
+
+    /// When that which is under way began, once a message has been taken or has begun.
+    fn renew(self, since: &mut Instant) {
         match self {
-            Self::InAll(time) => started + time,
-            Self::Each(time) => Instant::now() + time,
+            Self::InAll(_) => {}
+            Self::PerMessage { .. } => *since = Instant::now(),
         }
     }
 }
 
 /// How long, and for how many bytes, a connection is read after its end, so that no reset overtakes the last reply.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_LEN: usize = 64 * 1024;
+const LINGER_LEN: usize = 16 << 20;
+/// Bytes of memory that a connection at rest keeps.
+const KEPT_LEN: usize = 512;
 /// Connections that the kernel may complete before they are accepted; it caps this at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 /// The pause after an error of the listener, such as a lack of descriptors, which a closed connection ends.
@@ -104,7 +136,8 @@ pub(crate) fn serve<C: Conversation + 'static>(
     LocalSet::new().block_on(&runtime, async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (alive, mut all_closed) = mpsc::channel(1);
-        let worker = Rc::new(Worker { reading, open, clock });
+        let scratch = RefCell::new(vec![0; reading.read_len].into());
+        let worker = Rc::new(Worker { reading, open, clock, stop: stop.clone(), scratch });
         tokio::select! {
             never = accept_for_ever(&listener, &worker, alive) => match never {},
             () = stop.requested() => {}
@@ -120,6 +153,9 @@ struct Worker<O> {
     reading: Reading,
     open: O,
     clock: Clock,
+    stop: Stop,
+    /// What every read is made into: what has arrived is kept, room for what may arrive is not.
+    scratch: RefCell<Box<[u8]>>,
 }
 
 async fn accept_for_ever<C: Conversation + 'static>(
@@ -127,7 +163,7 @@ async fn accept_for_ever<C: Conversation + 'static>(
     worker: &Rc<Worker<impl Fn(SocketAddr) -> io::Result<C> + 'static>>,
     alive: mpsc::Sender<Infallible>,
 ) -> Infallible {
-    let connections = Connections::default();
+    let connections = Connections::new(worker.reading.memory_max);
     let mut last_reported = None;
     loop {
         match listener.accept().await {
@@ -159,10 +195,10 @@ async fn serve_connection<C: Conversation>(
     worker: &Worker<impl Fn(SocketAddr) -> io::Result<C>>,
     stream: TcpStream,
     peer: SocketAddr,
-    _place: Place,
+    mut place: Place,
 ) {
     let ended = match (worker.open)(peer) {
-        Ok(conversation) => converse(conversation, stream, worker.reading, worker.clock).await,
+        Ok(conversation) => worker.converse(conversation, stream, &mut place).await,
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
@@ -170,40 +206,105 @@ async fn serve_connection<C: Conversation>(
     }
 }
 
-/// Carries a conversation to its end.
-async fn converse(
-    mut conversation: impl Conversation,
-    mut stream: TcpStream,
-    reading: Reading,
-    clock: Clock,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    conversation.accepted(clock.now());
-    let started = Instant::now();
-    let (mut received, mut replies) = (Vec::new(), Vec::new());
-    loop {
-        let deadline = reading.patience.deadline(started);
-        let arrival = timeout_at(deadline, gather(&stream, reading, &mut received)).await??;
-        let mut rest = &received[..];
-        let next = conversation.receive(clock.now(), &mut rest, &mut replies);
-        let taken = received.len() - rest.len();
-        received.drain(..taken);
-        let deadline = reading.patience.deadline(started);
-        timeout_at(deadline, stream.write_all(&replies)).await??;
-        replies.clear();
-        // A long message does not leave its memory to a connection that rests.
-        replies.shrink_to(reading.read_len);
-        if received.is_empty() {
-            received.shrink_to(reading.read_len);
-        }
-        match (next, arrival) {
-            (Next::Read, Arrival::More) => {}
-            (Next::Read, Arrival::Last) | (Next::Close, _) => return Ok(()),
-            (Next::End, _) => {
-                let _ = timeout(LINGER, linger(&mut stream)).await;
-                return Ok(());
+impl<O> Worker<O> {
+    /// Carries a conversation to its end.
+    async fn converse(
+        &self,
+        mut conversation: impl Conversation,
+        mut stream: TcpStream,
+        place: &mut Place,
+    ) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        conversation.accepted(self.clock.now());
+        let patience = self.reading.patience;
+        let mut since = Instant::now();
+        let (mut received, mut replies) = (Vec::new(), Vec::new());
+        loop {
+            let wait = if received.is_empty() { Wait::Rest } else { Wait::Message };
+            let arrival = tokio::select! {
+                arrival = timeout_at(patience.deadline(since, wait), self.gather(&stream, &mut received)) => arrival??,
+                () = self.stop_for(wait) => return Ok(()),
+            };
+            let mut rest = &received[..];
+            let next = conversation.receive(self.clock.now(), &mut rest, &mut replies);
+            let taken = received.len() - rest.len();
+            received.drain(..taken);
+            if wait == Wait::Rest || taken > 0 {
+                patience.renew(&mut since);
+            }
+            if received.is_empty() {
+                received.shrink_to(KEPT_LEN);
+            }
+            place.hold(received.capacity() + replies.capacity()).map_err(io::Error::other)?;
+            timeout_at(patience.deadline(since, Wait::Message), stream.write_all(&replies)).await??;
+            replies.clear();
+            replies.shrink_to(KEPT_LEN);
+            match (next, arrival) {
+                (Next::Read, Arrival::More) => {}
+                (Next::Read, Arrival::Last) if !received.is_empty() => {
+                    return Err(io::Error::other("it ended in the middle of a message"));
+                }
+                (Next::Read, Arrival::Last) | (Next::Close, _) => return Ok(()),
+                (Next::End, _) => {
+                    let _ = timeout(LINGER, self.linger(&mut stream)).await;
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// Waits for bytes, and takes those that are there.
+    async fn gather(&self, stream: &TcpStream, received: &mut Vec<u8>) -> io::Result<Arrival> {
+        stream.readable().await?;
+        // Whoever always has more to say lets others have their turn.
+        consume_budget().await;
+        let mut left = self.reading.gather_len;
+        while left > 0 {
+            match self.read(stream, left, |bytes| received.extend_from_slice(bytes)) {
+                Ok(0) => return Ok(Arrival::Last),
+                Ok(read) => left -= read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Arrival::More)
+    }
+
+    /// Reads what is there, up to `max` bytes, and hands it to `take`.
+    fn read(&self, stream: &TcpStream, max: usize, take: impl FnOnce(&[u8])) -> io::Result<usize> {
+        let mut scratch = self.scratch.borrow_mut();
+        let max = max.min(scratch.len());
+        let room = scratch.get_mut(..max).unwrap_or_default();
+        let read = stream.try_read(room)?;
+        take(room.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+
+    /// Ends when the server is to stop, for a connection at rest, which nobody is waiting for. The others may take
+    /// their time.
+    async fn stop_for(&self, wait: Wait) {
+        match (self.reading.patience, wait) {
+            (Patience::PerMessage { .. }, Wait::Rest) => self.stop.clone().requested().await,
+            (Patience::PerMessage { .. }, Wait::Message) | (Patience::InAll(_), _) => pending().await,
+        }
+    }
+
+    /// Ends the sending side and reads what is left: a socket closed with bytes unread resets the connection, and
+    /// the last reply with it.
+    async fn linger(&self, stream: &mut TcpStream) -> io::Result<()> {
+        stream.shutdown().await?;
+        let mut left = LINGER_LEN;
+        while left > 0 {
+            stream.readable().await?;
+            consume_budget().await;
+            match self.read(stream, left, |_| {}) {
+                Ok(0) => break,
+                Ok(read) => left -= read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -213,36 +314,30 @@ enum Arrival {
     Last,
 }
 
-/// Waits for bytes, and takes those that are there.
-async fn gather(stream: &TcpStream, reading: Reading, received: &mut Vec<u8>) -> io::Result<Arrival> {
-    let enough = received.len() + reading.gather_len;
-    stream.readable().await?;
-    while received.len() < enough {
-        let start = received.len();
-        received.resize(start + reading.read_len, 0);
-        let read = stream.try_read(received.get_mut(start..).unwrap_or_default());
-        received.truncate(start + *read.as_ref().unwrap_or(&0));
-        match read {
-            Ok(0) => return Ok(Arrival::Last),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Arrival::More)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Ends the sending side and reads what is left: a socket closed with bytes unread resets the connection, and the
-/// last reply with it.
-async fn linger(stream: &mut TcpStream) -> io::Result<()> {
-    stream.shutdown().await?;
-    let mut left = LINGER_LEN;
-    let mut buffer = [0; 512];
-    while left > 0 {
-        match stream.read(&mut buffer).await? {
-            0 => break,
-            read => left = left.saturating_sub(read),
+    #[test]
+    fn a_message_under_way_has_less_time_than_a_connection_at_rest_and_no_byte_gives_it_more() {
+        let second = Duration::from_secs(1);
+        let began = Instant::now();
+        let patience = Patience::PerMessage { rest: 600 * second, message: 60 * second };
+        assert_eq!(patience.deadline(began, Wait::Rest), began + 600 * second);
+        assert_eq!(patience.deadline(began, Wait::Message), began + 60 * second);
+        let mut since = began;
+        patience.renew(&mut since);
+        assert!(since >= began);
+    }
+
+    #[test]
+    fn nothing_gives_a_login_more_time_than_it_has_in_all() {
+        let patience = Patience::InAll(Duration::from_secs(10));
+        let began = Instant::now();
+        let mut since = began;
+        patience.renew(&mut since);
+        for wait in [Wait::Rest, Wait::Message] {
+            assert_eq!(patience.deadline(since, wait), began + Duration::from_secs(10));
         }
     }
-    Ok(())
 }

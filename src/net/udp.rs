@@ -25,9 +25,6 @@ pub(crate) trait Service {
         false
     }
 
-    /// Nothing has come for a moment.
-    fn rest(&mut self, _now: Now) {}
-
     /// Whether the service has done all that it was to do.
     fn is_done(&self) -> bool {
         false
@@ -82,7 +79,6 @@ fn exchange(
     match batch.receive(socket) {
         Ok(()) => {}
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            service.rest(clock.now());
             return Ok(());
         }
         Err(error) => return Err(error),

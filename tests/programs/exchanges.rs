@@ -215,6 +215,78 @@ fn a_server_that_hangs_up_in_the_middle_of_an_answer_is_reported_with_status_3()
 }
 
 #[test]
+fn a_server_that_is_silent_is_reported_as_that() {
+    let udp = udp_socket();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (udp, tcp) = (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap().to_string());
+    for (args, reason) in [
+        (&["md5", &*udp, "x"][..], "no answer from 127.0.0.1:"),
+        (&["md5", "--tcp", &tcp, "x"], "no answer in 50ms"),
+        (&["framed", &tcp, "x"], "does not answer"),
+        (&["framed", "--pipeline", &tcp, "x", "y"], "does not answer"),
+    ] {
+        assert_fails(exchange().args(args).args(["--timeout", "0.05"]), reason);
+    }
+}
+
+#[test]
+fn a_message_that_no_server_answers_is_not_sent_at_all() {
+    let (udp, tcp) = (udp_socket(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (at, at_tcp) = (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap().to_string());
+    let digits = "0123456789abcdef0123456789abcdef";
+    for (args, reason) in [
+        (&["md5", &*at, digits][..], "it has the form of a server's answer"),
+        (&["hello", &at, digits], "it has the form of a server's answer"),
+        (&["hello", &at, "Hello Hello x"], "it has the form of a server's answer"),
+        (&["hello", &at, &"a".repeat(65_502)], "it is longer than 65501 bytes"),
+        (&["md5", &at, ""], "it is empty"),
+        (&["md5", "--tcp", &at_tcp, ""], "an empty message"),
+    ] {
+        assert_fails(exchange().args(args), reason);
+    }
+    udp.set_nonblocking(true).unwrap();
+    assert_eq!(udp.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn the_digest_of_something_else_is_not_taken_for_that_of_the_message() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 64]).unwrap() > 0);
+        stream.write_all(b"0cc175b9c0f1b6a831c399e269772661").unwrap();
+    });
+    assert_fails(exchange().args(["md5", "--tcp", &address, "ab"]), "digest of something else");
+}
+
+#[test]
+fn what_says_hello_to_somebody_else_is_no_answer() {
+    let server = udp_socket();
+    let client = exchange().args(["hello", &server.local_addr().unwrap().to_string(), "x"]).spawn().unwrap();
+    let (peer, _) = receive(&server);
+    for datagram in [&b"Hello y"[..], b"", b"Hello", b"Hello x"] {
+        server.send_to(datagram, peer).unwrap();
+    }
+    assert_eq!(Ended::from(client.wait_with_output().unwrap()).stdout, "Hello x\n");
+}
+
+#[test]
+fn lines_of_a_flood_are_counted_though_no_more_come() {
+    let server = Server::service(Tcp, "md5", &[]);
+    let mut peer = tcp_peer(&server);
+    let mut digest = [0; 32];
+    for _ in 0..2500 {
+        peer.write_all(b"x").unwrap();
+        peer.read_exact(&mut digest).unwrap();
+    }
+    let told = server.stop(libc::SIGTERM).stdout;
+    let left_out = told.lines().filter_map(|line| line.strip_suffix(" lines left out")?.parse::<u32>().ok());
+    let printed = told.lines().filter(|line| line.contains("127.0.0.1:")).count() as u32;
+    assert_eq!(printed + left_out.sum::<u32>(), 2501);
+}
+
+#[test]
 fn a_command_line_that_makes_no_sense_is_status_2() {
     for args in [
         &["hello", "127.0.0.1:1"][..],

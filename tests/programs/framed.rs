@@ -2,11 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc;
+use std::thread;
 
 use letmein::Transport::Tcp;
+use letmein::exchange::framed::Malformed;
 use letmein::{FramedClient, FramedError};
 
-use crate::peers::tcp_peer;
+use crate::peers::{PATIENCE, tcp_peer};
 use crate::running::{Ended, Server, exchange, run};
 
 fn server(more: &[&str]) -> Server {
@@ -115,7 +118,7 @@ fn nonsense_ends_its_connection_with_a_reason_and_touches_no_other() {
 
 #[test]
 fn a_client_that_is_gone_at_any_byte_leaves_the_server_to_the_next() {
-    let server = server(&[]);
+    let server = server(&["--debug"]);
     let message = frame("a message for nobody");
     for end in 0..=message.len() {
         let mut peer = tcp_peer(&server);
@@ -124,6 +127,10 @@ fn a_client_that_is_gone_at_any_byte_leaves_the_server_to_the_next() {
     let mut next = client(&server, 4096);
     next.send_message("0123456789next").unwrap();
     assert_eq!(next.receive_message().unwrap(), "next");
+    let log = server.stop(libc::SIGTERM).stderr;
+    let cut_off = log.lines().filter(|line| line.contains("it ended in the middle of a message")).count();
+    // A client that is gone with its answer unread resets its connection.
+    assert_eq!(cut_off, message.len() - 1, "{log}");
 }
 
 #[test]
@@ -153,4 +160,52 @@ fn several_clients_at_once_are_served() {
     for (number, client) in clients.iter_mut().enumerate().rev() {
         assert_eq!(client.receive_message().unwrap(), format!("client {number}"));
     }
+}
+
+/// 20 clients each begin a message of a million bytes, of which 16 may be under way.
+#[test]
+fn long_messages_under_way_share_a_bounded_memory_and_keep_nobody_from_short_ones() {
+    let server = server(&["--max-message", "1000000"]);
+    let begun = [&1_000_000_u32.to_be_bytes()[..], &[b'a'; 999_999]].concat();
+    let (ended, turned_away) = mpsc::channel();
+    for _ in 0..20 {
+        let (mut peer, begun, ended) = (tcp_peer(&server), begun.clone(), ended.clone());
+        thread::spawn(move || {
+            let is_sent = peer.write_all(&begun).is_ok();
+            assert!(!is_sent || matches!(peer.read(&mut [0]), Ok(0) | Err(_)), "an answer to half a message");
+            let _ = ended.send(());
+        });
+    }
+    turned_away.recv_timeout(PATIENCE / 2).expect("one is turned away");
+    let mut next = client(&server, 4096);
+    next.send_message("0123456789is served").unwrap();
+    assert_eq!(next.receive_message().unwrap(), "is served");
+}
+
+#[test]
+fn a_server_that_stops_ends_connections_at_rest_at_once_and_others_after_their_message() {
+    let server = server(&[]);
+    let mut resting = client(&server, 4096);
+    let mut writing = tcp_peer(&server);
+    let (head, tail) = (&frame("0123456789x")[..7], &frame("0123456789x")[7..]);
+    writing.write_all(head).unwrap();
+    // Who is answered came after the half of a message.
+    resting.send_message("0123456789x").unwrap();
+    assert_eq!(resting.receive_message().unwrap(), "x");
+    server.signal(libc::SIGTERM);
+    assert!(matches!(resting.receive_message(), Err(FramedError::Ended)));
+    writing.write_all(tail).unwrap();
+    assert_eq!(last_words(writing), frame("x"));
+    assert_eq!(server.end().status, 0);
+}
+
+#[test]
+fn an_answer_beyond_what_a_client_takes_is_refused_before_it_comes() {
+    let server = server(&[]);
+    let mut client = client(&server, 4096).message_max(3);
+    client.send_message("0123456789four").unwrap();
+    assert!(matches!(
+        client.receive_message(),
+        Err(FramedError::Malformed(Malformed::TooLong { len: 4, max: 3 }))
+    ));
 }

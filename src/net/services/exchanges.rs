@@ -13,8 +13,12 @@ use crate::net::tcp::{Next, Patience, Reading};
 use crate::net::{tcp, udp};
 use crate::report::{self, Lines, Shown, Verbosity};
 
-/// How long a connection may rest before it is closed: its place may be wanted.
-const REST: Patience = Patience::Each(Duration::from_secs(600));
+/// A connection that rests longer is closed: its place may be wanted. A message is not to take the memory of others for
+/// long; 60 s are enough for 16 MiB at 2.3 Mbit/s.
+const PATIENCE: Patience =
+    Patience::PerMessage { rest: Duration::from_secs(600), message: Duration::from_secs(60) };
+/// How many of the longest messages may be under way at a time.
+const LONGEST_AT_A_TIME: usize = 16;
 /// Bytes of one read of a connection whose messages have no length.
 const READ_LEN: usize = 64 * 1024;
 
@@ -78,9 +82,6 @@ impl udp::Service for Datagrams {
             return report::unanswered(peer, silence);
         }
         self.service.answer(datagram, reply);
-        if reply.is_empty() {
-            return;
-        }
         self.is_done = self.serving == Serving::Once;
         let (message, answer) = (Shown(datagram), Shown(reply));
         match self.service {
@@ -92,10 +93,6 @@ impl udp::Service for Datagrams {
                 self.lines.print(now.uptime, format_args!("Sent response to {peer}: {answer}"));
             }
         }
-    }
-
-    fn rest(&mut self, now: Now) {
-        self.lines.settle(now.uptime);
     }
 
     fn is_done(&self) -> bool {
@@ -117,8 +114,12 @@ pub(crate) struct Md5Stream {
 }
 
 impl Md5Stream {
-    pub(crate) const READING: Reading =
-        Reading { read_len: READ_LEN, gather_len: md5::STREAM_MESSAGE_MAX, patience: REST };
+    pub(crate) const READING: Reading = Reading {
+        read_len: READ_LEN,
+        gather_len: md5::STREAM_MESSAGE_MAX,
+        memory_max: 0,
+        patience: PATIENCE,
+    };
 }
 
 impl tcp::Conversation for Md5Stream {
@@ -145,8 +146,9 @@ pub(crate) struct FramedStream {
 }
 
 impl FramedStream {
-    pub(crate) fn reading(buffer_len: usize) -> Reading {
-        Reading { read_len: buffer_len, gather_len: buffer_len, patience: REST }
+    pub(crate) fn reading(buffer_len: usize, message_max: usize) -> Reading {
+        let memory_max = message_max.max(buffer_len).saturating_mul(LONGEST_AT_A_TIME);
+        Reading { read_len: buffer_len, gather_len: buffer_len, memory_max, patience: PATIENCE }
     }
 }
 

@@ -54,6 +54,7 @@ impl Login {
     pub(crate) const READING: Reading = Reading {
         read_len: BUFFER_LEN,
         gather_len: BUFFER_LEN,
+        memory_max: 0,
         patience: Patience::InAll(Duration::from_secs(10)),
     };
 
