@@ -83,7 +83,7 @@ const SHOWN_MAX: usize = 1000;
 impl Lines {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
         let (messages, closings) = (Budget::of(1000), Budget::of(100));
-        let printer = Printer::start(messages.left_out.clone(), closings.left_out.clone());
+        let printer = Printer::start(messages.left_out.clone());
         Self { verbosity, printer, messages, closings }
     }
 
@@ -92,17 +92,39 @@ impl Lines {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        if self.messages.admits_one(uptime) && !self.printer.print(line) {
-            self.messages.left_out.fetch_add(1, Ordering::Relaxed);
+        let left_out = self.messages.settle(uptime);
+        if left_out > 0 && !self.printer.print(left_out_line(left_out)) {
+            self.messages.leave_out(left_out);
+        }
+        if self.messages.admits_one() && !self.printer.print(line.to_string()) {
+            self.messages.leave_out(1);
         }
     }
 
     /// The reason why a connection is closed.
     pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: exchange::framed::Malformed) {
-        if self.closings.admits_one(uptime) {
+        let left_out = self.closings.settle(uptime);
+        tell_closings(left_out);
+        if self.closings.admits_one() {
             info!("TCP {peer}: closed: {reason}");
         }
     }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        tell_closings(self.closings.left_out.swap(0, Ordering::Relaxed));
+    }
+}
+
+fn tell_closings(left_out: u64) {
+    if left_out > 0 {
+        info!("TCP: {left_out} more connections closed");
+    }
+}
+
+fn left_out_line(left_out: u64) -> String {
+    format!("{left_out} lines left out")
 }
 
 /// How many lines a second has, and how many more there were to be.
@@ -118,17 +140,27 @@ impl Budget {
         Self { per_second, second: 0, spent: 0, left_out: Arc::default() }
     }
 
-    fn admits_one(&mut self, uptime: Duration) -> bool {
-        if uptime.as_secs() != self.second {
-            (self.second, self.spent) = (uptime.as_secs(), 0);
+    /// How many lines were left out and not told yet, once their second is over.
+    fn settle(&mut self, uptime: Duration) -> u64 {
+        if uptime.as_secs() == self.second {
+            return 0;
         }
+        (self.second, self.spent) = (uptime.as_secs(), 0);
+        self.left_out.swap(0, Ordering::Relaxed)
+    }
+
+    fn admits_one(&mut self) -> bool {
         let admits = self.spent < self.per_second;
         if admits {
             self.spent += 1;
         } else {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+            self.leave_out(1);
         }
         admits
+    }
+
+    fn leave_out(&self, lines: u64) {
+        self.left_out.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
@@ -140,52 +172,42 @@ struct Printer {
 
 /// Lines that wait to be printed; beyond, they are left out.
 const QUEUE_LEN: usize = 1000;
-/// Lines after which it is looked whether some were left out, though there are more to print.
-const LOOK_EVERY: usize = 1000;
 /// How long after the last line it is looked whether some were left out.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Printer {
-    fn start(messages_left_out: Arc<AtomicU64>, closings_left_out: Arc<AtomicU64>) -> Self {
+    fn start(left_out: Arc<AtomicU64>) -> Self {
         let (queue, lines) = mpsc::sync_channel(QUEUE_LEN);
-        let work = move || while print_some(&lines, &messages_left_out, &closings_left_out).is_ok() {};
+        let work = move || {
+            // There is an end to it once nobody reads.
+            let _ = print_all(&lines, &left_out);
+        };
         Self { queue: Some(queue), thread: thread::Builder::new().spawn(work).ok() }
     }
 
     /// Whether there was room for the line.
-    fn print(&self, line: fmt::Arguments<'_>) -> bool {
-        self.queue.as_ref().is_some_and(|queue| queue.try_send(line.to_string()).is_ok())
+    fn print(&self, line: String) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.try_send(line).is_ok())
     }
 }
 
-/// Prints lines until there is a pause, or until they were many, and then how many were left out. There is an end to
-/// it once nobody sends or nobody reads.
-fn print_some(
-    lines: &Receiver<String>,
-    messages_left_out: &AtomicU64,
-    closings_left_out: &AtomicU64,
-) -> io::Result<()> {
+/// Prints lines as they come, and in each pause how many were left out.
+fn print_all(lines: &Receiver<String>, left_out: &AtomicU64) -> io::Result<()> {
     let mut stdout = io::stdout();
-    let mut end = Ok(());
-    for _ in 0..LOOK_EVERY {
-        match lines.recv_timeout(PAUSE) {
-            Ok(line) => writeln!(stdout, "{line}")?,
-            Err(RecvTimeoutError::Timeout) => break,
-            Err(RecvTimeoutError::Disconnected) => {
-                end = Err(io::ErrorKind::BrokenPipe.into());
-                break;
-            }
+    loop {
+        let received = lines.recv_timeout(PAUSE);
+        if let Ok(line) = &received {
+            writeln!(stdout, "{line}")?;
+            continue;
+        }
+        let left_out = left_out.swap(0, Ordering::Relaxed);
+        if left_out > 0 {
+            writeln!(stdout, "{}", left_out_line(left_out))?;
+        }
+        if received == Err(RecvTimeoutError::Disconnected) {
+            return Ok(());
         }
     }
-    let left_out = messages_left_out.swap(0, Ordering::Relaxed);
-    if left_out > 0 {
-        writeln!(stdout, "{left_out} lines left out")?;
-    }
-    let left_out = closings_left_out.swap(0, Ordering::Relaxed);
-    if left_out > 0 {
-        info!("TCP: {left_out} more connections closed");
-    }
-    end
 }
 
 /// What waits is printed before the service ends.
@@ -232,12 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn a_second_has_so_many_lines_and_the_rest_is_counted() {
+    fn lines_of_a_flood_are_counted_until_their_second_is_over() {
         let mut budget = Budget::of(1000);
-        let mut admitted =
-            |millis| (0..1005).filter(|_| budget.admits_one(Duration::from_millis(millis))).count();
-        assert_eq!([7500, 7999, 8000].map(&mut admitted), [1000, 0, 1000]);
-        assert_eq!(budget.left_out.load(Ordering::Relaxed), 5 + 1005 + 5);
+        assert_eq!(budget.settle(Duration::from_millis(7500)), 0);
+        assert_eq!((0..1005).filter(|_| budget.admits_one()).count(), 1000);
+        assert_eq!(budget.settle(Duration::from_millis(7999)), 0);
+        assert!(!budget.admits_one());
+        assert_eq!(budget.settle(Duration::from_secs(8)), 6);
+        assert!(budget.admits_one());
     }
 
     #[test]

@@ -104,7 +104,8 @@ impl FramedClient {
     /// Sends a message.
     ///
     /// # Errors
-    /// [`FramedError`] says how far the connection is of use yet.
+    /// After any but [`FramedError::Malformed`] the connection is of no more use, since part of the message may have
+    /// been sent.
     pub fn send_message(&mut self, text: &str) -> Result<(), FramedError> {
         send(&self.stream, text)
     }
@@ -112,7 +113,8 @@ impl FramedClient {
     /// Waits for a message.
     ///
     /// # Errors
-    /// [`FramedError`] tells an orderly end, a reset and a message that was cut off apart.
+    /// [`FramedError`] tells an orderly end, a reset and a message that was cut off apart. After
+    /// [`FramedError::TimedOut`] the message may still come.
     pub fn receive_message(&mut self) -> Result<String, FramedError> {
         loop {
             let mut rest = &self.received[..];
@@ -149,8 +151,9 @@ impl FramedClient {
             }
             let sent = sending.join().unwrap_or_else(|_| Err(io::Error::other("sending panicked").into()));
             match sent {
-                Err(FramedError::Malformed(reason)) => Err(reason.into()),
-                // Whatever else went wrong with sending, the end of receiving tells why.
+                // The server has only seen the end of what was sent.
+                Err(error @ (FramedError::Malformed(_) | FramedError::TimedOut)) => Err(error),
+                // The end of receiving tells why.
                 Ok(()) | Err(_) => received.and(sent),
             }
         })

@@ -12,8 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
-use tokio::task::coop::consume_budget;
+use tokio::task::{LocalSet, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::auth::Now;
@@ -45,9 +44,7 @@ pub(crate) enum Next {
 /// How a service reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
-    /// Bytes that one read may bring.
-    pub(crate) read_len: usize,
-    /// Bytes after which what has arrived is handed over, though there may be more: one read's, or many.
+    /// Bytes after which what has arrived is handed over, though there may be more.
     pub(crate) gather_len: usize,
     /// Bytes that all connections together may hold of messages that are not whole and of answers that are not
     /// sent, beyond the share that each has.
@@ -102,6 +99,8 @@ impl Patience {
 /// How long, and for how many bytes, a connection is read after its end, so that no reset overtakes the last reply.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_LEN: usize = 16 << 20;
+/// Bytes of the room that all reads of a worker are made into.
+const SCRATCH_LEN: usize = 64 * 1024;
 /// Bytes of memory that a connection at rest keeps.
 const KEPT_LEN: usize = 512;
 /// Connections that the kernel may complete before they are accepted; it caps this at net.core.somaxconn.
@@ -136,7 +135,7 @@ pub(crate) fn serve<C: Conversation + 'static>(
     LocalSet::new().block_on(&runtime, async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (alive, mut all_closed) = mpsc::channel(1);
-        let scratch = RefCell::new(vec![0; reading.read_len].into());
+        let scratch = RefCell::new(vec![0; SCRATCH_LEN].into());
         let worker = Rc::new(Worker { reading, open, clock, stop: stop.clone(), scratch });
         tokio::select! {
             never = accept_for_ever(&listener, &worker, alive) => match never {},
@@ -231,14 +230,13 @@ impl<O> Worker<O> {
             received.drain(..taken);
             if wait == Wait::Rest || taken > 0 {
                 patience.renew(&mut since);
-            }
-            if received.is_empty() {
                 received.shrink_to(KEPT_LEN);
             }
-            place.hold(received.capacity() + replies.capacity()).map_err(io::Error::other)?;
+            place.hold(received.len() + replies.len()).map_err(io::Error::other)?;
             timeout_at(patience.deadline(since, Wait::Message), stream.write_all(&replies)).await??;
             replies.clear();
             replies.shrink_to(KEPT_LEN);
+            place.hold(received.len()).map_err(io::Error::other)?;
             match (next, arrival) {
                 (Next::Read, Arrival::More) => {}
                 (Next::Read, Arrival::Last) if !received.is_empty() => {
@@ -256,8 +254,6 @@ impl<O> Worker<O> {
     /// Waits for bytes, and takes those that are there.
     async fn gather(&self, stream: &TcpStream, received: &mut Vec<u8>) -> io::Result<Arrival> {
         stream.readable().await?;
-        // Whoever always has more to say lets others have their turn.
-        consume_budget().await;
         let mut left = self.reading.gather_len;
         while left > 0 {
             match self.read(stream, left, |bytes| received.extend_from_slice(bytes)) {
@@ -266,6 +262,10 @@ impl<O> Worker<O> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
+        }
+        if left == 0 {
+            // Whoever has more to say lets others have their turn first.
+            yield_now().await;
         }
         Ok(Arrival::More)
     }
@@ -296,10 +296,12 @@ impl<O> Worker<O> {
         let mut left = LINGER_LEN;
         while left > 0 {
             stream.readable().await?;
-            consume_budget().await;
             match self.read(stream, left, |_| {}) {
                 Ok(0) => break,
-                Ok(read) => left -= read,
+                Ok(read) => {
+                    left -= read;
+                    yield_now().await;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }

@@ -178,18 +178,30 @@ fn long_messages_under_way_share_a_bounded_memory_and_keep_nobody_from_short_one
     }
     turned_away.recv_timeout(PATIENCE / 2).expect("one is turned away");
     let mut next = client(&server, 4096);
-    next.send_message("0123456789is served").unwrap();
-    assert_eq!(next.receive_message().unwrap(), "is served");
+    let short = "is served".repeat(7000);
+    next.send_message(&short).unwrap();
+    assert_eq!(next.receive_message().unwrap(), rest(&short));
+}
+
+#[test]
+fn a_connection_at_rest_holds_nothing_of_the_memory_for_messages() {
+    let server = server(&["--max-message", "1000000"]);
+    let text = "a".repeat(1_000_000);
+    let mut resting: Vec<_> = (0..40).map(|_| client(&server, 65_536)).collect();
+    for client in &mut resting {
+        client.send_message(&text).unwrap();
+        assert_eq!(client.receive_message().unwrap().len(), 999_990);
+    }
 }
 
 #[test]
 fn a_server_that_stops_ends_connections_at_rest_at_once_and_others_after_their_message() {
     let server = server(&[]);
-    let mut resting = client(&server, 4096);
     let mut writing = tcp_peer(&server);
     let (head, tail) = (&frame("0123456789x")[..7], &frame("0123456789x")[7..]);
     writing.write_all(head).unwrap();
     // Who is answered came after the half of a message.
+    let mut resting = client(&server, 4096);
     resting.send_message("0123456789x").unwrap();
     assert_eq!(resting.receive_message().unwrap(), "x");
     server.signal(libc::SIGTERM);

@@ -19,8 +19,6 @@ const PATIENCE: Patience =
     Patience::PerMessage { rest: Duration::from_secs(600), message: Duration::from_secs(60) };
 /// How many of the longest messages may be under way at a time.
 const LONGEST_AT_A_TIME: usize = 16;
-/// Bytes of one read of a connection whose messages have no length.
-const READ_LEN: usize = 64 * 1024;
 
 /// How many messages a service answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,12 +112,8 @@ pub(crate) struct Md5Stream {
 }
 
 impl Md5Stream {
-    pub(crate) const READING: Reading = Reading {
-        read_len: READ_LEN,
-        gather_len: md5::STREAM_MESSAGE_MAX,
-        memory_max: 0,
-        patience: PATIENCE,
-    };
+    pub(crate) const READING: Reading =
+        Reading { gather_len: md5::STREAM_MESSAGE_MAX, memory_max: 0, patience: PATIENCE };
 }
 
 impl tcp::Conversation for Md5Stream {
@@ -148,7 +142,7 @@ pub(crate) struct FramedStream {
 impl FramedStream {
     pub(crate) fn reading(buffer_len: usize, message_max: usize) -> Reading {
         let memory_max = message_max.max(buffer_len).saturating_mul(LONGEST_AT_A_TIME);
-        Reading { read_len: buffer_len, gather_len: buffer_len, memory_max, patience: PATIENCE }
+        Reading { gather_len: buffer_len, memory_max, patience: PATIENCE }
     }
 }
 

@@ -51,12 +51,8 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    pub(crate) const READING: Reading = Reading {
-        read_len: BUFFER_LEN,
-        gather_len: BUFFER_LEN,
-        memory_max: 0,
-        patience: Patience::InAll(Duration::from_secs(10)),
-    };
+    pub(crate) const READING: Reading =
+        Reading { gather_len: BUFFER_LEN, memory_max: 0, patience: Patience::InAll(Duration::from_secs(10)) };
 
     pub(crate) fn open(users: Arc<Users>, peer: SocketAddr) -> io::Result<Self> {
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
