@@ -1,6 +1,7 @@
 //! Command lines → configuration, and what all programs have in common: usage and exit statuses.
 
 mod argv;
+pub mod bench;
 pub mod exchange;
 pub mod letmein;
 mod password;

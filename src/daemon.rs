@@ -177,7 +177,7 @@ fn announce(ready: &str, address: SocketAddr) -> io::Result<()> {
 
 /// Lets this process have as many files open as it may: a shell often gives it 1,024, which is fewer than the TCP
 /// connections that are allowed.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         warn!("cannot raise the limit of open files: {error}; going on");

@@ -56,6 +56,14 @@ impl Users {
         }
     }
 
+    /// Those who can log in from anywhere at any time.
+    pub(crate) fn unconditional(&self) -> impl Iterator<Item = (Username, Secret)> {
+        self.by_name
+            .iter()
+            .filter(|(_, user)| user.conditions.is_none())
+            .map(|(name, user)| (name.clone(), user.secret.clone()))
+    }
+
     pub(crate) fn blocks(&self) -> Blocks {
         self.blocks
     }
@@ -123,6 +131,11 @@ pub enum Denial {
 }
 
 impl Conditions {
+    fn is_none(&self) -> bool {
+        let Self { standing, expires_unix_s, from } = self;
+        *standing == Standing::Enabled && expires_unix_s.is_none() && from.is_empty()
+    }
+
     /// Whether the user may log in at this time from this address.
     pub(crate) fn admit(&self, unix_s: u64, source: IpAddr) -> Result<(), Denial> {
         let Self { standing, expires_unix_s, from } = self;

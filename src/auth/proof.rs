@@ -66,6 +66,7 @@ impl fmt::Display for Digest {
 }
 
 /// What a digest is made of before the challenge is known: name ‖ password.
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -93,16 +93,30 @@ impl Batch {
         Ok(())
     }
 
-    /// Hands each received datagram to `react`, with its source, and keeps the replies to send. An empty one is
-    /// silence.
-    pub(crate) fn react(&mut self, mut react: impl FnMut(SocketAddr, &[u8], &mut Vec<u8>)) {
+    /// Makes a batch of empty datagrams from `peer` to these addresses of ours, as if they had been received: what
+    /// the reaction to them is, is sent to `peer` from there. Gives how many there was room for.
+    pub(crate) fn imagine(&mut self, peer: SocketAddrV4, locals: &[Ipv4Addr]) -> usize {
+        let places = self.headers.iter_mut().zip(self.names.iter_mut().zip(&mut self.controls));
+        self.received = 0;
+        for ((header, (name, control)), local) in places.zip(locals) {
+            header.msg_len = 0;
+            header.msg_hdr.msg_namelen = write_v4(peer, name);
+            header.msg_hdr.msg_controllen = write_packet_information(*local, control) as _;
+            header.msg_hdr.msg_control = ptr::from_mut(control).cast();
+            self.received += 1;
+        }
+        self.received
+    }
+
+    /// Hands each received datagram to `react`, with where it came from, and keeps the replies to send. An empty one
+    /// is silence.
+    pub(crate) fn react(&mut self, mut react: impl FnMut(Envelope<'_>, &[u8], &mut Vec<u8>)) {
         let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len);
         let messages = self.headers.iter().zip(&self.names).zip(datagrams).zip(&mut self.replies);
         for (((header, name), datagram), reply) in messages.take(self.received) {
             reply.clear();
-            if let Some(peer) = socket_addr(name) {
-                react(peer, datagram.get(..header.msg_len as usize).unwrap_or(datagram), reply);
-            }
+            let message = datagram.get(..header.msg_len as usize).unwrap_or(datagram);
+            react(Envelope { header, name }, message, reply);
         }
     }
 
@@ -153,6 +167,68 @@ impl Batch {
             outgoing += 1;
         }
         self.headers.get_mut(..outgoing).unwrap_or_default()
+    }
+}
+
+/// Where a datagram came from, and where it went to.
+#[derive(Clone, Copy)]
+pub(crate) struct Envelope<'a> {
+    header: &'a mmsghdr,
+    name: &'a sockaddr_storage,
+}
+
+impl Envelope<'_> {
+    /// `None` for a family that no socket of ours has.
+    pub(crate) fn source(self) -> Option<SocketAddr> {
+        socket_addr(self.name)
+    }
+
+    /// `None` unless it was [requested](request_destinations).
+    pub(crate) fn destination(self) -> Option<IpAddr> {
+        // SAFETY: the header and its control buffer are as the kernel, or `imagine`, left them.
+        let control = unsafe { libc::CMSG_FIRSTHDR(&raw const self.header.msg_hdr).as_ref() }?;
+        // SAFETY: a control message of this level and type has this structure for its data, whole and aligned.
+        unsafe {
+            match (control.cmsg_level, control.cmsg_type) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = &*libc::CMSG_DATA(control).cast::<libc::in_pktinfo>();
+                    Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into())
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = &*libc::CMSG_DATA(control).cast::<libc::in6_pktinfo>();
+                    Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into())
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
+/// Writes an address as the kernel does, and gives its length.
+fn write_v4(address: SocketAddrV4, name: &mut sockaddr_storage) -> libc::socklen_t {
+    let place = ptr::from_mut(name).cast::<libc::sockaddr_in>();
+    // SAFETY: a sockaddr_storage has the size and alignment of every address, and any bytes are one of IPv4.
+    let v4 = unsafe { &mut *place };
+    v4.sin_family = libc::AF_INET as libc::sa_family_t;
+    v4.sin_port = address.port().to_be();
+    v4.sin_addr.s_addr = u32::from(*address.ip()).to_be();
+    size_of::<libc::sockaddr_in>() as libc::socklen_t
+}
+
+/// Writes the packet information of a datagram to `local`, as the kernel does, and gives its length.
+fn write_packet_information(local: Ipv4Addr, control: &mut Control) -> usize {
+    let address = libc::in_addr { s_addr: u32::from(local).to_be() };
+    let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: address };
+    let len = size_of::<libc::in_pktinfo>() as c_uint;
+    let head = ptr::from_mut(control).cast::<cmsghdr>();
+    // SAFETY: a Control has room for a control message with the larger kind of packet information, and is aligned
+    // for it; CMSG_LEN and CMSG_SPACE only compute.
+    unsafe {
+        (*head).cmsg_level = libc::IPPROTO_IP;
+        (*head).cmsg_type = libc::IP_PKTINFO;
+        (*head).cmsg_len = libc::CMSG_LEN(len) as _;
+        libc::CMSG_DATA(head).cast::<libc::in_pktinfo>().write(info);
+        libc::CMSG_SPACE(len) as usize
     }
 }
 

@@ -84,7 +84,11 @@ fn exchange(
         Err(error) => return Err(error),
     }
     let now = clock.now();
-    batch.react(|peer, datagram, reply| service.react(now, peer, datagram, reply));
+    batch.react(|envelope, datagram, reply| {
+        if let Some(peer) = envelope.source() {
+            service.react(now, peer, datagram, reply);
+        }
+    });
     if let Err(error) = batch.send(socket) {
         report::unsent(&error);
     }

@@ -1,0 +1,183 @@
+//! The load generator: many logins at a server, how long they took, and what they cost it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `load` | which logins: users, wrong passwords, unknown names; what one says when |
+//! | `one_socket` | UDP clients of a server on this machine: one socket, an address of 127.0.0.0/8 a login |
+//! | `many_sockets` | all other clients: a socket a login |
+//! | `floor` | the least that a server can do: it echoes messages of the same sizes |
+//! | `meter` | what came of the logins |
+//! | `process` | the server's processor time and memory |
+//! | `plot` | the same as a picture |
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a load generator is made of sockets and clocks"
+)]
+
+mod floor;
+mod load;
+mod many_sockets;
+mod meter;
+mod one_socket;
+mod plot;
+mod process;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+pub use load::{Echo, Load, LoadError};
+pub use meter::Figures;
+pub use plot::draw;
+pub use process::Process;
+
+use crate::net::Transport;
+use meter::Meter;
+
+/// What to do to which server.
+pub struct Plan {
+    /// The server.
+    pub server: SocketAddr,
+    /// How it is spoken to.
+    pub transport: Transport,
+    /// The logins to make.
+    pub load: Load,
+    /// How many at a time, or how often.
+    pub pace: Pace,
+    /// For how long logins are begun.
+    pub duration: Duration,
+    /// Addresses of 127.0.0.0/8 that logins come from, one after the other; at least one for each client.
+    pub sources: u32,
+    /// The server's process, if its cost is to be told.
+    pub process: Option<Process>,
+}
+
+/// When logins begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// Closed loop: so many clients, each beginning a login when its last has ended.
+    Closed {
+        /// Logins at a time.
+        clients: usize,
+    },
+    /// Open loop: so many logins a second, whether the server keeps up or not.
+    Open {
+        /// Logins a second.
+        rate: f64,
+        /// Logins at a time, at most; those beyond wait, and the wait counts.
+        clients: usize,
+    },
+}
+
+impl Pace {
+    /// Logins at a time, at most.
+    #[must_use]
+    pub fn clients(self) -> usize {
+        match self {
+            Self::Closed { clients } | Self::Open { clients, .. } => clients,
+        }
+    }
+}
+
+/// The first address that logins come from, on this machine; those below are left to others.
+const FIRST_SOURCE: u32 = u32::from_be_bytes([127, 1, 0, 0]);
+/// How many there are.
+pub const SOURCES_MAX: u32 = u32::from_be_bytes([127, 255, 0, 0]) - FIRST_SOURCE;
+/// The longest time from the first message of a login to its verdict.
+const LOGIN_MAX: Duration = Duration::from_secs(15);
+/// How often it is looked for messages that are to be sent again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Makes the logins, and says what came of them. `watch` is told of each second that is over.
+///
+/// # Errors
+/// The system's, for the generator's own sockets; what befalls a login is counted.
+pub fn run(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Result<Figures> {
+    let before = plan.process.as_ref().map(Process::cpu).transpose()?;
+    let mut meter = Meter::start(watch);
+    match (plan.transport, plan.server) {
+        (Transport::Udp, SocketAddr::V4(server)) if server.ip().is_loopback() => {
+            one_socket::run(plan, server, &mut meter)?;
+        }
+        (Transport::Udp | Transport::Tcp, _) => many_sockets::run(plan, &mut meter)?,
+    }
+    let mut figures = meter.finish();
+    if let (Some(process), Some(before)) = (&plan.process, before) {
+        figures.cost(process.cpu()?.saturating_sub(before), process.resident_bytes()?);
+    }
+    Ok(figures)
+}
+
+/// Does the same to the least that a server can do, on the processors that the server of `plan` may use.
+///
+/// # Errors
+/// The system's.
+pub fn run_floor(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Result<Figures> {
+    let address = SocketAddr::new(loopback(plan.server.ip()), 0);
+    let floor = floor::Floor::start(plan.transport, address, plan.process.as_ref())?;
+    let server = std::mem::replace(&mut plan.server, floor.address);
+    let process = plan.process.replace(floor.process);
+    plan.load.expect_welcome();
+    let figures = run(plan, watch);
+    plan.load.expect_verdicts();
+    plan.server = server;
+    plan.process = process;
+    figures
+}
+
+fn loopback(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// Says which logins are due.
+struct Pacer {
+    pace: Pace,
+    started: Instant,
+    end: Instant,
+    begun: u64,
+}
+
+impl Pacer {
+    fn new(plan: &Plan) -> Self {
+        let started = Instant::now();
+        Self { pace: plan.pace, started, end: started + plan.duration, begun: 0 }
+    }
+
+    /// When the next login was to begin, if it is due.
+    fn next(&mut self, now: Instant) -> Option<Instant> {
+        let intended = match self.pace {
+            Pace::Closed { .. } => now,
+            Pace::Open { rate, .. } => self.started + Duration::from_secs_f64(self.begun as f64 / rate),
+        };
+        let is_due = intended <= now && intended < self.end && now < self.end + LOGIN_MAX;
+        is_due.then(|| {
+            self.begun += 1;
+            intended
+        })
+    }
+
+    /// How long there is nothing to begin, if no login ends before.
+    fn rest(&self, now: Instant) -> Duration {
+        match self.pace {
+            Pace::Closed { .. } => LOOK,
+            Pace::Open { rate, .. } => {
+                let next = self.started + Duration::from_secs_f64(self.begun as f64 / rate);
+                next.saturating_duration_since(now).min(LOOK)
+            }
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        match self.pace {
+            Pace::Closed { .. } => now >= self.end,
+            Pace::Open { rate, .. } => {
+                self.begun as f64 / rate >= (self.end - self.started).as_secs_f64()
+                    || now >= self.end + LOGIN_MAX
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Clients with a socket a login, as real ones have: over TCP, and over UDP to other machines.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::load::{Client, Heard, Silence};
+use super::meter::Meter;
+use super::{FIRST_SOURCE, LOOK, Pacer, Plan};
+use crate::auth::wire::REPLY_MAX;
+use crate::net::Transport;
+
+pub(super) fn run(plan: &mut Plan, meter: &mut Meter<'_>) -> io::Result<()> {
+    let mut pacer = Pacer::new(plan);
+    let mut crowd = Crowd::new(plan)?;
+    let mut events = Vec::with_capacity(256);
+    let mut looked = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now - looked >= LOOK {
+            looked = now;
+            crowd.look(plan, now, meter);
+        }
+        while !crowd.idle.is_empty()
+            && let Some(intended) = pacer.next(now)
+        {
+            crowd.begin(plan, now, intended)?;
+        }
+        if pacer.is_over(now) && crowd.idle.len() == crowd.places.len() {
+            return Ok(());
+        }
+        let rest = pacer.rest(now);
+        let rest = Timespec { tv_sec: rest.as_secs() as _, tv_nsec: rest.subsec_nanos().into() };
+        events.clear();
+        match epoll::wait(&crowd.epoll, spare_capacity(&mut events), Some(&rest)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let now = Instant::now();
+        for event in &events {
+            crowd.attend(plan, now, event.data.u64() as usize, meter);
+        }
+    }
+}
+
+struct Crowd {
+    epoll: OwnedFd,
+    places: Vec<Place>,
+    idle: Vec<usize>,
+    sources: Sources,
+}
+
+struct Place {
+    client: Client,
+    /// While a login is under way.
+    socket: Option<Socket>,
+    /// What has come over a stream and is no message yet.
+    received: Vec<u8>,
+    /// What the client has to say and could not yet.
+    is_speaking: bool,
+}
+
+impl Crowd {
+    fn new(plan: &Plan) -> io::Result<Self> {
+        let clients = plan.pace.clients();
+        let place = |seed| {
+            let client = Client::new(seed as u64);
+            Place { client, socket: None, received: Vec::with_capacity(REPLY_MAX), is_speaking: false }
+        };
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            places: (0..clients).map(place).collect(),
+            idle: (0..clients).collect(),
+            sources: Sources { next: 0, number: plan.sources },
+        })
+    }
+
+    fn begin(&mut self, plan: &mut Plan, now: Instant, intended: Instant) -> io::Result<()> {
+        let Some(index) = self.idle.pop() else { return Ok(()) };
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let socket = open(plan.transport, plan.server, self.sources.next())?;
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(
+            &self.epoll,
+            &socket,
+            data,
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET,
+        )?;
+        place.client.begin(&mut plan.load, now, intended);
+        place.received.clear();
+        place.socket = Some(socket);
+        place.is_speaking = true;
+        place.speak();
+        Ok(())
+    }
+
+    /// Something has happened to a client's socket.
+    fn attend(&mut self, plan: &Plan, now: Instant, index: usize, meter: &mut Meter<'_>) {
+        let Some(place) = self.places.get_mut(index) else { return };
+        place.speak();
+        match place.listen(plan, now) {
+            Outcome::Waits => return,
+            Outcome::Verdict { is_right } => meter.verdict(now, place.client.age(now), is_right),
+            // It has its share of the time, and is tried again no sooner.
+            Outcome::Broken if plan.transport == Transport::Udp => return,
+            Outcome::Broken => meter.lost(),
+        }
+        place.socket = None;
+        self.idle.push(index);
+    }
+
+    fn look(&mut self, plan: &Plan, now: Instant, meter: &mut Meter<'_>) {
+        for (index, place) in self.places.iter_mut().enumerate().filter(|(_, place)| place.socket.is_some()) {
+            match (place.client.silence(now), plan.transport) {
+                (Silence::Waits, _) | (Silence::SendsAgain, Transport::Tcp) => {}
+                (Silence::SendsAgain, Transport::Udp) => {
+                    meter.resent(1);
+                    place.is_speaking = true;
+                    place.speak();
+                }
+                (Silence::GivesUp, _) => {
+                    meter.lost();
+                    place.socket = None;
+                    self.idle.push(index);
+                }
+            }
+        }
+    }
+}
+
+/// What has become of a login.
+enum Outcome {
+    Waits,
+    Verdict { is_right: bool },
+    Broken,
+}
+
+impl Place {
+    fn speak(&mut self) {
+        if self.is_speaking
+            && let Some(socket) = &mut self.socket
+        {
+            // Whatever fails now is told again by the next read.
+            self.is_speaking = socket.write_all(self.client.message()).is_err();
+        }
+    }
+
+    fn listen(&mut self, plan: &Plan, now: Instant) -> Outcome {
+        let mut room = [0; REPLY_MAX + 1];
+        loop {
+            let Some(socket) = &mut self.socket else { return Outcome::Waits };
+            let received = match socket.read(&mut room) {
+                Ok(0) if plan.transport == Transport::Tcp => return Outcome::Broken,
+                Ok(len) => room.get(..len).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Waits,
+                Err(_) => return Outcome::Broken,
+            };
+            if plan.transport == Transport::Udp {
+                self.received.clear();
+            }
+            self.received.extend_from_slice(received);
+            match self.client.hear(&plan.load, now, &self.received) {
+                Heard::Nothing => {}
+                Heard::Verdict { is_right } => return Outcome::Verdict { is_right },
+                Heard::Challenge => {
+                    self.received.clear();
+                    self.is_speaking = true;
+                    self.speak();
+                }
+            }
+        }
+    }
+}
+
+fn open(transport: Transport, server: SocketAddr, source: Ipv4Addr) -> io::Result<Socket> {
+    let (kind, protocol) = match transport {
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+    };
+    let socket = Socket::new(Domain::for_address(server), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if let IpAddr::V4(address) = server.ip()
+        && address.is_loopback()
+    {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    match socket.connect(&server.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        Ok(()) | Err(_) => Ok(socket),
+    }
+}
+
+/// Addresses of this machine, one after the other, so that ports do not run out.
+struct Sources {
+    next: u32,
+    number: u32,
+}
+
+impl Sources {
+    fn next(&mut self) -> Ipv4Addr {
+        let address = Ipv4Addr::from(FIRST_SOURCE + self.next);
+        self.next = (self.next + 1) % self.number;
+        address
+    }
+}
