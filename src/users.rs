@@ -3,6 +3,7 @@
 mod credentials;
 mod file;
 mod parse;
+mod store;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +15,8 @@ pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError
 pub use file::{Loaded, UsersError, Warning, load};
 pub use parse::{Problem, parse};
 
-use crate::auth::proof::{Blocks, Secret};
+use crate::auth::proof::{Blocks, Secret, SecretRef};
+use store::{Record, Store};
 
 /// The users of the shipped `users.toml`. Everybody knows their passwords.
 pub const SAMPLES: [(&str, &str); 3] =
@@ -22,7 +24,9 @@ pub const SAMPLES: [(&str, &str); 3] =
 
 /// Everybody who may log in, and under which conditions.
 pub struct Users {
-    by_name: HashMap<Username, User>,
+    store: Store,
+    /// Of those who have any, by where their record begins.
+    conditions: HashMap<u32, Conditions>,
     /// The work of the longest entry, which every answer costs.
     blocks: Blocks,
     decoy: Secret,
@@ -41,27 +45,31 @@ pub enum Samples {
 }
 
 impl Users {
-    fn new(users: impl IntoIterator<Item = (Username, User)>, samples: Samples) -> Self {
+    fn new(store: Store, conditions: HashMap<u32, Conditions>, samples: Samples) -> Self {
         let decoy = Secret::decoy();
-        let by_name: HashMap<_, _> = users.into_iter().collect();
-        let blocks = by_name.values().map(|user| user.secret.blocks()).fold(decoy.blocks(), Blocks::max);
-        Self { by_name, blocks, decoy, samples }
+        let longest = store.iter().map(|record| record.secret.blocks()).fold(decoy.blocks(), Blocks::max);
+        Self { store, conditions, blocks: longest, decoy, samples }
     }
 
     /// The user of this name, and a secret to check an answer with in any case.
-    pub(crate) fn find(&self, name: &str) -> (Option<(&str, &Conditions)>, &Secret) {
-        match self.by_name.get_key_value(name) {
-            Some((name, user)) => (Some((name.as_str(), &user.conditions)), &user.secret),
-            None => (None, &self.decoy),
+    pub(crate) fn find(&self, name: &str) -> (Option<(&str, &Conditions)>, SecretRef<'_>) {
+        match self.store.find(name) {
+            Some(record) => (Some((record.name, self.conditions_of(record))), record.secret),
+            None => (None, self.decoy.as_ref()),
         }
     }
 
-    /// Those who can log in from anywhere at any time.
-    pub(crate) fn unconditional(&self) -> impl Iterator<Item = (Username, Secret)> {
-        self.by_name
-            .iter()
-            .filter(|(_, user)| user.conditions.is_none())
-            .map(|(name, user)| (name.clone(), user.secret.clone()))
+    fn conditions_of(&self, record: Record<'_>) -> &Conditions {
+        if self.conditions.is_empty() {
+            return &NO_CONDITIONS;
+        }
+        self.conditions.get(&record.start).unwrap_or(&NO_CONDITIONS)
+    }
+
+    /// The names of those who can log in from anywhere at any time, and their secrets.
+    pub(crate) fn unconditional(&self) -> impl Iterator<Item = (&str, SecretRef<'_>)> {
+        let is_free = |record: &Record<'_>| !self.conditions.contains_key(&record.start);
+        self.store.iter().filter(is_free).map(|record| (record.name, record.secret))
     }
 
     pub(crate) fn blocks(&self) -> Blocks {
@@ -77,13 +85,13 @@ impl Users {
     /// How many users there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_name.len()
+        self.store.len()
     }
 
     /// Whether nobody can log in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.store.len() == 0
     }
 }
 
@@ -93,14 +101,8 @@ impl fmt::Debug for Users {
     }
 }
 
-/// One entry of the file.
-struct User {
-    secret: Secret,
-    conditions: Conditions,
-}
-
 /// When and from where a user may log in.
-#[derive(Default)]
+#[derive(PartialEq, Eq)]
 pub(crate) struct Conditions {
     standing: Standing,
     /// The first second, since 1970-01-01 UTC, in which the user is refused.
@@ -109,9 +111,11 @@ pub(crate) struct Conditions {
     from: Vec<IpNet>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Those of most users.
+static NO_CONDITIONS: Conditions = Conditions::none();
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    #[default]
     Enabled,
     Disabled,
 }
@@ -131,9 +135,8 @@ pub enum Denial {
 }
 
 impl Conditions {
-    fn is_none(&self) -> bool {
-        let Self { standing, expires_unix_s, from } = self;
-        *standing == Standing::Enabled && expires_unix_s.is_none() && from.is_empty()
+    const fn none() -> Self {
+        Self { standing: Standing::Enabled, expires_unix_s: None, from: Vec::new() }
     }
 
     /// Whether the user may log in at this time from this address.

@@ -66,7 +66,6 @@ impl fmt::Display for Digest {
 }
 
 /// What a digest is made of before the challenge is known: name ‖ password.
-#[derive(Clone)]
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
@@ -81,19 +80,46 @@ impl Secret {
         Self(Zeroizing::new(Box::new([0; 16])))
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
+    pub(crate) fn as_ref(&self) -> SecretRef<'_> {
+        SecretRef(&self.0)
+    }
+
+    pub(crate) fn blocks(&self) -> Blocks {
+        self.as_ref().blocks()
     }
 
     /// MD5(name ‖ password ‖ challenge).
     #[must_use]
     pub fn digest(&self, challenge: Challenge) -> Digest {
+        self.as_ref().digest(challenge)
+    }
+}
+
+/// A [`Secret`] that somebody else keeps.
+#[derive(Clone, Copy)]
+pub(crate) struct SecretRef<'a>(&'a [u8]);
+
+impl<'a> SecretRef<'a> {
+    /// Of the bytes name ‖ password.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn to_owned(self) -> Secret {
+        Secret(Zeroizing::new(self.0.into()))
+    }
+
+    pub(crate) fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(crate) fn digest(self, challenge: Challenge) -> Digest {
         self.digest_in(self.blocks(), challenge)
     }
 
     /// The digest, after the work of `blocks` MD5 blocks, which are at least as many as it takes: the time of an
     /// answer does not tell whether its user has a long password, or is known at all.
-    pub(crate) fn digest_in(&self, blocks: Blocks, challenge: Challenge) -> Digest {
+    pub(crate) fn digest_in(self, blocks: Blocks, challenge: Challenge) -> Digest {
         let padded = self.padded(challenge);
         let (message, rest) = padded.split_at(self.blocks().0);
         let mut state = MD5_START;
@@ -105,11 +131,14 @@ impl Secret {
     }
 
     /// The message as MD5 pads it (RFC 1321, sections 3.1 and 3.2): a bit, zeros, and the length in bits.
-    fn padded(&self, challenge: Challenge) -> [[u8; MD5_BLOCK]; BLOCKS_MAX] {
+    fn padded(self, challenge: Challenge) -> [[u8; MD5_BLOCK]; BLOCKS_MAX] {
         let mut blocks = [[0; MD5_BLOCK]; BLOCKS_MAX];
-        let message = self.0.iter().copied().chain(challenge.digits()).chain([0x80]);
-        for (slot, byte) in blocks.as_flattened_mut().iter_mut().zip(message) {
-            *slot = byte;
+        let mut room = blocks.as_flattened_mut();
+        for part in [self.0, &challenge.digits(), &[0x80]] {
+            // A name and a password of the longest have room.
+            let Some((place, rest)) = room.split_at_mut_checked(part.len()) else { break };
+            place.copy_from_slice(part);
+            room = rest;
         }
         let bits = 8 * (self.0.len() + CHALLENGE_LEN) as u64;
         if let Some(length) = blocks.get_mut(self.blocks().0 - 1).and_then(|last| last.last_chunk_mut()) {
@@ -118,7 +147,7 @@ impl Secret {
         blocks
     }
 
-    pub(crate) fn blocks(&self) -> Blocks {
+    pub(crate) fn blocks(self) -> Blocks {
         Blocks((self.0.len() + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK))
     }
 }
@@ -159,7 +188,7 @@ mod tests {
         let challenge = Challenge::from_digits(b"0123456789abcdef").unwrap();
         let short = secret("userone", "passwordone");
         for blocks in 0..=BLOCKS_MAX {
-            assert_eq!(short.digest_in(Blocks(blocks), challenge), short.digest(challenge));
+            assert_eq!(short.as_ref().digest_in(Blocks(blocks), challenge), short.digest(challenge));
         }
     }
 

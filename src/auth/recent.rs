@@ -41,10 +41,10 @@ impl Welcomes {
         mut others: impl Iterator<Item = Challenge>,
         name: &str,
     ) -> Sighting {
-        if self.contains(challenge, name) || others.any(|other| self.contains(other, name)) {
+        let login = self.login(challenge, name);
+        if self.contains(login) || others.any(|other| self.contains(self.login(other, name))) {
             return Sighting::Repeat;
         }
-        let login = self.login(challenge, name);
         if let Some(set) = self.sets.get_mut(Self::set(login)) {
             set.rotate_right(1);
             set[0] = login;
@@ -52,8 +52,7 @@ impl Welcomes {
         Sighting::First
     }
 
-    fn contains(&self, challenge: Challenge, name: &str) -> bool {
-        let login = self.login(challenge, name);
+    fn contains(&self, login: u64) -> bool {
         self.sets.get(Self::set(login)).is_some_and(|set| set.contains(&login))
     }
 

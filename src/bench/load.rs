@@ -6,14 +6,14 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::auth::challenge::Challenge;
-use crate::auth::proof::{Digest, Secret};
+use crate::auth::proof::{Digest, Secret, SecretRef};
 use crate::auth::wire::{Form, ServerMessage, Verdict};
 use crate::backoff::Backoff;
 use crate::users::{Password, Username, Users};
 
 /// The logins to make.
 pub struct Load {
-    people: Vec<(Username, Secret)>,
+    people: Vec<(String, Secret)>,
     nobody: Secret,
     wrong: f64,
     unknown: f64,
@@ -54,7 +54,7 @@ impl Load {
     /// Logins of one user.
     #[must_use]
     pub fn of_user(name: &Username, password: &Password) -> Self {
-        Self::of(vec![(name.clone(), Secret::new(name, password))])
+        Self::of(vec![(name.as_str().to_owned(), Secret::new(name, password))])
     }
 
     /// Logins of all users of a file who can log in from anywhere at any time, by turns.
@@ -62,11 +62,12 @@ impl Load {
     /// # Errors
     /// If there are none.
     pub fn of_users(users: &Users) -> Result<Self, LoadError> {
-        let people: Vec<_> = users.unconditional().collect();
+        let person = |(name, secret): (&str, SecretRef<'_>)| (name.to_owned(), secret.to_owned());
+        let people: Vec<_> = users.unconditional().map(person).collect();
         if people.is_empty() { Err(LoadError::NoUsers) } else { Ok(Self::of(people)) }
     }
 
-    fn of(people: Vec<(Username, Secret)>) -> Self {
+    fn of(people: Vec<(String, Secret)>) -> Self {
         Self {
             people,
             nobody: Secret::decoy(),
@@ -130,7 +131,7 @@ impl Load {
         let digest = match intent {
             Intent::Right(user) | Intent::Wrong(user) => {
                 let Some((name, secret)) = self.people.get(user) else { return };
-                message.extend_from_slice(name.as_str().as_bytes());
+                message.extend_from_slice(name.as_bytes());
                 let digest = secret.digest(challenge);
                 if matches!(intent, Intent::Right(_)) { digest } else { spoilt(digest) }
             }

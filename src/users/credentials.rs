@@ -50,8 +50,12 @@ impl Username {
         if name.len() > NAME_MAX {
             return Err(NameError::TooLong);
         }
+        let is_plain = name.iter().all(|byte| byte.is_ascii_graphic() && *byte != b':');
         let name = str::from_utf8(name).map_err(|_| NameError::NotUtf8)?;
-        if name.contains(':') {
+        if is_plain {
+            // As nearly all are.
+            Ok(name)
+        } else if name.contains(':') {
             Err(NameError::Colon)
         } else if name.contains(char::is_control) {
             Err(NameError::Control)

@@ -16,8 +16,8 @@ use time::{Date, Month};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Conditions, Password, SAMPLES, Samples, Standing, User, Username, Users};
-use crate::auth::proof::Secret;
+use super::store::Store;
+use super::{Conditions, Password, SAMPLES, Samples, Standing, Username, Users};
 
 /// What to do about a text that is not TOML.
 const REMEDY: &str = "write a line a user, as in alice = \"password\", each name once, and between quotes if there \
@@ -45,7 +45,7 @@ impl fmt::Display for Problem {
 /// # Errors
 /// Every problem, in the order of the file; a text that is not TOML has one.
 pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
-    let mut parser = Parser::default();
+    let mut parser = Parser::new(text);
     match DeTable::parse(text) {
         Ok(document) => parser.document(document.get_ref()),
         // Only the message: the rest of such an error shows the line, and so perhaps a password.
@@ -58,15 +58,28 @@ pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
-#[derive(Default)]
 struct Parser {
-    entries: Vec<(Range<usize>, Username, User)>,
+    store: Store,
+    /// Where in the text each user of the store is.
+    places: Vec<Range<usize>>,
+    conditions: HashMap<u32, Conditions>,
     with_sample_password: Option<Username>,
     others: usize,
     problems: Vec<(Range<usize>, String)>,
 }
 
 impl Parser {
+    fn new(text: &str) -> Self {
+        Self {
+            store: Store::for_text(text),
+            places: Vec::new(),
+            conditions: HashMap::new(),
+            with_sample_password: None,
+            others: 0,
+            problems: Vec::new(),
+        }
+    }
+
     fn problem(&mut self, place: Range<usize>, message: impl Into<String>) {
         self.problems.push((place, message.into()));
     }
@@ -97,12 +110,17 @@ impl Parser {
             return;
         };
         self.count_sample(&name, &password);
-        let user = User { secret: Secret::new(&name, &password), conditions };
-        self.entries.push((key.span(), name, user));
+        let Some(start) = self.store.add(&name, &password) else {
+            return self.problem(key.span(), "no room for more users: their names and passwords make 4 GiB");
+        };
+        self.places.push(key.span());
+        if conditions != Conditions::none() {
+            self.conditions.insert(start, conditions);
+        }
     }
 
     fn conditions(&mut self, value: &Value<'_>) -> Conditions {
-        let mut conditions = Conditions::default();
+        let mut conditions = Conditions::none();
         for (key, value) in value.get_ref().as_table().into_iter().flatten() {
             match key.get_ref().as_ref() {
                 "password" => {}
@@ -190,16 +208,17 @@ impl Parser {
             (Some(name), 0) => Samples::Only(name),
             (Some(name), _) => Samples::Some(name),
         };
-        Ok(Users::new(self.entries.into_iter().map(|(_, name, user)| (name, user)), samples))
+        Ok(Users::new(self.store, self.conditions, samples))
     }
 
     /// `("al", "icexyz")` and `("alice", "xyz")` have the same digest to every challenge: each could log in as
     /// the other.
     fn equal_secrets(&mut self) {
-        let mut first = HashMap::with_capacity(self.entries.len());
+        let mut first = HashMap::with_capacity(self.store.len());
         let mut problems = Vec::new();
-        for (place, name, user) in &self.entries {
-            if let Some(other) = first.insert(user.secret.as_bytes(), name) {
+        for (place, record) in self.places.iter().zip(self.store.iter()) {
+            let name = record.name;
+            if let Some(other) = first.insert(record.secret.as_bytes(), name) {
                 let message = format!(
                     "name and password of {name} and of {other}, written together, are the same: change a password"
                 );
