@@ -22,6 +22,9 @@ use store::{Record, Store};
 pub const SAMPLES: [(&str, &str); 3] =
     [("userone", "passwordone"), ("usertwo", "passwordtwo"), ("userthree", "passwordthree")];
 
+/// So many users stay in the nearest caches.
+const NEAR: usize = 4096;
+
 /// Everybody who may log in, and under which conditions.
 pub struct Users {
     store: Store,
@@ -59,6 +62,13 @@ impl Users {
         }
     }
 
+    /// Brings the records of these names near, where there are more users than a processor keeps near by itself.
+    pub(crate) fn fetch<'n>(&self, names: impl Iterator<Item = &'n str>) {
+        if self.len() > NEAR {
+            self.store.fetch(names);
+        }
+    }
+
     fn conditions_of(&self, record: Record<'_>) -> &Conditions {
         if self.conditions.is_empty() {
             return &NO_CONDITIONS;
@@ -85,13 +95,13 @@ impl Users {
     /// How many users there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.store.len()
+        self.store.count()
     }
 
     /// Whether nobody can log in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.store.len() == 0
+        self.store.count() == 0
     }
 }
 

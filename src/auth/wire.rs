@@ -166,6 +166,12 @@ pub fn decode(datagram: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
     }
 }
 
+/// What stands where an answer has its name.
+pub(crate) fn name_in(datagram: &[u8]) -> Option<&str> {
+    let colon = datagram.iter().position(|byte| *byte == b':')?;
+    str::from_utf8(datagram.get(..colon)?).ok()
+}
+
 fn decode_answer(text: &[u8]) -> Result<Answer<'_>, Malformed> {
     let colon = text.iter().position(|byte| *byte == b':').ok_or(Malformed::NotAMessage)?;
     let (name, rest) = text.split_at_checked(colon).ok_or(Malformed::NotAMessage)?;

@@ -108,6 +108,13 @@ impl Batch {
         self.received
     }
 
+    /// The datagrams in the batch.
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len).zip(&self.headers);
+        let received = datagrams.take(self.received);
+        received.map(|(datagram, header)| datagram.get(..header.msg_len as usize).unwrap_or(datagram))
+    }
+
     /// Hands each received datagram to `react`, with where it came from, and keeps the replies to send. An empty one
     /// is silence.
     pub(crate) fn react(&mut self, mut react: impl FnMut(Envelope<'_>, &[u8], &mut Vec<u8>)) {

@@ -17,6 +17,9 @@ pub(crate) trait Service {
     /// The sizes of its messages.
     fn shape(&self) -> Shape;
 
+    /// These datagrams have come, and it will react to each.
+    fn expect<'d>(&self, _datagrams: impl Iterator<Item = &'d [u8]>) {}
+
     /// Reacts to a datagram from `peer`. What it puts into `reply`, which is empty, is sent back.
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>);
 
@@ -84,6 +87,7 @@ fn exchange(
         Err(error) => return Err(error),
     }
     let now = clock.now();
+    service.expect(batch.datagrams());
     batch.react(|envelope, datagram, reply| {
         if let Some(peer) = envelope.source() {
             service.react(now, peer, datagram, reply);

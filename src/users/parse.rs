@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use time::{Date, Month};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::store::Store;
+use super::store::{Records, Store};
 use super::{Conditions, Password, SAMPLES, Samples, Standing, Username, Users};
 
 /// What to do about a text that is not TOML.
@@ -45,7 +46,7 @@ impl fmt::Display for Problem {
 /// # Errors
 /// Every problem, in the order of the file; a text that is not TOML has one.
 pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
-    let mut parser = Parser::new(text);
+    let mut parser = Parser::new(Records::for_text(text.len()).map_err(|error| vec![no_memory(&error)])?);
     match DeTable::parse(text) {
         Ok(document) => parser.document(document.get_ref()),
         // Only the message: the rest of such an error shows the line, and so perhaps a password.
@@ -59,7 +60,7 @@ pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
 type Value<'a> = Spanned<DeValue<'a>>;
 
 struct Parser {
-    store: Store,
+    records: Records,
     /// Where in the text each user of the store is.
     places: Vec<Range<usize>>,
     conditions: HashMap<u32, Conditions>,
@@ -69,9 +70,9 @@ struct Parser {
 }
 
 impl Parser {
-    fn new(text: &str) -> Self {
+    fn new(records: Records) -> Self {
         Self {
-            store: Store::for_text(text),
+            records,
             places: Vec::new(),
             conditions: HashMap::new(),
             with_sample_password: None,
@@ -110,7 +111,7 @@ impl Parser {
             return;
         };
         self.count_sample(&name, &password);
-        let Some(start) = self.store.add(&name, &password) else {
+        let Some(start) = self.records.add(&name, &password) else {
             return self.problem(key.span(), "no room for more users: their names and passwords make 4 GiB");
         };
         self.places.push(key.span());
@@ -208,15 +209,16 @@ impl Parser {
             (Some(name), 0) => Samples::Only(name),
             (Some(name), _) => Samples::Some(name),
         };
-        Ok(Users::new(self.store, self.conditions, samples))
+        let store = Store::new(self.records).map_err(|error| vec![no_memory(&error)])?;
+        Ok(Users::new(store, self.conditions, samples))
     }
 
     /// `("al", "icexyz")` and `("alice", "xyz")` have the same digest to every challenge: each could log in as
     /// the other.
     fn equal_secrets(&mut self) {
-        let mut first = HashMap::with_capacity(self.store.len());
+        let mut first = HashMap::with_capacity(self.records.count());
         let mut problems = Vec::new();
-        for (place, record) in self.places.iter().zip(self.store.iter()) {
+        for (place, record) in self.places.iter().zip(self.records.iter()) {
             let name = record.name;
             if let Some(other) = first.insert(record.secret.as_bytes(), name) {
                 let message = format!(
@@ -227,6 +229,10 @@ impl Parser {
         }
         self.problems.append(&mut problems);
     }
+}
+
+fn no_memory(error: &io::Error) -> Problem {
+    Problem { line: 1, column: 1, message: format!("no memory for the users: {error}") }
 }
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;

@@ -12,7 +12,7 @@ use crate::auth::Now;
 use crate::auth::challenge::Challenge;
 use crate::auth::conversation::{BUFFER_LEN, Conversation};
 use crate::auth::server::Server;
-use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX};
+use crate::auth::wire::{self, MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::Shape;
 use crate::net::tcp::{Next, Patience, Reading};
 use crate::net::{Transport, tcp, udp};
@@ -28,6 +28,10 @@ pub(crate) struct Logins {
 impl udp::Service for Logins {
     fn shape(&self) -> Shape {
         Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX }
+    }
+
+    fn expect<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {
+        self.users.fetch(datagrams.filter_map(wire::name_in));
     }
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
