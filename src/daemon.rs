@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -12,13 +13,14 @@ use rand::rngs::SysRng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::auth::server::Keys;
 use crate::exchange::DatagramService;
 pub use crate::net::services::exchanges::{Exchange, Serving};
-use crate::net::{Clock, Stop, Transport, Worker};
+use crate::net::{Clock, Stop, Transport, Work, Workers};
 pub use crate::report::Verbosity;
 use crate::users::{self, Samples, Username, Users, UsersError};
 
@@ -40,6 +42,8 @@ pub enum Service {
         transport: Transport,
         /// The users file.
         users: PathBuf,
+        /// How many threads serve.
+        workers: NonZeroUsize,
         /// Whether the shipped sample users may log in from other machines.
         sample_users: SampleUsers,
     },
@@ -109,13 +113,14 @@ pub enum ServerError {
 /// What keeps it from starting, or from going on.
 pub fn run(config: &Config) -> Result<(), ServerError> {
     raise_open_files();
-    let worker = prepare(config)?;
-    let address = worker.address;
+    let Workers { address, work } = prepare(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
         let (stop_sender, stop) = Stop::new();
-        let ended = start(move || worker.serve(Clock::start(), stop))?;
+        let mut running = start(work, &stop)?;
+        drop(stop);
+        let ended = all_ended(&mut running);
         announce(&config.service.ready(address), address)?;
         tokio::pin!(ended);
         tokio::select! {
@@ -131,17 +136,18 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
 /// How long a worker may take to stop: longer than logins in progress may take to end.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
-fn prepare(config: &Config) -> Result<Worker, ServerError> {
+fn prepare(config: &Config) -> Result<Workers, ServerError> {
     let (address, keys) = (config.address, draw_keys()?);
-    let worker = match &config.service {
-        Service::Logins { transport, users, sample_users } => {
+    let workers = match &config.service {
+        Service::Logins { transport, users, workers, sample_users } => {
             let users = load_users(users, *sample_users, address)?;
-            let count = users.len();
-            Worker::logins(*transport, address, Arc::new(users), &keys).inspect(|_| info!("users: {count}"))
+            let users = Arc::new(users);
+            Workers::logins(*transport, address, *workers, &users, &keys)
+                .inspect(|_| info!("users: {}", users.len()))
         }
-        Service::Exchange(service, verbosity) => Worker::exchange(*service, *verbosity, address, &keys),
+        Service::Exchange(service, verbosity) => Workers::exchange(*service, *verbosity, address, &keys),
     };
-    worker.map_err(|error| ServerError::Bind { address, error })
+    workers.map_err(|error| ServerError::Bind { address, error })
 }
 
 fn load_users(path: &Path, sample_users: SampleUsers, address: SocketAddr) -> Result<Users, ServerError> {
@@ -192,19 +198,31 @@ fn draw_keys() -> io::Result<Keys> {
     Ok(keys)
 }
 
-/// Starts a thread for a worker, and gives what becomes of it.
-fn start(
-    work: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> io::Result<impl Future<Output = Result<(), ServerError>>> {
-    let (sender, receiver) = oneshot::channel();
-    thread::Builder::new().name("worker".to_owned()).spawn(move || {
-        // Nobody listens any more if the server ends for another reason first.
-        let _ = sender.send(work());
-    })?;
-    Ok(async {
-        let result = receiver.await.unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
-        result.map_err(ServerError::System)
-    })
+/// What becomes of each worker.
+type Running = JoinSet<io::Result<()>>;
+
+/// Starts a thread for each worker.
+fn start(workers: Vec<Work>, stop: &Stop) -> io::Result<Running> {
+    let clock = Clock::start();
+    let mut running = JoinSet::new();
+    for (number, work) in workers.into_iter().enumerate() {
+        let (stop, (sender, receiver)) = (stop.clone(), oneshot::channel());
+        thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+            // Nobody listens any more if the server ends for another reason first.
+            let _ = sender.send(work(clock, stop));
+        })?;
+        running
+            .spawn(async { receiver.await.unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))) });
+    }
+    Ok(running)
+}
+
+/// Ends with the last worker, or with the first that fails.
+async fn all_ended(running: &mut Running) -> Result<(), ServerError> {
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
 }
 
 /// The signals that stop a server.

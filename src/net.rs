@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod batch;
+pub(crate) mod bind;
 pub(crate) mod channel;
 pub(crate) mod connections;
 pub mod exchange_client;
@@ -19,6 +20,7 @@ pub(crate) mod udp;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,10 +28,11 @@ use tokio::sync::watch;
 
 use crate::auth::Now;
 use crate::auth::server::{Keys, Server};
+use crate::net::connections::Connections;
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
 use crate::net::services::logins::{Login, Logins};
 use crate::net::tcp::Reading;
-use crate::report::Verbosity;
+use crate::report::{self, Verbosity};
 use crate::users::Users;
 
 /// What carries the messages.
@@ -62,29 +65,34 @@ impl fmt::Display for Transport {
     }
 }
 
-/// A server's socket, bound, and the loop that serves it.
-pub(crate) struct Worker {
-    /// Where it listens.
+/// A server's sockets, bound, each with the loop that serves it.
+pub(crate) struct Workers {
+    /// Where they listen.
     pub(crate) address: SocketAddr,
-    work: Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>,
+    /// To be called by a thread each, which serves until told to stop, and until nobody is waiting any more.
+    pub(crate) work: Vec<Work>,
 }
 
-impl Worker {
-    /// A worker for logins.
+/// The loop of one worker.
+pub(crate) type Work = Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>;
+
+impl Workers {
+    /// Workers for logins. They share an address, and the kernel sends all datagrams of a peer to the same one.
     pub(crate) fn logins(
         transport: Transport,
         address: SocketAddr,
-        users: Arc<Users>,
+        count: NonZeroUsize,
+        users: &Arc<Users>,
         keys: &Keys,
     ) -> io::Result<Self> {
         match transport {
             Transport::Udp => {
-                let server = Server::new(keys);
-                Self::udp(address, |_| Logins { server, users })
+                Self::udp(address, count, |_| Logins { server: Server::new(keys), users: users.clone() })
             }
-            Transport::Tcp => {
-                Self::tcp(address, Login::READING, move || move |peer| Login::open(users.clone(), peer))
-            }
+            Transport::Tcp => Self::tcp(address, count, Login::READING, || {
+                let users = users.clone();
+                move || move |peer| Login::open(users.clone(), peer)
+            }),
         }
     }
 
@@ -95,18 +103,23 @@ impl Worker {
         address: SocketAddr,
         keys: &Keys,
     ) -> io::Result<Self> {
+        const ONE: NonZeroUsize = NonZeroUsize::MIN;
         match service {
             Exchange::Datagrams(service, serving) => {
-                Self::udp(address, |own| Datagrams::new(service, own, &keys.sources, serving, verbosity))
+                Self::udp(address, ONE, |own| Datagrams::new(service, own, &keys.sources, serving, verbosity))
             }
-            Exchange::Md5Stream => Self::tcp(address, Md5Stream::READING, move || {
-                let lines = shared_lines(verbosity);
-                move |peer| Ok(Md5Stream { peer, lines: lines.clone() })
+            Exchange::Md5Stream => Self::tcp(address, ONE, Md5Stream::READING, || {
+                move || {
+                    let lines = shared_lines(verbosity);
+                    move |peer| Ok(Md5Stream { peer, lines: lines.clone() })
+                }
             }),
             Exchange::FramedStream { buffer_len, message_max } => {
-                Self::tcp(address, FramedStream::reading(buffer_len, message_max), move || {
-                    let lines = shared_lines(verbosity);
-                    move |peer| Ok(FramedStream { peer, message_max, lines: lines.clone() })
+                Self::tcp(address, ONE, FramedStream::reading(buffer_len, message_max), || {
+                    move || {
+                        let lines = shared_lines(verbosity);
+                        move |peer| Ok(FramedStream { peer, message_max, lines: lines.clone() })
+                    }
                 })
             }
         }
@@ -114,33 +127,45 @@ impl Worker {
 
     fn udp<S: udp::Service + Send + 'static>(
         address: SocketAddr,
-        service: impl FnOnce(SocketAddr) -> S,
+        count: NonZeroUsize,
+        service: impl Fn(SocketAddr) -> S,
     ) -> io::Result<Self> {
-        let socket = udp::bind(address)?;
-        let address = socket.local_addr()?;
-        let mut service = service(address);
-        let work = move |clock, stop| {
-            udp::serve(&socket, &mut service, clock, &stop);
-            Ok(())
-        };
-        Ok(Self { address, work: Box::new(work) })
+        let (address, sockets) = bind::group(address, count, bind::udp)?;
+        let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
+        if let Some(socket) = sockets.first() {
+            report::buffers(&udp::buffers(socket)?, count);
+        }
+        let work = sockets.into_iter().map(|socket| -> Work {
+            let mut service = service(address);
+            Box::new(move |clock, stop| {
+                udp::serve(&socket, &mut service, clock, &stop);
+                Ok(())
+            })
+        });
+        Ok(Self { address, work: work.collect() })
     }
 
-    /// `service` is called by the worker's thread, and gives what opens a conversation.
-    fn tcp<C: tcp::Conversation + 'static, O: Fn(SocketAddr) -> io::Result<C> + 'static>(
+    /// What `service` gives is called by the worker's thread, and gives what opens a conversation.
+    fn tcp<C, O, S>(
         address: SocketAddr,
+        count: NonZeroUsize,
         reading: Reading,
-        service: impl FnOnce() -> O + Send + 'static,
-    ) -> io::Result<Self> {
-        let listener = tcp::bind(address)?;
-        let address = listener.local_addr()?;
-        let work = move |clock, stop| tcp::serve(listener, reading, service(), clock, stop);
-        Ok(Self { address, work: Box::new(work) })
-    }
-
-    /// Serves until told to stop, and until nobody is waiting any more.
-    pub(crate) fn serve(self, clock: Clock, stop: Stop) -> io::Result<()> {
-        (self.work)(clock, stop)
+        service: impl Fn() -> S,
+    ) -> io::Result<Self>
+    where
+        C: tcp::Conversation + 'static,
+        O: Fn(SocketAddr) -> io::Result<C> + 'static,
+        S: FnOnce() -> O + Send + 'static,
+    {
+        let (address, sockets) = bind::group(address, count, bind::tcp)?;
+        let connections = Connections::new(reading.memory_max);
+        let work = sockets.into_iter().map(|socket| -> Work {
+            let (service, connections) = (service(), connections.clone());
+            Box::new(move |clock, stop| {
+                tcp::serve(socket.into(), reading, connections, service(), clock, stop)
+            })
+        });
+        Ok(Self { address, work: work.collect() })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -16,6 +17,7 @@ use crate::auth::server::{Event, Refusal};
 use crate::exchange;
 use crate::net::Transport;
 use crate::net::connections::Full;
+use crate::net::udp::Buffers;
 
 /// Reports what came of a message. No name that a stranger sent is shown, since people type passwords there.
 pub(crate) fn event(transport: Transport, peer: SocketAddr, event: &Event<'_>) {
@@ -49,6 +51,18 @@ pub(crate) fn connection_lost(peer: SocketAddr, error: &io::Error) {
 
 pub(crate) fn socket_error(transport: Transport, error: &io::Error) {
     warn!("{transport} socket: {error}; going on");
+}
+
+/// Says how much the kernel queues for each worker, and how to have it queue more.
+pub(crate) fn buffers(buffers: &Buffers, workers: NonZeroUsize) {
+    let Buffers { receive_len, asked_len } = buffers;
+    info!("UDP workers: {workers}, for each of which the kernel queues {} KiB", receive_len / 1024);
+    if receive_len < asked_len {
+        info!(
+            "for {} KiB, which carry longer floods: sysctl net.core.rmem_max={asked_len}",
+            asked_len / 1024
+        );
+    }
 }
 
 pub(crate) fn unsent(error: &io::Error) {

@@ -17,7 +17,8 @@ use rustix::thread::{gettid, sched_setaffinity};
 use super::process::Process;
 use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX, REQUEST_LEN};
 use crate::net::batch::{Batch, Shape};
-use crate::net::{Transport, tcp, udp};
+use crate::net::bind::{self, Sharing};
+use crate::net::{Transport, udp};
 
 /// A floor under way.
 pub(super) struct Floor {
@@ -57,11 +58,11 @@ impl Floor {
         let processors = like.map(Process::processors).transpose()?;
         let (address, echo): (_, Echo) = match transport {
             Transport::Udp => {
-                let socket = udp::bind(address)?;
+                let socket = udp::prepare(bind::udp(address, Sharing::Nobody)?)?;
                 (socket.local_addr()?, Box::new(move |stop| echo_datagrams(&socket, stop)))
             }
             Transport::Tcp => {
-                let listener = tcp::bind(address)?;
+                let listener = TcpListener::from(bind::tcp(address, Sharing::Nobody)?);
                 (listener.local_addr()?, Box::new(move |stop| drop(echo_connections(&listener, stop))))
             }
         };

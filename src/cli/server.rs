@@ -2,8 +2,10 @@
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{CommandFactory, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
@@ -29,6 +31,9 @@ struct Args {
     /// Serve other machines even with the shipped sample passwords in the users file (auth)
     #[arg(long)]
     allow_sample_users: bool,
+    /// Threads that serve (auth) [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX))]
+    workers: Option<u16>,
     /// Print no line for each message (md5, hello, framed)
     #[arg(long)]
     quiet: bool,
@@ -46,6 +51,8 @@ struct Args {
     debug: bool,
 }
 
+/// More than any machine has processors.
+const WORKERS_MAX: i64 = 1024;
 /// A larger read brings no more.
 const BUFFER_MAX: i64 = 16 << 20;
 
@@ -115,13 +122,17 @@ impl Args {
         if self.once && !is_small_udp {
             return Err("--once is for md5 and hello over UDP".into());
         }
+        if self.workers.is_some() && self.service != ServiceName::Auth {
+            return Err("--workers is for auth".into());
+        }
         let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Lines };
         let serving = if self.once { Serving::Once } else { Serving::UntilStopped };
         let (default, service) = match (self.service, transport) {
             (ServiceName::Auth, _) => {
                 let sample_users =
                     if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local };
-                (([127, 0, 0, 1], 8591), Service::Logins { transport, users: self.users, sample_users })
+                let (users, workers) = (self.users, workers(self.workers));
+                (([127, 0, 0, 1], 8591), Service::Logins { transport, users, workers, sample_users })
             }
             (ServiceName::Md5, Transport::Udp) => {
                 let service = Exchange::Datagrams(DatagramService::Md5, serving);
@@ -152,6 +163,12 @@ impl Args {
         };
         Ok(Config { address, service })
     }
+}
+
+/// As many as there are processors to run them, if it was not said.
+fn workers(said: Option<u16>) -> NonZeroUsize {
+    let said = said.and_then(|workers| NonZeroUsize::new(workers.into()));
+    said.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn log_to_stderr(level: LevelFilter) {

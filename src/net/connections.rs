@@ -1,9 +1,8 @@
 //! Who is connected: the caps on TCP connections, in all and for each source, and on the memory that they hold.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::source::Source;
 
@@ -17,9 +16,10 @@ pub(crate) const CONNECTIONS_PER_SOURCE_MAX: usize = 512;
 /// short ones.
 pub(crate) const SHARE: usize = 64 * 1024;
 
-/// The connections of one worker. A source is kept only while it has any.
+/// The connections of all workers. A source is kept only while it has any. The lock is held for some nanoseconds of the
+/// many thousand that a connection takes.
 #[derive(Clone)]
-pub(crate) struct Connections(Rc<RefCell<Counts>>);
+pub(crate) struct Connections(Arc<Mutex<Counts>>);
 
 struct Counts {
     total: usize,
@@ -50,12 +50,17 @@ impl Connections {
     /// `memory_max` bytes are for all connections together, beside the [`SHARE`] of each.
     pub(crate) fn new(memory_max: usize) -> Self {
         let by_source = HashMap::new();
-        Self(Rc::new(RefCell::new(Counts { total: 0, held: 0, memory_max, by_source })))
+        Self(Arc::new(Mutex::new(Counts { total: 0, held: 0, memory_max, by_source })))
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Whoever panicked had not begun to change anything, or was done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, Full> {
         let source = Source::of(address);
-        let mut counts = self.0.borrow_mut();
+        let mut counts = self.counts();
         if counts.total >= CONNECTIONS_MAX {
             return Err(Full::InAll);
         }
@@ -73,7 +78,7 @@ impl Place {
     /// Says how many bytes the connection holds now.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Full> {
         let beyond_share = bytes.saturating_sub(SHARE);
-        let mut counts = self.connections.0.borrow_mut();
+        let mut counts = self.connections.counts();
         let held = counts.held - self.held + beyond_share;
         if held > counts.memory_max {
             return Err(Full::Memory);
@@ -86,7 +91,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.connections.0.borrow_mut();
+        let mut counts = self.connections.counts();
         counts.total -= 1;
         counts.held -= self.held;
         if let Some(of_source) = counts.by_source.get_mut(&self.source) {
@@ -142,7 +147,7 @@ mod tests {
             .collect();
         assert_eq!(connections.admit(address("192.0.2.1")).err(), Some(Full::InAll));
         drop(places);
-        assert!(connections.0.borrow().by_source.is_empty());
-        assert_eq!(connections.0.borrow().total, 0);
+        assert!(connections.counts().by_source.is_empty());
+        assert_eq!(connections.counts().total, 0);
     }
 }

@@ -8,7 +8,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -103,30 +102,16 @@ const LINGER_LEN: usize = 16 << 20;
 const SCRATCH_LEN: usize = 64 * 1024;
 /// Bytes of memory that a connection at rest keeps.
 const KEPT_LEN: usize = 512;
-/// Connections that the kernel may complete before they are accepted; it caps this at net.core.somaxconn.
-const BACKLOG: i32 = 4096;
 /// The pause after an error of the listener, such as a lack of descriptors, which a closed connection ends.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// The pause after a report of such an error, so that a lasting one does not fill the log.
 const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
-/// Binds the socket of a worker.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
 /// Serves until told to stop, and then until the connections have ended. `open` begins a conversation with a peer.
 pub(crate) fn serve<C: Conversation + 'static>(
     listener: TcpListener,
     reading: Reading,
+    connections: Connections,
     open: impl Fn(SocketAddr) -> io::Result<C> + 'static,
     clock: Clock,
     mut stop: Stop,
@@ -138,7 +123,7 @@ pub(crate) fn serve<C: Conversation + 'static>(
         let scratch = RefCell::new(vec![0; SCRATCH_LEN].into());
         let worker = Rc::new(Worker { reading, open, clock, stop: stop.clone(), scratch });
         tokio::select! {
-            never = accept_for_ever(&listener, &worker, alive) => match never {},
+            never = accept_for_ever(&listener, &connections, &worker, alive) => match never {},
             () = stop.requested() => {}
         }
         drop(listener);
@@ -159,10 +144,10 @@ struct Worker<O> {
 
 async fn accept_for_ever<C: Conversation + 'static>(
     listener: &tokio::net::TcpListener,
+    connections: &Connections,
     worker: &Rc<Worker<impl Fn(SocketAddr) -> io::Result<C> + 'static>>,
     alive: mpsc::Sender<Infallible>,
 ) -> Infallible {
-    let connections = Connections::new(worker.reading.memory_max);
     let mut last_reported = None;
     loop {
         match listener.accept().await {
@@ -213,7 +198,6 @@ impl<O> Worker<O> {
         mut stream: TcpStream,
         place: &mut Place,
     ) -> io::Result<()> {
-        stream.set_nodelay(true)?;
         conversation.accepted(self.clock.now());
         let patience = self.reading.patience;
         let mut since = Instant::now();

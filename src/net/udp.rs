@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{SockRef, Socket};
 
 use crate::auth::Now;
 use crate::net::batch::{self, Batch, Shape};
@@ -39,19 +39,33 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 /// The pause after an error of the socket, so that a lasting one does not keep a core busy.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// Binds the socket of a worker.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&address.into())?;
+/// What the kernel queues while a worker is busy, at most: some 10,000 small datagrams.
+const BUFFER_LEN: usize = 8 << 20;
+
+/// Makes a bound socket that of a worker.
+pub(crate) fn prepare(socket: Socket) -> io::Result<UdpSocket> {
+    // The kernel gives what it allows, and no error.
+    socket.set_recv_buffer_size(BUFFER_LEN)?;
+    socket.set_send_buffer_size(BUFFER_LEN)?;
     let socket = UdpSocket::from(socket);
     socket.set_read_timeout(Some(STOP_CHECK))?;
-    if address.ip().to_canonical().is_unspecified() {
+    if socket.local_addr()?.ip().to_canonical().is_unspecified() {
         batch::request_destinations(&socket)?;
     }
     Ok(socket)
+}
+
+/// How much the kernel queues for a socket, and how much it was asked to.
+pub(crate) struct Buffers {
+    pub(crate) receive_len: usize,
+    pub(crate) asked_len: usize,
+}
+
+/// What the kernel gave.
+pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
+    // It says twice what it gives, as it counts its own bookkeeping in.
+    let receive_len = SockRef::from(socket).recv_buffer_size()? / 2;
+    Ok(Buffers { receive_len, asked_len: BUFFER_LEN })
 }
 
 /// Serves until told to stop, and then until nobody is waiting any more.
