@@ -12,6 +12,7 @@ pub(crate) mod connections;
 pub mod exchange_client;
 pub mod framed_client;
 pub mod host_port;
+pub(crate) mod link;
 pub mod login;
 pub(crate) mod services;
 pub(crate) mod tcp;
@@ -29,9 +30,9 @@ use tokio::sync::watch;
 use crate::auth::Now;
 use crate::auth::server::{Keys, Server};
 use crate::net::connections::Connections;
+use crate::net::link::{Conversation, Reading};
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
 use crate::net::services::logins::{Login, Logins};
-use crate::net::tcp::Reading;
 use crate::report::{self, Verbosity};
 use crate::users::Users;
 
@@ -153,7 +154,7 @@ impl Workers {
         service: impl Fn() -> S,
     ) -> io::Result<Self>
     where
-        C: tcp::Conversation + 'static,
+        C: Conversation + 'static,
         O: Fn(SocketAddr) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
@@ -162,7 +163,7 @@ impl Workers {
         let work = sockets.into_iter().map(|socket| -> Work {
             let (service, connections) = (service(), connections.clone());
             Box::new(move |clock, stop| {
-                tcp::serve(socket.into(), reading, connections, service(), clock, stop)
+                tcp::serve(socket.into(), reading, connections, service(), clock, &stop)
             })
         });
         Ok(Self { address, work: work.collect() })
@@ -206,10 +207,5 @@ impl Stop {
     /// Without a lock: to be asked for every batch.
     pub(crate) fn is_requested(&self) -> bool {
         self.0.has_changed().is_err()
-    }
-
-    pub(crate) async fn requested(&mut self) {
-        // Nothing is ever sent: the only change is the end of the sender.
-        let _ = self.0.changed().await;
     }
 }

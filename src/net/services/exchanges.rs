@@ -9,8 +9,8 @@ use crate::auth::Now;
 use crate::exchange::guard::Guard;
 use crate::exchange::{DATAGRAM_MAX, DatagramService, framed, md5};
 use crate::net::batch::Shape;
-use crate::net::tcp::{Next, Patience, Reading};
-use crate::net::{tcp, udp};
+use crate::net::link::{self, Next, Patience, Reading};
+use crate::net::udp;
 use crate::report::{self, Lines, Shown, Verbosity};
 
 /// A connection that rests longer is closed: its place may be wanted. A message is not to take the memory of others for
@@ -116,7 +116,7 @@ impl Md5Stream {
         Reading { gather_len: md5::STREAM_MESSAGE_MAX, memory_max: 0, patience: PATIENCE };
 }
 
-impl tcp::Conversation for Md5Stream {
+impl link::Conversation for Md5Stream {
     fn accepted(&mut self, now: Now) {
         self.lines.borrow_mut().print(now.uptime, format_args!("Accepted connection from {}", self.peer));
     }
@@ -146,7 +146,7 @@ impl FramedStream {
     }
 }
 
-impl tcp::Conversation for FramedStream {
+impl link::Conversation for FramedStream {
     fn accepted(&mut self, now: Now) {
         self.lines.borrow_mut().print(now.uptime, format_args!("Accepted connection from {}", self.peer));
     }

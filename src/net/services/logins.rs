@@ -14,8 +14,8 @@ use crate::auth::conversation::{BUFFER_LEN, Conversation};
 use crate::auth::server::Server;
 use crate::auth::wire::{self, MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::Shape;
-use crate::net::tcp::{Next, Patience, Reading};
-use crate::net::{Transport, tcp, udp};
+use crate::net::link::{self, Next, Patience, Reading};
+use crate::net::{Transport, udp};
 use crate::report;
 use crate::users::Users;
 
@@ -64,7 +64,7 @@ impl Login {
     }
 }
 
-impl tcp::Conversation for Login {
+impl link::Conversation for Login {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
         while let Some(reaction) = self.conversation.receive(&self.users, now, self.peer, received) {
             report::event(Transport::Tcp, self.peer, &reaction.event);
