@@ -10,11 +10,12 @@
 //! The system tells once that there is something to read or room to write; what is not done then is lost sight of.
 //! So a link reads until less comes than it could take, and says when it wants another turn.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpStream;
+use socket2::SockRef;
 
 use crate::auth::Now;
 use crate::net::connections::Place;
@@ -209,7 +210,7 @@ impl<C: Conversation> Link<C> {
             self.renew(now);
             self.received.shrink_to(KEPT_LEN);
         }
-        let is_all_sent = self.send(&mut scratch.replies)?;
+        let is_all_sent = self.send(&mut scratch.replies, next)?;
         match (next, arrival) {
             (Next::Read, Arrival::More | Arrival::MoreAtOnce) => {}
             (Next::Read, Arrival::Last) if !self.received.is_empty() => {
@@ -252,8 +253,8 @@ impl<C: Conversation> Link<C> {
     }
 
     /// Sends replies, and keeps what cannot be sent yet. Whether all is sent.
-    fn send(&mut self, replies: &mut Vec<u8>) -> io::Result<bool> {
-        let sent = write(&mut self.stream, replies);
+    fn send(&mut self, replies: &mut Vec<u8>, next: Next) -> io::Result<bool> {
+        let sent = write(&self.stream, replies, Behind::of(next));
         if let Ok(sent) = sent {
             self.unsent.extend_from_slice(replies.get(sent..).unwrap_or_default());
         }
@@ -267,7 +268,7 @@ impl<C: Conversation> Link<C> {
     /// Sends what could not be sent before. Whether all is sent.
     fn flush(&mut self) -> io::Result<bool> {
         if !self.unsent.is_empty() {
-            let sent = write(&mut self.stream, &self.unsent)?;
+            let sent = write(&self.stream, &self.unsent, Behind::Nothing)?;
             self.unsent.drain(..sent);
             self.unsent.shrink_to(KEPT_LEN);
             self.place.hold(self.received.len() + self.unsent.len()).map_err(io::Error::other)?;
@@ -338,11 +339,32 @@ fn read<'r>(stream: &mut TcpStream, room: &'r mut [u8]) -> io::Result<Option<&'r
     }
 }
 
+/// What goes out at once behind some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    /// The end of the sending side, which then goes into the same segment.
+    End,
+}
+
+impl Behind {
+    fn of(next: Next) -> Self {
+        match next {
+            Next::Read | Next::Close => Self::Nothing,
+            Next::End => Self::End,
+        }
+    }
+}
+
 /// Writes as much as there is room for, and gives how much that was.
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn write(stream: &TcpStream, bytes: &[u8], behind: Behind) -> io::Result<usize> {
+    let flags = match behind {
+        Behind::Nothing => libc::MSG_NOSIGNAL,
+        Behind::End => libc::MSG_NOSIGNAL | libc::MSG_MORE,
+    };
     let mut sent = 0;
     while let Some(left) = bytes.get(sent..).filter(|left| !left.is_empty()) {
-        match stream.write(left) {
+        match SockRef::from(stream).send_with_flags(left, flags) {
             Ok(len) => sent += len,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
