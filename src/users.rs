@@ -86,6 +86,12 @@ impl Users {
         self.blocks
     }
 
+    /// Whether there is a user of this name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.store.find(name).is_some()
+    }
+
     /// How much of the file is the shipped samples.
     #[must_use]
     pub fn samples(&self) -> &Samples {
