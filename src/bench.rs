@@ -24,13 +24,16 @@ mod plot;
 mod process;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 pub use load::{Echo, Load, LoadError};
 pub use meter::Figures;
 pub use plot::draw;
 pub use process::Process;
+
+use rustix::thread::{gettid, set_current_timer_slack};
 
 use crate::net::Transport;
 use meter::Meter;
@@ -47,6 +50,8 @@ pub struct Plan {
     pub pace: Pace,
     /// For how long logins are begun.
     pub duration: Duration,
+    /// How long after its first message a login without a verdict is lost.
+    pub patience: Duration,
     /// Addresses of 127.0.0.0/8 that logins come from, one after the other; at least one for each client.
     pub sources: u32,
     /// The server's process, if its cost is to be told.
@@ -84,28 +89,35 @@ impl Pace {
 const FIRST_SOURCE: u32 = u32::from_be_bytes([127, 1, 0, 0]);
 /// How many there are.
 pub const SOURCES_MAX: u32 = u32::from_be_bytes([127, 255, 0, 0]) - FIRST_SOURCE;
-/// The longest time from the first message of a login to its verdict.
-const LOGIN_MAX: Duration = Duration::from_secs(15);
 /// How often it is looked for messages that are to be sent again.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Makes the logins, and says what came of them. `watch` is told of each second that is over.
 ///
 /// # Errors
-/// The system's, for the generator's own sockets; what befalls a login is counted.
+/// The system's, for what the generator itself needs; what befalls a login is counted.
 pub fn run(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Result<Figures> {
-    let before = plan.process.as_ref().map(Process::cpu).transpose()?;
-    let mut meter = Meter::start(watch);
+    // A login begins when it is due, and not up to 50 µs later.
+    set_current_timer_slack(NonZero::new(1))?;
+    let generator = Process::thread(gettid());
+    let before = (generator.cpu(), plan.process.as_ref().and_then(Process::cpu));
+    let mut pacer = Pacer::new(plan);
+    let mut meter = Meter::start(pacer.started, plan.duration, watch)?;
     match (plan.transport, plan.server) {
         (Transport::Udp, SocketAddr::V4(server)) if server.ip().is_loopback() => {
-            one_socket::run(plan, server, &mut meter)?;
+            one_socket::run(plan, server, &mut pacer, &mut meter)?;
         }
-        (Transport::Udp | Transport::Tcp, _) => many_sockets::run(plan, &mut meter)?,
+        (Transport::Udp | Transport::Tcp, _) => many_sockets::run(plan, &mut pacer, &mut meter)?,
     }
+    meter.lost(pacer.never_begun());
+    let elapsed = pacer.started.elapsed();
     let mut figures = meter.finish();
-    if let (Some(process), Some(before)) = (&plan.process, before) {
-        figures.cost(process.cpu()?.saturating_sub(before), process.resident_bytes()?);
-    }
+    let used = |process: &Process, before| {
+        process.cpu().zip(before).map(|(now, then): (Duration, _)| now.saturating_sub(then))
+    };
+    figures.generator_load = used(&generator, before.0).map(|cpu| cpu.as_secs_f64() / elapsed.as_secs_f64());
+    figures.cpu = plan.process.as_ref().and_then(|process| used(process, before.1));
+    figures.resident_bytes = plan.process.as_ref().and_then(Process::resident_bytes);
     Ok(figures)
 }
 
@@ -128,8 +140,8 @@ pub fn run_floor(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Result
 
 fn loopback(like: IpAddr) -> IpAddr {
     match like {
-        IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     }
 }
 
@@ -138,46 +150,76 @@ struct Pacer {
     pace: Pace,
     started: Instant,
     end: Instant,
+    /// When those that could not begin in time are given up.
+    last_moment: Instant,
     begun: u64,
+    /// All that an open loop has to begin.
+    due: u64,
 }
 
 impl Pacer {
     fn new(plan: &Plan) -> Self {
         let started = Instant::now();
-        Self { pace: plan.pace, started, end: started + plan.duration, begun: 0 }
+        let end = started + plan.duration;
+        let due = match plan.pace {
+            Pace::Closed { .. } => 0,
+            Pace::Open { rate, .. } => (plan.duration.as_secs_f64() * rate).ceil() as u64,
+        };
+        Self { pace: plan.pace, started, end, last_moment: end + plan.patience, begun: 0, due }
     }
 
     /// When the next login was to begin, if it is due.
     fn next(&mut self, now: Instant) -> Option<Instant> {
-        let intended = match self.pace {
-            Pace::Closed { .. } => now,
-            Pace::Open { rate, .. } => self.started + Duration::from_secs_f64(self.begun as f64 / rate),
-        };
-        let is_due = intended <= now && intended < self.end && now < self.end + LOGIN_MAX;
+        let intended = self.intended(now)?;
+        let is_due = intended <= now && !self.is_over(now);
         is_due.then(|| {
             self.begun += 1;
             intended
         })
     }
 
-    /// How long there is nothing to begin, if no login ends before.
-    fn rest(&self, now: Instant) -> Duration {
+    /// When the next login is to begin, if there is to be one.
+    fn intended(&self, now: Instant) -> Option<Instant> {
         match self.pace {
-            Pace::Closed { .. } => LOOK,
-            Pace::Open { rate, .. } => {
-                let next = self.started + Duration::from_secs_f64(self.begun as f64 / rate);
-                next.saturating_duration_since(now).min(LOOK)
-            }
+            Pace::Closed { .. } => Some(now),
+            Pace::Open { rate, .. } => (self.begun < self.due)
+                .then(|| self.started + Duration::from_secs_f64(self.begun as f64 / rate)),
         }
     }
 
+    /// How long there is nothing to begin, if no login ends before.
+    fn rest(&self, now: Instant, crew: Crew) -> Duration {
+        match (self.pace, crew, self.intended(now)) {
+            (Pace::Open { .. }, Crew::SomeIdle, Some(intended)) => {
+                intended.saturating_duration_since(now).min(LOOK)
+            }
+            (Pace::Open { .. } | Pace::Closed { .. }, Crew::SomeIdle | Crew::AllBusy, _) => LOOK,
+        }
+    }
+
+    /// Whether no more logins begin.
     fn is_over(&self, now: Instant) -> bool {
         match self.pace {
             Pace::Closed { .. } => now >= self.end,
-            Pace::Open { rate, .. } => {
-                self.begun as f64 / rate >= (self.end - self.started).as_secs_f64()
-                    || now >= self.end + LOGIN_MAX
-            }
+            Pace::Open { .. } => self.begun >= self.due || now >= self.last_moment,
         }
+    }
+
+    /// How many logins were due and could not begin.
+    fn never_begun(&self) -> u64 {
+        self.due.saturating_sub(self.begun)
+    }
+}
+
+/// Whether there is a client to begin a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crew {
+    SomeIdle,
+    AllBusy,
+}
+
+impl Crew {
+    fn of(idle: usize) -> Self {
+        if idle > 0 { Self::SomeIdle } else { Self::AllBusy }
     }
 }

@@ -120,16 +120,18 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         let (stop_sender, stop) = Stop::new();
         let mut running = start(work, &stop)?;
         drop(stop);
-        let ended = all_ended(&mut running);
         announce(&config.service.ready(address), address)?;
-        tokio::pin!(ended);
-        tokio::select! {
-            name = signals.next() => info!("{name}: stopping"),
-            result = &mut ended => return result,
-        }
+        let early = tokio::select! {
+            name = signals.next() => {
+                info!("{name}: stopping");
+                Ok(())
+            }
+            result = all_ended(&mut running) => result,
+        };
+        // Workers end what they have begun. One that cannot get rid of a line, as nobody reads it, does not keep the
+        // server from its end.
         drop(stop_sender);
-        // A worker that cannot get rid of a line, as nobody reads it, does not keep the server from its end.
-        timeout(STOP_MAX, ended).await.unwrap_or(Ok(()))
+        early.and(timeout(STOP_MAX, all_ended(&mut running)).await.unwrap_or(Ok(())))
     })
 }
 

@@ -70,9 +70,6 @@ impl Users {
     }
 
     fn conditions_of(&self, record: Record<'_>) -> &Conditions {
-        if self.conditions.is_empty() {
-            return &NO_CONDITIONS;
-        }
         self.conditions.get(&record.start).unwrap_or(&NO_CONDITIONS)
     }
 

@@ -3,16 +3,17 @@
 //! What it costs is what the kernel takes for the messages of a login, so a server cannot cost less.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
 use rustix::thread::{gettid, sched_setaffinity};
+use slab::Slab;
 
 use super::process::Process;
 use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX, REQUEST_LEN};
@@ -45,6 +46,8 @@ impl Drop for Running {
 /// Answers all that comes until it is told to stop.
 type Echo = Box<dyn FnOnce(&AtomicBool) + Send>;
 
+/// How soon it sees that it is to stop.
+const PAUSE: Duration = Duration::from_millis(100);
 const CHALLENGE: &[u8] = b"0123456789abcdef";
 const VERDICT: &[u8] = b"Welcome to our service.";
 
@@ -62,8 +65,8 @@ impl Floor {
                 (socket.local_addr()?, Box::new(move |stop| echo_datagrams(&socket, stop)))
             }
             Transport::Tcp => {
-                let listener = TcpListener::from(bind::tcp(address, Sharing::Nobody)?);
-                (listener.local_addr()?, Box::new(move |stop| drop(echo_connections(&listener, stop))))
+                let listener = TcpListener::from_std(bind::tcp(address, Sharing::Nobody)?.into());
+                (listener.local_addr()?, Box::new(move |stop| drop(echo_connections(listener, stop))))
             }
         };
         let stop = Arc::new(AtomicBool::new(false));
@@ -94,46 +97,30 @@ fn echo_datagrams(socket: &UdpSocket, stop: &AtomicBool) {
     }
 }
 
-/// Connections are numbered by their descriptors, of which there are few.
-fn echo_connections(listener: &TcpListener, stop: &AtomicBool) -> io::Result<()> {
-    const LISTENER: u64 = u64::MAX;
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    epoll::add(&epoll, listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
-    let mut streams: Vec<Option<TcpStream>> = Vec::new();
-    let mut events = Vec::with_capacity(256);
-    let pause = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+fn echo_connections(mut listener: TcpListener, stop: &AtomicBool) -> io::Result<()> {
+    const LISTENER: Token = Token(usize::MAX);
+    let (mut poll, mut events, mut streams) = (Poll::new()?, Events::with_capacity(256), Slab::new());
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     while !stop.load(Ordering::Relaxed) {
-        events.clear();
-        epoll::wait(&epoll, spare_capacity(&mut events), Some(&pause))?;
+        poll.poll(&mut events, Some(PAUSE))?;
         for event in &events {
-            if event.data.u64() == LISTENER {
-                accept_all(listener, &epoll, &mut streams);
-            } else if let Some(place) = streams.get_mut(event.data.u64() as usize)
-                && let Some(stream) = place
-                && echo(stream).is_err()
-            {
-                *place = None;
+            match event.token() {
+                LISTENER => {
+                    while let Ok((mut stream, _)) = listener.accept() {
+                        let entry = streams.vacant_entry();
+                        poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE)?;
+                        entry.insert(stream);
+                    }
+                }
+                Token(key) => {
+                    if streams.get_mut(key).is_some_and(|stream| echo(stream).is_err()) {
+                        streams.remove(key);
+                    }
+                }
             }
         }
     }
     Ok(())
-}
-
-fn accept_all(listener: &TcpListener, epoll: impl AsFd, streams: &mut Vec<Option<TcpStream>>) {
-    while let Ok((stream, _)) = listener.accept() {
-        let place = streams.iter().position(Option::is_none).unwrap_or(streams.len());
-        let data = epoll::EventData::new_u64(place as u64);
-        if stream.set_nonblocking(true).is_ok()
-            && epoll::add(&epoll, &stream, data, epoll::EventFlags::IN).is_ok()
-        {
-            if place == streams.len() {
-                streams.push(None);
-            }
-            if let Some(free) = streams.get_mut(place) {
-                *free = Some(stream);
-            }
-        }
-    }
 }
 
 /// Answers what has come. The end comes with the verdict.

@@ -215,13 +215,8 @@ impl Client {
     pub(super) fn begin(&mut self, load: &mut Load, now: Instant, intended: Instant) {
         self.intent = load.draw();
         self.is_answering = false;
-        let form = match load.echo {
-            Echo::Challenge => Form::Words,
-            // Whoever reads the verdict in letters sends no challenge back; but words are shorter to check.
-            Echo::Nothing => Form::Words,
-        };
         self.message.clear();
-        self.message.extend_from_slice(form.request());
+        self.message.extend_from_slice(Form::Words.request());
         (self.intended, self.begun) = (intended, now);
         self.schedule(now);
     }
@@ -261,8 +256,8 @@ impl Client {
         Heard::Challenge
     }
 
-    pub(super) fn silence(&mut self, now: Instant) -> Silence {
-        if now.saturating_duration_since(self.begun) >= super::LOGIN_MAX {
+    pub(super) fn silence(&mut self, patience: Duration, now: Instant) -> Silence {
+        if now.saturating_duration_since(self.begun) >= patience {
             Silence::GivesUp
         } else if now >= self.send_at {
             self.send_at = now + self.backoff.wait();

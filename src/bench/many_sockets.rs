@@ -1,5 +1,6 @@
 //! Clients with a socket a login, as real ones have: over TCP, and over UDP to other machines.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -9,14 +10,13 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::load::{Client, Heard, Silence};
+use super::load::{Client, Heard, Load, Silence};
 use super::meter::Meter;
-use super::{FIRST_SOURCE, LOOK, Pacer, Plan};
+use super::{Crew, FIRST_SOURCE, LOOK, Pacer, Plan};
 use crate::auth::wire::REPLY_MAX;
 use crate::net::Transport;
 
-pub(super) fn run(plan: &mut Plan, meter: &mut Meter<'_>) -> io::Result<()> {
-    let mut pacer = Pacer::new(plan);
+pub(super) fn run(plan: &mut Plan, pacer: &mut Pacer, meter: &mut Meter<'_>) -> io::Result<()> {
     let mut crowd = Crowd::new(plan)?;
     let mut events = Vec::with_capacity(256);
     let mut looked = Instant::now();
@@ -24,17 +24,18 @@ pub(super) fn run(plan: &mut Plan, meter: &mut Meter<'_>) -> io::Result<()> {
         let now = Instant::now();
         if now - looked >= LOOK {
             looked = now;
+            meter.tick(now);
             crowd.look(plan, now, meter);
         }
         while !crowd.idle.is_empty()
             && let Some(intended) = pacer.next(now)
         {
-            crowd.begin(plan, now, intended)?;
+            crowd.begin(plan, now, intended, meter);
         }
         if pacer.is_over(now) && crowd.idle.len() == crowd.places.len() {
             return Ok(());
         }
-        let rest = pacer.rest(now);
+        let rest = pacer.rest(now, Crew::of(crowd.idle.len()));
         let rest = Timespec { tv_sec: rest.as_secs() as _, tv_nsec: rest.subsec_nanos().into() };
         events.clear();
         match epoll::wait(&crowd.epoll, spare_capacity(&mut events), Some(&rest)) {
@@ -51,7 +52,9 @@ pub(super) fn run(plan: &mut Plan, meter: &mut Meter<'_>) -> io::Result<()> {
 struct Crowd {
     epoll: OwnedFd,
     places: Vec<Place>,
-    idle: Vec<usize>,
+    idle: VecDeque<usize>,
+    /// Those whose login has failed at once, who are not to try again at once.
+    resting: Vec<usize>,
     sources: Sources,
 }
 
@@ -76,47 +79,54 @@ impl Crowd {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             places: (0..clients).map(place).collect(),
             idle: (0..clients).collect(),
+            resting: Vec::new(),
             sources: Sources { next: 0, number: plan.sources },
         })
     }
 
-    fn begin(&mut self, plan: &mut Plan, now: Instant, intended: Instant) -> io::Result<()> {
-        let Some(index) = self.idle.pop() else { return Ok(()) };
-        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
-        let socket = open(plan.transport, plan.server, self.sources.next())?;
-        let data = epoll::EventData::new_u64(index as u64);
-        epoll::add(
-            &self.epoll,
-            &socket,
-            data,
-            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET,
-        )?;
-        place.client.begin(&mut plan.load, now, intended);
-        place.received.clear();
-        place.socket = Some(socket);
-        place.is_speaking = true;
-        place.speak();
-        Ok(())
+    fn begin(&mut self, plan: &mut Plan, now: Instant, intended: Instant, meter: &mut Meter<'_>) {
+        let Some(index) = self.idle.pop_front() else { return };
+        let Some(place) = self.places.get_mut(index) else { return };
+        let opened = open(plan.transport, plan.server, self.sources.next()).and_then(|socket| {
+            let data = epoll::EventData::new_u64(index as u64);
+            let all = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+            epoll::add(&self.epoll, &socket, data, all)?;
+            Ok(socket)
+        });
+        match opened {
+            Ok(socket) => place.begin(socket, &mut plan.load, now, intended),
+            Err(error) => {
+                meter.broken(&error);
+                self.resting.push(index);
+            }
+        }
     }
 
     /// Something has happened to a client's socket.
     fn attend(&mut self, plan: &Plan, now: Instant, index: usize, meter: &mut Meter<'_>) {
         let Some(place) = self.places.get_mut(index) else { return };
         place.speak();
-        match place.listen(plan, now) {
-            Outcome::Waits => return,
-            Outcome::Verdict { is_right } => meter.verdict(now, place.client.age(now), is_right),
-            // It has its share of the time, and is tried again no sooner.
-            Outcome::Broken if plan.transport == Transport::Udp => return,
-            Outcome::Broken => meter.lost(),
+        match (place.listen(plan, now), plan.transport) {
+            (Ok(None), _) => {}
+            (Ok(Some(is_right)), _) => {
+                meter.verdict(now, place.client.age(now), is_right);
+                place.socket = None;
+                self.idle.push_back(index);
+            }
+            // A port that nobody listens at may be a server that is restarting: the message is sent again.
+            (Err(_), Transport::Udp) => {}
+            (Err(error), Transport::Tcp) => {
+                meter.broken(&error);
+                place.socket = None;
+                self.resting.push(index);
+            }
         }
-        place.socket = None;
-        self.idle.push(index);
     }
 
     fn look(&mut self, plan: &Plan, now: Instant, meter: &mut Meter<'_>) {
+        self.idle.extend(self.resting.drain(..));
         for (index, place) in self.places.iter_mut().enumerate().filter(|(_, place)| place.socket.is_some()) {
-            match (place.client.silence(now), plan.transport) {
+            match (place.client.silence(plan.patience, now), plan.transport) {
                 (Silence::Waits, _) | (Silence::SendsAgain, Transport::Tcp) => {}
                 (Silence::SendsAgain, Transport::Udp) => {
                     meter.resent(1);
@@ -124,23 +134,24 @@ impl Crowd {
                     place.speak();
                 }
                 (Silence::GivesUp, _) => {
-                    meter.lost();
+                    meter.lost(1);
                     place.socket = None;
-                    self.idle.push(index);
+                    self.idle.push_back(index);
                 }
             }
         }
     }
 }
 
-/// What has become of a login.
-enum Outcome {
-    Waits,
-    Verdict { is_right: bool },
-    Broken,
-}
-
 impl Place {
+    fn begin(&mut self, socket: Socket, load: &mut Load, now: Instant, intended: Instant) {
+        self.client.begin(load, now, intended);
+        self.received.clear();
+        self.socket = Some(socket);
+        self.is_speaking = true;
+        self.speak();
+    }
+
     fn speak(&mut self) {
         if self.is_speaking
             && let Some(socket) = &mut self.socket
@@ -150,23 +161,29 @@ impl Place {
         }
     }
 
-    fn listen(&mut self, plan: &Plan, now: Instant) -> Outcome {
+    /// Reads what is there. Whether the verdict was right, if there is one.
+    fn listen(&mut self, plan: &Plan, now: Instant) -> io::Result<Option<bool>> {
         let mut room = [0; REPLY_MAX + 1];
         loop {
-            let Some(socket) = &mut self.socket else { return Outcome::Waits };
-            let received = match socket.read(&mut room) {
-                Ok(0) if plan.transport == Transport::Tcp => return Outcome::Broken,
-                Ok(len) => room.get(..len).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Waits,
-                Err(_) => return Outcome::Broken,
+            let Some(socket) = &mut self.socket else { return Ok(None) };
+            let len = match socket.read(&mut room) {
+                Ok(0) if plan.transport == Transport::Tcp => {
+                    return Err(io::Error::other("the server closed the connection without a verdict"));
+                }
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
             };
             if plan.transport == Transport::Udp {
                 self.received.clear();
             }
-            self.received.extend_from_slice(received);
+            self.received.extend_from_slice(room.get(..len).unwrap_or_default());
             match self.client.hear(&plan.load, now, &self.received) {
+                Heard::Nothing if self.received.len() > REPLY_MAX && plan.transport == Transport::Tcp => {
+                    return Err(io::Error::other("what the server says is no letmein protocol"));
+                }
                 Heard::Nothing => {}
-                Heard::Verdict { is_right } => return Outcome::Verdict { is_right },
+                Heard::Verdict { is_right } => return Ok(Some(is_right)),
                 Heard::Challenge => {
                     self.received.clear();
                     self.is_speaking = true;

@@ -1,27 +1,31 @@
 //! What came of the logins.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-
-/// The slowest login that the histogram tells from a slower one, in nanoseconds.
-const SLOWEST_NS: u64 = 60_000_000_000;
 
 /// What came of the logins, and what they cost.
 #[derive(Clone, Debug)]
 pub struct Figures {
     /// From when each login was to begin to its verdict, in nanoseconds.
     pub latency_ns: Histogram<u64>,
-    /// Verdicts in each second.
+    /// Verdicts in each second for which logins were begun, and in those after it.
     pub per_second: Vec<u64>,
-    /// From the first login to the last verdict.
-    pub elapsed: Duration,
+    /// For how long logins were begun.
+    pub duration: Duration,
+    /// Verdicts in that time.
+    pub in_time: u64,
     /// Messages that were sent again.
     pub resends: u64,
     /// Logins without a verdict.
     pub lost: u64,
     /// Verdicts that were not the right ones.
     pub wrong: u64,
+    /// What last kept a login from its verdict.
+    pub last_error: Option<String>,
+    /// How much of a processor the generator took: near 1, it was the bottleneck.
+    pub generator_load: Option<f64>,
     /// The server's processor time, if it was measured.
     pub cpu: Option<Duration>,
     /// The server's resident memory in the end, in bytes, if it was measured.
@@ -29,20 +33,20 @@ pub struct Figures {
 }
 
 impl Figures {
-    fn new() -> Self {
-        // These bounds are those of every histogram here, and good.
-        let latency_ns =
-            Histogram::new_with_max(SLOWEST_NS, 3).unwrap_or_else(|_| Histogram::new(3).expect("3 digits"));
-        Self {
-            latency_ns,
-            per_second: Vec::new(),
-            elapsed: Duration::ZERO,
+    fn new(duration: Duration) -> Option<Self> {
+        Some(Self {
+            latency_ns: Histogram::new(3).ok()?,
+            per_second: vec![0],
+            duration,
+            in_time: 0,
             resends: 0,
             lost: 0,
             wrong: 0,
+            last_error: None,
+            generator_load: None,
             cpu: None,
             resident_bytes: None,
-        }
+        })
     }
 
     /// Logins that came to a verdict.
@@ -51,10 +55,10 @@ impl Figures {
         self.latency_ns.len()
     }
 
-    /// Verdicts a second.
+    /// Verdicts a second, while logins were begun.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.logins() as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+        self.in_time as f64 / self.duration.as_secs_f64()
     }
 
     /// The server's processor time for a login, in microseconds.
@@ -70,14 +74,10 @@ impl Figures {
         Duration::from_nanos(self.latency_ns.value_at_quantile(percent / 100.0))
     }
 
-    /// Verdicts in each second that was measured whole.
+    /// Verdicts in each whole second for which logins were begun.
     #[must_use]
     pub fn whole_seconds(&self) -> &[u64] {
-        self.per_second.get(..self.elapsed.as_secs() as usize).unwrap_or(&self.per_second)
-    }
-
-    pub(super) fn cost(&mut self, cpu: Duration, resident_bytes: u64) {
-        (self.cpu, self.resident_bytes) = (Some(cpu), Some(resident_bytes));
+        self.per_second.get(..self.duration.as_secs() as usize).unwrap_or(&self.per_second)
     }
 }
 
@@ -85,28 +85,35 @@ impl Figures {
 pub(super) struct Meter<'a> {
     figures: Figures,
     started: Instant,
-    last_verdict: Instant,
     watch: &'a mut dyn FnMut(&Figures),
 }
 
 impl<'a> Meter<'a> {
-    pub(super) fn start(watch: &'a mut dyn FnMut(&Figures)) -> Self {
-        let started = Instant::now();
-        Self { figures: Figures::new(), started, last_verdict: started, watch }
+    pub(super) fn start(
+        started: Instant,
+        duration: Duration,
+        watch: &'a mut dyn FnMut(&Figures),
+    ) -> io::Result<Self> {
+        let figures =
+            Figures::new(duration).ok_or_else(|| io::Error::other("no histogram of three digits"))?;
+        Ok(Self { figures, started, watch })
+    }
+
+    /// Time goes on, whether anything happens or not.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let second = (now - self.started).as_secs() as usize;
+        while self.figures.per_second.len() <= second {
+            (self.watch)(&self.figures);
+            self.figures.per_second.push(0);
+        }
     }
 
     pub(super) fn verdict(&mut self, now: Instant, age: Duration, is_right: bool) {
-        self.figures.latency_ns.saturating_record(age.as_nanos() as u64);
+        self.tick(now);
+        // It grows as it needs to.
+        let _ = self.figures.latency_ns.record(age.as_nanos() as u64);
         self.figures.wrong += u64::from(!is_right);
-        self.last_verdict = now;
-        let second = now.saturating_duration_since(self.started).as_secs() as usize;
-        while self.figures.per_second.len() <= second {
-            if !self.figures.per_second.is_empty() {
-                self.figures.elapsed = now - self.started;
-                (self.watch)(&self.figures);
-            }
-            self.figures.per_second.push(0);
-        }
+        self.figures.in_time += u64::from(now < self.started + self.figures.duration);
         if let Some(count) = self.figures.per_second.last_mut() {
             *count += 1;
         }
@@ -116,12 +123,17 @@ impl<'a> Meter<'a> {
         self.figures.resends += messages;
     }
 
-    pub(super) fn lost(&mut self) {
-        self.figures.lost += 1;
+    pub(super) fn lost(&mut self, logins: u64) {
+        self.figures.lost += logins;
     }
 
-    pub(super) fn finish(mut self) -> Figures {
-        self.figures.elapsed = self.last_verdict - self.started;
+    /// A login has come to an untimely end.
+    pub(super) fn broken(&mut self, error: &io::Error) {
+        self.figures.lost += 1;
+        self.figures.last_error = Some(error.to_string());
+    }
+
+    pub(super) fn finish(self) -> Figures {
         self.figures
     }
 }

@@ -1,25 +1,30 @@
 //! UDP clients of a server on this machine. One socket stands in for all of them: each login comes from an address of
 //! 127.0.0.0/8 of its own, so that the generator has batches as large as the server's.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::load::{Client, Heard, Silence};
 use super::meter::Meter;
-use super::{FIRST_SOURCE, LOOK, Load, Pacer, Plan};
+use super::{Crew, FIRST_SOURCE, LOOK, Load, Pacer, Plan};
 use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::{self, Batch, Shape};
 
 /// The kernel queues replies while the generator is busy; it caps this at net.core.rmem_max.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
-pub(super) fn run(plan: &mut Plan, server: SocketAddrV4, meter: &mut Meter<'_>) -> io::Result<()> {
+pub(super) fn run(
+    plan: &mut Plan,
+    server: SocketAddrV4,
+    pacer: &mut Pacer,
+    meter: &mut Meter<'_>,
+) -> io::Result<()> {
     let socket = bind()?;
-    let mut pacer = Pacer::new(plan);
     let mut crowd = Crowd::new(plan.pace.clients() as u32, plan.sources);
     let shape = Shape { datagrams: 64, datagram_len: REPLY_MAX + 1, reply_len: MESSAGE_MAX };
     let (mut batch, mut opening) = (Batch::new(shape), Batch::new(shape));
@@ -28,17 +33,18 @@ pub(super) fn run(plan: &mut Plan, server: SocketAddrV4, meter: &mut Meter<'_>) 
         let now = Instant::now();
         if now - looked >= LOOK {
             looked = now;
-            crowd.look(now, meter);
+            meter.tick(now);
+            crowd.look(plan.patience, now, meter);
         }
-        crowd.begin_due(&mut plan.load, &mut pacer, now);
-        crowd.open(&mut opening, &socket, server)?;
+        crowd.begin_due(&mut plan.load, pacer, now);
+        crowd.open(&mut opening, &socket, server);
         if pacer.is_over(now) && crowd.is_idle() {
             return Ok(());
         }
         match batch.receive(&socket) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait(&socket, &pacer, now)?;
+                wait(&socket, pacer.rest(now, Crew::of(crowd.idle.len())))?;
                 continue;
             }
             Err(error) => return Err(error),
@@ -66,8 +72,7 @@ fn bind() -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn wait(socket: &UdpSocket, pacer: &Pacer, now: Instant) -> io::Result<()> {
-    let rest = pacer.rest(now);
+fn wait(socket: &UdpSocket, rest: Duration) -> io::Result<()> {
     let rest = Timespec { tv_sec: rest.as_secs() as _, tv_nsec: rest.subsec_nanos().into() };
     match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&rest)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -78,7 +83,8 @@ fn wait(socket: &UdpSocket, pacer: &Pacer, now: Instant) -> io::Result<()> {
 /// All clients. The address of a login tells which of them it is of.
 struct Crowd {
     places: Vec<Place>,
-    idle: Vec<u32>,
+    /// Who has been idle longest begins first, so that all addresses have their turn.
+    idle: VecDeque<u32>,
     /// Addresses whose clients have something to send that is no reply.
     speaking: Vec<Ipv4Addr>,
     turns: u32,
@@ -110,7 +116,7 @@ impl Crowd {
     fn begin_due(&mut self, load: &mut Load, pacer: &mut Pacer, now: Instant) {
         while !self.idle.is_empty()
             && let Some(intended) = pacer.next(now)
-            && let Some(index) = self.idle.pop()
+            && let Some(index) = self.idle.pop_front()
         {
             let turns = self.turns;
             let Some(place) = self.places.get_mut(index as usize) else { continue };
@@ -123,7 +129,7 @@ impl Crowd {
     }
 
     /// Sends what is no reply.
-    fn open(&mut self, batch: &mut Batch, socket: &UdpSocket, server: SocketAddrV4) -> io::Result<()> {
+    fn open(&mut self, batch: &mut Batch, socket: &UdpSocket, server: SocketAddrV4) {
         let mut speaking = std::mem::take(&mut self.speaking);
         let mut left = &speaking[..];
         while !left.is_empty() {
@@ -141,7 +147,6 @@ impl Crowd {
         }
         speaking.clear();
         self.speaking = speaking;
-        Ok(())
     }
 
     /// The client whose login comes from this address, if it is the one under way.
@@ -167,19 +172,19 @@ impl Crowd {
             Heard::Verdict { is_right } => {
                 meter.verdict(now, place.client.age(now), is_right);
                 place.is_idle = true;
-                self.idle.push(index);
+                self.idle.push_back(index);
             }
             Heard::Nothing => {}
         }
     }
 
     /// Looks for clients that have waited long enough.
-    fn look(&mut self, now: Instant, meter: &mut Meter<'_>) {
+    fn look(&mut self, patience: Duration, now: Instant, meter: &mut Meter<'_>) {
         for index in 0..self.places.len() as u32 {
             let Some(place) = self.places.get_mut(index as usize).filter(|place| !place.is_idle) else {
                 continue;
             };
-            match place.client.silence(now) {
+            match place.client.silence(patience, now) {
                 Silence::Waits => {}
                 Silence::SendsAgain => {
                     meter.resent(1);
@@ -187,9 +192,9 @@ impl Crowd {
                     self.speaking.push(self.address(index, turn));
                 }
                 Silence::GivesUp => {
-                    meter.lost();
+                    meter.lost(1);
                     place.is_idle = true;
-                    self.idle.push(index);
+                    self.idle.push_back(index);
                 }
             }
         }

@@ -14,11 +14,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process with this number, if there is one.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn of(pid: u32) -> io::Result<Self> {
+    /// The process with this number, if there is one that tells its figures.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
         let process = Self { pid, thread: None };
         process.cpu().map(|_| process)
     }
@@ -28,26 +26,27 @@ impl Process {
         Self { pid: std::process::id(), thread: Some(thread) }
     }
 
-    /// The processor time that its threads have used.
-    pub(super) fn cpu(&self) -> io::Result<Duration> {
+    /// The processor time that its threads have used, while there are any.
+    pub(super) fn cpu(&self) -> Option<Duration> {
         let tasks = PathBuf::from(format!("/proc/{}/task", self.pid));
-        let one = self.thread.map(|thread| tasks.join(thread.as_raw_nonzero().to_string()));
-        let tasks = match one {
-            Some(task) => vec![task],
-            None => fs::read_dir(tasks)?.map(|task| Ok(task?.path())).collect::<io::Result<_>>()?,
+        let tasks = match self.thread {
+            Some(thread) => vec![tasks.join(thread.as_raw_nonzero().to_string())],
+            None => fs::read_dir(tasks).ok()?.filter_map(|task| Some(task.ok()?.path())).collect(),
         };
-        tasks
-            .iter()
-            .map(|task| first_number(&fs::read_to_string(task.join("schedstat"))?))
-            .sum::<io::Result<u64>>()
-            .map(Duration::from_nanos)
+        // A thread may end while others are looked at.
+        let used =
+            tasks.iter().filter_map(|task| first_number(&fs::read_to_string(task.join("schedstat")).ok()?));
+        used.reduce(|sum, ns| sum + ns).map(Duration::from_nanos)
     }
 
-    /// The memory that it has, as far as it is not swapped out.
-    pub(super) fn resident_bytes(&self) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.map_or(Ok(0), |line| first_number(line).map(|kib| kib * 1024))
+    /// The memory that it has, as far as it is not swapped out. A thread has none of its own.
+    pub(super) fn resident_bytes(&self) -> Option<u64> {
+        if self.thread.is_some() {
+            return None;
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        first_number(line).map(|kib| kib * 1024)
     }
 
     /// The processors that it may run on.
@@ -56,7 +55,6 @@ impl Process {
     }
 }
 
-fn first_number(text: &str) -> io::Result<u64> {
-    let number = text.split_whitespace().next().and_then(|word| word.parse().ok());
-    number.ok_or_else(|| io::Error::other("the kernel tells no figures of processes"))
+fn first_number(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
 }

@@ -46,6 +46,9 @@ struct Args {
     /// For how long to begin logins
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     duration: Duration,
+    /// How long a login may take before it is lost
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse_seconds)]
+    patience: Duration,
     /// How many logins in a hundred have a wrong password
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     wrong: f64,
@@ -97,7 +100,7 @@ fn after_help() -> String {
          letmein-bench udp 127.0.0.1:8591 --wrong 50 --unknown 25 --json\n\n\
          In a closed loop each client begins a login when its last has ended. With --rate, latency counts from when a\n\
          login was to begin, so that a stall of the server shows in all the logins that it held up.\n\n\
-         Exit status: 0 done, 1 a verdict was wrong, 2 wrong command line or configuration, 3 no answer or network"
+         Exit status: 0 done, 1 a verdict was wrong, 2 wrong command line or configuration, 3 no verdict at all"
     )
 }
 
@@ -113,18 +116,26 @@ fn run() -> Result<Status, Status> {
     crate::daemon::raise_open_files();
     let floor = args.floor.then(|| args.measure("floor", &mut plan, bench::run_floor)).transpose()?;
     let server = args.measure("server", &mut plan, bench::run)?;
+    print(&server, floor.as_ref(), args.json).map_err(failed)?;
+    if let Some(error) = &server.last_error {
+        say(format_args!("letmein-bench: {}: {error}", args.server));
+    }
     if let Some(path) = &args.plot {
         bench::draw(path, &server, floor.as_ref()).map_err(|error| {
             say(format_args!("letmein-bench: {}: {error}", path.display()));
             Status::Failed
         })?;
     }
-    print(&server, floor.as_ref(), args.json).map_err(failed)?;
     Ok(match (server.wrong, server.logins()) {
         (1.., _) => Status::Refused,
         (0, 0) => Status::Failed,
         (0, 1..) => Status::Done,
     })
+}
+
+/// A v4-mapped address is one of IPv4.
+fn canonical(address: &SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn failed(error: io::Error) -> Status {
@@ -139,8 +150,13 @@ impl Args {
     fn plan(&self) -> Result<Plan, Status> {
         let invalid = |reason: &str| invalid(reason, EXAMPLE);
         let server = self.address()?;
-        if !server.ip().to_canonical().is_loopback() && !self.i_own_this_network {
+        if !server.ip().is_loopback() && !self.i_own_this_network {
             return Err(invalid("this server is not this machine: insist with --i-own-this-network"));
+        }
+        if !server.ip().is_loopback() && self.floor {
+            return Err(invalid(
+                "--floor is for servers of this machine: an echo here tells nothing of another",
+            ));
         }
         let load = self
             .load()?
@@ -159,19 +175,27 @@ impl Args {
             load: load.with_echo(if self.no_echo { Echo::Nothing } else { Echo::Challenge }),
             pace,
             duration: self.duration,
+            patience: self.patience,
             sources: self.sources,
-            process: self
-                .pid
-                .map(Process::of)
-                .transpose()
-                .map_err(|error| invalid(&format!("no process {}: {error}", self.pid.unwrap_or_default())))?,
+            process: self.process()?,
         })
+    }
+
+    fn process(&self) -> Result<Option<Process>, Status> {
+        let Some(pid) = self.pid else { return Ok(None) };
+        match Process::of(pid) {
+            None => Err(invalid(
+                &format!("there is no process {pid}, or none whose figures may be seen"),
+                EXAMPLE,
+            )),
+            process => Ok(process),
+        }
     }
 
     fn address(&self) -> Result<SocketAddr, Status> {
         let addresses = self.server.resolve(Duration::from_secs(15));
         addresses
-            .and_then(|found| found.first().copied().ok_or_else(|| io::Error::other("no address")))
+            .and_then(|found| found.first().map(canonical).ok_or_else(|| io::Error::other("no address")))
             .map_err(|error| {
                 say(format_args!("letmein-bench: {}: {error}", self.server));
                 Status::Failed
@@ -224,6 +248,7 @@ struct Row {
     p99_9_us: f64,
     max_us: f64,
     resends: u64,
+    generator_load: Option<f64>,
     lost: u64,
     wrong: u64,
     cpu_us_per_login: Option<f64>,
@@ -242,6 +267,7 @@ impl Row {
             p99_9_us: us(99.9),
             max_us: us(100.0),
             resends: figures.resends,
+            generator_load: figures.generator_load,
             lost: figures.lost,
             wrong: figures.wrong,
             cpu_us_per_login: figures.cpu_us(),
@@ -286,6 +312,9 @@ impl fmt::Display for Row {
             writeln!(f, "latency {name:<5} {us:>12.1} µs")?;
         }
         writeln!(f, "sent again    {:>12}", self.resends)?;
+        if let Some(load) = self.generator_load {
+            writeln!(f, "generator     {:>12.0} % of a processor", load * 100.0)?;
+        }
         writeln!(f, "lost          {:>12}", self.lost)?;
         writeln!(f, "wrong verdict {:>12}", self.wrong)?;
         if let Some(us) = self.cpu_us_per_login {
@@ -303,8 +332,8 @@ fn parse_transport(text: &str) -> Result<TransportName, String> {
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0 && *rate <= 1e9);
-    rate.ok_or_else(|| format!("no rate {text:?}: give logins a second, as in 1000"))
+    let rate = text.parse().ok().filter(|rate: &f64| (1e-3..=1e9).contains(rate));
+    rate.ok_or_else(|| format!("no rate {text:?}: give logins a second, from 0.001, as in 1000"))
 }
 
 fn parse_password(text: &str) -> Result<Password, String> {

@@ -193,10 +193,12 @@ impl Envelope<'_> {
     /// `None` unless it was [requested](request_destinations).
     pub(crate) fn destination(self) -> Option<IpAddr> {
         // SAFETY: the header and its control buffer are as the kernel, or `imagine`, left them.
-        let control = unsafe { libc::CMSG_FIRSTHDR(&raw const self.header.msg_hdr).as_ref() }?;
+        let control = unsafe { libc::CMSG_FIRSTHDR(&raw const self.header.msg_hdr) };
+        // SAFETY: CMSG_FIRSTHDR gives null, or a header that lies whole in the buffer.
+        let info = unsafe { control.as_ref() }?;
         // SAFETY: a control message of this level and type has this structure for its data, whole and aligned.
         unsafe {
-            match (control.cmsg_level, control.cmsg_type) {
+            match (info.cmsg_level, info.cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let info = &*libc::CMSG_DATA(control).cast::<libc::in_pktinfo>();
                     Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into())

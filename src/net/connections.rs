@@ -78,6 +78,9 @@ impl Place {
     /// Says how many bytes the connection holds now.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Full> {
         let beyond_share = bytes.saturating_sub(SHARE);
+        if beyond_share == self.held {
+            return Ok(());
+        }
         let mut counts = self.connections.counts();
         let held = counts.held - self.held + beyond_share;
         if held > counts.memory_max {

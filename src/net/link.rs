@@ -106,6 +106,10 @@ pub(crate) struct Link<C> {
     peer_has_ended: bool,
     /// There may be something to read that is not told of again.
     may_have_more: bool,
+    /// It is in line for another turn.
+    pub(crate) is_in_line: bool,
+    /// It is told when there is room to write.
+    pub(crate) is_told_of_room: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +159,8 @@ impl<C: Conversation> Link<C> {
             unsent: Vec::new(),
             peer_has_ended: false,
             may_have_more: false,
+            is_in_line: false,
+            is_told_of_room: false,
         }
     }
 
@@ -169,6 +175,12 @@ impl<C: Conversation> Link<C> {
             && self.phase == Phase::Talking
             && self.received.is_empty()
             && self.unsent.is_empty()
+            && !self.may_have_more
+    }
+
+    /// Whether the peer has ended in the middle of a message.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.peer_has_ended && !self.received.is_empty()
     }
 
     /// Whether it has taken too long.
@@ -189,6 +201,8 @@ impl<C: Conversation> Link<C> {
     /// Why the connection has come to an untimely end.
     pub(crate) fn turn(&mut self, now: Now, scratch: &mut Scratch) -> io::Result<Wish> {
         if !self.flush()? {
+            // What this turn is for is left for later.
+            self.may_have_more = true;
             return Ok(Wish::Write);
         }
         match self.phase {
@@ -213,9 +227,6 @@ impl<C: Conversation> Link<C> {
         let is_all_sent = self.send(&mut scratch.replies, next)?;
         match (next, arrival) {
             (Next::Read, Arrival::More | Arrival::MoreAtOnce) => {}
-            (Next::Read, Arrival::Last) if !self.received.is_empty() => {
-                return Err(io::Error::other("it ended in the middle of a message"));
-            }
             (Next::Read, Arrival::Last) | (Next::Close, _) => self.phase = Phase::Closing,
             (Next::End, _) => self.phase = Phase::Ending,
         }
@@ -237,7 +248,10 @@ impl<C: Conversation> Link<C> {
             let room_len = room.len();
             match read(&mut self.stream, room)? {
                 None => return Ok(Arrival::More),
-                Some([]) => return Ok(Arrival::Last),
+                Some([]) => {
+                    self.peer_has_ended = true;
+                    return Ok(Arrival::Last);
+                }
                 Some(bytes) => {
                     self.received.extend_from_slice(bytes);
                     left -= bytes.len();

@@ -68,7 +68,7 @@ struct Worker<C, O> {
     connections: Connections,
     open: O,
     links: Slab<Link<C>>,
-    /// Links that want another turn before anything happens to them.
+    /// Links that are to have a turn.
     in_line: Vec<usize>,
     scratch: Scratch,
 }
@@ -108,7 +108,7 @@ impl<C: Conversation, O: Fn(SocketAddr) -> io::Result<C>> Worker<C, O> {
         }
     }
 
-    /// Gives those to whom something has happened their turn.
+    /// Puts those to whom something has happened in line.
     fn attend(&mut self, events: &Events, now: Now) {
         for event in events {
             match (event.token(), &mut self.accepting) {
@@ -120,9 +120,18 @@ impl<C: Conversation, O: Fn(SocketAddr) -> io::Result<C>> Worker<C, O> {
                     {
                         link.peer_has_ended();
                     }
-                    self.turn(key, now);
+                    self.put_in_line(key);
                 }
             }
+        }
+    }
+
+    fn put_in_line(&mut self, key: usize) {
+        if let Some(link) = self.links.get_mut(key)
+            && !link.is_in_line
+        {
+            link.is_in_line = true;
+            self.in_line.push(key);
         }
     }
 
@@ -135,14 +144,21 @@ impl<C: Conversation, O: Fn(SocketAddr) -> io::Result<C>> Worker<C, O> {
     fn turn(&mut self, key: usize, now: Now) {
         // One that was closed in this round may still be in line.
         let Some(link) = self.links.get_mut(key) else { return };
+        link.is_in_line = false;
         match link.turn(now, &mut self.scratch) {
             Ok(Wish::Read) => {}
-            Ok(Wish::Turn) => self.in_line.push(key),
+            Ok(Wish::Turn) => self.put_in_line(key),
+            // Once is enough: to ask again is to be told at once of all that is there to read.
+            Ok(Wish::Write) if link.is_told_of_room => {}
             Ok(Wish::Write) => {
+                link.is_told_of_room = true;
                 let both = Interest::READABLE | Interest::WRITABLE;
                 if let Err(error) = self.poll.registry().reregister(&mut link.stream, Token(key), both) {
                     self.close(key, Some(&error));
                 }
+            }
+            Ok(Wish::Close) if link.is_cut_off() => {
+                self.close(key, Some(&io::Error::other("it ended in the middle of a message")));
             }
             Ok(Wish::Close) => self.close(key, None),
             Err(error) => self.close(key, Some(&error)),

@@ -142,17 +142,18 @@ impl Records {
 
     /// Adds a user, and says where; `None` if there is no more room, which 4 GiB are the end of in any case.
     pub(super) fn add(&mut self, name: &Username, password: &Password) -> Option<u32> {
-        let start = u32::try_from(self.len).ok().filter(|start| *start < u32::MAX)?;
+        let start = u32::try_from(self.len).ok()?;
         let (name, password) = (name.as_str().as_bytes(), password.expose());
         let header = [u8::try_from(name.len()).ok()?, u8::try_from(password.len()).ok()?];
-        let len = HEADER_LEN + name.len() + password.len();
-        let mut room = self.pages.bytes_mut().get_mut(self.len..self.len + len)?;
+        let end = self.len + HEADER_LEN + name.len() + password.len();
+        u32::try_from(end).ok()?;
+        let mut room = self.pages.bytes_mut().get_mut(self.len..end)?;
         for part in [&header[..], name, password] {
             let (place, rest) = room.split_at_mut_checked(part.len())?;
             place.copy_from_slice(part);
             room = rest;
         }
-        self.len += len;
+        self.len = end;
         self.count += 1;
         Some(start)
     }

@@ -48,6 +48,11 @@ pub(crate) fn exchange() -> Command {
     program(env!("CARGO_BIN_EXE_exchange"))
 }
 
+/// The load generator.
+pub(crate) fn bench() -> Command {
+    program(env!("CARGO_BIN_EXE_letmein-bench"))
+}
+
 pub(crate) fn server(transport: Transport) -> Command {
     program(match transport {
         Transport::Udp => env!("CARGO_BIN_EXE_server-udp"),
@@ -155,6 +160,11 @@ impl Server {
 
     pub(crate) fn login(&self, args: &[&str]) -> Ended {
         run(self.client().args(args))
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     #[expect(unsafe_code, reason = "there is no safe way to send a signal")]

@@ -1,0 +1,144 @@
+//! The load generator at real servers.
+
+use std::fs;
+use std::process::Command;
+
+use letmein::Transport;
+
+use crate::peers::{address_of, refusing_socket};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, path, run, users_file};
+
+fn at(server: &Server, transport: Transport) -> Command {
+    let mut bench = bench();
+    let name = transport.to_string().to_lowercase();
+    bench.args([
+        &name,
+        &server.address.to_string(),
+        "--users",
+        SAMPLES,
+        "--duration",
+        "0.1",
+        "--clients",
+        "8",
+    ]);
+    bench
+}
+
+/// The number behind a key, in what was printed as JSON about the server.
+fn figure(json: &str, key: &str) -> f64 {
+    let server: serde_json::Value = serde_json::from_str(json).unwrap();
+    server["server"][key].as_f64().expect(key)
+}
+
+#[test]
+fn logins_are_made_and_all_verdicts_are_right() {
+    for transport in TRANSPORTS {
+        let server = Server::over(transport);
+        for more in [
+            &[][..],
+            &["--wrong", "40", "--unknown", "30"],
+            &["--no-echo", "--wrong", "50"],
+            &["--rate", "500"],
+        ] {
+            let Ended { status, stdout, stderr } = run(at(&server, transport).arg("--json").args(more));
+            assert_eq!((status, &*stderr), (0, ""), "{more:?}: {stdout}");
+            assert!(figure(&stdout, "logins") > 0.0, "{stdout}");
+            assert_eq!((figure(&stdout, "wrong"), figure(&stdout, "lost")), (0.0, 0.0), "{stdout}");
+        }
+    }
+}
+
+#[test]
+fn an_open_loop_begins_as_many_logins_as_it_was_told_to() {
+    for transport in TRANSPORTS {
+        let server = Server::over(transport);
+        let Ended { stdout, .. } = run(at(&server, transport).args(["--rate", "300", "--json"]));
+        assert_eq!(figure(&stdout, "logins"), 30.0);
+    }
+}
+
+#[test]
+fn a_wrong_verdict_is_status_1() {
+    let users = users_file("[users]\nuserone = \"another password\"\n");
+    for transport in TRANSPORTS {
+        let server = Server::start(transport, &["127.0.0.1:0", "--users", path(&users)]);
+        let ended = run(at(&server, transport).arg("--json"));
+        assert_eq!(ended.status, 1, "{ended:?}");
+        assert!(figure(&ended.stdout, "wrong") > 0.0);
+    }
+}
+
+#[test]
+fn one_user_can_be_given_by_name_and_password() {
+    let server = Server::udp();
+    let address = server.address.to_string();
+    for (password, status) in [("passwordone", 0), ("another", 1)] {
+        let user = ["--user", "userone", "--password", password, "--duration", "0.05"];
+        assert_eq!(run(bench().args(["udp", &address]).args(user)).status, status);
+    }
+}
+
+#[test]
+fn the_cost_of_the_server_is_told_beside_that_of_an_echo() {
+    for transport in TRANSPORTS {
+        let server = Server::over(transport);
+        let pid = server.id().to_string();
+        let Ended { status, stdout, .. } =
+            run(at(&server, transport).args(["--floor", "--json", "--pid", &pid]));
+        let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(status, 0);
+        for figure in
+            [&told["cpu_ratio"], &told["server"]["cpu_us_per_login"], &told["floor"]["cpu_us_per_login"]]
+        {
+            assert!(figure.as_f64().unwrap() > 0.0, "{stdout}");
+        }
+        assert!(told["server"]["resident_bytes"].as_u64().unwrap() > 1 << 20, "{stdout}");
+    }
+}
+
+#[test]
+fn figures_are_drawn() {
+    let (server, folder) = (Server::udp(), tempfile::tempdir().unwrap());
+    let picture = folder.path().join("logins.svg");
+    let ended = run(at(&server, Transport::Udp).arg("--plot").arg(&picture));
+    assert_eq!(ended.status, 0);
+    assert!(ended.stdout.contains("latency p99.9"));
+    let drawn = fs::read_to_string(picture).unwrap();
+    assert!(drawn.starts_with("<svg") && drawn.contains("Latency") && drawn.ends_with("</svg>\n"));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_status_3() {
+    for transport in TRANSPORTS {
+        let nobody = refusing_socket(transport);
+        let name = transport.to_string().to_lowercase();
+        let args =
+            [&*name, &address_of(&nobody), "--users", SAMPLES, "--duration", "0.1", "--patience", "0.2"];
+        let ended = run(bench().args(args));
+        assert_eq!(ended.status, 3, "{ended:?}");
+    }
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_status_2() {
+    for args in [
+        &["udp", "192.0.2.1:8591"][..],
+        &["udp", "127.0.0.1:8591", "--wrong", "60", "--unknown", "50"],
+        &["udp", "127.0.0.1:8591", "--wrong", "-1"],
+        &["udp", "127.0.0.1:8591", "--rate", "0"],
+        &["udp", "127.0.0.1:8591", "--clients", "9", "--sources", "8"],
+        &["udp", "127.0.0.1:8591", "--user", "userone"],
+        &["udp", "127.0.0.1:8591", "--pid", "4000000000"],
+        &["sctp", "127.0.0.1:8591"],
+        &["udp"],
+        &[],
+    ] {
+        let users: &[&str] = if args.contains(&"--user") { &[] } else { &["--users", SAMPLES] };
+        let Ended { status, stdout, stderr } = run(bench().args(args).args(users));
+        assert_eq!((status, &*stdout), (2, ""), "{args:?} {stderr}");
+        assert!(
+            stderr.starts_with("Invalid input argument, please enter a correct format command.\n"),
+            "{stderr}"
+        );
+    }
+}
