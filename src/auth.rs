@@ -21,6 +21,7 @@
 pub mod challenge;
 pub mod client;
 pub mod conversation;
+mod lanes;
 pub mod proof;
 pub mod recent;
 pub mod server;

@@ -144,7 +144,7 @@ struct PeerChallenges(SipHasher24);
 impl PeerChallenges {
     fn at(&self, tick: u64) -> Challenge {
         let mut keyed = self.0;
-        keyed.write(&tick.to_be_bytes());
+        keyed.write_u64(tick);
         Challenge(keyed.finish())
     }
 }

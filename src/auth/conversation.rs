@@ -1,6 +1,5 @@
 //! The server's side over TCP: a connection's bytes, in any pieces, make one login.
 
-use std::iter;
 use std::net::SocketAddr;
 
 use crate::auth::Now;
@@ -97,7 +96,7 @@ impl Conversation {
             Encoding::Raw => Form::Letters,
         };
         self.expected = Expected::Nothing;
-        Ok(Some(match judge(users, now, peer, &answer, iter::once((form, self.challenge))) {
+        Ok(Some(match judge(users, now, peer, &answer, (form, self.challenge)) {
             Ok(login) => login.welcome(Sighting::First),
             Err(refusal) => refusal.told(form),
         }))

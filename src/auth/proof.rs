@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::auth::challenge::Challenge;
+use crate::auth::lanes::{LANES, State};
 use crate::auth::wire::{CHALLENGE_LEN, DIGEST_LEN, from_hex, to_hex};
 use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
 
@@ -53,7 +54,7 @@ impl Digest {
 /// In constant time.
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        u128::from_ne_bytes(self.0).ct_eq(&u128::from_ne_bytes(other.0)).into()
     }
 }
 
@@ -130,8 +131,14 @@ impl<'a> SecretRef<'a> {
         Digest::from_state(state)
     }
 
+    /// The same for many challenges, several at a time.
+    pub(crate) fn trials(self, blocks: Blocks) -> Trials {
+        let messages = [self.padded(Challenge::from_random(0)); LANES];
+        Trials { messages, challenge_at: self.0.len(), own_blocks: self.blocks(), blocks }
+    }
+
     /// The message as MD5 pads it (RFC 1321, sections 3.1 and 3.2): a bit, zeros, and the length in bits.
-    fn padded(self, challenge: Challenge) -> [[u8; MD5_BLOCK]; BLOCKS_MAX] {
+    fn padded(self, challenge: Challenge) -> Padded {
         let mut blocks = [[0; MD5_BLOCK]; BLOCKS_MAX];
         let mut room = blocks.as_flattened_mut();
         for part in [self.0, &challenge.digits(), &[0x80]] {
@@ -149,6 +156,41 @@ impl<'a> SecretRef<'a> {
 
     pub(crate) fn blocks(self) -> Blocks {
         Blocks((self.0.len() + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK))
+    }
+}
+
+/// Room for the longest message.
+type Padded = [[u8; MD5_BLOCK]; BLOCKS_MAX];
+
+/// The messages of one secret with several challenges.
+pub(crate) struct Trials {
+    messages: [Padded; LANES],
+    challenge_at: usize,
+    own_blocks: Blocks,
+    blocks: Blocks,
+}
+
+impl Trials {
+    /// The digest with each of these challenges, after the work that [`SecretRef::digest_in`] has for one.
+    pub(crate) fn digests(&mut self, challenges: [Challenge; LANES]) -> [Digest; LANES] {
+        let place = self.challenge_at..self.challenge_at + CHALLENGE_LEN;
+        for (message, challenge) in self.messages.iter_mut().zip(challenges) {
+            if let Some(digits) = message.as_flattened_mut().get_mut(place.clone()) {
+                digits.copy_from_slice(&challenge.digits());
+            }
+        }
+        let mut state = State::start(MD5_START);
+        let mut digests = state;
+        for number in 0..self.blocks.max(self.own_blocks).0 {
+            state.compress(
+                self.messages.each_ref().map(|message| message.get(number).unwrap_or(&[0; MD5_BLOCK])),
+            );
+            if number + 1 == self.own_blocks.0 {
+                digests = state;
+            }
+        }
+        black_box(state);
+        digests.each().map(Digest::from_state)
     }
 }
 
@@ -189,6 +231,24 @@ mod tests {
         let short = secret("userone", "passwordone");
         for blocks in 0..=BLOCKS_MAX {
             assert_eq!(short.as_ref().digest_in(Blocks(blocks), challenge), short.digest(challenge));
+        }
+    }
+
+    #[test]
+    fn digests_of_several_challenges_are_those_of_each() {
+        let challenges =
+            std::array::from_fn(|lane| Challenge::from_random(lane as u64 * 0x0123_4567_89ab_cdef));
+        for password in ["", "passwordone", &"p".repeat(39), &"p".repeat(PASSWORD_MAX)] {
+            let secret = secret("userone", password);
+            for blocks in 0..=BLOCKS_MAX {
+                let mut trials = secret.as_ref().trials(Blocks(blocks));
+                for challenges in [challenges, [Challenge::from_random(7); LANES]] {
+                    assert_eq!(
+                        trials.digests(challenges),
+                        challenges.map(|challenge| secret.digest(challenge))
+                    );
+                }
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! What a UDP server remembers of recent logins: two tables of fixed size, neither of which a stranger can grow.
 
 use std::hash::Hasher;
+use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
-use crate::auth::challenge::Challenge;
+use crate::auth::challenge::{Challenge, LIFE_TICKS, TICK};
 
 /// Whether a login is counted or has been already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,17 +80,24 @@ const LETTER_CHALLENGES: usize = 4096;
 /// answers of such clients do not depend on it.
 pub struct LetterChallenges {
     issued: Box<[Option<Challenge>]>,
+    last_issued: Option<Duration>,
 }
 
 impl LetterChallenges {
     pub(crate) fn new() -> Self {
-        Self { issued: vec![None; LETTER_CHALLENGES].into() }
+        Self { issued: vec![None; LETTER_CHALLENGES].into(), last_issued: None }
     }
 
-    pub(crate) fn note(&mut self, challenge: Challenge) {
+    pub(crate) fn note(&mut self, challenge: Challenge, uptime: Duration) {
+        self.last_issued = Some(uptime);
         if let Some(slot) = self.issued.get_mut(Self::slot(challenge)) {
             *slot = Some(challenge);
         }
+    }
+
+    /// Whether any of them may still be answered. Mostly none: first clients are rare.
+    pub(crate) fn any_live(&self, uptime: Duration) -> bool {
+        self.last_issued.is_some_and(|last| uptime.saturating_sub(last) <= TICK * LIFE_TICKS as u32)
     }
 
     pub(crate) fn contains(&self, challenge: Challenge) -> bool {

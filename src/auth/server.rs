@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::auth::Now;
 use crate::auth::challenge::{Challenge, Challenges, Purpose};
+use crate::auth::lanes::LANES;
 use crate::auth::recent::{LetterChallenges, Sighting, Welcomes};
 use crate::auth::wire::{self, Answer, ClientMessage, Form, Malformed, Reply, ServerMessage, Verdict};
-use crate::users::{Denial, Users};
+use crate::users::{Conditions, Denial, Users};
 
 /// What came of a message: what to send, and what to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl Server {
         let challenge = self.challenges.issue(peer, Purpose::Request(form), now.uptime);
         match form {
             Form::Words => {}
-            Form::Letters => self.letters.note(challenge),
+            Form::Letters => self.letters.note(challenge, now.uptime),
         }
         self.pending.issued(now.uptime);
         Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
@@ -153,7 +154,7 @@ impl Server {
             return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
         };
         self.pending.answered();
-        match judge(users, now, peer, answer, iter::once((purpose.form(), echo))) {
+        match judge(users, now, peer, answer, (purpose.form(), echo)) {
             Ok(login) => {
                 let sighting = match purpose {
                     Purpose::Request(_) => self.welcomes.note(echo, iter::empty(), login.user),
@@ -177,14 +178,18 @@ impl Server {
         peer: SocketAddr,
         answer: &Answer<'_>,
     ) -> Reaction<'a> {
-        let live = |form| self.challenges.live(peer, Purpose::Request(form), now.uptime);
-        let words = live(Form::Words).map(|challenge| (Form::Words, challenge));
-        let letters = live(Form::Letters).map(|challenge| (Form::Letters, challenge));
+        let live = |form| {
+            let challenges = self.challenges.live(peer, Purpose::Request(form), now.uptime);
+            challenges.map(move |challenge| (form, challenge))
+        };
         self.pending.answered();
-        match judge(users, now, peer, answer, words.chain(letters)) {
+        // Where nobody has asked for letters, nobody answers a challenge for them.
+        let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
+        let letters = || live(Form::Letters).take(letters_max);
+        match judge_by_any(users, now, peer, answer, live(Form::Words).chain(letters())) {
             Ok(login) => login.welcome(self.welcomes.note(login.challenge, iter::empty(), login.user)),
             Err(refusal) => {
-                let asked_for_letters = live(Form::Letters).any(|challenge| self.letters.contains(challenge));
+                let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
                 refusal.told(if asked_for_letters { Form::Letters } else { Form::Words })
             }
         }
@@ -212,33 +217,70 @@ impl<'a> Refusal<'a> {
     }
 }
 
-/// Judges an answer by the challenges it may be for.
-///
-/// Whatever the reason of a refusal, every challenge is tried, each at the same cost: an unknown user has a decoy
-/// for a secret, and only a login that is let in ends the search.
+/// Judges an answer to a challenge. It costs the same whatever the reason of a refusal: an unknown user has a decoy
+/// for a secret.
 pub(crate) fn judge<'a>(
     users: &'a Users,
     now: Now,
     peer: SocketAddr,
     answer: &Answer<'_>,
-    challenges: impl Iterator<Item = (Form, Challenge)>,
+    (form, challenge): (Form, Challenge),
 ) -> Result<Login<'a>, Refusal<'a>> {
     let (user, secret) = users.find(answer.name);
-    let mut denied = None;
-    for (form, challenge) in challenges {
-        let fits = secret.digest_in(users.blocks(), challenge) == answer.digest;
-        if let (true, Some((user, conditions))) = (fits, user) {
-            match conditions.admit(now.unix_s, peer.ip()) {
-                Ok(()) => return Ok(Login { user, form, challenge }),
-                Err(denial) => denied = Some(denial),
+    let fits = secret.digest_in(users.blocks(), challenge) == answer.digest;
+    match user {
+        Some(known) if fits => admit(known, now, peer).map(|user| Login { user, form, challenge }),
+        Some(_) | None => Err(wrong(user)),
+    }
+}
+
+/// Judges an answer by all the challenges it may be for. Only a login that is let in ends the search.
+fn judge_by_any<'a>(
+    users: &'a Users,
+    now: Now,
+    peer: SocketAddr,
+    answer: &Answer<'_>,
+    mut challenges: impl Iterator<Item = (Form, Challenge)>,
+) -> Result<Login<'a>, Refusal<'a>> {
+    let (user, secret) = users.find(answer.name);
+    let mut trials = secret.trials(users.blocks());
+    let mut outcome = Err(wrong(user));
+    while let Some(first) = challenges.next() {
+        let mut lanes = [first; LANES];
+        let rest = lanes.iter_mut().skip(1).zip(&mut challenges).map(|(lane, next)| *lane = next);
+        let count = 1 + rest.count();
+        let digests = trials.digests(lanes.map(|(_, challenge)| challenge));
+        for ((form, challenge), digest) in lanes.into_iter().zip(digests).take(count) {
+            let fits = digest == answer.digest;
+            if let (true, Some(known)) = (fits, user) {
+                match admit(known, now, peer) {
+                    Ok(user) => return Ok(Login { user, form, challenge }),
+                    Err(denied) => outcome = Err(denied),
+                }
             }
         }
     }
-    Err(match (user, denied) {
-        (Some((user, _)), Some(denial)) => Refusal::Denied { user, denial },
-        (Some((user, _)), None) => Refusal::WrongPassword { user },
-        (None, _) => Refusal::UnknownUser,
-    })
+    outcome
+}
+
+/// Whether a user with the right password may log in.
+fn admit<'a>(
+    (user, conditions): (&'a str, &Conditions),
+    now: Now,
+    peer: SocketAddr,
+) -> Result<&'a str, Refusal<'a>> {
+    match conditions.admit(now.unix_s, peer.ip()) {
+        Ok(()) => Ok(user),
+        Err(denial) => Err(Refusal::Denied { user, denial }),
+    }
+}
+
+/// The refusal of a digest that fits nothing.
+fn wrong<'a>(user: Option<(&'a str, &Conditions)>) -> Refusal<'a> {
+    match user {
+        Some((user, _)) => Refusal::WrongPassword { user },
+        None => Refusal::UnknownUser,
+    }
 }
 
 /// Counts the challenges that have not been answered. Doubled and lost datagrams make it guess too high; a server

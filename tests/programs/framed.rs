@@ -225,7 +225,7 @@ fn an_answer_beyond_what_a_client_takes_is_refused_before_it_comes() {
 #[test]
 fn what_was_asked_before_a_message_that_is_cut_off_is_answered_however_slowly_it_is_read() {
     let server = server(&["--buffer-size", "16777216"]);
-    let mut peer = tcp_peer(&server);
+    let peer = tcp_peer(&server);
     let texts = ["a".repeat(6_000_000), "b".repeat(100_000), "c".repeat(100_000)];
     let asked: Vec<u8> = texts.iter().flat_map(|text| frame(text)).chain(*b"\0\0").collect();
     let mut writing = peer.try_clone().unwrap();
