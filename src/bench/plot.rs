@@ -48,10 +48,13 @@ fn draw_latency(area: &Area<'_>, series: &[Series<'_>]) -> Result<(), Box<dyn Er
     let mut chart = ChartBuilder::on(area)
         .caption("Latency of a login: all but one in so many are faster", ("sans-serif", 18))
         .margin(12)
+        .margin_right(36)
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d((1.0..RAREST).log_scale(), (1.0..slowest * 1.5).log_scale())?;
-    chart.configure_mesh().x_desc("one login in").y_desc("µs").draw()?;
+    let whole = |number: &f64| format!("{number:.0}");
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc("one login in").y_desc("µs").x_label_formatter(&whole).y_label_formatter(&whole).draw()?;
     for (name, figures, colour) in series {
         let colour = *colour;
         chart
@@ -69,6 +72,7 @@ fn draw_throughput(area: &Area<'_>, series: &[Series<'_>]) -> Result<(), Box<dyn
     let mut chart = ChartBuilder::on(area)
         .caption("Verdicts in each second", ("sans-serif", 18))
         .margin(12)
+        .margin_right(36)
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d(0..seconds.max(1), 0..most.max(1) * 11 / 10)?;
