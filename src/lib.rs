@@ -12,7 +12,7 @@
 //! | [`net`] | sockets and clocks, which carry the exchange |
 //! | `report` | what happened, as log lines |
 //! | [`daemon`] | a server's life from start to stop |
-//! | [`bench`] | the load generator |
+//! | [`mod@bench`] | the load generator |
 //! | [`cli`] | command lines, one file a program |
 //!
 //! One rule explains the split: the protocol decides and touches nothing; `net` touches everything and decides
