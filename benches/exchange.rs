@@ -1,11 +1,13 @@
 //! What the exchange itself takes for a datagram, without the network.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use divan::Bencher;
 use letmein::auth::Now;
 use letmein::auth::challenge::Challenge;
+use letmein::auth::penalty::{Limits, Penalties};
 use letmein::auth::proof::Secret;
 use letmein::auth::server::{Keys, Server};
 use letmein::users::{Users, parse};
@@ -18,6 +20,11 @@ fn main() {
 /// All challenges have their whole life behind them, so that an answer without one has as many to try as there can be.
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
 const KEYS: Keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16] };
+/// With penalties that nobody earns, so that all answers are looked at.
+fn server() -> Server {
+    Server::new(&KEYS, Arc::new(Penalties::new(&[4; 16], Limits::none())))
+}
+
 const PEERS: u16 = 1024;
 
 fn peers() -> impl Iterator<Item = SocketAddr> + Clone {
@@ -77,12 +84,12 @@ fn datagrams(
 #[divan::bench(sample_size = 1024, args = ["Authentication Request", "nonsense", "name:no-digest"])]
 fn a_datagram_that_is_no_answer(bencher: Bencher<'_, '_>, datagram: &str) {
     let all: Vec<_> = peers().map(|peer| (peer, datagram.to_owned())).collect();
-    datagrams(bencher, &users(3), Server::new(&KEYS), &all);
+    datagrams(bencher, &users(3), server(), &all);
 }
 
 #[divan::bench(sample_size = 1024, args = [Answer::Right, Answer::Wrong, Answer::Unknown, Answer::RightWithoutChallenge, Answer::WrongWithoutChallenge])]
 fn an_answer(bencher: Bencher<'_, '_>, answer: Answer) {
-    let (users, mut server) = (users(3), Server::new(&KEYS));
+    let (users, mut server) = (users(3), server());
     let ask = |peer| {
         let reply = server.datagram(&users, NOW, peer, b"Authentication Request").reply.expect("a challenge");
         Challenge::from_digits(reply.as_ref()).expect("a challenge")

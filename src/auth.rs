@@ -15,13 +15,15 @@
 //! 2. A reply to a datagram is never longer than the datagram.
 //! 3. Decoding is total: no bytes panic, and what is decoded is already within every limit.
 //! 4. All refusals are one: the same bytes after the same number of MD5 blocks.
-//! 5. What a server remembers of recent logins is of fixed size: [`recent`].
+//! 5. What a server remembers of recent logins and failures is of fixed size: [`recent`], [`penalty`].
+//! 6. What was not proven to come from an address costs that address nothing.
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 pub mod challenge;
 pub mod client;
 pub mod conversation;
 mod lanes;
+pub mod penalty;
 pub mod proof;
 pub mod recent;
 pub mod server;

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+pub use crate::auth::penalty::{Budget, Limits};
 use crate::auth::server::Keys;
 use crate::exchange::DatagramService;
 pub use crate::net::services::exchanges::{Exchange, Serving};
@@ -44,6 +45,8 @@ pub enum Service {
         users: PathBuf,
         /// How many threads serve.
         workers: NonZeroUsize,
+        /// What failed logins cost.
+        limits: Limits,
         /// Whether the shipped sample users may log in from other machines.
         sample_users: SampleUsers,
     },
@@ -141,10 +144,10 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 fn prepare(config: &Config) -> Result<Workers, ServerError> {
     let (address, keys) = (config.address, draw_keys()?);
     let workers = match &config.service {
-        Service::Logins { transport, users, workers, sample_users } => {
+        Service::Logins { transport, users, workers, limits, sample_users } => {
             let users = load_users(users, *sample_users, address)?;
             let users = Arc::new(users);
-            Workers::logins(*transport, address, *workers, &users, &keys)
+            Workers::logins(*transport, address, *workers, &users, &keys, limits)
                 .inspect(|_| info!("users: {}", users.len()))
         }
         Service::Exchange(service, verbosity) => Workers::exchange(*service, *verbosity, address, &keys),

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 use crate::auth::Now;
+use crate::auth::penalty::{Limits, Penalties};
 use crate::auth::server::{Keys, Server};
 use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Reading};
@@ -85,14 +86,17 @@ impl Workers {
         count: NonZeroUsize,
         users: &Arc<Users>,
         keys: &Keys,
+        limits: &Limits,
     ) -> io::Result<Self> {
+        let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
         match transport {
-            Transport::Udp => {
-                Self::udp(address, count, |_| Logins { server: Server::new(keys), users: users.clone() })
-            }
+            Transport::Udp => Self::udp(address, count, |_| Logins {
+                server: Server::new(keys, penalties.clone()),
+                users: users.clone(),
+            }),
             Transport::Tcp => Self::tcp(address, count, Login::READING, || {
-                let users = users.clone();
-                move || move |peer| Login::open(users.clone(), peer)
+                let (users, penalties) = (users.clone(), penalties.clone());
+                move || move |peer, now| Login::open(users.clone(), penalties.clone(), now, peer)
             }),
         }
     }
@@ -112,14 +116,14 @@ impl Workers {
             Exchange::Md5Stream => Self::tcp(address, ONE, Md5Stream::READING, || {
                 move || {
                     let lines = shared_lines(verbosity);
-                    move |peer| Ok(Md5Stream { peer, lines: lines.clone() })
+                    move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
                 }
             }),
             Exchange::FramedStream { buffer_len, message_max } => {
                 Self::tcp(address, ONE, FramedStream::reading(buffer_len, message_max), || {
                     move || {
                         let lines = shared_lines(verbosity);
-                        move |peer| Ok(FramedStream { peer, message_max, lines: lines.clone() })
+                        move |peer, _| Ok(FramedStream { peer, message_max, lines: lines.clone() })
                     }
                 })
             }
@@ -155,7 +159,7 @@ impl Workers {
     ) -> io::Result<Self>
     where
         C: Conversation + 'static,
-        O: Fn(SocketAddr) -> io::Result<C> + 'static,
+        O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
         let (address, sockets) = bind::group(address, count, bind::tcp)?;

@@ -22,6 +22,7 @@ use crate::net::udp::Buffers;
 /// Reports what came of a message. No name that a stranger sent is shown, since people type passwords there.
 pub(crate) fn event(transport: Transport, peer: SocketAddr, event: &Event<'_>) {
     match event {
+        Event::Silenced(penalty) => debug!("{transport} {peer}: not looked at: {penalty}"),
         Event::Malformed(reason) => debug!("{transport} {peer}: malformed: {reason}"),
         Event::Challenged => debug!("{transport} {peer}: sent a challenge"),
         Event::Rechallenged => debug!("{transport} {peer}: answered an old challenge, sent a new one"),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
@@ -10,11 +11,16 @@ use letmein::auth::Now;
 use letmein::auth::challenge::Challenge;
 use letmein::auth::client::{Client, Resends, Step};
 use letmein::auth::conversation::Conversation;
+use letmein::auth::penalty::{Limits, Penalties};
 use letmein::auth::proof::Secret;
 use letmein::auth::server::{Keys, Server};
 use letmein::users::parse;
 
 const NOW: Now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
+
+fn penalties() -> Penalties {
+    Penalties::new(&[4; 16], Limits::default())
+}
 
 fn peer() -> SocketAddr {
     "192.0.2.1:5000".parse().unwrap()
@@ -35,7 +41,10 @@ fn answers(challenge: Challenge) -> Vec<String> {
 #[test]
 fn a_datagram_allocates_nothing() {
     let users = parse("[users]\nuserone = \"passwordone\"").unwrap();
-    let mut server = Server::new(&Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16] });
+    let mut server = Server::new(
+        &Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16] },
+        Arc::new(penalties()),
+    );
     let reaction = server.datagram(&users, NOW, peer(), b"Authentication Request");
     let mut datagrams = answers(Challenge::from_digits(reaction.reply.unwrap().as_ref()).unwrap());
     datagrams.extend(answers(Challenge::from_random(7)));
@@ -52,13 +61,13 @@ fn a_datagram_allocates_nothing() {
 #[test]
 fn a_conversation_allocates_nothing() {
     let users = parse("[users]\nuserone = \"passwordone\"").unwrap();
-    let challenge = Challenge::from_random(7);
+    let (challenge, penalties) = (Challenge::from_random(7), penalties());
     for answer in answers(challenge) {
         let said = format!("Authentication Request\r\n{answer}");
         let allocations = measure(|| {
             let mut conversation = Conversation::new(challenge);
             let mut received = said.as_bytes();
-            while conversation.receive(&users, NOW, peer(), &mut received).is_some() {}
+            while conversation.receive(&users, &penalties, NOW, peer(), &mut received).is_some() {}
             assert!(conversation.is_over());
         });
         assert_eq!(allocations.count_total, 0, "{answer}");

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::auth::Now;
 use crate::auth::challenge::Challenge;
+use crate::auth::penalty::{Address, Penalties};
 use crate::auth::proof::Digest;
 use crate::auth::recent::Sighting;
 use crate::auth::server::{Event, Reaction, judge};
@@ -54,18 +55,19 @@ impl Conversation {
     pub fn receive<'a>(
         &mut self,
         users: &'a Users,
+        penalties: &Penalties,
         now: Now,
         peer: SocketAddr,
         received: &mut &[u8],
     ) -> Option<Reaction<'a>> {
         let reaction = match self.expected {
             Expected::Request => self.request(received),
-            Expected::Answer(form) => self.answer(form, users, now, peer, received),
+            Expected::Answer(form) => self.answer(form, users, penalties, now, peer, received),
             Expected::Nothing => Ok(None),
         };
         reaction.unwrap_or_else(|reason| {
             self.expected = Expected::Nothing;
-            Some(Reaction::silence(reason))
+            Some(Reaction::silence(Event::Malformed(reason)))
         })
     }
 
@@ -83,6 +85,7 @@ impl Conversation {
         &mut self,
         asked: Form,
         users: &'a Users,
+        penalties: &Penalties,
         now: Now,
         peer: SocketAddr,
         received: &mut &[u8],
@@ -96,9 +99,18 @@ impl Conversation {
             Encoding::Raw => Form::Letters,
         };
         self.expected = Expected::Nothing;
+        if let Err(penalty) = penalties.check(now.uptime, Address::Proven, peer.ip(), answer.name) {
+            return Ok(Some(Reaction::silence(Event::Silenced(penalty))));
+        }
         Ok(Some(match judge(users, now, peer, &answer, (form, self.challenge)) {
-            Ok(login) => login.welcome(Sighting::First),
-            Err(refusal) => refusal.told(form),
+            Ok(login) => {
+                penalties.welcomed(now.uptime, peer.ip(), login.user);
+                login.welcome(Sighting::First)
+            }
+            Err(refusal) => {
+                penalties.failed(now.uptime, Address::Proven, peer.ip(), answer.name, answer.digest);
+                refusal.told(form)
+            }
         }))
     }
 

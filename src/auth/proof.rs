@@ -36,6 +36,10 @@ impl Digest {
         Self(bytes)
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     fn from_state(state: [u32; 4]) -> Self {
         let mut bytes = [0; 16];
         for (chunk, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(state) {

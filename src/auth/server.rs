@@ -5,11 +5,13 @@
 
 use std::iter;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::Now;
 use crate::auth::challenge::{Challenge, Challenges, Purpose};
 use crate::auth::lanes::LANES;
+use crate::auth::penalty::{Address, Penalties, Penalty};
 use crate::auth::recent::{LetterChallenges, Sighting, Welcomes};
 use crate::auth::wire::{self, Answer, ClientMessage, Form, Malformed, Reply, ServerMessage, Verdict};
 use crate::users::{Conditions, Denial, Users};
@@ -28,8 +30,8 @@ impl<'a> Reaction<'a> {
         Self { reply: Some(message.encode()), event }
     }
 
-    pub(crate) fn silence(reason: Malformed) -> Self {
-        Self { reply: None, event: Event::Malformed(reason) }
+    pub(crate) fn silence(event: Event<'a>) -> Self {
+        Self { reply: None, event }
     }
 }
 
@@ -51,6 +53,8 @@ pub enum Event<'a> {
     },
     /// It was an answer that is not let in.
     Refused(Refusal<'a>),
+    /// It was not looked at.
+    Silenced(Penalty),
 }
 
 /// Why an answer was not let in. The peer is never told.
@@ -81,6 +85,7 @@ pub struct Server {
     welcomes: Welcomes,
     letters: LetterChallenges,
     pending: Pending,
+    penalties: Arc<Penalties>,
 }
 
 /// The secrets of a running server: random, never written anywhere.
@@ -95,14 +100,15 @@ pub struct Keys {
 }
 
 impl Server {
-    /// A server with these keys, which has issued nothing yet.
+    /// A server with these keys, which has issued nothing yet. Workers share what they know of failures.
     #[must_use]
-    pub fn new(keys: &Keys) -> Self {
+    pub fn new(keys: &Keys, penalties: Arc<Penalties>) -> Self {
         Self {
             challenges: Challenges::new(&keys.challenges),
             welcomes: Welcomes::new(&keys.welcomes),
             letters: LetterChallenges::new(),
             pending: Pending::default(),
+            penalties,
         }
     }
 
@@ -114,10 +120,13 @@ impl Server {
         peer: SocketAddr,
         datagram: &[u8],
     ) -> Reaction<'a> {
+        if let Err(penalty) = self.penalties.check_source(now.uptime, peer.ip()) {
+            return Reaction::silence(Event::Silenced(penalty));
+        }
         let reaction = match wire::decode(datagram) {
             Ok(ClientMessage::Request(form)) => self.request(now, peer, form),
             Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer),
-            Err(reason) => Reaction::silence(reason),
+            Err(reason) => Reaction::silence(Event::Malformed(reason)),
         };
         debug_assert!(reaction.reply.is_none_or(|reply| reply.as_ref().len() <= datagram.len()));
         reaction
@@ -153,9 +162,13 @@ impl Server {
             let challenge = self.challenges.issue(peer, Purpose::Renewal, now.uptime);
             return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
         };
+        if let Err(penalty) = self.penalties.check(now.uptime, Address::Proven, peer.ip(), answer.name) {
+            return Reaction::silence(Event::Silenced(penalty));
+        }
         self.pending.answered();
         match judge(users, now, peer, answer, (purpose.form(), echo)) {
             Ok(login) => {
+                self.penalties.welcomed(now.uptime, peer.ip(), login.user);
                 let sighting = match purpose {
                     Purpose::Request(_) => self.welcomes.note(echo, iter::empty(), login.user),
                     // A doubled answer to a void challenge may have brought its sender several new ones.
@@ -166,7 +179,10 @@ impl Server {
                 };
                 login.welcome(sighting)
             }
-            Err(refusal) => refusal.told(purpose.form()),
+            Err(refusal) => {
+                self.penalties.failed(now.uptime, Address::Proven, peer.ip(), answer.name, answer.digest);
+                refusal.told(purpose.form())
+            }
         }
     }
 
@@ -178,6 +194,9 @@ impl Server {
         peer: SocketAddr,
         answer: &Answer<'_>,
     ) -> Reaction<'a> {
+        if let Err(penalty) = self.penalties.check(now.uptime, Address::Claimed, peer.ip(), answer.name) {
+            return Reaction::silence(Event::Silenced(penalty));
+        }
         let live = |form| {
             let challenges = self.challenges.live(peer, Purpose::Request(form), now.uptime);
             challenges.map(move |challenge| (form, challenge))
@@ -187,8 +206,12 @@ impl Server {
         let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
         let letters = || live(Form::Letters).take(letters_max);
         match judge_by_any(users, now, peer, answer, live(Form::Words).chain(letters())) {
-            Ok(login) => login.welcome(self.welcomes.note(login.challenge, iter::empty(), login.user)),
+            Ok(login) => {
+                self.penalties.welcomed(now.uptime, peer.ip(), login.user);
+                login.welcome(self.welcomes.note(login.challenge, iter::empty(), login.user))
+            }
             Err(refusal) => {
+                self.penalties.failed(now.uptime, Address::Claimed, peer.ip(), answer.name, answer.digest);
                 let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
                 refusal.told(if asked_for_letters { Form::Letters } else { Form::Words })
             }
@@ -199,7 +222,7 @@ impl Server {
 /// A right answer of a user who may log in.
 #[derive(Clone, Copy)]
 pub(crate) struct Login<'a> {
-    user: &'a str,
+    pub(crate) user: &'a str,
     form: Form,
     challenge: Challenge,
 }

@@ -6,14 +6,19 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, ValueEnum};
+use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{STATUSES, Status, invalid, parse, say};
-use crate::daemon::{self, Config, Exchange, SampleUsers, ServerError, Service, Serving, Verbosity};
+use crate::daemon::{
+    self, Budget, Config, Exchange, Limits, SampleUsers, ServerError, Service, Serving, Verbosity,
+};
 use crate::exchange::{DatagramService, framed};
 use crate::net::Transport;
+use crate::users;
 
 /// Tell whether somebody knows their password, without the password crossing the network
 #[derive(Parser)]
@@ -34,6 +39,15 @@ struct Args {
     /// Threads that serve (auth) [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX))]
     workers: Option<u16>,
+    /// Failed logins that are free for a source, an IPv4 address or an IPv6 /64, or "off" (auth)
+    #[arg(long, value_name = "N/SECONDS", default_value = "10/60s", value_parser = parse_budget)]
+    failures: Allowance,
+    /// Failed logins that are free for a user, from all sources that have not logged in as them, or "off" (auth)
+    #[arg(long, value_name = "N/SECONDS", default_value = "60/60s", value_parser = parse_budget)]
+    user_failures: Allowance,
+    /// A network or an address whose failed logins are all free; may be given more than once (auth)
+    #[arg(long, value_name = "CIDR", value_parser = parse_trusted)]
+    trust: Vec<IpNet>,
     /// Print no line for each message (md5, hello, framed)
     #[arg(long)]
     quiet: bool,
@@ -62,6 +76,22 @@ enum ServiceName {
     Md5,
     Hello,
     Framed,
+}
+
+/// How many failures are free.
+#[derive(Clone, Copy, Debug)]
+enum Allowance {
+    Some(Budget),
+    All,
+}
+
+impl Allowance {
+    fn budget(self) -> Option<Budget> {
+        match self {
+            Self::Some(budget) => Some(budget),
+            Self::All => None,
+        }
+    }
 }
 
 /// Where to listen, as far as it was said.
@@ -132,7 +162,9 @@ impl Args {
                 let sample_users =
                     if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local };
                 let (users, workers) = (self.users, workers(self.workers));
-                (([127, 0, 0, 1], 8591), Service::Logins { transport, users, workers, sample_users })
+                let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
+                let limits = Limits { of_source, of_user, trusted: self.trust };
+                (([127, 0, 0, 1], 8591), Service::Logins { transport, users, workers, limits, sample_users })
             }
             (ServiceName::Md5, Transport::Udp) => {
                 let service = Exchange::Datagrams(DatagramService::Md5, serving);
@@ -180,6 +212,27 @@ fn log_to_stderr(level: LevelFilter) {
         .log_internal_errors(false)
         .with_max_level(level)
         .init();
+}
+
+fn parse_budget(text: &str) -> Result<Allowance, String> {
+    if text == "off" {
+        return Ok(Allowance::All);
+    }
+    let parse = || {
+        let (failures, seconds) = text.split_once('/')?;
+        let failures = failures.parse().ok().filter(|failures| *failures > 0)?;
+        let seconds: u32 =
+            seconds.strip_suffix('s').unwrap_or(seconds).parse().ok().filter(|seconds| *seconds > 0)?;
+        Some(Budget { failures, window: Duration::from_secs(seconds.into()) })
+    };
+    parse().map(Allowance::Some).ok_or_else(|| {
+        format!("no budget {text:?}: give 1 to 255 failures and the seconds that they are for, as in 10/60s, or off")
+    })
+}
+
+fn parse_trusted(text: &str) -> Result<IpNet, String> {
+    users::parse_network(text)
+        .ok_or_else(|| format!("no network {text:?}: write 10.0.0.0/8, 2001:db8::/32 or one address"))
 }
 
 fn parse_service(text: &str) -> Result<ServiceName, String> {

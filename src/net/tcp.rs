@@ -34,7 +34,7 @@ pub(crate) fn serve<C: Conversation>(
     listener: net::TcpListener,
     reading: Reading,
     connections: Connections,
-    open: impl Fn(SocketAddr) -> io::Result<C>,
+    open: impl Fn(SocketAddr, Now) -> io::Result<C>,
     clock: Clock,
     stop: &Stop,
 ) -> io::Result<()> {
@@ -81,7 +81,7 @@ struct Accepting {
     last_report: Option<Duration>,
 }
 
-impl<C: Conversation, O: Fn(SocketAddr) -> io::Result<C>> Worker<C, O> {
+impl<C: Conversation, O: Fn(SocketAddr, Now) -> io::Result<C>> Worker<C, O> {
     fn new(
         listener: net::TcpListener,
         reading: Reading,
@@ -213,7 +213,7 @@ impl<C: Conversation, O: Fn(SocketAddr) -> io::Result<C>> Worker<C, O> {
         };
         let entry = self.links.vacant_entry();
         let registered = self.poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE);
-        match registered.and_then(|()| (self.open)(peer)) {
+        match registered.and_then(|()| (self.open)(peer, now)) {
             Ok(conversation) => {
                 entry.insert(Link::new(stream, peer, conversation, place, self.reading, now));
             }

@@ -249,7 +249,7 @@ fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
 }
 
 /// A network or an address. One of v4-mapped addresses is one of IPv4, as sources are.
-fn parse_network(text: &str) -> Option<IpNet> {
+pub(crate) fn parse_network(text: &str) -> Option<IpNet> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
     match (network.addr().to_canonical(), network.prefix_len().checked_sub(V4_MAPPED_PREFIX_LEN)) {
         (IpAddr::V4(v4), Some(prefix_len)) if network.addr().is_ipv6() => {

@@ -8,6 +8,11 @@ use letmein::Transport;
 use crate::peers::{address_of, refusing_socket};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, path, run, users_file};
 
+/// A server that lets the same user fail as often as they like.
+fn patient(transport: Transport, users: &str) -> Server {
+    Server::start(transport, &["127.0.0.1:0", "--users", users, "--user-failures", "off"])
+}
+
 fn at(server: &Server, transport: Transport) -> Command {
     let mut bench = bench();
     let name = transport.to_string().to_lowercase();
@@ -33,7 +38,7 @@ fn figure(json: &str, key: &str) -> f64 {
 #[test]
 fn logins_are_made_and_all_verdicts_are_right() {
     for transport in TRANSPORTS {
-        let server = Server::over(transport);
+        let server = patient(transport, SAMPLES);
         for more in [
             &[][..],
             &["--wrong", "40", "--unknown", "30"],
@@ -61,7 +66,7 @@ fn an_open_loop_begins_as_many_logins_as_it_was_told_to() {
 fn a_wrong_verdict_is_status_1() {
     let users = users_file("[users]\nuserone = \"another password\"\n");
     for transport in TRANSPORTS {
-        let server = Server::start(transport, &["127.0.0.1:0", "--users", path(&users)]);
+        let server = patient(transport, path(&users));
         let ended = run(at(&server, transport).arg("--json"));
         assert_eq!(ended.status, 1, "{ended:?}");
         assert!(figure(&ended.stdout, "wrong") > 0.0);
@@ -70,7 +75,7 @@ fn a_wrong_verdict_is_status_1() {
 
 #[test]
 fn one_user_can_be_given_by_name_and_password() {
-    let server = Server::udp();
+    let server = patient(Transport::Udp, SAMPLES);
     let address = server.address.to_string();
     for (password, status) in [("passwordone", 0), ("another", 1)] {
         let user = ["--user", "userone", "--password", password, "--duration", "0.05"];

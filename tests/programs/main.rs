@@ -14,6 +14,7 @@ mod lifecycle;
 mod logins;
 mod passwords;
 mod peers;
+mod penalties;
 mod running;
 mod streams;
 mod users_files;

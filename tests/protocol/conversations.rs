@@ -4,7 +4,7 @@ use letmein::auth::challenge::Challenge;
 use letmein::auth::conversation::{BUFFER_LEN, Conversation};
 use letmein::users::Users;
 
-use crate::{at, digest, echoing_answer, peer, plain_answer, sample_users, users};
+use crate::{at, digest, echoing_answer, peer, penalties, plain_answer, sample_users, users};
 
 const CHALLENGE: &str = "5bf76b8a82f5f462";
 
@@ -15,12 +15,13 @@ fn challenge() -> Challenge {
 /// Plays a connection whose bytes come in these pieces, as `net::tcp` does; gives all that was said back, and
 /// whether the conversation was over.
 fn play<'a>(users: &Users, pieces: impl IntoIterator<Item = &'a [u8]>) -> (String, bool) {
-    let mut conversation = Conversation::new(challenge());
+    let (mut conversation, penalties) = (Conversation::new(challenge()), penalties());
     let (mut said_back, mut buffer) = (Vec::new(), Vec::new());
     for byte in pieces.into_iter().flat_map(|piece| piece.chunks(BUFFER_LEN)) {
         buffer.extend_from_slice(byte);
         let mut received = &buffer[..];
-        while let Some(reaction) = conversation.receive(users, at(0.0), peer("192.0.2.1:5000"), &mut received)
+        while let Some(reaction) =
+            conversation.receive(users, &penalties, at(0.0), peer("192.0.2.1:5000"), &mut received)
         {
             said_back.extend_from_slice(reaction.reply.as_ref().map_or(&[][..], AsRef::as_ref));
         }

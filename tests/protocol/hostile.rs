@@ -8,7 +8,7 @@ use letmein::users::parse;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::{at, echoing_answer, peer, plain_answer, sample_users, server};
+use crate::{at, echoing_answer, peer, penalties, plain_answer, sample_users, server};
 
 /// Datagrams that are nearly right: a right one with one part replaced, doubled or cut.
 fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
@@ -53,10 +53,10 @@ proptest! {
     #[test]
     fn no_bytes_of_a_connection_panic_or_let_anybody_in(pieces in vec(datagram(), 0..5)) {
         let users = sample_users();
-        let mut conversation = Conversation::new(Challenge::from_random(2));
+        let (mut conversation, penalties) = (Conversation::new(Challenge::from_random(2)), penalties());
         for piece in pieces {
             let mut received = &piece[..];
-            while let Some(reaction) = conversation.receive(&users, at(5.0), peer("192.0.2.1:5000"), &mut received) {
+            while let Some(reaction) = conversation.receive(&users, &penalties, at(5.0), peer("192.0.2.1:5000"), &mut received) {
                 let welcomed = matches!(reaction.event, Event::Welcomed { .. });
                 prop_assert!(!welcomed);
             }

@@ -10,11 +10,13 @@ mod refusals;
 mod vectors;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use letmein::Password;
 use letmein::auth::Now;
 use letmein::auth::challenge::Challenge;
+use letmein::auth::penalty::{Limits, Penalties};
 use letmein::auth::proof::{Digest, Secret};
 use letmein::auth::server::{Keys, Server};
 use letmein::users::{Users, parse};
@@ -30,9 +32,17 @@ fn at(uptime_s: f64) -> Now {
     Now { uptime, unix_s: 1_767_225_600 + uptime.as_secs() }
 }
 
+/// Failed logins cost nothing, unless told otherwise.
+fn penalties() -> Penalties {
+    Penalties::new(&[9; 16], Limits::none())
+}
+
 /// A server whose keys nobody else has.
 fn server(number: u8) -> Server {
-    Server::new(&Keys { challenges: [number; 16], welcomes: [number; 16], sources: [number; 16] })
+    Server::new(
+        &Keys { challenges: [number; 16], welcomes: [number; 16], sources: [number; 16] },
+        Arc::new(penalties()),
+    )
 }
 
 fn users(lines: &str) -> Users {

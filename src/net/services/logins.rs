@@ -11,6 +11,7 @@ use rand::rngs::SysRng;
 use crate::auth::Now;
 use crate::auth::challenge::Challenge;
 use crate::auth::conversation::{BUFFER_LEN, Conversation};
+use crate::auth::penalty::Penalties;
 use crate::auth::server::Server;
 use crate::auth::wire::{self, MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::Shape;
@@ -51,6 +52,7 @@ impl udp::Service for Logins {
 pub(crate) struct Login {
     conversation: Conversation,
     users: Arc<Users>,
+    penalties: Arc<Penalties>,
     peer: SocketAddr,
 }
 
@@ -58,15 +60,24 @@ impl Login {
     pub(crate) const READING: Reading =
         Reading { gather_len: BUFFER_LEN, memory_max: 0, patience: Patience::InAll(Duration::from_secs(10)) };
 
-    pub(crate) fn open(users: Arc<Users>, peer: SocketAddr) -> io::Result<Self> {
+    /// Whoever is out of favour is not heard at all.
+    pub(crate) fn open(
+        users: Arc<Users>,
+        penalties: Arc<Penalties>,
+        now: Now,
+        peer: SocketAddr,
+    ) -> io::Result<Self> {
+        penalties.check_source(now.uptime, peer.ip()).map_err(io::Error::other)?;
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
-        Ok(Self { conversation: Conversation::new(challenge), users, peer })
+        Ok(Self { conversation: Conversation::new(challenge), users, penalties, peer })
     }
 }
 
 impl link::Conversation for Login {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
-        while let Some(reaction) = self.conversation.receive(&self.users, now, self.peer, received) {
+        while let Some(reaction) =
+            self.conversation.receive(&self.users, &self.penalties, now, self.peer, received)
+        {
             report::event(Transport::Tcp, self.peer, &reaction.event);
             match reaction.reply {
                 Some(words) => replies.extend_from_slice(words.as_ref()),

@@ -1,0 +1,626 @@
+//! What failed logins cost: a budget for each source and for each user, and silence for whoever has used it up.
+//!
+//! | who failed | counts against | and silences |
+//! |---|---|---|
+//! | a proven address: over TCP, or with its challenge carried back | the source; the user | all that comes from the source; proven answers for the user, from sources that did not log in as them lately |
+//! | an answer without its challenge, which anybody may have forged | the same, counted apart | answers without their challenge, and nothing else |
+//!
+//! So nobody can lock out somebody else by writing their address on datagrams. A name that is unknown is counted like
+//! one that is known, and silence tells nothing.
+//!
+//! All tables are of fixed size and shared by all workers without a lock. Sources and users are known by keyed hashes,
+//! so nobody can choose whose place they take; where places run out, those who failed least are forgotten first.
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use siphasher::sip::SipHasher24;
+
+use crate::auth::proof::Digest;
+use crate::source::Source;
+
+/// The first silence; each further one is twice as long.
+pub const FIRST_SILENCE: Duration = Duration::from_secs(15);
+/// The longest silence.
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+/// How long after the last failure, or the last silence, a count begins anew.
+const MEMORY_S: u64 = 600;
+/// How long a login exempts its source from what others do to its user.
+const EXEMPTION_S: u64 = 24 * 60 * 60;
+
+/// Failures that are free, in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// 1 to 255. The next one costs silence.
+    pub failures: u8,
+    /// The time, in whole seconds.
+    pub window: Duration,
+}
+
+/// What is free, and for whom everything is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For each source: an IPv4 address, or the /64 of an IPv6 address. Without, sources are not counted.
+    pub of_source: Option<Budget>,
+    /// For each user, from all sources together. Without, users are not counted.
+    pub of_user: Option<Budget>,
+    /// Networks that are not counted.
+    pub trusted: Vec<IpNet>,
+}
+
+impl Default for Limits {
+    /// 10 failures a minute for a source, 60 for a user.
+    fn default() -> Self {
+        let window = Duration::from_secs(60);
+        let budget = |failures| Some(Budget { failures, window });
+        Self { of_source: budget(10), of_user: budget(60), trusted: Vec::new() }
+    }
+}
+
+impl Limits {
+    /// Nobody is counted.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { of_source: None, of_user: None, trusted: Vec::new() }
+    }
+}
+
+/// Whether the address of an answer is more than what its sender says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// Its challenge came back from there.
+    Proven,
+    /// Anybody may have written it.
+    Claimed,
+}
+
+/// Who has used up their budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Penalty {
+    /// The source.
+    #[error("its source has failed too often")]
+    Source,
+    /// The user, from all sources together.
+    #[error("its user was tried too often")]
+    User,
+}
+
+/// Who is out of favour, shared by all workers.
+pub struct Penalties {
+    keyed: SipHasher24,
+    trusted: Vec<IpNet>,
+    proven: Counts,
+    claimed: Counts,
+    /// Where users are counted, whom that does not concern.
+    logins: Option<Logins>,
+}
+
+/// The counts of failures of one kind of address; none where there is no budget.
+struct Counts {
+    sources: Option<Table>,
+    users: Option<Table>,
+}
+
+impl Penalties {
+    /// Nobody is, yet. The key is of 128 random bits.
+    #[must_use]
+    pub fn new(key: &[u8; 16], limits: Limits) -> Self {
+        let Limits { of_source, of_user, trusted } = limits;
+        let counts = || Counts { sources: of_source.map(Table::new), users: of_user.map(Table::new) };
+        let keyed = SipHasher24::new_with_key(key);
+        Self { keyed, trusted, proven: counts(), claimed: counts(), logins: of_user.map(|_| Logins::new()) }
+    }
+
+    /// Whether all that comes from a source gets silence.
+    pub(crate) fn check_source(&self, uptime: Duration, source: IpAddr) -> Result<(), Penalty> {
+        self.source_in(&self.proven, uptime, source)
+    }
+
+    /// Whether an answer is not even looked at.
+    pub(crate) fn check(
+        &self,
+        uptime: Duration,
+        address: Address,
+        source: IpAddr,
+        name: &str,
+    ) -> Result<(), Penalty> {
+        let counts = self.counts(address);
+        self.source_in(counts, uptime, source)?;
+        let is_silent =
+            counts.users.as_ref().is_some_and(|users| users.is_silent(uptime, || self.user(name)));
+        if is_silent && !self.is_trusted(source) && !self.is_exempt(uptime, source, name) {
+            return Err(Penalty::User);
+        }
+        Ok(())
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn failed(
+        &self,
+        uptime: Duration,
+        address: Address,
+        source: IpAddr,
+        name: &str,
+        digest: Digest,
+    ) {
+        if self.is_trusted(source) {
+            return;
+        }
+        let (counts, what) =
+            (self.counts(address), self.hash(Kind::Failure, &[name.as_bytes(), digest.as_bytes()]));
+        if let Some(sources) = &counts.sources {
+            sources.fail(self.source(source), what as u32, uptime);
+        }
+        if let Some(users) = &counts.users
+            && !self.is_exempt(uptime, source, name)
+        {
+            users.fail(self.user(name), what as u32, uptime);
+        }
+    }
+
+    /// Notes a welcome: the source begins anew, and what others do to this user concerns it no more.
+    pub(crate) fn welcomed(&self, uptime: Duration, source: IpAddr, name: &str) {
+        for sources in [&self.proven, &self.claimed].into_iter().filter_map(|counts| counts.sources.as_ref())
+        {
+            sources.clear(uptime, || self.source(source));
+        }
+        if let Some(logins) = &self.logins {
+            logins.note(self.login(source, name), uptime);
+        }
+    }
+
+    fn source_in(&self, counts: &Counts, uptime: Duration, source: IpAddr) -> Result<(), Penalty> {
+        let sources = counts.sources.as_ref();
+        let is_silent = sources.is_some_and(|sources| sources.is_silent(uptime, || self.source(source)));
+        if is_silent && !self.is_trusted(source) { Err(Penalty::Source) } else { Ok(()) }
+    }
+
+    fn counts(&self, address: Address) -> &Counts {
+        match address {
+            Address::Proven => &self.proven,
+            Address::Claimed => &self.claimed,
+        }
+    }
+
+    fn is_trusted(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&source))
+    }
+
+    fn is_exempt(&self, uptime: Duration, source: IpAddr, name: &str) -> bool {
+        self.logins.as_ref().is_some_and(|logins| logins.contains(self.login(source, name), uptime))
+    }
+
+    fn source(&self, source: IpAddr) -> u64 {
+        self.hash(Kind::Source, &[&Source::of(source).octets()])
+    }
+
+    fn user(&self, name: &str) -> u64 {
+        self.hash(Kind::User, &[name.as_bytes()])
+    }
+
+    fn login(&self, source: IpAddr, name: &str) -> u64 {
+        self.hash(Kind::Login, &[&Source::of(source).octets(), name.as_bytes()])
+    }
+
+    fn hash(&self, kind: Kind, parts: &[&[u8]]) -> u64 {
+        let mut keyed = self.keyed;
+        keyed.write(&[kind as u8]);
+        for part in parts {
+            keyed.write(part);
+        }
+        keyed.finish()
+    }
+}
+
+/// What a hash is of.
+#[derive(Clone, Copy)]
+enum Kind {
+    Source,
+    User,
+    Login,
+    Failure,
+}
+
+/// Places that one hash may have: a cache line of them.
+const WAYS: usize = 8;
+/// Lines of a table; with what it remembers of failures, 512 KiB.
+const LINES: usize = 4096;
+
+/// Failures by keyed hash. Mostly nobody is counted, and then no hash is made, and no place looked at.
+struct Table {
+    budget: Budget,
+    lines: Box<[[AtomicU64; WAYS]]>,
+    /// Of each place, the last two failures: one that is sent again is no other.
+    failures: Box<[[AtomicU64; WAYS]]>,
+    /// When the last silence ends.
+    silent_until_s: AtomicU32,
+    /// When the last count is forgotten.
+    counted_until_s: AtomicU32,
+}
+
+impl Table {
+    fn new(budget: Budget) -> Self {
+        let lines = || (0..LINES).map(|_| Default::default()).collect();
+        Self {
+            budget,
+            lines: lines(),
+            failures: lines(),
+            silent_until_s: 0.into(),
+            counted_until_s: 0.into(),
+        }
+    }
+
+    fn is_silent(&self, uptime: Duration, hash: impl FnOnce() -> u64) -> bool {
+        if is_over(&self.silent_until_s, uptime) {
+            return false;
+        }
+        let hash = hash();
+        self.line(hash).any(|(place, _)| {
+            let count = Count::unpack(place.load(Ordering::Relaxed));
+            count.is_of(hash) && count.is_silent(uptime.as_secs())
+        })
+    }
+
+    fn clear(&self, uptime: Duration, hash: impl FnOnce() -> u64) {
+        if is_over(&self.counted_until_s, uptime) {
+            return;
+        }
+        let hash = hash();
+        for (place, _) in self.line(hash) {
+            let word = place.load(Ordering::Relaxed);
+            if Count::unpack(word).is_of(hash) {
+                // Whoever fails at the same moment counts on.
+                let _ = place.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts a failure. Workers that count the same one at the same time all succeed in the end.
+    fn fail(&self, hash: u64, what: u32, uptime: Duration) {
+        let now_s = uptime.as_secs();
+        for _ in 0..WAYS {
+            let Some((place, failures)) = self.place(hash, now_s) else { return };
+            let word = place.load(Ordering::Relaxed);
+            let old = Count::unpack(word);
+            let seen = if old.is_of(hash) { failures.load(Ordering::Relaxed) } else { 0 };
+            if [seen as u32, (seen >> u32::BITS) as u32].contains(&what)
+                || (old.is_of(hash) && old.is_silent(now_s))
+            {
+                return;
+            }
+            let new = if old.is_of(hash) { old } else { Count::of(hash) }.after_failure(self.budget, now_s);
+            if place.compare_exchange(word, new.pack(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                failures.store(seen << u32::BITS | u64::from(what), Ordering::Relaxed);
+                self.counted_until_s.fetch_max(soon(now_s + MEMORY_S), Ordering::Relaxed);
+                if new.is_silent(now_s) {
+                    self.silent_until_s.fetch_max(soon(new.time_s), Ordering::Relaxed);
+                }
+                return;
+            }
+        }
+    }
+
+    /// The place of a hash; else the one that is missed least.
+    fn place(&self, hash: u64, now_s: u64) -> Option<(&AtomicU64, &AtomicU64)> {
+        self.line(hash).min_by_key(|(place, _)| {
+            let count = Count::unpack(place.load(Ordering::Relaxed));
+            if count.is_of(hash) { (0, 0, 0) } else { count.weight(now_s) }
+        })
+    }
+
+    fn line(&self, hash: u64) -> impl Iterator<Item = (&AtomicU64, &AtomicU64)> {
+        let line = hash as usize % LINES;
+        self.lines.get(line).into_iter().flatten().zip(self.failures.get(line).into_iter().flatten())
+    }
+}
+
+fn is_over(until_s: &AtomicU32, uptime: Duration) -> bool {
+    uptime.as_secs() >= until_s.load(Ordering::Relaxed).into()
+}
+
+fn soon(second: u64) -> u32 {
+    u32::try_from(second).unwrap_or(u32::MAX)
+}
+
+/// What is known of one source or user, in 64 bits.
+///
+/// ```text
+/// | tag: 23 | time in seconds: 30 | level: 3 | failures: 8 |
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    /// Of its hash; so one in a million innocents is taken for a culprit, when all the table is full of them.
+    tag: u64,
+    /// When its failures began; without failures, when its silence ends.
+    time_s: u64,
+    /// How often it was silenced; 0 for never.
+    level: u8,
+    failures: u8,
+}
+
+const TAG_BITS: u32 = 23;
+const TIME_BITS: u32 = 30;
+const LEVEL_BITS: u32 = 3;
+const FAILURE_BITS: u32 = 8;
+const _: () = assert!(TAG_BITS + TIME_BITS + LEVEL_BITS + FAILURE_BITS == u64::BITS);
+const LEVEL_MAX: u8 = 7;
+
+impl Count {
+    fn of(hash: u64) -> Self {
+        Self { tag: tag(hash), time_s: 0, level: 0, failures: 0 }
+    }
+
+    fn unpack(word: u64) -> Self {
+        Self {
+            tag: word >> (u64::BITS - TAG_BITS),
+            time_s: word >> (LEVEL_BITS + FAILURE_BITS) & ((1 << TIME_BITS) - 1),
+            level: (word >> FAILURE_BITS) as u8 & LEVEL_MAX,
+            failures: word as u8,
+        }
+    }
+
+    fn pack(self) -> u64 {
+        let time = self.time_s.min((1 << TIME_BITS) - 1);
+        self.tag << (u64::BITS - TAG_BITS)
+            | time << (LEVEL_BITS + FAILURE_BITS)
+            | u64::from(self.level) << FAILURE_BITS
+            | u64::from(self.failures)
+    }
+
+    fn is_free(self) -> bool {
+        self.level == 0 && self.failures == 0
+    }
+
+    fn is_of(self, hash: u64) -> bool {
+        !self.is_free() && self.tag == tag(hash)
+    }
+
+    fn is_silent(self, now_s: u64) -> bool {
+        self.level > 0 && self.failures == 0 && now_s < self.time_s
+    }
+
+    fn after_failure(self, budget: Budget, now_s: u64) -> Self {
+        let age_s = now_s.saturating_sub(self.time_s);
+        let level = if age_s >= MEMORY_S { 0 } else { self.level };
+        let (began_s, before) = if self.failures == 0 || age_s >= budget.window.as_secs() {
+            (now_s, 0)
+        } else {
+            (self.time_s, self.failures)
+        };
+        if before < budget.failures {
+            return Self { time_s: began_s, level, failures: before + 1, ..self };
+        }
+        let silence_s = (FIRST_SILENCE.as_secs() << level).min(LONGEST_SILENCE.as_secs());
+        Self { time_s: now_s + silence_s, level: LEVEL_MAX.min(level + 1), failures: 0, ..self }
+    }
+
+    /// How much it is missed if another takes its place.
+    fn weight(self, now_s: u64) -> (u8, u8, u64) {
+        let is_over = now_s.saturating_sub(self.time_s) >= MEMORY_S;
+        if self.is_free() || is_over { (0, 1, 0) } else { (1 + self.level, self.failures, self.time_s) }
+    }
+}
+
+fn tag(hash: u64) -> u64 {
+    hash >> (u64::BITS - TAG_BITS)
+}
+
+/// Recent logins, by keyed hash of source and user; 256 KiB. Only the holder of a valid password adds one.
+///
+/// ```text
+/// | tag: 44 | time in minutes: 20 |
+/// ```
+struct Logins(Box<[[AtomicU64; WAYS]]>);
+
+const MINUTE_BITS: u32 = 20;
+
+impl Logins {
+    fn new() -> Self {
+        Self((0..LINES).map(|_| Default::default()).collect())
+    }
+
+    fn note(&self, hash: u64, uptime: Duration) {
+        let word = Self::word(hash, uptime);
+        let place = self.line(hash).min_by_key(|place| {
+            let old = place.load(Ordering::Relaxed);
+            if old >> MINUTE_BITS == word >> MINUTE_BITS { 0 } else { 1 + old % (1 << MINUTE_BITS) }
+        });
+        if let Some(place) = place
+            && place.load(Ordering::Relaxed) != word
+        {
+            place.store(word, Ordering::Relaxed);
+        }
+    }
+
+    fn contains(&self, hash: u64, uptime: Duration) -> bool {
+        let word = Self::word(hash, uptime);
+        self.line(hash).any(|place| {
+            let old = place.load(Ordering::Relaxed);
+            old >> MINUTE_BITS == word >> MINUTE_BITS && word.saturating_sub(old) < EXEMPTION_S / 60
+        })
+    }
+
+    fn line(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
+        self.0.get(hash as usize % LINES).into_iter().flatten()
+    }
+
+    /// The time counts from 1, so that no login is a place that is free.
+    fn word(hash: u64, uptime: Duration) -> u64 {
+        let minutes = (1 + uptime.as_secs() / 60).min((1 << MINUTE_BITS) - 1);
+        hash >> MINUTE_BITS << MINUTE_BITS | minutes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn penalties() -> Penalties {
+        Penalties::new(&[1; 16], Limits::default())
+    }
+
+    fn at(second: u64) -> Duration {
+        Duration::from_secs(second)
+    }
+
+    /// Fails so many times with different digests, all for users of their own unless one is given.
+    fn fail(
+        penalties: &Penalties,
+        second: u64,
+        address: Address,
+        source: IpAddr,
+        user: Option<&str>,
+        times: u32,
+    ) {
+        for number in 0..times {
+            let mut digest = [number as u8; 16];
+            digest[..8].copy_from_slice(&second.to_be_bytes());
+            let own = format!("user{number}");
+            let name = user.unwrap_or(&own);
+            penalties.failed(at(second), address, source, name, Digest::from_raw(digest));
+        }
+    }
+
+    #[test]
+    fn ten_failures_are_free_and_the_next_costs_silence_that_doubles_up_to_ten_minutes() {
+        let penalties = penalties();
+        let mut second = 100;
+        for silence in [15, 30, 60, 120, 240, 480, 600, 600] {
+            fail(&penalties, second, Address::Proven, SOURCE, None, 10);
+            assert_eq!(penalties.check_source(at(second), SOURCE), Ok(()));
+            fail(&penalties, second + 1, Address::Proven, SOURCE, None, 1);
+            assert_eq!(penalties.check_source(at(second + silence), SOURCE), Err(Penalty::Source));
+            assert_eq!(penalties.check_source(at(second + 1 + silence), SOURCE), Ok(()));
+            assert_eq!(penalties.check_source(at(second + 1), OTHER), Ok(()));
+            second += 1 + silence;
+        }
+    }
+
+    #[test]
+    fn failures_of_another_minute_and_silences_of_long_ago_are_forgotten() {
+        let penalties = penalties();
+        for minute in 1..10 {
+            fail(&penalties, 60 * minute, Address::Proven, SOURCE, None, 10);
+            assert_eq!(penalties.check_source(at(60 * minute), SOURCE), Ok(()));
+        }
+        fail(&penalties, 10_000, Address::Proven, SOURCE, None, 11);
+        assert_eq!(penalties.check_source(at(10_014), SOURCE), Err(Penalty::Source));
+        fail(&penalties, 20_000, Address::Proven, SOURCE, None, 11);
+        assert_eq!(penalties.check_source(at(20_015), SOURCE), Ok(()), "the first silence again");
+    }
+
+    #[test]
+    fn what_is_sent_again_is_no_other_failure() {
+        let penalties = penalties();
+        for number in 0..100 {
+            let digest = Digest::from_raw([number % 2; 16]);
+            penalties.failed(at(5), Address::Proven, SOURCE, "userone", digest);
+        }
+        assert_eq!(penalties.check_source(at(5), SOURCE), Ok(()));
+    }
+
+    #[test]
+    fn forged_failures_silence_answers_that_may_be_forged_and_nothing_else() {
+        let penalties = penalties();
+        fail(&penalties, 5, Address::Claimed, SOURCE, Some("userone"), 200);
+        fail(&penalties, 5, Address::Claimed, OTHER, Some("userone"), 200);
+        assert_eq!(penalties.check(at(6), Address::Claimed, SOURCE, "usertwo"), Err(Penalty::Source));
+        assert_eq!(penalties.check_source(at(6), SOURCE), Ok(()));
+        assert_eq!(penalties.check(at(6), Address::Proven, SOURCE, "userone"), Ok(()));
+    }
+
+    #[test]
+    fn a_success_clears_its_source() {
+        let penalties = penalties();
+        for _ in 0..5 {
+            fail(&penalties, 5, Address::Proven, SOURCE, None, 10);
+            penalties.welcomed(at(5), SOURCE, "userone");
+        }
+        assert_eq!(penalties.check_source(at(5), SOURCE), Ok(()));
+    }
+
+    #[test]
+    fn a_user_who_is_tried_from_many_sources_is_silent_but_for_those_who_have_logged_in() {
+        let penalties = penalties();
+        penalties.welcomed(at(1), OTHER, "userone");
+        for host in 1..=7 {
+            let source = IpAddr::from([198, 51, 100, host]);
+            for number in 0..9 {
+                let digest = Digest::from_raw([number + 10 * host; 16]);
+                penalties.failed(at(5), Address::Proven, source, "userone", digest);
+            }
+        }
+        assert_eq!(penalties.check(at(6), Address::Proven, SOURCE, "userone"), Err(Penalty::User));
+        assert_eq!(penalties.check(at(6), Address::Proven, OTHER, "userone"), Ok(()));
+        assert_eq!(penalties.check(at(6), Address::Proven, SOURCE, "usertwo"), Ok(()));
+        assert_eq!(penalties.check(at(30 * 60 * 60), Address::Proven, OTHER, "userone"), Ok(()));
+    }
+
+    #[test]
+    fn who_is_trusted_is_not_counted() {
+        let trusted = vec!["192.0.2.0/24".parse().unwrap()];
+        let penalties = Penalties::new(&[1; 16], Limits { trusted, ..Limits::default() });
+        fail(&penalties, 5, Address::Proven, SOURCE, Some("userone"), 200);
+        assert_eq!(penalties.check(at(5), Address::Proven, SOURCE, "userone"), Ok(()));
+        let mapped = "::ffff:192.0.2.1".parse().unwrap();
+        fail(&penalties, 5, Address::Proven, mapped, None, 200);
+        assert_eq!(penalties.check_source(at(5), mapped), Ok(()));
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_network_are_one_source() {
+        let penalties = penalties();
+        for host in 0..11_u16 {
+            let source = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host]);
+            fail(&penalties, 5 + u64::from(host), Address::Proven, source, None, 1);
+        }
+        let another = IpAddr::from([0x2001, 0xdb8, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(penalties.check_source(at(16), another), Err(Penalty::Source));
+    }
+
+    /// Whoever is forgotten gets in; nobody who did nothing is kept out.
+    #[test]
+    fn a_table_that_overflows_favours_the_well_behaved() {
+        let penalties = penalties();
+        let culprit = |number: u32| IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+        for number in 0..100_000 {
+            fail(&penalties, 5, Address::Proven, culprit(number), None, 11);
+        }
+        let silent =
+            (0..100_000).filter(|number| penalties.check_source(at(6), culprit(*number)).is_err()).count();
+        assert!((20_000..=LINES * WAYS).contains(&silent), "{silent}");
+        let innocent = (0..100_000_u32).map(|number| IpAddr::from((0xc000_0000 + number).to_be_bytes()));
+        let kept_out = innocent.filter(|source| penalties.check_source(at(6), *source).is_err()).count();
+        assert!(kept_out <= 2, "{kept_out}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_what_is_unpacked(word: u64) {
+            prop_assert_eq!(Count::unpack(word).pack(), word);
+        }
+
+        /// However failures are spread in time, no silence is longer than the longest, and one that was not failed
+        /// for is not there.
+        #[test]
+        fn silence_ends(waits in prop::collection::vec(0..700_u64, 1..200)) {
+            let penalties = penalties();
+            let mut second = 1;
+            for wait in waits {
+                second += wait;
+                fail(&penalties, second, Address::Proven, SOURCE, None, 3);
+            }
+            prop_assert_eq!(penalties.check_source(at(second + LONGEST_SILENCE.as_secs()), SOURCE), Ok(()));
+            prop_assert_eq!(penalties.check_source(at(second), OTHER), Ok(()));
+        }
+    }
+}

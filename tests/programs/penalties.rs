@@ -1,0 +1,149 @@
+//! What failed logins cost, at real servers.
+
+use std::io::Read;
+use std::net::{TcpStream, UdpSocket};
+
+use letmein::Transport::{Tcp, Udp};
+
+use crate::peers::{PATIENCE, REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, receive, udp_peer};
+use crate::running::{SAMPLES, Server, TRANSPORTS, refused, welcome};
+
+fn server(transport: letmein::Transport, more: &[&str]) -> Server {
+    Server::start(transport, &[&["127.0.0.1:0", "--users", SAMPLES], more].concat())
+}
+
+/// A socket of another address, which hears this server and nobody else.
+fn stranger(server: &Server, address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(server.address).unwrap();
+    socket
+}
+
+/// Fails so many times, from 127.0.0.1.
+fn fail(server: &Server, times: u32) {
+    for number in 0..times {
+        assert_eq!(server.login(&["userone", &format!("wrong{number}")]), refused());
+    }
+}
+
+#[test]
+fn a_source_that_has_used_up_its_failures_is_not_heard() {
+    for transport in TRANSPORTS {
+        let server = server(transport, &["--failures", "3/60s"]);
+        fail(&server, 4);
+        let ended = server.login(&["userone", "passwordone", "--timeout", "0.3"]);
+        assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
+    }
+}
+
+#[test]
+fn another_source_is_heard_all_the_same() {
+    let server = server(Udp, &["--failures", "3/60s"]);
+    fail(&server, 4);
+    let other = stranger(&server, "127.0.0.2:0");
+    let challenge = ask(&other, REQUEST);
+    assert_eq!(ask(&other, &echoing_answer("userone", "passwordone", &challenge)), WELCOME);
+}
+
+#[test]
+fn a_connection_of_a_source_that_is_not_heard_is_closed_before_its_first_message() {
+    let server = server(Tcp, &["--failures", "3/60s"]);
+    fail(&server, 4);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_success_gives_a_source_its_failures_back() {
+    for transport in TRANSPORTS {
+        let server = server(transport, &["--failures", "3/60s"]);
+        for _ in 0..3 {
+            fail(&server, 3);
+            assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        }
+    }
+}
+
+#[test]
+fn whoever_is_trusted_or_not_counted_may_fail_for_ever() {
+    for transport in TRANSPORTS {
+        for more in [&["--trust", "127.0.0.0/8"][..], &["--failures", "off", "--user-failures", "off"]] {
+            let server = server(transport, more);
+            fail(&server, 15);
+            assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        }
+    }
+}
+
+/// Answers that anybody may have forged: the one who forges them has heard no challenge.
+#[test]
+fn nobody_is_locked_out_by_failures_in_their_name() {
+    let server = server(Udp, &["--failures", "3/60s", "--user-failures", "3/60s"]);
+    let victim = udp_peer(&server);
+    for number in 0..20_u32 {
+        victim.send(&answer("userone", &format!("forged{number}"), b"0123456789abcdef")).unwrap();
+    }
+    let challenge = loop {
+        // Those that were free are refused; the rest gets silence.
+        let reply = ask(&victim, REQUEST);
+        if reply != REFUSED {
+            break reply;
+        }
+    };
+    let welcomed = loop {
+        victim.send(&echoing_answer("userone", "passwordone", &challenge)).unwrap();
+        let reply = receive(&victim).1;
+        if reply == WELCOME {
+            break reply;
+        }
+    };
+    assert_eq!(welcomed, WELCOME);
+}
+
+/// A user who is tried from more and more sources.
+#[test]
+fn a_user_has_a_budget_over_all_sources_from_which_their_own_is_exempt() {
+    let server = server(Udp, &["--user-failures", "8/60s"]);
+    let own = udp_peer(&server);
+    let challenge = ask(&own, REQUEST);
+    let login = echoing_answer("userone", "passwordone", &challenge);
+    assert_eq!(ask(&own, &login), WELCOME);
+    for host in 2..5 {
+        let guesser = stranger(&server, &format!("127.0.0.{host}:0"));
+        let challenge = ask(&guesser, REQUEST);
+        for number in 0..3_u32 {
+            assert_eq!(
+                ask(&guesser, &echoing_answer("userone", &format!("guess{host}{number}"), &challenge)),
+                REFUSED
+            );
+        }
+    }
+    assert_eq!(ask(&own, &login), WELCOME);
+    let stranger = stranger(&server, "127.0.0.9:0");
+    let challenge = ask(&stranger, REQUEST);
+    stranger.send(&echoing_answer("userone", "passwordone", &challenge)).unwrap();
+    // It gets silence: the next that comes is the reply to the next request.
+    let reply = ask(&stranger, REQUEST);
+    assert!(reply.len() == 16, "{reply:?}");
+    assert_eq!(ask(&stranger, &echoing_answer("usertwo", "passwordtwo", &reply)), WELCOME);
+}
+
+#[test]
+fn budgets_and_networks_that_make_no_sense_are_status_2() {
+    for args in [
+        ["--failures", "0/60s"],
+        ["--failures", "256/60s"],
+        ["--failures", "10"],
+        ["--user-failures", "10/0s"],
+        ["--user-failures", "x/60s"],
+        ["--trust", "10.0.0.0/33"],
+    ] {
+        assert_eq!(
+            Server::refusal(Udp, &[&["127.0.0.1:0", "--users", SAMPLES], &args[..]].concat()).status,
+            2,
+            "{args:?}"
+        );
+    }
+}
