@@ -7,6 +7,7 @@ mod store;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hint::black_box;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -16,7 +17,7 @@ pub use file::{Loaded, UsersError, Warning, load};
 pub(crate) use parse::parse_network;
 pub use parse::{Problem, parse};
 
-use crate::auth::proof::{Blocks, Secret, SecretRef};
+use crate::auth::proof::{Blocks, SecretRef};
 use store::{Record, Store};
 
 /// The users of the shipped `users.toml`. Everybody knows their passwords.
@@ -33,7 +34,6 @@ pub struct Users {
     conditions: HashMap<u32, Conditions>,
     /// The work of the longest entry, which every answer costs.
     blocks: Blocks,
-    decoy: Secret,
     samples: Samples,
 }
 
@@ -50,16 +50,18 @@ pub enum Samples {
 
 impl Users {
     fn new(store: Store, conditions: HashMap<u32, Conditions>, samples: Samples) -> Self {
-        let decoy = Secret::decoy();
-        let longest = store.iter().map(|record| record.secret.blocks()).fold(decoy.blocks(), Blocks::max);
-        Self { store, conditions, blocks: longest, decoy, samples }
+        let blocks = store.iter().map(|record| record.secret.blocks()).fold(Blocks::ONE, Blocks::max);
+        Self { store, conditions, blocks, samples }
     }
 
     /// The user of this name, and a secret to check an answer with in any case.
     pub(crate) fn find(&self, name: &str) -> (Option<(&str, &Conditions)>, SecretRef<'_>) {
         match self.store.find(name) {
-            Some(record) => (Some((record.name, self.conditions_of(record))), record.secret),
-            None => (None, self.decoy.as_ref()),
+            Ok(record) => (Some((record.name, self.conditions_of(record))), record.secret),
+            Err(decoy) => {
+                black_box(self.conditions_of(decoy));
+                (None, decoy.secret)
+            }
         }
     }
 
@@ -87,7 +89,7 @@ impl Users {
     /// Whether there is a user of this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.store.find(name).is_some()
+        self.store.find(name).is_ok()
     }
 
     /// How much of the file is the shipped samples.

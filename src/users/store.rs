@@ -17,12 +17,13 @@ use std::ops::Range;
 use memmap2::{Advice, MmapMut};
 use zeroize::Zeroize;
 
-use super::{Password, Username};
+use super::{NAME_MAX, PASSWORD_MAX, Password, Username};
 use crate::auth::proof::SecretRef;
 
 /// Everybody's name and password.
 pub(super) struct Store {
     records: Records,
+    decoys: Decoys,
     slots: Pages,
     /// One less than the number of slots, which is a power of two.
     mask: usize,
@@ -51,8 +52,8 @@ impl Store {
         // So many are free that a search soon comes to one.
         let slots = (2 * records.count).next_power_of_two();
         let slots_len = slots.saturating_mul(SLOT_LEN);
-        let mut store =
-            Self { records, slots: Pages::new(slots_len)?, mask: slots - 1, hasher: RandomState::new() };
+        let (decoys, hasher) = (Decoys::like(&records)?, RandomState::new());
+        let mut store = Self { records, decoys, slots: Pages::new(slots_len)?, mask: slots - 1, hasher };
         store.index();
         Ok(store)
     }
@@ -70,16 +71,22 @@ impl Store {
         }
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<Record<'_>> {
+    /// The user of this name; else nobody's record, which has been looked at in the same way.
+    pub(super) fn find(&self, name: &str) -> Result<Record<'_>, Record<'_>> {
         let (slots, _) = self.slots.bytes().as_chunks::<SLOT_LEN>();
         let hash = self.hasher.hash_one(name);
-        probe(hash, self.mask)
+        let found = probe(hash, self.mask)
             .map_while(|number| {
                 slots.get(number).map(|slot| u64::from_ne_bytes(*slot)).filter(|slot| *slot != 0)
             })
             .filter(|slot| tag(*slot) == tag(hash))
             .filter_map(|slot| self.records.at((slot as u32).wrapping_sub(1)))
-            .find(|record| record.name == name)
+            .find(|record| record.name == name);
+        found.ok_or_else(|| {
+            let decoy = self.decoys.of(name.len());
+            black_box(decoy.name == name);
+            decoy
+        })
     }
 
     /// Brings what it takes to find these names near. Found one after the other, each would be waited for; here no
@@ -108,6 +115,39 @@ impl Store {
     /// All users, in the order in which they were added.
     pub(super) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         self.records.iter()
+    }
+}
+
+/// Records of nobody, one for each length of a name, so that a search for nobody takes as long as one for somebody.
+struct Decoys {
+    records: Records,
+    starts: Vec<u32>,
+}
+
+impl Decoys {
+    /// With passwords as long as they are on average, but none that makes for more work than the longest of users.
+    fn like(users: &Records) -> io::Result<Self> {
+        let lens = users.iter().map(|record| (record.secret.as_bytes().len(), record.name.len()));
+        let (longest, passwords_len) = lens.fold((0, 0), |(longest, sum), (secret_len, name_len)| {
+            (secret_len.max(longest), sum + secret_len - name_len)
+        });
+        let mean_len = passwords_len / users.count.max(1);
+        let mut decoys =
+            Self { records: Records::for_text(NAME_MAX * (NAME_MAX + PASSWORD_MAX))?, starts: Vec::new() };
+        for name_len in 0..=NAME_MAX {
+            let password_len = mean_len.min(longest.saturating_sub(name_len));
+            let start = decoys.records.push(
+                [b'x'; NAME_MAX].get(..name_len).unwrap_or_default(),
+                [0; PASSWORD_MAX].get(..password_len).unwrap_or_default(),
+            );
+            decoys.starts.extend(start);
+        }
+        Ok(decoys)
+    }
+
+    fn of(&self, name_len: usize) -> Record<'_> {
+        let start = self.starts.get(name_len).copied().unwrap_or_default();
+        self.records.at(start).unwrap_or(Record { start, name: "", secret: SecretRef::new(&[]) })
     }
 }
 
@@ -142,8 +182,11 @@ impl Records {
 
     /// Adds a user, and says where; `None` if there is no more room, which 4 GiB are the end of in any case.
     pub(super) fn add(&mut self, name: &Username, password: &Password) -> Option<u32> {
+        self.push(name.as_str().as_bytes(), password.expose())
+    }
+
+    fn push(&mut self, name: &[u8], password: &[u8]) -> Option<u32> {
         let start = u32::try_from(self.len).ok()?;
-        let (name, password) = (name.as_str().as_bytes(), password.expose());
         let header = [u8::try_from(name.len()).ok()?, u8::try_from(password.len()).ok()?];
         let end = self.len + HEADER_LEN + name.len() + password.len();
         u32::try_from(end).ok()?;
@@ -223,19 +266,32 @@ mod tests {
         }
         let store = Store::new(records).unwrap();
         for name in &names {
-            let record = store.find(name.as_str()).unwrap();
+            let Ok(record) = store.find(name.as_str()) else { panic!("{name} is not found") };
             assert_eq!(record.name, name.as_str());
             assert_eq!(record.secret.as_bytes(), format!("{name}of {name}").as_bytes());
         }
-        assert!(store.find("user1000").is_none() && store.find("").is_none());
+        assert!(store.find("user1000").is_err() && store.find("").is_err());
         assert!(store.iter().map(|record| record.name).eq(names.iter().map(Username::as_str)));
         assert_eq!(store.count(), names.len());
     }
 
     #[test]
+    fn a_search_for_nobody_ends_with_a_record_like_that_of_somebody() {
+        let mut records = Records::for_text(1000).unwrap();
+        for (name, password) in [("alice", "12345678"), ("bob", "1234567890")] {
+            records.add(&name.parse().unwrap(), &Password::new(password).unwrap()).unwrap();
+        }
+        let store = Store::new(records).unwrap();
+        for (name, secret_len) in [("x", 10), ("carol", 13), ("a much longer name", 18)] {
+            let Err(decoy) = store.find(name) else { panic!("{name} is nobody") };
+            assert_eq!((decoy.name.len(), decoy.secret.as_bytes().len()), (name.len(), secret_len), "{name}");
+        }
+    }
+
+    #[test]
     fn among_no_users_nobody_is_found() {
         let store = Store::new(Records::for_text(0).unwrap()).unwrap();
-        assert!(store.find("userone").is_none() && store.iter().next().is_none());
+        assert!(store.find("userone").is_err() && store.iter().next().is_none());
     }
 
     #[test]
