@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
-pub use file::{Loaded, UsersError, Warning, load};
+pub use file::{Distrust, Loaded, UsersError, Warning, load};
 pub(crate) use parse::parse_network;
 pub use parse::{Problem, parse};
 

@@ -23,6 +23,14 @@ pub enum UsersError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// Somebody else decides what is in it.
+    #[error("{}: {reason}", path.display())]
+    Unsafe {
+        /// The file.
+        path: PathBuf,
+        /// Who, and what to do about it.
+        reason: Distrust,
+    },
     /// It can be read, but has problems.
     #[error("{}", listing(path, problems))]
     Wrong {
@@ -31,6 +39,17 @@ pub enum UsersError {
         /// At least one.
         problems: Vec<Problem>,
     },
+}
+
+/// Why a users file is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// Everybody on the machine can make themselves a user.
+    #[error("everybody can write it, and so log in: chmod o-w it")]
+    OpenToAll,
+    /// It is a symbolic link of somebody who is neither root nor the server's user.
+    #[error("it is a symbolic link that another user owns: name the file itself, or make the link yours")]
+    ForeignLink,
 }
 
 /// A users file that can be used.
@@ -45,8 +64,8 @@ pub struct Loaded {
 /// Something about a users file that is no reason not to use it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// Everybody on the machine can read or change the passwords.
-    #[error("{path}: others can read or change the passwords in it: chmod o-rw {path}", path = .0.display())]
+    /// Everybody on the machine can read the passwords.
+    #[error("{path}: others can read the passwords in it: chmod o-r {path}", path = .0.display())]
     OpenToOthers(PathBuf),
     /// Everybody will be refused.
     #[error("{}: there are no users in it: everybody will be refused", .0.display())]
@@ -59,20 +78,35 @@ pub enum Warning {
 /// What keeps it from being used, with file, line, column and remedy.
 pub fn load(path: &Path) -> Result<Loaded, UsersError> {
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
+    let distrusted = |reason| Err(UsersError::Unsafe { path: path.into(), reason });
+    if is_foreign_link(path).map_err(unreadable)? {
+        return distrusted(Distrust::ForeignLink);
+    }
     let mut file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.mode() & 0o002 != 0 {
+        return distrusted(Distrust::OpenToAll);
+    }
     // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
     file.read_to_end(&mut bytes).map_err(unreadable)?;
     let users = parse_bytes(&bytes).map_err(|problems| UsersError::Wrong { path: path.into(), problems })?;
     let mut warnings = Vec::new();
-    if metadata.mode() & 0o006 != 0 && !matches!(users.samples(), Samples::Only(_)) {
+    if metadata.mode() & 0o004 != 0 && !matches!(users.samples(), Samples::Only(_)) {
         warnings.push(Warning::OpenToOthers(path.into()));
     }
     if users.is_empty() {
         warnings.push(Warning::NoUsers(path.into()));
     }
     Ok(Loaded { users, warnings })
+}
+
+/// Whether a path is a link that neither root nor this user made. Whoever owns its folder can change that at any time,
+/// so this protects from links in folders that all may write to.
+fn is_foreign_link(path: &Path) -> io::Result<bool> {
+    let metadata = path.symlink_metadata()?;
+    let own = rustix::process::geteuid().as_raw();
+    Ok(metadata.is_symlink() && metadata.uid() != own && metadata.uid() != 0)
 }
 
 fn parse_bytes(bytes: &[u8]) -> Result<Users, Vec<Problem>> {

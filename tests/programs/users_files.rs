@@ -1,7 +1,7 @@
 //! Users files that keep a server from starting, and those about which it warns.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
 use letmein::Transport;
 
@@ -203,12 +203,37 @@ fn said(users: &str, mode: u32) -> String {
 }
 
 #[test]
-fn passwords_that_others_can_read_or_change_are_warned_of() {
-    for mode in [0o644, 0o602] {
-        let said = said(REAL_USERS, mode);
-        let warning = " WARN FILE: others can read or change the passwords in it: chmod o-rw FILE\n";
-        assert!(said.contains(warning) && !said.contains(SECRET), "{said}");
+fn passwords_that_others_can_read_are_warned_of() {
+    let said = said(REAL_USERS, 0o644);
+    let warning = " WARN FILE: others can read the passwords in it: chmod o-r FILE\n";
+    assert!(said.contains(warning) && !said.contains(SECRET), "{said}");
+}
+
+#[test]
+fn a_file_that_everybody_can_write_is_refused() {
+    for mode in [0o602, 0o666] {
+        let file = users_file(REAL_USERS);
+        fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
+        let ended = Server::refusal(Transport::Udp, &["127.0.0.1:0", "--users", path(&file)]);
+        assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+        assert!(ended.stderr.contains("everybody can write it, and so log in: chmod o-w"), "{ended:?}");
     }
+}
+
+#[test]
+fn a_link_is_followed_if_root_or_the_servers_user_made_it() {
+    let (folder, file) = (tempfile::tempdir().unwrap(), users_file(REAL_USERS));
+    let link = folder.path().join("users.toml");
+    symlink(file.path(), &link).unwrap();
+    let link = link.to_str().unwrap();
+    drop(Server::start(Transport::Udp, &["127.0.0.1:0", "--users", link]));
+    if lchown(link, Some(1), None).is_err() {
+        println!("skipped: only root can make a link that another user owns");
+        return;
+    }
+    let ended = Server::refusal(Transport::Udp, &["127.0.0.1:0", "--users", link]);
+    assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+    assert!(ended.stderr.contains("a symbolic link that another user owns"), "{ended:?}");
 }
 
 #[test]
