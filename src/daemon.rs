@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -23,6 +23,8 @@ use crate::exchange::DatagramService;
 pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Work, Workers};
 pub use crate::report::Verbosity;
+use crate::sandbox;
+pub use crate::sandbox::Mode;
 use crate::users::{self, Samples, Username, Users, UsersError};
 
 /// What a server is told on its command line.
@@ -32,6 +34,10 @@ pub struct Config {
     pub address: SocketAddr,
     /// What to do there.
     pub service: Service,
+    /// Who to be, once the socket is bound.
+    pub user: Option<String>,
+    /// What to give up then.
+    pub sandbox: Mode,
 }
 
 /// What a server does.
@@ -105,6 +111,14 @@ pub enum ServerError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// The server cannot be who it is to be.
+    #[error("cannot run as {user}: {error}")]
+    User {
+        /// Who it is to be.
+        user: String,
+        /// The system's word for it.
+        error: io::Error,
+    },
     /// The system lacks something.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -117,6 +131,7 @@ pub enum ServerError {
 pub fn run(config: &Config) -> Result<(), ServerError> {
     raise_open_files();
     let Workers { address, work } = prepare(config)?;
+    give_up_privileges(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
@@ -153,6 +168,36 @@ fn prepare(config: &Config) -> Result<Workers, ServerError> {
         Service::Exchange(service, verbosity) => Workers::exchange(*service, *verbosity, address, &keys),
     };
     workers.map_err(|error| ServerError::Bind { address, error })
+}
+
+/// From here on the server can do what it is for, and little else.
+fn give_up_privileges(config: &Config) -> Result<(), ServerError> {
+    match &config.user {
+        Some(user) => {
+            sandbox::become_user(user).map_err(|error| ServerError::User { user: user.clone(), error })?
+        }
+        None if geteuid().is_root() => {
+            warn!("running as root: give --user NAME for a user with fewer rights")
+        }
+        None => {}
+    }
+    let folder = match &config.service {
+        Service::Logins { users, .. } => {
+            users.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf))
+        }
+        Service::Exchange(..) => None,
+    };
+    Ok(sandbox::enter(config.sandbox, folder.as_deref())?)
+}
+
+/// Tries inside the sandbox what a server must not be able to do. Gives a line for each attempt, and whether all were
+/// refused.
+///
+/// # Errors
+/// If there can be no sandbox.
+pub fn self_test(mode: Mode) -> Result<Vec<(String, bool)>, ServerError> {
+    sandbox::enter(mode, None)?;
+    Ok(sandbox::self_test::run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
 }
 
 fn load_users(path: &Path, sample_users: SampleUsers, address: SocketAddr) -> Result<Users, ServerError> {

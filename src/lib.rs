@@ -11,6 +11,7 @@
 //! | [`users`] | `users.toml`, as an immutable snapshot |
 //! | [`net`] | sockets and clocks, which carry the exchange |
 //! | `report` | what happened, as log lines |
+//! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
 //! | [`mod@bench`] | the load generator |
 //! | [`cli`] | command lines, one file a program |
@@ -29,6 +30,7 @@ pub mod daemon;
 pub mod exchange;
 pub mod net;
 mod report;
+pub mod sandbox;
 mod source;
 pub mod users;
 

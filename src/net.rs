@@ -90,9 +90,9 @@ impl Workers {
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
         match transport {
-            Transport::Udp => Self::udp(address, count, |_| Logins {
-                server: Server::new(keys, penalties.clone()),
-                users: users.clone(),
+            Transport::Udp => Self::udp(address, count, |_| {
+                let logins = Logins { server: Server::new(keys, penalties.clone()), users: users.clone() };
+                || logins
             }),
             Transport::Tcp => Self::tcp(address, count, Login::READING, || {
                 let (users, penalties) = (users.clone(), penalties.clone());
@@ -111,7 +111,8 @@ impl Workers {
         const ONE: NonZeroUsize = NonZeroUsize::MIN;
         match service {
             Exchange::Datagrams(service, serving) => {
-                Self::udp(address, ONE, |own| Datagrams::new(service, own, &keys.sources, serving, verbosity))
+                let key = keys.sources;
+                Self::udp(address, ONE, |own| move || Datagrams::new(service, own, &key, serving, verbosity))
             }
             Exchange::Md5Stream => Self::tcp(address, ONE, Md5Stream::READING, || {
                 move || {
@@ -130,10 +131,11 @@ impl Workers {
         }
     }
 
-    fn udp<S: udp::Service + Send + 'static>(
+    /// What `service` gives is called by the worker's thread, as it may start another.
+    fn udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
         address: SocketAddr,
         count: NonZeroUsize,
-        service: impl Fn(SocketAddr) -> S,
+        service: impl Fn(SocketAddr) -> M,
     ) -> io::Result<Self> {
         let (address, sockets) = bind::group(address, count, bind::udp)?;
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
@@ -141,9 +143,9 @@ impl Workers {
             report::buffers(&udp::buffers(socket)?, count);
         }
         let work = sockets.into_iter().map(|socket| -> Work {
-            let mut service = service(address);
+            let service = service(address);
             Box::new(move |clock, stop| {
-                udp::serve(&socket, &mut service, clock, &stop);
+                udp::serve(&socket, &mut service(), clock, &stop);
                 Ok(())
             })
         });

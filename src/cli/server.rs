@@ -1,6 +1,6 @@
 //! `server-udp` and `server-tcp`: one program over two transports.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::{STATUSES, Status, invalid, parse, say};
 use crate::daemon::{
-    self, Budget, Config, Exchange, Limits, SampleUsers, ServerError, Service, Serving, Verbosity,
+    self, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving, Verbosity,
 };
 use crate::exchange::{DatagramService, framed};
 use crate::net::Transport;
@@ -60,6 +60,15 @@ struct Args {
     /// Bytes of the longest message (framed)
     #[arg(long, value_name = "BYTES", default_value_t = framed::MESSAGE_MAX as u32)]
     max_message: u32,
+    /// Who to be once the socket is bound, when started as root
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Refuse what a server does not need (on), let the kernel log it (log), or neither (off)
+    #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_mode)]
+    sandbox: ModeName,
+    /// Try inside the sandbox what a server must not be able to do, say what came of it, and end
+    #[arg(long)]
+    self_test: bool,
     /// Log each message on standard error
     #[arg(short, long)]
     debug: bool,
@@ -76,6 +85,23 @@ enum ServiceName {
     Md5,
     Hello,
     Framed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeName {
+    On,
+    Log,
+    Off,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::On => Self::On,
+            ModeName::Log => Self::Log,
+            ModeName::Off => Self::Off,
+        }
+    }
 }
 
 /// How many failures are free.
@@ -136,12 +162,15 @@ fn run(transport: Transport) -> Result<Status, Status> {
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
     let args: Args = parse(Args::command().name(program).after_help(after_help(program)), &example)?;
     log_to_stderr(if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
+    if args.self_test {
+        return self_test(program, args.sandbox.into());
+    }
     let config = args.config(transport).map_err(|reason| invalid(&reason, &example))?;
     daemon::run(&config).map(|()| Status::Done).map_err(|error| {
         say(format_args!("{program}: {error}"));
         match error {
             ServerError::Users(_) | ServerError::SampleUser { .. } => Status::Usage,
-            ServerError::Bind { .. } | ServerError::System(_) => Status::Failed,
+            ServerError::Bind { .. } | ServerError::User { .. } | ServerError::System(_) => Status::Failed,
         }
     })
 }
@@ -193,7 +222,7 @@ impl Args {
             Some(Place::Port(port)) => SocketAddr::new(default.ip(), port),
             Some(Place::Address(address)) => address,
         };
-        Ok(Config { address, service })
+        Ok(Config { address, service, user: self.user, sandbox: self.sandbox.into() })
     }
 }
 
@@ -212,6 +241,22 @@ fn log_to_stderr(level: LevelFilter) {
         .log_internal_errors(false)
         .with_max_level(level)
         .init();
+}
+
+fn self_test(program: &str, mode: Mode) -> Result<Status, Status> {
+    let failed = |error: &dyn std::fmt::Display| {
+        say(format_args!("{program}: {error}"));
+        Status::Failed
+    };
+    let attempts = daemon::self_test(mode).map_err(|error| failed(&error))?;
+    for (line, _) in &attempts {
+        writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
+    }
+    Ok(if attempts.iter().all(|(_, is_refused)| *is_refused) { Status::Done } else { Status::Failed })
+}
+
+fn parse_mode(text: &str) -> Result<ModeName, String> {
+    ModeName::from_str(text, false).map_err(|_| format!("no sandbox {text:?}: there are on, log and off"))
 }
 
 fn parse_budget(text: &str) -> Result<Allowance, String> {

@@ -71,7 +71,7 @@ fn a_port_alone_means_this_machine_only() {
 
 #[test]
 fn a_silent_connection_does_not_keep_a_server_from_stopping() {
-    let server = Server::tcp();
+    let server = Server::start(Transport::Tcp, &["127.0.0.1:0", "--users", SAMPLES, "--workers", "1"]);
     let _silent = tcp_peer(&server);
     // Whoever is welcome came after the silent one.
     assert_eq!(server.login(&["userone", "passwordone"]), welcome());

@@ -16,5 +16,6 @@ mod passwords;
 mod peers;
 mod penalties;
 mod running;
+mod sandbox;
 mod streams;
 mod users_files;

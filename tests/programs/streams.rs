@@ -3,12 +3,13 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use letmein::Transport;
 use socket2::{Domain, Socket, Type};
 
 use crate::peers::{
     OLD_REQUEST, PATIENCE, REFUSED, REQUEST, WELCOME, answer, digest, echoing_answer, tcp_peer,
 };
-use crate::running::{Server, welcome};
+use crate::running::{SAMPLES, Server, welcome};
 
 /// Connections from one source, at most.
 const PER_SOURCE_MAX: usize = 512;
@@ -210,7 +211,8 @@ fn one_answer_is_all_that_a_connection_gets() {
 
 #[test]
 fn silent_connections_keep_no_other_source_out() {
-    let server = Server::tcp();
+    // One worker, which takes them in the order in which they come.
+    let server = Server::start(Transport::Tcp, &["127.0.0.1:0", "--users", SAMPLES, "--workers", "1"]);
     let silent: Vec<_> = (0..PER_SOURCE_MAX + 88).map(|_| tcp_peer(&server)).collect();
     let mut other = connect_from([127, 0, 0, 2], server.address);
     other.write_all(REQUEST).unwrap();

@@ -241,7 +241,7 @@ fn a_file_that_is_private_or_holds_nothing_but_samples_is_not_warned_of() {
     let samples = fs::read_to_string(SAMPLES).unwrap();
     for (users, mode) in [(REAL_USERS, 0o600), (REAL_USERS, 0o640), (&samples, 0o644), (&samples, 0o600)] {
         let said = said(users, mode);
-        assert!(!said.contains("WARN"), "{said}");
+        assert!(!said.contains("WARN FILE"), "{said}");
     }
 }
 

@@ -1,0 +1,96 @@
+//! Least privilege: what a server can no longer do once its sockets are bound.
+//!
+//! | part | takes away |
+//! |---|---|
+//! | another user (`--user`) | the rights of root |
+//! | no new privileges | programs that would give rights back |
+//! | not dumpable, no core files | memory with passwords in it, for debuggers and in files |
+//! | Landlock | files: nothing is written, and only the folder of the users file is read; new TCP sockets that listen or connect |
+//! | seccomp | all system calls but those in `syscalls` |
+//!
+//! All of it is for the thread that enters and those that it starts later, so it comes before any worker.
+
+pub(crate) mod self_test;
+mod syscalls;
+
+use std::io;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, path_beneath_rules,
+};
+use nix::unistd::{User, setgid, setgroups, setuid};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::set_no_new_privs;
+use seccompiler::SeccompAction;
+use tracing::{info, warn};
+
+/// What becomes of forbidden acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are not forbidden.
+    Off,
+    /// System calls are let through and logged by the kernel; the rest is as without a sandbox.
+    Log,
+    /// They are refused.
+    On,
+}
+
+/// The Landlock of Linux 6.10. An older kernel gives the part that it has.
+const LANDLOCK: ABI = ABI::V5;
+
+/// Changes to another user, with the groups of that user's own.
+///
+/// # Errors
+/// If there is none, or if the system refuses.
+pub(crate) fn become_user(name: &str) -> io::Result<()> {
+    let user = User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))?;
+    setgroups(&[user.gid])?;
+    setgid(user.gid)?;
+    setuid(user.uid)?;
+    Ok(())
+}
+
+/// Gives up what is not needed any more. `readable` is the folder from which files may still be read.
+///
+/// # Errors
+/// If the system refuses what every kernel has. What this kernel lacks is said, and gone without.
+pub(crate) fn enter(mode: Mode, readable: Option<&Path>) -> io::Result<()> {
+    set_no_new_privs(true)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    match mode {
+        Mode::Off => warn!("sandbox: off"),
+        Mode::Log => restrict_syscalls(SeccompAction::Log),
+        Mode::On => {
+            restrict_files(readable);
+            restrict_syscalls(SeccompAction::Errno(libc::EPERM as u32));
+        }
+    }
+    Ok(())
+}
+
+fn restrict_files(readable: Option<&Path>) {
+    let restricted = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(LANDLOCK))?
+            .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
+            .create()?
+            .add_rules(path_beneath_rules(readable, AccessFs::ReadFile | AccessFs::ReadDir))?
+            .restrict_self()
+    };
+    match restricted().map(|status| status.ruleset) {
+        Ok(RulesetStatus::FullyEnforced) => {}
+        Ok(RulesetStatus::PartiallyEnforced) => info!("sandbox: this kernel has only a part of Landlock"),
+        Ok(RulesetStatus::NotEnforced) => warn!("sandbox: this kernel has no Landlock; going on without"),
+        Err(error) => warn!("sandbox: Landlock: {error}; going on without"),
+    }
+}
+
+fn restrict_syscalls(otherwise: SeccompAction) {
+    if let Err(error) = syscalls::allow_only_listed(otherwise) {
+        warn!("sandbox: seccomp: {error}; going on without");
+    }
+}
