@@ -19,7 +19,7 @@ fn main() {
 
 /// All challenges have their whole life behind them, so that an answer without one has as many to try as there can be.
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
-const KEYS: Keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16] };
+const KEYS: Keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
 /// With penalties that nobody earns, so that all answers are looked at.
 fn server() -> Server {
     Server::new(&KEYS, Arc::new(Penalties::new(&[4; 16], Limits::none())))

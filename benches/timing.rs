@@ -26,7 +26,7 @@ const NAMES: [&str; 2] = ["userone", "unknown"];
 
 fn main() -> ExitCode {
     let users = parse("[users]\nuserone = \"passwordone\"\nusertwo = \"passwordtwo\"").expect("a users file");
-    let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16] };
+    let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
     let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Limits::none())));
     let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
     let challenge = server.datagram(&users, NOW, peer, b"Authentication Request").reply.expect("a challenge");

@@ -22,7 +22,7 @@ use crate::auth::server::Keys;
 use crate::exchange::DatagramService;
 pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Work, Workers};
-pub use crate::report::Verbosity;
+pub use crate::report::{UnknownNames, Verbosity};
 use crate::sandbox;
 pub use crate::sandbox::Mode;
 use crate::users::{self, Samples, Username, Users, UsersError};
@@ -53,6 +53,8 @@ pub enum Service {
         workers: NonZeroUsize,
         /// What failed logins cost.
         limits: Limits,
+        /// What is logged of names that nobody has.
+        unknown_names: UnknownNames,
         /// Whether the shipped sample users may log in from other machines.
         sample_users: SampleUsers,
     },
@@ -159,10 +161,10 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 fn prepare(config: &Config) -> Result<Workers, ServerError> {
     let (address, keys) = (config.address, draw_keys()?);
     let workers = match &config.service {
-        Service::Logins { transport, users, workers, limits, sample_users } => {
+        Service::Logins { transport, users, workers, limits, unknown_names, sample_users } => {
             let users = load_users(users, *sample_users, address)?;
             let users = Arc::new(users);
-            Workers::logins(*transport, address, *workers, &users, &keys, limits)
+            Workers::logins(*transport, address, *workers, &users, &keys, limits, *unknown_names)
                 .inspect(|_| info!("users: {}", users.len()))
         }
         Service::Exchange(service, verbosity) => Workers::exchange(*service, *verbosity, address, &keys),
@@ -241,8 +243,8 @@ pub(crate) fn raise_open_files() {
 }
 
 fn draw_keys() -> io::Result<Keys> {
-    let mut keys = Keys { challenges: [0; 16], welcomes: [0; 16], sources: [0; 16] };
-    for key in [&mut keys.challenges, &mut keys.welcomes, &mut keys.sources] {
+    let mut keys = Keys { challenges: [0; 16], welcomes: [0; 16], sources: [0; 16], names: [0; 16] };
+    for key in [&mut keys.challenges, &mut keys.welcomes, &mut keys.sources, &mut keys.names] {
         SysRng.try_fill_bytes(key)?;
     }
     Ok(keys)

@@ -34,7 +34,7 @@ use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Reading};
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
 use crate::net::services::logins::{Login, Logins};
-use crate::report::{self, Verbosity};
+use crate::report::{self, Reporter, UnknownNames, Verbosity};
 use crate::users::Users;
 
 /// What carries the messages.
@@ -87,16 +87,23 @@ impl Workers {
         users: &Arc<Users>,
         keys: &Keys,
         limits: &Limits,
+        unknown_names: UnknownNames,
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
+        let reporter = Arc::new(Reporter::new(transport, unknown_names, &keys.names));
         match transport {
             Transport::Udp => Self::udp(address, count, |_| {
-                let logins = Logins { server: Server::new(keys, penalties.clone()), users: users.clone() };
+                let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
+                let logins = Logins { server, reporter: reporter.clone(), users };
                 || logins
             }),
             Transport::Tcp => Self::tcp(address, count, Login::READING, || {
-                let (users, penalties) = (users.clone(), penalties.clone());
-                move || move |peer, now| Login::open(users.clone(), penalties.clone(), now, peer)
+                let (users, penalties, reporter) = (users.clone(), penalties.clone(), reporter.clone());
+                move || {
+                    move |peer, now| {
+                        Login::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
+                    }
+                }
             }),
         }
     }

@@ -4,13 +4,15 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use siphasher::sip::SipHasher24;
 use tracing::{debug, info, warn};
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::auth::recent::Sighting;
 use crate::auth::server::{Event, Refusal};
@@ -19,25 +21,55 @@ use crate::net::Transport;
 use crate::net::connections::Full;
 use crate::net::udp::Buffers;
 
-/// Reports what came of a message. No name that a stranger sent is shown, since people type passwords there.
-pub(crate) fn event(transport: Transport, peer: SocketAddr, event: &Event<'_>) {
-    match event {
-        Event::Silenced(penalty) => debug!("{transport} {peer}: not looked at: {penalty}"),
-        Event::Malformed(reason) => debug!("{transport} {peer}: malformed: {reason}"),
-        Event::Challenged => debug!("{transport} {peer}: sent a challenge"),
-        Event::Rechallenged => debug!("{transport} {peer}: answered an old challenge, sent a new one"),
-        Event::Welcomed { user, sighting: Sighting::First } => {
-            debug!("{transport} {peer}: {user} is welcome")
-        }
-        Event::Welcomed { user, sighting: Sighting::Repeat } => {
-            debug!("{transport} {peer}: {user} is welcome, as said before");
-        }
-        Event::Refused(Refusal::UnknownUser) => debug!("{transport} {peer}: refused an unknown user"),
-        Event::Refused(Refusal::WrongPassword { user }) => {
-            debug!("{transport} {peer}: refused {user}: wrong password");
-        }
-        Event::Refused(Refusal::Denied { user, denial }) => {
-            debug!("{transport} {peer}: refused {user}: {denial}")
+/// Reports what came of messages.
+pub(crate) struct Reporter {
+    transport: Transport,
+    unknown_names: UnknownNames,
+    keyed: SipHasher24,
+}
+
+/// What is logged of a name that nobody has. People type passwords where a name belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownNames {
+    /// A short hash under a key that changes with each start: the same name can be known again, and is not told.
+    Hashed,
+    /// The name, escaped.
+    Shown,
+}
+
+impl Reporter {
+    pub(crate) fn new(transport: Transport, unknown_names: UnknownNames, key: &[u8; 16]) -> Self {
+        Self { transport, unknown_names, keyed: SipHasher24::new_with_key(key) }
+    }
+
+    pub(crate) fn event(&self, peer: SocketAddr, event: &Event<'_>) {
+        let transport = self.transport;
+        match event {
+            Event::Silenced(penalty) => debug!("{transport} {peer}: not looked at: {penalty}"),
+            Event::Malformed(reason) => debug!("{transport} {peer}: malformed: {reason}"),
+            Event::Challenged => debug!("{transport} {peer}: sent a challenge"),
+            Event::Rechallenged => debug!("{transport} {peer}: answered an old challenge, sent a new one"),
+            Event::Welcomed { user, sighting: Sighting::First } => {
+                debug!("{transport} {peer}: {} is welcome", Shown(user.as_bytes()));
+            }
+            Event::Welcomed { user, sighting: Sighting::Repeat } => {
+                debug!("{transport} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
+            }
+            Event::Refused(Refusal::UnknownUser { name }) => match self.unknown_names {
+                UnknownNames::Hashed => {
+                    let hash = self.keyed.hash(name.as_bytes()) as u32;
+                    debug!("{transport} {peer}: refused an unknown user #{hash:08x}");
+                }
+                UnknownNames::Shown => {
+                    debug!("{transport} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
+                }
+            },
+            Event::Refused(Refusal::WrongPassword { user }) => {
+                debug!("{transport} {peer}: refused {}: wrong password", Shown(user.as_bytes()));
+            }
+            Event::Refused(Refusal::Denied { user, denial }) => {
+                debug!("{transport} {peer}: refused {}: {denial}", Shown(user.as_bytes()));
+            }
         }
     }
 }
@@ -72,6 +104,39 @@ pub(crate) fn unsent(error: &io::Error) {
 
 pub(crate) fn unanswered(peer: SocketAddr, reason: exchange::guard::Silence) {
     debug!("UDP {peer}: not answered: {reason}");
+}
+
+/// Standard error, for so many log lines a second: whoever sends much fills no disk. The rest is counted.
+pub(crate) struct BoundedLog {
+    started: Instant,
+    budget: Mutex<Budget>,
+}
+
+/// Log lines of a second.
+const LOG_LINES: u32 = 1000;
+
+impl BoundedLog {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what bounds the log is a clock, which decides nothing else"
+    )]
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), budget: Mutex::new(Budget::of(LOG_LINES)) }
+    }
+}
+
+impl MakeWriter<'_> for BoundedLog {
+    type Writer = Box<dyn Write>;
+
+    fn make_writer(&self) -> Self::Writer {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = budget.settle(self.started.elapsed());
+        if left_out > 0 {
+            // Whoever does not read the log any more is no reason to stop.
+            let _ = writeln!(io::stderr(), "{left_out} log lines left out");
+        }
+        if budget.admits_one() { Box::new(io::stderr()) } else { Box::new(io::sink()) }
+    }
 }
 
 /// The lines of a small service about its messages and connections. In a flood, all but the first of a second are

@@ -42,7 +42,7 @@ fn answers(challenge: Challenge) -> Vec<String> {
 fn a_datagram_allocates_nothing() {
     let users = parse("[users]\nuserone = \"passwordone\"").unwrap();
     let mut server = Server::new(
-        &Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16] },
+        &Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] },
         Arc::new(penalties()),
     );
     let reaction = server.datagram(&users, NOW, peer(), b"Authentication Request");

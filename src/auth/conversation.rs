@@ -58,7 +58,7 @@ impl Conversation {
         penalties: &Penalties,
         now: Now,
         peer: SocketAddr,
-        received: &mut &[u8],
+        received: &mut &'a [u8],
     ) -> Option<Reaction<'a>> {
         let reaction = match self.expected {
             Expected::Request => self.request(received),
@@ -88,7 +88,7 @@ impl Conversation {
         penalties: &Penalties,
         now: Now,
         peer: SocketAddr,
-        received: &mut &[u8],
+        received: &mut &'a [u8],
     ) -> Result<Option<Reaction<'a>>, Malformed> {
         self.skip_padding(received)?;
         let Some((answer, encoding)) = decode_answer(received)? else {

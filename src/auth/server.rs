@@ -61,7 +61,10 @@ pub enum Event<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
     /// No such user.
-    UnknownUser,
+    UnknownUser {
+        /// What was given for a name. It may be a password.
+        name: &'a str,
+    },
     /// The digest fits no challenge.
     WrongPassword {
         /// The user's name.
@@ -95,8 +98,10 @@ pub struct Keys {
     pub challenges: [u8; 16],
     /// Of the table of recent logins.
     pub welcomes: [u8; 16],
-    /// Of the table of sources.
+    /// Of the tables of sources and users.
     pub sources: [u8; 16],
+    /// Of the hashes that stand in the log for names that nobody has.
+    pub names: [u8; 16],
 }
 
 impl Server {
@@ -118,7 +123,7 @@ impl Server {
         users: &'a Users,
         now: Now,
         peer: SocketAddr,
-        datagram: &[u8],
+        datagram: &'a [u8],
     ) -> Reaction<'a> {
         if let Err(penalty) = self.penalties.check_source(now.uptime, peer.ip()) {
             return Reaction::silence(Event::Silenced(penalty));
@@ -153,7 +158,7 @@ impl Server {
         users: &'a Users,
         now: Now,
         peer: SocketAddr,
-        answer: &Answer<'_>,
+        answer: &Answer<'a>,
     ) -> Reaction<'a> {
         let Some(echo) = answer.echo else {
             return self.unproven_answer(users, now, peer, answer);
@@ -192,7 +197,7 @@ impl Server {
         users: &'a Users,
         now: Now,
         peer: SocketAddr,
-        answer: &Answer<'_>,
+        answer: &Answer<'a>,
     ) -> Reaction<'a> {
         if let Err(penalty) = self.penalties.check(now.uptime, Address::Claimed, peer.ip(), answer.name) {
             return Reaction::silence(Event::Silenced(penalty));
@@ -246,14 +251,14 @@ pub(crate) fn judge<'a>(
     users: &'a Users,
     now: Now,
     peer: SocketAddr,
-    answer: &Answer<'_>,
+    answer: &Answer<'a>,
     (form, challenge): (Form, Challenge),
 ) -> Result<Login<'a>, Refusal<'a>> {
     let (user, secret) = users.find(answer.name);
     let fits = secret.digest_in(users.blocks(), challenge) == answer.digest;
     match user {
         Some(known) if fits => admit(known, now, peer).map(|user| Login { user, form, challenge }),
-        Some(_) | None => Err(wrong(user)),
+        Some(_) | None => Err(wrong(user, answer.name)),
     }
 }
 
@@ -262,12 +267,12 @@ fn judge_by_any<'a>(
     users: &'a Users,
     now: Now,
     peer: SocketAddr,
-    answer: &Answer<'_>,
+    answer: &Answer<'a>,
     mut challenges: impl Iterator<Item = (Form, Challenge)>,
 ) -> Result<Login<'a>, Refusal<'a>> {
     let (user, secret) = users.find(answer.name);
     let mut trials = secret.trials(users.blocks());
-    let mut outcome = Err(wrong(user));
+    let mut outcome = Err(wrong(user, answer.name));
     while let Some(first) = challenges.next() {
         let mut lanes = [first; LANES];
         let rest = lanes.iter_mut().skip(1).zip(&mut challenges).map(|(lane, next)| *lane = next);
@@ -299,10 +304,10 @@ fn admit<'a>(
 }
 
 /// The refusal of a digest that fits nothing.
-fn wrong<'a>(user: Option<(&'a str, &Conditions)>) -> Refusal<'a> {
+fn wrong<'a>(user: Option<(&'a str, &Conditions)>, name: &'a str) -> Refusal<'a> {
     match user {
         Some((user, _)) => Refusal::WrongPassword { user },
-        None => Refusal::UnknownUser,
+        None => Refusal::UnknownUser { name },
     }
 }
 

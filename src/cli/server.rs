@@ -14,10 +14,12 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::{STATUSES, Status, invalid, parse, say};
 use crate::daemon::{
-    self, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving, Verbosity,
+    self, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving, UnknownNames,
+    Verbosity,
 };
 use crate::exchange::{DatagramService, framed};
 use crate::net::Transport;
+use crate::report::BoundedLog;
 use crate::users;
 
 /// Tell whether somebody knows their password, without the password crossing the network
@@ -48,6 +50,9 @@ struct Args {
     /// A network or an address whose failed logins are all free; may be given more than once (auth)
     #[arg(long, value_name = "CIDR", value_parser = parse_trusted)]
     trust: Vec<IpNet>,
+    /// Log names that nobody has as they are, instead of a hash: people type passwords there (auth)
+    #[arg(long)]
+    log_unknown_names: bool,
     /// Print no line for each message (md5, hello, framed)
     #[arg(long)]
     quiet: bool,
@@ -192,8 +197,13 @@ impl Args {
                     if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local };
                 let (users, workers) = (self.users, workers(self.workers));
                 let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
+                let unknown_names =
+                    if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed };
                 let limits = Limits { of_source, of_user, trusted: self.trust };
-                (([127, 0, 0, 1], 8591), Service::Logins { transport, users, workers, limits, sample_users })
+                (
+                    ([127, 0, 0, 1], 8591),
+                    Service::Logins { transport, users, workers, limits, unknown_names, sample_users },
+                )
             }
             (ServiceName::Md5, Transport::Udp) => {
                 let service = Exchange::Datagrams(DatagramService::Md5, serving);
@@ -234,7 +244,7 @@ fn workers(said: Option<u16>) -> NonZeroUsize {
 
 fn log_to_stderr(level: LevelFilter) {
     tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(BoundedLog::new())
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         // It would panic where standard error is gone.

@@ -35,7 +35,17 @@ fn a_server_that_logs_each_message_shows_no_name_that_a_stranger_sent() {
         let log = server.stop(libc::SIGTERM).stderr;
         assert!(log.contains("userone is welcome") && log.contains("refused an unknown user"), "{log}");
         assert!(!log.contains("hunter2secret") && !log.contains("passwordone"), "{log}");
+        assert!(log.contains("refused an unknown user #"), "{log}");
     }
+}
+
+#[test]
+fn an_operator_who_insists_sees_names_that_strangers_sent_escaped() {
+    let options = ["127.0.0.1:0", "--users", SAMPLES, "--debug", "--log-unknown-names"];
+    let server = Server::start(Transport::Udp, &options);
+    assert_eq!(server.login(&["no\u{202e}body", "passwordone"]).status, 1);
+    let log = server.stop(libc::SIGTERM).stderr;
+    assert!(log.contains("refused an unknown user no\\u{202e}body"), "{log}");
 }
 
 /// A log that nobody reads any more is no reason to stop.

@@ -40,7 +40,7 @@ fn penalties() -> Penalties {
 /// A server whose keys nobody else has.
 fn server(number: u8) -> Server {
     Server::new(
-        &Keys { challenges: [number; 16], welcomes: [number; 16], sources: [number; 16] },
+        &Keys { challenges: [number; 16], welcomes: [number; 16], sources: [number; 16], names: [5; 16] },
         Arc::new(penalties()),
     )
 }

@@ -16,7 +16,7 @@ fn ask(server: &mut Server, users: &Users, request: &str) -> Challenge {
 }
 
 /// Answers, and gives the words of the reply with the event.
-fn tell<'a>(server: &mut Server, users: &'a Users, answer: &str) -> (String, Event<'a>) {
+fn tell<'a>(server: &mut Server, users: &'a Users, answer: &'a str) -> (String, Event<'a>) {
     let reaction = server.datagram(users, at(0.0), peer(CLIENT), answer.as_bytes());
     (String::from_utf8(reaction.reply.unwrap().as_ref().to_vec()).unwrap(), reaction.event)
 }
@@ -33,8 +33,8 @@ fn every_reason_for_a_refusal_is_told_in_the_same_words() {
     );
     let wrong_password = |user| Refusal::WrongPassword { user };
     for (user, password, refusal) in [
-        ("unknown", "password", Refusal::UnknownUser),
-        ("unknown", "", Refusal::UnknownUser),
+        ("unknown", "password", Refusal::UnknownUser { name: "unknown" }),
+        ("unknown", "", Refusal::UnknownUser { name: "unknown" }),
         ("right", "wrong", wrong_password("right")),
         ("right", "", wrong_password("right")),
         ("disabled", "password", Refusal::Denied { user: "disabled", denial: Denial::Disabled }),
@@ -67,7 +67,8 @@ fn a_user_is_let_in_to_the_end_of_the_last_day_and_from_each_network() {
     for (user, password) in all {
         let mut server = server(1);
         let challenge = ask(&mut server, &users, "Authentication Request");
-        let told = tell(&mut server, &users, &echoing_answer(user, password, challenge));
+        let answer = echoing_answer(user, password, challenge);
+        let told = tell(&mut server, &users, &answer);
         assert_eq!(told.0, "Welcome to our service.", "{user}");
     }
 }
@@ -103,7 +104,8 @@ fn strangers_who_ask_for_letters_change_nothing_for_who_asks_for_words() {
         server.datagram(&users, at(0.0), stranger, b"Authentication request");
     }
     let challenge = ask(&mut server, &users, "Authentication Request");
-    let told = tell(&mut server, &users, &plain_answer("userone", "wrong", challenge));
+    let answer = plain_answer("userone", "wrong", challenge);
+    let told = tell(&mut server, &users, &answer);
     assert_eq!(told.0, "User authorization failed.");
 }
 
@@ -137,7 +139,7 @@ fn answers_to_several_renewed_challenges_of_one_login_count_once() {
     let renewed = [renew(3.0), renew(4.0)];
     let sightings = renewed.map(|challenge| {
         let answer = echoing_answer("userone", "passwordone", challenge);
-        server.datagram(&users, at(5.0), peer(CLIENT), answer.as_bytes()).event
+        server.datagram(&users, at(5.0), peer(CLIENT), answer.leak().as_bytes()).event
     });
     let welcomed = |sighting| Event::Welcomed { user: "userone", sighting };
     assert_eq!(sightings, [welcomed(Sighting::First), welcomed(Sighting::Repeat)]);
@@ -152,7 +154,7 @@ fn a_busy_minute_does_not_make_a_repeat_count_twice() {
         let reaction = server.datagram(&users, at(0.0), client, b"Authentication Request");
         let challenge = Challenge::from_digits(reaction.reply.unwrap().as_ref()).unwrap();
         let answer = echoing_answer("userone", "passwordone", challenge);
-        server.datagram(&users, at(0.0), client, answer.as_bytes()).event
+        server.datagram(&users, at(0.0), client, answer.leak().as_bytes()).event
     };
     let firsts = (0..10_000).map(&mut sighting).filter(|event| is(event, Sighting::First)).count();
     let repeats = (0..10_000).map(&mut sighting).filter(|event| is(event, Sighting::Repeat)).count();

@@ -16,13 +16,14 @@ use crate::auth::server::Server;
 use crate::auth::wire::{self, MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::Shape;
 use crate::net::link::{self, Next, Patience, Reading};
-use crate::net::{Transport, udp};
-use crate::report;
+use crate::net::udp;
+use crate::report::Reporter;
 use crate::users::Users;
 
 /// Logins over UDP.
 pub(crate) struct Logins {
     pub(crate) server: Server,
+    pub(crate) reporter: Arc<Reporter>,
     pub(crate) users: Arc<Users>,
 }
 
@@ -37,7 +38,7 @@ impl udp::Service for Logins {
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
         let reaction = self.server.datagram(&self.users, now, peer, datagram);
-        report::event(Transport::Udp, peer, &reaction.event);
+        self.reporter.event(peer, &reaction.event);
         if let Some(words) = reaction.reply {
             reply.extend_from_slice(words.as_ref());
         }
@@ -53,6 +54,7 @@ pub(crate) struct Login {
     conversation: Conversation,
     users: Arc<Users>,
     penalties: Arc<Penalties>,
+    reporter: Arc<Reporter>,
     peer: SocketAddr,
 }
 
@@ -64,26 +66,30 @@ impl Login {
     pub(crate) fn open(
         users: Arc<Users>,
         penalties: Arc<Penalties>,
+        reporter: Arc<Reporter>,
         now: Now,
         peer: SocketAddr,
     ) -> io::Result<Self> {
         penalties.check_source(now.uptime, peer.ip()).map_err(io::Error::other)?;
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
-        Ok(Self { conversation: Conversation::new(challenge), users, penalties, peer })
+        Ok(Self { conversation: Conversation::new(challenge), users, penalties, reporter, peer })
     }
 }
 
 impl link::Conversation for Login {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
+        let mut rest = *received;
         while let Some(reaction) =
-            self.conversation.receive(&self.users, &self.penalties, now, self.peer, received)
+            self.conversation.receive(&self.users, &self.penalties, now, self.peer, &mut rest)
         {
-            report::event(Transport::Tcp, self.peer, &reaction.event);
+            self.reporter.event(self.peer, &reaction.event);
             match reaction.reply {
                 Some(words) => replies.extend_from_slice(words.as_ref()),
                 None => return Next::Close,
             }
         }
+        let taken = received.len() - rest.len();
+        *received = received.get(taken..).unwrap_or_default();
         if self.conversation.is_over() { Next::End } else { Next::Read }
     }
 }
