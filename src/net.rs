@@ -25,6 +25,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 
 use crate::auth::Now;
@@ -172,7 +173,8 @@ impl Workers {
         S: FnOnce() -> O + Send + 'static,
     {
         let (address, sockets) = bind::group(address, count, bind::tcp)?;
-        let connections = Connections::new(reading.memory_max);
+        let descriptors = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
+        let connections = Connections::new(connections::places(descriptors), reading.memory_max);
         let work = sockets.into_iter().map(|socket| -> Work {
             let (service, connections) = (service(), connections.clone());
             Box::new(move |clock, stop| {

@@ -8,9 +8,28 @@ use crate::source::Source;
 
 /// Connections in all. What each may take beside the kernel's buffers is for its service to bound.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
-/// Connections from one source. It takes eight sources to hold every place, and they have to come again for each
-/// place when its deadline ends.
-pub(crate) const CONNECTIONS_PER_SOURCE_MAX: usize = 512;
+/// Connections of one source, when there is room for hardly any.
+const PER_SOURCE_MIN: usize = 4;
+/// A source has this part of all places, at most.
+const PARTS: usize = 8;
+/// Descriptors that connections leave to all else.
+pub(crate) const DESCRIPTORS_KEPT: usize = 32;
+
+/// How many connections there may be, where a process has so many descriptors.
+pub(crate) fn places(descriptors: usize) -> usize {
+    CONNECTIONS_MAX.min(descriptors.saturating_sub(DESCRIPTORS_KEPT)).max(1)
+}
+
+/// How many connections a source may have, where so many places of all are taken.
+///
+/// Once half of them are, sources with many get no more: the fuller it is, the fewer a source may have. So those who hold
+/// places keep no newcomer out, and it takes hundreds of sources to hold them all.
+fn share(places: usize, taken: usize) -> usize {
+    let most = (places / PARTS).max(1);
+    let half = places / 2;
+    let left = places.saturating_sub(taken.max(half));
+    (most * left / (places - half).max(1)).clamp(PER_SOURCE_MIN.min(most), most)
+}
 
 /// Bytes that a connection may hold however much the others do: strangers with long messages keep nobody from
 /// short ones.
@@ -22,6 +41,7 @@ pub(crate) const SHARE: usize = 64 * 1024;
 pub(crate) struct Connections(Arc<Mutex<Counts>>);
 
 struct Counts {
+    places: usize,
     total: usize,
     held: usize,
     memory_max: usize,
@@ -38,19 +58,20 @@ pub(crate) struct Place {
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
-    #[error("{CONNECTIONS_MAX} connections are open")]
-    InAll,
-    #[error("{CONNECTIONS_PER_SOURCE_MAX} connections of this source are open")]
-    OfSource,
+    #[error("{0} connections are open")]
+    InAll(usize),
+    #[error("{0} connections of this source are open, as many as it may have now")]
+    OfSource(usize),
     #[error("the messages under way hold all the memory that there is for them")]
     Memory,
 }
 
 impl Connections {
     /// `memory_max` bytes are for all connections together, beside the [`SHARE`] of each.
-    pub(crate) fn new(memory_max: usize) -> Self {
+    /// `places` are all that there are.
+    pub(crate) fn new(places: usize, memory_max: usize) -> Self {
         let by_source = HashMap::new();
-        Self(Arc::new(Mutex::new(Counts { total: 0, held: 0, memory_max, by_source })))
+        Self(Arc::new(Mutex::new(Counts { places, total: 0, held: 0, memory_max, by_source })))
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -61,12 +82,13 @@ impl Connections {
     pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, Full> {
         let source = Source::of(address);
         let mut counts = self.counts();
-        if counts.total >= CONNECTIONS_MAX {
-            return Err(Full::InAll);
+        if counts.total >= counts.places {
+            return Err(Full::InAll(counts.places));
         }
+        let share = share(counts.places, counts.total);
         let of_source = counts.by_source.entry(source).or_default();
-        if *of_source >= CONNECTIONS_PER_SOURCE_MAX {
-            return Err(Full::OfSource);
+        if *of_source >= share {
+            return Err(Full::OfSource(*of_source));
         }
         *of_source += 1;
         counts.total += 1;
@@ -110,18 +132,26 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const CONNECTIONS_PER_SOURCE_MAX: usize = CONNECTIONS_MAX / PARTS;
+
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     #[test]
     fn a_source_that_is_full_keeps_no_other_out() {
-        let connections = Connections::new(0);
+        let connections = Connections::new(CONNECTIONS_MAX, 0);
         let places: Vec<_> = (0..CONNECTIONS_PER_SOURCE_MAX)
             .map(|_| connections.admit(address("192.0.2.1")).unwrap())
             .collect();
-        assert_eq!(connections.admit(address("192.0.2.1")).err(), Some(Full::OfSource));
-        assert_eq!(connections.admit(address("::ffff:192.0.2.1")).err(), Some(Full::OfSource));
+        assert_eq!(
+            connections.admit(address("192.0.2.1")).err(),
+            Some(Full::OfSource(CONNECTIONS_PER_SOURCE_MAX))
+        );
+        assert_eq!(
+            connections.admit(address("::ffff:192.0.2.1")).err(),
+            Some(Full::OfSource(CONNECTIONS_PER_SOURCE_MAX))
+        );
         assert!(connections.admit(address("192.0.2.2")).is_ok());
         drop(places);
         assert!(connections.admit(address("192.0.2.1")).is_ok());
@@ -129,7 +159,7 @@ mod tests {
 
     #[test]
     fn long_messages_share_a_memory_and_short_ones_need_none_of_it() {
-        let connections = Connections::new(1000);
+        let connections = Connections::new(CONNECTIONS_MAX, 1000);
         let place = || connections.admit(address("192.0.2.1")).unwrap();
         let (mut first, mut second, mut third) = (place(), place(), place());
         assert_eq!(first.hold(SHARE + 600), Ok(()));
@@ -143,14 +173,31 @@ mod tests {
     }
 
     #[test]
+    fn whoever_holds_many_places_keeps_no_newcomer_out() {
+        let connections = Connections::new(CONNECTIONS_MAX, 0);
+        let crowd = (0..200_000_u32)
+            .map(|attempt| connections.admit(IpAddr::from((0x0a00_0000 + attempt % 50).to_be_bytes())));
+        let places: Vec<_> = crowd.filter_map(Result::ok).collect();
+        assert!((3000..CONNECTIONS_MAX).contains(&places.len()), "{}", places.len());
+        assert!(connections.admit(address("192.0.2.1")).is_ok());
+    }
+
+    #[test]
     fn there_is_an_end_to_connections_in_all_and_none_is_remembered_when_closed() {
-        let connections = Connections::new(0);
+        let connections = Connections::new(CONNECTIONS_MAX, 0);
         let places: Vec<_> = (0..CONNECTIONS_MAX as u32)
-            .map(|host| connections.admit(IpAddr::from((0x0a00_0000 + host / 500).to_be_bytes())).unwrap())
+            .map(|host| connections.admit(IpAddr::from((0x0a00_0000 + host).to_be_bytes())).unwrap())
             .collect();
-        assert_eq!(connections.admit(address("192.0.2.1")).err(), Some(Full::InAll));
+        assert_eq!(connections.admit(address("192.0.2.1")).err(), Some(Full::InAll(CONNECTIONS_MAX)));
         drop(places);
         assert!(connections.counts().by_source.is_empty());
         assert_eq!(connections.counts().total, 0);
+    }
+
+    #[test]
+    fn connections_leave_descriptors_to_all_else() {
+        for (descriptors, expected) in [(1_000_000, CONNECTIONS_MAX), (1024, 992), (64, 32), (8, 1)] {
+            assert_eq!(places(descriptors), expected);
+        }
     }
 }

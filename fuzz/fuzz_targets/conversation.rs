@@ -1,0 +1,43 @@
+//! However a connection's bytes are cut into segments, the same is said to them.
+#![no_main]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use letmein::auth::Now;
+use letmein::auth::challenge::Challenge;
+use letmein::auth::conversation::{BUFFER_LEN, Conversation};
+use letmein::auth::penalty::{Limits, Penalties};
+use letmein::users::{Users, parse};
+use libfuzzer_sys::fuzz_target;
+
+/// What is said, and whether the connection is over, when the bytes come in segments of at most so many.
+fn said(users: &Users, bytes: &[u8], segment_len: usize) -> (Vec<u8>, bool) {
+    let now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
+    let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
+    let penalties = Penalties::new(&[1; 16], Limits::none());
+    let mut conversation = Conversation::new(Challenge::from_random(7));
+    let (mut said, mut received) = (Vec::new(), Vec::new());
+    for segment in bytes.chunks(segment_len) {
+        received.extend_from_slice(segment);
+        let mut rest = &received[..];
+        while let Some(reaction) = conversation.receive(users, &penalties, now, peer, &mut rest) {
+            said.extend(reaction.reply.iter().flat_map(|reply| reply.as_ref().to_vec()));
+        }
+        let taken = received.len() - rest.len();
+        received.drain(..taken);
+        if conversation.is_over() {
+            break;
+        }
+        assert!(received.len() <= BUFFER_LEN, "more is kept than a message has");
+    }
+    (said, conversation.is_over())
+}
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (segment_len, bytes) = input;
+    let users = parse("[users]\nuserone = \"passwordone\"").expect("a users file");
+    let segment_len = usize::from(segment_len).clamp(1, BUFFER_LEN);
+    let one_by_one = said(&users, bytes, 1);
+    assert_eq!(said(&users, bytes, segment_len), one_by_one);
+});

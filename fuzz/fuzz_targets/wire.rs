@@ -1,0 +1,22 @@
+//! What is decoded is what is encoded.
+#![no_main]
+
+use letmein::auth::wire::{ClientMessage, Form, Message, ServerMessage, decode};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    match decode(bytes) {
+        Ok(ClientMessage::Request(form)) => assert!(bytes.starts_with(form.request()) || form == Form::Words),
+        Ok(ClientMessage::Answer(answer)) => {
+            let name = answer.name.parse().expect("a name that was decoded is one");
+            if let Some(echo) = answer.echo {
+                let again = Message::answer(&name, answer.digest, echo);
+                assert_eq!(decode(again.as_ref()), Ok(ClientMessage::Answer(answer)));
+            }
+        }
+        Err(_) => {}
+    }
+    if let Some(message) = ServerMessage::decode(bytes) {
+        assert_eq!(message.encode().as_ref(), bytes);
+    }
+});
