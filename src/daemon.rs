@@ -183,13 +183,7 @@ fn give_up_privileges(config: &Config) -> Result<(), ServerError> {
         }
         None => {}
     }
-    let folder = match &config.service {
-        Service::Logins { users, .. } => {
-            users.canonicalize().ok().and_then(|path| path.parent().map(Path::to_path_buf))
-        }
-        Service::Exchange(..) => None,
-    };
-    Ok(sandbox::enter(config.sandbox, folder.as_deref())?)
+    Ok(sandbox::enter(config.sandbox)?)
 }
 
 /// Tries inside the sandbox what a server must not be able to do. Gives a line for each attempt, and whether all were
@@ -198,7 +192,7 @@ fn give_up_privileges(config: &Config) -> Result<(), ServerError> {
 /// # Errors
 /// If there can be no sandbox.
 pub fn self_test(mode: Mode) -> Result<Vec<(String, bool)>, ServerError> {
-    sandbox::enter(mode, None)?;
+    sandbox::enter(mode)?;
     Ok(sandbox::self_test::run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
 }
 

@@ -5,20 +5,19 @@
 //! | another user (`--user`) | the rights of root |
 //! | no new privileges | programs that would give rights back |
 //! | not dumpable, no core files | memory with passwords in it, for debuggers and in files |
-//! | Landlock | files: nothing is written, and only the folder of the users file is read; new TCP sockets that listen or connect |
+//! | Landlock | all files, and new TCP sockets that listen or connect |
 //! | seccomp | all system calls but those in `syscalls` |
 //!
 //! All of it is for the thread that enters and those that it starts later, so it comes before any worker.
 
 pub(crate) mod self_test;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 mod syscalls;
 
 use std::io;
-use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
 };
 use nix::unistd::{User, setgid, setgroups, setuid};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -52,11 +51,11 @@ pub(crate) fn become_user(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up what is not needed any more. `readable` is the folder from which files may still be read.
+/// Gives up what is not needed any more.
 ///
 /// # Errors
 /// If the system refuses what every kernel has. What this kernel lacks is said, and gone without.
-pub(crate) fn enter(mode: Mode, readable: Option<&Path>) -> io::Result<()> {
+pub(crate) fn enter(mode: Mode) -> io::Result<()> {
     set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
@@ -64,21 +63,21 @@ pub(crate) fn enter(mode: Mode, readable: Option<&Path>) -> io::Result<()> {
         Mode::Off => warn!("sandbox: off"),
         Mode::Log => restrict_syscalls(SeccompAction::Log),
         Mode::On => {
-            restrict_files(readable);
-            restrict_syscalls(SeccompAction::Errno(libc::EPERM as u32));
+            restrict_files();
+            // As if the kernel did not have them: libraries then do without, or with an older one.
+            restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32));
         }
     }
     Ok(())
 }
 
-fn restrict_files(readable: Option<&Path>) {
+fn restrict_files() {
     let restricted = || {
         Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(LANDLOCK))?
             .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
             .create()?
-            .add_rules(path_beneath_rules(readable, AccessFs::ReadFile | AccessFs::ReadDir))?
             .restrict_self()
     };
     match restricted().map(|status| status.ruleset) {
@@ -89,8 +88,14 @@ fn restrict_files(readable: Option<&Path>) {
     }
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 fn restrict_syscalls(otherwise: SeccompAction) {
     if let Err(error) = syscalls::allow_only_listed(otherwise) {
         warn!("sandbox: seccomp: {error}; going on without");
     }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+fn restrict_syscalls(_: SeccompAction) {
+    warn!("sandbox: there is no list of system calls for this kind of processor; going on without");
 }

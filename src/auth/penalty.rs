@@ -2,11 +2,11 @@
 //!
 //! | who failed | counts against | and silences |
 //! |---|---|---|
-//! | a proven address: over TCP, or with its challenge carried back | the source; the user | all that comes from the source; proven answers for the user, from sources that did not log in as them lately |
+//! | a proven address: over TCP, or with its challenge carried back | the source; the user | all that comes from the source; proven answers for the user, but from sources that logged in as them lately, which have a budget of their own |
 //! | an answer without its challenge, which anybody may have forged | the same, counted apart | answers without their challenge, and nothing else |
 //!
 //! So nobody can lock out somebody else by writing their address on datagrams. A name that is unknown is counted like
-//! one that is known, and silence tells nothing.
+//! one that is known.
 //!
 //! All tables are of fixed size and shared by all workers without a lock. Sources and users are known by keyed hashes,
 //! so nobody can choose whose place they take; where places run out, those who failed least are forgotten first.
@@ -26,8 +26,10 @@ use crate::source::Source;
 pub const FIRST_SILENCE: Duration = Duration::from_secs(15);
 /// The longest silence.
 pub const LONGEST_SILENCE: Duration = Duration::from_secs(600);
-/// How long after the last failure, or the last silence, a count begins anew.
-const MEMORY_S: u64 = 600;
+/// The longest time that a budget is for.
+pub const WINDOW_MAX: Duration = Duration::from_secs(600);
+/// How long after its failures began, or its silence ended, a count is forgotten.
+const MEMORY_S: u64 = 2 * WINDOW_MAX.as_secs();
 /// How long a login exempts its source from what others do to its user.
 const EXEMPTION_S: u64 = 24 * 60 * 60;
 
@@ -36,7 +38,7 @@ const EXEMPTION_S: u64 = 24 * 60 * 60;
 pub struct Budget {
     /// 1 to 255. The next one costs silence.
     pub failures: u8,
-    /// The time, in whole seconds.
+    /// The time, in whole seconds, up to [`WINDOW_MAX`].
     pub window: Duration,
 }
 
@@ -129,12 +131,9 @@ impl Penalties {
     ) -> Result<(), Penalty> {
         let counts = self.counts(address);
         self.source_in(counts, uptime, source)?;
-        let is_silent =
-            counts.users.as_ref().is_some_and(|users| users.is_silent(uptime, || self.user(name)));
-        if is_silent && !self.is_trusted(source) && !self.is_exempt(uptime, source, name) {
-            return Err(Penalty::User);
-        }
-        Ok(())
+        let who = || self.tried(uptime, source, name);
+        let is_silent = counts.users.as_ref().is_some_and(|users| users.is_silent(uptime, who));
+        if is_silent && !self.is_trusted(source) { Err(Penalty::User) } else { Ok(()) }
     }
 
     /// Counts a refusal.
@@ -154,10 +153,8 @@ impl Penalties {
         if let Some(sources) = &counts.sources {
             sources.fail(self.source(source), what as u32, uptime);
         }
-        if let Some(users) = &counts.users
-            && !self.is_exempt(uptime, source, name)
-        {
-            users.fail(self.user(name), what as u32, uptime);
+        if let Some(users) = &counts.users {
+            users.fail(self.tried(uptime, source, name), what as u32, uptime);
         }
     }
 
@@ -190,16 +187,16 @@ impl Penalties {
         self.trusted.iter().any(|network| network.contains(&source))
     }
 
-    fn is_exempt(&self, uptime: Duration, source: IpAddr, name: &str) -> bool {
-        self.logins.as_ref().is_some_and(|logins| logins.contains(self.login(source, name), uptime))
+    /// Who it is that failures for a name count against: the user, or the user from this source alone, if they have
+    /// logged in from there lately. That is a count which nobody else can fill, and which a login does not clear.
+    fn tried(&self, uptime: Duration, source: IpAddr, name: &str) -> u64 {
+        let login = self.login(source, name);
+        let is_exempt = self.logins.as_ref().is_some_and(|logins| logins.contains(login, uptime));
+        if is_exempt { login } else { self.hash(Kind::User, &[name.as_bytes()]) }
     }
 
     fn source(&self, source: IpAddr) -> u64 {
         self.hash(Kind::Source, &[&Source::of(source).octets()])
-    }
-
-    fn user(&self, name: &str) -> u64 {
-        self.hash(Kind::User, &[name.as_bytes()])
     }
 
     fn login(&self, source: IpAddr, name: &str) -> u64 {
@@ -279,10 +276,10 @@ impl Table {
         }
     }
 
-    /// Counts a failure. Workers that count the same one at the same time all succeed in the end.
+    /// Counts a failure. Of workers that count at the same time one succeeds, so all do in the end.
     fn fail(&self, hash: u64, what: u32, uptime: Duration) {
         let now_s = uptime.as_secs();
-        for _ in 0..WAYS {
+        loop {
             let Some((place, failures)) = self.place(hash, now_s) else { return };
             let word = place.load(Ordering::Relaxed);
             let old = Count::unpack(word);
@@ -412,11 +409,11 @@ fn tag(hash: u64) -> u64 {
 /// Recent logins, by keyed hash of source and user; 256 KiB. Only the holder of a valid password adds one.
 ///
 /// ```text
-/// | tag: 44 | time in minutes: 20 |
+/// | tag: 40 | time in minutes: 24 |
 /// ```
 struct Logins(Box<[[AtomicU64; WAYS]]>);
 
-const MINUTE_BITS: u32 = 20;
+const MINUTE_BITS: u32 = 24;
 
 impl Logins {
     fn new() -> Self {
@@ -563,6 +560,22 @@ mod tests {
         assert_eq!(penalties.check(at(6), Address::Proven, OTHER, "userone"), Ok(()));
         assert_eq!(penalties.check(at(6), Address::Proven, SOURCE, "usertwo"), Ok(()));
         assert_eq!(penalties.check(at(30 * 60 * 60), Address::Proven, OTHER, "userone"), Ok(()));
+    }
+
+    /// Somebody behind the same address, who logs in between guesses.
+    #[test]
+    fn a_guesser_who_shares_the_source_of_a_user_has_the_budget_of_a_user() {
+        let penalties = penalties();
+        penalties.welcomed(at(1), SOURCE, "victim");
+        let mut guesses: u32 = 0;
+        while penalties.check(at(2), Address::Proven, SOURCE, "victim") == Ok(()) {
+            let digest = Digest::from_raw(u128::from(guesses).to_be_bytes());
+            penalties.failed(at(2), Address::Proven, SOURCE, "victim", digest);
+            penalties.welcomed(at(2), SOURCE, "guesser");
+            guesses += 1;
+        }
+        assert_eq!(guesses, 61);
+        assert_eq!(penalties.check(at(2), Address::Proven, OTHER, "victim"), Ok(()));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
+use crate::auth::penalty::WINDOW_MAX;
 use crate::cli::{STATUSES, Status, invalid, parse, say};
 use crate::daemon::{
     self, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving, UnknownNames,
@@ -276,12 +277,11 @@ fn parse_budget(text: &str) -> Result<Allowance, String> {
     let parse = || {
         let (failures, seconds) = text.split_once('/')?;
         let failures = failures.parse().ok().filter(|failures| *failures > 0)?;
-        let seconds: u32 =
-            seconds.strip_suffix('s').unwrap_or(seconds).parse().ok().filter(|seconds| *seconds > 0)?;
-        Some(Budget { failures, window: Duration::from_secs(seconds.into()) })
+        let window = Duration::from_secs(seconds.strip_suffix('s').unwrap_or(seconds).parse().ok()?);
+        (!window.is_zero() && window <= WINDOW_MAX).then_some(Budget { failures, window })
     };
     parse().map(Allowance::Some).ok_or_else(|| {
-        format!("no budget {text:?}: give 1 to 255 failures and the seconds that they are for, as in 10/60s, or off")
+        format!("no budget {text:?}: give 1 to 255 failures and the seconds that they are for, up to 600, as in 10/60s, or off")
     })
 }
 

@@ -47,7 +47,7 @@ pub enum Distrust {
     /// Everybody on the machine can make themselves a user.
     #[error("everybody can write it, and so log in: chmod o-w it")]
     OpenToAll,
-    /// It is a symbolic link of somebody who is neither root nor the server's user.
+    /// It is a symbolic link of somebody who is neither root nor the user who starts the server.
     #[error("it is a symbolic link that another user owns: name the file itself, or make the link yours")]
     ForeignLink,
 }

@@ -137,6 +137,7 @@ fn budgets_and_networks_that_make_no_sense_are_status_2() {
         ["--failures", "256/60s"],
         ["--failures", "10"],
         ["--user-failures", "10/0s"],
+        ["--user-failures", "10/601s"],
         ["--user-failures", "x/60s"],
         ["--trust", "10.0.0.0/33"],
     ] {
