@@ -20,6 +20,7 @@ use tracing::{info, warn};
 pub use crate::auth::penalty::{Budget, Limits};
 use crate::auth::server::Keys;
 use crate::exchange::DatagramService;
+use crate::limits::{self, Limit};
 pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Work, Workers};
 pub use crate::report::{UnknownNames, Verbosity};
@@ -133,6 +134,8 @@ pub enum ServerError {
 pub fn run(config: &Config) -> Result<(), ServerError> {
     raise_open_files();
     let Workers { address, work } = prepare(config)?;
+    let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
+    info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -225,6 +228,13 @@ fn announce(ready: &str, address: SocketAddr) -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The limits of a server, on this machine.
+#[must_use]
+pub fn limits(config: &Config) -> Vec<Limit> {
+    let descriptors = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
+    limits::of(config, descriptors)
 }
 
 /// Lets this process have as many files open as it may: a shell often gives it 1,024, which is fewer than the TCP

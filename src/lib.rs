@@ -11,6 +11,7 @@
 //! | [`users`] | `users.toml`, as an immutable snapshot |
 //! | [`net`] | sockets and clocks, which carry the exchange |
 //! | `report` | what happened, as log lines |
+//! | [`limits`] | every limit by name |
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
 //! | [`mod@bench`] | the load generator |
@@ -28,6 +29,7 @@ pub mod bench;
 pub mod cli;
 pub mod daemon;
 pub mod exchange;
+pub mod limits;
 pub mod net;
 mod report;
 pub mod sandbox;

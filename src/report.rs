@@ -113,7 +113,7 @@ pub(crate) struct BoundedLog {
 }
 
 /// Log lines of a second.
-const LOG_LINES: u32 = 1000;
+pub(crate) const LOG_LINES: u32 = 1000;
 
 impl BoundedLog {
     #[expect(

@@ -116,6 +116,14 @@ impl Penalties {
         Self { keyed, trusted, proven: counts(), claimed: counts(), logins: of_user.map(|_| Logins::new()) }
     }
 
+    /// The memory of the tables for these limits.
+    pub(crate) fn bytes(limits: &Limits) -> usize {
+        let line = size_of::<[AtomicU64; WAYS]>();
+        let of_sources = limits.of_source.map_or(0, |_| 4 * LINES * line);
+        let of_users = limits.of_user.map_or(0, |_| 5 * LINES * line);
+        of_sources + of_users
+    }
+
     /// Whether all that comes from a source gets silence.
     pub(crate) fn check_source(&self, uptime: Duration, source: IpAddr) -> Result<(), Penalty> {
         self.source_in(&self.proven, uptime, source)

@@ -31,6 +31,9 @@ pub struct Welcomes {
 }
 
 impl Welcomes {
+    pub(crate) const PLACES: usize = SETS * WAYS;
+    pub(crate) const BYTES: usize = Self::PLACES * size_of::<u64>();
+
     pub(crate) fn new(key: &[u8; 16]) -> Self {
         Self { keyed: SipHasher24::new_with_key(key), sets: vec![[0; WAYS]; SETS].into() }
     }
@@ -84,6 +87,9 @@ pub struct LetterChallenges {
 }
 
 impl LetterChallenges {
+    pub(crate) const PLACES: usize = LETTER_CHALLENGES;
+    pub(crate) const BYTES: usize = Self::PLACES * size_of::<Option<Challenge>>();
+
     pub(crate) fn new() -> Self {
         Self { issued: vec![None; LETTER_CHALLENGES].into(), last_issued: None }
     }

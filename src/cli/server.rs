@@ -72,6 +72,9 @@ struct Args {
     /// Refuse what a server does not need (on), let the kernel log it (log), or neither (off)
     #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_mode)]
     sandbox: ModeName,
+    /// Print every limit and the memory that they add up to, and end
+    #[arg(long)]
+    limits: bool,
     /// Try inside the sandbox what a server must not be able to do, say what came of it, and end
     #[arg(long)]
     self_test: bool,
@@ -171,7 +174,11 @@ fn run(transport: Transport) -> Result<Status, Status> {
     if args.self_test {
         return self_test(program, args.sandbox.into());
     }
+    let shows_limits = args.limits;
     let config = args.config(transport).map_err(|reason| invalid(&reason, &example))?;
+    if shows_limits {
+        return print_limits(program, &config);
+    }
     daemon::run(&config).map(|()| Status::Done).map_err(|error| {
         say(format_args!("{program}: {error}"));
         match error {
@@ -252,6 +259,21 @@ fn log_to_stderr(level: LevelFilter) {
         .log_internal_errors(false)
         .with_max_level(level)
         .init();
+}
+
+fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {
+    daemon::raise_open_files();
+    let limits = daemon::limits(config);
+    let total: usize = limits.iter().map(|limit| limit.bytes).sum();
+    let lines = limits.iter().map(ToString::to_string);
+    let total = format!("{:<56} {} KiB", "memory beside the users, at most", total.div_ceil(1024));
+    for line in lines.chain([total]) {
+        writeln!(io::stdout(), "{line}").map_err(|error| {
+            say(format_args!("{program}: {error}"));
+            Status::Failed
+        })?;
+    }
+    Ok(Status::Done)
 }
 
 fn self_test(program: &str, mode: Mode) -> Result<Status, Status> {

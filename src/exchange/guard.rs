@@ -61,6 +61,9 @@ struct Count {
 }
 
 impl Guard {
+    /// Bytes of its table.
+    pub const BYTES: usize = SOURCES * size_of::<Count>();
+
     /// A guard for a server that listens at `own`, with a key of 128 random bits.
     #[must_use]
     pub fn new(service: DatagramService, own: SocketAddr, key: &[u8; 16]) -> Self {

@@ -36,6 +36,18 @@ pub(crate) struct Shape {
     pub(crate) reply_len: usize,
 }
 
+impl Shape {
+    /// The memory of a batch.
+    pub(crate) fn bytes(self) -> usize {
+        let bookkeeping = size_of::<mmsghdr>()
+            + size_of::<iovec>()
+            + size_of::<sockaddr_storage>()
+            + CONTROL_LEN
+            + size_of::<Vec<u8>>();
+        self.datagrams * (bookkeeping + self.datagram_len + self.reply_len)
+    }
+}
+
 /// Room for a batch of datagrams and the replies to them.
 pub(crate) struct Batch {
     shape: Shape,

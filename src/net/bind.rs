@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel may complete before they are accepted; it caps this at net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Who else may have a socket at the same address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub(crate) fn places(descriptors: usize) -> usize {
 ///
 /// Once half of them are, sources with many get no more: the fuller it is, the fewer a source may have. So those who hold
 /// places keep no newcomer out, and it takes hundreds of sources to hold them all.
-fn share(places: usize, taken: usize) -> usize {
+pub(crate) fn share(places: usize, taken: usize) -> usize {
     let most = (places / PARTS).max(1);
     let half = places / 2;
     let left = places.saturating_sub(taken.max(half));

@@ -82,6 +82,8 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Bytes of the room to read into.
     const LEN: usize = 64 * 1024;
+    /// Bytes of it all, where it rests.
+    pub(crate) const BYTES: usize = 2 * Self::LEN;
 
     pub(crate) fn new() -> Self {
         Self { room: vec![0; Self::LEN].into(), replies: Vec::with_capacity(KEPT_LEN) }

@@ -40,7 +40,7 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the kernel queues while a worker is busy, at most: some 10,000 small datagrams.
-const BUFFER_LEN: usize = 8 << 20;
+pub(crate) const BUFFER_LEN: usize = 8 << 20;
 
 /// Makes a bound socket that of a worker.
 pub(crate) fn prepare(socket: Socket) -> io::Result<UdpSocket> {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use letmein::Transport;
 
 use crate::peers::{QUIET_HOST, REQUEST, WELCOME, answer, ask, tcp_peer, udp_peer};
-use crate::running::{SAMPLES, Server, TRANSPORTS, welcome};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, run, server, welcome};
 use crate::streams::{challenge, rest};
 
 #[test]
@@ -58,6 +58,29 @@ fn a_server_outlives_its_standard_error() {
             assert_eq!(server.login(&["userone", "passwordone"]), welcome());
         }
         assert_eq!(server.stop(libc::SIGTERM).status, 0);
+    }
+}
+
+#[test]
+fn every_limit_is_told_with_the_memory_that_they_add_up_to() {
+    for (transport, args) in [
+        (Transport::Udp, &[][..]),
+        (Transport::Tcp, &[]),
+        (Transport::Udp, &["--service", "md5"]),
+        (Transport::Tcp, &["--service", "framed", "--max-message", "1000"]),
+    ] {
+        let Ended { status, stdout, .. } = run(server(transport).arg("--limits").args(args));
+        let (lines, total) = stdout.trim_end().rsplit_once('\n').unwrap();
+        let kib = |line: &str| line.split_once('(')?.1.strip_suffix(" KiB)")?.parse::<u64>().ok();
+        let sum: u64 = lines.lines().filter_map(kib).sum();
+        let total: u64 = total.strip_prefix("memory beside the users, at most").unwrap().trim()[..]
+            .strip_suffix(" KiB")
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert_eq!(status, 0);
+        // Each line is rounded up.
+        assert!(total > 0 && total <= sum && sum <= total + lines.lines().count() as u64, "{stdout}");
     }
 }
 

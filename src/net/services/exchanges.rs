@@ -55,6 +55,9 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
+    pub(crate) const SHAPE: Shape =
+        Shape { datagrams: 16, datagram_len: DATAGRAM_MAX + 1, reply_len: DATAGRAM_MAX };
+
     pub(crate) fn new(
         service: DatagramService,
         own: SocketAddr,
@@ -69,7 +72,7 @@ impl Datagrams {
 
 impl udp::Service for Datagrams {
     fn shape(&self) -> Shape {
-        Shape { datagrams: 16, datagram_len: DATAGRAM_MAX + 1, reply_len: DATAGRAM_MAX }
+        Self::SHAPE
     }
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {

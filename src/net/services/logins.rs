@@ -27,9 +27,14 @@ pub(crate) struct Logins {
     pub(crate) users: Arc<Users>,
 }
 
+impl Logins {
+    pub(crate) const SHAPE: Shape =
+        Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX };
+}
+
 impl udp::Service for Logins {
     fn shape(&self) -> Shape {
-        Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX }
+        Self::SHAPE
     }
 
     fn expect<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {

@@ -1,0 +1,121 @@
+//! Every limit of a server by name, and the memory that they add up to.
+
+use std::fmt;
+use std::mem::size_of;
+
+use crate::auth::penalty::{FIRST_SILENCE, LONGEST_SILENCE, Penalties};
+use crate::auth::recent::{LetterChallenges, Welcomes};
+use crate::auth::wire::MESSAGE_MAX;
+use crate::daemon::{Config, Exchange, Service};
+use crate::exchange::guard::{ANSWERS_PER_SECOND, Guard};
+use crate::net::Transport;
+use crate::net::bind::BACKLOG;
+use crate::net::connections::{self, DESCRIPTORS_KEPT, SHARE};
+use crate::net::link::{Link, Patience, Reading, Scratch};
+use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
+use crate::net::services::logins::{Login, Logins};
+use crate::net::udp::BUFFER_LEN;
+use crate::report::LOG_LINES;
+
+/// A limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What is limited.
+    pub name: &'static str,
+    /// To how much.
+    pub value: String,
+    /// The most memory that it lets the process take; what the kernel queues is not among it.
+    pub bytes: usize,
+}
+
+/// The limits of a server, where a process may have so many descriptors. Users come in addition: their names and
+/// passwords, and up to 34 bytes each.
+#[must_use]
+pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
+    let mut limits = match &config.service {
+        Service::Logins { transport, workers, limits, .. } => {
+            let mut all = match transport {
+                Transport::Udp => of_login_datagrams(workers.get()),
+                Transport::Tcp => {
+                    of_connections(size_of::<Link<Login>>(), Login::READING, workers.get(), descriptors)
+                }
+            };
+            let silence = format!("{} s to {} s", FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs());
+            all.push(limit("silence after too many failures", silence, 0));
+            all.push(limit("failures remembered", "in tables of 32,768 places", Penalties::bytes(limits)));
+            all
+        }
+        Service::Exchange(Exchange::Datagrams(..), _) => vec![
+            limit("answers to a source", format!("{ANSWERS_PER_SECOND} a second"), Guard::BYTES),
+            limit("datagrams in a batch", Datagrams::SHAPE.datagrams, Datagrams::SHAPE.bytes()),
+        ],
+        Service::Exchange(Exchange::Md5Stream, _) => {
+            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, 1, descriptors)
+        }
+        Service::Exchange(Exchange::FramedStream { buffer_len, message_max }, _) => {
+            let reading = FramedStream::reading(*buffer_len, *message_max);
+            of_connections(size_of::<Link<FramedStream>>(), reading, 1, descriptors)
+        }
+    };
+    limits.push(limit("log lines", format!("{LOG_LINES} a second"), 0));
+    limits
+}
+
+fn of_login_datagrams(workers: usize) -> Vec<Limit> {
+    vec![
+        limit("workers", workers, 0),
+        limit("bytes of a datagram", MESSAGE_MAX, 0),
+        limit("datagrams in a batch", Logins::SHAPE.datagrams, workers * Logins::SHAPE.bytes()),
+        limit("logins remembered by a worker", Welcomes::PLACES, workers * Welcomes::BYTES),
+        limit(
+            "challenges for letters remembered by a worker",
+            LetterChallenges::PLACES,
+            workers * LetterChallenges::BYTES,
+        ),
+        limit(
+            "datagrams that the kernel queues for a worker",
+            format!("{} KiB, if it allows", BUFFER_LEN / 1024),
+            0,
+        ),
+    ]
+}
+
+fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors: usize) -> Vec<Limit> {
+    let places = connections::places(descriptors);
+    let patience = match reading.patience {
+        Patience::InAll(time) => format!("{} s", time.as_secs()),
+        Patience::PerMessage { rest, message } => {
+            format!("{} s between messages, {} s for a message", rest.as_secs(), message.as_secs())
+        }
+    };
+    // A connection at its end has its last message and the reply to it.
+    let held = if reading.memory_max == 0 { reading.gather_len.min(SHARE) } else { SHARE };
+    vec![
+        limit("workers", workers, workers * Scratch::BYTES),
+        limit("connections", places, places * (link_len + 2 * held)),
+        limit("connections of a source", connections::share(places, 0), 0),
+        limit("connections of a source, when hardly any are left", connections::share(places, places), 0),
+        limit(
+            "messages under way, beyond what each connection has",
+            format!("{} bytes", reading.memory_max),
+            2 * reading.memory_max,
+        ),
+        limit("time of a connection", patience, 0),
+        limit("connections that wait to be accepted by a worker", BACKLOG, 0),
+        limit("descriptors kept for all else", DESCRIPTORS_KEPT, 0),
+    ]
+}
+
+fn limit(name: &'static str, value: impl fmt::Display, bytes: usize) -> Limit {
+    Limit { name, value: value.to_string(), bytes }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<56} {}", self.name, self.value)?;
+        if self.bytes > 0 {
+            write!(f, " ({} KiB)", self.bytes.div_ceil(1024))?;
+        }
+        Ok(())
+    }
+}
