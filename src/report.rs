@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Refusal};
+use crate::auth::server::{Event, Reason, Refusal};
 use crate::exchange;
 use crate::net::Transport;
 use crate::net::connections::Full;
@@ -55,7 +55,7 @@ impl Reporter {
             Event::Welcomed { user, sighting: Sighting::Repeat } => {
                 debug!("{transport} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
             }
-            Event::Refused(Refusal::UnknownUser { name }) => match self.unknown_names {
+            Event::Refused(Refusal { name, reason: Reason::UnknownUser }) => match self.unknown_names {
                 UnknownNames::Hashed => {
                     let hash = self.keyed.hash(name.as_bytes()) as u32;
                     debug!("{transport} {peer}: refused an unknown user #{hash:08x}");
@@ -64,11 +64,11 @@ impl Reporter {
                     debug!("{transport} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
                 }
             },
-            Event::Refused(Refusal::WrongPassword { user }) => {
-                debug!("{transport} {peer}: refused {}: wrong password", Shown(user.as_bytes()));
+            Event::Refused(Refusal { name, reason: Reason::WrongPassword }) => {
+                debug!("{transport} {peer}: refused {}: wrong password", Shown(name.as_bytes()));
             }
-            Event::Refused(Refusal::Denied { user, denial }) => {
-                debug!("{transport} {peer}: refused {}: {denial}", Shown(user.as_bytes()));
+            Event::Refused(Refusal { name, reason: Reason::Denied(denial) }) => {
+                debug!("{transport} {peer}: refused {}: {denial}", Shown(name.as_bytes()));
             }
         }
     }

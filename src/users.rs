@@ -7,10 +7,10 @@ mod store;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hint::black_box;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use subtle::Choice;
 
 pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
 pub use file::{Distrust, Loaded, UsersError, Warning, load};
@@ -50,19 +50,17 @@ pub enum Samples {
 
 impl Users {
     fn new(store: Store, conditions: HashMap<u32, Conditions>, samples: Samples) -> Self {
-        let blocks = store.iter().map(|record| record.secret.blocks()).fold(Blocks::ONE, Blocks::max);
+        let blocks = store
+            .iter()
+            .map(|record| SecretRef::new(record.secret, &[]).blocks())
+            .fold(Blocks::ONE, Blocks::max);
         Self { store, conditions, blocks, samples }
     }
 
-    /// The user of this name, and a secret to check an answer with in any case.
-    pub(crate) fn find(&self, name: &str) -> (Option<(&str, &Conditions)>, SecretRef<'_>) {
-        match self.store.find(name) {
-            Ok(record) => (Some((record.name, self.conditions_of(record))), record.secret),
-            Err(decoy) => {
-                black_box(self.conditions_of(decoy));
-                (None, decoy.secret)
-            }
-        }
+    /// Looks for the user of this name; no step tells by its time whether there is one.
+    pub(crate) fn find<'a>(&'a self, name: &'a str) -> Found<'a> {
+        let found = self.store.find(name);
+        Found { name, is_known: found.is_theirs, record: found.start, password: found.password, users: self }
     }
 
     /// Brings the records of these names near, where there are more users than a processor keeps near by itself.
@@ -72,14 +70,10 @@ impl Users {
         }
     }
 
-    fn conditions_of(&self, record: Record<'_>) -> &Conditions {
-        self.conditions.get(&record.start).unwrap_or(&NO_CONDITIONS)
-    }
-
     /// The names of those who can log in from anywhere at any time, and their secrets.
     pub(crate) fn unconditional(&self) -> impl Iterator<Item = (&str, SecretRef<'_>)> {
         let is_free = |record: &Record<'_>| !self.conditions.contains_key(&record.start);
-        self.store.iter().filter(is_free).map(|record| (record.name, record.secret))
+        self.store.iter().filter(is_free).map(|record| (record.name, SecretRef::new(record.secret, &[])))
     }
 
     pub(crate) fn blocks(&self) -> Blocks {
@@ -89,7 +83,7 @@ impl Users {
     /// Whether there is a user of this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.store.find(name).is_ok()
+        self.store.find(name).is_theirs.into()
     }
 
     /// How much of the file is the shipped samples.
@@ -108,6 +102,30 @@ impl Users {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.store.count() == 0
+    }
+}
+
+/// What there is for a name: a secret to check an answer with in any case.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    name: &'a str,
+    /// Whether a user has the name.
+    pub(crate) is_known: Choice,
+    /// Where the record begins, and the password in it: of somebody else, if nobody has the name.
+    record: u32,
+    password: &'a [u8],
+    users: &'a Users,
+}
+
+impl<'a> Found<'a> {
+    /// With somebody else's password, if nobody has the name: a digest that fits then proves nothing.
+    pub(crate) fn secret(self) -> SecretRef<'a> {
+        SecretRef::new(self.name.as_bytes(), self.password)
+    }
+
+    /// What the user must meet besides knowing their password.
+    pub(crate) fn conditions(self) -> &'a Conditions {
+        self.users.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
     }
 }
 

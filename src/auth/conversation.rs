@@ -54,7 +54,7 @@ impl Conversation {
     /// has left in `received` by then is to be given again, in front of what comes next.
     pub fn receive<'a>(
         &mut self,
-        users: &'a Users,
+        users: &Users,
         penalties: &Penalties,
         now: Now,
         peer: SocketAddr,
@@ -84,7 +84,7 @@ impl Conversation {
     fn answer<'a>(
         &mut self,
         asked: Form,
-        users: &'a Users,
+        users: &Users,
         penalties: &Penalties,
         now: Now,
         peer: SocketAddr,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hint::black_box;
 
 use md5::block_api::compress;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::auth::challenge::Challenge;
@@ -55,10 +55,16 @@ impl Digest {
     }
 }
 
+impl ConstantTimeEq for Digest {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        u128::from_ne_bytes(self.0).ct_eq(&u128::from_ne_bytes(other.0))
+    }
+}
+
 /// In constant time.
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        u128::from_ne_bytes(self.0).ct_eq(&u128::from_ne_bytes(other.0)).into()
+        self.ct_eq(other).into()
     }
 }
 
@@ -86,7 +92,7 @@ impl Secret {
     }
 
     pub(crate) fn as_ref(&self) -> SecretRef<'_> {
-        SecretRef(&self.0)
+        SecretRef::new(&self.0, &[])
     }
 
     /// MD5(name ‖ password ‖ challenge).
@@ -98,20 +104,23 @@ impl Secret {
 
 /// A [`Secret`] that somebody else keeps.
 #[derive(Clone, Copy)]
-pub(crate) struct SecretRef<'a>(&'a [u8]);
+pub(crate) struct SecretRef<'a> {
+    name: &'a [u8],
+    password: &'a [u8],
+}
 
 impl<'a> SecretRef<'a> {
-    /// Of the bytes name ‖ password.
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+    /// Where one ends and the other begins makes no difference.
+    pub(crate) fn new(name: &'a [u8], password: &'a [u8]) -> Self {
+        Self { name, password }
     }
 
     pub(crate) fn to_owned(self) -> Secret {
-        Secret(Zeroizing::new(self.0.into()))
+        Secret(Zeroizing::new([self.name, self.password].concat().into()))
     }
 
-    pub(crate) fn as_bytes(self) -> &'a [u8] {
-        self.0
+    fn len(self) -> usize {
+        self.name.len() + self.password.len()
     }
 
     pub(crate) fn digest(self, challenge: Challenge) -> Digest {
@@ -134,20 +143,20 @@ impl<'a> SecretRef<'a> {
     /// The same for many challenges, several at a time.
     pub(crate) fn trials(self, blocks: Blocks) -> Trials {
         let messages = [self.padded(Challenge::from_random(0)); LANES];
-        Trials { messages, challenge_at: self.0.len(), own_blocks: self.blocks(), blocks }
+        Trials { messages, challenge_at: self.len(), own_blocks: self.blocks(), blocks }
     }
 
     /// The message as MD5 pads it (RFC 1321, sections 3.1 and 3.2): a bit, zeros, and the length in bits.
     fn padded(self, challenge: Challenge) -> Padded {
         let mut blocks = [[0; MD5_BLOCK]; BLOCKS_MAX];
         let mut room = blocks.as_flattened_mut();
-        for part in [self.0, &challenge.digits(), &[0x80]] {
+        for part in [self.name, self.password, &challenge.digits(), &[0x80]] {
             // A name and a password of the longest have room.
             let Some((place, rest)) = room.split_at_mut_checked(part.len()) else { break };
             place.copy_from_slice(part);
             room = rest;
         }
-        let bits = 8 * (self.0.len() + CHALLENGE_LEN) as u64;
+        let bits = 8 * (self.len() + CHALLENGE_LEN) as u64;
         if let Some(length) = blocks.get_mut(self.blocks().0 - 1).and_then(|last| last.last_chunk_mut()) {
             *length = bits.to_le_bytes();
         }
@@ -155,7 +164,7 @@ impl<'a> SecretRef<'a> {
     }
 
     pub(crate) fn blocks(self) -> Blocks {
-        Blocks((self.0.len() + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK))
+        Blocks((self.len() + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK))
     }
 }
 

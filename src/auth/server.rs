@@ -8,13 +8,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use subtle::ConstantTimeEq;
+
 use crate::auth::Now;
 use crate::auth::challenge::{Challenge, Challenges, Purpose};
 use crate::auth::lanes::LANES;
 use crate::auth::penalty::{Address, Penalties, Penalty};
+use crate::auth::proof::Digest;
 use crate::auth::recent::{LetterChallenges, Sighting, Welcomes};
 use crate::auth::wire::{self, Answer, ClientMessage, Form, Malformed, Reply, ServerMessage, Verdict};
-use crate::users::{Conditions, Denial, Users};
+use crate::users::{Denial, Found, Users};
 
 /// What came of a message: what to send, and what to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,26 +60,24 @@ pub enum Event<'a> {
     Silenced(Penalty),
 }
 
-/// Why an answer was not let in. The peer is never told.
+/// An answer that was not let in. The peer is never told why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal<'a> {
+pub struct Refusal<'a> {
+    /// What was given for a name. If nobody has it, it may be a password.
+    pub name: &'a str,
+    /// Why, for the operator.
+    pub reason: Reason,
+}
+
+/// Why an answer was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
     /// No such user.
-    UnknownUser {
-        /// What was given for a name. It may be a password.
-        name: &'a str,
-    },
+    UnknownUser,
     /// The digest fits no challenge.
-    WrongPassword {
-        /// The user's name.
-        user: &'a str,
-    },
+    WrongPassword,
     /// The digest is right, but the user may not log in.
-    Denied {
-        /// The user's name.
-        user: &'a str,
-        /// Why not.
-        denial: Denial,
-    },
+    Denied(Denial),
 }
 
 /// How long after its challenge a login counts as in progress, when the server is to stop.
@@ -120,7 +121,7 @@ impl Server {
     /// Reacts to a datagram from `peer`. A reply is never longer than the datagram.
     pub fn datagram<'a>(
         &mut self,
-        users: &'a Users,
+        users: &Users,
         now: Now,
         peer: SocketAddr,
         datagram: &'a [u8],
@@ -153,13 +154,7 @@ impl Server {
         Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
     }
 
-    fn answer<'a>(
-        &mut self,
-        users: &'a Users,
-        now: Now,
-        peer: SocketAddr,
-        answer: &Answer<'a>,
-    ) -> Reaction<'a> {
+    fn answer<'a>(&mut self, users: &Users, now: Now, peer: SocketAddr, answer: &Answer<'a>) -> Reaction<'a> {
         let Some(echo) = answer.echo else {
             return self.unproven_answer(users, now, peer, answer);
         };
@@ -194,7 +189,7 @@ impl Server {
     /// An answer that does not say which challenge it is for: each that the peer may have asked for is tried.
     fn unproven_answer<'a>(
         &mut self,
-        users: &'a Users,
+        users: &Users,
         now: Now,
         peer: SocketAddr,
         answer: &Answer<'a>,
@@ -245,70 +240,67 @@ impl<'a> Refusal<'a> {
     }
 }
 
-/// Judges an answer to a challenge. It costs the same whatever the reason of a refusal: an unknown user has a decoy
-/// for a secret.
+/// Judges an answer to a challenge. It takes the same steps whatever the reason of a refusal: a digest is made for an
+/// unknown user, too, with somebody else's password, and is right in no case.
 pub(crate) fn judge<'a>(
-    users: &'a Users,
+    users: &Users,
     now: Now,
     peer: SocketAddr,
     answer: &Answer<'a>,
     (form, challenge): (Form, Challenge),
 ) -> Result<Login<'a>, Refusal<'a>> {
-    let (user, secret) = users.find(answer.name);
-    let fits = secret.digest_in(users.blocks(), challenge) == answer.digest;
-    match user {
-        Some(known) if fits => admit(known, now, peer).map(|user| Login { user, form, challenge }),
-        Some(_) | None => Err(wrong(user, answer.name)),
-    }
+    let found = users.find(answer.name);
+    let digest = found.secret().digest_in(users.blocks(), challenge);
+    let verdict =
+        if is_right(&found, digest, answer) { admit(&found, now, peer) } else { Err(wrong(&found)) };
+    verdict.map(|()| Login { user: answer.name, form, challenge }).map_err(|reason| refusal(answer, reason))
 }
 
 /// Judges an answer by all the challenges it may be for. Only a login that is let in ends the search.
 fn judge_by_any<'a>(
-    users: &'a Users,
+    users: &Users,
     now: Now,
     peer: SocketAddr,
     answer: &Answer<'a>,
     mut challenges: impl Iterator<Item = (Form, Challenge)>,
 ) -> Result<Login<'a>, Refusal<'a>> {
-    let (user, secret) = users.find(answer.name);
-    let mut trials = secret.trials(users.blocks());
-    let mut outcome = Err(wrong(user, answer.name));
+    let found = users.find(answer.name);
+    let mut trials = found.secret().trials(users.blocks());
+    let mut reason = wrong(&found);
     while let Some(first) = challenges.next() {
         let mut lanes = [first; LANES];
         let rest = lanes.iter_mut().skip(1).zip(&mut challenges).map(|(lane, next)| *lane = next);
         let count = 1 + rest.count();
         let digests = trials.digests(lanes.map(|(_, challenge)| challenge));
         for ((form, challenge), digest) in lanes.into_iter().zip(digests).take(count) {
-            let fits = digest == answer.digest;
-            if let (true, Some(known)) = (fits, user) {
-                match admit(known, now, peer) {
-                    Ok(user) => return Ok(Login { user, form, challenge }),
-                    Err(denied) => outcome = Err(denied),
+            if is_right(&found, digest, answer) {
+                match admit(&found, now, peer) {
+                    Ok(()) => return Ok(Login { user: answer.name, form, challenge }),
+                    Err(denied) => reason = denied,
                 }
             }
         }
     }
-    outcome
+    Err(refusal(answer, reason))
+}
+
+/// Whether somebody has the name of an answer, and gives this digest for the challenge.
+fn is_right(found: &Found<'_>, digest: Digest, answer: &Answer<'_>) -> bool {
+    (found.is_known & digest.ct_eq(&answer.digest)).into()
 }
 
 /// Whether a user with the right password may log in.
-fn admit<'a>(
-    (user, conditions): (&'a str, &Conditions),
-    now: Now,
-    peer: SocketAddr,
-) -> Result<&'a str, Refusal<'a>> {
-    match conditions.admit(now.unix_s, peer.ip()) {
-        Ok(()) => Ok(user),
-        Err(denial) => Err(Refusal::Denied { user, denial }),
-    }
+fn admit(found: &Found<'_>, now: Now, peer: SocketAddr) -> Result<(), Reason> {
+    found.conditions().admit(now.unix_s, peer.ip()).map_err(Reason::Denied)
 }
 
-/// The refusal of a digest that fits nothing.
-fn wrong<'a>(user: Option<(&'a str, &Conditions)>, name: &'a str) -> Refusal<'a> {
-    match user {
-        Some((user, _)) => Refusal::WrongPassword { user },
-        None => Refusal::UnknownUser { name },
-    }
+/// The reason to refuse a digest that fits nothing.
+fn wrong(found: &Found<'_>) -> Reason {
+    if found.is_known.into() { Reason::WrongPassword } else { Reason::UnknownUser }
+}
+
+fn refusal<'a>(answer: &Answer<'a>, reason: Reason) -> Refusal<'a> {
+    Refusal { name: answer.name, reason }
 }
 
 /// Counts the challenges that have not been answered. Doubled and lost datagrams make it guess too high; a server

@@ -220,7 +220,7 @@ impl Parser {
         let mut problems = Vec::new();
         for (place, record) in self.places.iter().zip(self.records.iter()) {
             let name = record.name;
-            if let Some(other) = first.insert(record.secret.as_bytes(), name) {
+            if let Some(other) = first.insert(record.secret, name) {
                 let message = format!(
                     "name and password of {name} and of {other}, written together, are the same: change a password"
                 );

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! | length of name: 1 | length of password: 1 | name | password |          a record
-//! | half of the hash of a name: 4 | where its record begins, and 1: 4 |    a slot of the index; 0 if free
+//! | half of the hash of a name: 4 | where its record begins: 4 |    a slot of the index; 0 if free
 //! ```
 //!
-//! So a user takes their name, their password and 18 to 34 bytes, finding one touches two cache lines, however many
+//! So a user takes their name, their password and 34 bytes, finding one touches two cache lines, however many
 //! there are, and one wipe is enough for all passwords.
 
 use std::hash::{BuildHasher, RandomState};
@@ -15,18 +15,15 @@ use std::iter;
 use std::ops::Range;
 
 use memmap2::{Advice, MmapMut};
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
 
-use super::{NAME_MAX, PASSWORD_MAX, Password, Username};
-use crate::auth::proof::SecretRef;
+use super::{Password, Username};
 
 /// Everybody's name and password.
 pub(super) struct Store {
     records: Records,
-    decoys: Decoys,
     slots: Pages,
-    /// One less than the number of slots, which is a power of two.
-    mask: usize,
     hasher: RandomState,
 }
 
@@ -36,10 +33,24 @@ pub(super) struct Record<'a> {
     /// Where it begins.
     pub(super) start: u32,
     pub(super) name: &'a str,
-    pub(super) secret: SecretRef<'a>,
+    /// Name and password.
+    pub(super) secret: &'a [u8],
+}
+
+/// What a search came to.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    /// Whether it is the record of whom was looked for. If not, it is of somebody else.
+    pub(super) is_theirs: Choice,
+    /// Where it begins.
+    pub(super) start: u32,
+    pub(super) password: &'a [u8],
 }
 
 const SLOT_LEN: usize = 8;
+/// Slots that are searched together: those of a cache line.
+const LINE_SLOTS: usize = 8;
+type Line = [[u8; SLOT_LEN]; LINE_SLOTS];
 /// Names that are fetched at a time: those of a batch.
 const FETCH_MAX: usize = 64;
 
@@ -49,44 +60,55 @@ impl Store {
     /// # Errors
     /// The system's, for lack of memory.
     pub(super) fn new(records: Records) -> io::Result<Self> {
-        // So many are free that a search soon comes to one.
-        let slots = (2 * records.count).next_power_of_two();
-        let slots_len = slots.saturating_mul(SLOT_LEN);
-        let (decoys, hasher) = (Decoys::like(&records)?, RandomState::new());
-        let mut store = Self { records, decoys, slots: Pages::new(slots_len)?, mask: slots - 1, hasher };
+        // So one line in a thousand is full.
+        let lines = records.count / 2 + 1;
+        let slots = Pages::new(lines.saturating_mul(LINE_SLOTS * SLOT_LEN))?;
+        let mut store = Self { records, slots, hasher: RandomState::new() };
         store.index();
         Ok(store)
     }
 
     fn index(&mut self) {
+        let lines = self.lines().len();
         let (slots, _) = self.slots.bytes_mut().as_chunks_mut::<SLOT_LEN>();
         for record in self.records.iter() {
             let hash = self.hasher.hash_one(record.name);
-            for number in probe(hash, self.mask) {
-                if let Some(slot) = slots.get_mut(number).filter(|slot| **slot == [0; SLOT_LEN]) {
-                    *slot = (tag(hash) | (u64::from(record.start) + 1)).to_ne_bytes();
-                    break;
-                }
+            let mut places = probe(hash, lines).flat_map(|line| line * LINE_SLOTS..(line + 1) * LINE_SLOTS);
+            if let Some(free) = places.find(|place| slots.get(*place) == Some(&[0; SLOT_LEN]))
+                && let Some(slot) = slots.get_mut(free)
+            {
+                *slot = (u64::from(tag(hash)) << 32 | u64::from(record.start)).to_ne_bytes();
+            }
+        }
+        // Whoever is looked for in an empty line finds somebody else there, as in others.
+        let (lines, _) = slots.as_chunks_mut::<LINE_SLOTS>();
+        for (line, record) in lines.iter_mut().zip(self.records.iter()) {
+            if line[0] == [0; SLOT_LEN] {
+                line[0] = u64::from(record.start).to_ne_bytes();
             }
         }
     }
 
-    /// The user of this name; else nobody's record, which has been looked at in the same way.
-    pub(super) fn find(&self, name: &str) -> Result<Record<'_>, Record<'_>> {
-        let (slots, _) = self.slots.bytes().as_chunks::<SLOT_LEN>();
+    /// Looks for a user. A search for nobody takes the same steps, and ends with somebody else's record: as far from
+    /// the processor, and with a password as long, as that of a user whom nobody can tell from others.
+    pub(super) fn find(&self, name: &str) -> Found<'_> {
         let hash = self.hasher.hash_one(name);
-        let found = probe(hash, self.mask)
-            .map_while(|number| {
-                slots.get(number).map(|slot| u64::from_ne_bytes(*slot)).filter(|slot| *slot != 0)
-            })
-            .filter(|slot| tag(*slot) == tag(hash))
-            .filter_map(|slot| self.records.at((slot as u32).wrapping_sub(1)))
-            .find(|record| record.name == name);
-        found.ok_or_else(|| {
-            let decoy = self.decoys.of(name.len());
-            black_box(decoy.name == name);
-            decoy
-        })
+        for line in probe(hash, self.lines().len()).filter_map(|number| self.lines().get(number)) {
+            let mut alike = Alike::new(line, tag(hash));
+            loop {
+                let found = self.records.compare(alike.first(line), name);
+                // Names seldom have the same tag, and lines are seldom full.
+                let has_more = alike.drop_first();
+                let is_end = !(has_more | alike.is_line_full);
+                if (found.is_theirs | Choice::from(u8::from(is_end))).into() {
+                    return found;
+                }
+                if !has_more {
+                    break;
+                }
+            }
+        }
+        self.records.compare(0, name)
     }
 
     /// Brings what it takes to find these names near. Found one after the other, each would be waited for; here no
@@ -99,13 +121,18 @@ impl Store {
             count += 1;
         }
         let hashes = hashes.get(..count).unwrap_or_default();
-        let (slots, _) = self.slots.bytes().as_chunks::<SLOT_LEN>();
-        let first =
-            |hash: &u64| slots.get(*hash as usize & self.mask).map_or(0, |slot| u64::from_ne_bytes(*slot));
-        black_box(hashes.iter().map(first).fold(0, u64::wrapping_add));
-        let header =
-            |hash: &u64| self.records.pages.bytes().get(first(hash) as u32 as usize).copied().unwrap_or(0);
-        black_box(hashes.iter().map(header).fold(0, u8::wrapping_add));
+        let line = |hash: &u64| self.lines().get(home(*hash, self.lines().len()));
+        black_box(hashes.iter().filter_map(line).map(|line| line[0][0]).fold(0, u8::wrapping_add));
+        let header = |hash: &u64| {
+            let line = line(hash)?;
+            self.records.pages.bytes().get(Alike::new(line, tag(*hash)).first(line) as usize)
+        };
+        black_box(hashes.iter().filter_map(header).copied().fold(0, u8::wrapping_add));
+    }
+
+    fn lines(&self) -> &[Line] {
+        let (slots, _) = self.slots.bytes().as_chunks();
+        slots.as_chunks().0
     }
 
     pub(super) fn count(&self) -> usize {
@@ -118,51 +145,61 @@ impl Store {
     }
 }
 
-/// Records of nobody, one for each length of a name, so that a search for nobody takes as long as one for somebody.
-struct Decoys {
-    records: Records,
-    starts: Vec<u32>,
+/// The slots of a line whose tag is that of a name, else any one of those that are taken. All of the line is looked
+/// at, so that this takes the same time whether there is one, and where.
+struct Alike {
+    /// A bit for each.
+    slots: u8,
+    /// Whether the search goes on in the next line, if it has not ended in this one.
+    is_line_full: bool,
 }
 
-impl Decoys {
-    /// With passwords as long as they are on average, but none that makes for more work than the longest of users.
-    fn like(users: &Records) -> io::Result<Self> {
-        let lens = users.iter().map(|record| (record.secret.as_bytes().len(), record.name.len()));
-        let (longest, passwords_len) = lens.fold((0, 0), |(longest, sum), (secret_len, name_len)| {
-            (secret_len.max(longest), sum + secret_len - name_len)
-        });
-        let mean_len = passwords_len / users.count.max(1);
-        let mut decoys =
-            Self { records: Records::for_text(NAME_MAX * (NAME_MAX + PASSWORD_MAX))?, starts: Vec::new() };
-        for name_len in 0..=NAME_MAX {
-            let password_len = mean_len.min(longest.saturating_sub(name_len));
-            let start = decoys.records.push(
-                [b'x'; NAME_MAX].get(..name_len).unwrap_or_default(),
-                [0; PASSWORD_MAX].get(..password_len).unwrap_or_default(),
-            );
-            decoys.starts.extend(start);
+impl Alike {
+    fn new(line: &Line, tag: u32) -> Self {
+        let (mut slots, mut taken) = (0, 0);
+        for (number, slot) in line.iter().enumerate() {
+            let slot = u64::from_ne_bytes(*slot);
+            taken += u64::from(slot != 0);
+            slots |= u8::from((slot != 0) & ((slot >> 32) as u32 == tag)) << number;
         }
-        Ok(decoys)
+        slots |= u8::from(slots == 0) << scaled(tag, taken);
+        Self { slots, is_line_full: taken == LINE_SLOTS as u64 }
     }
 
-    fn of(&self, name_len: usize) -> Record<'_> {
-        let start = self.starts.get(name_len).copied().unwrap_or_default();
-        self.records.at(start).unwrap_or(Record { start, name: "", secret: SecretRef::new(&[]) })
+    /// Where the record of the first begins.
+    fn first(&self, line: &Line) -> u32 {
+        line.get(self.slots.trailing_zeros() as usize).map_or(0, |slot| u64::from_ne_bytes(*slot) as u32)
+    }
+
+    /// Goes on to the next, if there is one.
+    fn drop_first(&mut self) -> bool {
+        self.slots &= self.slots.wrapping_sub(1);
+        self.slots != 0
     }
 }
 
-/// The slots in which a name may be, in the order to look there.
-fn probe(hash: u64, mask: usize) -> impl Iterator<Item = usize> {
-    let first = hash as usize & mask;
-    (first..=mask).chain(0..first)
+/// A number below `end`, by half of a hash.
+fn scaled(hash: u32, end: u64) -> u64 {
+    (u64::from(hash) * end) >> 32
 }
 
-/// The half of a hash, or of a slot, that tells most names apart without a look at their records.
-fn tag(hash: u64) -> u64 {
-    hash & !u64::from(u32::MAX)
+/// The line in which a name is, unless that is full, by the half of its hash that is no tag.
+fn home(hash: u64, lines: usize) -> usize {
+    scaled(hash as u32, lines as u64) as usize
 }
 
-/// Names and passwords, one after the other.
+/// The lines in which a name may be, in the order to look there.
+fn probe(hash: u64, lines: usize) -> impl Iterator<Item = usize> {
+    let home = home(hash, lines);
+    (home..lines).chain(0..home)
+}
+
+/// The half of a name's hash that is in its slot, and tells most names apart without a look at their records.
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// Names and passwords, one after the other. In front is the record of nobody, which is all zeros.
 pub(super) struct Records {
     pages: Pages,
     len: usize,
@@ -170,6 +207,7 @@ pub(super) struct Records {
 }
 
 const HEADER_LEN: usize = 2;
+const NOBODY_LEN: usize = HEADER_LEN;
 
 impl Records {
     /// Room for the users of a text of this length: a line with a user is longer than their record.
@@ -177,16 +215,13 @@ impl Records {
     /// # Errors
     /// The system's, for lack of memory.
     pub(super) fn for_text(text_len: usize) -> io::Result<Self> {
-        Ok(Self { pages: Pages::new(text_len)?, len: 0, count: 0 })
+        Ok(Self { pages: Pages::new(NOBODY_LEN.saturating_add(text_len))?, len: NOBODY_LEN, count: 0 })
     }
 
     /// Adds a user, and says where; `None` if there is no more room, which 4 GiB are the end of in any case.
     pub(super) fn add(&mut self, name: &Username, password: &Password) -> Option<u32> {
-        self.push(name.as_str().as_bytes(), password.expose())
-    }
-
-    fn push(&mut self, name: &[u8], password: &[u8]) -> Option<u32> {
         let start = u32::try_from(self.len).ok()?;
+        let (name, password) = (name.as_str().as_bytes(), password.expose());
         let header = [u8::try_from(name.len()).ok()?, u8::try_from(password.len()).ok()?];
         let end = self.len + HEADER_LEN + name.len() + password.len();
         u32::try_from(end).ok()?;
@@ -206,10 +241,10 @@ impl Records {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut next = 0;
+        let mut next = NOBODY_LEN as u32;
         iter::from_fn(move || {
             let record = self.at(next)?;
-            next += (HEADER_LEN + record.secret.as_bytes().len()) as u32;
+            next += (HEADER_LEN + record.secret.len()) as u32;
             Some(record)
         })
     }
@@ -219,8 +254,18 @@ impl Records {
         let (header, rest) = self.pages.bytes().get(records)?.split_first_chunk::<HEADER_LEN>()?;
         let [name_len, password_len] = header.map(usize::from);
         let name = str::from_utf8(rest.get(..name_len)?).ok()?;
-        let secret = SecretRef::new(rest.get(..name_len + password_len)?);
-        Some(Record { start, name, secret })
+        Some(Record { start, name, secret: rest.get(..name_len + password_len)? })
+    }
+
+    /// Whether the record that begins there is of this name. It takes a time that tells only the length: the
+    /// system's comparison of memory would end in a branch.
+    fn compare(&self, start: u32, name: &str) -> Found<'_> {
+        let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
+        let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
+        let [name_len, password_len] = header.map(usize::from);
+        let difference = iter::zip(rest, name.as_bytes()).fold(0, |all, (one, other)| all | (one ^ other));
+        let is_theirs = !start.ct_eq(&0) & name_len.ct_eq(&name.len()) & difference.ct_eq(&0);
+        Found { is_theirs, start, password: rest.get(name_len..name_len + password_len).unwrap_or_default() }
     }
 }
 
@@ -266,39 +311,43 @@ mod tests {
         }
         let store = Store::new(records).unwrap();
         for name in &names {
-            let Ok(record) = store.find(name.as_str()) else { panic!("{name} is not found") };
-            assert_eq!(record.name, name.as_str());
-            assert_eq!(record.secret.as_bytes(), format!("{name}of {name}").as_bytes());
+            let found = store.find(name.as_str());
+            assert!(bool::from(found.is_theirs), "{name}");
+            assert_eq!(found.password, format!("of {name}").as_bytes());
         }
-        assert!(store.find("user1000").is_err() && store.find("").is_err());
+        assert!(["user1000", ""].iter().all(|name| !bool::from(store.find(name).is_theirs)));
         assert!(store.iter().map(|record| record.name).eq(names.iter().map(Username::as_str)));
         assert_eq!(store.count(), names.len());
     }
 
     #[test]
-    fn a_search_for_nobody_ends_with_a_record_like_that_of_somebody() {
-        let mut records = Records::for_text(1000).unwrap();
-        for (name, password) in [("alice", "12345678"), ("bob", "1234567890")] {
-            records.add(&name.parse().unwrap(), &Password::new(password).unwrap()).unwrap();
+    fn a_search_for_nobody_ends_with_somebody_elses_record() {
+        let mut records = Records::for_text(100_000).unwrap();
+        for number in 0..1000 {
+            let name: Username = format!("user{number}").parse().unwrap();
+            records.add(&name, &Password::new("password").unwrap()).unwrap();
         }
         let store = Store::new(records).unwrap();
-        for (name, secret_len) in [("x", 10), ("carol", 13), ("a much longer name", 18)] {
-            let Err(decoy) = store.find(name) else { panic!("{name} is nobody") };
-            assert_eq!((decoy.name.len(), decoy.secret.as_bytes().len()), (name.len(), secret_len), "{name}");
+        for number in 0..10_000 {
+            let found = store.find(&format!("nobody{number}"));
+            assert_eq!((found.is_theirs.unwrap_u8(), found.password), (0, &b"password"[..]), "{number}");
         }
     }
 
     #[test]
     fn among_no_users_nobody_is_found() {
         let store = Store::new(Records::for_text(0).unwrap()).unwrap();
-        assert!(store.find("userone").is_err() && store.iter().next().is_none());
+        assert!(
+            ["userone", ""].iter().all(|name| !bool::from(store.find(name).is_theirs))
+                && store.iter().next().is_none()
+        );
     }
 
     #[test]
     fn a_user_for_whom_there_is_no_room_is_not_added() {
         let mut records = Records::for_text(10).unwrap();
         let mut add = |name: &str| records.add(&name.parse().unwrap(), &Password::new("123").unwrap());
-        assert_eq!([add("abc"), add("d"), add("de")], [Some(0), None, None]);
+        assert_eq!([add("abc"), add("d"), add("de")], [Some(NOBODY_LEN as u32), None, None]);
         assert_eq!(records.iter().count(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use letmein::auth::challenge::Challenge;
 use letmein::auth::recent::Sighting;
-use letmein::auth::server::{Event, Refusal, Server};
+use letmein::auth::server::{Event, Reason, Refusal, Server};
 use letmein::users::{Denial, Users};
 
 use crate::{at, echoing_answer, peer, plain_answer, sample_users, server, users};
@@ -16,7 +16,7 @@ fn ask(server: &mut Server, users: &Users, request: &str) -> Challenge {
 }
 
 /// Answers, and gives the words of the reply with the event.
-fn tell<'a>(server: &mut Server, users: &'a Users, answer: &'a str) -> (String, Event<'a>) {
+fn tell<'a>(server: &mut Server, users: &Users, answer: &'a str) -> (String, Event<'a>) {
     let reaction = server.datagram(users, at(0.0), peer(CLIENT), answer.as_bytes());
     (String::from_utf8(reaction.reply.unwrap().as_ref().to_vec()).unwrap(), reaction.event)
 }
@@ -31,22 +31,38 @@ fn every_reason_for_a_refusal_is_told_in_the_same_words() {
         elsewhere = { password = "password", from = ["198.51.100.0/24", "2001:db8::/32"] }
         "#,
     );
-    let wrong_password = |user| Refusal::WrongPassword { user };
-    for (user, password, refusal) in [
-        ("unknown", "password", Refusal::UnknownUser { name: "unknown" }),
-        ("unknown", "", Refusal::UnknownUser { name: "unknown" }),
-        ("right", "wrong", wrong_password("right")),
-        ("right", "", wrong_password("right")),
-        ("disabled", "password", Refusal::Denied { user: "disabled", denial: Denial::Disabled }),
-        ("disabled", "wrong", wrong_password("disabled")),
-        ("expired", "password", Refusal::Denied { user: "expired", denial: Denial::Expired }),
-        ("elsewhere", "password", Refusal::Denied { user: "elsewhere", denial: Denial::NotFromHere }),
+    for (name, password, reason) in [
+        ("unknown", "password", Reason::UnknownUser),
+        ("unknown", "", Reason::UnknownUser),
+        ("right", "wrong", Reason::WrongPassword),
+        ("right", "", Reason::WrongPassword),
+        ("disabled", "password", Reason::Denied(Denial::Disabled)),
+        ("disabled", "wrong", Reason::WrongPassword),
+        ("expired", "password", Reason::Denied(Denial::Expired)),
+        ("elsewhere", "password", Reason::Denied(Denial::NotFromHere)),
     ] {
         let mut server = server(1);
         let challenge = ask(&mut server, &users, "Authentication Request");
-        for answer in [plain_answer(user, password, challenge), echoing_answer(user, password, challenge)] {
-            let told = ("User authorization failed.".to_owned(), Event::Refused(refusal));
+        for answer in [plain_answer(name, password, challenge), echoing_answer(name, password, challenge)] {
+            let refusal = Event::Refused(Refusal { name, reason });
+            let told = ("User authorization failed.".to_owned(), refusal);
             assert_eq!(tell(&mut server, &users, &answer), told, "{answer}");
+        }
+    }
+}
+
+/// The search for a name that nobody has ends with somebody's password, which must not let anybody else in.
+#[test]
+fn somebody_elses_password_lets_nobody_in_whatever_the_name() {
+    let users = users(r#"somebody = "password""#);
+    let mut server = server(1);
+    let challenge = ask(&mut server, &users, "Authentication Request");
+    for name in (0..1000).map(|number| format!("nobody{number}")) {
+        for answer in
+            [plain_answer(&name, "password", challenge), echoing_answer(&name, "password", challenge)]
+        {
+            let refusal = Event::Refused(Refusal { name: &name, reason: Reason::UnknownUser });
+            assert_eq!(tell(&mut server, &users, &answer).1, refusal);
         }
     }
 }
