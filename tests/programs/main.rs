@@ -15,6 +15,7 @@ mod logins;
 mod passwords;
 mod peers;
 mod penalties;
+mod relay;
 mod running;
 mod sandbox;
 mod streams;
