@@ -5,6 +5,7 @@
     reason = "tests play the other end of the network, and a helper that fails is a test that fails"
 )]
 
+mod attacks;
 mod bench;
 mod command_lines;
 mod datagrams;
