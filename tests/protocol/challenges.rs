@@ -7,6 +7,8 @@ use letmein::auth::challenge::{Challenge, Challenges, LIFE_TICKS, Purpose};
 use letmein::auth::server::{Event, Server};
 use letmein::auth::wire::{Form, ServerMessage, Verdict};
 
+use proptest::prelude::*;
+
 use crate::{at, echoing_answer, peer, plain_answer, sample_users, server};
 
 const CLIENT: &str = "192.0.2.1:5000";
@@ -139,5 +141,39 @@ fn a_million_challenges_show_no_bias_in_any_bit_and_no_repeat() {
             (f64::from(ones) - f64::from(COUNT) / 2.0).abs() < deviation,
             "bit {bit} is set {ones} times"
         );
+    }
+}
+
+fn any_purpose() -> impl Strategy<Value = Purpose> {
+    let purposes = [Purpose::Request(Form::Words), Purpose::Request(Form::Letters), Purpose::Renewal];
+    prop::sample::select(purposes.to_vec())
+}
+
+proptest! {
+    /// Whatever the key, the time and the peer: a challenge is known again for what it was issued for, by its own
+    /// peer, for 16 ticks, and by nobody else, not under another key, and not before or after.
+    #[test]
+    fn a_challenge_is_its_peers_and_its_times_alone(
+        keys: [[u8; 16]; 2],
+        peers: [(std::net::Ipv6Addr, u16); 2],
+        purpose in any_purpose(),
+        issued_s in LIFE_TICKS..1_000_000_000,
+        later_s in 0..40_u64,
+    ) {
+        let [peer, other] = peers.map(Into::into);
+        let [challenges, others] = keys.map(|key| Challenges::new(&key));
+        let challenge = challenges.issue(peer, purpose, Duration::from_secs(issued_s));
+        let later = Duration::from_secs(issued_s + later_s);
+        let known = (later_s < LIFE_TICKS).then_some(purpose);
+        prop_assert_eq!(challenges.redeem(peer, later, challenge), known);
+        prop_assert_eq!(challenges.live(peer, purpose, later).any(|live| live == challenge), known.is_some());
+        prop_assert_eq!(challenges.redeem(peer, Duration::from_secs(issued_s - 1), challenge), None);
+        if peer != other {
+            prop_assert_eq!(challenges.redeem(other, later, challenge), None);
+        }
+        if keys[0] != keys[1] {
+            prop_assert_eq!(others.redeem(peer, later, challenge), None);
+        }
+        prop_assert_eq!(Challenge::from_digits(&challenge.digits()), Some(challenge));
     }
 }
