@@ -57,8 +57,7 @@ pub(crate) fn become_user(name: &str) -> io::Result<()> {
 /// If the system refuses what every kernel has. What this kernel lacks is said, and gone without.
 pub(crate) fn enter(mode: Mode) -> io::Result<()> {
     set_no_new_privs(true)?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    hide_memory()?;
     match mode {
         Mode::Off => warn!("sandbox: off"),
         Mode::Log => restrict_syscalls(SeccompAction::Log),
@@ -68,6 +67,16 @@ pub(crate) fn enter(mode: Mode) -> io::Result<()> {
             restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32));
         }
     }
+    Ok(())
+}
+
+/// Keeps the memory of this process from debuggers and core files.
+///
+/// # Errors
+/// If the system refuses.
+pub(crate) fn hide_memory() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     Ok(())
 }
 
