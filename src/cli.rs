@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod letmein;
 mod password;
 pub mod server;
+pub mod users;
 
 use std::env;
 use std::error::Error as _;
@@ -52,6 +53,19 @@ pub(crate) fn parse<A: FromArgMatches>(command: Command, example: &str) -> Resul
             // all when the help came from a password such as "-h3lpless".
             say(format_args!("{error}"));
             return Status::Usage;
+        }
+        // Nobody reads it any more if this fails.
+        let _ = error.print();
+        Status::Done
+    })
+}
+
+/// The same for a program with commands, which have help texts of their own, and take no password as an argument.
+pub(crate) fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
+    let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        if error.use_stderr() {
+            return invalid(&reason(&error), example);
         }
         // Nobody reads it any more if this fails.
         let _ = error.print();

@@ -1,9 +1,14 @@
 //! Who may log in: an immutable snapshot of `users.toml`, shared by all workers.
 
 mod credentials;
+pub(crate) mod edit;
+pub(crate) mod entries;
 mod file;
+pub(crate) mod import;
 mod parse;
 mod store;
+pub(crate) mod strength;
+pub(crate) mod write;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,9 +18,10 @@ use ipnet::IpNet;
 use subtle::Choice;
 
 pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
+pub(crate) use file::load_source;
 pub use file::{Distrust, Loaded, UsersError, Warning, load};
-pub(crate) use parse::parse_network;
 pub use parse::{Problem, parse};
+pub(crate) use parse::{first_second_after, parse_network};
 
 use crate::auth::proof::{Blocks, SecretRef};
 use store::{Record, Store};

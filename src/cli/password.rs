@@ -1,4 +1,4 @@
-//! Where a client's password comes from.
+//! Where a password comes from.
 
 use std::env;
 use std::fs::File;
@@ -72,7 +72,8 @@ fn from_file(path: &Path) -> Result<Password, NoPassword> {
     }
 }
 
-fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPassword> {
+/// The password in the first line.
+pub(super) fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPassword> {
     let mut line = Zeroizing::new(String::with_capacity(LINE_MAX as usize));
     input
         .take(LINE_MAX)

@@ -1,6 +1,6 @@
 //! `users.toml` on disk: reading it, and what its permissions tell.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -77,20 +77,32 @@ pub enum Warning {
 /// # Errors
 /// What keeps it from being used, with file, line, column and remedy.
 pub fn load(path: &Path) -> Result<Loaded, UsersError> {
+    load_source(path).map(|source| source.loaded)
+}
+
+/// A users file that can be used, with its text.
+pub(crate) struct Source {
+    loaded: Loaded,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Source {
+    pub(crate) fn text(&self) -> &str {
+        str::from_utf8(&self.bytes).unwrap_or_default()
+    }
+
+    pub(crate) fn warnings(&self) -> &[Warning] {
+        &self.loaded.warnings
+    }
+}
+
+/// The same as [`load`], for those who want to see the text, too.
+pub(crate) fn load_source(path: &Path) -> Result<Source, UsersError> {
+    distrust_link(path)?;
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
-    let distrusted = |reason| Err(UsersError::Unsafe { path: path.into(), reason });
-    if is_foreign_link(path).map_err(unreadable)? {
-        return distrusted(Distrust::ForeignLink);
-    }
-    let mut file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if metadata.mode() & 0o002 != 0 {
-        return distrusted(Distrust::OpenToAll);
-    }
-    // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
-    let users = parse_bytes(&bytes).map_err(|problems| UsersError::Wrong { path: path.into(), problems })?;
+    let (bytes, metadata) = read(File::open(path).map_err(unreadable)?, path)?;
+    let users =
+        parse(text(&bytes, path)?).map_err(|problems| UsersError::Wrong { path: path.into(), problems })?;
     let mut warnings = Vec::new();
     if metadata.mode() & 0o004 != 0 && !matches!(users.samples(), Samples::Only(_)) {
         warnings.push(Warning::OpenToOthers(path.into()));
@@ -98,23 +110,41 @@ pub fn load(path: &Path) -> Result<Loaded, UsersError> {
     if users.is_empty() {
         warnings.push(Warning::NoUsers(path.into()));
     }
-    Ok(Loaded { users, warnings })
+    Ok(Source { loaded: Loaded { users, warnings }, bytes })
 }
 
-/// Whether a path is a link that neither root nor this user made. Whoever owns its folder can change that at any time,
-/// so this protects from links in folders that all may write to.
-fn is_foreign_link(path: &Path) -> io::Result<bool> {
-    let metadata = path.symlink_metadata()?;
+/// Reads a users file to its end, unless everybody can write it.
+pub(super) fn read(mut file: File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata), UsersError> {
+    let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.mode() & 0o002 != 0 {
+        return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });
+    }
+    // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok((bytes, metadata))
+}
+
+/// Refuses a path that is a link that neither root nor this user made. Whoever owns its folder can change that at any
+/// time, so this protects from links in folders that all may write to.
+pub(super) fn distrust_link(path: &Path) -> Result<(), UsersError> {
+    let metadata =
+        path.symlink_metadata().map_err(|error| UsersError::Unreadable { path: path.into(), error })?;
     let own = rustix::process::geteuid().as_raw();
-    Ok(metadata.is_symlink() && metadata.uid() != own && metadata.uid() != 0)
+    if metadata.is_symlink() && metadata.uid() != own && metadata.uid() != 0 {
+        return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::ForeignLink });
+    }
+    Ok(())
 }
 
-fn parse_bytes(bytes: &[u8]) -> Result<Users, Vec<Problem>> {
-    let text = str::from_utf8(bytes).map_err(|error| {
+/// The bytes of a users file as text.
+pub(super) fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, UsersError> {
+    str::from_utf8(bytes).map_err(|error| {
         let line = bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
-        vec![Problem { line, column: 1, message: "this line is not UTF-8: save the file as UTF-8".into() }]
-    })?;
-    parse(text)
+        let message = "this line is not UTF-8: save the file as UTF-8".into();
+        UsersError::Wrong { path: path.into(), problems: vec![Problem { line, column: 1, message }] }
+    })
 }
 
 fn remedy(error: &io::Error) -> &'static str {
@@ -125,7 +155,8 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-fn listing(path: &Path, problems: &[Problem]) -> String {
+/// Problems of a file, a line each.
+pub(super) fn listing(path: &Path, problems: &[Problem]) -> String {
     let shown = problems.iter().take(PROBLEMS_SHOWN).map(|problem| format!("{}:{problem}", path.display()));
     let left_out = problems.len().saturating_sub(PROBLEMS_SHOWN);
     let more = (left_out > 0).then(|| format!("{}: {left_out} more problems", path.display()));

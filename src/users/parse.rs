@@ -238,7 +238,7 @@ fn no_memory(error: &io::Error) -> Problem {
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 /// The end of a day, UTC; `None` for anything but a day of the calendar since 1970.
-fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
+pub(crate) fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
     let (Some(date), None, None) = (value.date, value.time, value.offset) else {
         return None;
     };
@@ -262,7 +262,7 @@ pub(crate) fn parse_network(text: &str) -> Option<IpNet> {
 /// Bits in front of the IPv4 address in a v4-mapped one (RFC 4291, section 2.5.5.2).
 const V4_MAPPED_PREFIX_LEN: u8 = 96;
 
-fn locate(text: &str, place: &Range<usize>, message: String) -> Problem {
+pub(super) fn locate(text: &str, place: &Range<usize>, message: String) -> Problem {
     let before = text.get(..place.start).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     Problem {

@@ -21,3 +21,4 @@ mod running;
 mod sandbox;
 mod streams;
 mod users_files;
+mod users_program;

@@ -53,6 +53,11 @@ pub(crate) fn bench() -> Command {
     program(env!("CARGO_BIN_EXE_letmein-bench"))
 }
 
+/// The administrator's tool.
+pub(crate) fn letmein_users() -> Command {
+    program(env!("CARGO_BIN_EXE_letmein-users"))
+}
+
 pub(crate) fn server(transport: Transport) -> Command {
     program(match transport {
         Transport::Udp => env!("CARGO_BIN_EXE_server-udp"),

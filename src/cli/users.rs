@@ -1,0 +1,441 @@
+//! `letmein-users`: who may log in, changed and checked without an editor.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use rand::TryRng;
+use rand::rngs::SysRng;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::cli::password::first_line;
+use crate::cli::{Status, invalid, parse_commands, say};
+use crate::report::Shown;
+use crate::sandbox;
+use crate::users::edit::{Edit, NewUser};
+use crate::users::entries::{Entry, entries, warnings};
+use crate::users::import::{self, Format, ListProblem, Listed};
+use crate::users::write::{ChangeError, Missing, change};
+use crate::users::{Password, Username, UsersError, load_source};
+
+const PROGRAM: &str = "letmein-users";
+const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
+
+/// Change and check a users file; comments and order stay as they are
+#[derive(Parser)]
+#[command(name = PROGRAM, version, after_help = after_help(), arg_required_else_help = false)]
+struct Args {
+    /// The users file
+    #[arg(long, global = true, value_name = "FILE", default_value = "users.toml")]
+    users: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Add a user, and the file if there is none
+    #[command(after_help = "Examples:\n  \
+        letmein-users add alice                      asks for the password, twice\n  \
+        letmein-users add alice --generate           prints one that nobody can guess\n  \
+        pass show alice | letmein-users add alice --password-stdin")]
+    Add {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Change a user's password
+    #[command(after_help = "Example:\n  letmein-users passwd alice --generate")]
+    Passwd {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Refuse a user from now on
+    Disable(User),
+    /// Let a disabled user in again
+    Enable(User),
+    /// Let a user in up to a day, that one included, or for ever
+    #[command(
+        after_help = "Examples:\n  letmein-users expire alice 2027-01-31\n  letmein-users expire alice never"
+    )]
+    Expire {
+        #[command(flatten)]
+        user: User,
+        /// The last good day, UTC, as 2027-01-31, or never
+        #[arg(value_name = "DATE", value_parser = parse_expiry)]
+        expiry: Expiry,
+    },
+    /// Take a user out of the file
+    Remove {
+        #[command(flatten)]
+        user: User,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print all users, without their passwords
+    List {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what is wrong in the file, and what is weak
+    Check,
+    /// Add all users of a list, or none of them if anything is wrong in it
+    #[command(after_help = "Examples:\n  \
+        letmein-users import list.txt             lines as alice:her password\n  \
+        letmein-users import --csv list.csv       with a row name,password,disabled,expires,from\n  \
+        letmein-users import --replace - < list.txt")]
+    Import {
+        /// The list; - stands for standard input
+        #[arg(value_name = "FILE")]
+        list: PathBuf,
+        /// A table with a row of column names: name, password, and if need be disabled, expires and from
+        #[arg(long)]
+        csv: bool,
+        /// Change the passwords of users that there are already
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct User {
+    /// The user's name
+    #[arg(value_parser = parse_user)]
+    name: Username,
+}
+
+/// Where a new password comes from; without an option, from a terminal.
+#[derive(clap::Args)]
+struct NewPassword {
+    /// Make a password of 130 random bits, and print it
+    #[arg(long, conflicts_with = "password_stdin")]
+    generate: bool,
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Expiry {
+    /// A day in TOML.
+    After(String),
+    Never,
+}
+
+fn after_help() -> String {
+    format!(
+        "Examples:\n  \
+         letmein-users add alice --generate           prints her password\n  \
+         letmein-users passwd alice                   asks for it, twice\n  \
+         letmein-users disable alice\n  \
+         letmein-users expire alice 2027-01-31\n  \
+         letmein-users list --json\n  \
+         letmein-users check && systemctl restart letmein\n  \
+         letmein-users --users /etc/letmein/users.toml import list.txt\n\n\
+         A server reads the file when it starts.\n\n\
+         {USERS_STATUSES}"
+    )
+}
+
+const USERS_STATUSES: &str = "\
+Exit status: 0 done, 1 no such user, or one too many, or not confirmed, 2 wrong command line, list or users file,\n\
+3 the system failed";
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    run().unwrap_or_else(|status| status).into()
+}
+
+fn run() -> Result<Status, Status> {
+    let Args { users, command } = parse_commands(Args::command(), EXAMPLE)?;
+    sandbox::hide_memory().map_err(|error| failed(&error))?;
+    match command {
+        Command::Add { user: User { name }, password } => add(&users, name, &password),
+        Command::Passwd { user: User { name }, password } => passwd(&users, &name, &password),
+        Command::Disable(User { name }) => {
+            change_user(&users, &name, |edit| edit.set(&name, "disabled", "true".into()))
+        }
+        Command::Enable(User { name }) => change_user(&users, &name, |edit| edit.unset(&name, "disabled")),
+        Command::Expire { user: User { name }, expiry: Expiry::After(day) } => {
+            change_user(&users, &name, |edit| edit.set(&name, "expires", day))
+        }
+        Command::Expire { user: User { name }, expiry: Expiry::Never } => {
+            change_user(&users, &name, |edit| edit.unset(&name, "expires"))
+        }
+        Command::Remove { user: User { name }, yes } => {
+            if !yes {
+                confirm(&name)?;
+            }
+            change_user(&users, &name, |edit| edit.remove(&name))
+        }
+        Command::List { json: false } => list(&users),
+        Command::List { json: true } => list_json(&users),
+        Command::Check => check(&users),
+        Command::Import { list, csv, replace } => {
+            import(&users, &list, if csv { Format::Csv } else { Format::Lines }, replace)
+        }
+    }
+}
+
+fn add(users: &Path, name: Username, password: &NewPassword) -> Result<Status, Status> {
+    let new = password.read(&name)?;
+    let shown = new.clone();
+    change(users, Missing::Create, |edit| {
+        if edit.contains(&name) {
+            return Err(ChangeError::Exists { path: users.into(), name });
+        }
+        edit.add(&NewUser { name, password: new, conditions: Vec::new() });
+        Ok(())
+    })
+    .map_err(|error| unchanged(&error))?;
+    password.tell(&shown)
+}
+
+fn passwd(users: &Path, name: &Username, password: &NewPassword) -> Result<Status, Status> {
+    let new = password.read(name)?;
+    change_user(users, name, |edit| edit.set_password(name, &new))?;
+    password.tell(&new)
+}
+
+/// Changes a user whom there has to be.
+fn change_user(users: &Path, name: &Username, act: impl FnOnce(&mut Edit<'_>)) -> Result<Status, Status> {
+    let changed = change(users, Missing::Refuse, |edit| {
+        if !edit.contains(name) {
+            return Err(ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
+        }
+        act(edit);
+        Ok(())
+    });
+    changed.map(|()| Status::Done).map_err(|error| unchanged(&error))
+}
+
+/// Asks whether a user is to go.
+fn confirm(name: &Username) -> Result<(), Status> {
+    if !io::stdin().is_terminal() {
+        return Err(invalid("there is no terminal to ask at whether the user is to go: add --yes", EXAMPLE));
+    }
+    // Nobody is asked if this fails, and nobody says yes.
+    let _ = write!(io::stderr(), "Remove {}? [y/N] ", Shown(name.as_str().as_bytes()));
+    let mut answer = String::new();
+    io::stdin().lock().take(10).read_line(&mut answer).map_err(|error| failed(&error))?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    say(format_args!("{PROGRAM}: nobody is removed"));
+    Err(Status::Refused)
+}
+
+/// Small letters and digits that nobody takes for another: a character has five bits.
+const ALPHABET: [u8; 32] = *b"abcdefghijkmnpqrstuvwxyz23456789";
+/// For 130 bits.
+const GENERATED_LEN: usize = 26;
+
+impl NewPassword {
+    fn read(&self, name: &Username) -> Result<Password, Status> {
+        let password = match (self.generate, self.password_stdin) {
+            (true, _) => return generate().map_err(|error| failed(&error)),
+            (_, true) => first_line(io::stdin().lock(), "standard input").map_err(|error| error.to_string()),
+            (false, false) => prompt_twice(name),
+        };
+        let password = password.map_err(|reason| invalid(&reason, EXAMPLE))?;
+        if password.expose().is_empty() {
+            return Err(invalid("the password is empty", EXAMPLE));
+        }
+        Ok(password)
+    }
+
+    /// Prints a password that nobody knows yet.
+    fn tell(&self, password: &Password) -> Result<Status, Status> {
+        if self.generate {
+            let text = str::from_utf8(password.expose()).unwrap_or_default();
+            writeln!(io::stdout(), "{text}").map_err(|error| {
+                failed(&format_args!("the password is changed, but cannot be printed: {error}"))
+            })?;
+        }
+        Ok(Status::Done)
+    }
+}
+
+fn generate() -> Result<Password, String> {
+    let mut random = Zeroizing::new([0; GENERATED_LEN]);
+    SysRng.try_fill_bytes(&mut *random).map_err(|error| error.to_string())?;
+    let letter = |byte: &u8| ALPHABET.get(usize::from(byte % 32)).copied().map(char::from);
+    let mut text = Zeroizing::new(String::with_capacity(GENERATED_LEN));
+    text.extend(random.iter().filter_map(letter));
+    Password::new(&text).map_err(|error| error.to_string())
+}
+
+fn prompt_twice(name: &Username) -> Result<Password, String> {
+    if !io::stdin().is_terminal() {
+        return Err("no password, and no terminal to ask at: add --generate or --password-stdin".into());
+    }
+    let name = Shown(name.as_str().as_bytes());
+    let ask = |prompt: String| {
+        rpassword::prompt_password(prompt)
+            .map(Zeroizing::new)
+            .map_err(|error| format!("cannot read the password from the terminal: {error}"))
+    };
+    let password = ask(format!("New password of {name}: "))?;
+    if *ask(format!("New password of {name}, again: "))? != *password {
+        return Err("the two passwords differ".into());
+    }
+    Password::new(&password).map_err(|error| format!("the password {error}"))
+}
+
+/// What `list` tells of a user.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    state: &'static str,
+    expires: Option<String>,
+    from: Vec<String>,
+}
+
+impl Row {
+    fn new(entry: Entry, unix_s: u64) -> Self {
+        Self {
+            name: entry.name.to_string(),
+            state: entry.state(unix_s).word(),
+            expires: entry.expires.map(|day| day.to_string()),
+            from: entry.from,
+        }
+    }
+}
+
+fn rows(users: &Path) -> Result<Vec<Row>, Status> {
+    let source = load_source(users).map_err(|error| wrong(&error))?;
+    let now = unix_s();
+    Ok(entries(source.text()).into_iter().map(|entry| Row::new(entry, now)).collect())
+}
+
+fn list(users: &Path) -> Result<Status, Status> {
+    let rows = rows(users)?;
+    let cells = rows.iter().map(|row| {
+        let from = if row.from.is_empty() { "anywhere".to_owned() } else { row.from.join(" ") };
+        let expires = row.expires.clone().unwrap_or_else(|| "never".into());
+        [Shown(row.name.as_bytes()).to_string(), row.state.to_owned(), expires, from]
+    });
+    let header = ["NAME", "STATE", "EXPIRES", "FROM"].map(str::to_owned);
+    let table: Vec<_> = [header].into_iter().chain(cells).collect();
+    let width = table.iter().map(|[name, ..]| name.chars().count()).max().unwrap_or(0);
+    let lines = table
+        .iter()
+        .map(|[name, state, expires, from]| format!("{name:width$}  {state:8}  {expires:10}  {from}"));
+    print(lines)
+}
+
+fn list_json(users: &Path) -> Result<Status, Status> {
+    let json = serde_json::to_string(&rows(users)?).map_err(|error| failed(&error))?;
+    print([json])
+}
+
+fn check(users: &Path) -> Result<Status, Status> {
+    let source = load_source(users).map_err(|error| wrong(&error))?;
+    let entries = entries(source.text());
+    let of_file = source.warnings().iter().map(ToString::to_string);
+    let warnings: Vec<_> = of_file.chain(warnings(users, source.text(), &entries, unix_s())).collect();
+    let problems = match warnings.len() {
+        0 => "no problems".to_owned(),
+        1 => "1 warning".to_owned(),
+        count => format!("{count} warnings"),
+    };
+    let summary = format!("{}, {problems}", users_count(entries.len()));
+    print(warnings.into_iter().chain([summary]))
+}
+
+fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<Status, Status> {
+    let from = if list == Path::new("-") { "standard input".to_owned() } else { list.display().to_string() };
+    let text = read_list(list).map_err(|error| invalid(&format!("cannot read {from}: {error}"), EXAMPLE))?;
+    let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
+    let listed = import::parse(&text, format).map_err(|problems| unchanged(&in_list(problems)))?;
+    let changed = change(users, Missing::Create, |edit| {
+        let is_there = |listed: &&Listed| edit.contains(&listed.user.name);
+        let (old, new): (Vec<_>, Vec<_>) = listed.iter().partition(is_there);
+        if !old.is_empty() && !replaces {
+            return Err(in_list(old.iter().map(|listed| exists(listed)).collect()));
+        }
+        old.iter().for_each(|Listed { user, .. }| edit.set_password(&user.name, &user.password));
+        new.iter().for_each(|Listed { user, .. }| edit.add(user));
+        Ok((new.len(), old.len()))
+    });
+    let (added, changed) = changed.map_err(|error| unchanged(&error))?;
+    print([format!("+{}, {changed} changed", users_count(added))])
+}
+
+fn exists(listed: &Listed) -> ListProblem {
+    let message = format!("there is a user {} already: --replace changes the password", listed.user.name);
+    ListProblem { line: listed.line, message }
+}
+
+fn read_list(list: &Path) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    if list == Path::new("-") {
+        io::stdin().lock().read_to_string(&mut text)?;
+    } else {
+        let mut file = File::open(list)?;
+        // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
+        text.reserve_exact(file.metadata()?.len() as usize + 1);
+        file.read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+fn users_count(count: usize) -> String {
+    if count == 1 { "1 user".to_owned() } else { format!("{count} users") }
+}
+
+#[expect(clippy::disallowed_methods, reason = "whether a user is expired is a matter of the day")]
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn print(lines: impl IntoIterator<Item = String>) -> Result<Status, Status> {
+    let mut stdout = io::stdout().lock();
+    for line in lines {
+        writeln!(stdout, "{line}").map_err(|error| failed(&error))?;
+    }
+    Ok(Status::Done)
+}
+
+fn failed(error: &dyn Display) -> Status {
+    say(format_args!("{PROGRAM}: {error}"));
+    Status::Failed
+}
+
+fn wrong(error: &UsersError) -> Status {
+    say_each_line(error);
+    Status::Usage
+}
+
+/// Says why nothing is changed.
+fn unchanged(error: &ChangeError) -> Status {
+    say_each_line(error);
+    match error {
+        ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } => Status::Refused,
+        ChangeError::Users(_) | ChangeError::List { .. } | ChangeError::WouldBeWrong { .. } => Status::Usage,
+        ChangeError::Owner { .. } | ChangeError::System { .. } => Status::Failed,
+    }
+}
+
+fn say_each_line(error: &dyn Display) {
+    error.to_string().lines().for_each(|line| say(format_args!("{PROGRAM}: {line}")));
+}
+
+fn parse_user(text: &str) -> Result<Username, String> {
+    text.parse().map_err(|error| format!("the user name {error}"))
+}
+
+fn parse_expiry(text: &str) -> Result<Expiry, String> {
+    if text == "never" { Ok(Expiry::Never) } else { import::parse_day(text).map(Expiry::After) }
+}

@@ -1,0 +1,185 @@
+//! Lists of users → users to add, or every problem in them with its line.
+
+use std::collections::HashMap;
+
+use csv::{ReaderBuilder, StringRecord};
+use toml::value::Datetime;
+use toml_edit::{Array, Value};
+
+use super::edit::NewUser;
+use super::{Password, Username, first_second_after, parse_network};
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// `name:password`, a line a user.
+    Lines,
+    /// With a row of column names.
+    Csv,
+}
+
+/// A user of a list, and their line.
+pub(crate) struct Listed {
+    pub(crate) line: u64,
+    pub(crate) user: NewUser,
+}
+
+/// Something wrong in a list. It never shows a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}: {message}")]
+pub(crate) struct ListProblem {
+    pub(crate) line: u64,
+    pub(crate) message: String,
+}
+
+/// What a day is to look like.
+pub(crate) const DAY: &str = "a day is the last good one, as in 2027-01-31";
+
+/// Reads a list.
+///
+/// # Errors
+/// Every problem, in the order of the list.
+pub(crate) fn parse(text: &str, format: Format) -> Result<Vec<Listed>, Vec<ListProblem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let rows = match format {
+        Format::Lines => from_lines(text),
+        Format::Csv => from_csv(text).map_err(|problem| vec![problem])?,
+    };
+    let mut first = HashMap::new();
+    let (mut users, mut problems) = (Vec::new(), Vec::new());
+    for (line, row) in rows {
+        match row {
+            Ok(user) => {
+                if let Some(other) = first.insert(user.name.clone(), line) {
+                    let message = format!("{} is in line {other}, too", user.name);
+                    problems.push(ListProblem { line, message });
+                }
+                users.push(Listed { line, user });
+            }
+            Err(message) => problems.push(ListProblem { line, message }),
+        }
+    }
+    if problems.is_empty() { Ok(users) } else { Err(problems) }
+}
+
+type Row = (u64, Result<NewUser, String>);
+
+fn from_lines(text: &str) -> Vec<Row> {
+    let lines = (1..).zip(text.lines());
+    let users = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    users.map(|(number, line)| (number, from_line(line))).collect()
+}
+
+fn from_line(line: &str) -> Result<NewUser, String> {
+    let (name, password) = line.split_once(':').ok_or("there is no colon: write name:password")?;
+    user(name, password)
+}
+
+fn user(name: &str, password: &str) -> Result<NewUser, String> {
+    let name: Username = name.parse().map_err(|error| format!("the user name {error}"))?;
+    let password = parse_password(password).map_err(|error| format!("the password of {name} {error}"))?;
+    Ok(NewUser { name, password, conditions: Vec::new() })
+}
+
+fn parse_password(text: &str) -> Result<Password, String> {
+    if text.is_empty() {
+        return Err("is empty".into());
+    }
+    Password::new(text).map_err(|error| error.to_string())
+}
+
+/// The columns of a table, in the order in which they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Name,
+    Password,
+    Disabled,
+    Expires,
+    From,
+}
+
+fn from_csv(text: &str) -> Result<Vec<Row>, ListProblem> {
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut records = reader.records().map(|record| {
+        let record = record.map_err(|error| ListProblem { line: 1, message: error.to_string() })?;
+        Ok((record.position().map_or(0, csv::Position::line), record))
+    });
+    let header = records.next().transpose()?.unwrap_or_default();
+    let columns = columns(&header.1).map_err(|message| ListProblem { line: 1, message })?;
+    records.map(|record| record.map(|(line, record)| (line, from_record(&columns, &record)))).collect()
+}
+
+fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
+    let mut columns = Vec::new();
+    for name in header {
+        let column = match name.trim() {
+            "name" => Column::Name,
+            "password" => Column::Password,
+            "disabled" => Column::Disabled,
+            "expires" => Column::Expires,
+            "from" => Column::From,
+            other => {
+                return Err(format!(
+                    "unknown column {other:?}: there are name, password, disabled, expires and from"
+                ));
+            }
+        };
+        if columns.contains(&column) {
+            return Err(format!("the column {:?} is there twice", name.trim()));
+        }
+        columns.push(column);
+    }
+    if columns.contains(&Column::Name) && columns.contains(&Column::Password) {
+        Ok(columns)
+    } else {
+        Err("there is no column name or no column password: begin with a row name,password".into())
+    }
+}
+
+fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, String> {
+    if record.len() != columns.len() {
+        return Err(format!(
+            "there are {} columns here, and {} in the first row",
+            record.len(),
+            columns.len()
+        ));
+    }
+    let field =
+        |column| columns.iter().zip(record).find(|(each, _)| **each == column).map_or("", |(_, field)| field);
+    let mut user = user(field(Column::Name), field(Column::Password))?;
+    match field(Column::Disabled) {
+        "" | "false" => {}
+        "true" => user.conditions.push(("disabled", "true".into())),
+        _ => return Err("disabled is true, false or nothing".into()),
+    }
+    match field(Column::Expires) {
+        "" => {}
+        day => user.conditions.push(("expires", parse_day(day)?)),
+    }
+    match field(Column::From) {
+        "" => {}
+        networks => user.conditions.push(("from", parse_networks(networks)?)),
+    }
+    Ok(user)
+}
+
+/// A day as TOML has it.
+///
+/// # Errors
+/// If it is not in the calendar, or before 1970.
+pub(crate) fn parse_day(text: &str) -> Result<String, String> {
+    let day: Option<Datetime> = text.parse().ok();
+    let day = day.filter(|day| first_second_after(day).is_some());
+    day.map(|day| day.to_string()).ok_or_else(|| format!("no day {text:?}: {DAY}"))
+}
+
+fn parse_networks(text: &str) -> Result<String, String> {
+    let mut networks = Array::new();
+    for network in text.split_whitespace() {
+        parse_network(network).ok_or_else(|| {
+            format!("no network {network:?}: write 10.0.0.0/8, 2001:db8::/32 or one address")
+        })?;
+        networks.push(network);
+    }
+    Ok(Value::Array(networks).to_string())
+}
