@@ -351,14 +351,16 @@ fn check(users: &Path) -> Result<Status, Status> {
         count => format!("{count} warnings"),
     };
     let summary = format!("{}, {problems}", users_count(entries.len()));
-    print(warnings.into_iter().chain([summary]))
+    // Names are in them.
+    let shown = warnings.iter().map(|warning| Shown(warning.as_bytes()).to_string());
+    print(shown.chain([summary]))
 }
 
 fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<Status, Status> {
     let from = if list == Path::new("-") { "standard input".to_owned() } else { list.display().to_string() };
-    let text = read_list(list).map_err(|error| invalid(&format!("cannot read {from}: {error}"), EXAMPLE))?;
+    let bytes = read_list(list).map_err(|error| invalid(&format!("cannot read {from}: {error}"), EXAMPLE))?;
     let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
-    let listed = import::parse(&text, format).map_err(|problems| unchanged(&in_list(problems)))?;
+    let listed = import::parse(&bytes, format).map_err(|problems| unchanged(&in_list(problems)))?;
     let changed = change(users, Missing::Create, |edit| {
         let is_there = |listed: &&Listed| edit.contains(&listed.user.name);
         let (old, new): (Vec<_>, Vec<_>) = listed.iter().partition(is_there);
@@ -378,17 +380,17 @@ fn exists(listed: &Listed) -> ListProblem {
     ListProblem { line: listed.line, message }
 }
 
-fn read_list(list: &Path) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
+fn read_list(list: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
     if list == Path::new("-") {
-        io::stdin().lock().read_to_string(&mut text)?;
+        io::stdin().lock().read_to_end(&mut bytes)?;
     } else {
         let mut file = File::open(list)?;
         // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
-        text.reserve_exact(file.metadata()?.len() as usize + 1);
-        file.read_to_string(&mut text)?;
+        bytes.reserve_exact(file.metadata()?.len() as usize + 1);
+        file.read_to_end(&mut bytes)?;
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 fn users_count(count: usize) -> String {
@@ -429,7 +431,8 @@ fn unchanged(error: &ChangeError) -> Status {
 }
 
 fn say_each_line(error: &dyn Display) {
-    error.to_string().lines().for_each(|line| say(format_args!("{PROGRAM}: {line}")));
+    // Names are in them.
+    error.to_string().lines().for_each(|line| say(format_args!("{PROGRAM}: {}", Shown(line.as_bytes()))));
 }
 
 fn parse_user(text: &str) -> Result<Username, String> {

@@ -39,7 +39,12 @@ pub(crate) const DAY: &str = "a day is the last good one, as in 2027-01-31";
 ///
 /// # Errors
 /// Every problem, in the order of the list.
-pub(crate) fn parse(text: &str, format: Format) -> Result<Vec<Listed>, Vec<ListProblem>> {
+pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Vec<Listed>, Vec<ListProblem>> {
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let line =
+            bytes.iter().take(error.valid_up_to()).map(|byte| u64::from(*byte == b'\n')).sum::<u64>() + 1;
+        vec![ListProblem { line, message: "this line is not UTF-8: save the list as UTF-8".into() }]
+    })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let rows = match format {
         Format::Lines => from_lines(text),

@@ -133,10 +133,11 @@ impl Folder {
             Err(Errno::NOENT) if missing == Missing::Create => return Ok(None),
             Err(error) => return Err(self.failed("read", error.into())),
         };
-        let (bytes, metadata) = file::read(file.into(), &self.path)?;
-        if !metadata.is_file() {
+        let file = File::from(file);
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return Err(self.failed("replace", io::Error::other("it is no regular file")));
         }
+        let (bytes, metadata) = file::read(file, &self.path)?;
         Ok(Some(Old { bytes, metadata }))
     }
 

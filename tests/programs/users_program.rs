@@ -65,10 +65,10 @@ impl Folder {
         self.shown(run(&mut self.command(args)))
     }
 
-    fn run_with_input(&self, args: &[&str], input: &str) -> Ended {
+    fn run_with_input(&self, args: &[&str], input: impl AsRef<[u8]>) -> Ended {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         // Whoever does not read it may be gone already.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
         self.shown(child.wait_with_output().unwrap().into())
     }
 
@@ -322,6 +322,30 @@ fn all_problems_of_a_list_are_told_and_nothing_is_imported() {
 }
 
 #[test]
+fn a_list_that_is_not_utf8_is_refused_with_the_line() {
+    let folder = Folder::with(TEXT);
+    let ended = folder.run_with_input(&["import", "-"], b"eve:hunter2secret\nfrank:\xff\n");
+    assert_eq!(ended, not_done(2, "standard input:2: this line is not UTF-8: save the list as UTF-8"));
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
+fn names_in_errors_and_warnings_are_escaped() {
+    let folder = Folder::with("[users]\n\"zo\u{202e}\" = \"p\"\n");
+    let Ended { stdout, .. } = folder.run(&["check"]);
+    assert!(stdout.contains("zo\\u{202e} is guessable") && !stdout.contains('\u{202e}'), "{stdout}");
+    assert_eq!(folder.run(&["disable", "\u{202e}"]), not_done(1, "FILE: there is no user \\u{202e}"));
+}
+
+#[test]
+fn a_file_that_is_no_file_is_not_replaced() {
+    let folder = Folder::empty();
+    symlink("/dev/zero", folder.file()).unwrap();
+    let Ended { status, stderr, .. } = folder.run(&["add", "eve", "--generate"]);
+    assert!(status == 3 && stderr.ends_with("cannot replace: it is no regular file\n"), "{stderr}");
+}
+
+#[test]
 fn users_who_are_there_are_imported_only_to_replace_their_passwords() {
     let folder = Folder::with(TEXT);
     let list = "name,password,disabled\nbob,new,\neve,hunter2secret5,\n";
@@ -407,7 +431,7 @@ fn a_writer_that_is_killed_leaves_the_old_file_or_the_new_one() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes half a minute"]
 fn five_hundred_writers_that_are_killed_leave_the_old_file_or_the_new_one() {
     kill_writers(500);
 }
