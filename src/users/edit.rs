@@ -64,7 +64,8 @@ impl<'a> Edit<'a> {
         let room = match users {
             Some((_, Item::Table(users))) => room(text, users),
             Some((key, Item::None | Item::Value(_) | Item::ArrayOfTables(_))) => {
-                let message = "users are between braces, where they cannot be changed: write [users], and a line a user";
+                let message =
+                    "users are between braces, where they cannot be changed: write [users], a line a user";
                 return Err(locate(text, &key.span().unwrap_or_default(), message.into()));
             }
             None => Room::Sections,

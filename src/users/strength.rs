@@ -17,7 +17,7 @@ const YEAR: f64 = 365.25 * DAY;
 const ENOUGH: f64 = 10.0 * YEAR;
 /// What `zxcvbn` counts for a character in which it sees no pattern.
 const COUNTED: f64 = 10.0;
-/// What counts for one among small letters, capitals and digits: half of what there are, for it may be a word after all.
+/// What counts for one among small letters, capitals and digits: half of them, for it may be part of a word.
 const MIXED: f64 = 31.0;
 
 /// The time that one GPU needs.

@@ -38,7 +38,11 @@ pub(crate) enum ChangeError {
         file::listing(path, problems)
     )]
     WouldBeWrong { path: PathBuf, problems: Vec<Problem> },
-    #[error("{}: cannot give the new file the owner {uid}:{gid} and the mode {mode:o} of the old one: {error}: nothing was changed; run this as root, or as the owner", path.display())]
+    #[error(
+        "{}: cannot give the new file the owner {uid}:{gid} and the mode {mode:o} of the old one: {error}: \
+         nothing was changed; run this as root, or as the owner",
+        path.display()
+    )]
     Owner { path: PathBuf, uid: u32, gid: u32, mode: u32, error: io::Error },
     #[error("{}: cannot {doing}: {error}", path.display())]
     System { path: PathBuf, doing: &'static str, error: io::Error },
