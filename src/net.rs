@@ -25,6 +25,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 
@@ -85,7 +86,7 @@ impl Workers {
         transport: Transport,
         address: SocketAddr,
         count: NonZeroUsize,
-        users: &Arc<Users>,
+        users: &Arc<ArcSwap<Users>>,
         keys: &Keys,
         limits: &Limits,
         unknown_names: UnknownNames,

@@ -1,5 +1,6 @@
 //! Who may log in: an immutable snapshot of `users.toml`, shared by all workers.
 
+mod changes;
 mod credentials;
 mod file;
 mod parse;
@@ -12,8 +13,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use subtle::Choice;
 
+pub(crate) use changes::Changes;
 pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
 pub use file::{Distrust, Loaded, UsersError, Warning, load};
+pub(crate) use file::{Stamp, UsersFile};
 pub(crate) use parse::parse_network;
 pub use parse::{Problem, parse};
 
@@ -55,6 +58,11 @@ impl Users {
             .map(|record| SecretRef::new(record.secret, &[]).blocks())
             .fold(Blocks::ONE, Blocks::max);
         Self { store, conditions, blocks, samples }
+    }
+
+    /// What is new since these users were loaded.
+    pub(crate) fn changes_since(&self, old: &Self) -> Changes {
+        Changes::between(old, self)
     }
 
     /// Looks for the user of this name; no step tells by its time whether there is one.

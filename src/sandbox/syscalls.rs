@@ -39,6 +39,13 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_writev,
     libc::SYS_close,
     libc::SYS_fcntl,
+    // The users file, when it has changed.
+    libc::SYS_newfstatat,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_lseek,
+    libc::SYS_geteuid,
+    libc::SYS_setpriority,
     // Memory.
     libc::SYS_mmap,
     libc::SYS_munmap,
@@ -78,10 +85,14 @@ const OLDER: &[c_long] = &[];
 /// The request to make a socket non-blocking; libc has it in types that differ.
 const FIONBIO: u64 = 0x5421;
 
+/// What opens a file for more than to read it.
+const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
+
 /// With these bits in an argument: the call, which of its arguments, the bits that are looked at, and how they are to
 /// be. clone3 has its flags in memory, where no filter sees them, so libraries have to do with clone.
 const ALLOWED_WITH: &[(c_long, u8, u64, u64)] = &[
     (libc::SYS_clone, 0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64),
+    (libc::SYS_openat, 2, WRITING as u64, libc::O_RDONLY as u64),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_NAME as u64),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_VMA as u64),
     (libc::SYS_ioctl, 1, u32::MAX as u64, FIONBIO),

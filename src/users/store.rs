@@ -47,6 +47,12 @@ pub(super) struct Found<'a> {
     pub(super) password: &'a [u8],
 }
 
+impl<'a> Record<'a> {
+    pub(super) fn password(&self) -> &'a [u8] {
+        self.secret.get(self.name.len()..).unwrap_or_default()
+    }
+}
+
 const SLOT_LEN: usize = 8;
 /// Slots that are searched together: those of a cache line.
 const LINE_SLOTS: usize = 8;

@@ -17,6 +17,7 @@ mod passwords;
 mod peers;
 mod penalties;
 mod relay;
+mod reloads;
 mod running;
 mod sandbox;
 mod streams;
