@@ -12,7 +12,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
-use rustix::process::setpriority_process;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -172,10 +175,11 @@ impl Reloader {
     }
 }
 
-/// Reads the file, and puts its users in the place of those there are.
+/// Reads the file, and puts its users in the place of those there are, when there is no login to work on.
 fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError> {
-    // Logins come first where there is no processor to spare.
-    let _ = setpriority_process(None, LEAST_PRIORITY);
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    // It is none the worse for a reload if it cannot be had.
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     let (new, stamp) = source.load()?;
     let changes = new.changes_since(&users.load());
     let len = new.len();
@@ -187,5 +191,3 @@ fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError
     }
     Ok(stamp)
 }
-
-const LEAST_PRIORITY: i32 = 19;

@@ -95,6 +95,7 @@ const ALLOWED_WITH: &[(c_long, u8, u64, u64)] = &[
     (libc::SYS_openat, 2, WRITING as u64, libc::O_RDONLY as u64),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_NAME as u64),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_VMA as u64),
+    (libc::SYS_sched_setscheduler, 1, u32::MAX as u64, libc::SCHED_IDLE as u64),
     (libc::SYS_ioctl, 1, u32::MAX as u64, FIONBIO),
 ];
 
