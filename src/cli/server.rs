@@ -1,6 +1,6 @@
 //! `server-udp` and `server-tcp`: one program over two transports.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::daemon::{
 };
 use crate::exchange::{DatagramService, framed};
 use crate::net::Transport;
-use crate::report::BoundedLog;
+use crate::report::log_to_stderr;
 use crate::users;
 
 /// Tell whether somebody knows their password, without the password crossing the network
@@ -248,17 +248,6 @@ impl Args {
 fn workers(said: Option<u16>) -> NonZeroUsize {
     let said = said.and_then(|workers| NonZeroUsize::new(workers.into()));
     said.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
-}
-
-fn log_to_stderr(level: LevelFilter) {
-    tracing_subscriber::fmt()
-        .with_writer(BoundedLog::new())
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        // It would panic where standard error is gone.
-        .log_internal_errors(false)
-        .with_max_level(level)
-        .init();
 }
 
 fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {
