@@ -21,7 +21,7 @@ use crate::net::udp::Buffers;
 
 pub(crate) use lines::Lines;
 pub use lines::Verbosity;
-pub(crate) use log::{LOG_LINES, log_to_stderr};
+pub(crate) use log::{LOG_LINES, LogFormat, log_to_stderr};
 
 /// Reports what came of messages.
 pub(crate) struct Reporter {
