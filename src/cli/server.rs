@@ -1,6 +1,6 @@
 //! `server-udp` and `server-tcp`: one program over two transports.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::daemon::{
 };
 use crate::exchange::{DatagramService, framed};
 use crate::net::Transport;
-use crate::report::BoundedLog;
+use crate::report::{LogFormat, log_to_stderr};
 use crate::users;
 
 /// Tell whether somebody knows their password, without the password crossing the network
@@ -78,8 +78,14 @@ struct Args {
     /// Try inside the sandbox what a server must not be able to do, say what came of it, and end
     #[arg(long)]
     self_test: bool,
-    /// Log each message on standard error
-    #[arg(short, long)]
+    /// Lines of the log, on standard error: text, or a JSON object each (json)
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = parse_log_format)]
+    log_format: LogFormat,
+    /// What to log: error, warn, info, debug (each message) or trace, and what is graver
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level)]
+    log_level: LevelFilter,
+    /// Log each message: short for --log-level debug
+    #[arg(short, long, conflicts_with = "log_level")]
     debug: bool,
 }
 
@@ -170,7 +176,7 @@ fn run(transport: Transport) -> Result<Status, Status> {
     let program = transport.server();
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
     let args: Args = parse(Args::command().name(program).after_help(after_help(program)), &example)?;
-    log_to_stderr(if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
+    log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { args.log_level });
     if args.self_test {
         return self_test(program, args.sandbox.into());
     }
@@ -250,17 +256,6 @@ fn workers(said: Option<u16>) -> NonZeroUsize {
     said.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
-fn log_to_stderr(level: LevelFilter) {
-    tracing_subscriber::fmt()
-        .with_writer(BoundedLog::new())
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        // It would panic where standard error is gone.
-        .log_internal_errors(false)
-        .with_max_level(level)
-        .init();
-}
-
 fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {
     daemon::raise_open_files();
     let limits = daemon::limits(config);
@@ -290,6 +285,25 @@ fn self_test(program: &str, mode: Mode) -> Result<Status, Status> {
 
 fn parse_mode(text: &str) -> Result<ModeName, String> {
     ModeName::from_str(text, false).map_err(|_| format!("no sandbox {text:?}: there are on, log and off"))
+}
+
+fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("no log format {text:?}: there are text and json")),
+    }
+}
+
+fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err(format!("no log level {text:?}: there are error, warn, info, debug and trace")),
+    }
 }
 
 fn parse_budget(text: &str) -> Result<Allowance, String> {

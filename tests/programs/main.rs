@@ -12,6 +12,7 @@ mod datagrams;
 mod exchanges;
 mod framed;
 mod lifecycle;
+mod log_lines;
 mod logins;
 mod passwords;
 mod peers;
