@@ -59,8 +59,8 @@ impl Reporter {
             }
             Event::Refused(Refusal { name, reason: Reason::UnknownUser }) => match self.unknown_names {
                 UnknownNames::Hashed => {
-                    let hash = self.keyed.hash(name.as_bytes()) as u32;
-                    debug!("{transport} {peer}: refused an unknown user #{hash:08x}");
+                    // The hash is made only for a line that is written: its time would tell.
+                    debug!("{transport} {peer}: refused an unknown user {}", Hashed(&self.keyed, name));
                 }
                 UnknownNames::Shown => {
                     debug!("{transport} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
@@ -73,6 +73,15 @@ impl Reporter {
                 debug!("{transport} {peer}: refused {}: {denial}", Shown(name.as_bytes()));
             }
         }
+    }
+}
+
+/// A short hash of a name, in place of the name.
+struct Hashed<'a>(&'a SipHasher24, &'a str);
+
+impl fmt::Display for Hashed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{:08x}", self.0.hash(self.1.as_bytes()) as u32)
     }
 }
 

@@ -126,15 +126,24 @@ pub(crate) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// With somebody else's password, if nobody has the name: a digest that fits then proves nothing.
+    /// With somebody else's password, if nobody has the name: a digest that fits then proves nothing. No longer than
+    /// that of a user may be, since one more block of MD5 would tell.
     pub(crate) fn secret(self) -> SecretRef<'a> {
-        SecretRef::new(self.name.as_bytes(), self.password)
+        let (name, room) = cut(self.name.as_bytes(), self.users.blocks.room());
+        let (password, _) = cut(self.password, room);
+        SecretRef::new(name, password)
     }
 
     /// What the user must meet besides knowing their password.
     pub(crate) fn conditions(self) -> &'a Conditions {
         self.users.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
     }
+}
+
+/// The part of some bytes for which there is room, and the room that is left.
+fn cut(bytes: &[u8], room: usize) -> (&[u8], usize) {
+    let len = bytes.len().min(room);
+    (bytes.get(..len).unwrap_or_default(), room - len)
 }
 
 impl fmt::Debug for Users {
