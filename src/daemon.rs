@@ -5,6 +5,7 @@ use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -25,6 +26,8 @@ use crate::limits::{self, Limit};
 pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
+pub use crate::report::audit::AuditTarget;
+use crate::report::{Reporter, audit};
 pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
 use crate::sandbox::{self, Files};
@@ -58,6 +61,8 @@ pub enum Service {
         limits: Limits,
         /// What is logged of names that nobody has.
         unknown_names: UnknownNames,
+        /// Where each decision is written down, if anywhere.
+        audit: Option<AuditTarget>,
         /// Whether the shipped sample users may log in from other machines.
         sample_users: SampleUsers,
     },
@@ -124,6 +129,14 @@ pub enum ServerError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// Decisions cannot be written down.
+    #[error("audit: {target}: {error}: let the server's user write it")]
+    Audit {
+        /// Where they were to go.
+        target: AuditTarget,
+        /// The system's word for it.
+        error: io::Error,
+    },
     /// The system lacks something.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -135,15 +148,16 @@ pub enum ServerError {
 /// What keeps it from starting, or from going on.
 pub fn run(config: &Config) -> Result<(), ServerError> {
     raise_open_files();
-    let Prepared { workers: Workers { address, work }, followed } = prepare(config)?;
+    let Prepared { workers: Workers { address, work }, followed, mut writer } = prepare(config)?;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
-    give_up_privileges(config, followed.as_ref())?;
+    give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
+    let (reopen, audit_end) = writer.map(audit::Writer::start).transpose()?.unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
         let (stop_sender, stop) = Stop::new();
-        let reloader = followed.map(Reloader::new).transpose()?;
+        let reloader = followed.map(|followed| Reloader::new(followed, reopen)).transpose()?;
         let mut running = start(work, &stop)?;
         drop(stop);
         announce(&config.service.ready(address), address)?;
@@ -160,6 +174,10 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         drop(stop_sender);
         early.and(timeout(STOP_MAX, all_ended(&mut running)).await.unwrap_or(Ok(())))
     });
+    if let Some(end) = audit_end {
+        // What was decided is written down, unless nobody takes it.
+        let _ = end.recv_timeout(STOP_MAX);
+    }
     // A reload that is under way is no reason to stay.
     runtime.shutdown_background();
     ended
@@ -180,31 +198,41 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 struct Prepared {
     workers: Workers,
     followed: Option<Followed>,
+    writer: Option<audit::Writer>,
 }
 
 fn prepare(config: &Config) -> Result<Prepared, ServerError> {
     let (address, keys) = (config.address, draw_keys()?);
     let cannot_bind = |error| ServerError::Bind { address, error };
     match &config.service {
-        Service::Logins { transport, users, workers, limits, unknown_names, sample_users } => {
+        Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users } => {
             let source = Source { file: UsersFile::new(users)?, sample_users: *sample_users, address };
             let followed = Followed::load(source)?;
             let users = &followed.users;
-            let workers =
-                Workers::logins(*transport, address, *workers, users, &keys, limits, *unknown_names)
-                    .map_err(cannot_bind)?;
+            let audit = audit.as_ref().map(|target| {
+                audit::audit(target, *transport, *unknown_names, &keys.names)
+                    .map_err(|error| ServerError::Audit { target: target.clone(), error })
+            });
+            let (audit, writer) = audit.transpose()?.unzip();
+            let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit);
+            let workers = Workers::logins(*transport, address, *workers, users, &keys, limits, reporter)
+                .map_err(cannot_bind)?;
             info!("users: {}", users.load().len());
-            Ok(Prepared { workers, followed: Some(followed) })
+            Ok(Prepared { workers, followed: Some(followed), writer })
         }
         Service::Exchange(service, verbosity) => {
             let workers = Workers::exchange(*service, *verbosity, address, &keys).map_err(cannot_bind)?;
-            Ok(Prepared { workers, followed: None })
+            Ok(Prepared { workers, followed: None, writer: None })
         }
     }
 }
 
 /// From here on the server can do what it is for, and little else.
-fn give_up_privileges(config: &Config, followed: Option<&Followed>) -> Result<(), ServerError> {
+fn give_up_privileges(
+    config: &Config,
+    followed: Option<&Followed>,
+    writer: Option<&mut audit::Writer>,
+) -> Result<(), ServerError> {
     let read = followed.map_or(Ok(Vec::new()), |followed| followed.source.file.folders())?;
     match &config.user {
         Some(user) => {
@@ -215,7 +243,13 @@ fn give_up_privileges(config: &Config, followed: Option<&Followed>) -> Result<()
         }
         None => {}
     }
-    Ok(sandbox::enter(config.sandbox, &Files { read })?)
+    let mut append = Vec::new();
+    if let Some(writer) = writer {
+        let opened = writer.open();
+        opened.map_err(|error| ServerError::Audit { target: writer.target().clone(), error })?;
+        append.extend(writer.folder().map(OwnedFd::try_clone).transpose()?);
+    }
+    Ok(sandbox::enter(config.sandbox, &Files { read, append })?)
 }
 
 /// Tries inside the sandbox what a server must not be able to do. Gives a line for each attempt, and whether all were

@@ -36,7 +36,7 @@ use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Reading};
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
 use crate::net::services::logins::{Login, Logins};
-use crate::report::{self, Reporter, UnknownNames, Verbosity};
+use crate::report::{self, Reporter, Verbosity};
 use crate::users::Users;
 
 /// What carries the messages.
@@ -89,10 +89,10 @@ impl Workers {
         users: &Arc<ArcSwap<Users>>,
         keys: &Keys,
         limits: &Limits,
-        unknown_names: UnknownNames,
+        reporter: Reporter,
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
-        let reporter = Arc::new(Reporter::new(transport, unknown_names, &keys.names));
+        let reporter = Arc::new(reporter);
         match transport {
             Transport::Udp => Self::udp(address, count, |_| {
                 let (server, users) = (Server::new(keys, penalties.clone()), users.clone());

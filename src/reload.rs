@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::daemon::{SampleUsers, ServerError};
+use crate::report::audit::Reopen;
 use crate::users::{Samples, Stamp, Users, UsersFile};
 
 /// A users file, and what it may hold where the server listens.
@@ -120,12 +121,17 @@ pub(crate) struct Reloader {
     stamp: Stamp,
     changes: Arc<Notify>,
     hangups: Signal,
+    /// Of the audit, whose file may have been moved away by then.
+    reopen: Option<Reopen>,
     failures: u64,
 }
 
 impl Reloader {
     /// To be called in a runtime, with the rights that the server will have from now on.
-    pub(crate) fn new(Followed { users, source, stamp, watch }: Followed) -> io::Result<Self> {
+    pub(crate) fn new(
+        Followed { users, source, stamp, watch }: Followed,
+        reopen: Option<Reopen>,
+    ) -> io::Result<Self> {
         if let Err(error) = source.file.open() {
             warn!(
                 "{}: {error}: changes to it will not be seen: let the server's user read it",
@@ -134,14 +140,18 @@ impl Reloader {
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
         let hangups = signal(SignalKind::hangup())?;
-        Ok(Self { source: Arc::new(source), users, stamp, changes, hangups, failures: 0 })
+        Ok(Self { source: Arc::new(source), users, stamp, changes, hangups, reopen, failures: 0 })
     }
 
     /// Reads the file again whenever there is a reason to.
     pub(crate) async fn run(mut self) -> Infallible {
         loop {
             tokio::select! {
-                _ = self.hangups.recv() => {}
+                _ = self.hangups.recv() => {
+                    if let Some(reopen) = &self.reopen {
+                        reopen.request();
+                    }
+                }
                 () = self.changes.notified() => {
                     self.wait_for_quiet().await;
                     if self.source.file.stamp().is_ok_and(|stamp| stamp == self.stamp) {

@@ -1,5 +1,6 @@
-//! What happened → log lines.
+//! What happened → log lines, and the audit.
 
+pub(crate) mod audit;
 mod budget;
 mod lines;
 mod log;
@@ -12,6 +13,7 @@ use std::num::NonZeroUsize;
 use siphasher::sip::SipHasher24;
 use tracing::{debug, info, warn};
 
+use crate::auth::Now;
 use crate::auth::recent::Sighting;
 use crate::auth::server::{Event, Reason, Refusal};
 use crate::exchange;
@@ -19,6 +21,7 @@ use crate::net::Transport;
 use crate::net::connections::Full;
 use crate::net::udp::Buffers;
 
+use audit::{Audit, Decision};
 pub(crate) use lines::Lines;
 pub use lines::Verbosity;
 pub(crate) use log::{LOG_LINES, LogFormat, log_to_stderr};
@@ -28,6 +31,7 @@ pub(crate) struct Reporter {
     transport: Transport,
     unknown_names: UnknownNames,
     keyed: SipHasher24,
+    audit: Option<Audit>,
 }
 
 /// What is logged of a name that nobody has. People type passwords where a name belongs.
@@ -40,11 +44,21 @@ pub enum UnknownNames {
 }
 
 impl Reporter {
-    pub(crate) fn new(transport: Transport, unknown_names: UnknownNames, key: &[u8; 16]) -> Self {
-        Self { transport, unknown_names, keyed: SipHasher24::new_with_key(key) }
+    pub(crate) fn new(
+        transport: Transport,
+        unknown_names: UnknownNames,
+        key: &[u8; 16],
+        audit: Option<Audit>,
+    ) -> Self {
+        Self { transport, unknown_names, keyed: SipHasher24::new_with_key(key), audit }
     }
 
-    pub(crate) fn event(&self, peer: SocketAddr, event: &Event<'_>) {
+    pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
+        if let Some(audit) = &self.audit
+            && let Some(decision) = Decision::of(now, peer, event)
+        {
+            audit.note(decision);
+        }
         let transport = self.transport;
         match event {
             Event::Silenced(penalty) => debug!("{transport} {peer}: not looked at: {penalty}"),
@@ -57,7 +71,7 @@ impl Reporter {
             Event::Welcomed { user, sighting: Sighting::Repeat } => {
                 debug!("{transport} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
             }
-            Event::Refused(Refusal { name, reason: Reason::UnknownUser }) => match self.unknown_names {
+            Event::Refused(Refusal { name, reason: Reason::UnknownUser, .. }) => match self.unknown_names {
                 UnknownNames::Hashed => {
                     // The hash is made only for a line that is written: its time would tell.
                     debug!("{transport} {peer}: refused an unknown user {}", Hashed(&self.keyed, name));
@@ -66,11 +80,8 @@ impl Reporter {
                     debug!("{transport} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
                 }
             },
-            Event::Refused(Refusal { name, reason: Reason::WrongPassword }) => {
-                debug!("{transport} {peer}: refused {}: wrong password", Shown(name.as_bytes()));
-            }
-            Event::Refused(Refusal { name, reason: Reason::Denied(denial) }) => {
-                debug!("{transport} {peer}: refused {}: {denial}", Shown(name.as_bytes()));
+            Event::Refused(Refusal { name, reason, .. }) => {
+                debug!("{transport} {peer}: refused {}: {reason}", Shown(name.as_bytes()));
             }
         }
     }

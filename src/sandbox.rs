@@ -5,7 +5,8 @@
 //! | another user (`--user`) | the rights of root |
 //! | no new privileges | programs that would give rights back |
 //! | not dumpable, no core files | memory with passwords in it, for debuggers and in files |
-//! | Landlock | all files but the users file's folder, to read; new TCP sockets that listen or connect |
+//! | Landlock | all files but those in the users file's folder, to read, and in that of the audit, to write; new TCP
+//! sockets that listen or connect |
 //! | seccomp | all system calls but those in `syscalls` |
 //!
 //! All of it is for the thread that enters and those that it starts later, so it comes before any worker.
@@ -58,6 +59,8 @@ pub(crate) fn become_user(name: &str) -> io::Result<()> {
 pub(crate) struct Files {
     /// Folders below which all may be read.
     pub(crate) read: Vec<OwnedFd>,
+    /// Folders in which files may be made and written to.
+    pub(crate) append: Vec<OwnedFd>,
 }
 
 /// Gives up what is not needed any more.
@@ -70,11 +73,11 @@ pub(crate) fn enter(mode: Mode, files: &Files) -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     match mode {
         Mode::Off => warn!("sandbox: off"),
-        Mode::Log => restrict_syscalls(SeccompAction::Log),
+        Mode::Log => restrict_syscalls(SeccompAction::Log, files),
         Mode::On => {
             restrict_files(files);
             // As if the kernel did not have them: libraries then do without, or with an older one.
-            restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32));
+            restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32), files);
         }
     }
     Ok(())
@@ -93,6 +96,9 @@ fn restrict_files(files: &Files) {
                     .iter()
                     .map(|folder| Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::ReadFile))),
             )?
+            .add_rules(files.append.iter().map(|folder| {
+                Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::WriteFile | AccessFs::MakeReg))
+            }))?
             .restrict_self()
     };
     match restricted().map(|status| status.ruleset) {
@@ -104,13 +110,13 @@ fn restrict_files(files: &Files) {
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
-fn restrict_syscalls(otherwise: SeccompAction) {
-    if let Err(error) = syscalls::allow_only_listed(otherwise) {
+fn restrict_syscalls(otherwise: SeccompAction, files: &Files) {
+    if let Err(error) = syscalls::allow_only_listed(otherwise, !files.append.is_empty()) {
         warn!("sandbox: seccomp: {error}; going on without");
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-fn restrict_syscalls(_: SeccompAction) {
+fn restrict_syscalls(_: SeccompAction, _: &Files) {
     warn!("sandbox: there is no list of system calls for this kind of processor; going on without");
 }

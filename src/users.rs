@@ -16,7 +16,7 @@ use subtle::Choice;
 pub(crate) use changes::Changes;
 pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
 pub use file::{Distrust, Loaded, UsersError, Warning, load};
-pub(crate) use file::{Stamp, UsersFile};
+pub(crate) use file::{Stamp, UsersFile, folder_of, open_folder};
 pub(crate) use parse::parse_network;
 pub use parse::{Problem, parse};
 

@@ -1,5 +1,6 @@
 //! `server-udp` and `server-tcp`: one program over two transports.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -15,8 +16,8 @@ use tracing::level_filters::LevelFilter;
 use crate::auth::penalty::WINDOW_MAX;
 use crate::cli::{STATUSES, Status, invalid, parse, say};
 use crate::daemon::{
-    self, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving, UnknownNames,
-    Verbosity,
+    self, AuditTarget, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving,
+    UnknownNames, Verbosity,
 };
 use crate::exchange::{DatagramService, framed};
 use crate::net::Transport;
@@ -54,6 +55,9 @@ struct Args {
     /// Log names that nobody has as they are, instead of a hash: people type passwords there (auth)
     #[arg(long)]
     log_unknown_names: bool,
+    /// Append a line of JSON for each decision to FILE, or print it if FILE is - (auth)
+    #[arg(long, value_name = "FILE", value_parser = parse_audit)]
+    audit: Option<AuditTarget>,
     /// Print no line for each message (md5, hello, framed)
     #[arg(long)]
     quiet: bool,
@@ -189,7 +193,10 @@ fn run(transport: Transport) -> Result<Status, Status> {
         say(format_args!("{program}: {error}"));
         match error {
             ServerError::Users(_) | ServerError::SampleUser { .. } => Status::Usage,
-            ServerError::Bind { .. } | ServerError::User { .. } | ServerError::System(_) => Status::Failed,
+            ServerError::Bind { .. }
+            | ServerError::User { .. }
+            | ServerError::Audit { .. }
+            | ServerError::System(_) => Status::Failed,
         }
     })
 }
@@ -216,7 +223,15 @@ impl Args {
                 let limits = Limits { of_source, of_user, trusted: self.trust };
                 (
                     ([127, 0, 0, 1], 8591),
-                    Service::Logins { transport, users, workers, limits, unknown_names, sample_users },
+                    Service::Logins {
+                        transport,
+                        users,
+                        workers,
+                        limits,
+                        unknown_names,
+                        audit: self.audit,
+                        sample_users,
+                    },
                 )
             }
             (ServiceName::Md5, Transport::Udp) => {
@@ -281,6 +296,10 @@ fn self_test(program: &str, mode: Mode) -> Result<Status, Status> {
         writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
     }
     Ok(if attempts.iter().all(|(_, is_refused)| *is_refused) { Status::Done } else { Status::Failed })
+}
+
+fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
+    Ok(if text == "-" { AuditTarget::Stdout } else { AuditTarget::File(text.into()) })
 }
 
 fn parse_mode(text: &str) -> Result<ModeName, String> {

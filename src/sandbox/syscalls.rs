@@ -99,11 +99,20 @@ const ALLOWED_WITH: &[(c_long, u8, u64, u64)] = &[
     (libc::SYS_ioctl, 1, u32::MAX as u64, FIONBIO),
 ];
 
+/// Where there is a file to append to.
+const APPENDING: &[(c_long, u8, u64, u64)] = &[(
+    libc::SYS_openat,
+    2,
+    (libc::O_ACCMODE | libc::O_TRUNC | libc::O_APPEND) as u64,
+    (libc::O_WRONLY | libc::O_APPEND) as u64,
+)];
+
 /// Makes all calls but those listed come to `otherwise`, for this thread and those that it starts later.
-pub(super) fn allow_only_listed(otherwise: SeccompAction) -> Result<(), Error> {
+pub(super) fn allow_only_listed(otherwise: SeccompAction, may_append: bool) -> Result<(), Error> {
     let always = ALLOWED.iter().chain(OLDER).map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<_, _> = always.collect();
-    for (call, argument, mask, bits) in ALLOWED_WITH {
+    let appending = if may_append { APPENDING } else { &[] };
+    for (call, argument, mask, bits) in ALLOWED_WITH.iter().chain(appending) {
         let with = SeccompCmpOp::MaskedEq(*mask);
         let condition = SeccompCondition::new(*argument, SeccompCmpArgLen::Qword, with, *bits)?;
         rules.entry(*call).or_default().push(SeccompRule::new(vec![condition])?);

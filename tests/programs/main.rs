@@ -6,6 +6,7 @@
 )]
 
 mod attacks;
+mod audits;
 mod bench;
 mod command_lines;
 mod datagrams;

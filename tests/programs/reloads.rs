@@ -37,7 +37,7 @@ fn server(transport: letmein::Transport, users: &Path, more: &[&str]) -> Server 
 }
 
 /// Waits for a line of the log, and gives it.
-fn logged(server: &mut Server, words: &str) -> String {
+pub(crate) fn logged(server: &mut Server, words: &str) -> String {
     let log = server.stderr.as_mut().unwrap();
     log.lines().map(Result::unwrap).find(|line| line.contains(words)).expect(words)
 }

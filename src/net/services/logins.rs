@@ -44,7 +44,7 @@ impl udp::Service for Logins {
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
         let reaction = self.server.datagram(&self.users.load(), now, peer, datagram);
-        self.reporter.event(peer, &reaction.event);
+        self.reporter.event(now, peer, &reaction.event);
         if let Some(words) = reaction.reply {
             reply.extend_from_slice(words.as_ref());
         }
@@ -88,7 +88,7 @@ impl link::Conversation for Login {
         while let Some(reaction) =
             self.conversation.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest)
         {
-            self.reporter.event(self.peer, &reaction.event);
+            self.reporter.event(now, self.peer, &reaction.event);
             match reaction.reply {
                 Some(words) => replies.extend_from_slice(words.as_ref()),
                 None => return Next::Close,
