@@ -153,7 +153,7 @@ fn connections_that_say_nothing_or_a_byte_a_second_keep_nobody_out_and_end_at_th
 }
 
 #[test]
-#[ignore = "takes a minute, as root: see SECURITY.md"]
+#[ignore = "floods the machine, as root: see SECURITY.md"]
 fn connections_that_are_closed_or_reset_at_once_leave_nothing_behind() {
     let server = Server::tcp();
     let before = descriptors(&server);
@@ -168,8 +168,13 @@ fn connections_that_are_closed_or_reset_at_once_leave_nothing_behind() {
         }
     }
     assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    // A worker may still be at its queue; it has half the time of the deadline, which is not to be what ends them.
+    let (at_once, end) = (descriptors(&server), Instant::now() + Duration::from_secs(5));
+    while descriptors(&server) >= before + 10 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     println!(
-        "{begun} connections; {before} descriptors before, {} after; resident {} KiB",
+        "{begun} connections; {before} descriptors before, {at_once} at once, {} after; resident {} KiB",
         descriptors(&server),
         resident_kib(&server)
     );
