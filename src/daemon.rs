@@ -1,10 +1,12 @@
 //! A server's life: users, socket, signals, the line that says it is ready, work, an orderly end.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -23,10 +25,13 @@ use crate::exchange::DatagramService;
 use crate::limits::{self, Limit};
 pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Work, Workers};
+use crate::reload::{Followed, Reloader, Source};
+pub use crate::report::audit::AuditTarget;
+use crate::report::{Reporter, audit};
 pub use crate::report::{UnknownNames, Verbosity};
-use crate::sandbox;
 pub use crate::sandbox::Mode;
-use crate::users::{self, Samples, Username, Users, UsersError};
+use crate::sandbox::{self, Files};
+use crate::users::{Username, UsersError, UsersFile};
 
 /// What a server is told on its command line.
 #[derive(Clone, Debug)]
@@ -56,6 +61,8 @@ pub enum Service {
         limits: Limits,
         /// What is logged of names that nobody has.
         unknown_names: UnknownNames,
+        /// Where each decision is written down, if anywhere.
+        audit: Option<AuditTarget>,
         /// Whether the shipped sample users may log in from other machines.
         sample_users: SampleUsers,
     },
@@ -122,6 +129,14 @@ pub enum ServerError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// Decisions cannot be written down.
+    #[error("audit: {target}: {error}: let the server's user write it")]
+    Audit {
+        /// Where they were to go.
+        target: AuditTarget,
+        /// The system's word for it.
+        error: io::Error,
+    },
     /// The system lacks something.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -133,14 +148,16 @@ pub enum ServerError {
 /// What keeps it from starting, or from going on.
 pub fn run(config: &Config) -> Result<(), ServerError> {
     raise_open_files();
-    let Workers { address, work } = prepare(config)?;
+    let Prepared { workers: Workers { address, work }, followed, mut writer } = prepare(config)?;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
-    give_up_privileges(config)?;
+    give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
+    let (reopen, audit_end) = writer.map(audit::Writer::start).transpose()?.unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
         let (stop_sender, stop) = Stop::new();
+        let reloader = followed.map(|followed| Reloader::new(followed, reopen)).transpose()?;
         let mut running = start(work, &stop)?;
         drop(stop);
         announce(&config.service.ready(address), address)?;
@@ -150,33 +167,73 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
                 Ok(())
             }
             result = all_ended(&mut running) => result,
+            never = reload(reloader) => match never {},
         };
         // Workers end what they have begun. One that cannot get rid of a line, as nobody reads it, does not keep the
         // server from its end.
         drop(stop_sender);
         early.and(timeout(STOP_MAX, all_ended(&mut running)).await.unwrap_or(Ok(())))
-    })
+    });
+    if let Some(end) = audit_end {
+        // What was decided is written down, unless nobody takes it.
+        let _ = end.recv_timeout(STOP_MAX);
+    }
+    // A reload that is under way is no reason to stay.
+    runtime.shutdown_background();
+    ended
+}
+
+/// For as long as the server runs.
+async fn reload(reloader: Option<Reloader>) -> Infallible {
+    match reloader {
+        Some(reloader) => reloader.run().await,
+        None => pending().await,
+    }
 }
 
 /// How long a worker may take to stop: longer than logins in progress may take to end.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
-fn prepare(config: &Config) -> Result<Workers, ServerError> {
+/// A server that has all it needs but threads.
+struct Prepared {
+    workers: Workers,
+    followed: Option<Followed>,
+    writer: Option<audit::Writer>,
+}
+
+fn prepare(config: &Config) -> Result<Prepared, ServerError> {
     let (address, keys) = (config.address, draw_keys()?);
-    let workers = match &config.service {
-        Service::Logins { transport, users, workers, limits, unknown_names, sample_users } => {
-            let users = load_users(users, *sample_users, address)?;
-            let users = Arc::new(users);
-            Workers::logins(*transport, address, *workers, &users, &keys, limits, *unknown_names)
-                .inspect(|_| info!("users: {}", users.len()))
+    let cannot_bind = |error| ServerError::Bind { address, error };
+    match &config.service {
+        Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users } => {
+            let source = Source { file: UsersFile::new(users)?, sample_users: *sample_users, address };
+            let followed = Followed::load(source)?;
+            let users = &followed.users;
+            let audit = audit.as_ref().map(|target| {
+                audit::audit(target, *transport, *unknown_names, &keys.names)
+                    .map_err(|error| ServerError::Audit { target: target.clone(), error })
+            });
+            let (audit, writer) = audit.transpose()?.unzip();
+            let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit);
+            let workers = Workers::logins(*transport, address, *workers, users, &keys, limits, reporter)
+                .map_err(cannot_bind)?;
+            info!("users: {}", users.load().len());
+            Ok(Prepared { workers, followed: Some(followed), writer })
         }
-        Service::Exchange(service, verbosity) => Workers::exchange(*service, *verbosity, address, &keys),
-    };
-    workers.map_err(|error| ServerError::Bind { address, error })
+        Service::Exchange(service, verbosity) => {
+            let workers = Workers::exchange(*service, *verbosity, address, &keys).map_err(cannot_bind)?;
+            Ok(Prepared { workers, followed: None, writer: None })
+        }
+    }
 }
 
 /// From here on the server can do what it is for, and little else.
-fn give_up_privileges(config: &Config) -> Result<(), ServerError> {
+fn give_up_privileges(
+    config: &Config,
+    followed: Option<&Followed>,
+    writer: Option<&mut audit::Writer>,
+) -> Result<(), ServerError> {
+    let read = followed.map_or(Ok(Vec::new()), |followed| followed.source.file.folders())?;
     match &config.user {
         Some(user) => {
             sandbox::become_user(user).map_err(|error| ServerError::User { user: user.clone(), error })?
@@ -186,7 +243,13 @@ fn give_up_privileges(config: &Config) -> Result<(), ServerError> {
         }
         None => {}
     }
-    Ok(sandbox::enter(config.sandbox)?)
+    let mut append = Vec::new();
+    if let Some(writer) = writer {
+        let opened = writer.open();
+        opened.map_err(|error| ServerError::Audit { target: writer.target().clone(), error })?;
+        append.extend(writer.folder().map(OwnedFd::try_clone).transpose()?);
+    }
+    Ok(sandbox::enter(config.sandbox, &Files { read, append })?)
 }
 
 /// Tries inside the sandbox what a server must not be able to do. Gives a line for each attempt, and whether all were
@@ -195,25 +258,8 @@ fn give_up_privileges(config: &Config) -> Result<(), ServerError> {
 /// # Errors
 /// If there can be no sandbox.
 pub fn self_test(mode: Mode) -> Result<Vec<(String, bool)>, ServerError> {
-    sandbox::enter(mode)?;
+    sandbox::enter(mode, &Files::default())?;
     Ok(sandbox::self_test::run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
-}
-
-fn load_users(path: &Path, sample_users: SampleUsers, address: SocketAddr) -> Result<Users, ServerError> {
-    let loaded = users::load(path)?;
-    for warning in &loaded.warnings {
-        warn!("{warning}");
-    }
-    let (Samples::Some(user) | Samples::Only(user)) = loaded.users.samples() else {
-        return Ok(loaded.users);
-    };
-    let is_local = address.ip().to_canonical().is_loopback();
-    match sample_users {
-        SampleUsers::Local if !is_local => {
-            Err(ServerError::SampleUser { path: path.into(), user: user.clone(), address })
-        }
-        SampleUsers::Local | SampleUsers::Allowed => Ok(loaded.users),
-    }
 }
 
 /// The first line on standard output, for which scripts wait.

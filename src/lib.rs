@@ -31,6 +31,7 @@ pub mod daemon;
 pub mod exchange;
 pub mod limits;
 pub mod net;
+mod reload;
 mod report;
 pub mod sandbox;
 mod source;

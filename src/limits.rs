@@ -16,6 +16,7 @@ use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
 use crate::net::services::logins::{Login, Logins};
 use crate::net::udp::BUFFER_LEN;
 use crate::report::LOG_LINES;
+use crate::report::audit::{ENTRY_LEN, QUEUE_LEN, REFUSALS_PER_SECOND};
 
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct Limit {
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     let mut limits = match &config.service {
-        Service::Logins { transport, workers, limits, .. } => {
+        Service::Logins { transport, workers, limits, audit, .. } => {
             let mut all = match transport {
                 Transport::Udp => of_login_datagrams(workers.get()),
                 Transport::Tcp => {
@@ -43,6 +44,10 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             let silence = format!("{} s to {} s", FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs());
             all.push(limit("silence after too many failures", silence, 0));
             all.push(limit("failures remembered", "in tables of 32,768 places", Penalties::bytes(limits)));
+            if audit.is_some() {
+                all.push(limit("decisions that wait to be written", QUEUE_LEN, QUEUE_LEN * ENTRY_LEN));
+                all.push(limit("refusals written", format!("{REFUSALS_PER_SECOND} a second"), 0));
+            }
             all
         }
         Service::Exchange(Exchange::Datagrams(..), _) => vec![

@@ -25,6 +25,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 
@@ -35,7 +36,7 @@ use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Reading};
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
 use crate::net::services::logins::{Login, Logins};
-use crate::report::{self, Reporter, UnknownNames, Verbosity};
+use crate::report::{self, Reporter, Verbosity};
 use crate::users::Users;
 
 /// What carries the messages.
@@ -85,13 +86,13 @@ impl Workers {
         transport: Transport,
         address: SocketAddr,
         count: NonZeroUsize,
-        users: &Arc<Users>,
+        users: &Arc<ArcSwap<Users>>,
         keys: &Keys,
         limits: &Limits,
-        unknown_names: UnknownNames,
+        reporter: Reporter,
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
-        let reporter = Arc::new(Reporter::new(transport, unknown_names, &keys.names));
+        let reporter = Arc::new(reporter);
         match transport {
             Transport::Udp => Self::udp(address, count, |_| {
                 let (server, users) = (Server::new(keys, penalties.clone()), users.clone());

@@ -5,7 +5,8 @@
 //! | another user (`--user`) | the rights of root |
 //! | no new privileges | programs that would give rights back |
 //! | not dumpable, no core files | memory with passwords in it, for debuggers and in files |
-//! | Landlock | all files, and new TCP sockets that listen or connect |
+//! | Landlock | all files but those in the users file's folder, to read, and in that of the audit, to write; new TCP
+//! sockets that listen or connect |
 //! | seccomp | all system calls but those in `syscalls` |
 //!
 //! All of it is for the thread that enters and those that it starts later, so it comes before any worker.
@@ -15,9 +16,11 @@ pub(crate) mod self_test;
 mod syscalls;
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus,
 };
 use nix::unistd::{User, setgid, setgroups, setuid};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -51,20 +54,29 @@ pub(crate) fn become_user(name: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// The files that are needed all the same.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// Folders below which all may be read.
+    pub(crate) read: Vec<OwnedFd>,
+    /// Folders in which files may be made and written to.
+    pub(crate) append: Vec<OwnedFd>,
+}
+
 /// Gives up what is not needed any more.
 ///
 /// # Errors
 /// If the system refuses what every kernel has. What this kernel lacks is said, and gone without.
-pub(crate) fn enter(mode: Mode) -> io::Result<()> {
+pub(crate) fn enter(mode: Mode, files: &Files) -> io::Result<()> {
     set_no_new_privs(true)?;
     hide_memory()?;
     match mode {
         Mode::Off => warn!("sandbox: off"),
-        Mode::Log => restrict_syscalls(SeccompAction::Log),
+        Mode::Log => restrict_syscalls(SeccompAction::Log, files),
         Mode::On => {
-            restrict_files();
+            restrict_files(files);
             // As if the kernel did not have them: libraries then do without, or with an older one.
-            restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32));
+            restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32), files);
         }
     }
     Ok(())
@@ -80,13 +92,22 @@ pub(crate) fn hide_memory() -> io::Result<()> {
     Ok(())
 }
 
-fn restrict_files() {
-    let restricted = || {
+fn restrict_files(files: &Files) {
+    let restricted = || -> Result<_, RulesetError> {
         Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(LANDLOCK))?
             .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
             .create()?
+            .add_rules(
+                files
+                    .read
+                    .iter()
+                    .map(|folder| Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::ReadFile))),
+            )?
+            .add_rules(files.append.iter().map(|folder| {
+                Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::WriteFile | AccessFs::MakeReg))
+            }))?
             .restrict_self()
     };
     match restricted().map(|status| status.ruleset) {
@@ -98,13 +119,13 @@ fn restrict_files() {
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
-fn restrict_syscalls(otherwise: SeccompAction) {
-    if let Err(error) = syscalls::allow_only_listed(otherwise) {
+fn restrict_syscalls(otherwise: SeccompAction, files: &Files) {
+    if let Err(error) = syscalls::allow_only_listed(otherwise, !files.append.is_empty()) {
         warn!("sandbox: seccomp: {error}; going on without");
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-fn restrict_syscalls(_: SeccompAction) {
+fn restrict_syscalls(_: SeccompAction, _: &Files) {
     warn!("sandbox: there is no list of system calls for this kind of processor; going on without");
 }

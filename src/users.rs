@@ -1,5 +1,6 @@
 //! Who may log in: an immutable snapshot of `users.toml`, shared by all workers.
 
+mod changes;
 mod credentials;
 pub(crate) mod edit;
 pub(crate) mod entries;
@@ -17,9 +18,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use subtle::Choice;
 
+pub(crate) use changes::Changes;
 pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
-pub(crate) use file::load_source;
 pub use file::{Distrust, Loaded, UsersError, Warning, load};
+pub(crate) use file::{Stamp, UsersFile, folder_of, load_text, open_folder};
 pub use parse::{Problem, parse};
 pub(crate) use parse::{first_second_after, parse_network};
 
@@ -61,6 +63,11 @@ impl Users {
             .map(|record| SecretRef::new(record.secret, &[]).blocks())
             .fold(Blocks::ONE, Blocks::max);
         Self { store, conditions, blocks, samples }
+    }
+
+    /// What is new since these users were loaded.
+    pub(crate) fn changes_since(&self, old: &Self) -> Changes {
+        Changes::between(old, self)
     }
 
     /// Looks for the user of this name; no step tells by its time whether there is one.
@@ -124,15 +131,24 @@ pub(crate) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// With somebody else's password, if nobody has the name: a digest that fits then proves nothing.
+    /// With somebody else's password, if nobody has the name: a digest that fits then proves nothing. No longer than
+    /// that of a user may be, since one more block of MD5 would tell.
     pub(crate) fn secret(self) -> SecretRef<'a> {
-        SecretRef::new(self.name.as_bytes(), self.password)
+        let (name, room) = cut(self.name.as_bytes(), self.users.blocks.room());
+        let (password, _) = cut(self.password, room);
+        SecretRef::new(name, password)
     }
 
     /// What the user must meet besides knowing their password.
     pub(crate) fn conditions(self) -> &'a Conditions {
         self.users.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
     }
+}
+
+/// The part of some bytes for which there is room, and the room that is left.
+fn cut(bytes: &[u8], room: usize) -> (&[u8], usize) {
+    let len = bytes.len().min(room);
+    (bytes.get(..len).unwrap_or_default(), room - len)
 }
 
 impl fmt::Debug for Users {

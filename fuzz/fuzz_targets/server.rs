@@ -1,49 +1,93 @@
 //! Whatever datagrams come: no reply is longer than what caused it, nobody without a password is welcome, and whoever
-//! knows one is, unless they have earned a penalty.
+//! knows one is.
 #![no_main]
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use letmein::auth::Now;
-use letmein::auth::challenge::Challenge;
+use letmein::auth::challenge::{Challenge, LIFE_TICKS};
 use letmein::auth::penalty::{Limits, Penalties};
-use letmein::auth::proof::Secret;
+use letmein::auth::proof::{Digest, Secret};
 use letmein::auth::server::{Event, Keys, Server};
+use letmein::auth::wire::{Message, ServerMessage};
 use letmein::users::parse;
 use letmein::{Password, Username};
 use libfuzzer_sys::fuzz_target;
+
+/// In place of a length: the piece is an answer to the last challenge.
+const ANSWER: u8 = 62;
+/// In place of a length: the piece is all the rest, since a whole answer is too long for any length.
+const REST: u8 = 63;
 
 fn at(second: u64) -> Now {
     Now { uptime: Duration::from_secs(second), unix_s: 1_767_225_600 + second }
 }
 
+fn take<'a>(bytes: &mut &'a [u8], len: usize) -> &'a [u8] {
+    let (taken, rest) = bytes.split_at(len.min(bytes.len()));
+    *bytes = rest;
+    taken
+}
+
+/// An answer, and whether it is right. One byte says whether somebody has its name, and whether its digest is the one
+/// of userone; else the digest follows.
+fn answer(bytes: &mut &[u8], secret: &Secret, challenge: Challenge) -> (Message, bool) {
+    let kind = take(bytes, 1).first().copied().unwrap_or_default();
+    let (is_known, is_proven) = (kind & 1 != 0, kind & 2 != 0);
+    let name = if is_known { "userone" } else { "nobody" }.parse().expect("a name");
+    let digest = if is_proven {
+        secret.digest(challenge)
+    } else {
+        let mut digest = [0; 16];
+        digest.iter_mut().zip(take(bytes, 16)).for_each(|(byte, given)| *byte = *given);
+        Digest::from_raw(digest)
+    };
+    (Message::answer(&name, digest, challenge), is_known && is_proven)
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let users = parse("[users]\nuserone = \"passwordone\"").expect("a users file");
+    let (name, password): (Username, _) = ("userone".parse().expect("a name"), Password::new("passwordone"));
+    let secret = Secret::new(&name, &password.expect("a password"));
     let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [4; 16] };
     let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Limits::none())));
     let stranger: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
     let mut second = 0;
+    // At first one that was never given, and is good for nobody.
+    let (mut challenge, mut good_until) = (Challenge::from_random(0), 0);
     // The first byte of each piece is its length, and how much later it comes.
     let mut rest = bytes;
     while let Some((first, more)) = rest.split_first() {
         second += u64::from(first >> 6);
-        let (datagram, more) = more.split_at(usize::from(first & 63).min(more.len()));
         rest = more;
-        // Answers are too long for such a length: these have the rest.
-        let datagram = if first & 63 == 63 { rest } else { datagram };
+        let message;
+        let (datagram, is_right) = match first & 63 {
+            ANSWER => {
+                let (answer, is_right) = answer(&mut rest, &secret, challenge);
+                message = answer;
+                (message.as_ref(), is_right && second < good_until)
+            }
+            REST => (mem::take(&mut rest), false),
+            len => (take(&mut rest, len.into()), false),
+        };
         let reaction = server.datagram(&users, at(second), stranger, datagram);
         assert!(reaction.reply.is_none_or(|reply| reply.as_ref().len() <= datagram.len()));
-        assert!(!matches!(reaction.event, Event::Welcomed { .. }), "nobody knows the password");
+        assert_eq!(matches!(reaction.event, Event::Welcomed { .. }), is_right, "{:?}", reaction.event);
+        match reaction.reply.and_then(|reply| ServerMessage::decode(reply.as_ref())) {
+            Some(ServerMessage::Challenge(given) | ServerMessage::NewChallenge(given)) => {
+                (challenge, good_until) = (given, second + LIFE_TICKS);
+            }
+            Some(ServerMessage::Verdict(..)) | None => {}
+        }
     }
     let friend: SocketAddr = "192.0.2.2:5000".parse().expect("an address");
-    let (name, password): (Username, _) = ("userone".parse().expect("a name"), Password::new("passwordone"));
-    let secret = Secret::new(&name, &password.expect("a password"));
     let reply =
         server.datagram(&users, at(second), friend, b"Authentication Request").reply.expect("a challenge");
     let challenge = Challenge::from_lower_digits(reply.as_ref()).expect("a challenge");
-    let answer = format!("userone:{}:{challenge}", secret.digest(challenge));
-    let reaction = server.datagram(&users, at(second), friend, answer.as_bytes());
+    let answer = Message::answer(&name, secret.digest(challenge), challenge);
+    let reaction = server.datagram(&users, at(second), friend, answer.as_ref());
     assert!(matches!(reaction.event, Event::Welcomed { .. }));
 });

@@ -1,12 +1,14 @@
 //! What is decoded is what is encoded.
 #![no_main]
 
-use letmein::auth::wire::{ClientMessage, Form, Message, ServerMessage, decode};
+use letmein::auth::wire::{ClientMessage, Form, Message, REQUEST_LEN, ServerMessage, decode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     match decode(bytes) {
-        Ok(ClientMessage::Request(form)) => assert!(bytes.starts_with(form.request()) || form == Form::Words),
+        Ok(ClientMessage::Request(form)) => {
+            assert_eq!(bytes.get(..REQUEST_LEN).and_then(Form::requested_by), Some(form));
+        }
         Ok(ClientMessage::Answer(answer)) => {
             let name = answer.name.parse().expect("a name that was decoded is one");
             if let Some(echo) = answer.echo {

@@ -71,7 +71,7 @@ impl Limits {
 
 /// Whether the address of an answer is more than what its sender says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
+pub enum Address {
     /// Its challenge came back from there.
     Proven,
     /// Anybody may have written it.

@@ -210,6 +210,11 @@ pub(crate) struct Blocks(usize);
 impl Blocks {
     /// The least.
     pub(crate) const ONE: Self = Self(1);
+
+    /// Bytes of the longest name and password together that take no more.
+    pub(crate) fn room(self) -> usize {
+        self.0 * MD5_BLOCK - CHALLENGE_LEN - MD5_TRAILER
+    }
 }
 
 #[cfg(test)]

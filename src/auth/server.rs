@@ -67,16 +67,21 @@ pub struct Refusal<'a> {
     pub name: &'a str,
     /// Why, for the operator.
     pub reason: Reason,
+    /// Whether it came from where it says it did.
+    pub address: Address,
 }
 
 /// Why an answer was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// No such user.
+    /// Nobody has the name.
+    #[error("unknown user")]
     UnknownUser,
     /// The digest fits no challenge.
+    #[error("wrong password")]
     WrongPassword,
     /// The digest is right, but the user may not log in.
+    #[error("{0}")]
     Denied(Denial),
 }
 
@@ -240,7 +245,7 @@ impl<'a> Refusal<'a> {
     }
 }
 
-/// Judges an answer to a challenge. It takes the same steps whatever the reason of a refusal: a digest is made for an
+/// Judges an answer to a challenge that the peer has shown to have. It takes the same steps whatever the reason of a refusal: a digest is made for an
 /// unknown user, too, with somebody else's password, and is right in no case.
 pub(crate) fn judge<'a>(
     users: &Users,
@@ -253,7 +258,8 @@ pub(crate) fn judge<'a>(
     let digest = found.secret().digest_in(users.blocks(), challenge);
     let verdict =
         if is_right(&found, digest, answer) { admit(&found, now, peer) } else { Err(wrong(&found)) };
-    verdict.map(|()| Login { user: answer.name, form, challenge }).map_err(|reason| refusal(answer, reason))
+    let login = verdict.map(|()| Login { user: answer.name, form, challenge });
+    login.map_err(|reason| Refusal { name: answer.name, reason, address: Address::Proven })
 }
 
 /// Judges an answer by all the challenges it may be for. Only a login that is let in ends the search.
@@ -281,7 +287,7 @@ fn judge_by_any<'a>(
             }
         }
     }
-    Err(refusal(answer, reason))
+    Err(Refusal { name: answer.name, reason, address: Address::Claimed })
 }
 
 /// Whether somebody has the name of an answer, and gives this digest for the challenge.
@@ -297,10 +303,6 @@ fn admit(found: &Found<'_>, now: Now, peer: SocketAddr) -> Result<(), Reason> {
 /// The reason to refuse a digest that fits nothing.
 fn wrong(found: &Found<'_>) -> Reason {
     if found.is_known.into() { Reason::WrongPassword } else { Reason::UnknownUser }
-}
-
-fn refusal<'a>(answer: &Answer<'a>, reason: Reason) -> Refusal<'a> {
-    Refusal { name: answer.name, reason }
 }
 
 /// Counts the challenges that have not been answered. Doubled and lost datagrams make it guess too high; a server

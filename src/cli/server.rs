@@ -1,6 +1,7 @@
 //! `server-udp` and `server-tcp`: one program over two transports.
 
-use std::io::{self, IsTerminal, Write};
+use std::convert::Infallible;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,12 +16,12 @@ use tracing::level_filters::LevelFilter;
 use crate::auth::penalty::WINDOW_MAX;
 use crate::cli::{STATUSES, Status, invalid, parse, say};
 use crate::daemon::{
-    self, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving, UnknownNames,
-    Verbosity,
+    self, AuditTarget, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving,
+    UnknownNames, Verbosity,
 };
 use crate::exchange::{DatagramService, framed};
 use crate::net::Transport;
-use crate::report::BoundedLog;
+use crate::report::{LogFormat, log_to_stderr};
 use crate::users;
 
 /// Tell whether somebody knows their password, without the password crossing the network
@@ -54,6 +55,9 @@ struct Args {
     /// Log names that nobody has as they are, instead of a hash: people type passwords there (auth)
     #[arg(long)]
     log_unknown_names: bool,
+    /// Append a line of JSON for each decision to FILE, or print it if FILE is - (auth)
+    #[arg(long, value_name = "FILE", value_parser = parse_audit)]
+    audit: Option<AuditTarget>,
     /// Print no line for each message (md5, hello, framed)
     #[arg(long)]
     quiet: bool,
@@ -78,8 +82,14 @@ struct Args {
     /// Try inside the sandbox what a server must not be able to do, say what came of it, and end
     #[arg(long)]
     self_test: bool,
-    /// Log each message on standard error
-    #[arg(short, long)]
+    /// Lines of the log, on standard error: text, or a JSON object each (json)
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = parse_log_format)]
+    log_format: LogFormat,
+    /// What to log: error, warn, info, debug (each message) or trace, and what is graver
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level)]
+    log_level: LevelFilter,
+    /// Log each message: short for --log-level debug
+    #[arg(short, long, conflicts_with = "log_level")]
     debug: bool,
 }
 
@@ -170,7 +180,7 @@ fn run(transport: Transport) -> Result<Status, Status> {
     let program = transport.server();
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
     let args: Args = parse(Args::command().name(program).after_help(after_help(program)), &example)?;
-    log_to_stderr(if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
+    log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { args.log_level });
     if args.self_test {
         return self_test(program, args.sandbox.into());
     }
@@ -183,7 +193,10 @@ fn run(transport: Transport) -> Result<Status, Status> {
         say(format_args!("{program}: {error}"));
         match error {
             ServerError::Users(_) | ServerError::SampleUser { .. } => Status::Usage,
-            ServerError::Bind { .. } | ServerError::User { .. } | ServerError::System(_) => Status::Failed,
+            ServerError::Bind { .. }
+            | ServerError::User { .. }
+            | ServerError::Audit { .. }
+            | ServerError::System(_) => Status::Failed,
         }
     })
 }
@@ -210,7 +223,15 @@ impl Args {
                 let limits = Limits { of_source, of_user, trusted: self.trust };
                 (
                     ([127, 0, 0, 1], 8591),
-                    Service::Logins { transport, users, workers, limits, unknown_names, sample_users },
+                    Service::Logins {
+                        transport,
+                        users,
+                        workers,
+                        limits,
+                        unknown_names,
+                        audit: self.audit,
+                        sample_users,
+                    },
                 )
             }
             (ServiceName::Md5, Transport::Udp) => {
@@ -250,17 +271,6 @@ fn workers(said: Option<u16>) -> NonZeroUsize {
     said.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
-fn log_to_stderr(level: LevelFilter) {
-    tracing_subscriber::fmt()
-        .with_writer(BoundedLog::new())
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        // It would panic where standard error is gone.
-        .log_internal_errors(false)
-        .with_max_level(level)
-        .init();
-}
-
 fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {
     daemon::raise_open_files();
     let limits = daemon::limits(config);
@@ -288,8 +298,31 @@ fn self_test(program: &str, mode: Mode) -> Result<Status, Status> {
     Ok(if attempts.iter().all(|(_, is_refused)| *is_refused) { Status::Done } else { Status::Failed })
 }
 
+fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
+    Ok(if text == "-" { AuditTarget::Stdout } else { AuditTarget::File(text.into()) })
+}
+
 fn parse_mode(text: &str) -> Result<ModeName, String> {
     ModeName::from_str(text, false).map_err(|_| format!("no sandbox {text:?}: there are on, log and off"))
+}
+
+fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("no log format {text:?}: there are text and json")),
+    }
+}
+
+fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err(format!("no log level {text:?}: there are error, warn, info, debug and trace")),
+    }
 }
 
 fn parse_budget(text: &str) -> Result<Allowance, String> {

@@ -21,7 +21,7 @@ use crate::users::edit::{Edit, NewUser};
 use crate::users::entries::{Entry, entries, warnings};
 use crate::users::import::{self, Format, ListProblem, Listed};
 use crate::users::write::{ChangeError, Missing, change};
-use crate::users::{Password, Username, UsersError, load_source};
+use crate::users::{Password, Username, UsersError, load_text};
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
@@ -140,9 +140,9 @@ fn after_help() -> String {
          letmein-users disable alice\n  \
          letmein-users expire alice 2027-01-31\n  \
          letmein-users list --json\n  \
-         letmein-users check && systemctl restart letmein\n  \
+         letmein-users check\n  \
          letmein-users --users /etc/letmein/users.toml import list.txt\n\n\
-         A server reads the file when it starts.\n\n\
+         A running server reads the file again by itself.\n\n\
          {USERS_STATUSES}"
     )
 }
@@ -314,7 +314,7 @@ impl Row {
 }
 
 fn rows(users: &Path) -> Result<Vec<Row>, Status> {
-    let source = load_source(users).map_err(|error| wrong(&error))?;
+    let source = load_text(users).map_err(|error| wrong(&error))?;
     let now = unix_s();
     Ok(entries(source.text()).into_iter().map(|entry| Row::new(entry, now)).collect())
 }
@@ -341,9 +341,9 @@ fn list_json(users: &Path) -> Result<Status, Status> {
 }
 
 fn check(users: &Path) -> Result<Status, Status> {
-    let source = load_source(users).map_err(|error| wrong(&error))?;
+    let source = load_text(users).map_err(|error| wrong(&error))?;
     let entries = entries(source.text());
-    let of_file = source.warnings().iter().map(ToString::to_string);
+    let of_file = source.loaded.warnings.iter().map(ToString::to_string);
     let warnings: Vec<_> = of_file.chain(warnings(users, source.text(), &entries, unix_s())).collect();
     let problems = match warnings.len() {
         0 => "no problems".to_owned(),

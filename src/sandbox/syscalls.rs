@@ -39,6 +39,13 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_writev,
     libc::SYS_close,
     libc::SYS_fcntl,
+    // The users file, when it has changed.
+    libc::SYS_newfstatat,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_lseek,
+    libc::SYS_geteuid,
+    libc::SYS_setpriority,
     // Memory.
     libc::SYS_mmap,
     libc::SYS_munmap,
@@ -78,20 +85,34 @@ const OLDER: &[c_long] = &[];
 /// The request to make a socket non-blocking; libc has it in types that differ.
 const FIONBIO: u64 = 0x5421;
 
+/// What opens a file for more than to read it.
+const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
+
 /// With these bits in an argument: the call, which of its arguments, the bits that are looked at, and how they are to
 /// be. clone3 has its flags in memory, where no filter sees them, so libraries have to do with clone.
 const ALLOWED_WITH: &[(c_long, u8, u64, u64)] = &[
     (libc::SYS_clone, 0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64),
+    (libc::SYS_openat, 2, WRITING as u64, libc::O_RDONLY as u64),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_NAME as u64),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_VMA as u64),
+    (libc::SYS_sched_setscheduler, 1, u32::MAX as u64, libc::SCHED_IDLE as u64),
     (libc::SYS_ioctl, 1, u32::MAX as u64, FIONBIO),
 ];
 
+/// Where there is a file to append to.
+const APPENDING: &[(c_long, u8, u64, u64)] = &[(
+    libc::SYS_openat,
+    2,
+    (libc::O_ACCMODE | libc::O_TRUNC | libc::O_APPEND) as u64,
+    (libc::O_WRONLY | libc::O_APPEND) as u64,
+)];
+
 /// Makes all calls but those listed come to `otherwise`, for this thread and those that it starts later.
-pub(super) fn allow_only_listed(otherwise: SeccompAction) -> Result<(), Error> {
+pub(super) fn allow_only_listed(otherwise: SeccompAction, may_append: bool) -> Result<(), Error> {
     let always = ALLOWED.iter().chain(OLDER).map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<_, _> = always.collect();
-    for (call, argument, mask, bits) in ALLOWED_WITH {
+    let appending = if may_append { APPENDING } else { &[] };
+    for (call, argument, mask, bits) in ALLOWED_WITH.iter().chain(appending) {
         let with = SeccompCmpOp::MaskedEq(*mask);
         let condition = SeccompCondition::new(*argument, SeccompCmpArgLen::Qword, with, *bits)?;
         rules.entry(*call).or_default().push(SeccompRule::new(vec![condition])?);

@@ -1,10 +1,14 @@
 //! `users.toml` on disk: reading it, and what its permissions tell.
 
-use std::fs::{File, Metadata};
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::iter;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use super::{Problem, Samples, Users, parse};
@@ -59,6 +63,8 @@ pub struct Loaded {
     pub users: Users,
     /// What the operator should know about it.
     pub warnings: Vec<Warning>,
+    /// Which file it was.
+    pub(crate) stamp: Stamp,
 }
 
 /// Something about a users file that is no reason not to use it.
@@ -77,65 +83,151 @@ pub enum Warning {
 /// # Errors
 /// What keeps it from being used, with file, line, column and remedy.
 pub fn load(path: &Path) -> Result<Loaded, UsersError> {
-    load_source(path).map(|source| source.loaded)
+    UsersFile::new(path)?.load()
 }
 
-/// A users file that can be used, with its text.
-pub(crate) struct Source {
-    loaded: Loaded,
+/// A users file that can be used, and its text.
+pub(crate) struct LoadedText {
+    pub(crate) loaded: Loaded,
     bytes: Zeroizing<Vec<u8>>,
 }
 
-impl Source {
+impl LoadedText {
     pub(crate) fn text(&self) -> &str {
         str::from_utf8(&self.bytes).unwrap_or_default()
-    }
-
-    pub(crate) fn warnings(&self) -> &[Warning] {
-        &self.loaded.warnings
     }
 }
 
 /// The same as [`load`], for those who want to see the text, too.
-pub(crate) fn load_source(path: &Path) -> Result<Source, UsersError> {
-    distrust_link(path)?;
-    let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
-    let (bytes, metadata) = read(File::open(path).map_err(unreadable)?, path)?;
-    let users =
-        parse(text(&bytes, path)?).map_err(|problems| UsersError::Wrong { path: path.into(), problems })?;
-    let mut warnings = Vec::new();
-    if metadata.mode() & 0o004 != 0 && !matches!(users.samples(), Samples::Only(_)) {
-        warnings.push(Warning::OpenToOthers(path.into()));
+pub(crate) fn load_text(path: &Path) -> Result<LoadedText, UsersError> {
+    UsersFile::new(path)?.load_text()
+}
+
+/// A users file that is read again and again, also by a server that has given up all but its folder.
+pub(crate) struct UsersFile {
+    path: PathBuf,
+    folder: OwnedFd,
+    name: OsString,
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    len: i64,
+    modified: (i64, u64),
+    changed: (i64, u64),
+}
+
+impl Stamp {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            len: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
     }
-    if users.is_empty() {
-        warnings.push(Warning::NoUsers(path.into()));
+}
+
+impl UsersFile {
+    /// Opens the folder; the file need not be there yet.
+    ///
+    /// # Errors
+    /// If there is no such folder.
+    pub(crate) fn new(path: &Path) -> Result<Self, UsersError> {
+        let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
+        let name = path.file_name().ok_or_else(|| unreadable(io::ErrorKind::IsADirectory.into()))?;
+        let folder = open_folder(folder_of(path)).map_err(unreadable)?;
+        Ok(Self { path: path.into(), folder, name: name.into() })
     }
-    Ok(Source { loaded: Loaded { users, warnings }, bytes })
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn folder_path(&self) -> &Path {
+        folder_of(&self.path)
+    }
+
+    /// The folders that must be readable for the file to be: its own, and that of the file which a link leads to.
+    pub(crate) fn folders(&self) -> io::Result<Vec<OwnedFd>> {
+        let own = self.folder.try_clone()?;
+        let target = fs::canonicalize(&self.path).and_then(|path| open_folder(folder_of(&path)));
+        Ok(iter::once(own).chain(target).collect())
+    }
+
+    /// Which file there is now.
+    pub(crate) fn stamp(&self) -> io::Result<Stamp> {
+        Ok(Stamp::of(&statat(&self.folder, &self.name, AtFlags::empty())?))
+    }
+
+    /// Opens the file, as whoever this process is by now.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(openat(&self.folder, &self.name, flags, Mode::empty())?.into())
+    }
+
+    /// Reads and parses the file.
+    pub(crate) fn load(&self) -> Result<Loaded, UsersError> {
+        self.load_text().map(|text| text.loaded)
+    }
+
+    fn load_text(&self) -> Result<LoadedText, UsersError> {
+        distrust_link(&self.path)?;
+        let unreadable = |error| UsersError::Unreadable { path: self.path.clone(), error };
+        let (bytes, stat) = read(self.open().map_err(unreadable)?, &self.path)?;
+        let wrong = |problems| UsersError::Wrong { path: self.path.clone(), problems };
+        let users = parse(text(&bytes, &self.path)?).map_err(wrong)?;
+        let mut warnings = Vec::new();
+        if Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH)
+            && !matches!(users.samples(), Samples::Only(_))
+        {
+            warnings.push(Warning::OpenToOthers(self.path.clone()));
+        }
+        if users.is_empty() {
+            warnings.push(Warning::NoUsers(self.path.clone()));
+        }
+        Ok(LoadedText { loaded: Loaded { users, warnings, stamp: Stamp::of(&stat) }, bytes })
+    }
 }
 
 /// Reads a users file to its end, unless everybody can write it.
-pub(super) fn read(mut file: File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata), UsersError> {
+pub(super) fn read(mut file: File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stat), UsersError> {
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
-    let metadata = file.metadata().map_err(unreadable)?;
-    if metadata.mode() & 0o002 != 0 {
+    let stat = fstat(&file).map_err(|error| unreadable(error.into()))?;
+    if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });
     }
     // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
     file.read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok((bytes, metadata))
+    Ok((bytes, stat))
 }
 
 /// Refuses a path that is a link that neither root nor this user made. Whoever owns its folder can change that at any
 /// time, so this protects from links in folders that all may write to.
 pub(super) fn distrust_link(path: &Path) -> Result<(), UsersError> {
-    let metadata =
-        path.symlink_metadata().map_err(|error| UsersError::Unreadable { path: path.into(), error })?;
-    let own = rustix::process::geteuid().as_raw();
-    if metadata.is_symlink() && metadata.uid() != own && metadata.uid() != 0 {
+    let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| UsersError::Unreadable { path: path.into(), error: error.into() })?;
+    let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    if is_link && stat.st_uid != geteuid().as_raw() && stat.st_uid != 0 {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::ForeignLink });
     }
     Ok(())
+}
+
+/// The folder that a path is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A descriptor of a folder, by which files in it can be had.
+pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// The bytes of a users file as text.

@@ -47,6 +47,12 @@ pub(super) struct Found<'a> {
     pub(super) password: &'a [u8],
 }
 
+impl<'a> Record<'a> {
+    pub(super) fn password(&self) -> &'a [u8] {
+        self.secret.get(self.name.len()..).unwrap_or_default()
+    }
+}
+
 const SLOT_LEN: usize = 8;
 /// Slots that are searched together: those of a cache line.
 const LINE_SLOTS: usize = 8;
@@ -64,6 +70,10 @@ impl Store {
     pub(super) fn new(records: Records) -> io::Result<Self> {
         // So one line in a thousand is full.
         let lines = records.count / 2 + 1;
+        Self::with_lines(records, lines)
+    }
+
+    fn with_lines(records: Records, lines: usize) -> io::Result<Self> {
         let slots = Pages::new(lines.saturating_mul(LINE_SLOTS * SLOT_LEN))?;
         let mut store = Self { records, slots, hasher: RandomState::new() };
         store.index();
@@ -322,6 +332,26 @@ mod tests {
         assert!(["user1000", ""].iter().all(|name| !bool::from(store.find(name).is_theirs)));
         assert!(store.iter().map(|record| record.name).eq(names.iter().map(Username::as_str)));
         assert_eq!(store.count(), names.len());
+    }
+
+    /// Nine users in ten are not in the line where the search for them begins, and some are beyond the last.
+    #[test]
+    fn everybody_is_found_among_lines_that_are_full() {
+        for count in [8, 15, 16, 80] {
+            let mut records = Records::for_text(100_000).unwrap();
+            let names: Vec<Username> =
+                (0..count).map(|number| format!("user{number}").parse().unwrap()).collect();
+            for name in &names {
+                records.add(name, &Password::new(&format!("of {name}")).unwrap()).unwrap();
+            }
+            let store = Store::with_lines(records, count / LINE_SLOTS + 1).unwrap();
+            for name in &names {
+                let found = store.find(name.as_str());
+                assert!(bool::from(found.is_theirs), "{name} of {count}");
+                assert_eq!(found.password, format!("of {name}").as_bytes());
+            }
+            assert!((0..1000).all(|number| !bool::from(store.find(&format!("nobody{number}")).is_theirs)));
+        }
     }
 
     #[test]

@@ -8,10 +8,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -104,7 +103,7 @@ struct Folder {
 /// A file that is there.
 struct Old {
     bytes: Zeroizing<Vec<u8>>,
-    metadata: fs::Metadata,
+    stat: Stat,
 }
 
 impl Folder {
@@ -117,15 +116,14 @@ impl Folder {
             file::distrust_link(path)?;
             path.canonicalize().map_err(|error| UsersError::Unreadable { path: path.into(), error })?
         };
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = file::folder_of(&path);
         let failed = |doing| {
             let path = parent.to_owned();
-            move |error: Errno| ChangeError::System { path, doing, error: error.into() }
+            move |error: io::Error| ChangeError::System { path, doing, error }
         };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(parent, flags, Mode::empty()).map_err(failed("open the folder"))?;
+        let folder = file::open_folder(parent).map_err(failed("open the folder"))?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, FlockOperation::LockExclusive))
-            .map_err(failed("lock the folder"))?;
+            .map_err(|error| failed("lock the folder")(error.into()))?;
         Ok(Self { path, folder })
     }
 
@@ -141,8 +139,8 @@ impl Folder {
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return Err(self.failed("replace", io::Error::other("it is no regular file")));
         }
-        let (bytes, metadata) = file::read(file, &self.path)?;
-        Ok(Some(Old { bytes, metadata }))
+        let (bytes, stat) = file::read(file, &self.path)?;
+        Ok(Some(Old { bytes, stat }))
     }
 
     fn replace(&self, text: &str, old: Option<&Old>) -> Result<(), ChangeError> {
@@ -170,8 +168,8 @@ impl Folder {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let new = rustix::fs::openat(&self.folder, self.new_name(), flags, PRIVATE)
             .map_err(|error| self.failed("write a new file beside", error.into()))?;
-        if let Some(Old { metadata, .. }) = old {
-            self.keep_owner(&new, metadata)?;
+        if let Some(Old { stat, .. }) = old {
+            self.keep_owner(&new, stat)?;
         }
         let mut new = File::from(new);
         let written = new.write_all(text.as_bytes()).and_then(|()| new.sync_all());
@@ -179,8 +177,8 @@ impl Folder {
     }
 
     /// Gives the new file the owner, group and mode of the old one.
-    fn keep_owner(&self, new: &OwnedFd, old: &fs::Metadata) -> Result<(), ChangeError> {
-        let (uid, gid, mode) = (old.uid(), old.gid(), old.mode() & 0o7777);
+    fn keep_owner(&self, new: &OwnedFd, old: &Stat) -> Result<(), ChangeError> {
+        let (uid, gid, mode) = (old.st_uid, old.st_gid, old.st_mode & 0o7777);
         rustix::fs::fstat(new)
             .and_then(|now| {
                 if (now.st_uid, now.st_gid) == (uid, gid) {

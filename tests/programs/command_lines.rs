@@ -119,6 +119,24 @@ fn words_too_many_for_a_server_are_status_2() {
 }
 
 #[test]
+fn a_log_that_a_server_does_not_know_is_status_2() {
+    let mistakes: &[(&[&str], &str)] = &[
+        (&["--log-format", "xml"], "no log format \"xml\": there are text and json"),
+        (&["--log-format", ""], "no log format \"\": there are text and json"),
+        (&["--log-level", "loud"], "no log level \"loud\": there are error, warn, info, debug and trace"),
+        (&["--log-level", "off"], "no log level \"off\": there are error"),
+        (&["--debug", "--log-level", "debug"], "'--debug' cannot be used with '--log-level <LEVEL>'"),
+        (&["--log-level", "info", "-d"], "'--log-level <LEVEL>' cannot be used with '--debug'"),
+    ];
+    for transport in TRANSPORTS {
+        for (args, expected) in mistakes {
+            let reason = reason(server(transport).args(*args), "--users users.toml");
+            assert!(reason.contains(expected), "{args:?}: {reason}");
+        }
+    }
+}
+
+#[test]
 fn the_example_of_a_server_is_one_of_that_server() {
     for transport in TRANSPORTS {
         let example = format!("Example: {} 127.0.0.1:8591", transport.server());

@@ -6,17 +6,20 @@
 )]
 
 mod attacks;
+mod audits;
 mod bench;
 mod command_lines;
 mod datagrams;
 mod exchanges;
 mod framed;
 mod lifecycle;
+mod log_lines;
 mod logins;
 mod passwords;
 mod peers;
 mod penalties;
 mod relay;
+mod reloads;
 mod running;
 mod sandbox;
 mod streams;

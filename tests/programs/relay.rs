@@ -116,7 +116,7 @@ impl Relay {
 
 #[test]
 #[ignore = "takes a minute: see SECURITY.md"]
-fn of_1000_logins_through_bad_weather_998_succeed_and_none_is_refused() {
+fn of_2000_logins_through_bad_weather_1996_succeed_and_none_is_refused() {
     let server = Server::start(Transport::Udp, &["127.0.0.1:0", "--users", SAMPLES]);
     let (begun, welcomed, refused) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     thread::scope(|scope| {

@@ -139,7 +139,16 @@ impl Server {
     }
 
     fn try_start(transport: Transport, args: &[&str]) -> Result<Self, Ended> {
-        let mut child = server(transport).args(args).spawn().unwrap();
+        Self::try_spawn(transport, server(transport).args(args))
+    }
+
+    /// From a command that has more than arguments.
+    pub(crate) fn spawn(transport: Transport, command: &mut Command) -> Self {
+        Self::try_spawn(transport, command).expect("the server starts")
+    }
+
+    fn try_spawn(transport: Transport, command: &mut Command) -> Result<Self, Ended> {
+        let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();

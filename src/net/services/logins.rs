@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -24,7 +25,7 @@ use crate::users::Users;
 pub(crate) struct Logins {
     pub(crate) server: Server,
     pub(crate) reporter: Arc<Reporter>,
-    pub(crate) users: Arc<Users>,
+    pub(crate) users: Arc<ArcSwap<Users>>,
 }
 
 impl Logins {
@@ -38,12 +39,12 @@ impl udp::Service for Logins {
     }
 
     fn expect<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {
-        self.users.fetch(datagrams.filter_map(wire::name_in));
+        self.users.load().fetch(datagrams.filter_map(wire::name_in));
     }
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
-        let reaction = self.server.datagram(&self.users, now, peer, datagram);
-        self.reporter.event(peer, &reaction.event);
+        let reaction = self.server.datagram(&self.users.load(), now, peer, datagram);
+        self.reporter.event(now, peer, &reaction.event);
         if let Some(words) = reaction.reply {
             reply.extend_from_slice(words.as_ref());
         }
@@ -57,7 +58,7 @@ impl udp::Service for Logins {
 /// A login over TCP.
 pub(crate) struct Login {
     conversation: Conversation,
-    users: Arc<Users>,
+    users: Arc<ArcSwap<Users>>,
     penalties: Arc<Penalties>,
     reporter: Arc<Reporter>,
     peer: SocketAddr,
@@ -69,7 +70,7 @@ impl Login {
 
     /// Whoever is out of favour is not heard at all.
     pub(crate) fn open(
-        users: Arc<Users>,
+        users: Arc<ArcSwap<Users>>,
         penalties: Arc<Penalties>,
         reporter: Arc<Reporter>,
         now: Now,
@@ -85,9 +86,9 @@ impl link::Conversation for Login {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
         let mut rest = *received;
         while let Some(reaction) =
-            self.conversation.receive(&self.users, &self.penalties, now, self.peer, &mut rest)
+            self.conversation.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest)
         {
-            self.reporter.event(self.peer, &reaction.event);
+            self.reporter.event(now, self.peer, &reaction.event);
             match reaction.reply {
                 Some(words) => replies.extend_from_slice(words.as_ref()),
                 None => return Next::Close,

@@ -1,0 +1,203 @@
+//! The users file, followed: read again when it changes or on SIGHUP, checked whole, and swapped in one step.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::daemon::{SampleUsers, ServerError};
+use crate::report::audit::Reopen;
+use crate::users::{Samples, Stamp, Users, UsersFile};
+
+/// A users file, and what it may hold where the server listens.
+pub(crate) struct Source {
+    pub(crate) file: UsersFile,
+    pub(crate) sample_users: SampleUsers,
+    pub(crate) address: SocketAddr,
+}
+
+impl Source {
+    /// Reads the file whole, and says what the operator should know about it.
+    ///
+    /// # Errors
+    /// What keeps it from being used.
+    pub(crate) fn load(&self) -> Result<(Users, Stamp), ServerError> {
+        let loaded = self.file.load()?;
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        if let Samples::Some(user) | Samples::Only(user) = loaded.users.samples()
+            && self.sample_users == SampleUsers::Local
+            && !self.address.ip().to_canonical().is_loopback()
+        {
+            let (path, user) = (self.file.path().to_owned(), user.clone());
+            return Err(ServerError::SampleUser { path, user, address: self.address });
+        }
+        Ok((loaded.users, loaded.stamp))
+    }
+}
+
+/// The users of a file, and all that it takes to follow it.
+pub(crate) struct Followed {
+    pub(crate) users: Arc<ArcSwap<Users>>,
+    pub(crate) source: Source,
+    stamp: Stamp,
+    watch: Option<OwnedFd>,
+}
+
+impl Followed {
+    /// Loads the users, and watches their file from before that.
+    ///
+    /// # Errors
+    /// What keeps the file from being used. If it cannot be watched, that is said, and SIGHUP is left.
+    pub(crate) fn load(source: Source) -> Result<Self, ServerError> {
+        let watch = watch(source.file.folder_path()).map_err(|error| {
+            let path = source.file.path().display();
+            warn!("{path}: {error}: changes to it will be seen only on SIGHUP");
+        });
+        let (users, stamp) = source.load()?;
+        Ok(Self { users: Arc::new(ArcSwap::from_pointee(users)), source, stamp, watch: watch.ok() })
+    }
+}
+
+/// Watches a folder. Editors and tools put a new file in the place of the old one, and mounted secrets swap a link
+/// beside it, so a watch of the file would miss them.
+fn watch(folder: &Path) -> io::Result<OwnedFd> {
+    let descriptor = inotify::init(CreateFlags::CLOEXEC)?;
+    let changes =
+        [WatchFlags::MODIFY, WatchFlags::ATTRIB, WatchFlags::CREATE, WatchFlags::DELETE, WatchFlags::MOVE];
+    inotify::add_watch(
+        &descriptor,
+        folder,
+        changes.into_iter().collect::<WatchFlags>() | WatchFlags::ONLYDIR,
+    )?;
+    Ok(descriptor)
+}
+
+/// Waits in a thread of its own for something to happen in the folder. It does not matter what: whether the file is
+/// another one is for its stamp to tell.
+fn report_changes(watch: OwnedFd) -> io::Result<Arc<Notify>> {
+    let changes = Arc::new(Notify::new());
+    let told = changes.clone();
+    thread::Builder::new().name("watch".to_owned()).spawn(move || {
+        let mut events = [0; 4096];
+        loop {
+            match rustix::io::read(&watch, &mut events) {
+                Ok(_) => told.notify_one(),
+                Err(Errno::INTR) => {}
+                Err(error) => return warn!("changes to the users file are seen only on SIGHUP now: {error}"),
+            }
+        }
+    })?;
+    Ok(changes)
+}
+
+/// A file that is being written is left alone until it has rested for so long.
+const QUIET: Duration = Duration::from_millis(200);
+/// In a folder that never rests the file is looked at all the same after this.
+const QUIET_MAX: Duration = Duration::from_secs(5);
+
+/// Keeps the users of a running server those of their file.
+pub(crate) struct Reloader {
+    source: Arc<Source>,
+    users: Arc<ArcSwap<Users>>,
+    stamp: Stamp,
+    changes: Arc<Notify>,
+    hangups: Signal,
+    /// Of the audit, whose file may have been moved away by then.
+    reopen: Option<Reopen>,
+    failures: u64,
+}
+
+impl Reloader {
+    /// To be called in a runtime, with the rights that the server will have from now on.
+    pub(crate) fn new(
+        Followed { users, source, stamp, watch }: Followed,
+        reopen: Option<Reopen>,
+    ) -> io::Result<Self> {
+        if let Err(error) = source.file.open() {
+            warn!(
+                "{}: {error}: changes to it will not be seen: let the server's user read it",
+                source.file.path().display()
+            );
+        }
+        let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
+        let hangups = signal(SignalKind::hangup())?;
+        Ok(Self { source: Arc::new(source), users, stamp, changes, hangups, reopen, failures: 0 })
+    }
+
+    /// Reads the file again whenever there is a reason to.
+    pub(crate) async fn run(mut self) -> Infallible {
+        loop {
+            tokio::select! {
+                _ = self.hangups.recv() => {
+                    if let Some(reopen) = &self.reopen {
+                        reopen.request();
+                    }
+                }
+                () = self.changes.notified() => {
+                    self.wait_for_quiet().await;
+                    if self.source.file.stamp().is_ok_and(|stamp| stamp == self.stamp) {
+                        continue;
+                    }
+                }
+            }
+            self.reload().await;
+        }
+    }
+
+    async fn wait_for_quiet(&self) {
+        let quiet = async { while timeout(QUIET, self.changes.notified()).await.is_ok() {} };
+        // It is looked at in any case.
+        let _ = timeout(QUIET_MAX, quiet).await;
+    }
+
+    async fn reload(&mut self) {
+        let (source, users) = (self.source.clone(), self.users.clone());
+        let done = spawn_blocking(move || replace(&source, &users)).await;
+        match done.map_err(|error| ServerError::System(error.into())).flatten() {
+            Ok(stamp) => self.stamp = stamp,
+            Err(error) => {
+                self.failures += 1;
+                for line in error.to_string().lines() {
+                    error!("{line}");
+                }
+                error!("the users stay as they were: {} reloads have failed", self.failures);
+            }
+        }
+    }
+}
+
+/// Reads the file, and puts its users in the place of those there are, when there is no login to work on.
+fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError> {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    // It is none the worse for a reload if it cannot be had.
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    let (new, stamp) = source.load()?;
+    let changes = new.changes_since(&users.load());
+    let len = new.len();
+    let old = users.swap(Arc::new(new));
+    info!("{}: {len} users: {changes}", source.file.path().display());
+    // Whoever is the last to hold the old users wipes their memory, which takes a while: no worker should.
+    while Arc::strong_count(&old) > 1 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(stamp)
+}

@@ -1,0 +1,157 @@
+//! The line that a server writes for each decision.
+
+use std::fs;
+use std::path::PathBuf;
+
+use letmein::Transport::{self, Tcp, Udp};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, udp_peer};
+use crate::reloads::logged;
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, run, welcome};
+
+struct Audit(TempDir);
+
+impl Audit {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("audit.jsonl")
+    }
+
+    fn server(&self, transport: Transport, more: &[&str]) -> Server {
+        let path = self.path();
+        let audit = ["127.0.0.1:0", "--users", SAMPLES, "--audit", path.to_str().unwrap()];
+        Server::start(transport, &[&audit, more].concat())
+    }
+
+    /// What a server has written that has ended.
+    fn lines(&self) -> Vec<Value> {
+        fs::read_to_string(self.path())
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+/// A line without what differs from run to run.
+fn timeless(line: &Value) -> Value {
+    let mut line = line.clone();
+    let fields = line.as_object_mut().unwrap();
+    let time = fields.remove("time").unwrap();
+    assert!(time.as_str().unwrap().len() == "2026-01-01T00:00:00Z".len(), "{time}");
+    assert!(fields.remove("port").unwrap().is_number());
+    line
+}
+
+#[test]
+fn every_decision_has_a_line_and_no_line_has_a_name_that_nobody_has() {
+    for (transport, carrier) in [(Udp, "udp"), (Tcp, "tcp")] {
+        let audit = Audit::new();
+        let server = audit.server(transport, &[]);
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        assert_eq!(server.login(&["userone", "wrong"]), refused());
+        assert_eq!(server.login(&["mysecret", "wrong"]), refused());
+        server.stop(libc::SIGTERM);
+        let lines: Vec<Value> = audit.lines().iter().map(timeless).collect();
+        let line = |verdict| json!({"source": "127.0.0.1", "transport": carrier, "verdict": verdict, "proven": true, "duplicate": false});
+        let with = |mut line: Value, more: &[(&str, &str)]| {
+            more.iter().for_each(|(key, value)| line[*key] = json!(value));
+            line
+        };
+        let unknown = lines[2]["unknown_user"].as_str().unwrap();
+        assert!(unknown.len() == "#00000000".len(), "{unknown}");
+        assert_eq!(
+            lines,
+            [
+                with(line("welcome"), &[("user", "userone")]),
+                with(line("refused"), &[("user", "userone"), ("reason", "wrong password")]),
+                with(line("refused"), &[("unknown_user", unknown), ("reason", "unknown user")]),
+            ]
+        );
+    }
+}
+
+#[test]
+fn answers_that_anybody_may_have_forged_are_told_apart_and_repeats_are_marked() {
+    let audit = Audit::new();
+    let server = audit.server(Udp, &["--failures", "1/60s"]);
+    let peer = udp_peer(&server);
+    let challenge = ask(&peer, REQUEST);
+    let login = answer("userone", "passwordone", &challenge);
+    assert_eq!([ask(&peer, &login), ask(&peer, &login)], [WELCOME, WELCOME]);
+    assert_eq!(ask(&peer, &answer("userone", "wrong1", &challenge)), REFUSED);
+    assert_eq!(ask(&peer, &answer("userone", "wrong2", &challenge)), REFUSED);
+    peer.send(&answer("userone", "wrong3", &challenge)).unwrap();
+    // Once the next request has been answered, so has all before it.
+    ask(&peer, REQUEST);
+    server.stop(libc::SIGTERM);
+    let lines = audit.lines();
+    let told = |key: &str| lines.iter().map(|line| line[key].clone()).collect::<Vec<_>>();
+    assert_eq!(told("verdict"), ["welcome", "welcome", "refused", "refused", "silence"]);
+    assert_eq!(told("duplicate"), [false, true, false, false, false]);
+    assert_eq!(told("proven"), [json!(true), json!(true), json!(false), json!(false), Value::Null]);
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_opened_anew_on_a_hangup() {
+    for sandbox in ["on", "off"] {
+        let audit = Audit::new();
+        let mut server = audit.server(Udp, &["--sandbox", sandbox]);
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        let rotated = audit.0.path().join("audit.jsonl.1");
+        fs::rename(audit.path(), &rotated).unwrap();
+        server.signal(libc::SIGHUP);
+        logged(&mut server, "opened anew");
+        assert_eq!(server.login(&["usertwo", "passwordtwo"]), welcome());
+        server.stop(libc::SIGTERM);
+        assert!(fs::read_to_string(&rotated).unwrap().contains("userone"));
+        assert_eq!(audit.lines().iter().map(|line| line["user"].clone()).collect::<Vec<_>>(), ["usertwo"]);
+    }
+}
+
+#[test]
+fn every_login_of_a_run_has_its_line_or_is_counted_as_lost() {
+    for transport in TRANSPORTS {
+        let audit = Audit::new();
+        let server = audit.server(transport, &["--user-failures", "off"]);
+        let name = transport.to_string().to_lowercase();
+        let address = server.address.to_string();
+        let args = [&*name, &address, "--users", SAMPLES, "--duration", "0.5", "--json"];
+        let Ended { status, stdout, .. } = run(bench().args(args));
+        assert_eq!(status, 0, "{stdout}");
+        server.stop(libc::SIGTERM);
+        let made: Value = serde_json::from_str(&stdout).unwrap();
+        let logins = made["server"]["logins"].as_u64().unwrap();
+        let lines = audit.lines();
+        let lost: u64 = lines.iter().filter_map(|line| line["lost"].as_u64()).sum();
+        let written =
+            lines.iter().filter(|line| line["verdict"] == "welcome" && line["duplicate"] == false).count();
+        assert!(
+            logins > 0 && written as u64 + lost >= logins,
+            "{logins} logins, {written} lines, {lost} lost"
+        );
+    }
+}
+
+#[test]
+fn lines_can_go_to_standard_output() {
+    let server = Server::start(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--audit", "-"]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    let Ended { stdout, .. } = server.stop(libc::SIGTERM);
+    let line: Value = serde_json::from_str(stdout.trim()).unwrap();
+    assert_eq!((&line["verdict"], &line["user"]), (&json!("welcome"), &json!("userone")));
+}
+
+#[test]
+fn an_audit_that_cannot_be_written_is_status_3_and_names_its_place() {
+    for place in ["/nonexistent/audit", "/proc/audit", "/"] {
+        let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--audit", place]);
+        assert_eq!(ended.status, 3, "{ended:?}");
+        assert!(ended.stderr.contains(&format!("audit: {place}: ")), "{ended:?}");
+    }
+}

@@ -1,0 +1,140 @@
+//! The users file changes while a server runs.
+
+use std::fs;
+use std::io::BufRead;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use letmein::Transport::Udp;
+use tempfile::TempDir;
+
+use crate::running::{Server, TRANSPORTS, refused, welcome};
+
+/// A folder with a users file in it.
+struct Folder(TempDir);
+
+impl Folder {
+    fn with(users: &str) -> Self {
+        let folder = Self(TempDir::new().unwrap());
+        folder.replace(users);
+        folder
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("users.toml")
+    }
+
+    /// As editors do it: a new file in the place of the old one.
+    fn replace(&self, users: &str) {
+        let new = self.0.path().join(".users.toml.swp");
+        fs::write(&new, format!("[users]\n{users}\n")).unwrap();
+        fs::rename(new, self.path()).unwrap();
+    }
+}
+
+fn server(transport: letmein::Transport, users: &Path, more: &[&str]) -> Server {
+    Server::start(transport, &[&["127.0.0.1:0", "--users", users.to_str().unwrap()], more].concat())
+}
+
+/// Waits for a line of the log, and gives it.
+pub(crate) fn logged(server: &mut Server, words: &str) -> String {
+    let log = server.stderr.as_mut().unwrap();
+    log.lines().map(Result::unwrap).find(|line| line.contains(words)).expect(words)
+}
+
+#[test]
+fn a_new_file_is_read_by_itself_and_counts_from_the_next_answer_on() {
+    for transport in TRANSPORTS {
+        let folder = Folder::with("alice = 'one'\nbob = 'two'\ncarol = 'three'");
+        let mut server = server(transport, &folder.path(), &[]);
+        assert_eq!(server.login(&["alice", "one"]), welcome());
+        folder.replace("alice = {password = 'one', disabled = true}\nbob = 'other'\ndave = 'four'");
+        let line = logged(&mut server, "users.toml: 3 users:");
+        assert!(line.ends_with("3 users: +1 (dave), -1 (carol), 2 changed (alice, bob)"), "{line}");
+        for (user, password, ended) in [
+            ("alice", "one", refused()),
+            ("bob", "two", refused()),
+            ("bob", "other", welcome()),
+            ("carol", "three", refused()),
+            ("dave", "four", welcome()),
+        ] {
+            assert_eq!(server.login(&[user, password]), ended, "{user}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_written_in_its_place_is_read_again() {
+    let folder = Folder::with("alice = 'one'");
+    let mut server = server(Udp, &folder.path(), &[]);
+    fs::write(folder.path(), "[users]\nalice = 'two'\n").unwrap();
+    logged(&mut server, "1 changed (alice)");
+    assert_eq!(server.login(&["alice", "two"]), welcome());
+}
+
+/// As secrets are mounted: the file is a link through a link to a folder, which is swapped.
+#[test]
+fn a_folder_that_a_link_is_swapped_to_is_seen() {
+    let folder = TempDir::new().unwrap();
+    let inside = |name: &str| folder.path().join(name);
+    for (number, password) in [("1", "one"), ("2", "two")] {
+        fs::create_dir(inside(number)).unwrap();
+        fs::write(inside(number).join("users.toml"), format!("[users]\nalice = '{password}'\n")).unwrap();
+    }
+    symlink("1", inside("..data")).unwrap();
+    symlink("..data/users.toml", inside("users.toml")).unwrap();
+    let mut server = server(Udp, &inside("users.toml"), &[]);
+    assert_eq!(server.login(&["alice", "one"]), welcome());
+    symlink("2", inside("..new")).unwrap();
+    fs::rename(inside("..new"), inside("..data")).unwrap();
+    logged(&mut server, "1 changed (alice)");
+    assert_eq!(server.login(&["alice", "two"]), welcome());
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_every_problem_is_named_with_its_place() {
+    let folder = Folder::with("alice = 'one'");
+    let mut server = server(Udp, &folder.path(), &[]);
+    folder.replace("alice = 'other'\n  bob = ''\n'a:b' = 'x'");
+    let bob = logged(&mut server, "bob");
+    assert!(bob.contains("users.toml:3:9: the password of bob is empty"), "{bob}");
+    assert!(logged(&mut server, "colon").contains("users.toml:4:1: "));
+    assert!(logged(&mut server, "stay as they were").contains("1 reloads have failed"));
+    assert_eq!(server.login(&["alice", "one"]), welcome());
+    fs::remove_file(folder.path()).unwrap();
+    assert!(logged(&mut server, "stay as they were").contains("2 reloads have failed"));
+    assert_eq!(server.login(&["alice", "one"]), welcome());
+    folder.replace("alice = 'two'");
+    logged(&mut server, "1 changed (alice)");
+    assert_eq!(server.login(&["alice", "two"]), welcome());
+}
+
+#[test]
+fn a_hangup_reads_the_file_whether_it_has_changed_or_not() {
+    for sandbox in ["on", "off"] {
+        let folder = Folder::with("alice = 'one'");
+        let mut server = server(Udp, &folder.path(), &["--sandbox", sandbox]);
+        server.signal(libc::SIGHUP);
+        logged(&mut server, "1 users: nothing changed");
+        assert_eq!(server.login(&["alice", "one"]), welcome());
+    }
+}
+
+#[test]
+fn sample_passwords_do_not_come_in_through_a_reload_where_other_machines_can_use_them() {
+    let folder = Folder::with("alice = 'one'");
+    let mut server = Server::start(Udp, &["0.0.0.0:0", "--users", folder.path().to_str().unwrap()]);
+    folder.replace("userone = 'passwordone'");
+    assert!(logged(&mut server, "sample password").contains("userone has a sample password"));
+    logged(&mut server, "stay as they were");
+}
+
+#[test]
+fn what_else_happens_in_the_folder_is_no_reason_to_read_the_file() {
+    let folder = Folder::with("alice = 'one'");
+    let mut server = server(Udp, &folder.path(), &[]);
+    fs::write(folder.0.path().join("another"), "file").unwrap();
+    folder.replace("alice = 'two'");
+    let next = logged(&mut server, "users.toml: 1 users:");
+    assert!(next.contains("1 changed (alice)"), "{next}");
+}
