@@ -31,6 +31,7 @@ use crate::report::{Reporter, audit};
 pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
 use crate::sandbox::{self, Files};
+use crate::settings;
 use crate::users::{Username, UsersError, UsersFile};
 
 /// What a server is told on its command line.
@@ -189,6 +190,24 @@ async fn reload(reloader: Option<Reloader>) -> Infallible {
         Some(reloader) => reloader.run().await,
         None => pending().await,
     }
+}
+
+/// Looks at all that can be wrong before a server runs, and gives its settings, with how many users it has. It takes no
+/// socket, so another server may be running.
+///
+/// # Errors
+/// What would keep the server from starting.
+pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
+    let mut settings = settings::of(config);
+    if let Service::Logins { users, sample_users, .. } = &config.service {
+        let (file, sample_users, address) = (UsersFile::new(users)?, *sample_users, config.address);
+        let (users, _) = Source { file, sample_users, address }.load()?;
+        settings.push(("users", users.len().to_string()));
+    }
+    if let Some(user) = &config.user {
+        sandbox::find_user(user).map_err(|error| ServerError::User { user: user.clone(), error })?;
+    }
+    Ok(settings)
 }
 
 /// How long a worker may take to stop: longer than logins in progress may take to end.

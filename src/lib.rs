@@ -34,6 +34,7 @@ pub mod net;
 mod reload;
 mod report;
 pub mod sandbox;
+mod settings;
 mod source;
 pub mod users;
 

@@ -47,7 +47,7 @@ const LANDLOCK: ABI = ABI::V5;
 /// # Errors
 /// If there is none, or if the system refuses.
 pub(crate) fn become_user(name: &str) -> io::Result<()> {
-    let user = User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))?;
+    let user = find_user(name)?;
     setgroups(&[user.gid])?;
     setgid(user.gid)?;
     setuid(user.uid)?;
@@ -61,6 +61,14 @@ pub(crate) struct Files {
     pub(crate) read: Vec<OwnedFd>,
     /// Folders in which files may be made and written to.
     pub(crate) append: Vec<OwnedFd>,
+}
+
+/// A user of this machine.
+///
+/// # Errors
+/// If there is none of this name.
+pub(crate) fn find_user(name: &str) -> io::Result<User> {
+    User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))
 }
 
 /// Gives up what is not needed any more.

@@ -76,6 +76,9 @@ struct Args {
     /// Refuse what a server does not need (on), let the kernel log it (log), or neither (off)
     #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_mode)]
     sandbox: ModeName,
+    /// Check the users file, print all settings, and end; a server may be running meanwhile
+    #[arg(long)]
+    check: bool,
     /// Print every limit and the memory that they add up to, and end
     #[arg(long)]
     limits: bool,
@@ -165,7 +168,8 @@ fn after_help(program: &str) -> String {
          {program} --users /etc/users.toml   another users file\n\
          {small}\n\
          The first line on standard output says where it listens, once it does; port 0 is any that is free.\n\
-         SIGINT and SIGTERM stop it, after logins in progress have ended.\n\n\
+         SIGINT and SIGTERM stop it, after logins in progress have ended. SIGHUP reads the users file again, which\n\
+         it also does by itself when the file changes, and opens the audit anew.\n\n\
          {STATUSES}"
     )
 }
@@ -184,21 +188,28 @@ fn run(transport: Transport) -> Result<Status, Status> {
     if args.self_test {
         return self_test(program, args.sandbox.into());
     }
-    let shows_limits = args.limits;
+    let (shows_limits, checks) = (args.limits, args.check);
     let config = args.config(transport).map_err(|reason| invalid(&reason, &example))?;
     if shows_limits {
         return print_limits(program, &config);
     }
-    daemon::run(&config).map(|()| Status::Done).map_err(|error| {
-        say(format_args!("{program}: {error}"));
-        match error {
-            ServerError::Users(_) | ServerError::SampleUser { .. } => Status::Usage,
-            ServerError::Bind { .. }
-            | ServerError::User { .. }
-            | ServerError::Audit { .. }
-            | ServerError::System(_) => Status::Failed,
-        }
-    })
+    if checks {
+        let settings = daemon::check(&config).map_err(|error| refused(program, &error))?;
+        return print(program, settings.iter().map(|(name, value)| format!("{name:<56} {value}")));
+    }
+    daemon::run(&config).map(|()| Status::Done).map_err(|error| refused(program, &error))
+}
+
+/// Says why there is no server.
+fn refused(program: &str, error: &ServerError) -> Status {
+    say(format_args!("{program}: {error}"));
+    match error {
+        ServerError::Users(_) | ServerError::SampleUser { .. } => Status::Usage,
+        ServerError::Bind { .. }
+        | ServerError::User { .. }
+        | ServerError::Audit { .. }
+        | ServerError::System(_) => Status::Failed,
+    }
 }
 
 impl Args {
@@ -277,7 +288,11 @@ fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {
     let total: usize = limits.iter().map(|limit| limit.bytes).sum();
     let lines = limits.iter().map(ToString::to_string);
     let total = format!("{:<56} {} KiB", "memory beside the users, at most", total.div_ceil(1024));
-    for line in lines.chain([total]) {
+    print(program, lines.chain([total]))
+}
+
+fn print(program: &str, lines: impl Iterator<Item = String>) -> Result<Status, Status> {
+    for line in lines {
         writeln!(io::stdout(), "{line}").map_err(|error| {
             say(format_args!("{program}: {error}"));
             Status::Failed

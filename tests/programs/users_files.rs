@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
 use letmein::Transport;
 
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, users_file};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, run, server, users_file};
 
 /// In every file below, and never to be shown.
 const SECRET: &str = "hunter2secret";
@@ -280,4 +280,46 @@ fn users_with_passwords_of_their_own_are_served_to_other_machines() {
         let server = Server::start(transport, &["0.0.0.0:0", "--users", path(&users)]);
         assert!(server.address.ip().is_unspecified());
     }
+}
+
+#[test]
+fn a_check_says_how_a_server_would_run_and_takes_no_socket() {
+    let users = users_file("[users]\nalice = \"password\"\n");
+    for transport in TRANSPORTS {
+        let running = Server::over(transport);
+        let address = running.address.to_string();
+        let args =
+            [&*address, "--users", path(&users), "--check", "--failures", "5/30s", "--trust", "10.0.0.0/8"];
+        let Ended { status, stdout, stderr } = run(server(transport).args(args));
+        assert_eq!((status, &*stderr), (0, ""));
+        let settings: Vec<_> =
+            stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for setting in [
+            format!("address {address}"),
+            format!("service logins over {transport}"),
+            "failed logins of a source that are free 5 in 30 s".to_owned(),
+            "failed logins of a user that are free 60 in 60 s".to_owned(),
+            "networks whose failed logins are all free 10.0.0.0/8".to_owned(),
+            "audit none".to_owned(),
+            "sandbox on".to_owned(),
+            "users 1".to_owned(),
+        ] {
+            assert!(settings.contains(&setting), "{setting}: {stdout}");
+        }
+    }
+}
+
+#[test]
+fn a_check_refuses_what_a_server_would_refuse() {
+    let wrong = users_file("[users]\nalice = 5\n");
+    let ended = run(server(Transport::Udp).args(["--users", path(&wrong), "--check"]));
+    assert_eq!((ended.status, &*ended.stdout), (2, ""));
+    assert!(ended.stderr.contains(":2:9: "), "{ended:?}");
+    let ended = run(server(Transport::Udp).args(["0.0.0.0:0", "--users", SAMPLES, "--check"]));
+    assert!(ended.status == 2 && ended.stderr.contains("sample password"), "{ended:?}");
+    assert_eq!(
+        run(server(Transport::Udp).args(["--users", SAMPLES, "--check", "--user", "nobody-of-this-name"]))
+            .status,
+        3
+    );
 }
