@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use letmein::Transport::Udp;
 use tempfile::TempDir;
 
-use crate::running::{Server, TRANSPORTS, refused, welcome};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, welcome};
 
 /// A folder with a users file in it.
 struct Folder(TempDir);
@@ -137,4 +137,26 @@ fn what_else_happens_in_the_folder_is_no_reason_to_read_the_file() {
     folder.replace("alice = 'two'");
     let next = logged(&mut server, "users.toml: 1 users:");
     assert!(next.contains("1 changed (alice)"), "{next}");
+}
+
+#[test]
+#[ignore = "loads the machine for 20 s: see SECURITY.md"]
+fn a_thousand_reloads_under_full_load_make_no_verdict_wrong() {
+    let samples = fs::read_to_string(SAMPLES).unwrap();
+    let samples = samples.split_once("[users]\n").unwrap().1;
+    let folder = Folder::with(samples);
+    let mut server = server(Udp, &folder.path(), &["--user-failures", "off"]);
+    let address = server.address.to_string();
+    let load = ["udp", &address, "--users", SAMPLES, "--duration", "20", "--wrong", "20", "--unknown", "20"];
+    let load = bench().args(load).spawn().unwrap();
+    for number in 0..1000 {
+        // Every other time somebody is there who is gone the next.
+        folder.replace(&format!("{samples}{}", if number % 2 == 0 { "guest = 'x'" } else { "" }));
+        server.signal(libc::SIGHUP);
+        let sign = if number % 2 == 0 { "+1 (guest)" } else { "-1 (guest)" };
+        logged(&mut server, sign);
+    }
+    let ended = Ended::from(load.wait_with_output().unwrap());
+    println!("{}", ended.stdout);
+    assert_eq!(ended.status, 0, "{ended:?}");
 }
