@@ -114,6 +114,14 @@ const QUIET: Duration = Duration::from_millis(200);
 /// In a folder that never rests the file is looked at all the same after this.
 const QUIET_MAX: Duration = Duration::from_secs(5);
 
+/// Waits for something to happen, and then until nothing happens any more.
+async fn rest_after_change(changes: &Notify) {
+    changes.notified().await;
+    let quiet = async { while timeout(QUIET, changes.notified()).await.is_ok() {} };
+    // It is looked at in any case.
+    let _ = timeout(QUIET_MAX, quiet).await;
+}
+
 /// Keeps the users of a running server those of their file.
 pub(crate) struct Reloader {
     source: Arc<Source>,
@@ -146,14 +154,14 @@ impl Reloader {
     /// Reads the file again whenever there is a reason to.
     pub(crate) async fn run(mut self) -> Infallible {
         loop {
+            let changes = self.changes.clone();
             tokio::select! {
                 _ = self.hangups.recv() => {
                     if let Some(reopen) = &self.reopen {
                         reopen.request();
                     }
                 }
-                () = self.changes.notified() => {
-                    self.wait_for_quiet().await;
+                () = rest_after_change(&changes) => {
                     if self.source.file.stamp().is_ok_and(|stamp| stamp == self.stamp) {
                         continue;
                     }
@@ -161,12 +169,6 @@ impl Reloader {
             }
             self.reload().await;
         }
-    }
-
-    async fn wait_for_quiet(&self) {
-        let quiet = async { while timeout(QUIET, self.changes.notified()).await.is_ok() {} };
-        // It is looked at in any case.
-        let _ = timeout(QUIET_MAX, quiet).await;
     }
 
     async fn reload(&mut self) {
