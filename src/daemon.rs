@@ -130,6 +130,9 @@ pub enum ServerError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// A reload would take all users away.
+    #[error("{}: there are no users in it any more: to have none, start the server anew", .0.display())]
+    NoUsersLeft(PathBuf),
     /// Decisions cannot be written down.
     #[error("audit: {target}: {error}: let the server's user write it")]
     Audit {
@@ -159,9 +162,10 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
         let mut signals = Signals::install()?;
         let (stop_sender, stop) = Stop::new();
         let reloader = followed.map(|followed| Reloader::new(followed, reopen)).transpose()?;
+        // The sockets are bound, so whoever comes now is served as soon as the workers are there.
+        announce(&config.service.ready(address), address)?;
         let mut running = start(work, &stop)?;
         drop(stop);
-        announce(&config.service.ready(address), address)?;
         let early = tokio::select! {
             name = signals.next() => {
                 info!("{name}: stopping");
@@ -267,6 +271,13 @@ fn give_up_privileges(
         let opened = writer.open();
         opened.map_err(|error| ServerError::Audit { target: writer.target().clone(), error })?;
         append.extend(writer.folder().map(OwnedFd::try_clone).transpose()?);
+        if followed
+            .is_some_and(|followed| writer.folder().is_some_and(|folder| followed.source.file.is_in(folder)))
+        {
+            warn!(
+                "the audit is in the folder of the users file, which the sandbox then lets the server write: give it one of its own"
+            );
+        }
     }
     Ok(sandbox::enter(config.sandbox, &Files { read, append })?)
 }

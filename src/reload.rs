@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,8 +16,7 @@ use thread_priority::{
     thread_native_id,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -68,7 +66,7 @@ impl Followed {
     /// # Errors
     /// What keeps the file from being used. If it cannot be watched, that is said, and SIGHUP is left.
     pub(crate) fn load(source: Source) -> Result<Self, ServerError> {
-        let watch = watch(source.file.folder_path()).map_err(|error| {
+        let watch = watch(&source.file).map_err(|error| {
             let path = source.file.path().display();
             warn!("{path}: {error}: changes to it will be seen only on SIGHUP");
         });
@@ -77,17 +75,23 @@ impl Followed {
     }
 }
 
-/// Watches a folder. Editors and tools put a new file in the place of the old one, and mounted secrets swap a link
-/// beside it, so a watch of the file would miss them.
-fn watch(folder: &Path) -> io::Result<OwnedFd> {
+/// Watches the folders of a file. Editors and tools put a new file in the place of the old one, and mounted secrets swap
+/// a link beside it, so a watch of the file would miss them. A file that is written in its place is complete once it is
+/// closed, and no sooner.
+fn watch(file: &UsersFile) -> io::Result<OwnedFd> {
     let descriptor = inotify::init(CreateFlags::CLOEXEC)?;
-    let changes =
-        [WatchFlags::MODIFY, WatchFlags::ATTRIB, WatchFlags::CREATE, WatchFlags::DELETE, WatchFlags::MOVE];
-    inotify::add_watch(
-        &descriptor,
-        folder,
-        changes.into_iter().collect::<WatchFlags>() | WatchFlags::ONLYDIR,
-    )?;
+    let changes = [
+        WatchFlags::CLOSE_WRITE,
+        WatchFlags::ATTRIB,
+        WatchFlags::DELETE,
+        WatchFlags::MOVE,
+        WatchFlags::MOVE_SELF,
+        WatchFlags::DELETE_SELF,
+        WatchFlags::ONLYDIR,
+    ];
+    for folder in file.folder_paths() {
+        inotify::add_watch(&descriptor, folder, changes.into_iter().collect())?;
+    }
     Ok(descriptor)
 }
 
@@ -141,10 +145,8 @@ impl Reloader {
         reopen: Option<Reopen>,
     ) -> io::Result<Self> {
         if let Err(error) = source.file.open() {
-            warn!(
-                "{}: {error}: changes to it will not be seen: let the server's user read it",
-                source.file.path().display()
-            );
+            warn!("{error}");
+            warn!("the users file cannot be read again: changes to it will have no effect");
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
         let hangups = signal(SignalKind::hangup())?;
@@ -162,7 +164,7 @@ impl Reloader {
                     }
                 }
                 () = rest_after_change(&changes) => {
-                    if self.source.file.stamp().is_ok_and(|stamp| stamp == self.stamp) {
+                    if self.source.file.is_still(self.stamp) {
                         continue;
                     }
                 }
@@ -173,8 +175,17 @@ impl Reloader {
 
     async fn reload(&mut self) {
         let (source, users) = (self.source.clone(), self.users.clone());
-        let done = spawn_blocking(move || replace(&source, &users)).await;
-        match done.map_err(|error| ServerError::System(error.into())).flatten() {
+        let (sender, done) = oneshot::channel();
+        let thread = thread::Builder::new().name("reload".to_owned());
+        let started = thread.spawn(move || {
+            // Nobody waits for it any more if the server ends first.
+            let _ = sender.send(replace(&source, &users));
+        });
+        let replaced = match started {
+            Ok(_) => done.await.unwrap_or_else(|_| Err(io::Error::other("the reload panicked").into())),
+            Err(error) => Err(error.into()),
+        };
+        match replaced {
             Ok(stamp) => self.stamp = stamp,
             Err(error) => {
                 self.failures += 1;
@@ -193,6 +204,11 @@ fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError
     // It is none the worse for a reload if it cannot be had.
     let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     let (new, stamp) = source.load()?;
+    if new.is_empty() && !users.load().is_empty() {
+        // More likely a file that is not whole than one that is meant.
+        let path = source.file.path().to_owned();
+        return Err(ServerError::NoUsersLeft(path));
+    }
     let changes = new.changes_since(&users.load());
     let len = new.len();
     let old = users.swap(Arc::new(new));

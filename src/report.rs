@@ -57,7 +57,7 @@ impl Reporter {
         if let Some(audit) = &self.audit
             && let Some(decision) = Decision::of(now, peer, event)
         {
-            audit.note(decision);
+            audit.note(now.uptime, decision);
         }
         let transport = self.transport;
         match event {

@@ -128,7 +128,7 @@ fn restrict_files(files: &Files) {
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 fn restrict_syscalls(otherwise: SeccompAction, files: &Files) {
-    if let Err(error) = syscalls::allow_only_listed(otherwise, !files.append.is_empty()) {
+    if let Err(error) = syscalls::allow_only_listed(otherwise, files) {
         warn!("sandbox: seccomp: {error}; going on without");
     }
 }

@@ -204,7 +204,7 @@ fn run(transport: Transport) -> Result<Status, Status> {
 fn refused(program: &str, error: &ServerError) -> Status {
     say(format_args!("{program}: {error}"));
     match error {
-        ServerError::Users(_) | ServerError::SampleUser { .. } => Status::Usage,
+        ServerError::Users(_) | ServerError::SampleUser { .. } | ServerError::NoUsersLeft(_) => Status::Usage,
         ServerError::Bind { .. }
         | ServerError::User { .. }
         | ServerError::Audit { .. }

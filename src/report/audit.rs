@@ -1,8 +1,8 @@
 //! The audit: a line of JSON for each decision, written by a thread of its own.
 //!
 //! A worker puts a decision into a queue of fixed length and goes on. If the queue is full the line is lost, and that is
-//! counted. What strangers can cause without a password has so many lines a second and no more, so that they push no
-//! welcome out of the queue and fill no disk.
+//! counted. What can be caused without a password, or by saying the same again, has so many lines a second and no more, so
+//! that it pushes no welcome out of the queue and fills no disk.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -34,7 +34,7 @@ use crate::users::{NAME_MAX, folder_of, open_folder};
 
 /// Decisions that wait to be written.
 pub(crate) const QUEUE_LEN: usize = 16_384;
-/// Lines a second for what needs no password.
+/// Lines a second for refusals and repeats, and again as many for silence.
 pub(crate) const REFUSALS_PER_SECOND: u32 = 1000;
 /// Bytes that are written at a time, or a line more.
 const CHUNK_LEN: usize = 64 * 1024;
@@ -118,14 +118,21 @@ struct Counts {
     lost: AtomicU64,
     /// Lines beyond those of their second.
     left_out: AtomicU64,
-    /// The second, and how many lines it has had.
-    spent: AtomicU64,
+    refusals: Spent,
+    /// Which are no reason to leave refusals out.
+    silences: Spent,
     is_to_reopen: AtomicBool,
 }
 
 impl Audit {
-    pub(super) fn note(&self, decision: Decision) {
-        if !matches!(decision.verdict, Verdict::Welcome(_)) && !self.counts.admit(decision.unix_s) {
+    pub(super) fn note(&self, uptime: Duration, decision: Decision) {
+        let budget = match decision.verdict {
+            Verdict::Welcome(Sighting::First) | Verdict::Refused(Reason::Denied(_), _) => None,
+            Verdict::Welcome(Sighting::Repeat)
+            | Verdict::Refused(Reason::UnknownUser | Reason::WrongPassword, _) => Some(&self.counts.refusals),
+            Verdict::Silence(_) => Some(&self.counts.silences),
+        };
+        if budget.is_some_and(|budget| !budget.admit(uptime.as_secs())) {
             self.counts.left_out.fetch_add(1, Ordering::Relaxed);
         } else if self.queue.try_send(Entry::Decision(decision)).is_err() {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
@@ -133,17 +140,21 @@ impl Audit {
     }
 }
 
-impl Counts {
+/// Lines of a second: the second, and how many it has had.
+#[derive(Default)]
+struct Spent(AtomicU64);
+
+impl Spent {
     /// Whether this second has a line to spare. Workers that ask at the same time may be given a line too many.
     fn admit(&self, second: u64) -> bool {
-        let spent = self.spent.load(Ordering::Relaxed);
-        if spent >> u32::BITS != second & u64::from(u32::MAX) {
-            self.spent.store(second << u32::BITS | 1, Ordering::Relaxed);
+        let spent = self.0.load(Ordering::Relaxed);
+        if spent >> u32::BITS < second {
+            self.0.store(second << u32::BITS | 1, Ordering::Relaxed);
             return true;
         }
         let admits = (spent as u32) < REFUSALS_PER_SECOND;
         if admits {
-            self.spent.fetch_add(1, Ordering::Relaxed);
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
         admits
     }
@@ -239,25 +250,35 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut o
             }
             next = entries.try_recv().map_err(|_| RecvTimeoutError::Timeout);
         }
-        let (lost, left_out) = (&counts.lost, &counts.left_out);
-        let missing =
-            Missing { lost: lost.swap(0, Ordering::Relaxed), left_out: left_out.swap(0, Ordering::Relaxed) };
-        lines.add_missing(last_unix_s, &missing);
         if output.write(&lines.text).is_err() {
-            lost.fetch_add(count + missing.lost, Ordering::Relaxed);
-            left_out.fetch_add(missing.left_out, Ordering::Relaxed);
+            counts.lost.fetch_add(count, Ordering::Relaxed);
         }
         lines.text.clear();
+        // Where nothing can be written there is nothing to say it in either, until there is again.
+        if !output.has_failed || is_over {
+            tell_missing(counts, last_unix_s, &mut lines, &mut output);
+        }
         if is_over {
             return;
         }
     }
 }
 
-/// Lines that are not there.
-struct Missing {
-    lost: u64,
-    left_out: u64,
+/// Says how many lines are missing, if any are.
+fn tell_missing(counts: &Counts, unix_s: u64, lines: &mut Lines, output: &mut Output) {
+    let (lost, left_out) =
+        (counts.lost.swap(0, Ordering::Relaxed), counts.left_out.swap(0, Ordering::Relaxed));
+    if lost + left_out == 0 {
+        return;
+    }
+    lines.push(&serde_json::json!({ "time": time(unix_s), "lost": lost, "left_out": left_out }));
+    let written = output.write(&lines.text);
+    lines.text.clear();
+    if written.is_err() {
+        counts.lost.fetch_add(lost, Ordering::Relaxed);
+        counts.left_out.fetch_add(left_out, Ordering::Relaxed);
+    }
+    warn!("audit: {lost} lines lost, {left_out} left out beyond {REFUSALS_PER_SECOND} a second");
 }
 
 /// Lines that wait to be written together.
@@ -330,17 +351,6 @@ impl Lines {
         }
     }
 
-    /// Says how many lines are missing, if any are.
-    fn add_missing(&mut self, unix_s: u64, missing: &Missing) {
-        let Missing { lost, left_out } = missing;
-        if lost + left_out > 0 {
-            warn!(
-                "audit: {lost} lines lost, {left_out} refusals beyond {REFUSALS_PER_SECOND} a second left out"
-            );
-            self.push(&serde_json::json!({ "time": time(unix_s), "lost": lost, "left_out": left_out }));
-        }
-    }
-
     fn push(&mut self, line: &impl Serialize) {
         // There is nothing in a line that could not be told in JSON, and a vector takes it all.
         if serde_json::to_writer(&mut self.text, line).is_ok() {
@@ -376,7 +386,7 @@ impl Output {
     fn open(&mut self) -> io::Result<()> {
         if let (AuditTarget::File(path), Some(folder)) = (&self.target, &self.folder) {
             let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-            let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
+            let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
             self.file = Some(openat(folder, name, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP)?.into());
         }
         Ok(())
@@ -397,7 +407,13 @@ impl Output {
         let separator: &[u8] = if self.is_torn { b"\n" } else { b"" };
         let written = match &mut self.file {
             Some(file) => file.write_all(separator).and_then(|()| file.write_all(lines)),
-            None => io::stdout().write_all(lines).and_then(|()| io::stdout().flush()),
+            None => {
+                let mut stdout = io::stdout().lock();
+                stdout
+                    .write_all(separator)
+                    .and_then(|()| stdout.write_all(lines))
+                    .and_then(|()| stdout.flush())
+            }
         };
         self.is_torn = written.is_err();
         match &written {

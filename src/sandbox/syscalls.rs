@@ -11,6 +11,8 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
+use super::Files;
+
 /// Whatever their arguments.
 const ALLOWED: &[c_long] = &[
     // Datagrams, connections, and waiting for them.
@@ -38,14 +40,11 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,
-    libc::SYS_fcntl,
-    // The users file, when it has changed.
     libc::SYS_newfstatat,
     libc::SYS_fstat,
     libc::SYS_statx,
     libc::SYS_lseek,
     libc::SYS_geteuid,
-    libc::SYS_setpriority,
     // Memory.
     libc::SYS_mmap,
     libc::SYS_munmap,
@@ -92,11 +91,19 @@ const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_A
 /// be. clone3 has its flags in memory, where no filter sees them, so libraries have to do with clone.
 const ALLOWED_WITH: &[(c_long, u8, u64, u64)] = &[
     (libc::SYS_clone, 0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64),
-    (libc::SYS_openat, 2, WRITING as u64, libc::O_RDONLY as u64),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_NAME as u64),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_VMA as u64),
-    (libc::SYS_sched_setscheduler, 1, u32::MAX as u64, libc::SCHED_IDLE as u64),
+    (libc::SYS_fcntl, 1, u32::MAX as u64, libc::F_GETFD as u64),
+    (libc::SYS_fcntl, 1, u32::MAX as u64, libc::F_GETFL as u64),
+    (libc::SYS_fcntl, 1, u32::MAX as u64, libc::F_DUPFD_CLOEXEC as u64),
     (libc::SYS_ioctl, 1, u32::MAX as u64, FIONBIO),
+];
+
+/// Where there is a file that is read again; whoever does that steps back for others.
+const READING: &[(c_long, u8, u64, u64)] = &[
+    (libc::SYS_openat, 2, WRITING as u64, libc::O_RDONLY as u64),
+    (libc::SYS_sched_setscheduler, 1, u32::MAX as u64, libc::SCHED_IDLE as u64),
+    (libc::SYS_setpriority, 0, u32::MAX as u64, libc::PRIO_PROCESS as u64),
 ];
 
 /// Where there is a file to append to.
@@ -108,11 +115,12 @@ const APPENDING: &[(c_long, u8, u64, u64)] = &[(
 )];
 
 /// Makes all calls but those listed come to `otherwise`, for this thread and those that it starts later.
-pub(super) fn allow_only_listed(otherwise: SeccompAction, may_append: bool) -> Result<(), Error> {
+pub(super) fn allow_only_listed(otherwise: SeccompAction, files: &Files) -> Result<(), Error> {
     let always = ALLOWED.iter().chain(OLDER).map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<_, _> = always.collect();
-    let appending = if may_append { APPENDING } else { &[] };
-    for (call, argument, mask, bits) in ALLOWED_WITH.iter().chain(appending) {
+    let reading = if files.read.is_empty() { &[] } else { READING };
+    let appending = if files.append.is_empty() { &[] } else { APPENDING };
+    for (call, argument, mask, bits) in ALLOWED_WITH.iter().chain(reading).chain(appending) {
         let with = SeccompCmpOp::MaskedEq(*mask);
         let condition = SeccompCondition::new(*argument, SeccompCmpArgLen::Qword, with, *bits)?;
         rules.entry(*call).or_default().push(SeccompRule::new(vec![condition])?);

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
@@ -51,6 +52,9 @@ pub enum Distrust {
     /// Everybody on the machine can make themselves a user.
     #[error("everybody can write it, and so log in: chmod o-w it")]
     OpenToAll,
+    /// Its folder is not the one that it was when the server started.
+    #[error("its folder was replaced by another: start the server anew")]
+    OtherFolder,
     /// It is a symbolic link of somebody who is neither root nor the user who starts the server.
     #[error("it is a symbolic link that another user owns: name the file itself, or make the link yours")]
     ForeignLink,
@@ -148,26 +152,55 @@ impl UsersFile {
         &self.path
     }
 
-    pub(crate) fn folder_path(&self) -> &Path {
-        folder_of(&self.path)
+    /// Its own folder, and that of the file which a link leads to.
+    pub(crate) fn folder_paths(&self) -> Vec<PathBuf> {
+        let target = fs::canonicalize(&self.path).ok();
+        let target = target.as_deref().map(|path| folder_of(path).to_owned());
+        iter::once(folder_of(&self.path).to_owned()).chain(target).collect()
     }
 
-    /// The folders that must be readable for the file to be: its own, and that of the file which a link leads to.
+    /// The folders that must be readable for the file to be.
     pub(crate) fn folders(&self) -> io::Result<Vec<OwnedFd>> {
         let own = self.folder.try_clone()?;
-        let target = fs::canonicalize(&self.path).and_then(|path| open_folder(folder_of(&path)));
-        Ok(iter::once(own).chain(target).collect())
+        let others = self.folder_paths().into_iter().skip(1).map(|folder| open_folder(&folder));
+        iter::once(Ok(own)).chain(others).collect()
     }
 
-    /// Which file there is now.
-    pub(crate) fn stamp(&self) -> io::Result<Stamp> {
-        Ok(Stamp::of(&statat(&self.folder, &self.name, AtFlags::empty())?))
+    /// Whether this is its folder.
+    pub(crate) fn is_in(&self, folder: &OwnedFd) -> bool {
+        fstat(folder).is_ok_and(|folder| self.has_folder(&folder))
+    }
+
+    fn has_folder(&self, other: &Stat) -> bool {
+        fstat(&self.folder).is_ok_and(|own| (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+    }
+
+    /// Whether the file is the one that this stamp was of, in the folder that there was then.
+    pub(crate) fn is_still(&self, stamp: Stamp) -> bool {
+        let now = statat(&self.folder, &self.name, AtFlags::empty());
+        now.is_ok_and(|now| Stamp::of(&now) == stamp) && self.check_folder().is_ok()
+    }
+
+    /// A folder that was replaced by another of its name is not the one that the server can still read.
+    fn check_folder(&self) -> Result<(), UsersError> {
+        let now = statat(CWD, folder_of(&self.path), AtFlags::empty());
+        // A server that has become another user may not see its way to the folder any more.
+        if now.is_ok_and(|now| !self.has_folder(&now)) {
+            return Err(UsersError::Unsafe { path: self.path.clone(), reason: Distrust::OtherFolder });
+        }
+        Ok(())
     }
 
     /// Opens the file, as whoever this process is by now.
-    pub(crate) fn open(&self) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(openat(&self.folder, &self.name, flags, Mode::empty())?.into())
+    pub(crate) fn open(&self) -> Result<File, UsersError> {
+        let unreadable =
+            |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
+        self.check_folder()?;
+        let link = statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW).map_err(unreadable)?;
+        distrust(&link, &self.path)?;
+        // Without waiting for the other end of what is no file.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(openat(&self.folder, &self.name, flags, Mode::empty()).map_err(unreadable)?.into())
     }
 
     /// Reads and parses the file.
@@ -176,9 +209,7 @@ impl UsersFile {
     }
 
     fn load_text(&self) -> Result<LoadedText, UsersError> {
-        distrust_link(&self.path)?;
-        let unreadable = |error| UsersError::Unreadable { path: self.path.clone(), error };
-        let (bytes, stat) = read(self.open().map_err(unreadable)?, &self.path)?;
+        let (bytes, stat) = read(self.open()?, &self.path)?;
         let wrong = |problems| UsersError::Wrong { path: self.path.clone(), problems };
         let users = parse(text(&bytes, &self.path)?).map_err(wrong)?;
         let mut warnings = Vec::new();
@@ -198,6 +229,9 @@ impl UsersFile {
 pub(super) fn read(mut file: File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stat), UsersError> {
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
     let stat = fstat(&file).map_err(|error| unreadable(error.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(unreadable(io::Error::other("it is no file")));
+    }
     if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });
     }
@@ -212,6 +246,10 @@ pub(super) fn read(mut file: File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, S
 pub(super) fn distrust_link(path: &Path) -> Result<(), UsersError> {
     let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| UsersError::Unreadable { path: path.into(), error: error.into() })?;
+    distrust(&stat, path)
+}
+
+fn distrust(stat: &Stat, path: &Path) -> Result<(), UsersError> {
     let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
     if is_link && stat.st_uid != geteuid().as_raw() && stat.st_uid != 0 {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::ForeignLink });

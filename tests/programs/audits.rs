@@ -1,13 +1,14 @@
 //! The line that a server writes for each decision.
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 
 use letmein::Transport::{self, Tcp, Udp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, udp_peer};
+use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, tcp_peer, udp_peer};
 use crate::reloads::logged;
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, run, welcome};
 
@@ -154,4 +155,46 @@ fn an_audit_that_cannot_be_written_is_status_3_and_names_its_place() {
         assert_eq!(ended.status, 3, "{ended:?}");
         assert!(ended.stderr.contains(&format!("audit: {place}: ")), "{ended:?}");
     }
+}
+
+/// One right answer, heard on the wire and sent again and again, or one source that goes on though it is not heard.
+#[test]
+fn what_is_said_again_and_again_has_so_many_lines_a_second() {
+    let audit = Audit::new();
+    let server = audit.server(Udp, &["--failures", "1/60s"]);
+    let peer = udp_peer(&server);
+    let challenge = ask(&peer, REQUEST);
+    let login = echoing_answer("userone", "passwordone", &challenge);
+    for _ in 0..3000 {
+        assert_eq!(ask(&peer, &login), WELCOME);
+    }
+    server.stop(libc::SIGTERM);
+    let lines = audit.lines();
+    let written = lines.iter().filter(|line| line["verdict"] == "welcome").count();
+    let left_out: u64 = lines.iter().filter_map(|line| line["left_out"].as_u64()).sum();
+    assert_eq!(written as u64 + left_out, 3000);
+    assert_eq!(lines[0]["duplicate"], false);
+}
+
+#[test]
+fn a_connection_of_a_source_that_is_not_heard_has_its_line() {
+    let audit = Audit::new();
+    let server = audit.server(Tcp, &["--failures", "1/60s"]);
+    for password in ["wrong1", "wrong2"] {
+        assert_eq!(server.login(&["userone", password]), refused());
+    }
+    assert_eq!(tcp_peer(&server).read(&mut [0]).unwrap(), 0);
+    server.stop(libc::SIGTERM);
+    assert_eq!(audit.lines().last().unwrap()["verdict"], "silence");
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_what_it_costs_when_it_ends() {
+    let server = Server::start(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--audit", "/dev/full"]);
+    for _ in 0..3 {
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    }
+    let Ended { stderr, .. } = server.stop(libc::SIGTERM);
+    assert_eq!(stderr.matches("audit: /dev/full: No space left on device").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("audit: 3 lines lost").count(), 1, "{stderr}");
 }

@@ -1,11 +1,12 @@
 //! The users file changes while a server runs.
 
 use std::fs;
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use letmein::Transport::Udp;
+use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, welcome};
@@ -137,6 +138,65 @@ fn what_else_happens_in_the_folder_is_no_reason_to_read_the_file() {
     folder.replace("alice = 'two'");
     let next = logged(&mut server, "users.toml: 1 users:");
     assert!(next.contains("1 changed (alice)"), "{next}");
+}
+
+/// As a copy over a slow network does it.
+#[test]
+fn a_file_that_is_written_in_its_place_is_not_read_before_it_is_closed() {
+    let folder = Folder::with("alice = 'one'\nbob = 'two'");
+    let mut server = server(Udp, &folder.path(), &[]);
+    let mut file = fs::File::create(folder.path()).unwrap();
+    writeln!(file, "[users]\nalice = 'one'").unwrap();
+    // By the time that a login has been made the server has heard of what was written so far.
+    assert_eq!(server.login(&["bob", "two"]), welcome());
+    writeln!(file, "bob = 'three'").unwrap();
+    drop(file);
+    assert!(logged(&mut server, "(bob)").ends_with("2 users: 1 changed (bob)"));
+}
+
+#[test]
+fn a_file_from_which_all_users_are_gone_changes_nothing() {
+    let folder = Folder::with("alice = 'one'");
+    let mut server = server(Udp, &folder.path(), &[]);
+    folder.replace("");
+    logged(&mut server, "there are no users in it any more");
+    assert_eq!(server.login(&["alice", "one"]), welcome());
+}
+
+#[test]
+fn a_link_to_another_folder_is_followed_and_that_folder_watched() {
+    let (folder, links) = (Folder::with("alice = 'one'"), TempDir::new().unwrap());
+    let link = links.path().join("users.toml");
+    symlink(folder.path(), &link).unwrap();
+    let mut server = server(Udp, &link, &[]);
+    folder.replace("alice = 'two'");
+    logged(&mut server, "1 changed (alice)");
+    assert_eq!(server.login(&["alice", "two"]), welcome());
+}
+
+#[test]
+fn a_folder_that_another_took_the_place_of_is_said_to_need_a_new_start() {
+    let outer = TempDir::new().unwrap();
+    let inside = |name: &str| outer.path().join(name);
+    for name in ["now", "next"] {
+        fs::create_dir(inside(name)).unwrap();
+        fs::write(inside(name).join("users.toml"), "[users]\nalice = 'one'\n").unwrap();
+    }
+    let mut server = server(Udp, &inside("now/users.toml"), &[]);
+    fs::rename(inside("now"), inside("before")).unwrap();
+    fs::rename(inside("next"), inside("now")).unwrap();
+    server.signal(libc::SIGHUP);
+    logged(&mut server, "its folder was replaced by another: start the server anew");
+    assert_eq!(server.login(&["alice", "one"]), welcome());
+}
+
+#[test]
+fn a_pipe_is_no_users_file() {
+    let folder = TempDir::new().unwrap();
+    let pipe = folder.path().join("users.toml");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", pipe.to_str().unwrap()]);
+    assert!(ended.status == 2 && ended.stderr.contains("it is no file"), "{ended:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::auth::Now;
 use crate::auth::challenge::Challenge;
 use crate::auth::conversation::{BUFFER_LEN, Conversation};
 use crate::auth::penalty::Penalties;
-use crate::auth::server::Server;
+use crate::auth::server::{Event, Server};
 use crate::auth::wire::{self, MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::Shape;
 use crate::net::link::{self, Next, Patience, Reading};
@@ -76,7 +76,10 @@ impl Login {
         now: Now,
         peer: SocketAddr,
     ) -> io::Result<Self> {
-        penalties.check_source(now.uptime, peer.ip()).map_err(io::Error::other)?;
+        if let Err(penalty) = penalties.check_source(now.uptime, peer.ip()) {
+            reporter.event(now, peer, &Event::Silenced(penalty));
+            return Err(io::Error::other(penalty));
+        }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
         Ok(Self { conversation: Conversation::new(challenge), users, penalties, reporter, peer })
     }
