@@ -1,7 +1,6 @@
 //! A server's life: users, socket, signals, the line that says it is ready, work, an orderly end.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -159,7 +158,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let (reopen, audit_end) = writer.map(audit::Writer::start).transpose()?.unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let mut signals = Signals::install()?;
+        let (mut signals, hangups) = (Signals::install()?, signal(SignalKind::hangup())?);
         let (stop_sender, stop) = Stop::new();
         let reloader = followed.map(|followed| Reloader::new(followed, reopen)).transpose()?;
         // The sockets are bound, so whoever comes now is served as soon as the workers are there.
@@ -172,7 +171,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
                 Ok(())
             }
             result = all_ended(&mut running) => result,
-            never = reload(reloader) => match never {},
+            never = reload(reloader, hangups) => match never {},
         };
         // Workers end what they have begun. One that cannot get rid of a line, as nobody reads it, does not keep the
         // server from its end.
@@ -189,10 +188,13 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
 }
 
 /// For as long as the server runs.
-async fn reload(reloader: Option<Reloader>) -> Infallible {
-    match reloader {
-        Some(reloader) => reloader.run().await,
-        None => pending().await,
+async fn reload(reloader: Option<Reloader>, mut hangups: Signal) -> Infallible {
+    if let Some(reloader) = reloader {
+        return reloader.run(hangups).await;
+    }
+    loop {
+        hangups.recv().await;
+        info!("SIGHUP: this service has no file to read again");
     }
 }
 

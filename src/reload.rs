@@ -15,7 +15,7 @@ use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
     thread_native_id,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -132,7 +132,6 @@ pub(crate) struct Reloader {
     users: Arc<ArcSwap<Users>>,
     stamp: Stamp,
     changes: Arc<Notify>,
-    hangups: Signal,
     /// Of the audit, whose file may have been moved away by then.
     reopen: Option<Reopen>,
     failures: u64,
@@ -149,16 +148,15 @@ impl Reloader {
             warn!("the users file cannot be read again: changes to it will have no effect");
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
-        let hangups = signal(SignalKind::hangup())?;
-        Ok(Self { source: Arc::new(source), users, stamp, changes, hangups, reopen, failures: 0 })
+        Ok(Self { source: Arc::new(source), users, stamp, changes, reopen, failures: 0 })
     }
 
     /// Reads the file again whenever there is a reason to.
-    pub(crate) async fn run(mut self) -> Infallible {
+    pub(crate) async fn run(mut self, mut hangups: Signal) -> Infallible {
         loop {
             let changes = self.changes.clone();
             tokio::select! {
-                _ = self.hangups.recv() => {
+                _ = hangups.recv() => {
                     if let Some(reopen) = &self.reopen {
                         reopen.request();
                     }

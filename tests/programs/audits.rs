@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::iter;
+use std::path::{Path, PathBuf};
+use std::thread;
 
 use letmein::Transport::{self, Tcp, Udp};
 use serde_json::{Value, json};
@@ -37,6 +39,15 @@ impl Audit {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
+}
+
+/// Waits until a line is in the file: it is written after its login has been answered.
+pub(crate) fn written(path: &Path, words: &str) {
+    let is_there = || {
+        thread::yield_now();
+        fs::read_to_string(path).is_ok_and(|text| text.contains(words))
+    };
+    assert!(iter::repeat_with(is_there).take(1_000_000).any(|is_there| is_there), "{words}");
 }
 
 /// A line without what differs from run to run.
@@ -104,6 +115,7 @@ fn a_file_that_was_moved_away_is_opened_anew_on_a_hangup() {
         let audit = Audit::new();
         let mut server = audit.server(Udp, &["--sandbox", sandbox]);
         assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        written(&audit.path(), "userone");
         let rotated = audit.0.path().join("audit.jsonl.1");
         fs::rename(audit.path(), &rotated).unwrap();
         server.signal(libc::SIGHUP);

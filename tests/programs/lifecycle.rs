@@ -6,8 +6,17 @@ use std::net::SocketAddr;
 use letmein::Transport;
 
 use crate::peers::{QUIET_HOST, REQUEST, WELCOME, answer, ask, tcp_peer, udp_peer};
+use crate::reloads::logged;
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, run, server, welcome};
 use crate::streams::{challenge, rest};
+
+#[test]
+fn a_hangup_ends_no_server() {
+    let mut server = Server::service(Transport::Udp, "md5", &[]);
+    server.signal(libc::SIGHUP);
+    logged(&mut server, "no file to read again");
+    assert_eq!(server.stop(libc::SIGTERM).status, 0);
+}
 
 #[test]
 fn sigterm_and_sigint_end_a_server_with_status_0() {

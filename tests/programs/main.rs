@@ -10,6 +10,7 @@ mod audits;
 mod bench;
 mod command_lines;
 mod datagrams;
+mod dist_files;
 mod exchanges;
 mod framed;
 mod lifecycle;
