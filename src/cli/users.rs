@@ -425,7 +425,10 @@ fn unchanged(error: &ChangeError) -> Status {
     say_each_line(error);
     match error {
         ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } => Status::Refused,
-        ChangeError::Users(_) | ChangeError::List { .. } | ChangeError::WouldBeWrong { .. } => Status::Usage,
+        ChangeError::Users(_)
+        | ChangeError::List { .. }
+        | ChangeError::WouldBeWrong { .. }
+        | ChangeError::Bound { .. } => Status::Usage,
         ChangeError::Owner { .. } | ChangeError::System { .. } => Status::Failed,
     }
 }

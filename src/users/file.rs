@@ -178,7 +178,7 @@ impl UsersFile {
     fn load_text(&self) -> Result<LoadedText, UsersError> {
         distrust_link(&self.path)?;
         let unreadable = |error| UsersError::Unreadable { path: self.path.clone(), error };
-        let (bytes, stat) = read(self.open().map_err(unreadable)?, &self.path)?;
+        let (bytes, stat) = read(&self.open().map_err(unreadable)?, &self.path)?;
         let wrong = |problems| UsersError::Wrong { path: self.path.clone(), problems };
         let users = parse(text(&bytes, &self.path)?).map_err(wrong)?;
         let mut warnings = Vec::new();
@@ -195,9 +195,9 @@ impl UsersFile {
 }
 
 /// Reads a users file to its end, unless everybody can write it.
-pub(super) fn read(mut file: File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stat), UsersError> {
+pub(super) fn read(mut file: &File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stat), UsersError> {
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
-    let stat = fstat(&file).map_err(|error| unreadable(error.into()))?;
+    let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
     if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });
     }

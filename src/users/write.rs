@@ -43,8 +43,26 @@ pub(crate) enum ChangeError {
         path.display()
     )]
     Owner { path: PathBuf, uid: u32, gid: u32, mode: u32, error: io::Error },
+    #[error("{}: {reason}", path.display())]
+    Bound { path: PathBuf, reason: Bound },
     #[error("{}: cannot {doing}: {error}", path.display())]
     System { path: PathBuf, doing: &'static str, error: io::Error },
+}
+
+/// Why no other file can take the place of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Bound {
+    /// In a file without it, the bits of the mask would be those of the group.
+    #[error(
+        "it has an access control list, which a new file would not have: nothing was changed; \
+         take it away with setfacl -b, or use an editor that keeps it"
+    )]
+    AccessList,
+    #[error(
+        "it has another name, a hard link, which would keep the old users: nothing was changed; \
+         remove the other name, or use an editor that keeps it"
+    )]
+    OtherName,
 }
 
 /// What to do where there is no file.
@@ -67,6 +85,9 @@ const EMPTY: &str = "\
 
 /// Nobody but the owner reads passwords.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Where the kernel has the access control list of a file.
+const ACCESS_LIST: &str = "system.posix_acl_access";
 
 /// Changes a users file.
 ///
@@ -102,6 +123,7 @@ struct Folder {
 
 /// A file that is there.
 struct Old {
+    file: File,
     bytes: Zeroizing<Vec<u8>>,
     stat: Stat,
 }
@@ -139,11 +161,14 @@ impl Folder {
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return Err(self.failed("replace", io::Error::other("it is no regular file")));
         }
-        let (bytes, stat) = file::read(file, &self.path)?;
-        Ok(Some(Old { bytes, stat }))
+        let (bytes, stat) = file::read(&file, &self.path)?;
+        Ok(Some(Old { file, bytes, stat }))
     }
 
     fn replace(&self, text: &str, old: Option<&Old>) -> Result<(), ChangeError> {
+        if let Some(old) = old {
+            self.refuse_bound(old)?;
+        }
         // Of somebody who was stopped on the way: nobody else has the lock.
         match rustix::fs::unlinkat(&self.folder, self.new_name(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -163,11 +188,29 @@ impl Folder {
         })
     }
 
+    /// Refuses a file of which a new one could not keep everything that decides who reads it.
+    fn refuse_bound(&self, old: &Old) -> Result<(), ChangeError> {
+        let bound = |reason| Err(ChangeError::Bound { path: self.path.clone(), reason });
+        if old.stat.st_nlink > 1 {
+            return bound(Bound::OtherName);
+        }
+        match rustix::fs::fgetxattr(&old.file, ACCESS_LIST, &mut [0; 1]) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+            Ok(_) | Err(Errno::RANGE) => bound(Bound::AccessList),
+            Err(error) => Err(self.failed("read the access control list of", error.into())),
+        }
+    }
+
     /// Writes the new file under its other name.
     fn create(&self, text: &str, old: Option<&Old>) -> Result<(), ChangeError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let new = rustix::fs::openat(&self.folder, self.new_name(), flags, PRIVATE)
             .map_err(|error| self.failed("write a new file beside", error.into()))?;
+        // The folder may give one to each new file.
+        match rustix::fs::fremovexattr(&new, ACCESS_LIST) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(self.failed("write a new file beside", error.into())),
+        }
         if let Some(Old { stat, .. }) = old {
             self.keep_owner(&new, stat)?;
         }

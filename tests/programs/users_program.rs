@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -11,6 +11,8 @@ use letmein::Transport;
 use letmein::users;
 use rand::TryRng;
 use rand::rngs::SysRng;
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::running::{Ended, Server, letmein_users, run, welcome};
@@ -367,6 +369,71 @@ fn the_owner_and_the_mode_of_the_file_stay() {
     let metadata = fs::metadata(folder.file()).unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0o640);
     assert!(!is_root || (metadata.uid(), metadata.gid()) == (12, 34));
+}
+
+#[test]
+fn a_file_with_an_access_control_list_is_not_replaced() {
+    let folder = Folder::with(TEXT);
+    if !set_access_list(&folder.file(), "system.posix_acl_access") {
+        return;
+    }
+    let Ended { status, stderr, .. } = folder.run(&["disable", "alice"]);
+    assert_eq!(status, 2);
+    assert!(stderr.starts_with("letmein-users: FILE: it has an access control list"), "{stderr}");
+    assert!(stderr.contains("nothing was changed; take it away with setfacl -b"), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+    folder.assert_tidy();
+    assert_eq!(folder.run(&["enable", "alice"]), done(""), "nothing is to be changed");
+}
+
+#[test]
+fn a_new_file_has_no_access_control_list_of_its_folder() {
+    let folder = Folder::with(TEXT);
+    if !set_access_list(folder.0.path(), "system.posix_acl_default") {
+        return;
+    }
+    fs::set_permissions(folder.file(), Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(folder.run(&["disable", "alice"]), done(""));
+    let list = rustix::fs::getxattr(folder.file(), "system.posix_acl_access", &mut [0; 100]);
+    assert_eq!(list, Err(Errno::NODATA));
+    assert_eq!(fs::metadata(folder.file()).unwrap().mode() & 0o7777, 0o640);
+}
+
+/// Lets user 1 read; false where the file system has no such lists.
+fn set_access_list(path: &Path, name: &str) -> bool {
+    const EVERYBODY: u32 = u32::MAX;
+    let entries: [(u16, u16, u32); 5] = [
+        (0x01, 6, EVERYBODY),
+        (0x02, 4, 1),
+        (0x04, 0, EVERYBODY),
+        (0x10, 4, EVERYBODY),
+        (0x20, 0, EVERYBODY),
+    ];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    match rustix::fs::setxattr(path, name, &list, XattrFlags::empty()) {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error, Errno::OPNOTSUPP);
+            false
+        }
+    }
+}
+
+#[test]
+fn a_file_with_another_name_is_not_replaced() {
+    let folder = Folder::with(TEXT);
+    let other = folder.0.path().join("other.toml");
+    fs::hard_link(folder.file(), &other).unwrap();
+    let Ended { status, stderr, .. } = folder.run(&["disable", "alice"]);
+    assert!(status == 2 && stderr.contains("FILE: it has another name, a hard link"), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+    fs::remove_file(other).unwrap();
+    assert_eq!(folder.run(&["disable", "alice"]), done(""));
 }
 
 #[test]
