@@ -443,5 +443,8 @@ fn parse_user(text: &str) -> Result<Username, String> {
 }
 
 fn parse_expiry(text: &str) -> Result<Expiry, String> {
-    if text == "never" { Ok(Expiry::Never) } else { import::parse_day(text).map(Expiry::After) }
+    if text == "never" {
+        return Ok(Expiry::Never);
+    }
+    import::parse_day(text).map(Expiry::After).ok_or_else(|| format!("no day {text:?}: {}", import::DAY))
 }
