@@ -101,7 +101,7 @@ enum Command {
         /// A table with a row of column names: name, password, and if need be disabled, expires and from
         #[arg(long)]
         csv: bool,
-        /// Change the passwords of users that there are already
+        /// Change the passwords, and nothing else, of users that there are already
         #[arg(long)]
         replace: bool,
     },
@@ -367,6 +367,10 @@ fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<S
         if !old.is_empty() && !replaces {
             return Err(in_list(old.iter().map(|listed| exists(listed)).collect()));
         }
+        let conditioned: Vec<_> = old.iter().filter(|listed| !listed.user.conditions.is_empty()).collect();
+        if !conditioned.is_empty() {
+            return Err(in_list(conditioned.into_iter().map(|listed| only_password(listed)).collect()));
+        }
         old.iter().for_each(|Listed { user, .. }| edit.set_password(&user.name, &user.password));
         new.iter().for_each(|Listed { user, .. }| edit.add(user));
         Ok((new.len(), old.len()))
@@ -377,6 +381,15 @@ fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<S
 
 fn exists(listed: &Listed) -> ListProblem {
     let message = format!("there is a user {} already: --replace changes the password", listed.user.name);
+    ListProblem { line: listed.line, message }
+}
+
+fn only_password(listed: &Listed) -> ListProblem {
+    let message = format!(
+        "--replace changes only the password: there is a user {} already, so leave disabled, expires and from empty, \
+         and change them with disable and expire, or by hand",
+        listed.user.name
+    );
     ListProblem { line: listed.line, message }
 }
 
@@ -429,7 +442,9 @@ fn unchanged(error: &ChangeError) -> Status {
         | ChangeError::List { .. }
         | ChangeError::WouldBeWrong { .. }
         | ChangeError::Bound { .. } => Status::Usage,
-        ChangeError::Owner { .. } | ChangeError::System { .. } => Status::Failed,
+        ChangeError::Owner { .. } | ChangeError::Overlap { .. } | ChangeError::System { .. } => {
+            Status::Failed
+        }
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) struct Edit<'a> {
     changes: Vec<Change>,
 }
 
+/// Two changes are of the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overlap;
+
 /// A piece of the text, and what takes its place.
 struct Change {
     place: Range<usize>,
@@ -180,8 +184,15 @@ impl<'a> Edit<'a> {
     }
 
     /// The text after all changes.
-    pub(crate) fn finish(mut self) -> Zeroizing<String> {
-        self.changes.sort_by_key(|change| change.place.start);
+    ///
+    /// # Errors
+    /// If two of them are of one place.
+    pub(crate) fn finish(mut self) -> Result<Zeroizing<String>, Overlap> {
+        self.changes.sort_by_key(|change| (change.place.start, change.place.end));
+        let mut neighbours = self.changes.iter().zip(self.changes.iter().skip(1));
+        if neighbours.any(|(first, second)| second.place.start < first.place.end) {
+            return Err(Overlap);
+        }
         let added: usize = self.changes.iter().map(|change| change.new.len()).sum();
         // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
         let mut text = Zeroizing::new(String::with_capacity(self.text.len() + added));
@@ -192,7 +203,7 @@ impl<'a> Edit<'a> {
             end = change.place.end;
         }
         text.push_str(self.text.get(end..).unwrap_or_default());
-        text
+        Ok(text)
     }
 
     fn users(&self) -> Option<&Table> {
@@ -315,7 +326,7 @@ mod tests {
         users::parse(text).unwrap();
         let mut edit = Edit::new(text).unwrap();
         change(&mut edit);
-        let new = edit.finish();
+        let new = edit.finish().unwrap();
         assert!(users::parse(&new).is_ok(), "{}", *new);
         new.to_string()
     }
@@ -463,6 +474,14 @@ d\"\"\"  # two lines
         ] {
             assert_eq!(changed(text, |edit| edit.remove(&name("a"))), empty, "{text:?}");
         }
+    }
+
+    #[test]
+    fn two_changes_of_one_place_are_not_made() {
+        let mut edit = Edit::new(FORMS).unwrap();
+        edit.set(&name("alice"), "disabled", "true".into());
+        edit.set_password(&name("alice"), &Password::new("new").unwrap());
+        assert_eq!(edit.finish().err(), Some(Overlap));
     }
 
     #[test]

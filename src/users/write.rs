@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::edit::Edit;
+use super::edit::{Edit, Overlap};
 use super::import::ListProblem;
 use super::{Problem, Username, UsersError, file, parse};
 
@@ -43,6 +43,8 @@ pub(crate) enum ChangeError {
         path.display()
     )]
     Owner { path: PathBuf, uid: u32, gid: u32, mode: u32, error: io::Error },
+    #[error("{}: two changes are of the same place, so nothing was changed: make one after the other", path.display())]
+    Overlap { path: PathBuf },
     #[error("{}: {reason}", path.display())]
     Bound { path: PathBuf, reason: Bound },
     #[error("{}: cannot {doing}: {error}", path.display())]
@@ -106,7 +108,7 @@ pub(crate) fn change<T>(
     parse(text).map_err(wrong)?;
     let mut change = Edit::new(text).map_err(|problem| wrong(vec![problem]))?;
     let done = edit(&mut change)?;
-    let new = change.finish();
+    let new = change.finish().map_err(|Overlap| ChangeError::Overlap { path: path.into() })?;
     parse(&new).map_err(|problems| ChangeError::WouldBeWrong { path: path.into(), problems })?;
     if old.is_none() || new.as_bytes() != bytes {
         folder.replace(&new, old.as_ref())?;

@@ -361,6 +361,19 @@ fn users_who_are_there_are_imported_only_to_replace_their_passwords() {
 }
 
 #[test]
+fn conditions_of_users_who_are_there_are_not_imported_and_not_lost() {
+    let folder = Folder::with(TEXT);
+    let list = "name,password,disabled,expires,from\nalice,new,true,,\neve,new2,true,,\nbob,new3,,,\n\
+                carol,new4,,2027-01-31,\ndave,new5,,,::1\n";
+    let Ended { status, stderr, .. } = folder.run_with_input(&["import", "--csv", "--replace", "-"], list);
+    let places: Vec<_> = stderr.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(status, 2);
+    assert_eq!(places, [2, 5, 6].map(|line| format!("standard input:{line}")), "{stderr}");
+    assert!(stderr.contains("--replace changes only the password: "), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
 fn the_owner_and_the_mode_of_the_file_stay() {
     let folder = Folder::with(TEXT);
     let is_root = chown(folder.file(), Some(12), Some(34)).is_ok();
