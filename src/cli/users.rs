@@ -20,7 +20,7 @@ use crate::sandbox;
 use crate::users::edit::{Edit, NewUser};
 use crate::users::entries::{Entry, entries, warnings};
 use crate::users::import::{self, Format, ListProblem, Listed};
-use crate::users::write::{ChangeError, Missing, change};
+use crate::users::write::{self, ChangeError, Missing};
 use crate::users::{Password, Username, UsersError, load_text};
 
 const PROGRAM: &str = "letmein-users";
@@ -218,6 +218,19 @@ fn change_user(users: &Path, name: &Username, act: impl FnOnce(&mut Edit<'_>)) -
         Ok(())
     });
     changed.map(|()| Status::Done).map_err(|error| unchanged(&error))
+}
+
+/// Changes the file, and tells if that has to wait.
+fn change<T>(
+    users: &Path,
+    missing: Missing,
+    edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
+) -> Result<T, ChangeError> {
+    let waiting = |folder: &Path| {
+        let folder = folder.display().to_string();
+        say(format_args!("{PROGRAM}: waiting for another change of {}", Shown(folder.as_bytes())));
+    };
+    write::change(users, missing, waiting, edit)
 }
 
 /// Asks whether a user is to go.
@@ -442,9 +455,11 @@ fn unchanged(error: &ChangeError) -> Status {
         | ChangeError::List { .. }
         | ChangeError::WouldBeWrong { .. }
         | ChangeError::Bound { .. } => Status::Usage,
-        ChangeError::Owner { .. } | ChangeError::Overlap { .. } | ChangeError::System { .. } => {
-            Status::Failed
-        }
+        ChangeError::Owner { .. }
+        | ChangeError::Overlap { .. }
+        | ChangeError::Meanwhile { .. }
+        | ChangeError::Locked { .. }
+        | ChangeError::System { .. } => Status::Failed,
     }
 }
 

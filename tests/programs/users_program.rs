@@ -1,7 +1,7 @@
 //! `letmein-users`: changes of users files, and what is said about them.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -488,6 +488,34 @@ fn nobody_who_reads_standard_output_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn a_change_says_that_it_waits_for_another() {
+    let folder = Folder::with(TEXT);
+    let held = fs::File::open(folder.0.path()).unwrap();
+    held.lock().unwrap();
+    let mut child = folder.command(&["enable", "bob"]).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    let path = folder.0.path().canonicalize().unwrap();
+    assert_eq!(said, format!("letmein-users: waiting for another change of {}\n", path.display()));
+    assert_eq!(folder.text(), TEXT);
+    held.unlock().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(folder.text(), text_with(",  disabled = true", ""));
+}
+
+#[test]
+#[ignore = "takes ten seconds"]
+fn a_lock_that_is_never_given_up_is_an_error() {
+    let folder = Folder::with(TEXT);
+    let held = fs::File::open(folder.0.path()).unwrap();
+    held.lock().unwrap();
+    let Ended { status, stderr, .. } = folder.run(&["enable", "bob"]);
+    assert_eq!((status, stderr.lines().count()), (3, 2), "{stderr}");
+    assert!(stderr.contains("somebody keeps the lock on this folder, so nothing was changed"), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
 fn two_hundred_users_added_at_once_are_all_there() {
     let folder = Folder::empty();
     thread::scope(|scope| {
@@ -496,7 +524,8 @@ fn two_hundred_users_added_at_once_are_all_there() {
             scope.spawn(move || {
                 for number in 0..25 {
                     let ended = folder.run(&["add", &format!("user{thread}-{number}"), "--generate"]);
-                    assert_eq!((ended.status, &*ended.stderr), (0, ""));
+                    assert_eq!(ended.status, 0, "{ended:?}");
+                    assert!(ended.stderr.lines().all(|line| line.contains(" waiting for ")), "{ended:?}");
                 }
             });
         }
