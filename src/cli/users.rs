@@ -21,7 +21,7 @@ use crate::users::edit::{Edit, NewUser};
 use crate::users::entries::{Entry, entries, warnings};
 use crate::users::import::{self, Format, ListProblem, Listed};
 use crate::users::write::{self, ChangeError, Missing};
-use crate::users::{Password, Username, UsersError, load_text};
+use crate::users::{Password, Problem, Username, UsersError, load_text};
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
@@ -163,12 +163,16 @@ fn run() -> Result<Status, Status> {
     match command {
         Command::Add { user: User { name }, password } => add(&users, name, &password),
         Command::Passwd { user: User { name }, password } => passwd(&users, &name, &password),
-        Command::Disable(User { name }) => {
-            change_user(&users, &name, |edit| edit.set(&name, "disabled", "true".into()))
-        }
+        Command::Disable(User { name }) => change_user(&users, &name, |edit| {
+            edit.set(&name, "disabled", "true".into());
+            Ok(())
+        }),
         Command::Enable(User { name }) => change_user(&users, &name, |edit| edit.unset(&name, "disabled")),
         Command::Expire { user: User { name }, expiry: Expiry::After(day) } => {
-            change_user(&users, &name, |edit| edit.set(&name, "expires", day))
+            change_user(&users, &name, |edit| {
+                edit.set(&name, "expires", day);
+                Ok(())
+            })
         }
         Command::Expire { user: User { name }, expiry: Expiry::Never } => {
             change_user(&users, &name, |edit| edit.unset(&name, "expires"))
@@ -177,7 +181,10 @@ fn run() -> Result<Status, Status> {
             if !yes {
                 confirm(&name)?;
             }
-            change_user(&users, &name, |edit| edit.remove(&name))
+            change_user(&users, &name, |edit| {
+                edit.remove(&name);
+                Ok(())
+            })
         }
         Command::List { json: false } => list(&users),
         Command::List { json: true } => list_json(&users),
@@ -204,17 +211,24 @@ fn add(users: &Path, name: Username, password: &NewPassword) -> Result<Status, S
 
 fn passwd(users: &Path, name: &Username, password: &NewPassword) -> Result<Status, Status> {
     let new = password.read(name)?;
-    change_user(users, name, |edit| edit.set_password(name, &new))?;
+    change_user(users, name, |edit| {
+        edit.set_password(name, &new);
+        Ok(())
+    })?;
     password.tell(&new)
 }
 
 /// Changes a user whom there has to be.
-fn change_user(users: &Path, name: &Username, act: impl FnOnce(&mut Edit<'_>)) -> Result<Status, Status> {
+fn change_user(
+    users: &Path,
+    name: &Username,
+    act: impl FnOnce(&mut Edit<'_>) -> Result<(), Problem>,
+) -> Result<Status, Status> {
     let changed = change(users, Missing::Refuse, |edit| {
         if !edit.contains(name) {
             return Err(ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
         }
-        act(edit);
+        act(edit).map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
         Ok(())
     });
     changed.map(|()| Status::Done).map_err(|error| unchanged(&error))

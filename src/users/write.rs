@@ -127,7 +127,9 @@ pub(crate) fn change<T>(
     let bytes = old.as_ref().map_or(EMPTY.as_bytes(), |old| &old.bytes);
     let text = file::text(bytes, path)?;
     let wrong = |problems| UsersError::Wrong { path: path.into(), problems };
-    parse(text).map_err(wrong)?;
+    if missing == Missing::Refuse || !has_only_comments(text) {
+        parse(text).map_err(wrong)?;
+    }
     let mut change = Edit::new(text).map_err(|problem| wrong(vec![problem]))?;
     let done = edit(&mut change)?;
     let new = change.finish().map_err(|Overlap| ChangeError::Overlap { path: path.into() })?;
@@ -136,6 +138,12 @@ pub(crate) fn change<T>(
         folder.replace(&new, old.as_ref())?;
     }
     Ok(done)
+}
+
+/// Whether this is a file before anybody is in it.
+fn has_only_comments(text: &str) -> bool {
+    let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
+    lines.all(|line| line.is_empty() || line.starts_with('#'))
 }
 
 /// The file itself, without links on the way to it if it is there.

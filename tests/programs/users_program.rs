@@ -135,6 +135,37 @@ fn the_first_user_makes_the_file_for_its_owner_alone() {
 }
 
 #[test]
+fn a_file_with_nothing_but_comments_gets_a_section() {
+    for (text, changed) in [
+        ("", "[users]\nalice = \"new\"\n"),
+        ("\u{feff}", "\u{feff}[users]\nalice = \"new\"\n"),
+        ("# Staff\r\n\r\n", "# Staff\r\n\r\n[users]\r\nalice = \"new\"\r\n"),
+        ("# Staff", "# Staff\n[users]\nalice = \"new\""),
+    ] {
+        for (args, input) in
+            [(&["add", "alice", "--password-stdin"][..], "new"), (&["import", "-"], "alice:new")]
+        {
+            let folder = Folder::with(text);
+            let Ended { status, stderr, .. } = folder.run_with_input(args, input);
+            assert_eq!((status, &*stderr), (0, ""), "{text:?}");
+            assert_eq!(folder.text(), changed);
+        }
+        let folder = Folder::with(text);
+        assert_eq!(folder.run(&["disable", "alice"]).status, 2);
+        assert_eq!(folder.text(), text);
+    }
+}
+
+#[test]
+fn a_comment_between_braces_stays_or_its_user_is_not_changed() {
+    let text = "[users]\na = { password = \"hunter2secret\", # mine\n expires = 2027-01-31 }\n";
+    let folder = Folder::with(text);
+    let ended = folder.run(&["expire", "a", "never"]);
+    assert_eq!(ended, not_done(2, "FILE:3:2: a comment would go with expires: take expires out by hand"));
+    assert_eq!(folder.text(), text);
+}
+
+#[test]
 fn a_generated_password_is_all_that_is_printed_and_logs_in() {
     let folder = Folder::empty();
     let mut passwords = Vec::new();
