@@ -88,6 +88,10 @@ enum Command {
         json: bool,
     },
     /// Print what is wrong in the file, and what is weak
+    #[command(
+        after_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong in the file, \
+        3 the system failed"
+    )]
     Check,
     /// Add all users of a list, or none of them if anything is wrong in it
     #[command(after_help = "Examples:\n  \

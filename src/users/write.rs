@@ -29,7 +29,7 @@ pub(crate) enum ChangeError {
     Users(#[from] UsersError),
     #[error("{}: there is no user {name}", path.display())]
     NoSuchUser { path: PathBuf, name: Username },
-    #[error("{}: there is a user {name} already: letmein-users passwd {name} changes the password", path.display())]
+    #[error("{}: there is a user {name} already: change the password with passwd", path.display())]
     Exists { path: PathBuf, name: Username },
     /// The list of an import.
     #[error("{}", list_problems.iter().map(|problem| format!("{from}:{problem}")).collect::<Vec<_>>().join("\n"))]
