@@ -20,8 +20,8 @@ use crate::sandbox;
 use crate::users::edit::{Edit, NewUser};
 use crate::users::entries::{Entry, entries, warnings};
 use crate::users::import::{self, Format, ListProblem, Listed};
-use crate::users::write::{ChangeError, Missing, change};
-use crate::users::{Password, Username, UsersError, load_text};
+use crate::users::write::{self, ChangeError, Missing};
+use crate::users::{Password, Problem, Username, UsersError, load_text};
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
@@ -88,6 +88,10 @@ enum Command {
         json: bool,
     },
     /// Print what is wrong in the file, and what is weak
+    #[command(
+        after_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong in the file, \
+        3 the system failed"
+    )]
     Check,
     /// Add all users of a list, or none of them if anything is wrong in it
     #[command(after_help = "Examples:\n  \
@@ -101,7 +105,7 @@ enum Command {
         /// A table with a row of column names: name, password, and if need be disabled, expires and from
         #[arg(long)]
         csv: bool,
-        /// Change the passwords of users that there are already
+        /// Change the passwords, and nothing else, of users that there are already
         #[arg(long)]
         replace: bool,
     },
@@ -163,12 +167,16 @@ fn run() -> Result<Status, Status> {
     match command {
         Command::Add { user: User { name }, password } => add(&users, name, &password),
         Command::Passwd { user: User { name }, password } => passwd(&users, &name, &password),
-        Command::Disable(User { name }) => {
-            change_user(&users, &name, |edit| edit.set(&name, "disabled", "true".into()))
-        }
+        Command::Disable(User { name }) => change_user(&users, &name, |edit| {
+            edit.set(&name, "disabled", "true".into());
+            Ok(())
+        }),
         Command::Enable(User { name }) => change_user(&users, &name, |edit| edit.unset(&name, "disabled")),
         Command::Expire { user: User { name }, expiry: Expiry::After(day) } => {
-            change_user(&users, &name, |edit| edit.set(&name, "expires", day))
+            change_user(&users, &name, |edit| {
+                edit.set(&name, "expires", day);
+                Ok(())
+            })
         }
         Command::Expire { user: User { name }, expiry: Expiry::Never } => {
             change_user(&users, &name, |edit| edit.unset(&name, "expires"))
@@ -177,7 +185,10 @@ fn run() -> Result<Status, Status> {
             if !yes {
                 confirm(&name)?;
             }
-            change_user(&users, &name, |edit| edit.remove(&name))
+            change_user(&users, &name, |edit| {
+                edit.remove(&name);
+                Ok(())
+            })
         }
         Command::List { json: false } => list(&users),
         Command::List { json: true } => list_json(&users),
@@ -204,20 +215,40 @@ fn add(users: &Path, name: Username, password: &NewPassword) -> Result<Status, S
 
 fn passwd(users: &Path, name: &Username, password: &NewPassword) -> Result<Status, Status> {
     let new = password.read(name)?;
-    change_user(users, name, |edit| edit.set_password(name, &new))?;
+    change_user(users, name, |edit| {
+        edit.set_password(name, &new);
+        Ok(())
+    })?;
     password.tell(&new)
 }
 
 /// Changes a user whom there has to be.
-fn change_user(users: &Path, name: &Username, act: impl FnOnce(&mut Edit<'_>)) -> Result<Status, Status> {
+fn change_user(
+    users: &Path,
+    name: &Username,
+    act: impl FnOnce(&mut Edit<'_>) -> Result<(), Problem>,
+) -> Result<Status, Status> {
     let changed = change(users, Missing::Refuse, |edit| {
         if !edit.contains(name) {
             return Err(ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
         }
-        act(edit);
+        act(edit).map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
         Ok(())
     });
     changed.map(|()| Status::Done).map_err(|error| unchanged(&error))
+}
+
+/// Changes the file, and tells if that has to wait.
+fn change<T>(
+    users: &Path,
+    missing: Missing,
+    edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
+) -> Result<T, ChangeError> {
+    let waiting = |folder: &Path| {
+        let folder = folder.display().to_string();
+        say(format_args!("{PROGRAM}: waiting for another change of {}", Shown(folder.as_bytes())));
+    };
+    write::change(users, missing, waiting, edit)
 }
 
 /// Asks whether a user is to go.
@@ -367,6 +398,10 @@ fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<S
         if !old.is_empty() && !replaces {
             return Err(in_list(old.iter().map(|listed| exists(listed)).collect()));
         }
+        let conditioned: Vec<_> = old.iter().filter(|listed| !listed.user.conditions.is_empty()).collect();
+        if !conditioned.is_empty() {
+            return Err(in_list(conditioned.into_iter().map(|listed| only_password(listed)).collect()));
+        }
         old.iter().for_each(|Listed { user, .. }| edit.set_password(&user.name, &user.password));
         new.iter().for_each(|Listed { user, .. }| edit.add(user));
         Ok((new.len(), old.len()))
@@ -377,6 +412,15 @@ fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<S
 
 fn exists(listed: &Listed) -> ListProblem {
     let message = format!("there is a user {} already: --replace changes the password", listed.user.name);
+    ListProblem { line: listed.line, message }
+}
+
+fn only_password(listed: &Listed) -> ListProblem {
+    let message = format!(
+        "--replace changes only the password: there is a user {} already, so leave disabled, expires and from empty, \
+         and change them with disable and expire, or by hand",
+        listed.user.name
+    );
     ListProblem { line: listed.line, message }
 }
 
@@ -425,8 +469,15 @@ fn unchanged(error: &ChangeError) -> Status {
     say_each_line(error);
     match error {
         ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } => Status::Refused,
-        ChangeError::Users(_) | ChangeError::List { .. } | ChangeError::WouldBeWrong { .. } => Status::Usage,
-        ChangeError::Owner { .. } | ChangeError::System { .. } => Status::Failed,
+        ChangeError::Users(_)
+        | ChangeError::List { .. }
+        | ChangeError::WouldBeWrong { .. }
+        | ChangeError::Bound { .. } => Status::Usage,
+        ChangeError::Owner { .. }
+        | ChangeError::Overlap { .. }
+        | ChangeError::Meanwhile { .. }
+        | ChangeError::Locked { .. }
+        | ChangeError::System { .. } => Status::Failed,
     }
 }
 
@@ -440,5 +491,8 @@ fn parse_user(text: &str) -> Result<Username, String> {
 }
 
 fn parse_expiry(text: &str) -> Result<Expiry, String> {
-    if text == "never" { Ok(Expiry::Never) } else { import::parse_day(text).map(Expiry::After) }
+    if text == "never" {
+        return Ok(Expiry::Never);
+    }
+    import::parse_day(text).map(Expiry::After).ok_or_else(|| format!("no day {text:?}: {}", import::DAY))
 }

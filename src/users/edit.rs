@@ -29,6 +29,13 @@ pub(crate) struct Edit<'a> {
     changes: Vec<Change>,
 }
 
+/// Two changes are of the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overlap;
+
+/// What some editors write in front of a text.
+const BOM: char = '\u{feff}';
+
 /// A piece of the text, and what takes its place.
 struct Change {
     place: Range<usize>,
@@ -52,7 +59,8 @@ pub(crate) struct NewUser {
 }
 
 impl<'a> Edit<'a> {
-    /// Begins to change a text that [`parse`](super::parse()) has found right.
+    /// Begins to change a text that [`parse`](super::parse()) has found right, or one that has nothing in it but
+    /// comments, which gets a section of users.
     ///
     /// # Errors
     /// A form that cannot be changed.
@@ -61,6 +69,7 @@ impl<'a> Edit<'a> {
         let document = Document::parse(text)
             .map_err(|error| locate(text, &error.span().unwrap_or_default(), error.message().to_owned()))?;
         let users = document.as_table().get_key_value("users");
+        let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
         let room = match users {
             Some((_, Item::Table(users))) => room(text, users),
             Some((key, Item::None | Item::Value(_) | Item::ArrayOfTables(_))) => {
@@ -68,10 +77,14 @@ impl<'a> Edit<'a> {
                     "users are between braces, where they cannot be changed: write [users], a line a user";
                 return Err(locate(text, &key.span().unwrap_or_default(), message.into()));
             }
-            None => Room::Sections,
+            None => Room::Lines { at: text.len(), indent: String::new() },
         };
-        let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
-        Ok(Self { text, document, room, newline, changes: Vec::new() })
+        let has_section = users.is_some();
+        let mut edit = Self { text, document, room, newline, changes: Vec::new() };
+        if !has_section {
+            edit.change(text.len()..text.len(), edit.as_line(text.len(), "[users]"));
+        }
+        Ok(edit)
     }
 
     /// Whether there is a user of this name.
@@ -116,7 +129,7 @@ impl<'a> Edit<'a> {
             (Some(table), Item::Table(_)) => {
                 let password = parts(table).into_iter().find(|part| part.name == "password");
                 let Some(Part { key, value, .. }) = password else { return };
-                let indent = self.text.get(self.lines(&key).start..key.start).unwrap_or_default();
+                let indent = indent(self.text, key.start);
                 let at = self.lines(&value).end;
                 (at..at, self.as_line(at, &format!("{indent}{condition}")))
             }
@@ -135,19 +148,36 @@ impl<'a> Edit<'a> {
     }
 
     /// Takes a condition from a user who may have it.
-    pub(crate) fn unset(&mut self, name: &Username, key: &str) {
-        let Some(entry) = self.entry(name) else { return };
+    ///
+    /// # Errors
+    /// If a comment would go with it.
+    pub(crate) fn unset(&mut self, name: &Username, key: &str) -> Result<(), Problem> {
+        let Some(entry) = self.entry(name) else { return Ok(()) };
         let parts = entry.as_table_like().map(parts).unwrap_or_default();
-        let Some(index) = parts.iter().position(|part| part.name == key) else { return };
+        let Some(index) = parts.iter().position(|part| part.name == key) else { return Ok(()) };
         let neighbours = (index.checked_sub(1).and_then(|before| parts.get(before)), parts.get(index + 1));
-        let Some(part) = parts.get(index) else { return };
+        let Some(part) = parts.get(index) else { return Ok(()) };
         let place = match (entry, neighbours) {
             (Item::Table(_), _) => self.lines(&part.whole()),
             (_, (Some(before), _)) => before.value.end..part.value.end,
             (_, (None, Some(after))) => part.key.start..after.key.start,
             (_, (None, None)) => part.whole(),
         };
-        self.change(place, String::new());
+        let around = [place.start..part.value.start, part.value.end..place.end];
+        let has_comment =
+            around.into_iter().any(|place| self.text.get(place).unwrap_or_default().contains('#'));
+        let (place, new) = match entry {
+            Item::None | Item::Value(_) | Item::ArrayOfTables(_) if has_comment => match key {
+                "disabled" => (part.value.clone(), "false".to_owned()),
+                _ => {
+                    let message = format!("a comment would go with {key}: take {key} out by hand");
+                    return Err(locate(self.text, &part.key, message));
+                }
+            },
+            Item::None | Item::Value(_) | Item::Table(_) | Item::ArrayOfTables(_) => (place, String::new()),
+        };
+        self.change(place, new);
+        Ok(())
     }
 
     /// Takes a user out, with the rest of their lines.
@@ -169,19 +199,29 @@ impl<'a> Edit<'a> {
                 vec![self.lines(&(key.start..span(entry).end))]
             }
         };
+        let end = self.text.len();
+        let goes_to_end = places.last().is_some_and(|place| place.end == end);
         for place in places {
             self.change(place, String::new());
         }
         let is_last = self.users().is_some_and(|users| users.len() == 1 && !has_header(users));
         if is_last {
-            let end = self.text.len();
-            self.change(end..end, format!("[users]{}", self.newline));
+            let header =
+                if goes_to_end { format!("[users]{}", self.newline) } else { self.as_line(end, "[users]") };
+            self.change(end..end, header);
         }
     }
 
     /// The text after all changes.
-    pub(crate) fn finish(mut self) -> Zeroizing<String> {
-        self.changes.sort_by_key(|change| change.place.start);
+    ///
+    /// # Errors
+    /// If two of them are of one place.
+    pub(crate) fn finish(mut self) -> Result<Zeroizing<String>, Overlap> {
+        self.changes.sort_by_key(|change| (change.place.start, change.place.end));
+        let mut neighbours = self.changes.iter().zip(self.changes.iter().skip(1));
+        if neighbours.any(|(first, second)| second.place.start < first.place.end) {
+            return Err(Overlap);
+        }
         let added: usize = self.changes.iter().map(|change| change.new.len()).sum();
         // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
         let mut text = Zeroizing::new(String::with_capacity(self.text.len() + added));
@@ -192,7 +232,7 @@ impl<'a> Edit<'a> {
             end = change.place.end;
         }
         text.push_str(self.text.get(end..).unwrap_or_default());
-        text
+        Ok(text)
     }
 
     fn users(&self) -> Option<&Table> {
@@ -210,7 +250,8 @@ impl<'a> Edit<'a> {
     /// A line that is to be at this place, where a line ends.
     fn as_line(&self, at: usize, line: &str) -> String {
         let newline = self.newline;
-        if self.text.get(..at).is_some_and(|before| before.ends_with('\n')) {
+        let before = self.text.get(..at).unwrap_or_default().trim_start_matches(BOM);
+        if before.is_empty() || before.ends_with('\n') {
             format!("{line}{newline}")
         } else {
             format!("{newline}{line}")
@@ -288,13 +329,19 @@ fn room(text: &str, users: &Table) -> Room {
         Some((end, key.start))
     };
     if let Some((end, key_start)) = users.iter().filter_map(line).max() {
-        let indent = text.get(lines(text, &(key_start..key_start)).start..key_start).unwrap_or_default();
-        Room::Lines { at: lines(text, &(end..end)).end, indent: indent.to_owned() }
+        let indent = indent(text, key_start).to_owned();
+        Room::Lines { at: lines(text, &(end..end)).end, indent }
     } else if has_header(users) {
         Room::Lines { at: lines(text, &users.span().unwrap_or_default()).end, indent: String::new() }
     } else {
         Room::Sections
     }
+}
+
+/// What a line has in front of a key, which is not the mark in front of the whole text.
+fn indent(text: &str, key_start: usize) -> &str {
+    let line_start = lines(text, &(key_start..key_start)).start;
+    text.get(line_start..key_start).unwrap_or_default().trim_start_matches(BOM)
 }
 
 /// The lines on which a place is, with the end of the last.
@@ -315,7 +362,7 @@ mod tests {
         users::parse(text).unwrap();
         let mut edit = Edit::new(text).unwrap();
         change(&mut edit);
-        let new = edit.finish();
+        let new = edit.finish().unwrap();
         assert!(users::parse(&new).is_ok(), "{}", *new);
         new.to_string()
     }
@@ -391,12 +438,35 @@ d\"\"\"  # two lines
             ("carol", "expires", "carol . expires  =  2027-01-31 # contract\n", ""),
             ("dave", "disabled", "  disabled = false\n", ""),
         ] {
-            let text = changed(FORMS, |edit| edit.unset(&name(user), key));
+            let text = changed(FORMS, |edit| edit.unset(&name(user), key).unwrap());
             assert_eq!(text, forms_with(old, new), "{user}");
         }
         let text = "[users]\na = { disabled = true, password = \"a\" }\n";
-        let enabled = changed(text, |edit| edit.unset(&name("a"), "disabled"));
+        let enabled = changed(text, |edit| edit.unset(&name("a"), "disabled").unwrap());
         assert_eq!(enabled, "[users]\na = { password = \"a\" }\n");
+    }
+
+    #[test]
+    fn comments_between_braces_stay() {
+        for (text, enabled) in [
+            (
+                "[users]\na = { password = \"a\", # mine\n disabled = true }\n",
+                "[users]\na = { password = \"a\", # mine\n disabled = false }\n",
+            ),
+            (
+                "[users]\na = { disabled = true, # why\n password = \"a\" }\n",
+                "[users]\na = { disabled = false, # why\n password = \"a\" }\n",
+            ),
+            (
+                "[users]\na = { password = \"a#\", disabled = true # why\n }\n",
+                "[users]\na = { password = \"a#\" # why\n }\n",
+            ),
+        ] {
+            assert_eq!(changed(text, |edit| edit.unset(&name("a"), "disabled").unwrap()), enabled);
+        }
+        let text = "[users]\na = { password = \"a\", # mine\n expires = 2027-01-31 }\n";
+        let problem = Edit::new(text).unwrap().unset(&name("a"), "expires").unwrap_err();
+        assert_eq!(problem.to_string(), "3:2: a comment would go with expires: take expires out by hand");
     }
 
     #[test]
@@ -436,6 +506,7 @@ d\"\"\"  # two lines
                 "[users.a]\npassword = \"a\"\n[users]\nzoe = \"new\"\n# more\n",
             ),
             ("\u{feff}[users]\na = \"a\"\n", "\u{feff}[users]\na = \"a\"\nzoe = \"new\"\n"),
+            ("\u{feff}users.a = \"a\"\n", "\u{feff}users.a = \"a\"\nusers.zoe = \"new\"\n"),
         ] {
             assert_eq!(changed(text, |edit| edit.add(&user("zoe", &[]))), added, "{text:?}");
         }
@@ -460,9 +531,27 @@ d\"\"\"  # two lines
             ("[users]\na = \"a\"\n", "[users]\n"),
             ("# all\n[users.a] # of a\npassword = \"a\"\n", "# all\n[users]\n"),
             ("users.a = \"a\"", "[users]\n"),
+            ("users.a = \"a\"\n# end", "# end\n[users]"),
+            ("# all\nusers.a = \"a\"", "# all\n[users]\n"),
         ] {
             assert_eq!(changed(text, |edit| edit.remove(&name("a"))), empty, "{text:?}");
         }
+    }
+
+    #[test]
+    fn two_changes_of_one_place_are_not_made() {
+        let mut edit = Edit::new(FORMS).unwrap();
+        edit.set(&name("alice"), "disabled", "true".into());
+        edit.set_password(&name("alice"), &Password::new("new").unwrap());
+        assert_eq!(edit.finish().err(), Some(Overlap));
+    }
+
+    #[test]
+    fn a_mark_in_front_of_the_text_is_not_written_again() {
+        let text = changed("\u{feff}users.a.password = \"a\"\n", |edit| {
+            edit.set(&name("a"), "disabled", "true".into());
+        });
+        assert_eq!(text, "\u{feff}users.a.password = \"a\"\nusers.a.disabled = true\n");
     }
 
     #[test]

@@ -98,8 +98,8 @@ pub(crate) fn warnings(path: &Path, text: &str, entries: &[Entry], unix_s: u64) 
         let holds = Holds::estimate(name, password);
         if holds.is_too_short() {
             warn(format!(
-                "the password of {name} is guessable: whoever captures a login needs {holds} on one GPU: \
-                 letmein-users passwd {name} --generate"
+                "the password of {name} may be guessable: whoever captures a login needs {holds} on one GPU: \
+                 change it with passwd --generate"
             ));
         }
         match first.get(password.expose()) {
@@ -108,7 +108,7 @@ pub(crate) fn warnings(path: &Path, text: &str, entries: &[Entry], unix_s: u64) 
         }
         if entry.state(unix_s) == State::Expired {
             warn(format!(
-                "{name} is expired: letmein-users remove {name}, or expire {name} with a later day"
+                "{name} is expired: take them out with remove, or give them a later day with expire"
             ));
         }
     }

@@ -125,7 +125,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    fn of(stat: &Stat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -209,7 +209,7 @@ impl UsersFile {
     }
 
     fn load_text(&self) -> Result<LoadedText, UsersError> {
-        let (bytes, stat) = read(self.open()?, &self.path)?;
+        let (bytes, stat) = read(&self.open()?, &self.path)?;
         let wrong = |problems| UsersError::Wrong { path: self.path.clone(), problems };
         let users = parse(text(&bytes, &self.path)?).map_err(wrong)?;
         let mut warnings = Vec::new();
@@ -226,9 +226,9 @@ impl UsersFile {
 }
 
 /// Reads a users file to its end, unless everybody can write it.
-pub(super) fn read(mut file: File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stat), UsersError> {
+pub(super) fn read(mut file: &File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stat), UsersError> {
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
-    let stat = fstat(&file).map_err(|error| unreadable(error.into()))?;
+    let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(unreadable(io::Error::other("it is no file")));
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use zxcvbn::matching::Match;
 use zxcvbn::matching::patterns::MatchPattern;
 use zxcvbn::{Entropy, zxcvbn};
 
@@ -20,6 +21,9 @@ const COUNTED: f64 = 10.0;
 /// What counts for one among small letters, capitals and digits: half of them, for it may be part of a word.
 const MIXED: f64 = 31.0;
 
+/// What counts for one that may be of words which `zxcvbn` does not know.
+const WORDS: f64 = 8.0;
+
 /// The time that one GPU needs.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(crate) struct Holds {
@@ -31,13 +35,13 @@ impl Holds {
     pub(crate) fn estimate(name: &Username, password: &Password) -> Self {
         let text = str::from_utf8(password.expose()).unwrap_or_default();
         let entropy = zxcvbn(text, &[name.as_str()]);
-        // From here on it counts no further.
         let guesses = if entropy.guesses() == u64::MAX {
-            f64::INFINITY
+            // From here on it counts no further, but it does for each part.
+            entropy.sequence().iter().map(of_part).product()
         } else {
-            entropy.guesses() as f64 * random(&entropy)
+            entropy.guesses() as f64
         };
-        Self { seconds: guesses / GUESSES_A_SECOND }
+        Self { seconds: guesses * random(&entropy) / GUESSES_A_SECOND }
     }
 
     /// Whether the password is one to be warned of.
@@ -46,17 +50,55 @@ impl Holds {
     }
 }
 
-/// How many times more guesses there are where a password has no pattern: `zxcvbn` takes any text for one that people
-/// chose, but nobody chooses small letters, capitals and digits without a pattern.
-fn random(entropy: &Entropy) -> f64 {
-    let stretches = entropy.sequence().iter().filter(|part| matches!(part.pattern, MatchPattern::BruteForce));
-    let characters: usize =
-        stretches.filter(|part| is_mixed(&part.token)).map(|part| part.token.chars().count()).sum();
-    (MIXED / COUNTED).powf(characters as f64)
+/// The guesses for a part, also where `zxcvbn` counts no further.
+fn of_part(part: &Match) -> f64 {
+    match part.guesses {
+        Some(guesses) if guesses < u64::MAX => guesses as f64,
+        Some(_) | None => COUNTED.powf(part.token.chars().count() as f64),
+    }
 }
 
-fn is_mixed(text: &str) -> bool {
-    [char::is_lowercase, char::is_uppercase, char::is_numeric].into_iter().all(|class| text.contains(class))
+/// How many times more guesses there are, or fewer, where a password has no pattern: `zxcvbn` takes any text for one
+/// that people chose, but nobody chooses small letters, capitals and digits in a jumble; and it knows few languages.
+fn random(entropy: &Entropy) -> f64 {
+    let stretches = entropy.sequence().iter().filter(|part| matches!(part.pattern, MatchPattern::BruteForce));
+    stretches.map(|part| (worth(&part.token) / COUNTED).powf(part.token.chars().count() as f64)).product()
+}
+
+/// What counts for a character of a text in which `zxcvbn` sees no pattern. In a jumble there is another class after at
+/// least a third of the characters; words that are written together, with numbers between them, are none.
+fn worth(text: &str) -> f64 {
+    let classes: Vec<_> = text.chars().map(Class::of).collect();
+    let neighbours = classes.iter().zip(classes.iter().skip(1));
+    // Words begin with a capital.
+    let changes = neighbours
+        .filter(|(first, second)| first != second && (**first, **second) != (Class::Capital, Class::Small));
+    let is_jumble = 3 * changes.count() >= classes.len().saturating_sub(1);
+    let has_all = [Class::Small, Class::Capital, Class::Digit].iter().all(|class| classes.contains(class));
+    match (is_jumble, has_all) {
+        (true, true) => MIXED,
+        (true, false) => COUNTED,
+        (false, _) => WORDS,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Small,
+    Capital,
+    Digit,
+    Other,
+}
+
+impl Class {
+    fn of(character: char) -> Self {
+        match character {
+            _ if character.is_lowercase() => Self::Small,
+            _ if character.is_uppercase() => Self::Capital,
+            _ if character.is_numeric() => Self::Digit,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl fmt::Display for Holds {
@@ -89,6 +131,9 @@ mod tests {
             "Tr0ub4dor&3",
             "correct horse battery",
             "qwertyuiop[]",
+            "DieKatzeIst3Jahre",
+            "Hans1Peter2Klaus3",
+            "Kartoffelsalat2024Oma",
         ] {
             assert!(holds(password).is_too_short(), "{password}: {}", holds(password));
         }

@@ -1,9 +1,9 @@
 //! `letmein-users`: changes of users files, and what is said about them.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -11,6 +11,8 @@ use letmein::Transport;
 use letmein::users;
 use rand::TryRng;
 use rand::rngs::SysRng;
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::running::{Ended, Server, letmein_users, run, welcome};
@@ -133,6 +135,37 @@ fn the_first_user_makes_the_file_for_its_owner_alone() {
 }
 
 #[test]
+fn a_file_with_nothing_but_comments_gets_a_section() {
+    for (text, changed) in [
+        ("", "[users]\nalice = \"new\"\n"),
+        ("\u{feff}", "\u{feff}[users]\nalice = \"new\"\n"),
+        ("# Staff\r\n\r\n", "# Staff\r\n\r\n[users]\r\nalice = \"new\"\r\n"),
+        ("# Staff", "# Staff\n[users]\nalice = \"new\""),
+    ] {
+        for (args, input) in
+            [(&["add", "alice", "--password-stdin"][..], "new"), (&["import", "-"], "alice:new")]
+        {
+            let folder = Folder::with(text);
+            let Ended { status, stderr, .. } = folder.run_with_input(args, input);
+            assert_eq!((status, &*stderr), (0, ""), "{text:?}");
+            assert_eq!(folder.text(), changed);
+        }
+        let folder = Folder::with(text);
+        assert_eq!(folder.run(&["disable", "alice"]).status, 2);
+        assert_eq!(folder.text(), text);
+    }
+}
+
+#[test]
+fn a_comment_between_braces_stays_or_its_user_is_not_changed() {
+    let text = "[users]\na = { password = \"hunter2secret\", # mine\n expires = 2027-01-31 }\n";
+    let folder = Folder::with(text);
+    let ended = folder.run(&["expire", "a", "never"]);
+    assert_eq!(ended, not_done(2, "FILE:3:2: a comment would go with expires: take expires out by hand"));
+    assert_eq!(folder.text(), text);
+}
+
+#[test]
 fn a_generated_password_is_all_that_is_printed_and_logs_in() {
     let folder = Folder::empty();
     let mut passwords = Vec::new();
@@ -152,7 +185,7 @@ fn a_generated_password_is_all_that_is_printed_and_logs_in() {
 #[test]
 fn a_user_who_is_there_is_not_added_and_one_who_is_not_is_not_changed() {
     let folder = Folder::with(TEXT);
-    let exists = "FILE: there is a user alice already: letmein-users passwd alice changes the password";
+    let exists = "FILE: there is a user alice already: change the password with passwd";
     assert_eq!(folder.run(&["add", "alice", "--generate"]), not_done(1, exists));
     for args in [&["passwd", "eve", "--generate"][..], &["disable", "eve"], &["remove", "eve", "--yes"]] {
         assert_eq!(folder.run(args), not_done(1, "FILE: there is no user eve"));
@@ -264,13 +297,25 @@ fn a_check_tells_what_is_weak_and_where() {
     assert_eq!((status, &*stderr), (0, ""));
     let expected = [
         "FILE: others can read the passwords in it: chmod o-r FILE",
-        "FILE:2:9: the password of alice is guessable: whoever captures a login needs ",
+        "FILE:2:9: the password of alice may be guessable: whoever captures a login needs ",
         "FILE:3:20: bob is expired: ",
         "FILE:4:11: carol has the same password as bob: ",
         "3 users, 4 warnings",
     ];
     assert_eq!(stdout.lines().count(), expected.len(), "{stdout}");
     assert!(stdout.lines().zip(expected).all(|(line, start)| line.starts_with(start)), "{stdout}");
+}
+
+#[test]
+fn no_advice_has_a_name_in_a_command_to_paste() {
+    let text = "[users]\n\"x; rm -rf y\" = { password = \"p\", expires = 2001-01-31 }\n";
+    let folder = Folder::with(text);
+    let checked = folder.run(&["check"]);
+    let added = folder.run(&["add", "x; rm -rf y", "--generate"]);
+    for advice in [checked.stdout, added.stderr.replacen("letmein-users: ", "", 1)] {
+        assert!(advice.contains("x; rm -rf y") && !advice.contains("letmein-users"), "{advice}");
+        assert!(!advice.contains("passwd x") && !advice.contains("remove x"), "{advice}");
+    }
 }
 
 #[test]
@@ -333,7 +378,7 @@ fn a_list_that_is_not_utf8_is_refused_with_the_line() {
 fn names_in_errors_and_warnings_are_escaped() {
     let folder = Folder::with("[users]\n\"zo\u{202e}\" = \"p\"\n");
     let Ended { stdout, .. } = folder.run(&["check"]);
-    assert!(stdout.contains("zo\\u{202e} is guessable") && !stdout.contains('\u{202e}'), "{stdout}");
+    assert!(stdout.contains("zo\\u{202e} may be guessable") && !stdout.contains('\u{202e}'), "{stdout}");
     assert_eq!(folder.run(&["disable", "\u{202e}"]), not_done(1, "FILE: there is no user \\u{202e}"));
 }
 
@@ -359,6 +404,19 @@ fn users_who_are_there_are_imported_only_to_replace_their_passwords() {
 }
 
 #[test]
+fn conditions_of_users_who_are_there_are_not_imported_and_not_lost() {
+    let folder = Folder::with(TEXT);
+    let list = "name,password,disabled,expires,from\nalice,new,true,,\neve,new2,true,,\nbob,new3,,,\n\
+                carol,new4,,2027-01-31,\ndave,new5,,,::1\n";
+    let Ended { status, stderr, .. } = folder.run_with_input(&["import", "--csv", "--replace", "-"], list);
+    let places: Vec<_> = stderr.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(status, 2);
+    assert_eq!(places, [2, 5, 6].map(|line| format!("standard input:{line}")), "{stderr}");
+    assert!(stderr.contains("--replace changes only the password: "), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
 fn the_owner_and_the_mode_of_the_file_stay() {
     let folder = Folder::with(TEXT);
     let is_root = chown(folder.file(), Some(12), Some(34)).is_ok();
@@ -367,6 +425,71 @@ fn the_owner_and_the_mode_of_the_file_stay() {
     let metadata = fs::metadata(folder.file()).unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0o640);
     assert!(!is_root || (metadata.uid(), metadata.gid()) == (12, 34));
+}
+
+#[test]
+fn a_file_with_an_access_control_list_is_not_replaced() {
+    let folder = Folder::with(TEXT);
+    if !set_access_list(&folder.file(), "system.posix_acl_access") {
+        return;
+    }
+    let Ended { status, stderr, .. } = folder.run(&["disable", "alice"]);
+    assert_eq!(status, 2);
+    assert!(stderr.starts_with("letmein-users: FILE: it has an access control list"), "{stderr}");
+    assert!(stderr.contains("nothing was changed; take it away with setfacl -b"), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+    folder.assert_tidy();
+    assert_eq!(folder.run(&["enable", "alice"]), done(""), "nothing is to be changed");
+}
+
+#[test]
+fn a_new_file_has_no_access_control_list_of_its_folder() {
+    let folder = Folder::with(TEXT);
+    if !set_access_list(folder.0.path(), "system.posix_acl_default") {
+        return;
+    }
+    fs::set_permissions(folder.file(), Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(folder.run(&["disable", "alice"]), done(""));
+    let list = rustix::fs::getxattr(folder.file(), "system.posix_acl_access", &mut [0; 100]);
+    assert_eq!(list, Err(Errno::NODATA));
+    assert_eq!(fs::metadata(folder.file()).unwrap().mode() & 0o7777, 0o640);
+}
+
+/// Lets user 1 read; false where the file system has no such lists.
+fn set_access_list(path: &Path, name: &str) -> bool {
+    const EVERYBODY: u32 = u32::MAX;
+    let entries: [(u16, u16, u32); 5] = [
+        (0x01, 6, EVERYBODY),
+        (0x02, 4, 1),
+        (0x04, 0, EVERYBODY),
+        (0x10, 4, EVERYBODY),
+        (0x20, 0, EVERYBODY),
+    ];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    match rustix::fs::setxattr(path, name, &list, XattrFlags::empty()) {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error, Errno::OPNOTSUPP);
+            false
+        }
+    }
+}
+
+#[test]
+fn a_file_with_another_name_is_not_replaced() {
+    let folder = Folder::with(TEXT);
+    let other = folder.0.path().join("other.toml");
+    fs::hard_link(folder.file(), &other).unwrap();
+    let Ended { status, stderr, .. } = folder.run(&["disable", "alice"]);
+    assert!(status == 2 && stderr.contains("FILE: it has another name, a hard link"), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+    fs::remove_file(other).unwrap();
+    assert_eq!(folder.run(&["disable", "alice"]), done(""));
 }
 
 #[test]
@@ -408,6 +531,34 @@ fn nobody_who_reads_standard_output_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn a_change_says_that_it_waits_for_another() {
+    let folder = Folder::with(TEXT);
+    let held = fs::File::open(folder.0.path()).unwrap();
+    held.lock().unwrap();
+    let mut child = folder.command(&["enable", "bob"]).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    let path = folder.0.path().canonicalize().unwrap();
+    assert_eq!(said, format!("letmein-users: waiting for another change of {}\n", path.display()));
+    assert_eq!(folder.text(), TEXT);
+    held.unlock().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(folder.text(), text_with(",  disabled = true", ""));
+}
+
+#[test]
+#[ignore = "takes ten seconds"]
+fn a_lock_that_is_never_given_up_is_an_error() {
+    let folder = Folder::with(TEXT);
+    let held = fs::File::open(folder.0.path()).unwrap();
+    held.lock().unwrap();
+    let Ended { status, stderr, .. } = folder.run(&["enable", "bob"]);
+    assert_eq!((status, stderr.lines().count()), (3, 2), "{stderr}");
+    assert!(stderr.contains("somebody keeps the lock on this folder, so nothing was changed"), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
 fn two_hundred_users_added_at_once_are_all_there() {
     let folder = Folder::empty();
     thread::scope(|scope| {
@@ -416,7 +567,8 @@ fn two_hundred_users_added_at_once_are_all_there() {
             scope.spawn(move || {
                 for number in 0..25 {
                     let ended = folder.run(&["add", &format!("user{thread}-{number}"), "--generate"]);
-                    assert_eq!((ended.status, &*ended.stderr), (0, ""));
+                    assert_eq!(ended.status, 0, "{ended:?}");
+                    assert!(ended.stderr.lines().all(|line| line.contains(" waiting for ")), "{ended:?}");
                 }
             });
         }
