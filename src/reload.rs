@@ -130,7 +130,8 @@ async fn rest_after_change(changes: &Notify) {
 pub(crate) struct Reloader {
     source: Arc<Source>,
     users: Arc<ArcSwap<Users>>,
-    stamp: Stamp,
+    /// Of the file that was read last, whatever came of it; nothing if there was none.
+    last: Option<Stamp>,
     changes: Arc<Notify>,
     /// Of the audit, whose file may have been moved away by then.
     reopen: Option<Reopen>,
@@ -148,7 +149,7 @@ impl Reloader {
             warn!("the users file cannot be read again: changes to it will have no effect");
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
-        Ok(Self { source: Arc::new(source), users, stamp, changes, reopen, failures: 0 })
+        Ok(Self { source: Arc::new(source), users, last: Some(stamp), changes, reopen, failures: 0 })
     }
 
     /// Reads the file again whenever there is a reason to.
@@ -162,7 +163,7 @@ impl Reloader {
                     }
                 }
                 () = rest_after_change(&changes) => {
-                    if self.source.file.is_still(self.stamp) {
+                    if self.source.file.stamp() == self.last {
                         continue;
                     }
                 }
@@ -172,6 +173,7 @@ impl Reloader {
     }
 
     async fn reload(&mut self) {
+        self.last = self.source.file.stamp();
         let (source, users) = (self.source.clone(), self.users.clone());
         let (sender, done) = oneshot::channel();
         let thread = thread::Builder::new().name("reload".to_owned());
@@ -184,7 +186,7 @@ impl Reloader {
             Err(error) => Err(error.into()),
         };
         match replaced {
-            Ok(stamp) => self.stamp = stamp,
+            Ok(stamp) => self.last = Some(stamp),
             Err(error) => {
                 self.failures += 1;
                 for line in error.to_string().lines() {

@@ -175,10 +175,10 @@ impl UsersFile {
         fstat(&self.folder).is_ok_and(|own| (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
     }
 
-    /// Whether the file is the one that this stamp was of, in the folder that there was then.
-    pub(crate) fn is_still(&self, stamp: Stamp) -> bool {
-        let now = statat(&self.folder, &self.name, AtFlags::empty());
-        now.is_ok_and(|now| Stamp::of(&now) == stamp) && self.check_folder().is_ok()
+    /// Which file there is now, if there is one, in the folder that there was at the start.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.check_folder().ok()?;
+        statat(&self.folder, &self.name, AtFlags::empty()).ok().map(|stat| Stamp::of(&stat))
     }
 
     /// A folder that was replaced by another of its name is not the one that the server can still read.
