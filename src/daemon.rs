@@ -284,13 +284,20 @@ fn give_up_privileges(
     Ok(sandbox::enter(config.sandbox, &Files { read, append })?)
 }
 
-/// Tries inside the sandbox what a server must not be able to do. Gives a line for each attempt, and whether all were
-/// refused.
+/// Tries what a server must not be able to do, in the sandbox that one of this configuration has. Gives a line for each
+/// attempt, and whether all were refused.
 ///
 /// # Errors
 /// If there can be no sandbox.
-pub fn self_test(mode: Mode) -> Result<Vec<(String, bool)>, ServerError> {
-    sandbox::enter(mode, &Files::default())?;
+pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
+    let read = match &config.service {
+        // Without a users file there would be no server, but there is a sandbox.
+        Service::Logins { users, .. } => {
+            UsersFile::new(users).map_or(Ok(Vec::new()), |file| file.folders())?
+        }
+        Service::Exchange(..) => Vec::new(),
+    };
+    sandbox::enter(config.sandbox, &Files { read, append: Vec::new() })?;
     Ok(sandbox::self_test::run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
 }
 

@@ -185,11 +185,11 @@ fn run(transport: Transport) -> Result<Status, Status> {
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
     let args: Args = parse(Args::command().name(program).after_help(after_help(program)), &example)?;
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { args.log_level });
-    if args.self_test {
-        return self_test(program, args.sandbox.into());
-    }
-    let (shows_limits, checks) = (args.limits, args.check);
+    let (tests, shows_limits, checks) = (args.self_test, args.limits, args.check);
     let config = args.config(transport).map_err(|reason| invalid(&reason, &example))?;
+    if tests {
+        return self_test(program, &config);
+    }
     if shows_limits {
         return print_limits(program, &config);
     }
@@ -301,12 +301,12 @@ fn print(program: &str, lines: impl Iterator<Item = String>) -> Result<Status, S
     Ok(Status::Done)
 }
 
-fn self_test(program: &str, mode: Mode) -> Result<Status, Status> {
+fn self_test(program: &str, config: &Config) -> Result<Status, Status> {
     let failed = |error: &dyn std::fmt::Display| {
         say(format_args!("{program}: {error}"));
         Status::Failed
     };
-    let attempts = daemon::self_test(mode).map_err(|error| failed(&error))?;
+    let attempts = daemon::self_test(config).map_err(|error| failed(&error))?;
     for (line, _) in &attempts {
         writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
     }

@@ -34,7 +34,7 @@ use crate::users::{NAME_MAX, folder_of, open_folder};
 
 /// Decisions that wait to be written.
 pub(crate) const QUEUE_LEN: usize = 16_384;
-/// Lines a second for refusals and repeats, and again as many for silence.
+/// Lines a second for refusals and repeats, again as many for refused users with a right password, and for silence.
 pub(crate) const REFUSALS_PER_SECOND: u32 = 1000;
 /// Bytes that are written at a time, or a line more.
 const CHUNK_LEN: usize = 64 * 1024;
@@ -119,6 +119,8 @@ struct Counts {
     /// Lines beyond those of their second.
     left_out: AtomicU64,
     refusals: Spent,
+    /// Of right passwords, which guesses are no reason to leave out. An answer can be said again and again.
+    denials: Spent,
     /// Which are no reason to leave refusals out.
     silences: Spent,
     is_to_reopen: AtomicBool,
@@ -127,7 +129,8 @@ struct Counts {
 impl Audit {
     pub(super) fn note(&self, uptime: Duration, decision: Decision) {
         let budget = match decision.verdict {
-            Verdict::Welcome(Sighting::First) | Verdict::Refused(Reason::Denied(_), _) => None,
+            Verdict::Welcome(Sighting::First) => None,
+            Verdict::Refused(Reason::Denied(_), _) => Some(&self.counts.denials),
             Verdict::Welcome(Sighting::Repeat)
             | Verdict::Refused(Reason::UnknownUser | Reason::WrongPassword, _) => Some(&self.counts.refusals),
             Verdict::Silence(_) => Some(&self.counts.silences),
