@@ -4,15 +4,15 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::iter;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::store::wipe;
+use super::{Problem, Samples, Users, parse};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
-use zeroize::Zeroizing;
-
-use super::{Problem, Samples, Users, parse};
 
 /// How many problems are shown of one file.
 const PROBLEMS_SHOWN: usize = 20;
@@ -93,7 +93,7 @@ pub fn load(path: &Path) -> Result<Loaded, UsersError> {
 /// A users file that can be used, and its text.
 pub(crate) struct LoadedText {
     pub(crate) loaded: Loaded,
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: FileBytes,
 }
 
 impl LoadedText {
@@ -225,8 +225,25 @@ impl UsersFile {
     }
 }
 
+/// What is in a users file; wiped in the end.
+pub(super) struct FileBytes(Vec<u8>);
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for FileBytes {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
 /// Reads a users file to its end, unless everybody can write it.
-pub(super) fn read(mut file: &File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Stat), UsersError> {
+pub(super) fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), UsersError> {
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
     let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -236,8 +253,8 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<(Zeroizing<Vec<u8>>, 
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });
     }
     // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    let mut bytes = FileBytes(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
+    file.read_to_end(&mut bytes.0).map_err(unreadable)?;
     Ok((bytes, stat))
 }
 

@@ -8,16 +8,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::thread;
 
 use ipnet::IpNet;
 use time::{Date, Month};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::store::{Records, Store};
+use super::store::{IndexError, Records, Store};
 use super::{Conditions, Password, SAMPLES, Samples, Standing, Username, Users};
 
 /// What to do about a text that is not TOML.
@@ -46,7 +46,69 @@ impl fmt::Display for Problem {
 /// # Errors
 /// Every problem, in the order of the file; a text that is not TOML has one.
 pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
-    let mut parser = Parser::new(Records::for_text(text.len()).map_err(|error| vec![no_memory(&error)])?);
+    match parse_in_pieces(text, PIECE_LEN) {
+        Some(users) => Ok(users),
+        None => parse_whole(text),
+    }
+}
+
+/// Bytes of a text that are parsed at a time: a tenth of a millisecond's work.
+const PIECE_LEN: usize = 4096;
+
+/// Parses a text that is one section of users, a few lines at a time, each as a text of its own. A million users whole
+/// would take ten times their memory, and half a second without a system call, in which a kernel that preempts nobody
+/// lets nobody else have the processor. `None` if something is wrong, or written in another way.
+fn parse_in_pieces(text: &str, piece_len: usize) -> Option<Users> {
+    let (head, mut rest) = text.split_at(end_of_header(text)?);
+    let head = DeTable::parse(head).ok()?;
+    let is_section = |users: &Value<'_>| users.get_ref().as_table().is_some_and(DeTable::is_empty);
+    if head.get_ref().len() != 1 || !head.get_ref().get("users").is_some_and(is_section) {
+        return None;
+    }
+    let mut parser = Parser::new(Records::for_text(text.len()).ok()?);
+    let mut len = piece_len;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(end_of_line(rest, len));
+        // Below another header are no users of this section; and a mark of the byte order is one only in front of all.
+        if end_of_header(piece).is_some() || piece.starts_with('\u{feff}') {
+            return None;
+        }
+        match DeTable::parse(piece) {
+            Ok(users) => users.get_ref().iter().for_each(|(name, value)| parser.user(name, value)),
+            Err(_) if after.is_empty() => return None,
+            // Perhaps its end is in the middle of a value.
+            Err(_) => {
+                len = piece.len() * 2;
+                continue;
+            }
+        }
+        (rest, len) = (after, piece_len);
+        thread::yield_now();
+    }
+    parser.finish(text).ok()
+}
+
+/// Behind the first line that begins as a header of a section does.
+fn end_of_header(text: &str) -> Option<usize> {
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        end += line.len();
+        if line.trim_start_matches([' ', '\t', '\u{feff}']).starts_with('[') {
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// Behind the line in which a text of this length would end.
+fn end_of_line(text: &str, len: usize) -> usize {
+    let rest = text.as_bytes().get(len..).unwrap_or_default();
+    rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |newline| len + newline + 1)
+}
+
+fn parse_whole(text: &str) -> Result<Users, Vec<Problem>> {
+    let mut parser =
+        Parser::new(Records::for_text(text.len()).map_err(|error| vec![unusable(error.into())])?);
     match DeTable::parse(text) {
         Ok(document) => parser.document(document.get_ref()),
         // Only the message: the rest of such an error shows the line, and so perhaps a password.
@@ -209,7 +271,7 @@ impl Parser {
             (Some(name), 0) => Samples::Only(name),
             (Some(name), _) => Samples::Some(name),
         };
-        let store = Store::new(self.records).map_err(|error| vec![no_memory(&error)])?;
+        let store = Store::new(self.records).map_err(|error| vec![unusable(error)])?;
         Ok(Users::new(store, self.conditions, samples))
     }
 
@@ -231,8 +293,8 @@ impl Parser {
     }
 }
 
-fn no_memory(error: &io::Error) -> Problem {
-    Problem { line: 1, column: 1, message: format!("no memory for the users: {error}") }
+fn unusable(error: IndexError) -> Problem {
+    Problem { line: 1, column: 1, message: error.to_string() }
 }
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
@@ -269,5 +331,78 @@ pub(super) fn locate(text: &str, place: &Range<usize>, message: String) -> Probl
         line: before.matches('\n').count() + 1,
         column: before.chars().count() - before.get(..line_start).unwrap_or("").chars().count() + 1,
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::discriminant;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Everybody in a text, by name, with all that is known of them.
+    fn everybody(users: &Users) -> Vec<(&str, &[u8], Option<&Conditions>)> {
+        let all = users.store.iter();
+        let mut all: Vec<_> =
+            all.map(|user| (user.name, user.password(), users.conditions.get(&user.start))).collect();
+        all.sort_by_key(|(name, ..)| *name);
+        all
+    }
+
+    fn is_the_same(one: &Users, other: &Users) -> bool {
+        everybody(one) == everybody(other) && discriminant(&one.samples) == discriminant(&other.samples)
+    }
+
+    #[test]
+    fn a_text_in_pieces_is_the_same_users_as_the_whole() {
+        for text in [
+            "[users]\n",
+            "[users]\na = '1'\nb = '2'\nc = '3'",
+            "\u{feff}# Ours.\n\n  [users] # all\r\na = '1'\r\n# No more.\r\n",
+            "[users]\na = { password = '1', from = [\n'10.0.0.0/8',\n  '::1'\n] }\nb.password = '2'\nc = '3'\n",
+            "[users]\na = '''\nb = '1'\nc = '2'\n'''\nb = \"\"\"\\\n  4\n  \"\"\"\n",
+        ] {
+            for piece_len in [1, 8, 40, 4096] {
+                let users = parse_in_pieces(text, piece_len).expect(text);
+                assert!(is_the_same(&users, &parse_whole(text).unwrap()), "{text} by {piece_len}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_or_written_in_another_way_is_left_to_the_whole() {
+        for text in [
+            "",
+            "users = { a = '1' }",
+            "other = 1\n[users]\na = '1'\n",
+            "[users]\na = '1'\nb = '2'\na = '3'\n",
+            "[users]\na.password = '1'\na.disabled = true\n",
+            "[users]\na = '1'\n\u{feff}b = '2'\n",
+            "[users]\na = '1'\n[users.b]\npassword = '2'\n",
+            "[users]\na = '1'\n[other]\nb = '2'\n",
+            "[users]\na = '1'\nb = 2\n",
+            "[users]\nab = 'c'\na = 'bc'\n",
+            "[users]\na = '1'\nb = '''\n",
+        ] {
+            assert!(parse_in_pieces(text, 1).is_none(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_can_be_had_in_pieces_is_what_the_whole_is(
+            head in "(\u{feff}|# .\n|x = 1\n)?\\[users\\]\r?\n",
+            lines in prop::collection::vec(
+                "[abc](\\.[pd]assword)? = ('[a-c]'|'''|\"\"\"|[{\\[\\]}]|\\{ password = 'a' \\})?|.{0,3}|'''|\"\"\"|\\[|\\]", 0..8),
+            piece_len in 1_usize..20,
+        ) {
+            let text = head + &lines.join("\n");
+            if let Some(users) = parse_in_pieces(&text, piece_len) {
+                let whole = parse_whole(&text);
+                prop_assert!(whole.is_ok_and(|whole| is_the_same(&users, &whole)), "{text:?}");
+            }
+        }
     }
 }

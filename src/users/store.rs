@@ -13,6 +13,7 @@ use std::hint::black_box;
 use std::io;
 use std::iter;
 use std::ops::Range;
+use std::thread;
 
 use memmap2::{Advice, MmapMut};
 use subtle::{Choice, ConstantTimeEq};
@@ -62,34 +63,49 @@ const FETCH_MAX: usize = 64;
 /// Bytes of a record that are fetched: most are no longer.
 const RECORD_FETCH_LEN: usize = 64;
 
+/// Why there is no index of some records.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IndexError {
+    #[error("no memory for the users: {0}")]
+    NoMemory(#[from] io::Error),
+    #[error("a name is in it twice")]
+    Twice,
+}
+
 impl Store {
-    /// Makes the index of records, in which no name is twice.
+    /// Makes the index of records.
     ///
     /// # Errors
-    /// The system's, for lack of memory.
-    pub(super) fn new(records: Records) -> io::Result<Self> {
+    /// If a name is in them twice, or the system has no memory.
+    pub(super) fn new(records: Records) -> Result<Self, IndexError> {
         // So one line in a thousand is full.
         let lines = records.count / 2 + 1;
         Self::with_lines(records, lines)
     }
 
-    fn with_lines(records: Records, lines: usize) -> io::Result<Self> {
+    fn with_lines(records: Records, lines: usize) -> Result<Self, IndexError> {
         let slots = Pages::new(lines.saturating_mul(LINE_SLOTS * SLOT_LEN))?;
         let mut store = Self { records, slots, hasher: RandomState::new() };
-        store.index();
+        store.index()?;
         Ok(store)
     }
 
-    fn index(&mut self) {
+    fn index(&mut self) -> Result<(), IndexError> {
         let lines = self.lines().len();
         let (slots, _) = self.slots.bytes_mut().as_chunks_mut::<SLOT_LEN>();
         for record in self.records.iter() {
             let hash = self.hasher.hash_one(record.name);
-            let mut places = probe(hash, lines).flat_map(|line| line * LINE_SLOTS..(line + 1) * LINE_SLOTS);
-            if let Some(free) = places.find(|place| slots.get(*place) == Some(&[0; SLOT_LEN]))
-                && let Some(slot) = slots.get_mut(free)
-            {
-                *slot = (u64::from(tag(hash)) << 32 | u64::from(record.start)).to_ne_bytes();
+            for place in probe(hash, lines).flat_map(|line| line * LINE_SLOTS..(line + 1) * LINE_SLOTS) {
+                let Some(slot) = slots.get_mut(place) else { continue };
+                let taken = u64::from_ne_bytes(*slot);
+                if taken == 0 {
+                    *slot = (u64::from(tag(hash)) << 32 | u64::from(record.start)).to_ne_bytes();
+                    break;
+                }
+                let is_alike = (taken >> 32) as u32 == tag(hash);
+                if is_alike && self.records.at(taken as u32).is_some_and(|other| other.name == record.name) {
+                    return Err(IndexError::Twice);
+                }
             }
         }
         // Whoever is looked for in an empty line finds somebody else there, as in others.
@@ -99,6 +115,7 @@ impl Store {
                 line[0] = u64::from(record.start).to_ne_bytes();
             }
         }
+        Ok(())
     }
 
     /// Looks for a user. A search for nobody takes the same steps, and ends with somebody else's record: as far from
@@ -221,6 +238,8 @@ pub(super) struct Records {
 }
 
 const HEADER_LEN: usize = 2;
+/// Records that are gone through at a time: some twenty microseconds' work, if each is far from the processor.
+const TURN_RECORDS: u32 = 256;
 const NOBODY_LEN: usize = HEADER_LEN;
 
 impl Records {
@@ -254,12 +273,19 @@ impl Records {
         self.count
     }
 
+    /// All of them; who goes through a million leaves the processor to others now and then.
     pub(super) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let mut next = NOBODY_LEN as u32;
-        iter::from_fn(move || {
+        let records = iter::from_fn(move || {
             let record = self.at(next)?;
             next += (HEADER_LEN + record.secret.len()) as u32;
             Some(record)
+        });
+        records.zip(1_u32..).map(|(record, number)| {
+            if number.is_multiple_of(TURN_RECORDS) {
+                thread::yield_now();
+            }
+            record
         })
     }
 
@@ -308,9 +334,20 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        self.0.zeroize();
+        wipe(&mut self.0);
     }
 }
+
+/// Wipes passwords, a piece at a time, in between leaving the processor to others.
+pub(super) fn wipe(bytes: &mut [u8]) {
+    for piece in bytes.chunks_mut(WIPED_LEN) {
+        piece.zeroize();
+        thread::yield_now();
+    }
+}
+
+/// Bytes that are wiped at a time.
+const WIPED_LEN: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

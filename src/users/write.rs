@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
-use zeroize::Zeroizing;
 
 use super::edit::{Edit, Overlap};
 use super::import::ListProblem;
@@ -124,7 +123,7 @@ pub(crate) fn change<T>(
 ) -> Result<T, ChangeError> {
     let folder = Folder::lock(path, missing, waiting)?;
     let old = folder.read(missing)?;
-    let bytes = old.as_ref().map_or(EMPTY.as_bytes(), |old| &old.bytes);
+    let bytes = old.as_ref().map_or(EMPTY.as_bytes(), |old| &*old.bytes);
     let text = file::text(bytes, path)?;
     let wrong = |problems| UsersError::Wrong { path: path.into(), problems };
     if missing == Missing::Refuse || !has_only_comments(text) {
@@ -192,7 +191,7 @@ struct Folder {
 /// A file that is there.
 struct Old {
     file: File,
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: file::FileBytes,
     stat: Stat,
 }
 
