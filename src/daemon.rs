@@ -151,7 +151,7 @@ pub enum ServerError {
 /// What keeps it from starting, or from going on.
 pub fn run(config: &Config) -> Result<(), ServerError> {
     raise_open_files();
-    let Prepared { workers: Workers { address, work }, followed, mut writer } = prepare(config)?;
+    let Prepared { workers: Workers { address, work, tallies: _ }, followed, mut writer } = prepare(config)?;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config, followed.as_ref(), writer.as_mut())?;

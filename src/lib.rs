@@ -11,6 +11,7 @@
 //! | [`users`] | `users.toml`, as an immutable snapshot |
 //! | [`net`] | sockets and clocks, which carry the exchange |
 //! | `report` | what happened, as log lines |
+//! | `tally` | what happened, in numbers |
 //! | [`limits`] | every limit by name |
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
@@ -36,6 +37,7 @@ mod report;
 pub mod sandbox;
 mod settings;
 mod source;
+mod tally;
 pub mod users;
 
 pub use auth::wire::Verdict;

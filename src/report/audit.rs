@@ -106,6 +106,7 @@ impl Decision {
 }
 
 /// What workers see of the audit.
+#[derive(Clone)]
 pub(crate) struct Audit {
     queue: SyncSender<Entry>,
     counts: Arc<Counts>,
