@@ -12,6 +12,8 @@
 //! | [`net`] | sockets and clocks, which carry the exchange |
 //! | `report` | what happened, as log lines |
 //! | `tally` | what happened, in numbers |
+//! | `watch` | a running server, for whoever watches it |
+//! | `http` | how it is watched: metrics, health, status |
 //! | [`limits`] | every limit by name |
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
@@ -30,6 +32,7 @@ pub mod bench;
 pub mod cli;
 pub mod daemon;
 pub mod exchange;
+mod http;
 pub mod limits;
 pub mod net;
 mod reload;
@@ -39,6 +42,7 @@ mod settings;
 mod source;
 mod tally;
 pub mod users;
+mod watch;
 
 pub use auth::wire::Verdict;
 pub use net::Transport;

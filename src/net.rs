@@ -78,6 +78,10 @@ pub(crate) struct Workers {
     pub(crate) work: Vec<Work>,
     /// The numbers of each.
     pub(crate) tallies: Vec<Arc<Tally>>,
+    /// Who is out of favour; over both transports, for logins.
+    pub(crate) penalties: Option<Arc<Penalties>>,
+    /// TCP: who is connected.
+    pub(crate) connections: Option<Connections>,
 }
 
 /// The loop of one worker.
@@ -95,7 +99,7 @@ impl Workers {
         reporter: Reporter,
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
-        match transport {
+        let workers = match transport {
             Transport::Udp => Self::udp(address, count, |_, tally| {
                 let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
                 let logins = Logins { server, reporter: reporter.of_worker(tally), users };
@@ -110,7 +114,8 @@ impl Workers {
                     }
                 }
             }),
-        }
+        };
+        workers.map(|workers| Self { penalties: Some(penalties), ..workers })
     }
 
     /// A worker for a small service.
@@ -164,7 +169,7 @@ impl Workers {
                 Ok(())
             })
         });
-        Ok(Self { address, work: work.collect(), tallies })
+        Ok(Self { address, work: work.collect(), tallies, penalties: None, connections: None })
     }
 
     /// What `service` gives is called by the worker's thread, and gives what opens a conversation.
@@ -189,7 +194,8 @@ impl Workers {
                 tcp::serve(socket.into(), reading, connections, service(), clock, &stop, &tally)
             })
         });
-        Ok(Self { address, work: work.collect(), tallies })
+        let work = work.collect();
+        Ok(Self { address, work, tallies, penalties: None, connections: Some(connections) })
     }
 }
 

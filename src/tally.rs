@@ -90,6 +90,10 @@ impl Outcome {
         Self::Malformed,
     ];
 
+    /// Those that are refusals, for one reason each.
+    pub(crate) const REFUSALS: [Self; 5] =
+        [Self::UnknownUser, Self::WrongPassword, Self::Disabled, Self::Expired, Self::NotFromHere];
+
     fn of(event: &Event<'_>) -> Self {
         match event {
             Event::Challenged => Self::Challenged,
