@@ -1,5 +1,6 @@
 //! What those see who watch a server over HTTP, and what strangers at that port cannot do.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -181,6 +182,47 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
         let page = users_file(get(http, "/metrics", "").1);
         let ended = run(promtool.args(["check", "metrics"]).stdin(page.reopen().unwrap()));
         assert_eq!(ended, Ended { status: 0, stdout: String::new(), stderr: String::new() });
+    }
+}
+
+const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
+
+#[test]
+fn promtool_accepts_the_rules_and_sees_each_alert_fire_when_it_should() {
+    let Some(mut promtool) = installed("promtool") else { return };
+    let ended = run(promtool.args(["check", "rules", &format!("{DIST}/prometheus/letmein.rules.yml")]));
+    assert!(ended.status == 0 && ended.stdout.contains("SUCCESS: 7 rules found"), "{ended:?}");
+    let test = format!("{DIST}/prometheus/letmein.test.yml");
+    let ended = run(Command::new("promtool").args(["test", "rules", &test]));
+    assert_eq!((ended.status, ended.stdout.contains("SUCCESS")), (0, true), "{ended:?}");
+}
+
+/// Names of ours in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("letmein_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
+    let pages = TRANSPORTS.map(|transport| {
+        let (mut server, http) = watched(transport, &["--audit", "-"]);
+        server.signal(libc::SIGHUP);
+        logged(&mut server, "users.toml: 3 users:");
+        let mut page = String::new();
+        while !page.contains("letmein_last_reload_successful") {
+            page = get(http, "/metrics", "").1;
+        }
+        page
+    });
+    let served = pages.concat();
+    let served = names(&served);
+    let dashboard = std::fs::read_to_string(format!("{DIST}/grafana/letmein.json")).unwrap();
+    let _: Value = serde_json::from_str(&dashboard).unwrap();
+    for text in [dashboard, std::fs::read_to_string(format!("{DIST}/prometheus/letmein.rules.yml")).unwrap()]
+    {
+        let named = names(&text);
+        assert!(named.len() >= 7 && named.is_subset(&served), "{:?}", named.difference(&served));
     }
 }
 
