@@ -16,7 +16,7 @@ use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, run, server, user
 use crate::streams::challenge;
 
 /// A server with the samples, or other users, and where it shows its numbers.
-fn watched(transport: Transport, more: &[&str]) -> (Server, SocketAddr) {
+pub(crate) fn watched(transport: Transport, more: &[&str]) -> (Server, SocketAddr) {
     let args = ["127.0.0.1:0", "--users", SAMPLES, "--http", "127.0.0.1:0"];
     let mut server = Server::start(transport, &[&args, more].concat());
     let line = logged(&mut server, "HTTP: for monitoring at http://");
@@ -46,7 +46,7 @@ fn get(http: SocketAddr, path: &str, more: &str) -> (String, String) {
     (head.to_ascii_lowercase(), body.to_owned())
 }
 
-fn status(http: SocketAddr) -> Value {
+pub(crate) fn status(http: SocketAddr) -> Value {
     let (head, body) = get(http, "/status.json", "");
     assert!(head.contains("content-type: application/json"), "{head}");
     serde_json::from_str(&body).unwrap()
