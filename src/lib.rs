@@ -15,6 +15,7 @@
 //! | [`limits`] | every limit by name |
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
+//! | `manager` | what a service manager is told of it |
 //! | [`mod@bench`] | the load generator |
 //! | [`cli`] | command lines, one file a program |
 //!
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod daemon;
 pub mod exchange;
 pub mod limits;
+mod manager;
 pub mod net;
 mod reload;
 mod report;
