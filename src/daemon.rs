@@ -27,6 +27,10 @@ use crate::auth::server::Keys;
 use crate::exchange::DatagramService;
 use crate::http::{self, routes};
 use crate::limits::{self, Limit};
+use crate::manager::Manager;
+use crate::net::bind;
+pub use crate::net::bind::Bound;
+pub use crate::net::passed::PassedError;
 pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
@@ -42,7 +46,7 @@ use crate::watch::Watched;
 /// What a server is told on its command line.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 for any that is free.
+    /// Where to listen, or where the sockets are that were passed; port 0 for any that is free.
     pub address: SocketAddr,
     /// What to do there.
     pub service: Service,
@@ -81,15 +85,29 @@ pub enum Service {
 impl Service {
     /// The line that says that a server is ready.
     fn ready(&self, address: SocketAddr) -> String {
-        let transport = match self {
+        match self {
             Self::Exchange(Exchange::Datagrams(DatagramService::Hello, _), _) => {
-                return format!("Server is listening on {address}");
+                format!("Server is listening on {address}")
             }
+            Self::Logins { .. } | Self::Exchange(..) => {
+                format!("{} server listening on {address}", self.transport())
+            }
+        }
+    }
+
+    fn transport(&self) -> Transport {
+        match self {
             Self::Logins { transport, .. } => *transport,
-            Self::Exchange(Exchange::Datagrams(DatagramService::Md5, _), _) => Transport::Udp,
+            Self::Exchange(Exchange::Datagrams(..), _) => Transport::Udp,
             Self::Exchange(Exchange::Md5Stream | Exchange::FramedStream { .. }, _) => Transport::Tcp,
-        };
-        format!("{transport} server listening on {address}")
+        }
+    }
+
+    fn workers(&self) -> NonZeroUsize {
+        match self {
+            Self::Logins { workers, .. } => *workers,
+            Self::Exchange(..) => NonZeroUsize::MIN,
+        }
     }
 }
 
@@ -161,17 +179,18 @@ pub enum ServerError {
     System(#[from] io::Error),
 }
 
-/// Runs a server until it is told to stop.
+/// Runs a server until it is told to stop, with the sockets that a service manager has passed, or its own.
 ///
 /// # Errors
 /// What keeps it from starting, or from going on.
-pub fn run(config: &Config) -> Result<(), ServerError> {
+pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     raise_open_files();
     let clock = Clock::start();
-    let Prepared { workers, followed, mut writer, http } = prepare(config)?;
+    let manager = Manager::from_env();
+    let Prepared { workers, followed, mut writer, http } = prepare(config, passed)?;
     let watched =
         followed.as_ref().map(|followed| watched(config, &workers, followed, writer.as_ref(), clock));
-    let Workers { address, work, .. } = workers;
+    let Workers { address, work, tallies, .. } = workers;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
@@ -180,10 +199,14 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let ended = runtime.block_on(async {
         let (mut signals, hangups) = (Signals::install()?, signal(SignalKind::hangup())?);
         let (stop_sender, stop) = Stop::new();
-        let reloader = followed.map(|followed| Reloader::new(followed, reopen, clock)).transpose()?;
+        let users = followed.as_ref().map(|followed| followed.users.clone());
+        let reloader =
+            followed.map(|followed| Reloader::new(followed, reopen, clock, &manager)).transpose()?;
         // The sockets are bound, so whoever comes now is served as soon as the workers are there.
-        announce(&config.service.ready(address), address)?;
+        let ready = config.service.ready(address);
+        announce(&ready, address)?;
         let mut running = start(work, clock, &stop)?;
+        manager.ready(&ready);
         if let (Some(http), Some(watched)) = (http, &watched) {
             // It goes on while logins in progress end, and ends with the runtime.
             tokio::spawn(monitor(http, watched.clone()));
@@ -195,8 +218,10 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
                 Ok(())
             }
             result = all_ended(&mut running) => result,
-            never = reload(reloader, hangups) => match never {},
+            never = reload(reloader, hangups, &manager) => match never {},
+            never = manager.attend(&tallies, users.as_deref()) => match never {},
         };
+        manager.stopping();
         if let Some(watched) = &watched {
             watched.stop();
         }
@@ -215,13 +240,15 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
 }
 
 /// For as long as the server runs.
-async fn reload(reloader: Option<Reloader>, mut hangups: Signal) -> Infallible {
+async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &Manager) -> Infallible {
     if let Some(reloader) = reloader {
         return reloader.run(hangups).await;
     }
     loop {
         hangups.recv().await;
+        manager.reloading();
         info!("SIGHUP: this service has no file to read again");
+        manager.ready("no file to read again");
     }
 }
 
@@ -254,11 +281,18 @@ struct Prepared {
     http: Option<http::Listener>,
 }
 
-fn prepare(config: &Config) -> Result<Prepared, ServerError> {
+fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerError> {
     let (address, keys) = (config.address, draw_keys()?);
     let cannot_bind = |error| ServerError::Bind { address, error };
+    let bind = || {
+        let bind = match config.service.transport() {
+            Transport::Udp => bind::udp,
+            Transport::Tcp => bind::tcp,
+        };
+        passed.map_or_else(|| bind::group(address, config.service.workers(), bind), Ok).map_err(cannot_bind)
+    };
     match &config.service {
-        Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users, http } => {
+        Service::Logins { transport, users, limits, unknown_names, audit, sample_users, http, .. } => {
             let source = Source { file: UsersFile::new(users)?, sample_users: *sample_users, address };
             let followed = Followed::load(source)?;
             let users = &followed.users;
@@ -268,14 +302,14 @@ fn prepare(config: &Config) -> Result<Prepared, ServerError> {
             });
             let (audit, writer) = audit.transpose()?.unzip();
             let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit);
-            let workers = Workers::logins(*transport, address, *workers, users, &keys, limits, reporter)
-                .map_err(cannot_bind)?;
+            let workers =
+                Workers::logins(*transport, bind()?, users, &keys, limits, reporter).map_err(cannot_bind)?;
             let http = http.map(listen_for_http).transpose()?;
             info!("users: {}", users.load().len());
             Ok(Prepared { workers, followed: Some(followed), writer, http })
         }
         Service::Exchange(service, verbosity) => {
-            let workers = Workers::exchange(*service, *verbosity, address, &keys).map_err(cannot_bind)?;
+            let workers = Workers::exchange(*service, *verbosity, bind()?, &keys).map_err(cannot_bind)?;
             Ok(Prepared { workers, followed: None, writer: None, http: None })
         }
     }

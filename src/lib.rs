@@ -17,6 +17,7 @@
 //! | [`limits`] | every limit by name |
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
+//! | `manager` | what a service manager is told of it |
 //! | [`mod@bench`] | the load generator |
 //! | [`cli`] | command lines, one file a program |
 //!
@@ -34,6 +35,7 @@ pub mod daemon;
 pub mod exchange;
 mod http;
 pub mod limits;
+mod manager;
 pub mod net;
 mod reload;
 mod report;

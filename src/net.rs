@@ -14,6 +14,7 @@ pub mod framed_client;
 pub mod host_port;
 pub(crate) mod link;
 pub mod login;
+pub(crate) mod passed;
 pub(crate) mod services;
 pub(crate) mod tcp;
 pub(crate) mod udp;
@@ -21,7 +22,6 @@ pub(crate) mod udp;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use crate::auth::Now;
 use crate::auth::penalty::{Limits, Penalties};
 use crate::auth::server::{Keys, Server};
+use crate::net::bind::Bound;
 use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Reading};
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
@@ -70,7 +71,7 @@ impl fmt::Display for Transport {
     }
 }
 
-/// A server's sockets, bound, each with the loop that serves it.
+/// A server's sockets, each with the loop that serves it.
 pub(crate) struct Workers {
     /// Where they listen.
     pub(crate) address: SocketAddr,
@@ -91,8 +92,7 @@ impl Workers {
     /// Workers for logins. They share an address, and the kernel sends all datagrams of a peer to the same one.
     pub(crate) fn logins(
         transport: Transport,
-        address: SocketAddr,
-        count: NonZeroUsize,
+        bound: Bound,
         users: &Arc<ArcSwap<Users>>,
         keys: &Keys,
         limits: &Limits,
@@ -100,12 +100,12 @@ impl Workers {
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
         let workers = match transport {
-            Transport::Udp => Self::udp(address, count, |_, tally| {
+            Transport::Udp => Self::udp(bound, |_, tally| {
                 let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
                 let logins = Logins { server, reporter: reporter.of_worker(tally), users };
                 || logins
             }),
-            Transport::Tcp => Self::tcp(address, count, Login::READING, |tally| {
+            Transport::Tcp => Self::tcp(bound, Login::READING, |tally| {
                 let (users, penalties) = (users.clone(), penalties.clone());
                 let reporter = Arc::new(reporter.of_worker(tally));
                 move || {
@@ -122,25 +122,22 @@ impl Workers {
     pub(crate) fn exchange(
         service: Exchange,
         verbosity: Verbosity,
-        address: SocketAddr,
+        bound: Bound,
         keys: &Keys,
     ) -> io::Result<Self> {
-        const ONE: NonZeroUsize = NonZeroUsize::MIN;
         match service {
             Exchange::Datagrams(service, serving) => {
                 let key = keys.sources;
-                Self::udp(address, ONE, |own, _| {
-                    move || Datagrams::new(service, own, &key, serving, verbosity)
-                })
+                Self::udp(bound, |own, _| move || Datagrams::new(service, own, &key, serving, verbosity))
             }
-            Exchange::Md5Stream => Self::tcp(address, ONE, Md5Stream::READING, |_| {
+            Exchange::Md5Stream => Self::tcp(bound, Md5Stream::READING, |_| {
                 move || {
                     let lines = shared_lines(verbosity);
                     move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
                 }
             }),
             Exchange::FramedStream { buffer_len, message_max } => {
-                Self::tcp(address, ONE, FramedStream::reading(buffer_len, message_max), |_| {
+                Self::tcp(bound, FramedStream::reading(buffer_len, message_max), |_| {
                     move || {
                         let lines = shared_lines(verbosity);
                         move |peer, _| Ok(FramedStream { peer, message_max, lines: lines.clone() })
@@ -152,16 +149,14 @@ impl Workers {
 
     /// What `service` gives is called by the worker's thread, as it may start another.
     fn udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
-        address: SocketAddr,
-        count: NonZeroUsize,
+        Bound { address, sockets }: Bound,
         service: impl Fn(SocketAddr, &Arc<Tally>) -> M,
     ) -> io::Result<Self> {
-        let (address, sockets) = bind::group(address, count, bind::udp)?;
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
-            report::buffers(&udp::buffers(socket)?, count);
+            report::buffers(&udp::buffers(socket)?, sockets.len());
         }
-        let tallies = tallies(count);
+        let tallies = tallies(sockets.len());
         let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> Work {
             let service = service(address, &tally);
             Box::new(move |clock, stop| {
@@ -174,8 +169,7 @@ impl Workers {
 
     /// What `service` gives is called by the worker's thread, and gives what opens a conversation.
     fn tcp<C, O, S>(
-        address: SocketAddr,
-        count: NonZeroUsize,
+        Bound { address, sockets }: Bound,
         reading: Reading,
         service: impl Fn(&Arc<Tally>) -> S,
     ) -> io::Result<Self>
@@ -184,10 +178,9 @@ impl Workers {
         O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
-        let (address, sockets) = bind::group(address, count, bind::tcp)?;
         let descriptors = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
         let connections = Connections::new(connections::places(descriptors), reading.memory_max);
-        let tallies = tallies(count);
+        let tallies = tallies(sockets.len());
         let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> Work {
             let (service, connections) = (service(&tally), connections.clone());
             Box::new(move |clock, stop| {
@@ -199,8 +192,8 @@ impl Workers {
     }
 }
 
-fn tallies(count: NonZeroUsize) -> Vec<Arc<Tally>> {
-    (0..count.get()).map(|_| Arc::default()).collect()
+fn tallies(workers: usize) -> Vec<Arc<Tally>> {
+    (0..workers).map(|_| Arc::default()).collect()
 }
 
 /// How long logins in progress may take to end, once a server is to stop.

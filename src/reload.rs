@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::daemon::{SampleUsers, ServerError};
+use crate::manager::Manager;
 use crate::net::Clock;
 use crate::report::audit::Reopen;
 use crate::users::{Samples, Stamp, Users, UsersFile};
@@ -132,7 +133,7 @@ async fn rest_after_change(changes: &Notify) {
 }
 
 /// Keeps the users of a running server those of their file.
-pub(crate) struct Reloader {
+pub(crate) struct Reloader<'m> {
     source: Arc<Source>,
     users: Arc<ArcSwap<Users>>,
     /// Of the file that was read last, whatever came of it; nothing if there was none.
@@ -142,21 +143,25 @@ pub(crate) struct Reloader {
     reopen: Option<Reopen>,
     reloads: Arc<Reloads>,
     clock: Clock,
+    /// Is told when a reload begins and ends.
+    manager: &'m Manager,
 }
 
-impl Reloader {
+impl<'m> Reloader<'m> {
     /// To be called in a runtime, with the rights that the server will have from now on.
     pub(crate) fn new(
         Followed { users, reloads, source, stamp, watch }: Followed,
         reopen: Option<Reopen>,
         clock: Clock,
+        manager: &'m Manager,
     ) -> io::Result<Self> {
         if let Err(error) = source.file.open() {
             warn!("{error}");
             warn!("the users file cannot be read again: changes to it will have no effect");
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
-        Ok(Self { source: Arc::new(source), users, last: Some(stamp), changes, reopen, reloads, clock })
+        let source = Arc::new(source);
+        Ok(Self { source, users, last: Some(stamp), changes, reopen, reloads, clock, manager })
     }
 
     /// Reads the file again whenever there is a reason to.
@@ -180,6 +185,7 @@ impl Reloader {
     }
 
     async fn reload(&mut self) {
+        self.manager.reloading();
         self.last = self.source.file.stamp();
         let (source, users) = (self.source.clone(), self.users.clone());
         let (sender, done) = oneshot::channel();
@@ -194,12 +200,16 @@ impl Reloader {
         };
         self.reloads.note(self.clock.now().uptime, replaced.is_ok());
         match replaced {
-            Ok(stamp) => self.last = Some(stamp),
+            Ok(stamp) => {
+                self.last = Some(stamp);
+                self.manager.reloaded(self.users.load().len());
+            }
             Err(error) => {
                 for line in error.to_string().lines() {
                     error!("{line}");
                 }
                 error!("the users stay as they were: {} reloads have failed", self.reloads.failures());
+                self.manager.reload_failed(self.users.load().len());
             }
         }
     }

@@ -8,7 +8,6 @@ mod log;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +125,7 @@ pub(crate) fn socket_error(transport: Transport, error: &io::Error) {
 }
 
 /// Says how much the kernel queues for each worker, and how to have it queue more.
-pub(crate) fn buffers(buffers: &Buffers, workers: NonZeroUsize) {
+pub(crate) fn buffers(buffers: &Buffers, workers: usize) {
     let Buffers { receive_len, asked_len } = buffers;
     info!("UDP workers: {workers}, for each of which the kernel queues {} KiB", receive_len / 1024);
     if receive_len < asked_len {

@@ -16,11 +16,11 @@ use tracing::level_filters::LevelFilter;
 use crate::auth::penalty::WINDOW_MAX;
 use crate::cli::{STATUSES, Status, invalid, parse, say};
 use crate::daemon::{
-    self, AuditTarget, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service, Serving,
-    UnknownNames, Verbosity,
+    self, AuditTarget, Bound, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service,
+    Serving, UnknownNames, Verbosity,
 };
 use crate::exchange::{DatagramService, framed};
-use crate::net::Transport;
+use crate::net::{Transport, passed};
 use crate::report::{LogFormat, log_to_stderr};
 use crate::users;
 
@@ -40,7 +40,7 @@ struct Args {
     /// Serve other machines even with the shipped sample passwords in the users file (auth)
     #[arg(long)]
     allow_sample_users: bool,
-    /// Threads that serve (auth) [default: one for each processor]
+    /// Threads that serve (auth) [default: one for each processor, or for each socket that is passed]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX))]
     workers: Option<u16>,
     /// Failed logins that are free for a source, an IPv4 address or an IPv6 /64, or "off" (auth)
@@ -170,6 +170,7 @@ fn after_help(program: &str) -> String {
          {program} [::]:8591                 all of IPv6, and of IPv4\n  \
          {program} --users /etc/users.toml   another users file\n\
          {small}\n\
+         Sockets that a service manager passes (LISTEN_FDS) are served instead, one worker each.\n\
          The first line on standard output says where it listens, once it does; port 0 is any that is free.\n\
          SIGINT and SIGTERM stop it, after logins in progress have ended. SIGHUP reads the users file again, which\n\
          it also does by itself when the file changes, and opens the audit anew.\n\n\
@@ -185,11 +186,16 @@ pub fn main(transport: Transport) -> ExitCode {
 
 fn run(transport: Transport) -> Result<Status, Status> {
     let program = transport.server();
+    // Before any thread.
+    let passed = passed::take(transport).map_err(|error| {
+        say(format_args!("{program}: {error}"));
+        Status::Usage
+    })?;
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
     let args: Args = parse(Args::command().name(program).after_help(after_help(program)), &example)?;
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { args.log_level });
     let (tests, shows_limits, checks) = (args.self_test, args.limits, args.check);
-    let config = args.config(transport).map_err(|reason| invalid(&reason, &example))?;
+    let config = args.config(transport, passed.as_ref()).map_err(|reason| invalid(&reason, &example))?;
     if tests {
         return self_test(program, &config);
     }
@@ -200,7 +206,7 @@ fn run(transport: Transport) -> Result<Status, Status> {
         let settings = daemon::check(&config).map_err(|error| refused(program, &error))?;
         return print(program, settings.iter().map(|(name, value)| format!("{name:<56} {value}")));
     }
-    daemon::run(&config).map(|()| Status::Done).map_err(|error| refused(program, &error))
+    daemon::run(&config, passed).map(|()| Status::Done).map_err(|error| refused(program, &error))
 }
 
 /// Says why there is no server.
@@ -217,7 +223,7 @@ fn refused(program: &str, error: &ServerError) -> Status {
 }
 
 impl Args {
-    fn config(self, transport: Transport) -> Result<Config, String> {
+    fn config(self, transport: Transport, passed: Option<&Bound>) -> Result<Config, String> {
         let is_small_udp = transport == Transport::Udp && self.service != ServiceName::Auth;
         if self.once && !is_small_udp {
             return Err("--once is for md5 and hello over UDP".into());
@@ -228,13 +234,23 @@ impl Args {
         if self.http.is_some() && self.service != ServiceName::Auth {
             return Err("--http is for auth".into());
         }
+        if self.service != ServiceName::Auth
+            && let Some(Bound { sockets, .. }) = passed
+            && sockets.len() > 1
+        {
+            let sockets = sockets.len();
+            return Err(format!(
+                "the service manager passed {sockets} sockets, and only auth has more than one worker: \
+                 let the .socket unit have one line"
+            ));
+        }
         let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Lines };
         let serving = if self.once { Serving::Once } else { Serving::UntilStopped };
         let (default, service) = match (self.service, transport) {
             (ServiceName::Auth, _) => {
                 let sample_users =
                     if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local };
-                let (users, workers) = (self.users, workers(self.workers));
+                let (users, workers) = (self.users, workers(self.workers, passed)?);
                 let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
                 let unknown_names =
                     if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed };
@@ -275,19 +291,38 @@ impl Args {
             }
         };
         let default = SocketAddr::from(default);
-        let address = match self.place {
-            None => default,
-            Some(Place::Port(port)) => SocketAddr::new(default.ip(), port),
-            Some(Place::Address(address)) => address,
+        let said = self.place.map(|place| match place {
+            Place::Port(port) => SocketAddr::new(default.ip(), port),
+            Place::Address(address) => address,
+        });
+        let address = match (said, passed) {
+            (said, None) => said.unwrap_or(default),
+            (Some(said), Some(Bound { address, .. })) if said != *address => {
+                return Err(format!(
+                    "the command line says {said}, and the service manager passed a socket at {address}: \
+                     leave the address out, or let them agree"
+                ));
+            }
+            (_, Some(bound)) => bound.address,
         };
         Ok(Config { address, service, user: self.user, sandbox: self.sandbox.into() })
     }
 }
 
-/// As many as there are processors to run them, if it was not said.
-fn workers(said: Option<u16>) -> NonZeroUsize {
+/// As many as there are sockets, or else processors to run them, if it was not said.
+fn workers(said: Option<u16>, passed: Option<&Bound>) -> Result<NonZeroUsize, String> {
     let said = said.and_then(|workers| NonZeroUsize::new(workers.into()));
-    said.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    let sockets = passed.and_then(|bound| NonZeroUsize::new(bound.sockets.len()));
+    match (said, sockets) {
+        (Some(workers), Some(sockets)) if workers != sockets => Err(format!(
+            "--workers says {workers}, and the service manager passed {sockets} sockets, each for one worker: \
+             leave --workers out, or let the .socket unit have as many lines"
+        )),
+        (said, sockets) => {
+            let workers = sockets.or(said).or_else(|| thread::available_parallelism().ok());
+            Ok(workers.unwrap_or(NonZeroUsize::MIN))
+        }
+    }
 }
 
 fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {

@@ -18,6 +18,14 @@ pub(crate) enum Sharing {
     Workers,
 }
 
+/// Sockets at one address, one for each worker.
+#[derive(Debug)]
+pub struct Bound {
+    pub(crate) address: SocketAddr,
+    /// At least one.
+    pub(crate) sockets: Vec<Socket>,
+}
+
 /// Binds as many sockets as there are workers; port 0 is any that is free. The kernel spreads peers over them, and
 /// sends each peer to the same one for as long as there are as many.
 ///
@@ -27,7 +35,7 @@ pub(crate) fn group(
     address: SocketAddr,
     count: NonZeroUsize,
     bind: impl Fn(SocketAddr, Sharing) -> io::Result<Socket>,
-) -> io::Result<(SocketAddr, Vec<Socket>)> {
+) -> io::Result<Bound> {
     let first = bind(address, Sharing::Nobody)?;
     let no_address = || io::Error::other("a socket without an address");
     let address = first.local_addr()?.as_socket().ok_or_else(no_address)?;
@@ -38,7 +46,7 @@ pub(crate) fn group(
     for _ in 1..count.get() {
         sockets.push(bind(address, Sharing::Workers)?);
     }
-    Ok((address, sockets))
+    Ok(Bound { address, sockets })
 }
 
 /// A socket for datagrams.
@@ -83,7 +91,7 @@ mod tests {
     #[test]
     fn workers_share_an_address_which_nobody_else_gets() {
         for bind in [udp, tcp] {
-            let (address, sockets) = group(any_port(), TWO, bind).unwrap();
+            let Bound { address, sockets } = group(any_port(), TWO, bind).unwrap();
             for socket in &sockets {
                 assert_eq!(socket.local_addr().unwrap().as_socket(), Some(address));
             }
@@ -94,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_kernel_spreads_peers_over_workers() {
-        let (address, sockets) = group(any_port(), TWO, udp).unwrap();
+        let Bound { address, sockets } = group(any_port(), TWO, udp).unwrap();
         let peers: Vec<_> = (0..64).map(|_| udp(any_port(), Sharing::Nobody).unwrap()).collect();
         for peer in &peers {
             peer.send_to(b"x", &address.into()).unwrap();

@@ -24,6 +24,7 @@ mod relay;
 mod reloads;
 mod running;
 mod sandbox;
+mod service_manager;
 mod streams;
 mod users_files;
 mod users_program;

@@ -12,21 +12,21 @@ use tempfile::TempDir;
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, welcome};
 
 /// A folder with a users file in it.
-struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    fn with(users: &str) -> Self {
+    pub(crate) fn with(users: &str) -> Self {
         let folder = Self(TempDir::new().unwrap());
         folder.replace(users);
         folder
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.0.path().join("users.toml")
     }
 
     /// As editors do it: a new file in the place of the old one.
-    fn replace(&self, users: &str) {
+    pub(crate) fn replace(&self, users: &str) {
         let new = self.0.path().join(".users.toml.swp");
         fs::write(&new, format!("[users]\n{users}\n")).unwrap();
         fs::rename(new, self.path()).unwrap();

@@ -147,7 +147,7 @@ impl Server {
         Self::try_spawn(transport, command).expect("the server starts")
     }
 
-    fn try_spawn(transport: Transport, command: &mut Command) -> Result<Self, Ended> {
+    pub(crate) fn try_spawn(transport: Transport, command: &mut Command) -> Result<Self, Ended> {
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
