@@ -8,6 +8,7 @@
 mod attacks;
 mod audits;
 mod bench;
+mod browser;
 mod command_lines;
 mod datagrams;
 mod dist_files;
@@ -23,6 +24,7 @@ mod relay;
 mod reloads;
 mod running;
 mod sandbox;
+mod status_page;
 mod streams;
 mod users_files;
 mod users_program;
