@@ -1,14 +1,18 @@
 //! A server's life: users, socket, signals, the line that says it is ready, work, an orderly end.
 
 use std::convert::Infallible;
+use std::future::{pending, ready};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
@@ -21,6 +25,7 @@ use tracing::{info, warn};
 pub use crate::auth::penalty::{Budget, Limits};
 use crate::auth::server::Keys;
 use crate::exchange::DatagramService;
+use crate::http::{self, routes};
 use crate::limits::{self, Limit};
 pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Work, Workers};
@@ -32,6 +37,7 @@ pub use crate::sandbox::Mode;
 use crate::sandbox::{self, Files};
 use crate::settings;
 use crate::users::{Username, UsersError, UsersFile};
+use crate::watch::Watched;
 
 /// What a server is told on its command line.
 #[derive(Clone, Debug)]
@@ -65,6 +71,8 @@ pub enum Service {
         audit: Option<AuditTarget>,
         /// Whether the shipped sample users may log in from other machines.
         sample_users: SampleUsers,
+        /// Where those who watch the server find its numbers, if anywhere.
+        http: Option<SocketAddr>,
     },
     /// It answers messages by a function of them.
     Exchange(Exchange, Verbosity),
@@ -121,6 +129,14 @@ pub enum ServerError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// The address for monitoring cannot be had.
+    #[error("--http {address}: {error}: give an address of this machine with a port that is free, or port 0")]
+    Http {
+        /// Where its numbers were to be.
+        address: SocketAddr,
+        /// The system's word for it.
+        error: io::Error,
+    },
     /// The server cannot be who it is to be.
     #[error("cannot run as {user}: {error}")]
     User {
@@ -151,7 +167,11 @@ pub enum ServerError {
 /// What keeps it from starting, or from going on.
 pub fn run(config: &Config) -> Result<(), ServerError> {
     raise_open_files();
-    let Prepared { workers: Workers { address, work }, followed, mut writer } = prepare(config)?;
+    let clock = Clock::start();
+    let Prepared { workers, followed, mut writer, http } = prepare(config)?;
+    let watched =
+        followed.as_ref().map(|followed| watched(config, &workers, followed, writer.as_ref(), clock));
+    let Workers { address, work, .. } = workers;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
@@ -160,10 +180,14 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let ended = runtime.block_on(async {
         let (mut signals, hangups) = (Signals::install()?, signal(SignalKind::hangup())?);
         let (stop_sender, stop) = Stop::new();
-        let reloader = followed.map(|followed| Reloader::new(followed, reopen)).transpose()?;
+        let reloader = followed.map(|followed| Reloader::new(followed, reopen, clock)).transpose()?;
         // The sockets are bound, so whoever comes now is served as soon as the workers are there.
         announce(&config.service.ready(address), address)?;
-        let mut running = start(work, &stop)?;
+        let mut running = start(work, clock, &stop)?;
+        if let (Some(http), Some(watched)) = (http, &watched) {
+            // It goes on while logins in progress end, and ends with the runtime.
+            tokio::spawn(monitor(http, watched.clone()));
+        }
         drop(stop);
         let early = tokio::select! {
             name = signals.next() => {
@@ -173,6 +197,9 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
             result = all_ended(&mut running) => result,
             never = reload(reloader, hangups) => match never {},
         };
+        if let Some(watched) = &watched {
+            watched.stop();
+        }
         // Workers end what they have begun. One that cannot get rid of a line, as nobody reads it, does not keep the
         // server from its end.
         drop(stop_sender);
@@ -224,13 +251,14 @@ struct Prepared {
     workers: Workers,
     followed: Option<Followed>,
     writer: Option<audit::Writer>,
+    http: Option<http::Listener>,
 }
 
 fn prepare(config: &Config) -> Result<Prepared, ServerError> {
     let (address, keys) = (config.address, draw_keys()?);
     let cannot_bind = |error| ServerError::Bind { address, error };
     match &config.service {
-        Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users } => {
+        Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users, http } => {
             let source = Source { file: UsersFile::new(users)?, sample_users: *sample_users, address };
             let followed = Followed::load(source)?;
             let users = &followed.users;
@@ -242,13 +270,68 @@ fn prepare(config: &Config) -> Result<Prepared, ServerError> {
             let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit);
             let workers = Workers::logins(*transport, address, *workers, users, &keys, limits, reporter)
                 .map_err(cannot_bind)?;
+            let http = http.map(listen_for_http).transpose()?;
             info!("users: {}", users.load().len());
-            Ok(Prepared { workers, followed: Some(followed), writer })
+            Ok(Prepared { workers, followed: Some(followed), writer, http })
         }
         Service::Exchange(service, verbosity) => {
             let workers = Workers::exchange(*service, *verbosity, address, &keys).map_err(cannot_bind)?;
-            Ok(Prepared { workers, followed: None, writer: None })
+            Ok(Prepared { workers, followed: None, writer: None, http: None })
         }
+    }
+}
+
+fn listen_for_http(address: SocketAddr) -> Result<http::Listener, ServerError> {
+    let (bound, listener) = http::listen(address).map_err(|error| ServerError::Http { address, error })?;
+    info!("HTTP: for monitoring at http://{bound}/");
+    if !bound.ip().to_canonical().is_loopback() {
+        warn!(
+            "HTTP: other machines can read the numbers at {bound}, without encryption; 127.0.0.1 is for this one only"
+        );
+    }
+    Ok(listener)
+}
+
+/// What there is to see of a server, once it runs.
+fn watched(
+    config: &Config,
+    workers: &Workers,
+    followed: &Followed,
+    writer: Option<&audit::Writer>,
+    clock: Clock,
+) -> Arc<Watched> {
+    let transport = match &config.service {
+        Service::Logins { transport, .. } => *transport,
+        Service::Exchange(..) => Transport::Udp,
+    };
+    Arc::new(Watched {
+        transport,
+        address: workers.address,
+        tallies: workers.tallies.clone(),
+        users: followed.users.clone(),
+        reloads: followed.reloads.clone(),
+        penalties: workers.penalties.clone(),
+        open: workers.connections.clone(),
+        losses: writer.map(audit::Writer::losses),
+        clock,
+        started_unix_s: clock.now().unix_s,
+        is_stopping: false.into(),
+        looks: Mutex::default(),
+    })
+}
+
+/// Shows a server over HTTP for as long as it runs.
+async fn monitor(listener: http::Listener, watched: Arc<Watched>) {
+    let shown = watched.clone();
+    let answer = move |request: Request<Incoming>| ready(routes::answer(&shown, &request));
+    let served = http::serve(listener, routes::LIMITS, pending(), answer);
+    tokio::select! {
+        result = served => {
+            if let Err(error) = result {
+                warn!("HTTP: {error}: there is no monitoring");
+            }
+        }
+        never = watched.look() => match never {},
     }
 }
 
@@ -343,8 +426,7 @@ fn draw_keys() -> io::Result<Keys> {
 type Running = JoinSet<io::Result<()>>;
 
 /// Starts a thread for each worker.
-fn start(workers: Vec<Work>, stop: &Stop) -> io::Result<Running> {
-    let clock = Clock::start();
+fn start(workers: Vec<Work>, clock: Clock, stop: &Stop) -> io::Result<Running> {
     let mut running = JoinSet::new();
     for (number, work) in workers.into_iter().enumerate() {
         let (stop, (sender, receiver)) = (stop.clone(), oneshot::channel());

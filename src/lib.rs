@@ -11,6 +11,9 @@
 //! | [`users`] | `users.toml`, as an immutable snapshot |
 //! | [`net`] | sockets and clocks, which carry the exchange |
 //! | `report` | what happened, as log lines |
+//! | `tally` | what happened, in numbers |
+//! | `watch` | a running server, for whoever watches it |
+//! | `http` | how it is watched: metrics, health, status |
 //! | [`limits`] | every limit by name |
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
@@ -29,6 +32,7 @@ pub mod bench;
 pub mod cli;
 pub mod daemon;
 pub mod exchange;
+mod http;
 pub mod limits;
 pub mod net;
 mod reload;
@@ -36,7 +40,9 @@ mod report;
 pub mod sandbox;
 mod settings;
 mod source;
+mod tally;
 pub mod users;
+mod watch;
 
 pub use auth::wire::Verdict;
 pub use net::Transport;

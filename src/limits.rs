@@ -8,6 +8,7 @@ use crate::auth::recent::{LetterChallenges, Welcomes};
 use crate::auth::wire::MESSAGE_MAX;
 use crate::daemon::{Config, Exchange, Service};
 use crate::exchange::guard::{ANSWERS_PER_SECOND, Guard};
+use crate::http::routes;
 use crate::net::Transport;
 use crate::net::bind::BACKLOG;
 use crate::net::connections::{self, DESCRIPTORS_KEPT, SHARE};
@@ -34,7 +35,7 @@ pub struct Limit {
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     let mut limits = match &config.service {
-        Service::Logins { transport, workers, limits, audit, .. } => {
+        Service::Logins { transport, workers, limits, audit, http, .. } => {
             let mut all = match transport {
                 Transport::Udp => of_login_datagrams(workers.get()),
                 Transport::Tcp => {
@@ -47,6 +48,14 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             if audit.is_some() {
                 all.push(limit("decisions that wait to be written", QUEUE_LEN, QUEUE_LEN * ENTRY_LEN));
                 all.push(limit("refusals written", format!("{REFUSALS_PER_SECOND} a second"), 0));
+            }
+            if http.is_some() {
+                let bytes = routes::LIMITS.connections * routes::CONNECTION_BYTES;
+                all.push(limit(
+                    "connections of those who watch over HTTP",
+                    routes::LIMITS.connections,
+                    bytes,
+                ));
             }
             all
         }

@@ -37,6 +37,7 @@ use crate::net::link::{Conversation, Reading};
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
 use crate::net::services::logins::{Login, Logins};
 use crate::report::{self, Reporter, Verbosity};
+use crate::tally::Tally;
 use crate::users::Users;
 
 /// What carries the messages.
@@ -75,6 +76,12 @@ pub(crate) struct Workers {
     pub(crate) address: SocketAddr,
     /// To be called by a thread each, which serves until told to stop, and until nobody is waiting any more.
     pub(crate) work: Vec<Work>,
+    /// The numbers of each.
+    pub(crate) tallies: Vec<Arc<Tally>>,
+    /// Who is out of favour; over both transports, for logins.
+    pub(crate) penalties: Option<Arc<Penalties>>,
+    /// TCP: who is connected.
+    pub(crate) connections: Option<Connections>,
 }
 
 /// The loop of one worker.
@@ -92,22 +99,23 @@ impl Workers {
         reporter: Reporter,
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
-        let reporter = Arc::new(reporter);
-        match transport {
-            Transport::Udp => Self::udp(address, count, |_| {
+        let workers = match transport {
+            Transport::Udp => Self::udp(address, count, |_, tally| {
                 let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
-                let logins = Logins { server, reporter: reporter.clone(), users };
+                let logins = Logins { server, reporter: reporter.of_worker(tally), users };
                 || logins
             }),
-            Transport::Tcp => Self::tcp(address, count, Login::READING, || {
-                let (users, penalties, reporter) = (users.clone(), penalties.clone(), reporter.clone());
+            Transport::Tcp => Self::tcp(address, count, Login::READING, |tally| {
+                let (users, penalties) = (users.clone(), penalties.clone());
+                let reporter = Arc::new(reporter.of_worker(tally));
                 move || {
                     move |peer, now| {
                         Login::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
                     }
                 }
             }),
-        }
+        };
+        workers.map(|workers| Self { penalties: Some(penalties), ..workers })
     }
 
     /// A worker for a small service.
@@ -121,16 +129,18 @@ impl Workers {
         match service {
             Exchange::Datagrams(service, serving) => {
                 let key = keys.sources;
-                Self::udp(address, ONE, |own| move || Datagrams::new(service, own, &key, serving, verbosity))
+                Self::udp(address, ONE, |own, _| {
+                    move || Datagrams::new(service, own, &key, serving, verbosity)
+                })
             }
-            Exchange::Md5Stream => Self::tcp(address, ONE, Md5Stream::READING, || {
+            Exchange::Md5Stream => Self::tcp(address, ONE, Md5Stream::READING, |_| {
                 move || {
                     let lines = shared_lines(verbosity);
                     move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
                 }
             }),
             Exchange::FramedStream { buffer_len, message_max } => {
-                Self::tcp(address, ONE, FramedStream::reading(buffer_len, message_max), || {
+                Self::tcp(address, ONE, FramedStream::reading(buffer_len, message_max), |_| {
                     move || {
                         let lines = shared_lines(verbosity);
                         move |peer, _| Ok(FramedStream { peer, message_max, lines: lines.clone() })
@@ -144,21 +154,22 @@ impl Workers {
     fn udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
         address: SocketAddr,
         count: NonZeroUsize,
-        service: impl Fn(SocketAddr) -> M,
+        service: impl Fn(SocketAddr, &Arc<Tally>) -> M,
     ) -> io::Result<Self> {
         let (address, sockets) = bind::group(address, count, bind::udp)?;
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
             report::buffers(&udp::buffers(socket)?, count);
         }
-        let work = sockets.into_iter().map(|socket| -> Work {
-            let service = service(address);
+        let tallies = tallies(count);
+        let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> Work {
+            let service = service(address, &tally);
             Box::new(move |clock, stop| {
-                udp::serve(&socket, &mut service(), clock, &stop);
+                udp::serve(&socket, &mut service(), clock, &stop, &tally);
                 Ok(())
             })
         });
-        Ok(Self { address, work: work.collect() })
+        Ok(Self { address, work: work.collect(), tallies, penalties: None, connections: None })
     }
 
     /// What `service` gives is called by the worker's thread, and gives what opens a conversation.
@@ -166,7 +177,7 @@ impl Workers {
         address: SocketAddr,
         count: NonZeroUsize,
         reading: Reading,
-        service: impl Fn() -> S,
+        service: impl Fn(&Arc<Tally>) -> S,
     ) -> io::Result<Self>
     where
         C: Conversation + 'static,
@@ -176,14 +187,20 @@ impl Workers {
         let (address, sockets) = bind::group(address, count, bind::tcp)?;
         let descriptors = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
         let connections = Connections::new(connections::places(descriptors), reading.memory_max);
-        let work = sockets.into_iter().map(|socket| -> Work {
-            let (service, connections) = (service(), connections.clone());
+        let tallies = tallies(count);
+        let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> Work {
+            let (service, connections) = (service(&tally), connections.clone());
             Box::new(move |clock, stop| {
-                tcp::serve(socket.into(), reading, connections, service(), clock, &stop)
+                tcp::serve(socket.into(), reading, connections, service(), clock, &stop, &tally)
             })
         });
-        Ok(Self { address, work: work.collect() })
+        let work = work.collect();
+        Ok(Self { address, work, tallies, penalties: None, connections: Some(connections) })
     }
+}
+
+fn tallies(count: NonZeroUsize) -> Vec<Arc<Tally>> {
+    (0..count.get()).map(|_| Arc::default()).collect()
 }
 
 /// How long logins in progress may take to end, once a server is to stop.

@@ -21,8 +21,10 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::daemon::{SampleUsers, ServerError};
+use crate::net::Clock;
 use crate::report::audit::Reopen;
 use crate::users::{Samples, Stamp, Users, UsersFile};
+use crate::watch::Reloads;
 
 /// A users file, and what it may hold where the server listens.
 pub(crate) struct Source {
@@ -55,6 +57,8 @@ impl Source {
 /// The users of a file, and all that it takes to follow it.
 pub(crate) struct Followed {
     pub(crate) users: Arc<ArcSwap<Users>>,
+    /// What comes of reading it again.
+    pub(crate) reloads: Arc<Reloads>,
     pub(crate) source: Source,
     stamp: Stamp,
     watch: Option<OwnedFd>,
@@ -71,7 +75,8 @@ impl Followed {
             warn!("{path}: {error}: changes to it will be seen only on SIGHUP");
         });
         let (users, stamp) = source.load()?;
-        Ok(Self { users: Arc::new(ArcSwap::from_pointee(users)), source, stamp, watch: watch.ok() })
+        let users = Arc::new(ArcSwap::from_pointee(users));
+        Ok(Self { users, reloads: Arc::default(), source, stamp, watch: watch.ok() })
     }
 }
 
@@ -135,21 +140,23 @@ pub(crate) struct Reloader {
     changes: Arc<Notify>,
     /// Of the audit, whose file may have been moved away by then.
     reopen: Option<Reopen>,
-    failures: u64,
+    reloads: Arc<Reloads>,
+    clock: Clock,
 }
 
 impl Reloader {
     /// To be called in a runtime, with the rights that the server will have from now on.
     pub(crate) fn new(
-        Followed { users, source, stamp, watch }: Followed,
+        Followed { users, reloads, source, stamp, watch }: Followed,
         reopen: Option<Reopen>,
+        clock: Clock,
     ) -> io::Result<Self> {
         if let Err(error) = source.file.open() {
             warn!("{error}");
             warn!("the users file cannot be read again: changes to it will have no effect");
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
-        Ok(Self { source: Arc::new(source), users, last: Some(stamp), changes, reopen, failures: 0 })
+        Ok(Self { source: Arc::new(source), users, last: Some(stamp), changes, reopen, reloads, clock })
     }
 
     /// Reads the file again whenever there is a reason to.
@@ -185,14 +192,14 @@ impl Reloader {
             Ok(_) => done.await.unwrap_or_else(|_| Err(io::Error::other("the reload panicked").into())),
             Err(error) => Err(error.into()),
         };
+        self.reloads.note(self.clock.now().uptime, replaced.is_ok());
         match replaced {
             Ok(stamp) => self.last = Some(stamp),
             Err(error) => {
-                self.failures += 1;
                 for line in error.to_string().lines() {
                     error!("{line}");
                 }
-                error!("the users stay as they were: {} reloads have failed", self.failures);
+                error!("the users stay as they were: {} reloads have failed", self.reloads.failures());
             }
         }
     }

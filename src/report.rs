@@ -9,6 +9,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 use tracing::{debug, info, warn};
@@ -20,18 +22,21 @@ use crate::exchange;
 use crate::net::Transport;
 use crate::net::connections::Full;
 use crate::net::udp::Buffers;
+use crate::tally::Tally;
 
 use audit::{Audit, Decision};
 pub(crate) use lines::Lines;
 pub use lines::Verbosity;
 pub(crate) use log::{LOG_LINES, LogFormat, log_to_stderr};
 
-/// Reports what came of messages.
+/// Reports what came of a worker's messages: to the log, to the audit, and in numbers.
+#[derive(Clone)]
 pub(crate) struct Reporter {
     transport: Transport,
     unknown_names: UnknownNames,
     keyed: SipHasher24,
     audit: Option<Audit>,
+    tally: Arc<Tally>,
 }
 
 /// What is logged of a name that nobody has. People type passwords where a name belongs.
@@ -50,10 +55,22 @@ impl Reporter {
         key: &[u8; 16],
         audit: Option<Audit>,
     ) -> Self {
-        Self { transport, unknown_names, keyed: SipHasher24::new_with_key(key), audit }
+        let keyed = SipHasher24::new_with_key(key);
+        Self { transport, unknown_names, keyed, audit, tally: Arc::default() }
+    }
+
+    /// The same for a worker, with the numbers of that worker.
+    pub(crate) fn of_worker(&self, tally: &Arc<Tally>) -> Self {
+        Self { tally: tally.clone(), ..self.clone() }
+    }
+
+    /// A verdict was given over TCP, so long after its connection began.
+    pub(crate) fn login_took(&self, time: Duration) {
+        self.tally.login_took(time);
     }
 
     pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
+        self.tally.event(event);
         if let Some(audit) = &self.audit
             && let Some(decision) = Decision::of(now, peer, event)
         {

@@ -8,7 +8,7 @@ use crate::exchange::DatagramService;
 pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
     let mut settings = vec![("address", config.address.to_string())];
     match &config.service {
-        Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users } => {
+        Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users, http } => {
             let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
             settings.extend([
                 ("service", format!("logins over {transport}")),
@@ -26,6 +26,7 @@ pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
                     .to_owned(),
                 ),
                 ("audit", or_none(audit.as_ref().map(ToString::to_string).unwrap_or_default())),
+                ("HTTP for monitoring", or_none(http.as_ref().map(ToString::to_string).unwrap_or_default())),
                 (
                     "sample users",
                     match sample_users {

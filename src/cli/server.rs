@@ -58,6 +58,9 @@ struct Args {
     /// Append a line of JSON for each decision to FILE, or print it if FILE is - (auth)
     #[arg(long, value_name = "FILE", value_parser = parse_audit)]
     audit: Option<AuditTarget>,
+    /// Serve /metrics, /healthz and /status.json to monitors there, without encryption (auth)
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Option<SocketAddr>,
     /// Print no line for each message (md5, hello, framed)
     #[arg(long)]
     quiet: bool,
@@ -206,6 +209,7 @@ fn refused(program: &str, error: &ServerError) -> Status {
     match error {
         ServerError::Users(_) | ServerError::SampleUser { .. } | ServerError::NoUsersLeft(_) => Status::Usage,
         ServerError::Bind { .. }
+        | ServerError::Http { .. }
         | ServerError::User { .. }
         | ServerError::Audit { .. }
         | ServerError::System(_) => Status::Failed,
@@ -220,6 +224,9 @@ impl Args {
         }
         if self.workers.is_some() && self.service != ServiceName::Auth {
             return Err("--workers is for auth".into());
+        }
+        if self.http.is_some() && self.service != ServiceName::Auth {
+            return Err("--http is for auth".into());
         }
         let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Lines };
         let serving = if self.once { Serving::Once } else { Serving::UntilStopped };
@@ -242,6 +249,7 @@ impl Args {
                         unknown_names,
                         audit: self.audit,
                         sample_users,
+                        http: self.http,
                     },
                 )
             }

@@ -121,7 +121,7 @@ impl Batch {
     }
 
     /// The datagrams in the batch.
-    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len).zip(&self.headers);
         let received = datagrams.take(self.received);
         received.map(|(datagram, header)| datagram.get(..header.msg_len as usize).unwrap_or(datagram))

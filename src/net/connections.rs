@@ -79,6 +79,12 @@ impl Connections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many there are, and how many there may be.
+    pub(crate) fn used(&self) -> (usize, usize) {
+        let counts = self.counts();
+        (counts.total, counts.places)
+    }
+
     pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, Full> {
         let source = Source::of(address);
         let mut counts = self.counts();

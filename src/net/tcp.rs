@@ -13,6 +13,7 @@ use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Link, Reading, Scratch, Wish};
 use crate::net::{Clock, DRAIN, Stop, Transport};
 use crate::report;
+use crate::tally::Tally;
 
 /// Events that are told at a time.
 const EVENTS: usize = 256;
@@ -37,11 +38,13 @@ pub(crate) fn serve<C: Conversation>(
     open: impl Fn(SocketAddr, Now) -> io::Result<C>,
     clock: Clock,
     stop: &Stop,
+    tally: &Tally,
 ) -> io::Result<()> {
-    let mut worker = Worker::new(listener, reading, connections, open)?;
+    let mut worker = Worker::new(listener, reading, connections, open, tally)?;
     let mut events = Events::with_capacity(EVENTS);
     let (mut looked, mut last_moment) = (clock.now().uptime, None);
     loop {
+        tally.turns.add(1);
         worker.wait(&mut events, looked + LOOK, clock.now().uptime)?;
         let now = clock.now();
         worker.attend(&events, now);
@@ -61,7 +64,7 @@ pub(crate) fn serve<C: Conversation>(
     }
 }
 
-struct Worker<C, O> {
+struct Worker<'t, C, O> {
     poll: Poll,
     accepting: Option<Accepting>,
     reading: Reading,
@@ -71,6 +74,7 @@ struct Worker<C, O> {
     /// Links that are to have a turn.
     in_line: Vec<usize>,
     scratch: Scratch,
+    tally: &'t Tally,
 }
 
 /// The listener, and what is known of it.
@@ -81,18 +85,19 @@ struct Accepting {
     last_report: Option<Duration>,
 }
 
-impl<C: Conversation, O: Fn(SocketAddr, Now) -> io::Result<C>> Worker<C, O> {
+impl<'t, C: Conversation, O: Fn(SocketAddr, Now) -> io::Result<C>> Worker<'t, C, O> {
     fn new(
         listener: net::TcpListener,
         reading: Reading,
         connections: Connections,
         open: O,
+        tally: &'t Tally,
     ) -> io::Result<Self> {
         let (poll, mut listener) = (Poll::new()?, TcpListener::from_std(listener));
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let accepting = Some(Accepting { listener, next: None, last_report: None });
         let (links, in_line, scratch) = (Slab::new(), Vec::new(), Scratch::new());
-        Ok(Self { poll, accepting, reading, connections, open, links, in_line, scratch })
+        Ok(Self { poll, accepting, reading, connections, open, links, in_line, scratch, tally })
     }
 
     /// Waits until something happens or is due.
@@ -168,6 +173,7 @@ impl<C: Conversation, O: Fn(SocketAddr, Now) -> io::Result<C>> Worker<C, O> {
     fn close(&mut self, key: usize, error: Option<&io::Error>) {
         // Closing its socket ends all that the poll knows of it.
         if let (Some(link), Some(error)) = (self.links.try_remove(key), error) {
+            self.tally.lost.add(1);
             report::connection_lost(link.peer, error);
         }
     }
@@ -209,15 +215,22 @@ impl<C: Conversation, O: Fn(SocketAddr, Now) -> io::Result<C>> Worker<C, O> {
     fn welcome(&mut self, mut stream: mio::net::TcpStream, peer: SocketAddr, now: Now) {
         let place = match self.connections.admit(peer.ip()) {
             Ok(place) => place,
-            Err(full) => return report::turned_away(peer, full),
+            Err(full) => {
+                self.tally.turned_away.add(1);
+                return report::turned_away(peer, full);
+            }
         };
+        self.tally.accepted.add(1);
         let entry = self.links.vacant_entry();
         let registered = self.poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE);
         match registered.and_then(|()| (self.open)(peer, now)) {
             Ok(conversation) => {
                 entry.insert(Link::new(stream, peer, conversation, place, self.reading, now));
             }
-            Err(error) => report::connection_lost(peer, &error),
+            Err(error) => {
+                self.tally.lost.add(1);
+                report::connection_lost(peer, &error);
+            }
         }
     }
 }

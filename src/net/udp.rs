@@ -11,6 +11,7 @@ use crate::auth::Now;
 use crate::net::batch::{self, Batch, Shape};
 use crate::net::{Clock, DRAIN, Stop, Transport};
 use crate::report;
+use crate::tally::Tally;
 
 /// What a worker serves: the loop below is the same for all services.
 pub(crate) trait Service {
@@ -69,10 +70,17 @@ pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
 }
 
 /// Serves until told to stop, and then until nobody is waiting any more.
-pub(crate) fn serve(socket: &UdpSocket, service: &mut impl Service, clock: Clock, stop: &Stop) {
+pub(crate) fn serve(
+    socket: &UdpSocket,
+    service: &mut impl Service,
+    clock: Clock,
+    stop: &Stop,
+    tally: &Tally,
+) {
     let mut batch = Batch::new(service.shape());
     let mut last_moment = None;
     while !service.is_done() {
+        tally.turns.add(1);
         if stop.is_requested() {
             let now = clock.now();
             let last_moment = *last_moment.get_or_insert(now.uptime + DRAIN);
@@ -80,7 +88,7 @@ pub(crate) fn serve(socket: &UdpSocket, service: &mut impl Service, clock: Clock
                 return;
             }
         }
-        if let Err(error) = exchange(&mut batch, socket, service, clock) {
+        if let Err(error) = exchange(&mut batch, socket, service, clock, tally) {
             report::socket_error(Transport::Udp, &error);
             thread::sleep(ERROR_PAUSE);
         }
@@ -92,6 +100,7 @@ fn exchange(
     socket: &UdpSocket,
     service: &mut impl Service,
     clock: Clock,
+    tally: &Tally,
 ) -> io::Result<()> {
     match batch.receive(socket) {
         Ok(()) => {}
@@ -101,6 +110,7 @@ fn exchange(
         Err(error) => return Err(error),
     }
     let now = clock.now();
+    tally.batch(batch.datagrams().len());
     service.expect(batch.datagrams());
     batch.react(|envelope, datagram, reply| {
         if let Some(peer) = envelope.source() {
@@ -108,6 +118,7 @@ fn exchange(
         }
     });
     if let Err(error) = batch.send(socket) {
+        tally.unsent.add(1);
         report::unsent(&error);
     }
     Ok(())

@@ -106,6 +106,7 @@ impl Decision {
 }
 
 /// What workers see of the audit.
+#[derive(Clone)]
 pub(crate) struct Audit {
     queue: SyncSender<Entry>,
     counts: Arc<Counts>,
@@ -118,6 +119,9 @@ struct Counts {
     lost: AtomicU64,
     /// Lines beyond those of their second.
     left_out: AtomicU64,
+    /// Of those two, what has been told and taken off them.
+    told_lost: AtomicU64,
+    told_left_out: AtomicU64,
     refusals: Spent,
     /// Of right passwords, which guesses are no reason to leave out. An answer can be said again and again.
     denials: Spent,
@@ -179,6 +183,20 @@ impl Reopen {
     }
 }
 
+/// How many lines the audit is short of.
+pub(crate) struct Losses(Arc<Counts>);
+
+impl Losses {
+    /// Lines that were lost, and lines left out beyond those of their second, since the start. While they are told
+    /// there may be fewer for a moment.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let sum =
+            |told: &AtomicU64, new: &AtomicU64| told.load(Ordering::Acquire) + new.load(Ordering::Acquire);
+        let counts = &self.0;
+        (sum(&counts.told_lost, &counts.lost), sum(&counts.told_left_out, &counts.left_out))
+    }
+}
+
 /// An audit, and the writer of its lines.
 pub(crate) fn audit(
     target: &AuditTarget,
@@ -208,6 +226,10 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn target(&self) -> &AuditTarget {
         &self.output.target
+    }
+
+    pub(crate) fn losses(&self) -> Losses {
+        Losses(self.reopen.counts.clone())
     }
 
     /// The folder in which a file must be made and written.
@@ -281,6 +303,8 @@ fn tell_missing(counts: &Counts, unix_s: u64, lines: &mut Lines, output: &mut Ou
         counts.lost.fetch_add(lost, Ordering::Relaxed);
         counts.left_out.fetch_add(left_out, Ordering::Relaxed);
     }
+    counts.told_lost.fetch_add(lost, Ordering::Release);
+    counts.told_left_out.fetch_add(left_out, Ordering::Release);
     warn!("audit: {lost} lines lost, {left_out} left out beyond {REFUSALS_PER_SECOND} a second");
 }
 

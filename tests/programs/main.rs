@@ -17,6 +17,7 @@ mod framed;
 mod lifecycle;
 mod log_lines;
 mod logins;
+mod monitoring;
 mod passwords;
 mod peers;
 mod penalties;

@@ -1,11 +1,10 @@
 //! The status page in a browser: a real server's figures, as somebody sees them who looks at it.
 
-use std::net::SocketAddr;
-
 use letmein::Transport::Udp;
 
 use crate::browser::Browser;
-use crate::running::{SAMPLES, Server, refused, welcome};
+use crate::monitoring::watched;
+use crate::running::{Server, refused, welcome};
 
 /// The contrast of each text with what is behind it, and of what a chart is drawn with; as the guidelines of WCAG
 /// define it.
@@ -113,5 +112,6 @@ fn open(browser: &mut Browser, url: &str) {
 }
 
 fn server_with_page() -> (Server, String) {
-    (Server::udp(), std::env::var("STATUS_URL").unwrap())
+    let (server, http) = watched(Udp, &[]);
+    (server, format!("http://{http}/"))
 }

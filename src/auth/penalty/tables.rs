@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Budget, FIRST_SILENCE, LONGEST_SILENCE, WINDOW_MAX};
+use super::{Budget, FIRST_SILENCE, Fill, LONGEST_SILENCE, WINDOW_MAX};
 
 /// How long after its failures began, or its silence ended, a count is forgotten.
 const MEMORY_S: u64 = 2 * WINDOW_MAX.as_secs();
@@ -89,6 +89,21 @@ impl Table {
         }
     }
 
+    /// How full it is, and how many in it get silence. It looks at all places.
+    pub(super) fn fill(&self, uptime: Duration) -> Fill {
+        let mut fill = Fill { places: (LINES * WAYS) as u64, ..Fill::default() };
+        if is_over(&self.counted_until_s, uptime) && is_over(&self.silent_until_s, uptime) {
+            return fill;
+        }
+        let now_s = uptime.as_secs();
+        for place in self.lines.iter().flatten() {
+            let count = Count::unpack(place.load(Ordering::Relaxed));
+            fill.used += u64::from(count.is_kept(now_s));
+            fill.silent += u64::from(count.is_silent(now_s));
+        }
+        fill
+    }
+
     /// The place of a hash; else the one that is missed least.
     fn place(&self, hash: u64, now_s: u64) -> Option<(&AtomicU64, &AtomicU64)> {
         self.line(hash).min_by_key(|(place, _)| {
@@ -160,6 +175,11 @@ impl Count {
         self.level == 0 && self.failures == 0
     }
 
+    /// Whether it is still worth its place.
+    fn is_kept(self, now_s: u64) -> bool {
+        !self.is_free() && now_s.saturating_sub(self.time_s) < MEMORY_S
+    }
+
     fn is_of(self, hash: u64) -> bool {
         !self.is_free() && self.tag == tag(hash)
     }
@@ -185,8 +205,7 @@ impl Count {
 
     /// How much it is missed if another takes its place.
     fn weight(self, now_s: u64) -> (u8, u8, u64) {
-        let is_over = now_s.saturating_sub(self.time_s) >= MEMORY_S;
-        if self.is_free() || is_over { (0, 1, 0) } else { (1 + self.level, self.failures, self.time_s) }
+        if self.is_kept(now_s) { (1 + self.level, self.failures, self.time_s) } else { (0, 1, 0) }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::users::Users;
 /// Logins over UDP.
 pub(crate) struct Logins {
     pub(crate) server: Server,
-    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) reporter: Reporter,
     pub(crate) users: Arc<ArcSwap<Users>>,
 }
 
@@ -62,6 +62,7 @@ pub(crate) struct Login {
     penalties: Arc<Penalties>,
     reporter: Arc<Reporter>,
     peer: SocketAddr,
+    began: Duration,
 }
 
 impl Login {
@@ -81,7 +82,14 @@ impl Login {
             return Err(io::Error::other(penalty));
         }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
-        Ok(Self { conversation: Conversation::new(challenge), users, penalties, reporter, peer })
+        Ok(Self {
+            conversation: Conversation::new(challenge),
+            users,
+            penalties,
+            reporter,
+            peer,
+            began: now.uptime,
+        })
     }
 }
 
@@ -99,6 +107,11 @@ impl link::Conversation for Login {
         }
         let taken = received.len() - rest.len();
         *received = received.get(taken..).unwrap_or_default();
-        if self.conversation.is_over() { Next::End } else { Next::Read }
+        if self.conversation.is_over() {
+            self.reporter.login_took(now.uptime.saturating_sub(self.began));
+            Next::End
+        } else {
+            Next::Read
+        }
     }
 }

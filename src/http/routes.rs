@@ -1,0 +1,69 @@
+//! What `--http` serves, and to which path.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::{Limits, Reply, metrics, page, status};
+use crate::watch::Watched;
+
+/// What a connection of whoever watches may take.
+pub(crate) const LIMITS: Limits = Limits {
+    connections: 16,
+    head_len: 8192,
+    head_time: Duration::from_secs(5),
+    time: Duration::from_secs(10),
+    pace: Duration::from_millis(2),
+};
+/// More than a request's head and its answer take together.
+pub(crate) const CONNECTION_BYTES: usize = 64 * 1024;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Answers a request about a server. A body is not looked at.
+pub(crate) fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut reply = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return reply;
+    }
+    match request.uri().path() {
+        "/" => status_page(),
+        "/metrics" => {
+            let accept = request.headers().get_all(ACCEPT).iter();
+            let is_open = accept.filter_map(|value| value.to_str().ok()).any(metrics::names_openmetrics);
+            let (kind, text) = metrics::page(watched, is_open);
+            reply(StatusCode::OK, kind, text)
+        }
+        "/status.json" => reply(StatusCode::OK, "application/json", status::page(watched)),
+        "/healthz" => match watched.health() {
+            Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
+            Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+        },
+        _ => reply(StatusCode::NOT_FOUND, TEXT, "there are /, /metrics, /healthz and /status.json\n"),
+    }
+}
+
+fn status_page() -> Reply {
+    let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", page::PAGE);
+    let headers = [(CONTENT_SECURITY_POLICY, page::POLICY), (REFERRER_POLICY, "no-referrer")];
+    reply.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    reply
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: impl Into<hyper::body::Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    let headers: [(HeaderName, &'static str); 3] =
+        [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    for (name, value) in headers {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}

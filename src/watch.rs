@@ -1,0 +1,222 @@
+//! A running server as those see it who watch it: numbers, and nobody's name or address.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::auth::penalty::{Failures, Penalties};
+use crate::net::connections::Connections;
+use crate::net::{Clock, Transport};
+use crate::report::audit::Losses;
+use crate::tally::{Outcome, Tally};
+use crate::users::Users;
+
+/// What a step of the history is for.
+pub(crate) const HISTORY_STEP: Duration = Duration::from_secs(10);
+/// An hour of them.
+const HISTORY_LEN: usize = 360;
+/// How often workers are looked at. They make ten turns a second and more.
+const LOOK: Duration = Duration::from_secs(1);
+/// So many looks without a turn, and a worker is stuck.
+const LOOKS_MAX: u32 = 10;
+
+/// A running server.
+pub(crate) struct Watched {
+    pub(crate) transport: Transport,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
+    pub(crate) tallies: Vec<Arc<Tally>>,
+    pub(crate) users: Arc<ArcSwap<Users>>,
+    pub(crate) reloads: Arc<Reloads>,
+    pub(crate) penalties: Option<Arc<Penalties>>,
+    pub(crate) open: Option<Connections>,
+    /// Of the audit, if there is one.
+    pub(crate) losses: Option<Losses>,
+    pub(crate) clock: Clock,
+    pub(crate) started_unix_s: u64,
+    pub(crate) is_stopping: AtomicBool,
+    pub(crate) looks: Mutex<Looks>,
+}
+
+/// What was seen of the server by and by. The lock is the main thread's alone; no worker waits for it.
+#[derive(Default)]
+pub(crate) struct Looks {
+    history: VecDeque<Step>,
+    /// The totals at the end of the last step.
+    before: Step,
+    /// The turns of each worker at the last look, and how many looks ago that was another number.
+    turns: Vec<(u64, u32)>,
+    /// Counting takes a while, so it is done once a look at most.
+    failures: Failures,
+}
+
+/// What came of logins in a step of the history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) welcomed: u64,
+    pub(crate) refused: u64,
+}
+
+impl Watched {
+    pub(crate) fn uptime(&self) -> Duration {
+        self.clock.now().uptime
+    }
+
+    /// Of all workers.
+    pub(crate) fn outcome(&self, outcome: Outcome) -> u64 {
+        self.sum(|tally| tally.outcome(outcome))
+    }
+
+    pub(crate) fn sum(&self, number: impl Fn(&Tally) -> u64) -> u64 {
+        self.tallies.iter().map(|tally| number(tally)).sum()
+    }
+
+    /// Connections that are open, and how many may be.
+    pub(crate) fn connections(&self) -> Option<(usize, usize)> {
+        self.open.as_ref().map(Connections::used)
+    }
+
+    /// What the tables of failures held at the last look.
+    pub(crate) fn failures(&self) -> Failures {
+        self.looks().failures
+    }
+
+    /// The last hour at most, oldest first.
+    pub(crate) fn history(&self) -> Vec<Step> {
+        self.looks().history.iter().copied().collect()
+    }
+
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server serves; else why not.
+    pub(crate) fn health(&self) -> Result<(), &'static str> {
+        if self.is_stopping() {
+            return Err("stopping");
+        }
+        let is_stuck = self.looks().turns.iter().any(|(_, looks)| *looks >= LOOKS_MAX);
+        if is_stuck { Err("a worker is stuck: restart the server") } else { Ok(()) }
+    }
+
+    /// Looks at the server once a second, for as long as it runs.
+    pub(crate) async fn look(&self) -> Infallible {
+        let mut every = interval(LOOK);
+        every.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let steps = HISTORY_STEP.as_secs();
+        let mut next_step_s = steps;
+        loop {
+            every.tick().await;
+            let uptime = self.uptime();
+            let total = Step {
+                welcomed: self.outcome(Outcome::Welcomed),
+                refused: Outcome::REFUSALS.iter().map(|outcome| self.outcome(*outcome)).sum(),
+            };
+            let mut looks = self.looks();
+            looks.failures = self.penalties.as_ref().map(|all| all.count(uptime)).unwrap_or_default();
+            looks.see_turns(self.tallies.iter().map(|tally| tally.turns.get()));
+            if uptime.as_secs() >= next_step_s {
+                looks.end_step(total);
+                next_step_s = (uptime.as_secs() / steps + 1) * steps;
+            }
+        }
+    }
+
+    fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Looks {
+    fn end_step(&mut self, total: Step) {
+        if self.history.len() == HISTORY_LEN {
+            self.history.pop_front();
+        }
+        self.history.push_back(Step {
+            welcomed: total.welcomed - self.before.welcomed,
+            refused: total.refused - self.before.refused,
+        });
+        self.before = total;
+    }
+
+    fn see_turns(&mut self, turns: impl Iterator<Item = u64>) {
+        for (number, turns) in turns.enumerate() {
+            match self.turns.get_mut(number) {
+                Some((before, looks)) if *before == turns => *looks += 1,
+                Some(seen) => *seen = (turns, 0),
+                None => self.turns.push((turns, 0)),
+            }
+        }
+    }
+}
+
+/// What came of reading the users file again.
+#[derive(Default)]
+pub(crate) struct Reloads {
+    successes: AtomicU64,
+    failures: AtomicU64,
+    /// Milliseconds of uptime, and whether it was a success.
+    last_ms: AtomicU64,
+    is_last_ok: AtomicBool,
+}
+
+impl Reloads {
+    /// To be called by one thread alone.
+    pub(crate) fn note(&self, uptime: Duration, is_ok: bool) {
+        self.is_last_ok.store(is_ok, Ordering::Relaxed);
+        self.last_ms.store(uptime.as_millis() as u64, Ordering::Relaxed);
+        let count = if is_ok { &self.successes } else { &self.failures };
+        count.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn successes(&self) -> u64 {
+        self.successes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
+    }
+
+    /// When the last one was, and whether it was a success.
+    pub(crate) fn last(&self) -> Option<(Duration, bool)> {
+        let uptime = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+        (self.successes() + self.failures() > 0).then(|| (uptime, self.is_last_ok.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_has_what_was_new_in_each_step_of_the_last_hour() {
+        let mut looks = Looks::default();
+        for number in 1..=HISTORY_LEN as u64 + 5 {
+            looks.end_step(Step { welcomed: 2 * number, refused: number * number });
+        }
+        assert_eq!(looks.history.len(), HISTORY_LEN);
+        assert_eq!(looks.history.front(), Some(&Step { welcomed: 2, refused: 11 }));
+        assert_eq!(looks.history.back(), Some(&Step { welcomed: 2, refused: 729 }));
+    }
+
+    #[test]
+    fn a_worker_that_makes_no_turn_is_noticed_until_it_makes_one() {
+        let mut looks = Looks::default();
+        for turns in [[5, 1], [5, 2], [5, 3]] {
+            looks.see_turns(turns.into_iter());
+        }
+        assert_eq!(looks.turns, [(5, 2), (3, 0)]);
+        looks.see_turns([6, 3].into_iter());
+        assert_eq!(looks.turns, [(6, 0), (3, 1)]);
+    }
+}

@@ -1,0 +1,312 @@
+//! What those see who watch a server over HTTP, and what strangers at that port cannot do.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use letmein::Transport::{self, Tcp, Udp};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::peers::{REQUEST, tcp_peer};
+use crate::reloads::logged;
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, run, server, users_file, welcome};
+use crate::streams::challenge;
+
+/// A server with the samples, or other users, and where it shows its numbers.
+pub(crate) fn watched(transport: Transport, more: &[&str]) -> (Server, SocketAddr) {
+    let args = ["127.0.0.1:0", "--users", SAMPLES, "--http", "127.0.0.1:0"];
+    let mut server = Server::start(transport, &[&args, more].concat());
+    let line = logged(&mut server, "HTTP: for monitoring at http://");
+    let address = line.rsplit_once("http://").unwrap().1.trim_end_matches('/').parse().unwrap();
+    (server, address)
+}
+
+/// What bytes bring in reply, up to the end. A reset is one.
+fn sent(http: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(http);
+    let _ = stream.write_all(bytes);
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply);
+    String::from_utf8(reply).unwrap()
+}
+
+fn connect(http: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// The head and the body of what is at a path.
+fn get(http: SocketAddr, path: &str, more: &str) -> (String, String) {
+    let reply = sent(http, format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n").as_bytes());
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a whole head");
+    (head.to_ascii_lowercase(), body.to_owned())
+}
+
+fn status(http: SocketAddr) -> Value {
+    let (head, body) = get(http, "/status.json", "");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// A line of the metrics in the older format.
+fn metric(http: SocketAddr, name: &str) -> f64 {
+    let (_, text) = get(http, "/metrics", "");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+#[test]
+fn logins_and_refusals_are_counted_by_their_reason_in_both_pages() {
+    for transport in TRANSPORTS {
+        let (server, http) = watched(transport, &[]);
+        for _ in 0..3 {
+            assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        }
+        assert_eq!(server.login(&["userone", "wrong"]).status, 1);
+        assert_eq!(server.login(&["hunter2secret", "wrong"]).status, 1);
+        let status = status(http);
+        assert_eq!(status["server"], transport.server());
+        assert_eq!(status["address"], server.address.to_string());
+        assert_eq!((&status["totals"]["welcomed"], &status["totals"]["refused"]), (&json!(3), &json!(2)));
+        assert_eq!(status["totals"]["challenged"], 5);
+        assert_eq!(status["refused_by_reason"]["unknown user"], 1);
+        assert_eq!(status["refused_by_reason"]["wrong password"], 1);
+        assert_eq!(status["reload"], json!({"reloads": 0, "failures": 0, "last": null}));
+        assert_eq!(metric(http, "letmein_logins_total{result=\"welcome\"}"), 3.0);
+        assert_eq!(metric(http, "letmein_logins_total{result=\"unknown_user\"}"), 1.0);
+        let (_, text) = get(http, "/metrics", "");
+        for secret in ["userone", "hunter2", "passwordone", "127.0.0.1"] {
+            assert!(
+                !text.contains(secret) && (secret == "127.0.0.1" || !status.to_string().contains(secret))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_open_and_the_time_of_a_login_are_seen_over_tcp() {
+    let (server, http) = watched(Tcp, &[]);
+    let mut stream = tcp_peer(&server);
+    stream.write_all(REQUEST).unwrap();
+    challenge(&mut stream);
+    assert_eq!(status(http)["limits"][0]["used"], 1);
+    assert_eq!(metric(http, "letmein_connections_open"), 1.0);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    assert_eq!(metric(http, "letmein_login_duration_seconds_count"), 1.0);
+    assert_eq!(metric(http, "letmein_login_duration_seconds_bucket{le=\"+Inf\"}"), 1.0);
+}
+
+#[test]
+fn reloads_and_their_failures_are_seen() {
+    let users = users_file("[users]\nalice = 'one'");
+    let args = ["127.0.0.1:0", "--users", path(&users), "--http", "127.0.0.1:0"];
+    let mut server = Server::start(Udp, &args);
+    let line = logged(&mut server, "HTTP: for monitoring at http://");
+    let http = line.rsplit_once("http://").unwrap().1.trim_end_matches('/').parse().unwrap();
+    std::fs::write(users.path(), "nonsense").unwrap();
+    server.signal(libc::SIGHUP);
+    logged(&mut server, "the users stay as they were");
+    let status = status(http);
+    assert!(status["reload"]["failures"].as_u64() >= Some(1) && status["users"] == 1, "{status}");
+    assert_eq!(status["reload"]["last"]["is_ok"], false);
+    assert_eq!(metric(http, "letmein_last_reload_successful"), 0.0);
+}
+
+#[test]
+fn a_server_is_healthy_until_it_stops_and_says_that_it_does() {
+    let (mut server, http) = watched(Tcp, &[]);
+    assert!(get(http, "/healthz", "").0.starts_with("http/1.1 200") && get(http, "/healthz", "").1 == "ok\n");
+    let mut stream = tcp_peer(&server);
+    stream.write_all(REQUEST).unwrap();
+    challenge(&mut stream);
+    server.signal(libc::SIGTERM);
+    logged(&mut server, "SIGTERM: stopping");
+    // The login in progress keeps it from its end for a while.
+    let mut health = get(http, "/healthz", "");
+    while health.1 == "ok\n" {
+        health = get(http, "/healthz", "");
+    }
+    assert!(health.0.starts_with("http/1.1 503") && health.1 == "stopping\n", "{health:?}");
+    drop(stream);
+    assert_eq!(server.end().status, 0);
+}
+
+#[test]
+fn answers_are_not_kept_and_there_are_no_other_paths_and_methods() {
+    let (_server, http) = watched(Udp, &[]);
+    for path in ["/metrics", "/healthz", "/status.json"] {
+        let (head, body) = get(http, path, "");
+        assert!(head.starts_with("http/1.1 200") && !body.is_empty(), "{head}");
+        assert!(head.contains("cache-control: no-store") && head.contains("nosniff"), "{head}");
+        let head = sent(http, format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    }
+    assert!(get(http, "/etc/passwd", "").0.starts_with("http/1.1 404"));
+    let reply = sent(http, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").to_lowercase();
+    assert!(reply.starts_with("http/1.1 405") && reply.contains("allow: get, head"), "{reply}");
+}
+
+#[test]
+fn metrics_are_openmetrics_for_those_who_ask_for_it() {
+    let (_server, http) = watched(Udp, &[]);
+    let (head, text) = get(http, "/metrics", "Accept: application/openmetrics-text; version=1.0.0\r\n");
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        "{head}"
+    );
+    assert!(text.ends_with("# EOF\n") && text.contains("# TYPE letmein_logins counter\n"), "{text}");
+    let (head, text) = get(http, "/metrics", "Accept: */*\r\n");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(!text.contains("# EOF") && text.contains("# TYPE letmein_logins_total counter\n"), "{text}");
+}
+
+/// The program, unless this machine lacks it.
+fn installed(program: &str) -> Option<Command> {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        eprintln!("skipped: {program} is not installed (Debian: prometheus)");
+    }
+    found.then(|| Command::new(program))
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics() {
+    for transport in TRANSPORTS {
+        let Some(mut promtool) = installed("promtool") else { return };
+        let (server, http) = watched(transport, &["--audit", "-"]);
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        let page = users_file(get(http, "/metrics", "").1);
+        let ended = run(promtool.args(["check", "metrics"]).stdin(page.reopen().unwrap()));
+        assert_eq!(ended, Ended { status: 0, stdout: String::new(), stderr: String::new() });
+    }
+}
+
+const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
+
+#[test]
+fn promtool_accepts_the_rules_and_sees_each_alert_fire_when_it_should() {
+    let Some(mut promtool) = installed("promtool") else { return };
+    let ended = run(promtool.args(["check", "rules", &format!("{DIST}/prometheus/letmein.rules.yml")]));
+    assert!(ended.status == 0 && ended.stdout.contains("SUCCESS: 7 rules found"), "{ended:?}");
+    let test = format!("{DIST}/prometheus/letmein.test.yml");
+    let ended = run(Command::new("promtool").args(["test", "rules", &test]));
+    assert_eq!((ended.status, ended.stdout.contains("SUCCESS")), (0, true), "{ended:?}");
+}
+
+/// Names of ours in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("letmein_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
+    let pages = TRANSPORTS.map(|transport| {
+        let (mut server, http) = watched(transport, &["--audit", "-"]);
+        server.signal(libc::SIGHUP);
+        logged(&mut server, "users.toml: 3 users:");
+        let mut page = String::new();
+        while !page.contains("letmein_last_reload_successful") {
+            page = get(http, "/metrics", "").1;
+        }
+        page
+    });
+    let served = pages.concat();
+    let served = names(&served);
+    let dashboard = std::fs::read_to_string(format!("{DIST}/grafana/letmein.json")).unwrap();
+    let _: Value = serde_json::from_str(&dashboard).unwrap();
+    for text in [dashboard, std::fs::read_to_string(format!("{DIST}/prometheus/letmein.rules.yml")).unwrap()]
+    {
+        let named = names(&text);
+        assert!(named.len() >= 7 && named.is_subset(&served), "{:?}", named.difference(&served));
+    }
+}
+
+#[test]
+fn prometheus_scrapes_the_metrics() {
+    let Some(mut prometheus) = installed("prometheus") else { return };
+    let (server, http) = watched(Tcp, &[]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    let folder = TempDir::new().unwrap();
+    let config = users_file(format!(
+        "global: {{scrape_interval: 100ms, scrape_timeout: 100ms}}\n\
+         scrape_configs: [{{job_name: letmein, static_configs: [{{targets: ['{http}']}}]}}]\n"
+    ));
+    // It cannot be asked for any port and say which; this one was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut child = prometheus
+        .arg(format!("--config.file={}", path(&config)))
+        .arg(format!("--storage.tsdb.path={}", folder.path().display()))
+        .arg(format!("--web.listen-address={free}"))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let query = "/api/v1/query?query=letmein_logins_total%7Bresult%3D%22welcome%22%7D";
+    let found = (0..1000).any(|_| {
+        std::thread::park_timeout(Duration::from_millis(30));
+        let Ok(mut stream) = TcpStream::connect(free) else { return false };
+        let mut reply = String::new();
+        let request = format!("GET {query} HTTP/1.0\r\nHost: x\r\n\r\n");
+        let is_read = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut reply));
+        is_read.is_ok() && reply.contains("\"letmein\"") && reply.contains(",\"1\"]")
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(found, "it has the one login");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_the_option_and_the_remedy() {
+    let (_server, http) = watched(Udp, &[]);
+    let args = ["127.0.0.1:0", "--users", SAMPLES, "--http", &http.to_string()];
+    let ended = Server::refusal(Udp, &args);
+    assert_eq!(ended.status, 3);
+    assert!(ended.stderr.contains(&format!("--http {http}: ")) && ended.stderr.contains("port that is free"));
+}
+
+#[test]
+fn an_address_that_others_reach_is_warned_of_and_small_services_have_no_monitoring() {
+    let mut server = Server::start(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--http", "0.0.0.0:0"]);
+    logged(&mut server, "WARN HTTP: other machines can read the numbers");
+    let ended = run(crate::running::server(Udp).args(["--service", "md5", "--http", "127.0.0.1:0"]));
+    assert!(ended.status == 2 && ended.stderr.contains("--http is for auth"), "{ended:?}");
+    let ended = run(server_check(&["--check", "--http", "127.0.0.1:9100"]));
+    assert!(ended.stdout.lines().any(|line| line.starts_with("HTTP") && line.ends_with("127.0.0.1:9100")));
+    let ended = run(server_check(&["--limits", "--http", "127.0.0.1:9100"]));
+    assert!(ended.stdout.contains("connections of those who watch over HTTP"), "{ended:?}");
+}
+
+fn server_check<'c>(args: &[&str]) -> &'c mut Command {
+    Box::leak(Box::new(server(Udp))).args(["--users", SAMPLES]).args(args)
+}
+
+#[test]
+fn slow_huge_pipelined_and_garbled_requests_keep_neither_monitors_nor_logins_out() {
+    for transport in TRANSPORTS {
+        let (server, http) = watched(transport, &[]);
+        let slow: Vec<_> = (0..60)
+            .map(|_| {
+                let mut stream = connect(http);
+                let _ = stream.write_all(b"GET /metrics HTT");
+                stream
+            })
+            .collect();
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        assert_eq!(status(http)["totals"]["welcomed"], 1);
+        let huge = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'a'; 100_000]].concat();
+        assert!(!sent(http, &huge).starts_with("HTTP/1.1 200"));
+        assert!(!sent(http, b"\x16\x03\x01\x02\x00\r\n\r\n").starts_with("HTTP/1.1 200"));
+        let pipelined = sent(http, &b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100));
+        assert!(pipelined.matches("HTTP/1.1").count() <= 1, "{pipelined}");
+        assert_eq!(get(http, "/healthz", "").1, "ok\n");
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        drop(slow);
+        assert_eq!(server.stop(libc::SIGTERM).status, 0);
+    }
+}
