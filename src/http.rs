@@ -36,7 +36,9 @@ pub(crate) type Listener = TcpListener;
 /// # Errors
 /// The system's word for it.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<(SocketAddr, Listener)> {
-    let listener = Listener::from(bind::tcp(address, Sharing::Nobody)?);
+    let socket = bind::tcp(address, Sharing::Nobody)?;
+    socket.listen(BACKLOG)?;
+    let listener = Listener::from(socket);
     Ok((listener.local_addr()?, listener))
 }
 
@@ -55,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) pace: Duration,
 }
 
+/// Connections that wait to be accepted: few, so that a flood of them keeps nobody waiting for long.
+const BACKLOG: i32 = 128;
 /// The pause after an accept that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "an attack takes its time")]
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -16,6 +17,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use socket2::{Domain, Socket, Type};
 
+use crate::monitoring::{status, watched};
 use crate::peers::{PATIENCE, REFUSED, REQUEST, answer, digest, echoing_answer, tcp_peer};
 use crate::running::{Ended, SAMPLES, Server, bench, letmein, welcome};
 
@@ -150,6 +152,32 @@ fn connections_that_say_nothing_or_a_byte_a_second_keep_nobody_out_and_end_at_th
     println!("{} held, {} descriptors after the deadline", most_open - before, descriptors(&server));
     assert!(most_open - before >= 3000);
     assert!(descriptors(&server) < before + 10);
+}
+
+#[test]
+#[ignore = "floods the machine with 5,000 connections: see SECURITY.md"]
+fn connections_to_the_port_for_monitors_slow_no_login_down() {
+    let (server, http) = watched(Udp, &[]);
+    let (mut held, mut begun, mut goes_on) = (VecDeque::new(), 0_u64, for_10_seconds());
+    log_in_beside(&server, || {
+        for _ in 0..50 {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            // It is under way; most find no place.
+            let _ = socket.connect(&http.into());
+            held.push_back(TcpStream::from(socket));
+            begun += 1;
+        }
+        for stream in held.iter_mut().rev().skip(100).take(50) {
+            let _ = stream.write(&[b"GET /metrics HTTP/1.1\r\nX: ".as_slice(), &[b'a'; 3000]].concat());
+        }
+        held.drain(..held.len().saturating_sub(5000));
+        if goes_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    println!("{begun} connections");
+    assert!(begun > 5000);
+    drop(held);
+    assert_eq!(status(http)["is_stopping"], false);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn get(http: SocketAddr, path: &str, more: &str) -> (String, String) {
     (head.to_ascii_lowercase(), body.to_owned())
 }
 
-fn status(http: SocketAddr) -> Value {
+pub(crate) fn status(http: SocketAddr) -> Value {
     let (head, body) = get(http, "/status.json", "");
     assert!(head.contains("content-type: application/json"), "{head}");
     serde_json::from_str(&body).unwrap()
