@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_types, reason = "it accepts connections of its own kind")]
 
 pub(crate) mod metrics;
+pub(crate) mod page;
 pub(crate) mod routes;
 pub(crate) mod status;
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{Limits, Reply, metrics, status};
+use super::{Limits, Reply, metrics, page, status};
 use crate::watch::Watched;
 
 /// What a connection of whoever watches may take.
@@ -33,6 +34,7 @@ pub(crate) fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
         return reply;
     }
     match request.uri().path() {
+        "/" => status_page(),
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter();
             let is_open = accept.filter_map(|value| value.to_str().ok()).any(metrics::names_openmetrics);
@@ -44,8 +46,15 @@ pub(crate) fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
             Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
             Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
         },
-        _ => reply(StatusCode::NOT_FOUND, TEXT, "there are /metrics, /healthz and /status.json\n"),
+        _ => reply(StatusCode::NOT_FOUND, TEXT, "there are /, /metrics, /healthz and /status.json\n"),
     }
+}
+
+fn status_page() -> Reply {
+    let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", page::PAGE);
+    let headers = [(CONTENT_SECURITY_POLICY, page::POLICY), (REFERRER_POLICY, "no-referrer")];
+    reply.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    reply
 }
 
 fn reply(status: StatusCode, kind: &'static str, body: impl Into<hyper::body::Bytes>) -> Reply {

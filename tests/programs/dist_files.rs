@@ -1,8 +1,7 @@
 //! The files for fail2ban and logrotate, read by these programs. What is not installed is not tested, and that is said.
 
-use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +13,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::audits::written;
 use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, udp_peer};
 use crate::reloads::logged;
-use crate::running::{Ended, SAMPLES, Server, path, run, users_file, welcome};
+use crate::running::{Ended, SAMPLES, Server, installed, path, run, users_file, welcome};
 
 const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
 const AUDIT: &str = "/var/log/letmein/audit.jsonl";
@@ -22,18 +21,6 @@ const AUDIT: &str = "/var/log/letmein/audit.jsonl";
 /// Names that would be other fields of their line, if their quotes were not escaped.
 const FORGER: &str = r#"x","source","192.0.2.1","proven",true,\"#;
 const UNKNOWN_FORGER: &str = r#"y\","source","192.0.2.2","verdict","refused"#;
-
-/// A program of the system, wherever administrators find it.
-fn installed(name: &str) -> Option<Command> {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let mut folders = env::split_paths(&paths).chain(["/usr/sbin".into()]);
-    let program = folders.find_map(|folder| Some(folder.join(name)).filter(|program| program.is_file()));
-    if program.is_none() {
-        // Not by eprintln, whose lines the harness keeps when a test passes.
-        io::stderr().write_all(format!("skipped: {name} is not installed\n").as_bytes()).unwrap();
-    }
-    program.map(Command::new)
-}
 
 /// What the server writes of a welcome, three proven refusals, four that are not proven, and a silence.
 fn audit_lines(folder: &Path) -> Vec<String> {

@@ -8,6 +8,7 @@
 mod attacks;
 mod audits;
 mod bench;
+mod browser;
 mod command_lines;
 mod datagrams;
 mod dist_files;
@@ -25,6 +26,7 @@ mod reloads;
 mod running;
 mod sandbox;
 mod service_manager;
+mod status_page;
 mod streams;
 mod users_files;
 mod users_program;

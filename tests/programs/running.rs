@@ -1,6 +1,7 @@
 //! Starts the programs, and tells what they said and how they ended.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::env;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::iter;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
@@ -70,6 +71,18 @@ fn program(path: &str) -> Command {
     command.env_remove("LETMEIN_PASSWORD");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// A program of the system, wherever administrators find it. What is absent is said, and its tests are skipped.
+pub(crate) fn installed(name: &str) -> Option<Command> {
+    let paths = env::var_os("PATH").unwrap_or_default();
+    let mut folders = env::split_paths(&paths).chain(["/usr/sbin".into()]);
+    let program = folders.find_map(|folder| Some(folder.join(name)).filter(|program| program.is_file()));
+    if program.is_none() {
+        // Not by eprintln, whose lines the harness keeps when a test passes.
+        io::stderr().write_all(format!("skipped: {name} is not installed\n").as_bytes()).unwrap();
+    }
+    program.map(Command::new)
 }
 
 pub(crate) fn run(command: &mut Command) -> Ended {
