@@ -122,8 +122,8 @@ impl Failures {
         [
             ("sources", self.proven_sources),
             ("users", self.proven_users),
-            ("claimed sources", self.claimed_sources),
-            ("claimed users", self.claimed_users),
+            ("claimed_sources", self.claimed_sources),
+            ("claimed_users", self.claimed_users),
         ]
     }
 

@@ -16,7 +16,7 @@ pub(crate) fn page(watched: &Watched) -> String {
     }
     for (name, fill) in failures.tables() {
         limits.push(
-            json!({ "name": format!("failures remembered, {name}"), "used": fill.used, "max": fill.places }),
+            json!({ "name": format!("failures remembered, {}", name.replace('_', " ")), "used": fill.used, "max": fill.places }),
         );
     }
     let last = watched.reloads.last();

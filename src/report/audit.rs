@@ -115,19 +115,23 @@ pub(crate) struct Audit {
 /// Shared with the thread that writes.
 #[derive(Default)]
 struct Counts {
-    /// Lines for which there was no room in the queue.
+    /// Lines for which there was no room in the queue, or that could not be written.
     lost: AtomicU64,
     /// Lines beyond those of their second.
     left_out: AtomicU64,
-    /// Of those two, what has been told and taken off them.
-    told_lost: AtomicU64,
-    told_left_out: AtomicU64,
     refusals: Spent,
     /// Of right passwords, which guesses are no reason to leave out. An answer can be said again and again.
     denials: Spent,
     /// Which are no reason to leave refusals out.
     silences: Spent,
     is_to_reopen: AtomicBool,
+}
+
+impl Counts {
+    /// Lines that were lost, and lines left out.
+    fn missing(&self) -> (u64, u64) {
+        (self.lost.load(Ordering::Relaxed), self.left_out.load(Ordering::Relaxed))
+    }
 }
 
 impl Audit {
@@ -187,13 +191,9 @@ impl Reopen {
 pub(crate) struct Losses(Arc<Counts>);
 
 impl Losses {
-    /// Lines that were lost, and lines left out beyond those of their second, since the start. While they are told
-    /// there may be fewer for a moment.
+    /// Lines that were lost, and lines left out beyond those of their second, since the start.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let sum =
-            |told: &AtomicU64, new: &AtomicU64| told.load(Ordering::Acquire) + new.load(Ordering::Acquire);
-        let counts = &self.0;
-        (sum(&counts.told_lost, &counts.lost), sum(&counts.told_left_out, &counts.left_out))
+        self.0.missing()
     }
 }
 
@@ -256,7 +256,7 @@ impl Writer {
 }
 
 fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut output: Output) {
-    let mut last_unix_s = 0;
+    let (mut last_unix_s, mut told) = (0, (0, 0));
     loop {
         let mut next = entries.recv_timeout(PAUSE);
         let is_over = matches!(next, Err(RecvTimeoutError::Disconnected));
@@ -281,7 +281,7 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut o
         lines.text.clear();
         // Where nothing can be written there is nothing to say it in either, until there is again.
         if !output.has_failed || is_over {
-            tell_missing(counts, last_unix_s, &mut lines, &mut output);
+            tell_missing(counts.missing(), &mut told, last_unix_s, &mut lines, &mut output);
         }
         if is_over {
             return;
@@ -289,22 +289,25 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut o
     }
 }
 
-/// Says how many lines are missing, if any are.
-fn tell_missing(counts: &Counts, unix_s: u64, lines: &mut Lines, output: &mut Output) {
-    let (lost, left_out) =
-        (counts.lost.swap(0, Ordering::Relaxed), counts.left_out.swap(0, Ordering::Relaxed));
-    if lost + left_out == 0 {
+/// Says how many lines are missing beyond those that were told, if any are.
+fn tell_missing(
+    missing: (u64, u64),
+    told: &mut (u64, u64),
+    unix_s: u64,
+    lines: &mut Lines,
+    output: &mut Output,
+) {
+    if missing == *told {
         return;
     }
+    let (lost, left_out) = (missing.0 - told.0, missing.1 - told.1);
     lines.push(&serde_json::json!({ "time": time(unix_s), "lost": lost, "left_out": left_out }));
     let written = output.write(&lines.text);
     lines.text.clear();
-    if written.is_err() {
-        counts.lost.fetch_add(lost, Ordering::Relaxed);
-        counts.left_out.fetch_add(left_out, Ordering::Relaxed);
+    // What could not be written is told again, together with what is missing by then.
+    if written.is_ok() {
+        *told = missing;
     }
-    counts.told_lost.fetch_add(lost, Ordering::Release);
-    counts.told_left_out.fetch_add(left_out, Ordering::Release);
     warn!("audit: {lost} lines lost, {left_out} left out beyond {REFUSALS_PER_SECOND} a second");
 }
 
