@@ -16,6 +16,7 @@ mod framed;
 mod lifecycle;
 mod log_lines;
 mod logins;
+mod manuals;
 mod passwords;
 mod peers;
 mod penalties;
