@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Command, CommandFactory, Parser, ValueEnum};
 use serde::Serialize;
 
 use crate::bench::{self, Echo, Figures, Load, Pace, Plan, Process, SOURCES_MAX};
@@ -104,6 +104,12 @@ fn after_help() -> String {
     )
 }
 
+/// The command line, of which the help, the manual and the completions are made.
+#[must_use]
+pub fn command() -> Command {
+    Args::command()
+}
+
 /// The program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -111,7 +117,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<Status, Status> {
-    let args: Args = parse(Args::command(), EXAMPLE)?;
+    let args: Args = parse(command(), EXAMPLE)?;
     let mut plan = args.plan()?;
     crate::daemon::raise_open_files();
     let floor = args.floor.then(|| args.measure("floor", &mut plan, bench::run_floor)).transpose()?;

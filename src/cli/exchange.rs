@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Command, CommandFactory, Parser, ValueEnum};
 
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
 use crate::exchange::{DatagramService, framed};
@@ -81,6 +81,12 @@ fn after_help() -> String {
     )
 }
 
+/// The command line, of which the help, the manual and the completions are made.
+#[must_use]
+pub fn command() -> Command {
+    Args::command()
+}
+
 /// The program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -88,7 +94,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<Status, Status> {
-    let args: Args = parse(Args::command(), EXAMPLE)?;
+    let args: Args = parse(command(), EXAMPLE)?;
     args.check().map_err(|reason| invalid(reason, EXAMPLE))?;
     let done = match (args.service, args.tcp) {
         (ServiceName::Md5, false) => args.md5_over_udp(),

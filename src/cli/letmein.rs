@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::{Command, CommandFactory, Parser};
 use serde::Serialize;
 
 use crate::auth::wire::Verdict;
@@ -69,6 +69,12 @@ fn after_help() -> String {
     )
 }
 
+/// The command line, of which the help, the manual and the completions are made.
+#[must_use]
+pub fn command() -> Command {
+    Args::command()
+}
+
 /// The program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -76,7 +82,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<Status, Status> {
-    let args: Args = parse(Args::command(), EXAMPLE)?;
+    let args: Args = parse(command(), EXAMPLE)?;
     let (login, output) = (args.login(), args.output());
     let password = args.password.read(&args.user).map_err(|error| invalid(&error.to_string(), EXAMPLE))?;
     let mut watch = |step: Progress<'_>| {

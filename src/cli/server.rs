@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Command, CommandFactory, Parser, ValueEnum};
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
@@ -178,6 +178,13 @@ fn after_help(program: &str) -> String {
     )
 }
 
+/// The command line, of which the help, the manual and the completions are made.
+#[must_use]
+pub fn command(transport: Transport) -> Command {
+    let program = transport.server();
+    Args::command().name(program).after_help(after_help(program))
+}
+
 /// The program.
 #[must_use]
 pub fn main(transport: Transport) -> ExitCode {
@@ -192,7 +199,7 @@ fn run(transport: Transport) -> Result<Status, Status> {
         Status::Usage
     })?;
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
-    let args: Args = parse(Args::command().name(program).after_help(after_help(program)), &example)?;
+    let args: Args = parse(command(transport), &example)?;
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { args.log_level });
     let (tests, shows_limits, checks) = (args.self_test, args.limits, args.check);
     let config = args.config(transport, passed.as_ref()).map_err(|reason| invalid(&reason, &example))?;

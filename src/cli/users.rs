@@ -155,6 +155,12 @@ const USERS_STATUSES: &str = "\
 Exit status: 0 done, 1 no such user, or one too many, or not confirmed, 2 wrong command line, list or users file,\n\
 3 the system failed";
 
+/// The command line, of which the help, the manual and the completions are made.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
 /// The program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -162,7 +168,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<Status, Status> {
-    let Args { users, command } = parse_commands(Args::command(), EXAMPLE)?;
+    let Args { users, command } = parse_commands(command(), EXAMPLE)?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
         Command::Add { user: User { name }, password } => add(&users, name, &password),

@@ -17,6 +17,7 @@ mod framed;
 mod lifecycle;
 mod log_lines;
 mod logins;
+mod manuals;
 mod monitoring;
 mod passwords;
 mod peers;

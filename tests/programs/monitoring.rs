@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::peers::{REQUEST, tcp_peer};
 use crate::reloads::logged;
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, run, server, users_file, welcome};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, installed, path, run, server, users_file, welcome};
 use crate::streams::challenge;
 
 /// A server with the samples, or other users, and where it shows its numbers.
@@ -162,15 +162,6 @@ fn metrics_are_openmetrics_for_those_who_ask_for_it() {
     let (head, text) = get(http, "/metrics", "Accept: */*\r\n");
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert!(!text.contains("# EOF") && text.contains("# TYPE letmein_logins_total counter\n"), "{text}");
-}
-
-/// The program, unless this machine lacks it.
-fn installed(program: &str) -> Option<Command> {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        eprintln!("skipped: {program} is not installed (Debian: prometheus)");
-    }
-    found.then(|| Command::new(program))
 }
 
 #[test]

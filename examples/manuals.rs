@@ -1,0 +1,202 @@
+//! Writes the man pages of all programs and their completions for bash, zsh and fish: `cargo run --example manuals
+//! FOLDER`. FOLDER is laid out as /usr/share is, or /usr/local/share.
+//!
+//! It is an example because examples have the dev-dependencies, which the programs do without. A new program is a
+//! line of [`programs`].
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Command;
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+use letmein::{Transport, cli};
+
+/// A command line, the section of its manual, and the files that the program has to do with.
+struct Program {
+    command: Command,
+    section: &'static str,
+    files: &'static [(&'static str, &'static str)],
+}
+
+/// For those who log in.
+const USER: &str = "1";
+/// For those who run the service.
+const ADMINISTRATOR: &str = "8";
+
+const USERS: (&str, &str) = (
+    "/etc/letmein/users.toml",
+    "Who may log in, where the Debian package is installed: give it with --users.",
+);
+const UDP: (&str, &str) =
+    ("/etc/default/letmein-auth-udp", "Address and options of the service of the Debian package.");
+const TCP: (&str, &str) =
+    ("/etc/default/letmein-auth-tcp", "Address and options of the service of the Debian package.");
+
+fn programs() -> Vec<Program> {
+    let program = |command, section, files| Program { command, section, files };
+    vec![
+        program(cli::letmein::command(), USER, &[]),
+        program(cli::exchange::command(), USER, &[]),
+        program(cli::bench::command(), USER, &[USERS]),
+        program(cli::users::command(), ADMINISTRATOR, &[USERS]),
+        program(cli::server::command(Transport::Udp), ADMINISTRATOR, &[USERS, UDP]),
+        program(cli::server::command(Transport::Tcp), ADMINISTRATOR, &[USERS, TCP]),
+    ]
+}
+
+fn main() -> io::Result<()> {
+    let Some(folder) = env::args_os().nth(1).map(PathBuf::from) else {
+        return Err(io::Error::other("say into which folder: cargo run --example manuals FOLDER"));
+    };
+    let programs = programs();
+    let names = programs.iter().map(|program| page_name(&program.command, program.section));
+    let names = names.collect::<Vec<_>>();
+    for Program { command, section, files } in programs {
+        complete(command.clone(), &folder)?;
+        let mut command = command.disable_help_subcommand(true);
+        command.build();
+        let pages = folder.join(format!("man/man{section}"));
+        fs::create_dir_all(&pages)?;
+        let parent = HelpText::of(&command);
+        for subcommand in command.get_subcommands() {
+            let mut help = HelpText::of(subcommand);
+            if help.statuses.is_empty() {
+                help.statuses.clone_from(&parent.statuses);
+            }
+            Page { command: subcommand, section, files, help, all: &names }.write(&pages)?;
+        }
+        Page { command: &command, section, files, help: parent, all: &names }.write(&pages)?;
+    }
+    Ok(())
+}
+
+/// Writes the completions where the shells of Debian look for them.
+fn complete(mut command: Command, folder: &Path) -> io::Result<()> {
+    let name = command.get_name().to_owned();
+    for (shell, file) in [
+        (Shell::Bash, format!("bash-completion/completions/{name}")),
+        (Shell::Zsh, format!("zsh/vendor-completions/_{name}")),
+        (Shell::Fish, format!("fish/vendor_completions.d/{name}.fish")),
+    ] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, &name, &mut script);
+        if shell == Shell::Bash {
+            // The commands of a program with a dash in its name have one name where clap_complete finds out which it is,
+            // and another where it offers their options.
+            let text = String::from_utf8_lossy(&script);
+            script = text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__")).into_bytes();
+        }
+        let file = folder.join(file);
+        file.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(file, script)?;
+    }
+    Ok(())
+}
+
+/// What stands below the options of `--help`, by the sections of a manual.
+#[derive(Default)]
+struct HelpText {
+    description: Vec<String>,
+    examples: Vec<String>,
+    statuses: Vec<(String, String)>,
+}
+
+impl HelpText {
+    fn of(command: &Command) -> Self {
+        let mut sections = Self::default();
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for paragraph in text.split("\n\n") {
+            let lines = || paragraph.lines().map(str::trim_start);
+            let sentence = lines().collect::<Vec<_>>().join(" ");
+            if paragraph.starts_with("Example") {
+                sections.examples.extend(lines().skip(1).map(str::to_owned));
+            } else if let Some(list) = sentence.strip_prefix("Exit status: ") {
+                sections.statuses = statuses(list);
+            } else {
+                sections.description.push(sentence);
+            }
+        }
+        sections
+    }
+}
+
+/// `0 done, 1 refused, or not` → 0: done; 1: refused, or not.
+fn statuses(list: &str) -> Vec<(String, String)> {
+    let mut statuses: Vec<(String, String)> = Vec::new();
+    for piece in list.split(", ") {
+        match (piece.split_once(' '), statuses.last_mut()) {
+            (Some((number, meaning)), _) if number.parse::<u8>().is_ok() => {
+                statuses.push((number.to_owned(), meaning.to_owned()));
+            }
+            (_, Some((_, meaning))) => *meaning = format!("{meaning}, {piece}"),
+            (_, None) => {}
+        }
+    }
+    statuses
+}
+
+/// `letmein-users(8)`
+fn page_name(command: &Command, section: &str) -> String {
+    format!("{}({section})", command.get_display_name().unwrap_or_else(|| command.get_name()))
+}
+
+struct Page<'a> {
+    command: &'a Command,
+    section: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    help: HelpText,
+    all: &'a [String],
+}
+
+impl Page<'_> {
+    fn write(&self, folder: &Path) -> io::Result<()> {
+        let about = self.command.get_about().map(ToString::to_string).unwrap_or_default();
+        let description = [&[about][..], &self.help.description].concat().join("\n\n");
+        let usage = self.command.clone().render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").to_owned();
+        let command = self.command.clone().override_usage(usage).long_about(description);
+        // The end of the help has sections of its own here, and the version is at the foot of the page.
+        let command = command.after_help(None::<&str>).version(None::<&str>);
+        let page = Man::new(command)
+            .section(self.section)
+            .manual("letmein")
+            .source(concat!("letmein ", env!("CARGO_PKG_VERSION")));
+        let mut file = File::create(folder.join(page.get_filename()))?;
+        page.render(&mut file)?;
+        self.end().to_writer(&mut file)?;
+        file.flush()
+    }
+
+    /// The sections that follow those of the options.
+    fn end(&self) -> Roff {
+        let mut end = Roff::new();
+        if !self.help.examples.is_empty() {
+            end.control("SH", ["EXAMPLES"]).control("EX", []);
+            self.help.examples.iter().for_each(|example| {
+                end.text([roman(example)]);
+            });
+            end.control("EE", []);
+        }
+        let statuses = self.help.statuses.iter().map(|(status, meaning)| (&**status, &**meaning));
+        terms(&mut end, "EXIT STATUS", statuses);
+        terms(&mut end, "FILES", self.files.iter().copied());
+        let own = page_name(self.command, self.section);
+        let others: Vec<_> = self.all.iter().filter(|name| **name != own).map(String::as_str).collect();
+        end.control("SH", ["SEE ALSO"]).text([roman(others.join(", "))]);
+        end
+    }
+}
+
+fn terms<'a>(page: &mut Roff, title: &str, terms: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut terms = terms.peekable();
+    if terms.peek().is_some() {
+        page.control("SH", [title]);
+    }
+    for (term, meaning) in terms {
+        page.control("TP", []).text([bold(term)]).text([roman(meaning)]);
+    }
+}

@@ -1,0 +1,174 @@
+//! The man pages and the completions, beside what the programs say of themselves. A shell that is not installed is not
+//! asked, and that is said.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use crate::running::{installed, run};
+
+const ZSH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/manuals.zsh");
+
+/// All that the one command writes.
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("manuals");
+    let _ = fs::remove_dir_all(&folder);
+    let manuals = ["run", "--quiet", "--example", "manuals", "--manifest-path"];
+    let mut cargo = Command::new(env!("CARGO"));
+    let ended = run(cargo.args(manuals).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).arg(&folder));
+    assert_eq!(ended.status, 0, "{ended:?}");
+    folder
+});
+
+/// A program, or one of the commands of a program, and its `--help`.
+struct Told {
+    words: Vec<String>,
+    help: String,
+}
+
+/// All programs that there are, and their commands.
+fn all() -> Vec<Told> {
+    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin")).unwrap();
+    let names =
+        sources.map(|source| source.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+    let mut all = Vec::new();
+    for name in names {
+        let program = Told::of(&[&name]);
+        let commands = first_words(program.section("Commands:"));
+        all.extend(commands.iter().filter(|name| *name != "help").map(|command| Told::of(&[&name, command])));
+        all.push(program);
+    }
+    assert!(all.len() > 6);
+    all
+}
+
+impl Told {
+    fn of(words: &[&str]) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_letmein")).with_file_name(words[0]);
+        let help = run(Command::new(program).args(&words[1..]).arg("--help"));
+        assert_eq!(help.status, 0, "{help:?}");
+        Self { words: words.iter().map(|&word| word.to_owned()).collect(), help: help.stdout }
+    }
+
+    fn section(&self, title: &str) -> impl Iterator<Item = &str> {
+        let lines = self.help.lines().skip_while(move |line| *line != title).skip(1);
+        lines.take_while(|line| line.is_empty() || line.starts_with(' '))
+    }
+
+    fn options(&self) -> BTreeSet<String> {
+        let options: BTreeSet<_> = self.section("Options:").flat_map(options).collect();
+        assert!(options.contains("--help"), "{}", self.help);
+        options
+    }
+
+    /// What is typed before an option is asked for.
+    fn line(&self) -> String {
+        self.words.join(" ") + " -"
+    }
+
+    /// Its man page, without fonts.
+    fn page(&self) -> String {
+        let name = self.words.join("-");
+        let pages = [1, 8].map(|section| FOLDER.join(format!("man/man{section}/{name}.{section}")));
+        let pages: Vec<_> = pages.iter().filter_map(|page| fs::read_to_string(page).ok()).collect();
+        let [page] = &pages[..] else { panic!("{name} has {} pages", pages.len()) };
+        [r"\fB", r"\fI", r"\fR", r"\&"]
+            .iter()
+            .fold(page.replace(r"\-", "-"), |page, font| page.replace(font, ""))
+    }
+}
+
+/// The options that a line begins with: `-q, --quiet <WORD>`.
+fn options(line: &str) -> Vec<String> {
+    let words = line.split_whitespace().map(|word| word.trim_end_matches(','));
+    words.take_while(|word| word.starts_with('-')).map(str::to_owned).collect()
+}
+
+fn first_words<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Those of the words that a shell offers which are options.
+fn offered(shell: &mut Command) -> BTreeSet<String> {
+    let ended = run(shell);
+    assert_eq!((ended.status, &*ended.stderr), (0, ""), "{}", ended.stdout);
+    first_words(ended.stdout.lines()).into_iter().filter(|word| word.starts_with('-')).collect()
+}
+
+#[test]
+fn a_man_page_has_the_options_of_the_help_and_no_others() {
+    for told in all() {
+        let page = told.page();
+        let (_, section) = page.split_once("\n.SH OPTIONS\n").unwrap();
+        let section = section.split("\n.SH ").next().unwrap();
+        let headers = section.split(".TP\n").skip(1).map(|entry| entry.lines().next().unwrap());
+        assert_eq!(headers.flat_map(options).collect::<BTreeSet<_>>(), told.options(), "{page}");
+    }
+}
+
+#[test]
+fn a_man_page_has_the_sections_and_the_examples_that_are_expected() {
+    for told in all() {
+        let page = told.page();
+        for title in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "\"EXIT STATUS\"", "\"SEE ALSO\""] {
+            assert_eq!(page.matches(&format!("\n.SH {title}\n")).count(), 1, "{title}: {page}");
+        }
+        for example in told.section("Examples:").map(str::trim_start).filter(|line| !line.is_empty()) {
+            assert!(page.lines().any(|line| line == example), "{example}: {page}");
+        }
+    }
+}
+
+#[test]
+fn man_shows_the_pages_without_a_warning_and_finds_what_they_are_about() {
+    let (Some(_), Some(_)) = (installed("man"), installed("lexgrog")) else { return };
+    for section in ["man/man1", "man/man8"] {
+        for page in fs::read_dir(FOLDER.join(section)).unwrap().map(|page| page.unwrap().path()) {
+            let mut man = Command::new("man");
+            man.env("LC_ALL", "C.UTF-8").args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]);
+            let ended = run(man.arg(&page));
+            assert_eq!((ended.status, &*ended.stderr), (0, ""), "{page:?}");
+            let ended = run(Command::new("lexgrog").arg(&page));
+            assert_eq!(ended.status, 0, "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn bash_offers_the_options_of_the_help_and_no_others() {
+    let Some(_) = installed("bash") else { return };
+    // As bash calls the function that the script names: with the program, the word, and the word before it.
+    let ask = r#"source "$1"; read -ra COMP_WORDS <<<"$2"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+        [[ $(complete -p "${COMP_WORDS[0]}") =~ -F\ ([^ ]+) ]]
+        "${BASH_REMATCH[1]}" "${COMP_WORDS[0]}" - "${COMP_WORDS[COMP_CWORD - 1]}"; printf '%s\n' "${COMPREPLY[@]}""#;
+    for told in all() {
+        let script = FOLDER.join("bash-completion/completions").join(&told.words[0]);
+        let mut bash = Command::new("bash");
+        let bash = bash.args(["--norc", "-euc", ask, "bash"]).arg(script).arg(told.line());
+        assert_eq!(offered(bash), told.options(), "{:?}", told.words);
+    }
+}
+
+#[test]
+fn zsh_offers_the_options_of_the_help_and_no_others() {
+    let Some(_) = installed("zsh") else { return };
+    for told in all() {
+        let mut zsh = Command::new("timeout");
+        let zsh =
+            zsh.args(["60", "zsh", "-f", ZSH]).arg(FOLDER.join("zsh/vendor-completions")).arg(told.line());
+        assert_eq!(offered(zsh), told.options(), "{:?}", told.words);
+    }
+}
+
+#[test]
+fn fish_offers_the_options_of_the_help_and_no_others() {
+    let Some(_) = installed("fish") else { return };
+    for told in all() {
+        let script = FOLDER.join(format!("fish/vendor_completions.d/{}.fish", told.words[0]));
+        let ask = format!("source {}; complete -C '{}'", script.display(), told.line());
+        let mut fish = Command::new("fish");
+        assert_eq!(offered(fish.args(["--no-config", "-c", &ask])), told.options(), "{:?}", told.words);
+    }
+}
