@@ -157,7 +157,8 @@ fn zsh_offers_the_options_of_the_help_and_no_others() {
     let Some(_) = installed("zsh") else { return };
     for told in all() {
         let mut zsh = Command::new("timeout");
-        let zsh = zsh.args(["60", "zsh", "-f", ZSH]).arg(FOLDER.join("zsh/vendor-completions")).arg(told.line());
+        let zsh =
+            zsh.args(["60", "zsh", "-f", ZSH]).arg(FOLDER.join("zsh/vendor-completions")).arg(told.line());
         assert_eq!(offered(zsh), told.options(), "{:?}", told.words);
     }
 }
