@@ -125,8 +125,11 @@ fn logrotate_moves_the_audit_away_and_the_server_begins_a_new_one() {
     let [user, group] =
         ["-un", "-gn"].map(|option| run(Command::new("id").arg(option)).stdout.trim().to_owned());
     let text = fs::read_to_string(format!("{DIST}/logrotate/letmein-auth")).unwrap();
-    assert_eq!((text.matches("letmein adm").count(), text.matches("/var/log/letmein/audit").count()), (2, 2));
-    let text = text.replace("letmein adm", &format!("{user} {group}"));
+    assert_eq!(
+        (text.matches("letmein-auth adm").count(), text.matches("/var/log/letmein/audit").count()),
+        (2, 2)
+    );
+    let text = text.replace("letmein-auth adm", &format!("{user} {group}"));
     let text = text.replace(AUDIT, audit).replace(r"/var/log/letmein/audit\.jsonl", audit);
     fs::write(&snippet, text).unwrap();
     let ended = run(logrotate.arg("--force").arg("--state").arg(&state).arg(&snippet));
