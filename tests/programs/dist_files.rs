@@ -16,7 +16,7 @@ use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, udp_p
 use crate::reloads::logged;
 use crate::running::{Ended, SAMPLES, Server, path, run, users_file, welcome};
 
-const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
+pub(crate) const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
 const AUDIT: &str = "/var/log/letmein/audit.jsonl";
 
 /// Names that would be other fields of their line, if their quotes were not escaped.
@@ -24,7 +24,7 @@ const FORGER: &str = r#"x","source","192.0.2.1","proven",true,\"#;
 const UNKNOWN_FORGER: &str = r#"y\","source","192.0.2.2","verdict","refused"#;
 
 /// A program of the system, wherever administrators find it.
-fn installed(name: &str) -> Option<Command> {
+pub(crate) fn installed(name: &str) -> Option<Command> {
     let paths = env::var_os("PATH").unwrap_or_default();
     let mut folders = env::split_paths(&paths).chain(["/usr/sbin".into()]);
     let program = folders.find_map(|folder| Some(folder.join(name)).filter(|program| program.is_file()));
@@ -138,8 +138,8 @@ fn logrotate_moves_the_audit_away_and_the_server_begins_a_new_one() {
     let [user, group] =
         ["-un", "-gn"].map(|option| run(Command::new("id").arg(option)).stdout.trim().to_owned());
     let text = fs::read_to_string(format!("{DIST}/logrotate/letmein-auth")).unwrap();
-    assert_eq!((text.matches("letmein adm").count(), text.matches("/var/log/letmein/audit").count()), (2, 2));
-    let text = text.replace("letmein adm", &format!("{user} {group}"));
+    assert_eq!((text.matches("letmein-auth adm").count(), text.matches("/var/log/letmein/audit").count()), (2, 2));
+    let text = text.replace("letmein-auth adm", &format!("{user} {group}"));
     let text = text.replace(AUDIT, audit).replace(r"/var/log/letmein/audit\.jsonl", audit);
     fs::write(&snippet, text).unwrap();
     let ended = run(logrotate.arg("--force").arg("--state").arg(&state).arg(&snippet));

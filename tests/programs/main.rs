@@ -25,5 +25,6 @@ mod running;
 mod sandbox;
 mod service_manager;
 mod streams;
+mod units;
 mod users_files;
 mod users_program;
