@@ -45,9 +45,13 @@ pub(crate) const BUFFER_LEN: usize = 8 << 20;
 
 /// Makes a bound socket that of a worker.
 pub(crate) fn prepare(socket: Socket) -> io::Result<UdpSocket> {
-    // The kernel gives what it allows, and no error.
-    socket.set_recv_buffer_size(BUFFER_LEN)?;
-    socket.set_send_buffer_size(BUFFER_LEN)?;
+    // The kernel gives what it allows, and no error. A service manager may have been allowed more.
+    if socket.recv_buffer_size()? / 2 < BUFFER_LEN {
+        socket.set_recv_buffer_size(BUFFER_LEN)?;
+    }
+    if socket.send_buffer_size()? / 2 < BUFFER_LEN {
+        socket.set_send_buffer_size(BUFFER_LEN)?;
+    }
     let socket = UdpSocket::from(socket);
     socket.set_read_timeout(Some(STOP_CHECK))?;
     if socket.local_addr()?.ip().to_canonical().is_unspecified() {

@@ -15,7 +15,7 @@ use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, udp_p
 use crate::reloads::logged;
 use crate::running::{Ended, SAMPLES, Server, installed, path, run, users_file, welcome};
 
-const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
+pub(crate) const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
 const AUDIT: &str = "/var/log/letmein/audit.jsonl";
 
 /// Names that would be other fields of their line, if their quotes were not escaped.

@@ -29,5 +29,6 @@ mod sandbox;
 mod service_manager;
 mod status_page;
 mod streams;
+mod units;
 mod users_files;
 mod users_program;
