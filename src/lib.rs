@@ -14,6 +14,7 @@
 //! | [`limits`] | every limit by name |
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
+//! | [`gateway`] | HTTP credentials → a login → a status, for web servers |
 //! | [`mod@bench`] | the load generator |
 //! | [`cli`] | command lines, one file a program |
 //!
@@ -29,6 +30,8 @@ pub mod bench;
 pub mod cli;
 pub mod daemon;
 pub mod exchange;
+pub mod gateway;
+mod http;
 pub mod limits;
 pub mod net;
 mod reload;

@@ -13,6 +13,7 @@ mod datagrams;
 mod dist_files;
 mod exchanges;
 mod framed;
+mod gateway;
 mod lifecycle;
 mod log_lines;
 mod logins;
