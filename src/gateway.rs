@@ -89,7 +89,7 @@ pub enum GatewayError {
     System(#[from] io::Error),
 }
 
-/// Connections at once; more wait.
+/// Connections at once; more take the places of those that are silent.
 const CONNECTIONS: u32 = 512;
 /// Logins at once, a thread each; more wait for as long as a login may take.
 const LOGINS: usize = 64;

@@ -1,11 +1,16 @@
 //! HTTP connections: accepted, bounded, each with one request, and ended in order.
+//!
+//! Where all places are taken, whoever has gone longest without sending a whole head makes room. So nobody waits for
+//! those who are silent, however many they are.
 
 #![expect(clippy::disallowed_types, reason = "it accepts connections of its own kind")]
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -15,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -24,7 +30,7 @@ pub(crate) type Reply = Response<Full<Bytes>>;
 /// What bounds the connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// How many there are at once. Others wait in the kernel's queue.
+    /// How many there are at once. While all have sent their heads, others wait in the kernel's queue.
     pub(crate) connections: u32,
     /// The longest head of a request, in bytes; hyper takes no less than 8,192.
     pub(crate) head_len: usize,
@@ -57,15 +63,26 @@ where
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(limits.connections as usize));
     let accept = async {
-        // The semaphore is never closed, so this goes on for as long as it is asked to.
-        while let Ok(place) = places.clone().acquire_owned().await {
+        let mut silent = VecDeque::new();
+        loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let connection = converse(stream, limits, handler.clone());
-                    tokio::spawn(async move {
+                    silent.retain(Silent::is_still);
+                    if places.available_permits() == 0
+                        && let Some(oldest) = silent.pop_front()
+                    {
+                        debug!("HTTP: all places are taken, so one that is silent is closed");
+                        oldest.task.abort();
+                    }
+                    // The semaphore is never closed.
+                    let Ok(place) = places.clone().acquire_owned().await else { return };
+                    let heard = Arc::new(AtomicBool::new(false));
+                    let connection = converse(stream, limits, heard.clone(), handler.clone());
+                    let task = tokio::spawn(async move {
                         connection.await;
                         drop(place);
                     });
+                    silent.push_back(Silent { heard, task: task.abort_handle() });
                 }
                 Err(error) => {
                     warn!("cannot accept a connection: {error}");
@@ -83,13 +100,26 @@ where
     Ok(())
 }
 
+/// A connection whose head has not come when it was last looked at.
+struct Silent {
+    heard: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Silent {
+    fn is_still(&self) -> bool {
+        !self.heard.load(Ordering::Relaxed) && !self.task.is_finished()
+    }
+}
+
 /// One request and its response, then the end: who sends or reads slowly holds a place for `limits.time` at most.
-async fn converse<H, F>(stream: tokio::net::TcpStream, limits: Limits, handler: H)
+async fn converse<H, F>(stream: tokio::net::TcpStream, limits: Limits, heard: Arc<AtomicBool>, handler: H)
 where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Reply>,
 {
     let service = service_fn(move |request| {
+        heard.store(true, Ordering::Relaxed);
         let reply = handler(request);
         async { Ok::<_, Infallible>(reply.await) }
     });

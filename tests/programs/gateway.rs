@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::running::{SAMPLES, Server, TRANSPORTS, letmein_http, run};
 use letmein::Transport::{self, Tcp};
@@ -35,8 +35,6 @@ impl Gateway {
         let (mut stream, mut reply) = (self.connect(), Vec::new());
         let sent = stream.write_all(request).and_then(|()| stream.read_to_end(&mut reply).map(drop));
         // Who sends more than is read may find the connection reset.
-        let cut_off =
-            |error: &io::Error| [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind());
         assert!(sent.as_ref().err().is_none_or(cut_off), "{sent:?}");
         String::from_utf8(reply).unwrap()
     }
@@ -59,6 +57,10 @@ impl Drop for Gateway {
 const RIGHT: &str = "dXNlcm9uZTpwYXNzd29yZG9uZQ==";
 /// userone:passwordtwo
 const WRONG: &str = "dXNlcm9uZTpwYXNzd29yZHR3bw==";
+
+fn cut_off(error: &io::Error) -> bool {
+    [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind())
+}
 
 fn status(reply: &str) -> &str {
     reply.split(' ').nth(1).unwrap_or_default()
@@ -117,6 +119,26 @@ fn who_never_ends_a_request_is_cut_off() {
     let mut slow = gateway.connect();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
     assert_eq!(slow.read(&mut [0; 16]).unwrap(), 0);
+}
+
+#[test]
+fn whoever_sends_a_request_does_not_wait_for_those_who_do_not() {
+    let (_server, gateway) = over(Tcp);
+    let mut silent: Vec<_> = (0..600).map(|_| gateway.connect()).collect();
+    for stream in &mut silent {
+        let sent = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n");
+        assert!(sent.as_ref().err().is_none_or(cut_off), "{sent:?}");
+    }
+    let begin = Instant::now();
+    assert_eq!(status(&gateway.get(RIGHT)), "204");
+    let waited = begin.elapsed();
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+    // Those who came last are still heard.
+    let last = silent.last_mut().unwrap();
+    last.write_all(b"\r\n").unwrap();
+    let mut reply = String::new();
+    last.read_to_string(&mut reply).unwrap();
+    assert_eq!(status(&reply), "401");
 }
 
 #[test]
