@@ -24,7 +24,7 @@ const FORGER: &str = r#"x","source","192.0.2.1","proven",true,\"#;
 const UNKNOWN_FORGER: &str = r#"y\","source","192.0.2.2","verdict","refused"#;
 
 /// A program of the system, wherever administrators find it.
-fn installed(name: &str) -> Option<Command> {
+pub(crate) fn installed(name: &str) -> Option<Command> {
     let paths = env::var_os("PATH").unwrap_or_default();
     let mut folders = env::split_paths(&paths).chain(["/usr/sbin".into()]);
     let program = folders.find_map(|folder| Some(folder.join(name)).filter(|program| program.is_file()));

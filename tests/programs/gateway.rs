@@ -9,13 +9,13 @@ use crate::running::{SAMPLES, Server, TRANSPORTS, letmein_http, run};
 use letmein::Transport::{self, Tcp};
 
 /// A gateway that is up; killed when dropped.
-struct Gateway {
-    address: SocketAddr,
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
     child: Child,
 }
 
 impl Gateway {
-    fn to(server: SocketAddr, more: &[&str]) -> Self {
+    pub(crate) fn to(server: SocketAddr, more: &[&str]) -> Self {
         let mut child = letmein_http().args(["127.0.0.1:0", &server.to_string()]).args(more).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -17,6 +17,7 @@ mod gateway;
 mod lifecycle;
 mod log_lines;
 mod logins;
+mod nginx;
 mod passwords;
 mod peers;
 mod penalties;
