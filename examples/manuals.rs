@@ -36,11 +36,15 @@ const UDP: (&str, &str) =
 const TCP: (&str, &str) =
     ("/etc/default/letmein-auth-tcp", "Address and options of the service of the Debian package.");
 
+const HTTP: (&str, &str) =
+    ("/etc/default/letmein-auth-http", "Address and options of the gateway of the Debian package.");
+
 fn programs() -> Vec<Program> {
     let program = |command, section, files| Program { command, section, files };
     vec![
         program(cli::letmein::command(), USER, &[]),
         program(cli::exchange::command(), USER, &[]),
+        program(cli::http::command(), USER, &[HTTP]),
         program(cli::bench::command(), USER, &[USERS]),
         program(cli::users::command(), ADMINISTRATOR, &[USERS]),
         program(cli::server::command(Transport::Udp), ADMINISTRATOR, &[USERS, UDP]),

@@ -3,6 +3,7 @@
 mod argv;
 pub mod bench;
 pub mod exchange;
+pub mod http;
 pub mod letmein;
 mod password;
 pub mod server;

@@ -398,7 +398,7 @@ fn give_up_privileges(
             );
         }
     }
-    Ok(sandbox::enter(config.sandbox, &Files { read, append })?)
+    Ok(sandbox::enter(config.sandbox, &Files { read, append, connect: false })?)
 }
 
 /// Tries what a server must not be able to do, in the sandbox that one of this configuration has. Gives a line for each
@@ -414,7 +414,7 @@ pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
         }
         Service::Exchange(..) => Vec::new(),
     };
-    sandbox::enter(config.sandbox, &Files { read, append: Vec::new() })?;
+    sandbox::enter(config.sandbox, &Files { read, append: Vec::new(), connect: false })?;
     Ok(sandbox::self_test::run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
 }
 
@@ -483,18 +483,18 @@ async fn all_ended(running: &mut Running) -> Result<(), ServerError> {
 }
 
 /// The signals that stop a server.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn install() -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         Ok(Self { interrupt, terminate })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,7 @@
 //! HTTP connections: accepted, bounded, each with one request, and ended in order.
+//!
+//! Where all places are taken, whoever has gone longest without sending a whole head makes room. So nobody waits for
+//! those who are silent, however many they are.
 
 #![expect(clippy::disallowed_types, reason = "it accepts connections of its own kind")]
 
@@ -11,6 +14,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -19,7 +24,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -45,8 +51,8 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<(SocketAddr, Listener)> 
 /// What bounds the connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// How many there are at once. The oldest gives way to a new one: who is slow keeps nobody out.
-    pub(crate) connections: usize,
+    /// How many there are at once. While all have sent their heads, others wait in the kernel's queue.
+    pub(crate) connections: u32,
     /// The longest head of a request, in bytes; hyper takes no less than 8,192.
     pub(crate) head_len: usize,
     /// Until the head has come.
@@ -59,10 +65,12 @@ pub(crate) struct Limits {
 
 /// Connections that wait to be accepted: few, so that a flood of them keeps nobody waiting for long.
 const BACKLOG: i32 = 128;
+/// How long connections in progress may take to end.
+const DRAIN: Duration = Duration::from_secs(2);
 /// The pause after an accept that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers each connection's one request by `handler`, until `stop` is there; who is not done by then is cut off.
+/// Answers each connection's one request by `handler`, until `stop` is there.
 ///
 /// # Errors
 /// If the listener cannot be used. What is wrong with a connection ends that one only.
@@ -78,13 +86,28 @@ where
 {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let mut open = VecDeque::new();
+    let places = Arc::new(Semaphore::new(limits.connections as usize));
     let accept = async {
+        let mut silent = VecDeque::new();
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    make_room(&mut open, limits.connections);
-                    open.push_back(tokio::spawn(converse(stream, limits, handler.clone())));
+                    silent.retain(Silent::is_still);
+                    if places.available_permits() == 0
+                        && let Some(oldest) = silent.pop_front()
+                    {
+                        debug!("HTTP: all places are taken, so one that is silent is closed");
+                        oldest.task.abort();
+                    }
+                    // The semaphore is never closed.
+                    let Ok(place) = places.clone().acquire_owned().await else { return };
+                    let heard = Arc::new(AtomicBool::new(false));
+                    let connection = converse(stream, limits, heard.clone(), handler.clone());
+                    let task = tokio::spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                    silent.push_back(Silent { heard, task: task.abort_handle() });
                     if !limits.pace.is_zero() {
                         sleep(limits.pace).await;
                     }
@@ -100,29 +123,31 @@ where
         () = accept => {}
         () = stop => {}
     }
-    for connection in open {
-        connection.abort();
-    }
+    // Whoever has not ended by then is cut off.
+    let _ = timeout(DRAIN, places.acquire_many(limits.connections)).await;
     Ok(())
 }
 
-/// Leaves a place for one more.
-fn make_room(open: &mut VecDeque<JoinHandle<()>>, places: usize) {
-    open.retain(|connection| !connection.is_finished());
-    if open.len() >= places
-        && let Some(oldest) = open.pop_front()
-    {
-        oldest.abort();
+/// A connection whose head has not come when it was last looked at.
+struct Silent {
+    heard: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Silent {
+    fn is_still(&self) -> bool {
+        !self.heard.load(Ordering::Relaxed) && !self.task.is_finished()
     }
 }
 
 /// One request and its response, then the end: who sends or reads slowly holds a place for `limits.time` at most.
-async fn converse<H, F>(stream: tokio::net::TcpStream, limits: Limits, handler: H)
+async fn converse<H, F>(stream: tokio::net::TcpStream, limits: Limits, heard: Arc<AtomicBool>, handler: H)
 where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Reply>,
 {
     let service = service_fn(move |request| {
+        heard.store(true, Ordering::Relaxed);
         let reply = handler(request);
         async { Ok::<_, Infallible>(reply.await) }
     });

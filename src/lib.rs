@@ -18,6 +18,7 @@
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
 //! | `manager` | what a service manager is told of it |
+//! | [`gateway`] | HTTP credentials → a login → a status, for web servers |
 //! | [`mod@bench`] | the load generator |
 //! | [`cli`] | command lines, one file a program |
 //!
@@ -33,6 +34,7 @@ pub mod bench;
 pub mod cli;
 pub mod daemon;
 pub mod exchange;
+pub mod gateway;
 mod http;
 pub mod limits;
 mod manager;

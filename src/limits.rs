@@ -50,7 +50,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                 all.push(limit("refusals written", format!("{REFUSALS_PER_SECOND} a second"), 0));
             }
             if http.is_some() {
-                let bytes = routes::LIMITS.connections * routes::CONNECTION_BYTES;
+                let bytes = routes::LIMITS.connections as usize * routes::CONNECTION_BYTES;
                 all.push(limit(
                     "connections of those who watch over HTTP",
                     routes::LIMITS.connections,

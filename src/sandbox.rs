@@ -9,6 +9,8 @@
 //! sockets that listen or connect |
 //! | seccomp | all system calls but those in `syscalls` |
 //!
+//! The gateway alone (`letmein-http`) may open sockets that connect: it logs in.
+//!
 //! All of it is for the thread that enters and those that it starts later, so it comes before any worker.
 
 pub(crate) mod self_test;
@@ -61,6 +63,8 @@ pub(crate) struct Files {
     pub(crate) read: Vec<OwnedFd>,
     /// Folders in which files may be made and written to.
     pub(crate) append: Vec<OwnedFd>,
+    /// Whether sockets of IPv4 and IPv6 may be opened and connected: a program that logs in at a server.
+    pub(crate) connect: bool,
 }
 
 /// A user of this machine.
@@ -101,11 +105,13 @@ pub(crate) fn hide_memory() -> io::Result<()> {
 }
 
 fn restrict_files(files: &Files) {
+    let forbidden =
+        if files.connect { AccessNet::BindTcp.into() } else { AccessNet::BindTcp | AccessNet::ConnectTcp };
     let restricted = || -> Result<_, RulesetError> {
         Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(LANDLOCK))?
-            .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
+            .handle_access(forbidden)?
             .create()?
             .add_rules(
                 files

@@ -113,7 +113,7 @@ enum ServiceName {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ModeName {
+pub(super) enum ModeName {
     On,
     Log,
     Off,
@@ -367,11 +367,11 @@ fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
     Ok(if text == "-" { AuditTarget::Stdout } else { AuditTarget::File(text.into()) })
 }
 
-fn parse_mode(text: &str) -> Result<ModeName, String> {
+pub(super) fn parse_mode(text: &str) -> Result<ModeName, String> {
     ModeName::from_str(text, false).map_err(|_| format!("no sandbox {text:?}: there are on, log and off"))
 }
 
-fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+pub(super) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),

@@ -114,13 +114,27 @@ const APPENDING: &[(c_long, u8, u64, u64)] = &[(
     (libc::O_WRONLY | libc::O_APPEND) as u64,
 )];
 
+/// Where logins are made: sockets of IPv4 and IPv6, and no others.
+const CONNECTING: &[(c_long, u8, u64, u64)] = &[
+    (libc::SYS_socket, 0, u32::MAX as u64, libc::AF_INET as u64),
+    (libc::SYS_socket, 0, u32::MAX as u64, libc::AF_INET6 as u64),
+];
+
+/// To be used with them.
+const CONNECTING_WITH_ANY: &[c_long] = &[libc::SYS_bind, libc::SYS_connect];
+
 /// Makes all calls but those listed come to `otherwise`, for this thread and those that it starts later.
 pub(super) fn allow_only_listed(otherwise: SeccompAction, files: &Files) -> Result<(), Error> {
     let always = ALLOWED.iter().chain(OLDER).map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<_, _> = always.collect();
+    if files.connect {
+        rules.extend(CONNECTING_WITH_ANY.iter().map(|call| (*call, Vec::new())));
+    }
+    let connecting = if files.connect { CONNECTING } else { &[] };
     let reading = if files.read.is_empty() { &[] } else { READING };
     let appending = if files.append.is_empty() { &[] } else { APPENDING };
-    for (call, argument, mask, bits) in ALLOWED_WITH.iter().chain(reading).chain(appending) {
+    for (call, argument, mask, bits) in ALLOWED_WITH.iter().chain(reading).chain(appending).chain(connecting)
+    {
         let with = SeccompCmpOp::MaskedEq(*mask);
         let condition = SeccompCondition::new(*argument, SeccompCmpArgLen::Qword, with, *bits)?;
         rules.entry(*call).or_default().push(SeccompRule::new(vec![condition])?);

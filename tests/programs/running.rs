@@ -54,6 +54,11 @@ pub(crate) fn bench() -> Command {
     program(env!("CARGO_BIN_EXE_letmein-bench"))
 }
 
+/// The gateway for web servers.
+pub(crate) fn letmein_http() -> Command {
+    program(env!("CARGO_BIN_EXE_letmein-http"))
+}
+
 /// The administrator's tool.
 pub(crate) fn letmein_users() -> Command {
     program(env!("CARGO_BIN_EXE_letmein-users"))

@@ -1,0 +1,122 @@
+//! `letmein-http`: the gateway for web servers.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Command, CommandFactory, Parser};
+use tracing::level_filters::LevelFilter;
+
+use crate::cli::server::{ModeName, parse_log_format, parse_mode};
+use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
+use crate::gateway::{self, Config, GatewayError, Listening};
+use crate::net::Transport;
+use crate::report::{LogFormat, log_to_stderr};
+
+const EXAMPLE: &str = "letmein-http 127.0.0.1:8592 127.0.0.1:8591";
+
+/// Tell a web server whether the service welcomes whoever sends a request
+#[derive(Parser)]
+#[command(name = "letmein-http", version, after_help = after_help())]
+struct Args {
+    /// Where to listen for HTTP; port 0 is any that is free
+    #[arg(value_name = "ADDR:PORT", value_parser = parse_address)]
+    address: SocketAddr,
+    /// Where the service is
+    #[arg(value_name = "SERVICE-ADDR:PORT", value_parser = parse_address)]
+    service: SocketAddr,
+    /// Log in over TCP instead of UDP
+    #[arg(long)]
+    tcp: bool,
+    /// How long a login may take
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_timeout)]
+    timeout: Duration,
+    /// What people are asked the password for
+    #[arg(long, value_name = "NAME", default_value = "letmein", value_parser = parse_realm)]
+    realm: String,
+    /// Listen on an address that other machines reach, to which they send passwords in plain
+    #[arg(long)]
+    insecure_listen: bool,
+    /// Refuse what a gateway does not need (on), let the kernel log it (log), or neither (off)
+    #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_mode)]
+    sandbox: ModeName,
+    /// Lines of the log, on standard error: text, or a JSON object each (json)
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = parse_log_format)]
+    log_format: LogFormat,
+    /// Log each login, without its name
+    #[arg(short, long)]
+    debug: bool,
+}
+
+/// A minute: a browser waits no longer, and each request holds one of the places.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+fn after_help() -> String {
+    format!(
+        "A GET or HEAD with `Authorization: Basic` is answered with 204 if the service welcomes the user, 401 if not,\n\
+         and 503 if it does not answer. Passwords come in plain, so keep it on this machine, behind TLS.\n\n\
+         Example:\n  {EXAMPLE}\n\n{STATUSES}"
+    )
+}
+
+/// The command line, of which the help, the manual and the completions are made.
+#[must_use]
+pub fn command() -> Command {
+    Args::command()
+}
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    run().unwrap_or_else(|status| status).into()
+}
+
+fn run() -> Result<Status, Status> {
+    let args: Args = parse(command(), EXAMPLE)?;
+    log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
+    gateway::run(&args.config()).map(|()| Status::Done).map_err(|error| match error {
+        GatewayError::Open(_) => invalid(&error.to_string(), EXAMPLE),
+        GatewayError::Bind { .. } | GatewayError::System(_) => {
+            say(format_args!("letmein-http: {error}"));
+            Status::Failed
+        }
+    })
+}
+
+impl Args {
+    fn config(self) -> Config {
+        Config {
+            address: self.address,
+            service: self.service,
+            transport: if self.tcp { Transport::Tcp } else { Transport::Udp },
+            timeout: self.timeout,
+            realm: self.realm,
+            listening: if self.insecure_listen { Listening::Insecure } else { Listening::Local },
+            sandbox: self.sandbox.into(),
+        }
+    }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("no address {text:?}: write ADDRESS:PORT or [IPV6-ADDRESS]:PORT, no name"))
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    parse_seconds(text).and_then(|time| {
+        if time <= TIMEOUT_MAX {
+            Ok(time)
+        } else {
+            Err(format!("no timeout {text:?}: give up to 60 seconds"))
+        }
+    })
+}
+
+fn parse_realm(text: &str) -> Result<String, String> {
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if text.len() <= 128 && text.bytes().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("the realm is up to 128 characters of ASCII, without quotes and backslashes".to_owned())
+    }
+}
