@@ -16,7 +16,7 @@ use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, udp_p
 use crate::reloads::logged;
 use crate::running::{Ended, SAMPLES, Server, path, run, users_file, welcome};
 
-const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
+pub(crate) const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
 const AUDIT: &str = "/var/log/letmein/audit.jsonl";
 
 /// Names that would be other fields of their line, if their quotes were not escaped.
@@ -24,7 +24,7 @@ const FORGER: &str = r#"x","source","192.0.2.1","proven",true,\"#;
 const UNKNOWN_FORGER: &str = r#"y\","source","192.0.2.2","verdict","refused"#;
 
 /// A program of the system, wherever administrators find it.
-fn installed(name: &str) -> Option<Command> {
+pub(crate) fn installed(name: &str) -> Option<Command> {
     let paths = env::var_os("PATH").unwrap_or_default();
     let mut folders = env::split_paths(&paths).chain(["/usr/sbin".into()]);
     let program = folders.find_map(|folder| Some(folder.join(name)).filter(|program| program.is_file()));
