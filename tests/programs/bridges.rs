@@ -2,16 +2,15 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use letmein::Transport::Udp;
+use letmein::Transport::{Tcp, Udp};
 use tempfile::TempDir;
 
 use crate::dist_files::{DIST, installed};
 use crate::passwords::run_with_input;
-use crate::running::{Ended, Server, letmein};
+use crate::running::{Ended, Server, TRANSPORTS, letmein, run};
 
 const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/bridges");
 /// Where the pages have the client, and the server.
@@ -26,13 +25,13 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     parts.map(|part| part.split_once("```").unwrap().0.to_owned()).collect()
 }
 
-/// A script of dist/ that calls the client of this build.
+/// A script of dist/ that calls the client of this build. It is for `sh` to read: who forks in another test may have it
+/// open for a moment, and until then the system would not execute it.
 fn script(folder: &Path, name: &str) -> PathBuf {
     let text = fs::read_to_string(format!("{DIST}/{name}")).unwrap();
     assert_eq!(text.matches(CLIENT).count(), 1);
     let file = folder.join(Path::new(name).file_name().unwrap());
     fs::write(&file, text.replace(CLIENT, letmein().get_program().to_str().unwrap())).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     file
 }
 
@@ -48,7 +47,7 @@ impl Stacks {
         let script = script(folder.path(), "pam/letmein-pam");
         let pages = blocks("pam.md", "pam").into_iter().map(|text| {
             assert!(text.contains("/usr/local/bin/letmein-pam 127.0.0.1:8591"), "{text}");
-            text.replace("/usr/local/bin/letmein-pam", script.to_str().unwrap())
+            text.replace("/usr/local/bin/letmein-pam", &format!("/bin/sh {}", script.display()))
                 .replace(ADDRESS, &server.address.to_string())
         });
         let names = ["letmein-try", "with-the-system"];
@@ -111,4 +110,76 @@ fn pam_lets_in_whom_the_service_welcomes_and_nobody_else() {
     for stack in ["letmein-try", "with-the-system", "any"] {
         assert_eq!(stacks.ask(stack, "nobody", "one"), 1, "{stack}");
     }
+}
+
+/// What the plugin says of this server.
+fn check(server: &str, more: &[&str]) -> Ended {
+    let folder = TempDir::new().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "passwordone\n").unwrap();
+    let mut check = Command::new("sh");
+    check.arg(script(folder.path(), "nagios/check_letmein"));
+    check.args(["-H", server, "-u", "userone", "-p"]).arg(secret).args(more);
+    run(&mut check)
+}
+
+/// The first line of a check that ended with this status, and nothing on standard error.
+fn line(ended: &Ended, status: i32) -> &str {
+    assert_eq!((ended.status, &*ended.stderr), (status, ""), "{ended:?}");
+    ended.stdout.lines().next().unwrap()
+}
+
+#[test]
+fn nagios_is_told_ok_and_the_time_of_the_login() {
+    for transport in TRANSPORTS {
+        let server = Server::over(transport);
+        let tcp: &[&str] = if transport == Tcp { &["--tcp"] } else { &[] };
+        let ended = check(&server.address.to_string(), &[&["-w", "19.5", "-c", "20"], tcp].concat());
+        let text =
+            line(&ended, 0).strip_prefix("LETMEIN OK - userone is welcome, in ").expect("it is welcome");
+        let (time, figures) = text.split_once(" s | ").unwrap();
+        assert_eq!(figures, format!("time={time}s;19.5;20"));
+        assert!((0.0..19.5).contains(&time.parse::<f64>().unwrap()), "{time}");
+    }
+}
+
+#[test]
+fn nagios_is_told_a_warning_of_a_slow_login() {
+    let server = Server::udp();
+    let ended = check(&server.address.to_string(), &["-w", "0", "-c", "20"]);
+    assert!(line(&ended, 1).starts_with("LETMEIN WARNING - userone is welcome, but in "), "{ended:?}");
+    assert!(line(&ended, 1).ends_with("s;0;20"), "{ended:?}");
+}
+
+#[test]
+fn nagios_is_told_critical_of_a_refusal_and_of_no_answer() {
+    let server = Server::udp();
+    let address = server.address.to_string();
+    let refused = check(&address, &["-u", "usertwo"]);
+    assert!(line(&refused, 2).starts_with("LETMEIN CRITICAL - usertwo is refused, in "), "{refused:?}");
+    server.signal(libc::SIGSTOP);
+    let silent = check(&address, &["-w", "0.1", "-c", "0.3"]);
+    assert!(line(&silent, 2).starts_with("LETMEIN CRITICAL - no verdict: no answer from "), "{silent:?}");
+    drop(server);
+    let gone = check(&address, &[]);
+    assert!(line(&gone, 2).starts_with("LETMEIN CRITICAL - no verdict: cannot reach "), "{gone:?}");
+}
+
+#[test]
+fn nagios_is_told_unknown_of_a_plugin_that_is_called_wrongly() {
+    for (more, reason) in [
+        (&["-w"][..], "-w needs a value"),
+        (&["--debug"], "no such option: --debug"),
+        (&["-w", "1); system(\"id\")"], "no number of seconds"),
+        (&["-w", "5", "-c", "5"], "-w 5 is not less than -c 5"),
+        (&["-p", "/nosuch/file"], "cannot read the password from /nosuch/file"),
+        (&["-H", "no-port"], "write HOST:PORT"),
+        (&["-u", ""], "-H, -u and -p are needed"),
+        (&["-u", "--help:"], "has a colon in it"),
+    ] {
+        let ended = check(ADDRESS, more);
+        assert!(line(&ended, 3).starts_with("LETMEIN UNKNOWN - "), "{ended:?}");
+        assert!(ended.stdout.contains(reason), "{reason}: {ended:?}");
+    }
+    assert!(line(&check(ADDRESS, &["--help"]), 3).starts_with("Logs in"));
 }
