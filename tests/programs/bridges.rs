@@ -1,7 +1,10 @@
 //! The pages of docs/bridges/, followed with the programs that they are about.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -182,4 +185,60 @@ fn nagios_is_told_unknown_of_a_plugin_that_is_called_wrongly() {
         assert!(ended.stdout.contains(reason), "{reason}: {ended:?}");
     }
     assert!(line(&check(ADDRESS, &["--help"]), 3).starts_with("Logs in"));
+}
+
+/// A folder with the client in it as `letmein`, first of the path.
+fn path_to_the_client() -> OsString {
+    let client = Path::new(letmein().get_program()).parent().unwrap().to_owned();
+    let others = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(iter::once(client).chain(env::split_paths(&others))).unwrap()
+}
+
+#[test]
+fn the_examples_for_the_shell_print_what_is_below_them() {
+    let server = Server::udp();
+    let folder = TempDir::new().unwrap();
+    let page = fs::read_to_string(format!("{PAGES}/shell.md")).unwrap();
+    let examples: Vec<&str> = page.split("```sh\n").skip(1).collect();
+    assert_eq!(examples.len(), 8);
+    for (index, example) in examples.into_iter().enumerate() {
+        let (code, rest) = example.split_once("```\n").unwrap();
+        // The first example prints nothing.
+        let printed = rest.strip_prefix("\n```text\n").and_then(|text| text.split_once("```"));
+        let printed = printed.map_or("", |(text, _)| text);
+        assert_eq!(printed.is_empty(), index == 0, "{code}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", code]).current_dir(&folder).env("PATH", path_to_the_client());
+        let ended = run(shell.env("SERVER", server.address.to_string()).stdin(Stdio::null()));
+        assert_eq!((ended.status, &*ended.stdout), (0, printed), "{code}: {ended:?}");
+    }
+}
+
+#[test]
+fn ssh_takes_the_way_for_those_who_are_welcome_and_else_the_other() {
+    let Some(ssh) = installed("ssh") else { return };
+    let server = Server::udp();
+    let home = TempDir::new().unwrap();
+    let (config, secret) = (home.path().join("config"), home.path().join(".ssh/letmein"));
+    let text = blocks("ssh.md", "ssh").concat();
+    assert_eq!((text.matches(ADDRESS).count(), text.matches("~/.ssh/letmein").count()), (1, 1));
+    fs::write(&config, text.replace(ADDRESS, &server.address.to_string())).unwrap();
+    fs::create_dir(home.path().join(".ssh")).unwrap();
+    let settings = |host: &str| {
+        let mut ssh = Command::new(ssh.get_program());
+        ssh.env("HOME", home.path()).env("PATH", path_to_the_client()).env("SHELL", "/bin/sh");
+        let ended = run(ssh.arg("-G").arg("-F").arg(&config).arg(host).stdin(Stdio::null()));
+        assert_eq!(ended.status, 0, "{ended:?}");
+        let has = |line: &str| ended.stdout.lines().any(|other| other == line);
+        (has("hostname 192.0.2.7"), has("proxyjump gate.example"))
+    };
+    assert_eq!(settings("inner"), (true, false), "without a password");
+    fs::write(&secret, "passwordone\n").unwrap();
+    assert_eq!(settings("inner"), (true, true));
+    assert_eq!(settings("elsewhere"), (false, false));
+    fs::write(&secret, "wrong\n").unwrap();
+    assert_eq!(settings("inner"), (true, false), "with a wrong one");
+    fs::write(&secret, "passwordone\n").unwrap();
+    drop(server);
+    assert_eq!(settings("inner"), (true, false), "without a server");
 }
