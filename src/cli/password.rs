@@ -79,8 +79,12 @@ pub(super) fn first_line(input: impl BufRead, from: &str) -> Result<Password, No
         .take(LINE_MAX)
         .read_line(&mut line)
         .map_err(|error| NoPassword::Unreadable { from: from.to_owned(), error })?;
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(Password::new(line.strip_suffix('\r').unwrap_or(line))?)
+    let password = match line.strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        // The pam_exec of old systems ends a password with a NUL, as C ends a string.
+        None => line.strip_suffix(['\r', '\0']).unwrap_or(&line),
+    };
+    Ok(Password::new(password)?)
 }
 
 fn prompt(user: &Username) -> Result<Password, NoPassword> {

@@ -8,6 +8,7 @@
 mod attacks;
 mod audits;
 mod bench;
+mod bridges;
 mod browser;
 mod command_lines;
 mod datagrams;

@@ -29,7 +29,25 @@ fn a_password_is_read_from_the_first_line_of_standard_input() {
     }
 }
 
-fn run_with_input(command: &mut Command, input: &str) -> Ended {
+#[test]
+fn one_nul_at_the_very_end_is_no_part_of_a_password_and_any_other_is_wrong() {
+    let server = Server::udp();
+    let given = |text: &str| run_with_input(server.client().args(["userone", "--password-stdin"]), text);
+    assert_eq!(given("passwordone\0"), welcome());
+    assert_eq!(given("\0"), refused());
+    for text in ["passwordone\0\0", "passwordone\0\n", "password\0one"] {
+        assert_eq!(given(text).status, 2, "{text:?}");
+    }
+    let longest = "p".repeat(128);
+    let server = Server::with_users(letmein::Transport::Udp, &format!("[users]\nuserone = '{longest}'\n"));
+    let client = &mut server.client();
+    assert_eq!(
+        run_with_input(client.args(["userone", "--password-stdin"]), &format!("{longest}\0")),
+        welcome()
+    );
+}
+
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Ended {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap().into()
