@@ -54,12 +54,14 @@ impl Manager {
 
     /// The next message with these words.
     fn told(&self, words: &str) -> String {
-        loop {
+        let end = monotonic_usec() + PATIENCE.as_micros() as u64;
+        while monotonic_usec() < end {
             let message = self.next();
             if message.contains(words) {
                 return message;
             }
         }
+        panic!("the manager is not told {words:?}");
     }
 
     /// All that it is told in this time.
