@@ -16,8 +16,8 @@ use crate::passwords::run_with_input;
 use crate::running::{Ended, Server, TRANSPORTS, installed, letmein, run};
 
 const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/bridges");
-/// Where the pages have the client, and the server.
-const CLIENT: &str = "/usr/local/bin/letmein";
+/// Where the scripts of dist/ look for the client, and where the pages have the server.
+const PATH: &str = "PATH=/usr/local/bin:";
 const ADDRESS: &str = "127.0.0.1:8591";
 
 /// The blocks of a page that are in this language, in their order.
@@ -32,9 +32,10 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 /// open for a moment, and until then the system would not execute it.
 fn script(folder: &Path, name: &str) -> PathBuf {
     let text = fs::read_to_string(format!("{DIST}/{name}")).unwrap();
-    assert_eq!(text.matches(CLIENT).count(), 1);
+    assert_eq!(text.matches(PATH).count(), 1);
     let file = folder.join(Path::new(name).file_name().unwrap());
-    fs::write(&file, text.replace(CLIENT, letmein().get_program().to_str().unwrap())).unwrap();
+    let client = Path::new(letmein().get_program()).parent().unwrap();
+    fs::write(&file, text.replace(PATH, &format!("PATH={}:", client.display()))).unwrap();
     file
 }
 
@@ -49,8 +50,8 @@ impl Stacks {
         let folder = TempDir::new().unwrap();
         let script = script(folder.path(), "pam/letmein-pam");
         let pages = blocks("pam.md", "pam").into_iter().map(|text| {
-            assert!(text.contains("/usr/local/bin/letmein-pam 127.0.0.1:8591"), "{text}");
-            text.replace("/usr/local/bin/letmein-pam", &format!("/bin/sh {}", script.display()))
+            assert!(text.contains("/usr/libexec/letmein-pam 127.0.0.1:8591"), "{text}");
+            text.replace("/usr/libexec/letmein-pam", &format!("/bin/sh {}", script.display()))
                 .replace(ADDRESS, &server.address.to_string())
         });
         let names = ["letmein-try", "with-the-system"];
