@@ -13,6 +13,7 @@ use std::env;
 use std::error::Error as _;
 use std::fmt;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -114,4 +115,10 @@ pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
     seconds
         .filter(|timeout| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(timeout))
         .ok_or_else(|| format!("no timeout {text:?}: give seconds, as in 15 or 0.5"))
+}
+
+/// Parses an address with its port.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("no address {text:?}: write ADDRESS:PORT or [IPV6-ADDRESS]:PORT, no name"))
 }

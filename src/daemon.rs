@@ -76,7 +76,7 @@ pub enum Service {
         /// Whether the shipped sample users may log in from other machines.
         sample_users: SampleUsers,
         /// Where those who watch the server find its numbers, if anywhere.
-        http: Option<SocketAddr>,
+        http: Option<Monitoring>,
     },
     /// It answers messages by a function of them.
     Exchange(Exchange, Verbosity),
@@ -109,6 +109,25 @@ impl Service {
             Self::Exchange(..) => NonZeroUsize::MIN,
         }
     }
+}
+
+/// Where those who watch a server find its numbers, and which.
+#[derive(Clone, Copy, Debug)]
+pub struct Monitoring {
+    /// Where to listen for HTTP; port 0 for any that is free.
+    pub address: SocketAddr,
+    /// Whether refusals are told apart.
+    pub reasons: Reasons,
+}
+
+/// Whether those who watch are told why logins were refused. Who tries a login and sees which number grows knows whether
+/// the name is somebody's, and of whoever is disabled, expired or elsewhere whether the password was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reasons {
+    /// All refusals are one number.
+    Kept,
+    /// The operator insists.
+    Told,
 }
 
 /// What to do about the shipped sample passwords, which everybody knows.
@@ -304,7 +323,7 @@ fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerErr
             let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit);
             let workers =
                 Workers::logins(*transport, bind()?, users, &keys, limits, reporter).map_err(cannot_bind)?;
-            let http = http.map(listen_for_http).transpose()?;
+            let http = http.map(|http| listen_for_http(http.address)).transpose()?;
             info!("users: {}", users.load().len());
             Ok(Prepared { workers, followed: Some(followed), writer, http })
         }
@@ -334,12 +353,13 @@ fn watched(
     writer: Option<&audit::Writer>,
     clock: Clock,
 ) -> Arc<Watched> {
-    let transport = match &config.service {
-        Service::Logins { transport, .. } => *transport,
-        Service::Exchange(..) => Transport::Udp,
+    let reasons = match &config.service {
+        Service::Logins { http: Some(http), .. } => http.reasons,
+        Service::Logins { http: None, .. } | Service::Exchange(..) => Reasons::Kept,
     };
     Arc::new(Watched {
-        transport,
+        transport: config.service.transport(),
+        reasons,
         address: workers.address,
         tallies: workers.tallies.clone(),
         users: followed.users.clone(),

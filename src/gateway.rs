@@ -15,11 +15,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
+use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use hyper::{Method, StatusCode};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -127,7 +125,7 @@ pub fn run(config: &Config) -> Result<(), GatewayError> {
         let gateway = Arc::new(Gateway::new(config)?);
         let handler = move |request: hyper::Request<_>| {
             let gateway = gateway.clone();
-            async move { gateway.reply(request.method(), request.headers()).await }
+            async move { gateway.reply(request.headers()).await }
         };
         http::serve(socket, limits, stop, handler).await
     });
@@ -157,13 +155,7 @@ impl Gateway {
         })
     }
 
-    async fn reply(&self, method: &Method, headers: &HeaderMap) -> Reply {
-        if ![Method::GET, Method::HEAD].contains(method) {
-            return reply(
-                StatusCode::METHOD_NOT_ALLOWED,
-                Some((ALLOW, HeaderValue::from_static("GET, HEAD"))),
-            );
-        }
+    async fn reply(&self, headers: &HeaderMap) -> Reply {
         let verdict = match credentials(headers) {
             Some((user, password)) => self.judge(user, password).await,
             None => Some(Verdict::Refused),
@@ -203,11 +195,10 @@ impl Gateway {
     }
 }
 
-/// A response without a body, which nobody keeps.
+/// A response without a body.
 fn reply(status: StatusCode, header: Option<(hyper::header::HeaderName, HeaderValue)>) -> Reply {
     let mut reply = Reply::new(Full::new(Bytes::new()));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().extend(header);
     reply
 }

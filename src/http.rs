@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -69,8 +70,11 @@ const BACKLOG: i32 = 128;
 const DRAIN: Duration = Duration::from_secs(2);
 /// The pause after an accept that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// One in so many of these is reported, so that a lasting lack does not fill the log.
+const REPORT_EVERY: u32 = 100;
 
-/// Answers each connection's one request by `handler`, until `stop` is there.
+/// Answers each connection's one request by `handler`, until `stop` is there. The handler gets GET and HEAD alone, and
+/// no cache keeps its reply.
 ///
 /// # Errors
 /// If the listener cannot be used. What is wrong with a connection ends that one only.
@@ -84,11 +88,10 @@ where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(limits.connections as usize));
     let accept = async {
-        let mut silent = VecDeque::new();
+        let (mut silent, mut errors) = (VecDeque::new(), 0_u32);
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -112,8 +115,13 @@ where
                         sleep(limits.pace).await;
                     }
                 }
+                // One that was reset before it was accepted is no reason to wait for the next.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    warn!("cannot accept a connection: {error}");
+                    if errors.is_multiple_of(REPORT_EVERY) {
+                        warn!("HTTP: cannot accept a connection: {error}; going on");
+                    }
+                    errors = errors.wrapping_add(1);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -123,7 +131,8 @@ where
         () = accept => {}
         () = stop => {}
     }
-    // Whoever has not ended by then is cut off.
+    // Who comes now is told at once that there is nobody. Who has not ended by the end is cut off.
+    drop(listener);
     let _ = timeout(DRAIN, places.acquire_many(limits.connections)).await;
     Ok(())
 }
@@ -148,18 +157,35 @@ where
 {
     let service = service_fn(move |request| {
         heard.store(true, Ordering::Relaxed);
-        let reply = handler(request);
-        async { Ok::<_, Infallible>(reply.await) }
+        let is_known = [Method::GET, Method::HEAD].contains(request.method());
+        let reply = is_known.then(|| handler(request));
+        async {
+            let mut reply = match reply {
+                Some(reply) => reply.await,
+                None => method_not_allowed(),
+            };
+            reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            Ok::<_, Infallible>(reply)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_len)
         .keep_alive(false)
+        // Who has asked may say that that is all.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(limits.time, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("HTTP: {error}"),
         Err(_) => debug!("HTTP: a connection took longer than {:?}", limits.time),
     }
+}
+
+fn method_not_allowed() -> Reply {
+    let mut reply = Reply::new(Full::new("only GET and HEAD\n".into()));
+    *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    reply
 }

@@ -11,7 +11,7 @@ use crate::exchange::guard::{ANSWERS_PER_SECOND, Guard};
 use crate::http::routes;
 use crate::net::Transport;
 use crate::net::bind::BACKLOG;
-use crate::net::connections::{self, DESCRIPTORS_KEPT, SHARE};
+use crate::net::connections::{self, SHARE};
 use crate::net::link::{Link, Patience, Reading, Scratch};
 use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
 use crate::net::services::logins::{Login, Logins};
@@ -95,7 +95,7 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
 }
 
 fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors: usize) -> Vec<Limit> {
-    let places = connections::places(descriptors);
+    let places = connections::places(descriptors, workers);
     let patience = match reading.patience {
         Patience::InAll(time) => format!("{} s", time.as_secs()),
         Patience::PerMessage { rest, message } => {
@@ -116,7 +116,7 @@ fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors
         ),
         limit("time of a connection", patience, 0),
         limit("connections that wait to be accepted by a worker", BACKLOG, 0),
-        limit("descriptors kept for all else", DESCRIPTORS_KEPT, 0),
+        limit("descriptors kept for all else", connections::descriptors_kept(workers), 0),
     ]
 }
 

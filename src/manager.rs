@@ -3,7 +3,7 @@
 //!
 //! The socket is had before the sandbox, which forbids to open one. Crates for this open one for each message.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::env;
 use std::ffi::OsString;
@@ -31,6 +31,8 @@ pub(crate) struct Manager {
     watchdog: Option<Duration>,
     /// The last word of its state, if nobody could take it.
     unsent: Cell<Option<String>>,
+    /// The status that it has, unless a state came with another.
+    status: RefCell<String>,
     last_reload: Cell<LastReload>,
 }
 
@@ -58,8 +60,8 @@ impl Manager {
             None => true,
         };
         let watchdog = number("WATCHDOG_USEC").filter(|usec| is_ours && *usec > 0).map(Duration::from_micros);
-        let (unsent, last_reload) = (Cell::default(), Cell::new(LastReload::NoneOrGood));
-        Self { socket, watchdog, unsent, last_reload }
+        let (unsent, status) = (Cell::default(), RefCell::default());
+        Self { socket, watchdog, unsent, status, last_reload: Cell::new(LastReload::NoneOrGood) }
     }
 
     /// The server serves.
@@ -96,7 +98,7 @@ impl Manager {
         if self.socket.is_none() {
             return future::pending().await;
         }
-        let (mut turns, mut counts, mut said) = (Turns::default(), Counts::of(tallies), String::new());
+        let (mut turns, mut counts) = (Turns::default(), Counts::of(tallies));
         let mut beats = interval(self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 2).max(BEAT_MIN)));
         let mut looks = interval(STATUS_EVERY);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -115,10 +117,7 @@ impl Manager {
                     let before = counts;
                     counts = Counts::of(tallies);
                     if let Some(users) = users {
-                        let status = self.status(users.load().len(), &counts, &before);
-                        if status != said && self.tell(&format!("STATUS={status}")) {
-                            said = status;
-                        }
+                        self.tell_status(self.status(users.load().len(), &counts, &before));
                     }
                 }
             }
@@ -137,8 +136,15 @@ impl Manager {
         format!("{users} users, {logins} logins/s, {refusals} refusals/s{reload}")
     }
 
+    fn tell_status(&self, status: String) {
+        if *self.status.borrow() != status && self.tell(&format!("STATUS={status}")) {
+            self.status.replace(status);
+        }
+    }
+
     /// What is not taken now is said again later, unless there is a newer state by then.
     fn tell_state(&self, state: String) {
+        self.status.take();
         if self.tell(&state) {
             self.unsent.set(None);
         } else {

@@ -179,7 +179,8 @@ impl Workers {
         S: FnOnce() -> O + Send + 'static,
     {
         let descriptors = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
-        let connections = Connections::new(connections::places(descriptors), reading.memory_max);
+        let places = connections::places(descriptors, sockets.len());
+        let connections = Connections::new(places, reading.memory_max);
         let tallies = tallies(sockets.len());
         let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> Work {
             let (service, connections) = (service(&tally), connections.clone());

@@ -198,7 +198,7 @@ impl<'m> Reloader<'m> {
             Ok(_) => done.await.unwrap_or_else(|_| Err(io::Error::other("the reload panicked").into())),
             Err(error) => Err(error.into()),
         };
-        self.reloads.note(self.clock.now().uptime, replaced.is_ok());
+        self.reloads.note(self.clock.now(), replaced.is_ok());
         match replaced {
             Ok(stamp) => {
                 self.last = Some(stamp);
@@ -208,7 +208,7 @@ impl<'m> Reloader<'m> {
                 for line in error.to_string().lines() {
                     error!("{line}");
                 }
-                error!("the users stay as they were: {} reloads have failed", self.reloads.failures());
+                error!("the users stay as they were: {} reloads have failed", self.reloads.so_far().failures);
                 self.manager.reload_failed(self.users.load().len());
             }
         }

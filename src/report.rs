@@ -19,7 +19,6 @@ use crate::auth::recent::Sighting;
 use crate::auth::server::{Event, Reason, Refusal};
 use crate::exchange;
 use crate::net::Transport;
-use crate::net::connections::Full;
 use crate::net::udp::Buffers;
 use crate::tally::Tally;
 
@@ -112,8 +111,8 @@ impl fmt::Display for Hashed<'_> {
     }
 }
 
-pub(crate) fn turned_away(peer: SocketAddr, full: Full) {
-    debug!("TCP {peer}: turned away: {full}");
+pub(crate) fn turned_away(peer: SocketAddr, reason: &dyn fmt::Display) {
+    debug!("TCP {peer}: turned away: {reason}");
 }
 
 pub(crate) fn connection_lost(peer: SocketAddr, error: &io::Error) {
@@ -136,8 +135,8 @@ pub(crate) fn buffers(buffers: &Buffers, workers: usize) {
     }
 }
 
-pub(crate) fn unsent(error: &io::Error) {
-    debug!("UDP: a reply could not be sent: {error}");
+pub(crate) fn unsent(replies: u64, error: &io::Error) {
+    debug!("UDP: replies that could not be sent: {replies}: {error}");
 }
 
 pub(crate) fn unanswered(peer: SocketAddr, reason: exchange::guard::Silence) {

@@ -1,7 +1,9 @@
 //! What a server is set to, for whoever wants to see it before it runs.
 
 use crate::auth::penalty::Budget;
-use crate::daemon::{Config, Exchange, Mode, SampleUsers, Service, Serving, UnknownNames, Verbosity};
+use crate::daemon::{
+    Config, Exchange, Mode, Monitoring, Reasons, SampleUsers, Service, Serving, UnknownNames, Verbosity,
+};
 use crate::exchange::DatagramService;
 
 /// Every setting that is in force, with its name; whatever was not said has its default.
@@ -26,7 +28,7 @@ pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
                     .to_owned(),
                 ),
                 ("audit", or_none(audit.as_ref().map(ToString::to_string).unwrap_or_default())),
-                ("HTTP for monitoring", or_none(http.as_ref().map(ToString::to_string).unwrap_or_default())),
+                ("HTTP for monitoring", or_none(http.map(monitoring).unwrap_or_default())),
                 (
                     "sample users",
                     match sample_users {
@@ -72,6 +74,13 @@ fn budget(budget: Option<Budget>) -> String {
         || "all".to_owned(),
         |Budget { failures, window }| format!("{failures} in {} s", window.as_secs()),
     )
+}
+
+fn monitoring(Monitoring { address, reasons }: Monitoring) -> String {
+    match reasons {
+        Reasons::Kept => address.to_string(),
+        Reasons::Told => format!("{address}, with the reasons of refusals"),
+    }
 }
 
 fn or_none(text: String) -> String {

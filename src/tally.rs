@@ -127,11 +127,11 @@ pub(crate) struct Tally {
     pub(crate) logins_us: Histogram<{ LOGIN_BOUNDS_US.len() }>,
     /// TCP: connections that were let in.
     pub(crate) accepted: Counter,
-    /// TCP: connections for which there was no place.
+    /// TCP: connections that were not, for want of a place or for a penalty.
     pub(crate) turned_away: Counter,
-    /// TCP: connections that came to an untimely end.
+    /// TCP: connections that were let in, and came to an untimely end.
     pub(crate) lost: Counter,
-    /// Replies that the system would not send.
+    /// UDP: replies that the system would not send.
     pub(crate) unsent: Counter,
 }
 

@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::auth::Now;
 use crate::auth::penalty::{Failures, Penalties};
+use crate::daemon::Reasons;
 use crate::net::connections::Connections;
 use crate::net::{Clock, Transport};
 use crate::report::audit::Losses;
@@ -31,6 +33,8 @@ pub(crate) struct Watched {
     pub(crate) transport: Transport,
     /// Where it serves.
     pub(crate) address: SocketAddr,
+    /// Whether those who watch are told why logins were refused.
+    pub(crate) reasons: Reasons,
     pub(crate) tallies: Vec<Arc<Tally>>,
     pub(crate) users: Arc<ArcSwap<Users>>,
     pub(crate) reloads: Arc<Reloads>,
@@ -71,6 +75,10 @@ impl Watched {
     /// Of all workers.
     pub(crate) fn outcome(&self, outcome: Outcome) -> u64 {
         self.sum(|tally| tally.outcome(outcome))
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        Outcome::REFUSALS.iter().map(|outcome| self.outcome(*outcome)).sum()
     }
 
     pub(crate) fn sum(&self, number: impl Fn(&Tally) -> u64) -> u64 {
@@ -118,10 +126,7 @@ impl Watched {
         loop {
             every.tick().await;
             let uptime = self.uptime();
-            let total = Step {
-                welcomed: self.outcome(Outcome::Welcomed),
-                refused: Outcome::REFUSALS.iter().map(|outcome| self.outcome(*outcome)).sum(),
-            };
+            let total = Step { welcomed: self.outcome(Outcome::Welcomed), refused: self.refused() };
             let mut looks = self.looks();
             looks.failures = self.penalties.as_ref().map(|all| all.count(uptime)).unwrap_or_default();
             looks.see_turns(self.tallies.iter().map(|tally| tally.turns.get()));
@@ -160,37 +165,35 @@ impl Looks {
     }
 }
 
-/// What came of reading the users file again.
+/// What came of reading the users file again. The lock is the main thread's alone.
 #[derive(Default)]
-pub(crate) struct Reloads {
-    successes: AtomicU64,
-    failures: AtomicU64,
-    /// Milliseconds of uptime, and whether it was a success.
-    last_ms: AtomicU64,
-    is_last_ok: AtomicBool,
+pub(crate) struct Reloads(Mutex<Reloaded>);
+
+/// So far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reloaded {
+    pub(crate) successes: u64,
+    pub(crate) failures: u64,
+    pub(crate) last: Option<LastReload>,
+}
+
+/// The last time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastReload {
+    pub(crate) at: Now,
+    pub(crate) is_ok: bool,
 }
 
 impl Reloads {
-    /// To be called by one thread alone.
-    pub(crate) fn note(&self, uptime: Duration, is_ok: bool) {
-        self.is_last_ok.store(is_ok, Ordering::Relaxed);
-        self.last_ms.store(uptime.as_millis() as u64, Ordering::Relaxed);
-        let count = if is_ok { &self.successes } else { &self.failures };
-        count.fetch_add(1, Ordering::Release);
+    pub(crate) fn note(&self, at: Now, is_ok: bool) {
+        let mut reloaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = if is_ok { &mut reloaded.successes } else { &mut reloaded.failures };
+        *count += 1;
+        reloaded.last = Some(LastReload { at, is_ok });
     }
 
-    pub(crate) fn successes(&self) -> u64 {
-        self.successes.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Acquire)
-    }
-
-    /// When the last one was, and whether it was a success.
-    pub(crate) fn last(&self) -> Option<(Duration, bool)> {
-        let uptime = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
-        (self.successes() + self.failures() > 0).then(|| (uptime, self.is_last_ok.load(Ordering::Relaxed)))
+    pub(crate) fn so_far(&self) -> Reloaded {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -118,21 +118,14 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
+    /// Names, since nobody need have them.
     pub(crate) fn tables(&self) -> [(&'static str, Fill); 4] {
         [
             ("sources", self.proven_sources),
-            ("users", self.proven_users),
+            ("names", self.proven_users),
             ("claimed_sources", self.claimed_sources),
-            ("claimed_users", self.claimed_users),
+            ("claimed_names", self.claimed_users),
         ]
-    }
-
-    pub(crate) fn silent_sources(&self) -> u64 {
-        self.proven_sources.silent + self.claimed_sources.silent
-    }
-
-    pub(crate) fn silent_users(&self) -> u64 {
-        self.proven_users.silent + self.claimed_users.silent
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Command, CommandFactory, Parser};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
-use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
+use crate::cli::{STATUSES, Status, invalid, parse, parse_address, parse_seconds, say};
 use crate::gateway::{self, Config, GatewayError, Listening};
 use crate::net::Transport;
 use crate::report::{LogFormat, log_to_stderr};
@@ -23,7 +23,7 @@ struct Args {
     #[arg(value_name = "ADDR:PORT", value_parser = parse_address)]
     address: SocketAddr,
     /// Where the service is
-    #[arg(value_name = "SERVICE-ADDR:PORT", value_parser = parse_address)]
+    #[arg(value_name = "SERVICE-ADDR:PORT", value_parser = parse_service)]
     service: SocketAddr,
     /// Log in over TCP instead of UDP
     #[arg(long)]
@@ -97,9 +97,16 @@ impl Args {
     }
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| format!("no address {text:?}: write ADDRESS:PORT or [IPV6-ADDRESS]:PORT, no name"))
+/// A scope would be looked up, for which the sandbox has no files.
+fn parse_service(text: &str) -> Result<SocketAddr, String> {
+    let address = parse_address(text)?;
+    let has_scope = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
+    if address.port() == 0 || has_scope {
+        return Err(format!(
+            "no service {text:?}: give an address without a scope, and a port from 1 to 65535"
+        ));
+    }
+    Ok(address)
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {

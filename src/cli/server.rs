@@ -14,10 +14,10 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use crate::auth::penalty::WINDOW_MAX;
-use crate::cli::{STATUSES, Status, invalid, parse, say};
+use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
 use crate::daemon::{
-    self, AuditTarget, Bound, Budget, Config, Exchange, Limits, Mode, SampleUsers, ServerError, Service,
-    Serving, UnknownNames, Verbosity,
+    self, AuditTarget, Bound, Budget, Config, Exchange, Limits, Mode, Monitoring, Reasons, SampleUsers,
+    ServerError, Service, Serving, UnknownNames, Verbosity,
 };
 use crate::exchange::{DatagramService, framed};
 use crate::net::{Transport, passed};
@@ -58,9 +58,12 @@ struct Args {
     /// Append a line of JSON for each decision to FILE, or print it if FILE is - (auth)
     #[arg(long, value_name = "FILE", value_parser = parse_audit)]
     audit: Option<AuditTarget>,
-    /// Serve /metrics, /healthz and /status.json to monitors there, without encryption (auth)
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Serve a status page, /metrics, /healthz and /status.json there, without encryption (auth)
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     http: Option<SocketAddr>,
+    /// Tell there why logins were refused, which whoever reads it can find names and passwords by (auth)
+    #[arg(long, requires = "http")]
+    http_reasons: bool,
     /// Print no line for each message (md5, hello, framed)
     #[arg(long)]
     quiet: bool,
@@ -261,6 +264,7 @@ impl Args {
                 let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
                 let unknown_names =
                     if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed };
+                let reasons = if self.http_reasons { Reasons::Told } else { Reasons::Kept };
                 let limits = Limits { of_source, of_user, trusted: self.trust };
                 (
                     ([127, 0, 0, 1], 8591),
@@ -272,7 +276,7 @@ impl Args {
                         unknown_names,
                         audit: self.audit,
                         sample_users,
-                        http: self.http,
+                        http: self.http.map(|address| Monitoring { address, reasons }),
                     },
                 )
             }

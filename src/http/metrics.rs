@@ -10,8 +10,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::daemon::Reasons;
 use crate::tally::{BATCH_BOUNDS, Counter, Histogram, LOGIN_BOUNDS_US, Outcome, Tally};
-use crate::watch::Watched;
+use crate::watch::{LastReload, Reloaded, Watched};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -109,6 +110,18 @@ impl Page<'_> {
 
     fn outcomes(&mut self, watched: &Watched) -> fmt::Result {
         let of = |outcome| watched.outcome(outcome);
+        let reasons = [
+            ("unknown_user", of(Outcome::UnknownUser)),
+            ("wrong_password", of(Outcome::WrongPassword)),
+            ("disabled", of(Outcome::Disabled)),
+            ("expired", of(Outcome::Expired)),
+            ("not_from_here", of(Outcome::NotFromHere)),
+        ];
+        let refused = [("refused", watched.refused())];
+        let refusals: &[(&str, u64)] = match watched.reasons {
+            Reasons::Kept => &refused,
+            Reasons::Told => &reasons,
+        };
         self.counters(
             "letmein_challenges",
             "Challenges sent, for requests and for answers to old challenges",
@@ -119,14 +132,7 @@ impl Page<'_> {
             "letmein_logins",
             "Verdicts by what they were",
             "result",
-            &[
-                ("welcome", of(Outcome::Welcomed)),
-                ("unknown_user", of(Outcome::UnknownUser)),
-                ("wrong_password", of(Outcome::WrongPassword)),
-                ("disabled", of(Outcome::Disabled)),
-                ("expired", of(Outcome::Expired)),
-                ("not_from_here", of(Outcome::NotFromHere)),
-            ],
+            &[&[("welcome", of(Outcome::Welcomed))], refusals].concat(),
         )?;
         self.counter(
             "letmein_welcomes_repeated",
@@ -143,14 +149,14 @@ impl Page<'_> {
     }
 
     fn failures(&mut self, watched: &Watched) -> fmt::Result {
-        let failures = watched.failures();
+        let tables = watched.failures().tables();
+        let silent = tables.map(|(name, fill)| (name, fill.silent));
         self.gauges(
             "letmein_silenced",
-            "Sources and users under a penalty now",
-            "penalty",
-            &[("source", failures.silent_sources()), ("user", failures.silent_users())],
+            "Sources and names in the tables of failures that get silence now",
+            "table",
+            &silent,
         )?;
-        let tables = failures.tables();
         let used = tables.map(|(name, fill)| (name, fill.used));
         let places = tables.map(|(name, fill)| (name, fill.places));
         self.gauges("letmein_failures_remembered", "Places taken in the tables of failures", "table", &used)?;
@@ -158,19 +164,18 @@ impl Page<'_> {
     }
 
     fn reloads(&mut self, watched: &Watched) -> fmt::Result {
-        let reloads = &watched.reloads;
+        let Reloaded { successes, failures, last } = watched.reloads.so_far();
         self.counters(
             "letmein_reloads",
             "Times that the users file was read again",
             "result",
-            &[("ok", reloads.successes()), ("failed", reloads.failures())],
+            &[("ok", successes), ("failed", failures)],
         )?;
-        if let Some((at, is_ok)) = reloads.last() {
-            let time_s = watched.started_unix_s as f64 + at.as_secs_f64();
+        if let Some(LastReload { at, is_ok }) = last {
             self.seconds(
                 "letmein_last_reload_time",
                 "When the last reload was, in seconds since 1970",
-                time_s,
+                at.unix_s as f64,
             )?;
             self.gauge("letmein_last_reload_successful", "1 if the last reload did, else 0", is_ok.into())?;
         }
@@ -178,12 +183,12 @@ impl Page<'_> {
     }
 
     fn transport(&mut self, watched: &Watched) -> fmt::Result {
-        self.counter(
-            "letmein_replies_unsent",
-            "Replies that the system would not send",
-            watched.sum(|tally| tally.unsent.get()),
-        )?;
         let Some((open, max)) = watched.connections() else {
+            self.counter(
+                "letmein_replies_unsent",
+                "Replies that the system would not send",
+                watched.sum(|tally| tally.unsent.get()),
+            )?;
             let batches = watched.histogram(|tally| &tally.batches, &BATCH_BOUNDS);
             return self.histogram(
                 "letmein_batch_datagrams",
@@ -206,7 +211,7 @@ impl Page<'_> {
         )?;
         self.counter(
             "letmein_connections_lost",
-            "TCP connections that came to an untimely end",
+            "TCP connections that were accepted and came to an untimely end",
             watched.sum(|tally| tally.lost.get()),
         )?;
         let logins = watched.histogram(|tally| &tally.logins_us, &LOGIN_BOUNDS_US);

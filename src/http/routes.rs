@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 
 use super::{Limits, Reply, metrics, page, status};
 use crate::watch::Watched;
@@ -26,13 +25,8 @@ pub(crate) const CONNECTION_BYTES: usize = 64 * 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Answers a request about a server. A body is not looked at.
+/// Answers a GET or HEAD about a server. A body is not looked at.
 pub(crate) fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let mut reply = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return reply;
-    }
     match request.uri().path() {
         "/" => status_page(),
         "/metrics" => {
@@ -60,10 +54,7 @@ fn status_page() -> Reply {
 fn reply(status: StatusCode, kind: &'static str, body: impl Into<hyper::body::Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
-    let headers: [(HeaderName, &'static str); 3] =
-        [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    for (name, value) in headers {
-        reply.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    let headers = [(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    reply.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
     reply
 }

@@ -2,26 +2,40 @@
 
 use serde_json::{Value, json};
 
+use crate::auth::penalty::Fill;
+use crate::daemon::Reasons;
 use crate::tally::Outcome;
-use crate::watch::{HISTORY_STEP, Watched};
+use crate::watch::{HISTORY_STEP, LastReload, Reloaded, Watched};
 
 /// The page, which names nobody.
 pub(crate) fn page(watched: &Watched) -> String {
     let now = watched.uptime();
     let count = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| watched.outcome(*outcome)).sum::<u64>();
-    let (failures, history) = (watched.failures(), watched.history());
+    let history = watched.history();
     let mut limits: Vec<Value> = Vec::new();
     if let Some((used, max)) = watched.connections() {
         limits.push(json!({ "name": "connections", "used": used, "max": max }));
     }
-    for (name, fill) in failures.tables() {
-        limits.push(
-            json!({ "name": format!("failures remembered, {}", name.replace('_', " ")), "used": fill.used, "max": fill.places }),
-        );
+    let mut penalties: Vec<Value> = Vec::new();
+    for (table, Fill { used, places, silent }) in watched.failures().tables() {
+        let name = table.replace('_', " ");
+        limits.push(json!({ "name": format!("failures remembered, {name}"), "used": used, "max": places }));
+        penalties.push(json!({ "name": name, "silent": silent }));
     }
-    let last = watched.reloads.last();
-    let last =
-        last.map(|(at, is_ok)| json!({ "ago_s": now.saturating_sub(at).as_secs_f64(), "is_ok": is_ok }));
+    let Reloaded { successes, failures: failed, last } = watched.reloads.so_far();
+    let last = last.map(|LastReload { at, is_ok }| {
+        json!({ "ago_s": now.saturating_sub(at.uptime).as_secs_f64(), "is_ok": is_ok })
+    });
+    let reasons = match watched.reasons {
+        Reasons::Kept => Value::Null,
+        Reasons::Told => json!({
+            "unknown user": count(&[Outcome::UnknownUser]),
+            "wrong password": count(&[Outcome::WrongPassword]),
+            "disabled": count(&[Outcome::Disabled]),
+            "expired": count(&[Outcome::Expired]),
+            "not allowed from this address": count(&[Outcome::NotFromHere]),
+        }),
+    };
     json!({
         "server": watched.transport.server(),
         "version": env!("CARGO_PKG_VERSION"),
@@ -34,22 +48,16 @@ pub(crate) fn page(watched: &Watched) -> String {
             "challenged": count(&[Outcome::Challenged, Outcome::Rechallenged]),
             "welcomed": count(&[Outcome::Welcomed]),
             "repeated": count(&[Outcome::WelcomedAgain]),
-            "refused": count(&Outcome::REFUSALS),
+            "refused": watched.refused(),
             "silenced": count(&[Outcome::SourceSilenced, Outcome::UserSilenced]),
             "malformed": count(&[Outcome::Malformed]),
         },
-        "refused_by_reason": {
-            "unknown user": count(&[Outcome::UnknownUser]),
-            "wrong password": count(&[Outcome::WrongPassword]),
-            "disabled": count(&[Outcome::Disabled]),
-            "expired": count(&[Outcome::Expired]),
-            "not allowed from this address": count(&[Outcome::NotFromHere]),
-        },
-        "penalties": { "sources": failures.silent_sources(), "users": failures.silent_users() },
+        "refused_by_reason": reasons,
+        "penalties": penalties,
         "limits": limits,
         "reload": {
-            "reloads": watched.reloads.successes(),
-            "failures": watched.reloads.failures(),
+            "reloads": successes,
+            "failures": failed,
             "last": last,
         },
         "history": {

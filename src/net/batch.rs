@@ -48,6 +48,14 @@ impl Shape {
     }
 }
 
+/// What could not be sent of a batch.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub(crate) replies: u64,
+    /// The system's error of the last one.
+    pub(crate) error: io::Error,
+}
+
 /// Room for a batch of datagrams and the replies to them.
 pub(crate) struct Batch {
     shape: Shape,
@@ -143,10 +151,10 @@ impl Batch {
     /// others.
     ///
     /// # Errors
-    /// The system's error of the last reply that could not be sent.
-    pub(crate) fn send(&mut self, socket: &UdpSocket) -> io::Result<()> {
+    /// How many could not be sent, and why the last one.
+    pub(crate) fn send(&mut self, socket: &UdpSocket) -> Result<(), Unsent> {
         let mut unsent = self.prepare_replies();
-        let mut result = Ok(());
+        let (mut replies, mut result) = (0, Ok(()));
         while !unsent.is_empty() {
             // SAFETY: every header was made by `prepare_replies` just now, and points into `self`.
             let sent = unsafe {
@@ -159,7 +167,8 @@ impl Batch {
             };
             // An error is that of the first message.
             let done = usize::try_from(sent).unwrap_or_else(|_| {
-                result = Err(io::Error::last_os_error());
+                replies += 1;
+                result = Err(Unsent { replies, error: io::Error::last_os_error() });
                 1
             });
             let done = done.max(1);
@@ -329,4 +338,19 @@ pub(crate) fn request_destinations(socket: &UdpSocket) -> io::Result<()> {
         libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(&on).cast::<c_void>(), len)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reply_that_cannot_be_sent_is_counted() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::new(Shape { datagrams: 4, datagram_len: 16, reply_len: 16 });
+        // Nobody said that this socket may send to all.
+        batch.imagine(SocketAddrV4::new(Ipv4Addr::BROADCAST, 9), &[Ipv4Addr::LOCALHOST; 3]);
+        batch.react(|_, _, reply| reply.push(b'x'));
+        assert_eq!(batch.send(&socket).unwrap_err().replies, 3);
+    }
 }

@@ -12,12 +12,15 @@ pub(crate) const CONNECTIONS_MAX: usize = 4096;
 const PER_SOURCE_MIN: usize = 4;
 /// A source has this part of all places, at most.
 const PARTS: usize = 8;
-/// Descriptors that connections leave to all else.
-pub(crate) const DESCRIPTORS_KEPT: usize = 32;
+/// Descriptors that connections leave to all else: to files and signals, to those who watch over HTTP, and to each
+/// worker's socket and poll.
+pub(crate) fn descriptors_kept(workers: usize) -> usize {
+    48 + 2 * workers
+}
 
 /// How many connections there may be, where a process has so many descriptors.
-pub(crate) fn places(descriptors: usize) -> usize {
-    CONNECTIONS_MAX.min(descriptors.saturating_sub(DESCRIPTORS_KEPT)).max(1)
+pub(crate) fn places(descriptors: usize, workers: usize) -> usize {
+    CONNECTIONS_MAX.min(descriptors.saturating_sub(descriptors_kept(workers))).max(1)
 }
 
 /// How many connections a source may have, where so many places of all are taken.
@@ -202,8 +205,10 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_to_all_else() {
-        for (descriptors, expected) in [(1_000_000, CONNECTIONS_MAX), (1024, 992), (64, 32), (8, 1)] {
-            assert_eq!(places(descriptors), expected);
+        for (descriptors, workers, expected) in
+            [(1_000_000, 16, CONNECTIONS_MAX), (1024, 16, 944), (1024, 2, 972), (64, 2, 12), (8, 1, 1)]
+        {
+            assert_eq!(places(descriptors, workers), expected);
         }
     }
 }

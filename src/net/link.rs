@@ -180,9 +180,14 @@ impl<C: Conversation> Link<C> {
             && !self.may_have_more
     }
 
-    /// Whether the peer has ended in the middle of a message.
+    /// Whether the peer has ended in the middle of a message. What is behind the last one is not looked at.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.peer_has_ended && !self.received.is_empty()
+        self.peer_has_ended && !self.received.is_empty() && !self.has_said_all()
+    }
+
+    /// Whether nothing is left but to wait for the peer's end.
+    pub(crate) fn has_said_all(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
     }
 
     /// Whether it has taken too long.

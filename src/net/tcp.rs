@@ -179,9 +179,11 @@ impl<'t, C: Conversation, O: Fn(SocketAddr, Now) -> io::Result<C>> Worker<'t, C,
     }
 
     fn close_overdue(&mut self, now: Now) {
-        let overdue = |(key, link): (usize, &Link<C>)| link.is_overdue(now.uptime).then_some(key);
-        for key in self.links.iter().filter_map(overdue).collect::<Vec<_>>() {
-            self.close(key, Some(&io::ErrorKind::TimedOut.into()));
+        let overdue =
+            |(key, link): (usize, &Link<C>)| link.is_overdue(now.uptime).then(|| (key, link.has_said_all()));
+        for (key, has_said_all) in self.links.iter().filter_map(overdue).collect::<Vec<_>>() {
+            let error = io::ErrorKind::TimedOut.into();
+            self.close(key, if has_said_all { None } else { Some(&error) });
         }
     }
 
@@ -217,19 +219,19 @@ impl<'t, C: Conversation, O: Fn(SocketAddr, Now) -> io::Result<C>> Worker<'t, C,
             Ok(place) => place,
             Err(full) => {
                 self.tally.turned_away.add(1);
-                return report::turned_away(peer, full);
+                return report::turned_away(peer, &full);
             }
         };
-        self.tally.accepted.add(1);
         let entry = self.links.vacant_entry();
         let registered = self.poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE);
         match registered.and_then(|()| (self.open)(peer, now)) {
             Ok(conversation) => {
+                self.tally.accepted.add(1);
                 entry.insert(Link::new(stream, peer, conversation, place, self.reading, now));
             }
             Err(error) => {
-                self.tally.lost.add(1);
-                report::connection_lost(peer, &error);
+                self.tally.turned_away.add(1);
+                report::turned_away(peer, &error);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{SockRef, Socket};
 
 use crate::auth::Now;
-use crate::net::batch::{self, Batch, Shape};
+use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::{Clock, DRAIN, Stop, Transport};
 use crate::report;
 use crate::tally::Tally;
@@ -121,9 +121,9 @@ fn exchange(
             service.react(now, peer, datagram, reply);
         }
     });
-    if let Err(error) = batch.send(socket) {
-        tally.unsent.add(1);
-        report::unsent(&error);
+    if let Err(Unsent { replies, error }) = batch.send(socket) {
+        tally.unsent.add(replies);
+        report::unsent(replies, &error);
     }
     Ok(())
 }

@@ -34,8 +34,9 @@ fn script(folder: &Path, name: &str) -> PathBuf {
     let text = fs::read_to_string(format!("{DIST}/{name}")).unwrap();
     assert_eq!(text.matches(PATH).count(), 1);
     let file = folder.join(Path::new(name).file_name().unwrap());
-    let client = Path::new(letmein().get_program()).parent().unwrap();
-    fs::write(&file, text.replace(PATH, &format!("PATH={}:", client.display()))).unwrap();
+    let client = letmein();
+    let path = Path::new(client.get_program()).parent().unwrap().display();
+    fs::write(&file, text.replace(PATH, &format!("PATH={path}:"))).unwrap();
     file
 }
 

@@ -1,12 +1,13 @@
 //! `letmein-http` as a web server meets it, and as those do who mean it harm.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Child;
 use std::time::Duration;
 
 use crate::running::{SAMPLES, Server, TRANSPORTS, letmein_http, run};
 use letmein::Transport::{self, Tcp};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A gateway that is up; killed when dropped.
 pub(crate) struct Gateway {
@@ -116,6 +117,37 @@ fn what_is_no_request_of_a_web_server_is_turned_down() {
 }
 
 #[test]
+fn who_has_sent_all_may_say_so() {
+    let (_server, gateway) = over(Tcp);
+    let (mut stream, mut reply) = (gateway.connect(), String::new());
+    stream.write_all(request(RIGHT).as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    stream.read_to_string(&mut reply).unwrap();
+    assert_eq!(status(&reply), "204");
+}
+
+#[test]
+fn who_comes_while_it_stops_is_told_at_once() {
+    let (_server, mut gateway) = over(Tcp);
+    let mut unfinished = gateway.connect();
+    unfinished.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    assert_eq!(status(&gateway.get(RIGHT)), "204");
+    kill_process(Pid::from_child(&gateway.child), Signal::TERM).unwrap();
+    while TcpStream::connect(gateway.address).is_ok() {}
+    assert!(gateway.child.try_wait().unwrap().is_none(), "it waits for the one that is not done");
+    assert!(gateway.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_service_that_cannot_be_there_is_refused_at_the_start() {
+    for service in ["127.0.0.1:0", "[fe80::1%1]:8591", "localhost:8591", "8591"] {
+        let ended = run(letmein_http().args(["127.0.0.1:0", service]));
+        assert_eq!(ended.status, 2, "{ended:?}");
+        assert!(ended.stderr.contains(service), "{ended:?}");
+    }
+}
+
+#[test]
 fn who_never_ends_a_request_is_cut_off() {
     let (_server, gateway) = over(Tcp);
     let mut slow = gateway.connect();
@@ -132,10 +164,11 @@ fn whoever_sends_a_request_does_not_wait_for_those_who_do_not() {
         assert!(sent.as_ref().err().is_none_or(cut_off), "{sent:?}");
     }
     let mut newcomer = gateway.connect();
-    newcomer.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    // Less than the 5 s after which those would have to go.
+    newcomer.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
     newcomer.write_all(request(RIGHT).as_bytes()).unwrap();
     let mut reply = String::new();
-    newcomer.read_to_string(&mut reply).expect("a reply within a second");
+    newcomer.read_to_string(&mut reply).expect("a reply");
     assert_eq!(status(&reply), "204");
     // Those who came last are still heard.
     let last = silent.last_mut().unwrap();

@@ -1,23 +1,32 @@
 //! What those see who watch a server over HTTP, and what strangers at that port cannot do.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::Duration;
 
 use letmein::Transport::{self, Tcp, Udp};
 use serde_json::{Value, json};
+use socket2::SockRef;
 use tempfile::TempDir;
 
+use crate::dist_files::DIST;
 use crate::peers::{REQUEST, tcp_peer};
 use crate::reloads::logged;
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, installed, path, run, server, users_file, welcome};
+use crate::running::{
+    Ended, SAMPLES, Server, TRANSPORTS, installed, path, refused, run, server as program, users_file, welcome,
+};
 use crate::streams::challenge;
 
-/// A server with the samples, or other users, and where it shows its numbers.
+/// A server with the samples, and where it shows its numbers.
 pub(crate) fn watched(transport: Transport, more: &[&str]) -> (Server, SocketAddr) {
-    let args = ["127.0.0.1:0", "--users", SAMPLES, "--http", "127.0.0.1:0"];
+    watched_with(transport, SAMPLES, more)
+}
+
+/// The same with other users.
+fn watched_with(transport: Transport, users: &str, more: &[&str]) -> (Server, SocketAddr) {
+    let args = ["127.0.0.1:0", "--users", users, "--http", "127.0.0.1:0"];
     let mut server = Server::start(transport, &[&args, more].concat());
     let line = logged(&mut server, "HTTP: for monitoring at http://");
     let address = line.rsplit_once("http://").unwrap().1.trim_end_matches('/').parse().unwrap();
@@ -60,9 +69,9 @@ fn metric(http: SocketAddr, name: &str) -> f64 {
 }
 
 #[test]
-fn logins_and_refusals_are_counted_by_their_reason_in_both_pages() {
+fn logins_and_refusals_are_counted_by_their_reason_where_the_operator_insists() {
     for transport in TRANSPORTS {
-        let (server, http) = watched(transport, &[]);
+        let (server, http) = watched(transport, &["--http-reasons"]);
         for _ in 0..3 {
             assert_eq!(server.login(&["userone", "passwordone"]), welcome());
         }
@@ -87,6 +96,67 @@ fn logins_and_refusals_are_counted_by_their_reason_in_both_pages() {
     }
 }
 
+/// Else whoever reads the numbers could find out names, and passwords of those who are not let in from there.
+#[test]
+fn the_numbers_tell_no_refusal_from_another() {
+    let users = users_file(
+        "[users]\nalice = 'one'\nbob = {password = 'two', from = ['192.0.2.0/24']}\n\
+         carol = {password = 'three', disabled = true}",
+    );
+    for transport in TRANSPORTS {
+        let pages = |user: &str, password: &str| {
+            let (server, http) = watched_with(transport, path(&users), &["--workers", "1"]);
+            assert_eq!(server.login(&[user, password]), refused());
+            let mut status = status(http);
+            let refusals = status["totals"]["refused"].take();
+            assert_eq!((refusals, status["refused_by_reason"].take()), (json!(1), Value::Null));
+            for changing in ["address", "uptime_s", "history", "limits", "penalties"] {
+                status[changing].take();
+            }
+            let text = get(http, "/metrics", "").1;
+            let changing = [
+                "process_start",
+                "letmein_connections",
+                "letmein_batch",
+                "letmein_login_duration",
+                "letmein_failures",
+            ];
+            let lines = text.lines().filter(|line| !changing.iter().any(|name| line.contains(name)));
+            (status, lines.map(str::to_owned).collect::<Vec<_>>())
+        };
+        let unknown = pages("nobody", "one");
+        assert!(unknown.1.contains(&"letmein_logins_total{result=\"refused\"} 1".to_owned()), "{unknown:?}");
+        for (user, password) in [("alice", "wrong"), ("bob", "wrong"), ("bob", "two"), ("carol", "three")] {
+            assert_eq!(pages(user, password), unknown, "{user}");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_gets_silence_is_turned_away_over_tcp_and_nobody_loses_a_connection() {
+    let (server, http) = watched(Tcp, &["--failures", "1/60s"]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    for _ in 0..2 {
+        assert_eq!(server.login(&["userone", "wrong"]), refused());
+    }
+    let mut stream = tcp_peer(&server);
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
+    assert_eq!(metric(http, "letmein_connections_total{result=\"accepted\"}"), 3.0);
+    assert_eq!(metric(http, "letmein_connections_total{result=\"turned_away\"}"), 1.0);
+    assert_eq!(metric(http, "letmein_connections_lost_total"), 0.0);
+}
+
+#[test]
+fn who_has_sent_all_may_say_so() {
+    let (_server, http) = watched(Udp, &[]);
+    let mut stream = connect(http);
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.ends_with("ok\n"), "{reply}");
+}
+
 #[test]
 fn a_connection_that_is_open_and_the_time_of_a_login_are_seen_over_tcp() {
     let (server, http) = watched(Tcp, &[]);
@@ -103,10 +173,7 @@ fn a_connection_that_is_open_and_the_time_of_a_login_are_seen_over_tcp() {
 #[test]
 fn reloads_and_their_failures_are_seen() {
     let users = users_file("[users]\nalice = 'one'");
-    let args = ["127.0.0.1:0", "--users", path(&users), "--http", "127.0.0.1:0"];
-    let mut server = Server::start(Udp, &args);
-    let line = logged(&mut server, "HTTP: for monitoring at http://");
-    let http = line.rsplit_once("http://").unwrap().1.trim_end_matches('/').parse().unwrap();
+    let (mut server, http) = watched_with(Udp, path(&users), &[]);
     std::fs::write(users.path(), "nonsense").unwrap();
     server.signal(libc::SIGHUP);
     logged(&mut server, "the users stay as they were");
@@ -176,15 +243,13 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
     }
 }
 
-const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist");
-
 #[test]
 fn promtool_accepts_the_rules_and_sees_each_alert_fire_when_it_should() {
     let Some(mut promtool) = installed("promtool") else { return };
     let ended = run(promtool.args(["check", "rules", &format!("{DIST}/prometheus/letmein.rules.yml")]));
     assert!(ended.status == 0 && ended.stdout.contains("SUCCESS: 7 rules found"), "{ended:?}");
     let test = format!("{DIST}/prometheus/letmein.test.yml");
-    let ended = run(Command::new("promtool").args(["test", "rules", &test]));
+    let ended = run(installed("promtool").unwrap().args(["test", "rules", &test]));
     assert_eq!((ended.status, ended.stdout.contains("SUCCESS")), (0, true), "{ended:?}");
 }
 
@@ -223,33 +288,44 @@ fn prometheus_scrapes_the_metrics() {
     let (server, http) = watched(Tcp, &[]);
     assert_eq!(server.login(&["userone", "passwordone"]), welcome());
     let folder = TempDir::new().unwrap();
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    SockRef::from(&target).set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let config = users_file(format!(
         "global: {{scrape_interval: 100ms, scrape_timeout: 100ms}}\n\
-         scrape_configs: [{{job_name: letmein, static_configs: [{{targets: ['{http}']}}]}}]\n"
+         scrape_configs: [{{job_name: letmein, static_configs: [{{targets: ['{}']}}]}}]\n",
+        target.local_addr().unwrap()
     ));
-    // It cannot be asked for any port and say which; this one was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut child = prometheus
         .arg(format!("--config.file={}", path(&config)))
         .arg(format!("--storage.tsdb.path={}", folder.path().display()))
-        .arg(format!("--web.listen-address={free}"))
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let address = log.find_map(|line| {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        (line["msg"] == "Listening on").then(|| line["address"].as_str().unwrap().to_owned())
+    });
+    let address = address.expect("it listens").parse().unwrap();
+    // It must be able to say more.
+    let log = std::thread::spawn(move || log.for_each(drop));
+    // When it asks again it has read what it got. What takes too long on a busy machine it asks for again.
     let query = "/api/v1/query?query=letmein_logins_total%7Bresult%3D%22welcome%22%7D";
-    let found = (0..1000).any(|_| {
-        std::thread::park_timeout(Duration::from_millis(30));
-        let Ok(mut stream) = TcpStream::connect(free) else { return false };
-        let mut reply = String::new();
-        let request = format!("GET {query} HTTP/1.0\r\nHost: x\r\n\r\n");
-        let is_read = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut reply));
-        is_read.is_ok() && reply.contains("\"letmein\"") && reply.contains(",\"1\"]")
+    let has_the_login = (0..100).any(|_| {
+        let (mut scraper, _) = target.accept().unwrap();
+        let found = get(address, query, "Connection: close\r\n").1;
+        let mut request = [0; 4096];
+        let len = scraper.read(&mut request).unwrap();
+        let _ = scraper.write_all(sent(http, &request[..len]).as_bytes());
+        found.contains("\"letmein\"") && found.contains(",\"1\"]")
     });
     let _ = child.kill();
     let _ = child.wait();
-    assert!(found, "it has the one login");
+    log.join().unwrap();
+    assert!(has_the_login);
 }
 
 #[test]
@@ -265,16 +341,16 @@ fn a_port_that_is_taken_is_told_with_the_option_and_the_remedy() {
 fn an_address_that_others_reach_is_warned_of_and_small_services_have_no_monitoring() {
     let mut server = Server::start(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--http", "0.0.0.0:0"]);
     logged(&mut server, "WARN HTTP: other machines can read the numbers");
-    let ended = run(crate::running::server(Udp).args(["--service", "md5", "--http", "127.0.0.1:0"]));
+    let ended = run(program(Udp).args(["--service", "md5", "--http", "127.0.0.1:0"]));
     assert!(ended.status == 2 && ended.stderr.contains("--http is for auth"), "{ended:?}");
-    let ended = run(server_check(&["--check", "--http", "127.0.0.1:9100"]));
-    assert!(ended.stdout.lines().any(|line| line.starts_with("HTTP") && line.ends_with("127.0.0.1:9100")));
-    let ended = run(server_check(&["--limits", "--http", "127.0.0.1:9100"]));
-    assert!(ended.stdout.contains("connections of those who watch over HTTP"), "{ended:?}");
-}
-
-fn server_check<'c>(args: &[&str]) -> &'c mut Command {
-    Box::leak(Box::new(server(Udp))).args(["--users", SAMPLES]).args(args)
+    let asked = |option: &str| {
+        run(program(Udp).args(["--users", SAMPLES, "--http", "127.0.0.1:9100", "--http-reasons", option]))
+    };
+    let settings = asked("--check").stdout;
+    let told = "127.0.0.1:9100, with the reasons of refusals";
+    assert!(settings.lines().any(|line| line.starts_with("HTTP") && line.ends_with(told)), "{settings}");
+    let limits = asked("--limits").stdout;
+    assert!(limits.contains("connections of those who watch over HTTP"), "{limits}");
 }
 
 #[test]

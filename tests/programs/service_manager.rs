@@ -106,6 +106,16 @@ fn a_small_service_is_ready_stays_so_on_sighup_and_stops() {
 }
 
 #[test]
+fn after_a_reload_the_status_is_soon_that_of_every_day() {
+    let manager = Manager::new();
+    let server = manager.start_with_samples(Transport::Udp);
+    manager.told("STATUS=3 users, 0 logins/s");
+    server.signal(libc::SIGHUP);
+    manager.told("STATUS=3 users, read again");
+    manager.told("STATUS=3 users, 0 logins/s");
+}
+
+#[test]
 fn a_manager_without_a_file_is_told_as_well() {
     let name = format!("letmein-auth-test-{}", std::process::id());
     let socket = UnixDatagram::bind_addr(&UnixAddress::from_abstract_name(&name).unwrap()).unwrap();

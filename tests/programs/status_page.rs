@@ -30,7 +30,7 @@ const CONTRASTS: &str = "(() => {
 #[test]
 fn the_page_follows_the_logins_without_being_loaded_again_and_asks_nobody_but_its_server() {
     let Some(mut browser) = Browser::start() else { return };
-    let (server, url) = server_with_page();
+    let (server, url) = server_with_page(&["--http-reasons"]);
     assert_eq!(server.login(&["userone", "passwordone"]), welcome());
     open(&mut browser, &url);
     assert_eq!(browser.evaluate("document.title"), format!("server-udp {}", server.address));
@@ -57,12 +57,13 @@ fn the_page_follows_the_logins_without_being_loaded_again_and_asks_nobody_but_it
 #[test]
 fn the_page_says_that_the_server_does_not_answer_and_recovers_by_itself() {
     let Some(mut browser) = Browser::start() else { return };
-    let (server, url) = server_with_page();
+    let (server, url) = server_with_page(&[]);
     open(&mut browser, &url);
     server.signal(libc::SIGSTOP);
     browser.wait_until("state.textContent.startsWith('the server does not answer (since ')");
     assert_eq!(browser.text("login-rate"), "–");
     assert_eq!(browser.text("users"), "3");
+    assert_eq!(browser.evaluate("document.getElementById('reasons-section').hidden"), true);
     server.signal(libc::SIGCONT);
     browser.wait_until("state.textContent === 'serving'");
     server.stop(libc::SIGTERM);
@@ -72,7 +73,7 @@ fn the_page_says_that_the_server_does_not_answer_and_recovers_by_itself() {
 #[test]
 fn the_page_can_be_read_on_a_telephone_in_the_light_and_in_the_dark_and_used_with_keys() {
     let Some(mut browser) = Browser::start() else { return };
-    let (_server, url) = server_with_page();
+    let (_server, url) = server_with_page(&[]);
     browser.resize(320, 640);
     open(&mut browser, &url);
 
@@ -111,7 +112,7 @@ fn open(browser: &mut Browser, url: &str) {
     browser.wait_until("document.getElementById('state')?.textContent === 'serving'");
 }
 
-fn server_with_page() -> (Server, String) {
-    let (server, http) = watched(Udp, &[]);
+fn server_with_page(more: &[&str]) -> (Server, String) {
+    let (server, http) = watched(Udp, more);
     (server, format!("http://{http}/"))
 }
