@@ -12,12 +12,12 @@ use socket2::SockRef;
 use tempfile::TempDir;
 
 use crate::dist_files::DIST;
-use crate::peers::{REQUEST, tcp_peer};
+use crate::peers::{REQUEST, WELCOME, echoing_answer, tcp_peer};
 use crate::reloads::logged;
 use crate::running::{
     Ended, SAMPLES, Server, TRANSPORTS, installed, path, refused, run, server as program, users_file, welcome,
 };
-use crate::streams::challenge;
+use crate::streams::{challenge, rest};
 
 /// A server with the samples, and where it shows its numbers.
 pub(crate) fn watched(transport: Transport, more: &[&str]) -> (Server, SocketAddr) {
@@ -143,6 +143,18 @@ fn a_source_that_gets_silence_is_turned_away_over_tcp_and_nobody_loses_a_connect
     assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
     assert_eq!(metric(http, "letmein_connections_total{result=\"accepted\"}"), 3.0);
     assert_eq!(metric(http, "letmein_connections_total{result=\"turned_away\"}"), 1.0);
+    assert_eq!(metric(http, "letmein_connections_lost_total"), 0.0);
+}
+
+#[test]
+fn a_client_that_keeps_its_end_open_after_the_verdict_is_no_loss() {
+    let (server, http) = watched(Tcp, &[]);
+    let mut stream = tcp_peer(&server);
+    stream.write_all(REQUEST).unwrap();
+    let challenge = challenge(&mut stream);
+    stream.write_all(&echoing_answer("userone", "passwordone", &challenge)).unwrap();
+    assert_eq!(rest(&mut stream), WELCOME);
+    while metric(http, "letmein_connections_open") > 0.0 {}
     assert_eq!(metric(http, "letmein_connections_lost_total"), 0.0);
 }
 

@@ -1,5 +1,5 @@
-//! docs/bridges/nginx.md, with Debian's nginx and with curl as the visitor, and the unit that runs the gateway. What is
-//! not installed is not tested, and that is said.
+//! docs/bridges/nginx.md, with Debian's nginx and with curl as the visitor. What is not installed is not tested, and that
+//! is said.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,8 +13,6 @@ use crate::gateway::Gateway;
 use crate::running::{Server, installed, path, run, users_file};
 
 const PAGE: &str = include_str!("../../docs/bridges/nginx.md");
-const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/systemd/letmein-auth-http.service");
-const DEFAULTS: &str = include_str!("../../dist/debian/default/letmein-auth-http");
 const USERS: &str = "[users]\nalice = 'one'\ncarol = 'a:b::c:'\n'zoë' = 'pässword'";
 /// alice:one
 const ALICE: &str = "YWxpY2U6b25l";
@@ -183,24 +181,4 @@ fn nginx_ends_a_visitors_guesses_before_the_gateway_sees_them() {
     let statuses = statuses(&replies);
     assert_eq!((statuses.len(), &statuses[..51]), (200, &["401"; 51][..]));
     assert!(statuses.contains(&"429"), "{statuses:?}");
-}
-
-#[test]
-fn the_unit_of_the_gateway_is_in_order_and_leaves_little_to_attack() {
-    let Some(mut security) = installed("systemd-analyze") else { return };
-    let rated = run(security.args(["security", "--offline=true", "--threshold=15", UNIT]));
-    assert_eq!(rated.status, 0, "{rated:?}");
-
-    let folder = TempDir::new().unwrap();
-    let [unit, defaults] = ["letmein-auth-http.service", "default"]
-        .map(|name| folder.path().join(name).to_str().unwrap().to_owned());
-    let text = fs::read_to_string(UNIT).unwrap();
-    for installed in ["/usr/bin/letmein-http", "/etc/default/letmein-auth-http"] {
-        assert_eq!(text.matches(installed).count(), 1);
-    }
-    let text = text.replace("/usr/bin/letmein-http", env!("CARGO_BIN_EXE_letmein-http"));
-    fs::write(&defaults, DEFAULTS).unwrap();
-    fs::write(&unit, text.replace("/etc/default/letmein-auth-http", &defaults)).unwrap();
-    let verified = run(installed("systemd-analyze").unwrap().args(["verify", "--man=no", &unit]));
-    assert_eq!((verified.status, &*verified.stderr), (0, ""), "{verified:?}");
 }

@@ -10,13 +10,15 @@ use tempfile::TempDir;
 use crate::dist_files::DIST;
 use crate::running::{Ended, TRANSPORTS, installed, run, server};
 
-const UNITS: [&str; 4] = [
+const UNITS: [&str; 5] = [
     "letmein-auth-udp.service",
-    "letmein-auth-udp.socket",
     "letmein-auth-tcp.service",
+    "letmein-auth-http.service",
+    "letmein-auth-udp.socket",
     "letmein-auth-tcp.socket",
 ];
-const SERVICES: [&str; 2] = [UNITS[0], UNITS[2]];
+/// The units of the servers.
+const SERVERS: [&str; 2] = [UNITS[0], UNITS[1]];
 
 fn unit(name: &str) -> String {
     fs::read_to_string(format!("{DIST}/systemd/{name}")).unwrap()
@@ -30,7 +32,7 @@ fn system(change: impl Fn(String) -> String) -> TempDir {
     for name in UNITS {
         fs::write(units.join(name), change(unit(name))).unwrap();
     }
-    for program in ["usr/sbin/server-udp", "usr/sbin/server-tcp", "bin/kill"] {
+    for program in ["usr/sbin/server-udp", "usr/sbin/server-tcp", "usr/bin/letmein-http", "bin/kill"] {
         let program = root.path().join(program);
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::write(&program, "").unwrap();
@@ -75,7 +77,7 @@ fn systemd_reads_the_units_without_a_complaint_and_has_one_of_a_mistake() {
 fn systemd_reads_the_other_way_to_the_users_file_without_a_complaint() {
     let Some(mut analyze) = installed("systemd-analyze") else { return };
     let root = system(|unit| unit);
-    for service in SERVICES {
+    for service in SERVERS {
         let folder = root.path().join(format!("etc/systemd/system/{service}.d"));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("credential.conf"), unit(&format!("{service}.d/credential.conf.example")))
@@ -85,12 +87,13 @@ fn systemd_reads_the_other_way_to_the_users_file_without_a_complaint() {
 }
 
 #[test]
-fn what_a_server_is_exposed_to_by_its_unit_is_at_most_1_5() {
+fn what_a_service_is_exposed_to_by_its_unit_is_at_most_1_5() {
     let Some(mut analyze) = installed("systemd-analyze") else { return };
     analyze.args(["security", "--offline=true", "--threshold=15", "--no-pager"]);
+    let services = UNITS.iter().filter(|unit| unit.ends_with(".service"));
     let Ended { status, stdout, stderr } =
-        run(analyze.args(SERVICES.map(|service| format!("{DIST}/systemd/{service}"))));
-    assert_eq!(stdout.matches("Overall exposure level").count(), 2, "{stdout}{stderr}");
+        run(analyze.args(services.map(|service| format!("{DIST}/systemd/{service}"))));
+    assert_eq!(stdout.matches("Overall exposure level").count(), 3, "{stdout}{stderr}");
     assert_eq!(status, 0, "{stdout}{stderr}");
 }
 
@@ -101,13 +104,13 @@ fn the_units_of_both_servers_differ_in_nothing_but_their_transport() {
         let lines = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.replace("tcp", "udp"));
         lines.collect::<Vec<_>>()
     };
-    assert_eq!(settings(SERVICES[0]), settings(SERVICES[1]));
+    assert_eq!(settings(SERVERS[0]), settings(SERVERS[1]));
 }
 
 /// The server takes the very words that are in the unit, with the defaults that the package has.
 #[test]
 fn the_command_lines_of_the_units_are_right() {
-    for (service, transport) in SERVICES.into_iter().zip(TRANSPORTS) {
+    for (service, transport) in SERVERS.into_iter().zip(TRANSPORTS) {
         let unit = unit(service);
         let commands: Vec<_> = unit
             .lines()
