@@ -308,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_tell_how_full_they_are_and_who_gets_silence() {
+        let penalties = penalties();
+        fail(&penalties, 100, Address::Proven, SOURCE, None, 11);
+        fail(&penalties, 100, Address::Proven, OTHER, Some("alice"), 2);
+        fail(&penalties, 100, Address::Claimed, OTHER, Some("alice"), 1);
+        let held = |second| penalties.count(at(second)).tables().map(|(_, fill)| (fill.used, fill.silent));
+        assert_eq!(held(100), [(2, 1), (12, 0), (1, 0), (1, 0)]);
+        assert_eq!(held(2000), [(0, 0); 4]);
+    }
+
+    #[test]
     fn ten_failures_are_free_and_the_next_costs_silence_that_doubles_up_to_ten_minutes() {
         let penalties = penalties();
         let mut second = 100;

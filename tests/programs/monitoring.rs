@@ -265,6 +265,23 @@ fn promtool_accepts_the_rules_and_sees_each_alert_fire_when_it_should() {
     assert_eq!((ended.status, ended.stdout.contains("SUCCESS")), (0, true), "{ended:?}");
 }
 
+/// What Grafana puts in the place of its variables is put there first.
+#[test]
+fn promtool_accepts_each_query_of_the_dashboard() {
+    let Some(mut promtool) = installed("promtool") else { return };
+    let text = std::fs::read_to_string(format!("{DIST}/grafana/letmein.json")).unwrap();
+    let text = text.replace("$instance", "a|b").replace("$__rate_interval", "5m");
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let rules: Vec<_> = targets.map(|target| json!({"record": "panel", "expr": target["expr"]})).collect();
+    assert!(rules.len() >= panels.len());
+    let found = format!("SUCCESS: {} rules found", rules.len());
+    let file = users_file(json!({"groups": [{"name": "dashboard", "rules": rules}]}).to_string());
+    let ended = run(promtool.args(["check", "rules", "--lint=none", path(&file)]));
+    assert!(ended.status == 0 && ended.stdout.contains(&found), "{ended:?}");
+}
+
 /// Names of ours in a text.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
