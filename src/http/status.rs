@@ -17,7 +17,9 @@ pub(crate) fn page(watched: &Watched) -> String {
         limits.push(json!({ "name": "connections", "used": used, "max": max }));
     }
     let mut penalties: Vec<Value> = Vec::new();
-    for (table, Fill { used, places, silent }) in watched.failures().tables() {
+    // One without places is not there.
+    let tables = watched.failures().tables().into_iter().filter(|(_, fill)| fill.places > 0);
+    for (table, Fill { used, places, silent }) in tables {
         let name = table.replace('_', " ");
         limits.push(json!({ "name": format!("failures remembered, {name}"), "used": used, "max": places }));
         penalties.push(json!({ "name": name, "silent": silent }));

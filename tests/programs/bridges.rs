@@ -58,7 +58,8 @@ impl Stacks {
         let names = ["letmein-try", "with-the-system"];
         let pages: Vec<String> = pages.collect();
         assert_eq!(pages.len(), names.len());
-        let any = pages[0].lines().filter(|line| line.contains("pam_exec.so")).collect::<String>() + "\n";
+        let of_all = |line: &&str| line.starts_with("auth ") && !line.contains("pam_succeed_if.so");
+        let any = pages[0].lines().filter(of_all).collect::<Vec<_>>().join("\n") + "\n";
         for (name, text) in names.into_iter().chain(["any", "other"]).zip(pages.iter().chain([&any, &any])) {
             fs::write(folder.path().join(name), text).unwrap();
         }
@@ -70,7 +71,7 @@ impl Stacks {
         // Some modules ask again without end if nobody types any more.
         let mut pamtester = Command::new("timeout");
         pamtester
-            .args(["60", "pamtester", stack, user, "authenticate"])
+            .args(["60", "pamtester", stack, user, "authenticate", "setcred"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         pamtester.env("LD_PRELOAD", "libpam_wrapper.so").env("PAM_WRAPPER", "1");
