@@ -1,7 +1,8 @@
 //! HTTP connections: accepted, bounded, each with one request, and ended in order.
 //!
 //! Where all places are taken, whoever has gone longest without sending a whole head makes room. So nobody waits for
-//! those who are silent, however many they are.
+//! those who are silent, however many they are. Whoever ends their side before the reply has left, and a reply that is
+//! not made yet is not waited for.
 
 #![expect(clippy::disallowed_types, reason = "it accepts connections of its own kind")]
 
@@ -30,6 +31,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::net::Clock;
 use crate::net::bind::{self, Sharing};
 
 /// What a response is.
@@ -70,8 +72,8 @@ const BACKLOG: i32 = 128;
 const DRAIN: Duration = Duration::from_secs(2);
 /// The pause after an accept that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// One in so many of these is reported, so that a lasting lack does not fill the log.
-const REPORT_EVERY: u32 = 100;
+/// The pause after a report of that, so that a lasting lack does not fill the log.
+const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Answers each connection's one request by `handler`, until `stop` is there. The handler gets GET and HEAD alone, and
 /// no cache keeps its reply.
@@ -91,7 +93,7 @@ where
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(limits.connections as usize));
     let accept = async {
-        let (mut silent, mut errors) = (VecDeque::new(), 0_u32);
+        let (mut silent, clock, mut last_report) = (VecDeque::new(), Clock::start(), None);
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -118,10 +120,11 @@ where
                 // One that was reset before it was accepted is no reason to wait for the next.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    if errors.is_multiple_of(REPORT_EVERY) {
+                    let uptime = clock.now().uptime;
+                    if last_report.is_none_or(|last| uptime >= last + REPORT_PAUSE) {
+                        last_report = Some(uptime);
                         warn!("HTTP: cannot accept a connection: {error}; going on");
                     }
-                    errors = errors.wrapping_add(1);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -173,8 +176,6 @@ where
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_len)
         .keep_alive(false)
-        // Who has asked may say that that is all.
-        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(limits.time, connection).await {
         Ok(Ok(())) => {}

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::auth::Now;
-use crate::auth::penalty::{Failures, Penalties};
+use crate::auth::penalty::{Failures, Fill, Penalties};
 use crate::daemon::Reasons;
 use crate::net::connections::Connections;
 use crate::net::{Clock, Transport};
@@ -90,9 +90,24 @@ impl Watched {
         self.open.as_ref().map(Connections::used)
     }
 
-    /// What the tables of failures held at the last look.
-    pub(crate) fn failures(&self) -> Failures {
-        self.looks().failures
+    /// Who got silence at the last look, by the tables of failures.
+    pub(crate) fn silent(&self) -> Vec<(&'static str, u64)> {
+        let failures = self.looks().failures;
+        [failures.of_sources(), failures.of_names()]
+            .concat()
+            .into_iter()
+            .map(|(name, fill)| (name, fill.silent))
+            .collect()
+    }
+
+    /// How full the tables of failures were. Those of names tell by their growth who has logged in from where.
+    pub(crate) fn fills(&self) -> Vec<(&'static str, Fill)> {
+        let failures = self.looks().failures;
+        let mut fills = failures.of_sources().to_vec();
+        if self.reasons == Reasons::Told {
+            fills.extend(failures.of_names());
+        }
+        fills
     }
 
     /// The last hour at most, oldest first.

@@ -118,14 +118,14 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// Names, since nobody need have them.
-    pub(crate) fn tables(&self) -> [(&'static str, Fill); 4] {
-        [
-            ("sources", self.proven_sources),
-            ("names", self.proven_users),
-            ("claimed_sources", self.claimed_sources),
-            ("claimed_names", self.claimed_users),
-        ]
+    pub(crate) fn of_sources(&self) -> [(&'static str, Fill); 2] {
+        [("sources", self.proven_sources), ("claimed_sources", self.claimed_sources)]
+    }
+
+    /// Of names, since nobody need have them. One that has logged in from a source lately has a second place for what
+    /// fails from there.
+    pub(crate) fn of_names(&self) -> [(&'static str, Fill); 2] {
+        [("names", self.proven_users), ("claimed_names", self.claimed_users)]
     }
 }
 
@@ -313,9 +313,13 @@ mod tests {
         fail(&penalties, 100, Address::Proven, SOURCE, None, 11);
         fail(&penalties, 100, Address::Proven, OTHER, Some("alice"), 2);
         fail(&penalties, 100, Address::Claimed, OTHER, Some("alice"), 1);
-        let held = |second| penalties.count(at(second)).tables().map(|(_, fill)| (fill.used, fill.silent));
-        assert_eq!(held(100), [(2, 1), (12, 0), (1, 0), (1, 0)]);
-        assert_eq!(held(2000), [(0, 0); 4]);
+        let held = |second| {
+            let failures = penalties.count(at(second));
+            [failures.of_sources(), failures.of_names()]
+                .map(|two| two.map(|(_, fill)| (fill.used, fill.silent)))
+        };
+        assert_eq!(held(100), [[(2, 1), (1, 0)], [(12, 0), (1, 0)]]);
+        assert_eq!(held(2000), [[(0, 0); 2]; 2]);
     }
 
     #[test]

@@ -75,16 +75,7 @@ impl Collector for Numbers {
         page.failures(watched)?;
         page.reloads(watched)?;
         page.transport(watched)?;
-        if let Some(losses) = &watched.losses {
-            let (lost, left_out) = losses.totals();
-            page.counters(
-                "letmein_audit_lines_dropped",
-                "Audit lines not written: the queue was full or the file could not be written (lost), or there were too many in a second (limit)",
-                "reason",
-                &[("lost", lost), ("limit", left_out)],
-            )?;
-        }
-        Ok(())
+        page.audit(watched)
     }
 }
 
@@ -149,16 +140,15 @@ impl Page<'_> {
     }
 
     fn failures(&mut self, watched: &Watched) -> fmt::Result {
-        let tables = watched.failures().tables();
-        let silent = tables.map(|(name, fill)| (name, fill.silent));
         self.gauges(
             "letmein_silenced",
             "Sources and names in the tables of failures that get silence now",
             "table",
-            &silent,
+            &watched.silent(),
         )?;
-        let used = tables.map(|(name, fill)| (name, fill.used));
-        let places = tables.map(|(name, fill)| (name, fill.places));
+        let fills = watched.fills();
+        let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();
+        let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.places)).collect();
         self.gauges("letmein_failures_remembered", "Places taken in the tables of failures", "table", &used)?;
         self.gauges("letmein_failures_places", "Places in the tables of failures", "table", &places)
     }
@@ -180,6 +170,23 @@ impl Page<'_> {
             self.gauge("letmein_last_reload_successful", "1 if the last reload did, else 0", is_ok.into())?;
         }
         Ok(())
+    }
+
+    fn audit(&mut self, watched: &Watched) -> fmt::Result {
+        let Some(losses) = &watched.losses else { return Ok(()) };
+        let (lost, left_out) = losses.totals();
+        let dropped = [("lost", lost), ("limit", left_out)];
+        // Refusals of a right password have a limit of their own.
+        let shown = match watched.reasons {
+            Reasons::Kept => dropped.get(..1).unwrap_or_default(),
+            Reasons::Told => &dropped,
+        };
+        self.counters(
+            "letmein_audit_lines_dropped",
+            "Audit lines not written: the queue was full or the file could not be written (lost), or there were too many in a second (limit)",
+            "reason",
+            shown,
+        )
     }
 
     fn transport(&mut self, watched: &Watched) -> fmt::Result {

@@ -16,14 +16,13 @@ pub(crate) fn page(watched: &Watched) -> String {
     if let Some((used, max)) = watched.connections() {
         limits.push(json!({ "name": "connections", "used": used, "max": max }));
     }
-    let mut penalties: Vec<Value> = Vec::new();
-    // One without places is not there.
-    let tables = watched.failures().tables().into_iter().filter(|(_, fill)| fill.places > 0);
-    for (table, Fill { used, places, silent }) in tables {
-        let name = table.replace('_', " ");
-        limits.push(json!({ "name": format!("failures remembered, {name}"), "used": used, "max": places }));
-        penalties.push(json!({ "name": name, "silent": silent }));
+    // A table without places is not there.
+    for (name, Fill { used, places, .. }) in watched.fills().into_iter().filter(|(_, fill)| fill.places > 0) {
+        limits.push(json!({ "name": format!("failures of {}", spaced(name)), "used": used, "max": places }));
     }
+    let silent = watched.silent().into_iter();
+    let penalties: Vec<_> =
+        silent.map(|(name, silent)| json!({ "name": spaced(name), "silent": silent })).collect();
     let Reloaded { successes, failures: failed, last } = watched.reloads.so_far();
     let last = last.map(|LastReload { at, is_ok }| {
         json!({ "ago_s": now.saturating_sub(at.uptime).as_secs_f64(), "is_ok": is_ok })
@@ -69,4 +68,8 @@ pub(crate) fn page(watched: &Watched) -> String {
         },
     })
     .to_string()
+}
+
+fn spaced(name: &str) -> String {
+    name.replace('_', " ")
 }

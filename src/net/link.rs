@@ -234,7 +234,11 @@ impl<C: Conversation> Link<C> {
         let is_all_sent = self.send(&mut scratch.replies, next)?;
         match (next, arrival) {
             (Next::Read, Arrival::More | Arrival::MoreAtOnce) => {}
-            (Next::Read, Arrival::Last) | (Next::Close, _) => self.phase = Phase::Closing,
+            (Next::Read, Arrival::Last) => self.phase = Phase::Closing,
+            (Next::Close, _) => {
+                self.received.clear();
+                self.phase = Phase::Closing;
+            }
             (Next::End, _) => self.phase = Phase::Ending,
         }
         match (self.phase, arrival) {
@@ -302,7 +306,8 @@ impl<C: Conversation> Link<C> {
     fn end(&mut self, now: Now, scratch: &mut Scratch) -> io::Result<Wish> {
         self.stream.shutdown(Shutdown::Write)?;
         self.since = now.uptime;
-        if self.may_have_more { self.linger(LINGER_LEN, scratch) } else { Ok(self.lingers(LINGER_LEN)) }
+        let wish = self.lingers(LINGER_LEN);
+        if self.may_have_more { self.linger(LINGER_LEN, scratch) } else { Ok(wish) }
     }
 
     fn lingers(&mut self, left: usize) -> Wish {

@@ -166,6 +166,7 @@ impl<'t, C: Conversation, O: Fn(SocketAddr, Now) -> io::Result<C>> Worker<'t, C,
                 self.close(key, Some(&io::Error::other("it ended in the middle of a message")));
             }
             Ok(Wish::Close) => self.close(key, None),
+            Err(_) if link.has_said_all() => self.close(key, None),
             Err(error) => self.close(key, Some(&error)),
         }
     }

@@ -1,7 +1,7 @@
 //! `letmein-http` as a web server meets it, and as those do who mean it harm.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Child;
 use std::time::Duration;
 
@@ -114,16 +114,6 @@ fn what_is_no_request_of_a_web_server_is_turned_down() {
     let twice = request(RIGHT).repeat(2);
     assert_eq!(gateway.say(twice.as_bytes()).matches("HTTP/1.1 ").count(), 1);
     assert_eq!(status(&gateway.get(RIGHT)), "204");
-}
-
-#[test]
-fn who_has_sent_all_may_say_so() {
-    let (_server, gateway) = over(Tcp);
-    let (mut stream, mut reply) = (gateway.connect(), String::new());
-    stream.write_all(request(RIGHT).as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    stream.read_to_string(&mut reply).unwrap();
-    assert_eq!(status(&reply), "204");
 }
 
 #[test]
