@@ -119,13 +119,13 @@ pub(crate) struct Failures {
 
 impl Failures {
     pub(crate) fn of_sources(&self) -> [(&'static str, Fill); 2] {
-        [("sources", self.proven_sources), ("claimed_sources", self.claimed_sources)]
+        [("sources", self.proven_sources), ("unproven_sources", self.claimed_sources)]
     }
 
     /// Of names, since nobody need have them. One that has logged in from a source lately has a second place for what
     /// fails from there.
     pub(crate) fn of_names(&self) -> [(&'static str, Fill); 2] {
-        [("names", self.proven_users), ("claimed_names", self.claimed_users)]
+        [("names", self.proven_users), ("unproven_names", self.claimed_users)]
     }
 }
 
