@@ -32,6 +32,7 @@ mod sandbox;
 mod service_manager;
 mod status_page;
 mod streams;
+mod terminal;
 mod units;
 mod users_files;
 mod users_program;
