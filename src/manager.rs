@@ -21,7 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use crate::tally::{Outcome, Tally};
+use crate::tally::{Tally, Turns, Verdicts};
 use crate::users::Users;
 
 /// Whoever started the server, if they want to be told.
@@ -98,7 +98,7 @@ impl Manager {
         if self.socket.is_none() {
             return future::pending().await;
         }
-        let (mut turns, mut counts) = (Turns::default(), Counts::of(tallies));
+        let (mut turns, mut verdicts) = (Turns::default(), Verdicts::of(tallies));
         let mut beats = interval(self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 2).max(BEAT_MIN)));
         let mut looks = interval(STATUS_EVERY);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -109,26 +109,25 @@ impl Manager {
                     if let Some(state) = self.unsent.take() {
                         self.tell_state(state);
                     }
-                    if turns.all_moved_on(tallies) && self.watchdog.is_some() {
+                    turns.look(tallies);
+                    if turns.longest_rest() == 0 && self.watchdog.is_some() {
                         self.tell("WATCHDOG=1");
                     }
                 }
                 _ = looks.tick() => {
-                    let before = counts;
-                    counts = Counts::of(tallies);
+                    let before = verdicts;
+                    verdicts = Verdicts::of(tallies);
                     if let Some(users) = users {
-                        self.tell_status(self.status(users.load().len(), &counts, &before));
+                        self.tell_status(self.status(users.load().len(), verdicts.since(before)));
                     }
                 }
             }
         }
     }
 
-    fn status(&self, users: usize, counts: &Counts, before: &Counts) -> String {
-        let rate =
-            |now: u64, before: u64| (now.wrapping_sub(before) as f64 / STATUS_EVERY.as_secs_f64()).round();
-        let logins = rate(counts.welcomed, before.welcomed);
-        let refusals = rate(counts.refused, before.refused);
+    fn status(&self, users: usize, new: Verdicts) -> String {
+        let rate = |new: u64| (new as f64 / STATUS_EVERY.as_secs_f64()).round();
+        let (logins, refusals) = (rate(new.welcomed), rate(new.refused));
         let reload = match self.last_reload.get() {
             LastReload::NoneOrGood => "",
             LastReload::Failed => FAILED,
@@ -171,57 +170,4 @@ fn connect(name: &OsString) -> io::Result<UnixDatagram> {
     socket.connect_addr(&address)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
-}
-
-/// How many turns each worker had made when it was last asked.
-#[derive(Default)]
-struct Turns(Vec<u64>);
-
-impl Turns {
-    /// Whether every worker has made a turn since then. One that has not is stuck: idle ones make ten a second.
-    fn all_moved_on(&mut self, tallies: &[Arc<Tally>]) -> bool {
-        let now: Vec<_> = tallies.iter().map(|tally| tally.turns.get()).collect();
-        let moved_on =
-            now.len() == self.0.len() && now.iter().zip(&self.0).all(|(now, before)| now != before);
-        self.0 = now;
-        moved_on
-    }
-}
-
-/// What all workers together have done.
-struct Counts {
-    welcomed: u64,
-    refused: u64,
-}
-
-impl Counts {
-    fn of(tallies: &[Arc<Tally>]) -> Self {
-        let sum = |outcomes: &[Outcome]| {
-            let of_one =
-                |tally: &Arc<Tally>| outcomes.iter().map(|outcome| tally.outcome(*outcome)).sum::<u64>();
-            tallies.iter().map(of_one).sum()
-        };
-        Self { welcomed: sum(&[Outcome::Welcomed]), refused: sum(&Outcome::REFUSALS) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_worker_that_makes_no_turn_is_enough_for_no_sign_of_life() {
-        let (tallies, mut turns) = ([Arc::new(Tally::default()), Arc::default()], Turns::default());
-        let [first, second] = &tallies;
-        let mut after = |moved: &[&Arc<Tally>]| {
-            moved.iter().for_each(|tally| tally.turns.add(1));
-            turns.all_moved_on(&tallies)
-        };
-        assert!(!after(&[]), "nothing is known of them yet");
-        assert!(after(&[first, second]));
-        assert!(!after(&[first]));
-        assert!(!after(&[second]));
-        assert!(!after(&[]));
-        assert!(after(&[second, first]));
-    }
 }

@@ -1,6 +1,7 @@
 //! What a worker has done, in numbers: written by that worker alone, read by whoever asks.
 
 use std::array;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -155,6 +156,52 @@ impl Tally {
     }
 }
 
+/// What came of logins, in all workers together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdicts {
+    pub(crate) welcomed: u64,
+    pub(crate) refused: u64,
+}
+
+impl Verdicts {
+    pub(crate) fn of(tallies: &[Arc<Tally>]) -> Self {
+        let sum = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| total(tallies, *outcome)).sum();
+        Self { welcomed: sum(&[Outcome::Welcomed]), refused: sum(&Outcome::REFUSALS) }
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { welcomed: self.welcomed - before.welcomed, refused: self.refused - before.refused }
+    }
+}
+
+/// How often something came of a message, in all workers together.
+pub(crate) fn total(tallies: &[Arc<Tally>], outcome: Outcome) -> u64 {
+    tallies.iter().map(|tally| tally.outcome(outcome)).sum()
+}
+
+/// Whether workers go on, as seen by somebody who looks by and by. Idle ones make ten turns a second.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// The turns of each at the last look, and for how many looks it has made none.
+    seen: Vec<(u64, u32)>,
+}
+
+impl Turns {
+    pub(crate) fn look(&mut self, tallies: &[Arc<Tally>]) {
+        self.seen.resize(tallies.len(), (0, 0));
+        for ((before, rest), tally) in self.seen.iter_mut().zip(tallies) {
+            let turns = tally.turns.get();
+            *rest = if turns == *before { *rest + 1 } else { 0 };
+            *before = turns;
+        }
+    }
+
+    /// For how many looks the one that has rested longest has made no turn.
+    pub(crate) fn longest_rest(&self) -> u32 {
+        self.seen.iter().map(|(_, rest)| *rest).max().unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +222,22 @@ mod tests {
         let Histogram { counts, beyond, sum } = &tally.batches;
         assert_eq!(counts.each_ref().map(Counter::get), [1, 1, 2, 0, 0, 0, 1]);
         assert_eq!((beyond.get(), sum.get()), (1, 139));
+    }
+
+    #[test]
+    fn one_worker_that_makes_no_turn_is_enough_to_be_noticed_until_it_makes_one() {
+        let (tallies, mut turns) = ([Arc::new(Tally::default()), Arc::default()], Turns::default());
+        let [first, second] = &tallies;
+        let mut after = |moved: &[&Arc<Tally>]| {
+            moved.iter().for_each(|tally| tally.turns.add(1));
+            turns.look(&tallies);
+            turns.longest_rest()
+        };
+        assert_eq!(after(&[]), 1, "nothing is known of them yet");
+        assert_eq!(after(&[first, second]), 0);
+        assert_eq!(after(&[first]), 1);
+        assert_eq!(after(&[first]), 2);
+        assert_eq!(after(&[second]), 1);
+        assert_eq!(after(&[second, first]), 0);
     }
 }

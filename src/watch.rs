@@ -16,7 +16,7 @@ use crate::daemon::Reasons;
 use crate::net::connections::Connections;
 use crate::net::{Clock, Transport};
 use crate::report::audit::Losses;
-use crate::tally::{Outcome, Tally};
+use crate::tally::{self, Outcome, Tally, Turns, Verdicts};
 use crate::users::Users;
 
 /// What a step of the history is for.
@@ -51,20 +51,13 @@ pub(crate) struct Watched {
 /// What was seen of the server by and by. The lock is the main thread's alone; no worker waits for it.
 #[derive(Default)]
 pub(crate) struct Looks {
-    history: VecDeque<Step>,
+    /// What was new in each step.
+    history: VecDeque<Verdicts>,
     /// The totals at the end of the last step.
-    before: Step,
-    /// The turns of each worker at the last look, and how many looks ago that was another number.
-    turns: Vec<(u64, u32)>,
+    before: Verdicts,
+    turns: Turns,
     /// Counting takes a while, so it is done once a look at most.
     failures: Failures,
-}
-
-/// What came of logins in a step of the history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Step {
-    pub(crate) welcomed: u64,
-    pub(crate) refused: u64,
 }
 
 impl Watched {
@@ -74,11 +67,11 @@ impl Watched {
 
     /// Of all workers.
     pub(crate) fn outcome(&self, outcome: Outcome) -> u64 {
-        self.sum(|tally| tally.outcome(outcome))
+        tally::total(&self.tallies, outcome)
     }
 
-    pub(crate) fn refused(&self) -> u64 {
-        Outcome::REFUSALS.iter().map(|outcome| self.outcome(*outcome)).sum()
+    pub(crate) fn verdicts(&self) -> Verdicts {
+        Verdicts::of(&self.tallies)
     }
 
     pub(crate) fn sum(&self, number: impl Fn(&Tally) -> u64) -> u64 {
@@ -111,7 +104,7 @@ impl Watched {
     }
 
     /// The last hour at most, oldest first.
-    pub(crate) fn history(&self) -> Vec<Step> {
+    pub(crate) fn history(&self) -> Vec<Verdicts> {
         self.looks().history.iter().copied().collect()
     }
 
@@ -128,7 +121,7 @@ impl Watched {
         if self.is_stopping() {
             return Err("stopping");
         }
-        let is_stuck = self.looks().turns.iter().any(|(_, looks)| *looks >= LOOKS_MAX);
+        let is_stuck = self.looks().turns.longest_rest() >= LOOKS_MAX;
         if is_stuck { Err("a worker is stuck: restart the server") } else { Ok(()) }
     }
 
@@ -141,12 +134,11 @@ impl Watched {
         loop {
             every.tick().await;
             let uptime = self.uptime();
-            let total = Step { welcomed: self.outcome(Outcome::Welcomed), refused: self.refused() };
             let mut looks = self.looks();
             looks.failures = self.penalties.as_ref().map(|all| all.count(uptime)).unwrap_or_default();
-            looks.see_turns(self.tallies.iter().map(|tally| tally.turns.get()));
+            looks.turns.look(&self.tallies);
             if uptime.as_secs() >= next_step_s {
-                looks.end_step(total);
+                looks.end_step(self.verdicts());
                 next_step_s = (uptime.as_secs() / steps + 1) * steps;
             }
         }
@@ -158,25 +150,12 @@ impl Watched {
 }
 
 impl Looks {
-    fn end_step(&mut self, total: Step) {
+    fn end_step(&mut self, total: Verdicts) {
         if self.history.len() == HISTORY_LEN {
             self.history.pop_front();
         }
-        self.history.push_back(Step {
-            welcomed: total.welcomed - self.before.welcomed,
-            refused: total.refused - self.before.refused,
-        });
+        self.history.push_back(total.since(self.before));
         self.before = total;
-    }
-
-    fn see_turns(&mut self, turns: impl Iterator<Item = u64>) {
-        for (number, turns) in turns.enumerate() {
-            match self.turns.get_mut(number) {
-                Some((before, looks)) if *before == turns => *looks += 1,
-                Some(seen) => *seen = (turns, 0),
-                None => self.turns.push((turns, 0)),
-            }
-        }
     }
 }
 
@@ -220,21 +199,10 @@ mod tests {
     fn the_history_has_what_was_new_in_each_step_of_the_last_hour() {
         let mut looks = Looks::default();
         for number in 1..=HISTORY_LEN as u64 + 5 {
-            looks.end_step(Step { welcomed: 2 * number, refused: number * number });
+            looks.end_step(Verdicts { welcomed: 2 * number, refused: number * number });
         }
         assert_eq!(looks.history.len(), HISTORY_LEN);
-        assert_eq!(looks.history.front(), Some(&Step { welcomed: 2, refused: 11 }));
-        assert_eq!(looks.history.back(), Some(&Step { welcomed: 2, refused: 729 }));
-    }
-
-    #[test]
-    fn a_worker_that_makes_no_turn_is_noticed_until_it_makes_one() {
-        let mut looks = Looks::default();
-        for turns in [[5, 1], [5, 2], [5, 3]] {
-            looks.see_turns(turns.into_iter());
-        }
-        assert_eq!(looks.turns, [(5, 2), (3, 0)]);
-        looks.see_turns([6, 3].into_iter());
-        assert_eq!(looks.turns, [(6, 0), (3, 1)]);
+        assert_eq!(looks.history.front(), Some(&Verdicts { welcomed: 2, refused: 11 }));
+        assert_eq!(looks.history.back(), Some(&Verdicts { welcomed: 2, refused: 729 }));
     }
 }

@@ -108,7 +108,7 @@ impl Page<'_> {
             ("expired", of(Outcome::Expired)),
             ("not_from_here", of(Outcome::NotFromHere)),
         ];
-        let refused = [("refused", watched.refused())];
+        let refused = [("refused", watched.verdicts().refused)];
         let refusals: &[(&str, u64)] = match watched.reasons {
             Reasons::Kept => &refused,
             Reasons::Told => &reasons,

@@ -49,7 +49,7 @@ pub(crate) fn page(watched: &Watched) -> String {
             "challenged": count(&[Outcome::Challenged, Outcome::Rechallenged]),
             "welcomed": count(&[Outcome::Welcomed]),
             "repeated": count(&[Outcome::WelcomedAgain]),
-            "refused": watched.refused(),
+            "refused": watched.verdicts().refused,
             "silenced": count(&[Outcome::SourceSilenced, Outcome::UserSilenced]),
             "malformed": count(&[Outcome::Malformed]),
         },
