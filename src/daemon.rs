@@ -1,144 +1,40 @@
 //! A server's life: users, socket, signals, the line that says it is ready, work, an orderly end.
 
 use std::convert::Infallible;
-use std::future::{pending, ready};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use rustix::process::geteuid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-pub use crate::auth::penalty::{Budget, Limits};
 use crate::auth::server::Keys;
-use crate::exchange::DatagramService;
+use crate::descriptors;
 use crate::http::{self, routes};
 use crate::limits::{self, Limit};
 use crate::manager::Manager;
 use crate::net::bind;
 pub use crate::net::bind::Bound;
 pub use crate::net::passed::PassedError;
-pub use crate::net::services::exchanges::{Exchange, Serving};
 use crate::net::{Clock, Stop, Transport, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
-pub use crate::report::audit::AuditTarget;
+use crate::report::audit::AuditTarget;
 use crate::report::{Reporter, audit};
-pub use crate::report::{UnknownNames, Verbosity};
-pub use crate::sandbox::Mode;
 use crate::sandbox::{self, Files};
-use crate::settings;
+use crate::settings::{self, Config, Reasons, Service};
+use crate::signals::Signals;
 use crate::users::{Username, UsersError, UsersFile};
 use crate::watch::Watched;
-
-/// What a server is told on its command line.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where to listen, or where the sockets are that were passed; port 0 for any that is free.
-    pub address: SocketAddr,
-    /// What to do there.
-    pub service: Service,
-    /// Who to be, once the socket is bound.
-    pub user: Option<String>,
-    /// What to give up then.
-    pub sandbox: Mode,
-}
-
-/// What a server does.
-#[derive(Clone, Debug)]
-pub enum Service {
-    /// It tells who knows their password.
-    Logins {
-        /// What carries the messages.
-        transport: Transport,
-        /// The users file.
-        users: PathBuf,
-        /// How many threads serve.
-        workers: NonZeroUsize,
-        /// What failed logins cost.
-        limits: Limits,
-        /// What is logged of names that nobody has.
-        unknown_names: UnknownNames,
-        /// Where each decision is written down, if anywhere.
-        audit: Option<AuditTarget>,
-        /// Whether the shipped sample users may log in from other machines.
-        sample_users: SampleUsers,
-        /// Where those who watch the server find its numbers, if anywhere.
-        http: Option<Monitoring>,
-    },
-    /// It answers messages by a function of them.
-    Exchange(Exchange, Verbosity),
-}
-
-impl Service {
-    /// The line that says that a server is ready.
-    fn ready(&self, address: SocketAddr) -> String {
-        match self {
-            Self::Exchange(Exchange::Datagrams(DatagramService::Hello, _), _) => {
-                format!("Server is listening on {address}")
-            }
-            Self::Logins { .. } | Self::Exchange(..) => {
-                format!("{} server listening on {address}", self.transport())
-            }
-        }
-    }
-
-    fn transport(&self) -> Transport {
-        match self {
-            Self::Logins { transport, .. } => *transport,
-            Self::Exchange(Exchange::Datagrams(..), _) => Transport::Udp,
-            Self::Exchange(Exchange::Md5Stream | Exchange::FramedStream { .. }, _) => Transport::Tcp,
-        }
-    }
-
-    fn workers(&self) -> NonZeroUsize {
-        match self {
-            Self::Logins { workers, .. } => *workers,
-            Self::Exchange(..) => NonZeroUsize::MIN,
-        }
-    }
-}
-
-/// Where those who watch a server find its numbers, and which.
-#[derive(Clone, Copy, Debug)]
-pub struct Monitoring {
-    /// Where to listen for HTTP; port 0 for any that is free.
-    pub address: SocketAddr,
-    /// Whether refusals are told apart.
-    pub reasons: Reasons,
-}
-
-/// Whether those who watch are told what refusals tell nobody. Who tries logins and sees which numbers grow knows whether
-/// a name is somebody's, from where that user logs in, and of whoever is disabled, expired or elsewhere whether the
-/// password was right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reasons {
-    /// All refusals are one number, and what differs by name or by reason is left out.
-    Kept,
-    /// The operator insists.
-    Told,
-}
-
-/// What to do about the shipped sample passwords, which everybody knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SampleUsers {
-    /// They are for this machine only.
-    Local,
-    /// The operator insists.
-    Allowed,
-}
 
 /// Why a server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -204,7 +100,7 @@ pub enum ServerError {
 /// # Errors
 /// What keeps it from starting, or from going on.
 pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
-    raise_open_files();
+    descriptors::raise_limit();
     let clock = Clock::start();
     let manager = Manager::from_env();
     let Prepared { workers, followed, mut writer, http } = prepare(config, passed)?;
@@ -229,7 +125,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
         manager.ready(&ready);
         if let (Some(http), Some(watched)) = (http, &watched) {
             // It goes on while logins in progress end, and ends with the runtime.
-            tokio::spawn(monitor(http, watched.clone()));
+            tokio::spawn(routes::serve(http, watched.clone()));
         }
         drop(stop);
         let early = tokio::select! {
@@ -375,21 +271,6 @@ fn watched(
     })
 }
 
-/// Shows a server over HTTP for as long as it runs.
-async fn monitor(listener: http::Listener, watched: Arc<Watched>) {
-    let shown = watched.clone();
-    let answer = move |request: Request<Incoming>| ready(routes::answer(&shown, &request));
-    let served = http::serve(listener, routes::LIMITS, pending(), answer);
-    tokio::select! {
-        result = served => {
-            if let Err(error) = result {
-                warn!("HTTP: {error}: there is no monitoring");
-            }
-        }
-        never = watched.look() => match never {},
-    }
-}
-
 /// From here on the server can do what it is for, and little else.
 fn give_up_privileges(
     config: &Config,
@@ -456,17 +337,7 @@ fn announce(ready: &str, address: SocketAddr) -> io::Result<()> {
 /// The limits of a server, on this machine.
 #[must_use]
 pub fn limits(config: &Config) -> Vec<Limit> {
-    let descriptors = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
-    limits::of(config, descriptors)
-}
-
-/// Lets this process have as many files open as it may: a shell often gives it 1,024, which is fewer than the TCP
-/// connections that are allowed.
-pub(crate) fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        warn!("cannot raise the limit of open files: {error}; going on");
-    }
+    limits::of(config, descriptors::limit())
 }
 
 fn draw_keys() -> io::Result<Keys> {
@@ -501,24 +372,4 @@ async fn all_ended(running: &mut Running) -> Result<(), ServerError> {
         ended.map_err(io::Error::other)??;
     }
     Ok(())
-}
-
-/// The signals that stop a server.
-pub(crate) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    pub(crate) fn install() -> io::Result<Self> {
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate })
-    }
-
-    pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
 }

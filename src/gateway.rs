@@ -26,12 +26,12 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use crate::auth::wire::Verdict;
-use crate::daemon::Signals;
 use crate::http::{self, Limits, Reply};
 use crate::net::Transport;
 use crate::net::host_port::HostPort;
 use crate::net::login::Login;
 use crate::sandbox::{self, Files, Mode};
+use crate::signals::Signals;
 use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
 
 /// What a gateway is told on its command line.

@@ -14,6 +14,7 @@
 //! | `tally` | what happened, in numbers |
 //! | `watch` | a running server, for whoever watches it |
 //! | `http` | how it is watched: metrics, health, status |
+//! | [`settings`] | what a server is told |
 //! | [`limits`] | every limit by name |
 //! | [`sandbox`] | what a server can no longer do |
 //! | [`daemon`] | a server's life from start to stop |
@@ -33,6 +34,7 @@ pub mod backoff;
 pub mod bench;
 pub mod cli;
 pub mod daemon;
+mod descriptors;
 pub mod exchange;
 pub mod gateway;
 mod http;
@@ -42,7 +44,8 @@ pub mod net;
 mod reload;
 mod report;
 pub mod sandbox;
-mod settings;
+pub mod settings;
+mod signals;
 mod source;
 mod tally;
 pub mod users;

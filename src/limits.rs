@@ -6,7 +6,6 @@ use std::mem::size_of;
 use crate::auth::penalty::{FIRST_SILENCE, LONGEST_SILENCE, Penalties};
 use crate::auth::recent::{LetterChallenges, Welcomes};
 use crate::auth::wire::MESSAGE_MAX;
-use crate::daemon::{Config, Exchange, Service};
 use crate::exchange::guard::{ANSWERS_PER_SECOND, Guard};
 use crate::http::routes;
 use crate::net::Transport;
@@ -18,6 +17,7 @@ use crate::net::services::logins::{Login, Logins};
 use crate::net::udp::BUFFER_LEN;
 use crate::report::LOG_LINES;
 use crate::report::audit::{ENTRY_LEN, QUEUE_LEN, REFUSALS_PER_SECOND};
+use crate::settings::{Config, Exchange, Service};
 
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]

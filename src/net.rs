@@ -26,12 +26,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 
 use crate::auth::Now;
 use crate::auth::penalty::{Limits, Penalties};
 use crate::auth::server::{Keys, Server};
+use crate::descriptors;
 use crate::net::bind::Bound;
 use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Reading};
@@ -178,8 +178,7 @@ impl Workers {
         O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
-        let descriptors = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
-        let places = connections::places(descriptors, sockets.len());
+        let places = connections::places(descriptors::limit(), sockets.len());
         let connections = Connections::new(places, reading.memory_max);
         let tallies = tallies(sockets.len());
         let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> Work {

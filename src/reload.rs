@@ -20,10 +20,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::daemon::{SampleUsers, ServerError};
+use crate::daemon::ServerError;
 use crate::manager::Manager;
 use crate::net::Clock;
 use crate::report::audit::Reopen;
+use crate::settings::SampleUsers;
 use crate::users::{Samples, Stamp, Users, UsersFile};
 use crate::watch::Reloads;
 

@@ -1,10 +1,113 @@
-//! What a server is set to, for whoever wants to see it before it runs.
+//! What a server is told, and what of that is in force, for whoever wants to see it before it runs.
 
-use crate::auth::penalty::Budget;
-use crate::daemon::{
-    Config, Exchange, Mode, Monitoring, Reasons, SampleUsers, Service, Serving, UnknownNames, Verbosity,
-};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+pub use crate::auth::penalty::{Budget, Limits};
 use crate::exchange::DatagramService;
+use crate::net::Transport;
+pub use crate::net::services::exchanges::{Exchange, Serving};
+pub use crate::report::audit::AuditTarget;
+pub use crate::report::{UnknownNames, Verbosity};
+pub use crate::sandbox::Mode;
+
+/// What a server is told on its command line.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen, or where the sockets are that were passed; port 0 for any that is free.
+    pub address: SocketAddr,
+    /// What to do there.
+    pub service: Service,
+    /// Who to be, once the socket is bound.
+    pub user: Option<String>,
+    /// What to give up then.
+    pub sandbox: Mode,
+}
+
+/// What a server does.
+#[derive(Clone, Debug)]
+pub enum Service {
+    /// It tells who knows their password.
+    Logins {
+        /// What carries the messages.
+        transport: Transport,
+        /// The users file.
+        users: PathBuf,
+        /// How many threads serve.
+        workers: NonZeroUsize,
+        /// What failed logins cost.
+        limits: Limits,
+        /// What is logged of names that nobody has.
+        unknown_names: UnknownNames,
+        /// Where each decision is written down, if anywhere.
+        audit: Option<AuditTarget>,
+        /// Whether the shipped sample users may log in from other machines.
+        sample_users: SampleUsers,
+        /// Where those who watch the server find its numbers, if anywhere.
+        http: Option<Monitoring>,
+    },
+    /// It answers messages by a function of them.
+    Exchange(Exchange, Verbosity),
+}
+
+impl Service {
+    /// The line that says that a server is ready.
+    pub(crate) fn ready(&self, address: SocketAddr) -> String {
+        match self {
+            Self::Exchange(Exchange::Datagrams(DatagramService::Hello, _), _) => {
+                format!("Server is listening on {address}")
+            }
+            Self::Logins { .. } | Self::Exchange(..) => {
+                format!("{} server listening on {address}", self.transport())
+            }
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::Logins { transport, .. } => *transport,
+            Self::Exchange(Exchange::Datagrams(..), _) => Transport::Udp,
+            Self::Exchange(Exchange::Md5Stream | Exchange::FramedStream { .. }, _) => Transport::Tcp,
+        }
+    }
+
+    pub(crate) fn workers(&self) -> NonZeroUsize {
+        match self {
+            Self::Logins { workers, .. } => *workers,
+            Self::Exchange(..) => NonZeroUsize::MIN,
+        }
+    }
+}
+
+/// Where those who watch a server find its numbers, and which.
+#[derive(Clone, Copy, Debug)]
+pub struct Monitoring {
+    /// Where to listen for HTTP; port 0 for any that is free.
+    pub address: SocketAddr,
+    /// Whether refusals are told apart.
+    pub reasons: Reasons,
+}
+
+/// Whether those who watch are told what refusals tell nobody. Who tries logins and sees which numbers grow knows whether
+/// a name is somebody's, from where that user logs in, and of whoever is disabled, expired or elsewhere whether the
+/// password was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reasons {
+    /// All refusals are one number, and what differs by name or by reason is left out.
+    Kept,
+    /// The operator insists.
+    Told,
+}
+
+/// What to do about the shipped sample passwords, which everybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleUsers {
+    /// They are for this machine only.
+    Local,
+    /// The operator insists.
+    Allowed,
+}
 
 /// Every setting that is in force, with its name; whatever was not said has its default.
 pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {

@@ -91,9 +91,14 @@ impl Outcome {
         Self::Malformed,
     ];
 
-    /// Those that are refusals, for one reason each.
-    pub(crate) const REFUSALS: [Self; 5] =
-        [Self::UnknownUser, Self::WrongPassword, Self::Disabled, Self::Expired, Self::NotFromHere];
+    /// Those that are refusals, by their reason.
+    pub(crate) const REFUSALS: [(&'static str, Self); 5] = [
+        ("unknown_user", Self::UnknownUser),
+        ("wrong_password", Self::WrongPassword),
+        ("disabled", Self::Disabled),
+        ("expired", Self::Expired),
+        ("not_from_here", Self::NotFromHere),
+    ];
 
     fn of(event: &Event<'_>) -> Self {
         match event {
@@ -165,8 +170,8 @@ pub(crate) struct Verdicts {
 
 impl Verdicts {
     pub(crate) fn of(tallies: &[Arc<Tally>]) -> Self {
-        let sum = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| total(tallies, *outcome)).sum();
-        Self { welcomed: sum(&[Outcome::Welcomed]), refused: sum(&Outcome::REFUSALS) }
+        let refused = Outcome::REFUSALS.iter().map(|(_, refusal)| total(tallies, *refusal)).sum();
+        Self { welcomed: total(tallies, Outcome::Welcomed), refused }
     }
 
     pub(crate) fn since(self, before: Self) -> Self {

@@ -12,10 +12,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::auth::Now;
 use crate::auth::penalty::{Failures, Fill, Penalties};
-use crate::daemon::Reasons;
 use crate::net::connections::Connections;
 use crate::net::{Clock, Transport};
 use crate::report::audit::Losses;
+use crate::settings::Reasons;
 use crate::tally::{self, Outcome, Tally, Turns, Verdicts};
 use crate::users::Users;
 
@@ -91,6 +91,22 @@ impl Watched {
             .into_iter()
             .map(|(name, fill)| (name, fill.silent))
             .collect()
+    }
+
+    /// Refusals by their reason, where that is told.
+    pub(crate) fn refusals(&self) -> Option<[(&'static str, u64); 5]> {
+        (self.reasons == Reasons::Told)
+            .then(|| Outcome::REFUSALS.map(|(reason, refusal)| (reason, self.outcome(refusal))))
+    }
+
+    /// Audit lines that there are not, by why, if there is an audit. Refusals of a right password have a limit of their
+    /// own, so what it leaves out would tell them from others.
+    pub(crate) fn dropped_lines(&self) -> Option<Vec<(&'static str, u64)>> {
+        let (lost, left_out) = self.losses.as_ref()?.totals();
+        Some(match self.reasons {
+            Reasons::Kept => vec![("lost", lost)],
+            Reasons::Told => vec![("lost", lost), ("limit", left_out)],
+        })
     }
 
     /// How full the tables of failures were. Those of names tell by their growth who has logged in from where.

@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
 fn run() -> Result<Status, Status> {
     let args: Args = parse(command(), EXAMPLE)?;
     let mut plan = args.plan()?;
-    crate::daemon::raise_open_files();
+    crate::descriptors::raise_limit();
     let floor = args.floor.then(|| args.measure("floor", &mut plan, bench::run_floor)).transpose()?;
     let server = args.measure("server", &mut plan, bench::run)?;
     print(&server, floor.as_ref(), args.json).map_err(failed)?;

@@ -15,13 +15,15 @@ use tracing::level_filters::LevelFilter;
 
 use crate::auth::penalty::WINDOW_MAX;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
-use crate::daemon::{
-    self, AuditTarget, Bound, Budget, Config, Exchange, Limits, Mode, Monitoring, Reasons, SampleUsers,
-    ServerError, Service, Serving, UnknownNames, Verbosity,
-};
+use crate::daemon::{self, Bound, ServerError};
+use crate::descriptors;
 use crate::exchange::{DatagramService, framed};
 use crate::net::{Transport, passed};
 use crate::report::{LogFormat, log_to_stderr};
+use crate::settings::{
+    AuditTarget, Budget, Config, Exchange, Limits, Mode, Monitoring, Reasons, SampleUsers, Service, Serving,
+    UnknownNames, Verbosity,
+};
 use crate::users;
 
 /// Tell whether somebody knows their password, without the password crossing the network
@@ -234,89 +236,101 @@ fn refused(program: &str, error: &ServerError) -> Status {
 
 impl Args {
     fn config(self, transport: Transport, passed: Option<&Bound>) -> Result<Config, String> {
-        let is_small_udp = transport == Transport::Udp && self.service != ServiceName::Auth;
-        if self.once && !is_small_udp {
+        self.check(transport, passed)?;
+        let (address, user, sandbox) =
+            (self.address(transport, passed)?, self.user.clone(), self.sandbox.into());
+        let service = match self.exchange(transport)? {
+            Some(exchange) => {
+                Service::Exchange(exchange, if self.quiet { Verbosity::Quiet } else { Verbosity::Lines })
+            }
+            None => self.logins(transport, passed)?,
+        };
+        Ok(Config { address, service, user, sandbox })
+    }
+
+    /// Refuses what would be without effect.
+    fn check(&self, transport: Transport, passed: Option<&Bound>) -> Result<(), String> {
+        let is_auth = self.service == ServiceName::Auth;
+        if self.once && (is_auth || transport != Transport::Udp) {
             return Err("--once is for md5 and hello over UDP".into());
         }
-        if self.workers.is_some() && self.service != ServiceName::Auth {
+        if self.workers.is_some() && !is_auth {
             return Err("--workers is for auth".into());
         }
-        if self.http.is_some() && self.service != ServiceName::Auth {
+        if self.http.is_some() && !is_auth {
             return Err("--http is for auth".into());
         }
-        if self.service != ServiceName::Auth
-            && let Some(Bound { sockets, .. }) = passed
-            && sockets.len() > 1
-        {
-            let sockets = sockets.len();
-            return Err(format!(
+        match passed.map(|bound| bound.sockets.len()) {
+            Some(sockets) if sockets > 1 && !is_auth => Err(format!(
                 "the service manager passed {sockets} sockets, and only auth has more than one worker: \
                  let the .socket unit have one line"
-            ));
+            )),
+            Some(_) | None => Ok(()),
         }
-        let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Lines };
-        let serving = if self.once { Serving::Once } else { Serving::UntilStopped };
-        let (default, service) = match (self.service, transport) {
-            (ServiceName::Auth, _) => {
-                let sample_users =
-                    if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local };
-                let (users, workers) = (self.users, workers(self.workers, passed)?);
-                let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
-                let unknown_names =
-                    if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed };
-                let reasons = if self.http_reasons { Reasons::Told } else { Reasons::Kept };
-                let limits = Limits { of_source, of_user, trusted: self.trust };
-                (
-                    ([127, 0, 0, 1], 8591),
-                    Service::Logins {
-                        transport,
-                        users,
-                        workers,
-                        limits,
-                        unknown_names,
-                        audit: self.audit,
-                        sample_users,
-                        http: self.http.map(|address| Monitoring { address, reasons }),
-                    },
-                )
-            }
-            (ServiceName::Md5, Transport::Udp) => {
-                let service = Exchange::Datagrams(DatagramService::Md5, serving);
-                (([127, 0, 0, 1], 12345), Service::Exchange(service, verbosity))
-            }
-            (ServiceName::Hello, Transport::Udp) => {
-                let service = Exchange::Datagrams(DatagramService::Hello, serving);
-                (([0, 0, 0, 0], 5000), Service::Exchange(service, verbosity))
-            }
-            (ServiceName::Md5, Transport::Tcp) => {
-                (([0, 0, 0, 0], 5555), Service::Exchange(Exchange::Md5Stream, verbosity))
-            }
-            (ServiceName::Framed, Transport::Tcp) => {
-                let (buffer_len, message_max) = (self.buffer_size as usize, self.max_message as usize);
-                let service = Exchange::FramedStream { buffer_len, message_max };
-                (([127, 0, 0, 1], 4567), Service::Exchange(service, verbosity))
-            }
-            (ServiceName::Hello, Transport::Tcp) => return Err("hello is served over UDP: server-udp".into()),
-            (ServiceName::Framed, Transport::Udp) => {
-                return Err("framed is served over TCP: server-tcp".into());
-            }
-        };
-        let default = SocketAddr::from(default);
+    }
+
+    /// Where to listen, or where the sockets are that were passed.
+    fn address(&self, transport: Transport, passed: Option<&Bound>) -> Result<SocketAddr, String> {
+        let default = self.service.default_address(transport);
         let said = self.place.map(|place| match place {
             Place::Port(port) => SocketAddr::new(default.ip(), port),
             Place::Address(address) => address,
         });
-        let address = match (said, passed) {
-            (said, None) => said.unwrap_or(default),
-            (Some(said), Some(Bound { address, .. })) if said != *address => {
-                return Err(format!(
-                    "the command line says {said}, and the service manager passed a socket at {address}: \
-                     leave the address out, or let them agree"
-                ));
+        match (said, passed) {
+            (said, None) => Ok(said.unwrap_or(default)),
+            (Some(said), Some(Bound { address, .. })) if said != *address => Err(format!(
+                "the command line says {said}, and the service manager passed a socket at {address}: \
+                 leave the address out, or let them agree"
+            )),
+            (_, Some(bound)) => Ok(bound.address),
+        }
+    }
+
+    /// The small service that was asked for, if it is one.
+    fn exchange(&self, transport: Transport) -> Result<Option<Exchange>, String> {
+        let serving = if self.once { Serving::Once } else { Serving::UntilStopped };
+        Ok(Some(match (self.service, transport) {
+            (ServiceName::Auth, _) => return Ok(None),
+            (ServiceName::Md5, Transport::Udp) => Exchange::Datagrams(DatagramService::Md5, serving),
+            (ServiceName::Hello, Transport::Udp) => Exchange::Datagrams(DatagramService::Hello, serving),
+            (ServiceName::Md5, Transport::Tcp) => Exchange::Md5Stream,
+            (ServiceName::Framed, Transport::Tcp) => Exchange::FramedStream {
+                buffer_len: self.buffer_size as usize,
+                message_max: self.max_message as usize,
+            },
+            (ServiceName::Hello, Transport::Tcp) => return Err("hello is served over UDP: server-udp".into()),
+            (ServiceName::Framed, Transport::Udp) => {
+                return Err("framed is served over TCP: server-tcp".into());
             }
-            (_, Some(bound)) => bound.address,
-        };
-        Ok(Config { address, service, user: self.user, sandbox: self.sandbox.into() })
+        }))
+    }
+
+    fn logins(self, transport: Transport, passed: Option<&Bound>) -> Result<Service, String> {
+        let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
+        let reasons = if self.http_reasons { Reasons::Told } else { Reasons::Kept };
+        Ok(Service::Logins {
+            transport,
+            users: self.users,
+            workers: workers(self.workers, passed)?,
+            limits: Limits { of_source, of_user, trusted: self.trust },
+            unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },
+            audit: self.audit,
+            sample_users: if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },
+            http: self.http.map(|address| Monitoring { address, reasons }),
+        })
+    }
+}
+
+impl ServiceName {
+    fn default_address(self, transport: Transport) -> SocketAddr {
+        match (self, transport) {
+            (Self::Auth, _) => ([127, 0, 0, 1], 8591),
+            (Self::Md5, Transport::Udp) => ([127, 0, 0, 1], 12345),
+            (Self::Md5, Transport::Tcp) => ([0, 0, 0, 0], 5555),
+            (Self::Hello, _) => ([0, 0, 0, 0], 5000),
+            (Self::Framed, _) => ([127, 0, 0, 1], 4567),
+        }
+        .into()
     }
 }
 
@@ -337,7 +351,7 @@ fn workers(said: Option<u16>, passed: Option<&Bound>) -> Result<NonZeroUsize, St
 }
 
 fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {
-    daemon::raise_open_files();
+    descriptors::raise_limit();
     let limits = daemon::limits(config);
     let total: usize = limits.iter().map(|limit| limit.bytes).sum();
     let lines = limits.iter().map(ToString::to_string);

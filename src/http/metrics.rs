@@ -10,7 +10,6 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::daemon::Reasons;
 use crate::tally::{BATCH_BOUNDS, Counter, Histogram, LOGIN_BOUNDS_US, Outcome, Tally};
 use crate::watch::{LastReload, Reloaded, Watched};
 
@@ -92,109 +91,124 @@ impl Page<'_> {
         self.seconds(
             "process_start_time",
             "When the server was started, in seconds since 1970",
-            watched.started_unix_s as f64,
+            watched.started_unix_s,
         )?;
-        self.gauge("letmein_workers", "Threads that serve", watched.tallies.len() as u64)?;
-        self.gauge("letmein_users", "Users that there are", watched.users.load().len() as u64)?;
-        self.gauge("letmein_stopping", "1 while the server ends, else 0", watched.is_stopping().into())
+        self.one("letmein_workers", "Threads that serve", ConstGauge::new(watched.tallies.len() as u64))?;
+        self.one(
+            "letmein_users",
+            "Users that there are",
+            ConstGauge::new(watched.users.load().len() as u64),
+        )?;
+        self.one(
+            "letmein_stopping",
+            "1 while the server ends, else 0",
+            ConstGauge::new(u64::from(watched.is_stopping())),
+        )
     }
 
     fn outcomes(&mut self, watched: &Watched) -> fmt::Result {
         let of = |outcome| watched.outcome(outcome);
-        let reasons = [
-            ("unknown_user", of(Outcome::UnknownUser)),
-            ("wrong_password", of(Outcome::WrongPassword)),
-            ("disabled", of(Outcome::Disabled)),
-            ("expired", of(Outcome::Expired)),
-            ("not_from_here", of(Outcome::NotFromHere)),
-        ];
-        let refused = [("refused", watched.verdicts().refused)];
-        let refusals: &[(&str, u64)] = match watched.reasons {
-            Reasons::Kept => &refused,
-            Reasons::Told => &reasons,
-        };
-        self.counters(
+        let mut logins = vec![("welcome", of(Outcome::Welcomed))];
+        match watched.refusals() {
+            Some(refusals) => logins.extend(refusals),
+            None => logins.push(("refused", watched.verdicts().refused)),
+        }
+        self.by(
             "letmein_challenges",
             "Challenges sent, for requests and for answers to old challenges",
             "cause",
+            ConstCounter::new,
             &[("request", of(Outcome::Challenged)), ("old_answer", of(Outcome::Rechallenged))],
         )?;
-        self.counters(
-            "letmein_logins",
-            "Verdicts by what they were",
-            "result",
-            &[&[("welcome", of(Outcome::Welcomed))], refusals].concat(),
-        )?;
-        self.counter(
+        self.by("letmein_logins", "Verdicts by what they were", "result", ConstCounter::new, &logins)?;
+        self.one(
             "letmein_welcomes_repeated",
             "Welcomes said again to an answer that was doubled or resent",
-            of(Outcome::WelcomedAgain),
+            ConstCounter::new(of(Outcome::WelcomedAgain)),
         )?;
-        self.counters(
+        self.by(
             "letmein_messages_silenced",
             "Messages not looked at, for a penalty of their source or user",
             "penalty",
+            ConstCounter::new,
             &[("source", of(Outcome::SourceSilenced)), ("user", of(Outcome::UserSilenced))],
         )?;
-        self.counter("letmein_messages_malformed", "Messages that were none", of(Outcome::Malformed))
+        self.one(
+            "letmein_messages_malformed",
+            "Messages that were none",
+            ConstCounter::new(of(Outcome::Malformed)),
+        )
     }
 
     fn failures(&mut self, watched: &Watched) -> fmt::Result {
-        self.gauges(
+        self.by(
             "letmein_silenced",
             "Sources and names in the tables of failures that get silence now",
             "table",
+            ConstGauge::new,
             &watched.silent(),
         )?;
         let fills = watched.fills();
         let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();
         let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.places)).collect();
-        self.gauges("letmein_failures_remembered", "Places taken in the tables of failures", "table", &used)?;
-        self.gauges("letmein_failures_places", "Places in the tables of failures", "table", &places)
+        self.by(
+            "letmein_failures_remembered",
+            "Places taken in the tables of failures",
+            "table",
+            ConstGauge::new,
+            &used,
+        )?;
+        self.by(
+            "letmein_failures_places",
+            "Places in the tables of failures",
+            "table",
+            ConstGauge::new,
+            &places,
+        )
     }
 
     fn reloads(&mut self, watched: &Watched) -> fmt::Result {
         let Reloaded { successes, failures, last } = watched.reloads.so_far();
-        self.counters(
+        self.by(
             "letmein_reloads",
             "Times that the users file was read again",
             "result",
+            ConstCounter::new,
             &[("ok", successes), ("failed", failures)],
         )?;
         if let Some(LastReload { at, is_ok }) = last {
             self.seconds(
                 "letmein_last_reload_time",
                 "When the last reload was, in seconds since 1970",
-                at.unix_s as f64,
+                at.unix_s,
             )?;
-            self.gauge("letmein_last_reload_successful", "1 if the last reload did, else 0", is_ok.into())?;
+            self.one(
+                "letmein_last_reload_successful",
+                "1 if the last reload did, else 0",
+                ConstGauge::new(u64::from(is_ok)),
+            )?;
         }
         Ok(())
     }
 
     fn audit(&mut self, watched: &Watched) -> fmt::Result {
-        let Some(losses) = &watched.losses else { return Ok(()) };
-        let (lost, left_out) = losses.totals();
-        let dropped = [("lost", lost), ("limit", left_out)];
-        // Refusals of a right password have a limit of their own.
-        let shown = match watched.reasons {
-            Reasons::Kept => dropped.get(..1).unwrap_or_default(),
-            Reasons::Told => &dropped,
-        };
-        self.counters(
+        let Some(dropped) = watched.dropped_lines() else { return Ok(()) };
+        self.by(
             "letmein_audit_lines_dropped",
-            "Audit lines not written: the queue was full or the file could not be written (lost), or there were too many in a second (limit)",
+            "Audit lines not written: the queue was full or the file could not be written (lost), \
+             or there were too many in a second (limit)",
             "reason",
-            shown,
+            ConstCounter::new,
+            &dropped,
         )
     }
 
     fn transport(&mut self, watched: &Watched) -> fmt::Result {
         let Some((open, max)) = watched.connections() else {
-            self.counter(
+            self.one(
                 "letmein_replies_unsent",
                 "Replies that the system would not send",
-                watched.sum(|tally| tally.unsent.get()),
+                ConstCounter::new(watched.sum(|tally| tally.unsent.get())),
             )?;
             let batches = watched.histogram(|tally| &tally.batches, &BATCH_BOUNDS);
             return self.histogram(
@@ -205,54 +219,49 @@ impl Page<'_> {
                 1.0,
             );
         };
-        self.gauge("letmein_connections_open", "TCP connections that are open", open as u64)?;
-        self.gauge("letmein_connections_max", "TCP connections that may be open", max as u64)?;
-        self.counters(
+        self.one("letmein_connections_open", "TCP connections that are open", ConstGauge::new(open as u64))?;
+        self.one("letmein_connections_max", "TCP connections that may be open", ConstGauge::new(max as u64))?;
+        self.by(
             "letmein_connections",
             "TCP connections that came, by what became of them at first",
             "result",
+            ConstCounter::new,
             &[
                 ("accepted", watched.sum(|tally| tally.accepted.get())),
                 ("turned_away", watched.sum(|tally| tally.turned_away.get())),
             ],
         )?;
-        self.counter(
+        self.one(
             "letmein_connections_lost",
             "TCP connections that were accepted and came to an untimely end",
-            watched.sum(|tally| tally.lost.get()),
+            ConstCounter::new(watched.sum(|tally| tally.lost.get())),
         )?;
         let logins = watched.histogram(|tally| &tally.logins_us, &LOGIN_BOUNDS_US);
         let help = "From the beginning of a TCP connection to its verdict";
         self.histogram("letmein_login_duration", help, Some(&Unit::Seconds), logins, 1e6)
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let counter = ConstCounter::new(value);
-        counter.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    fn one(&mut self, name: &str, help: &str, metric: impl EncodeMetric) -> fmt::Result {
+        metric.encode(self.0.encode_descriptor(name, help, None, metric.metric_type())?)
     }
 
-    fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+    /// A metric for each value of a label.
+    fn by<M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        metric: impl Fn(u64) -> M,
+        values: &[(&str, u64)],
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, metric(0).metric_type())?;
         for (of, value) in values {
-            ConstCounter::new(*value).encode(encoder.encode_family(&[(label, *of)])?)?;
+            metric(*value).encode(encoder.encode_family(&[(label, *of)])?)?;
         }
         Ok(())
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let gauge = ConstGauge::new(value);
-        gauge.encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
-    }
-
-    fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (of, value) in values {
-            ConstGauge::new(*value).encode(encoder.encode_family(&[(label, *of)])?)?;
-        }
-        Ok(())
-    }
-
-    fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+    fn seconds(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let gauge = ConstGauge::new(value);
         gauge.encode(self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?)
     }

@@ -1,15 +1,18 @@
 //! What `--http` serves, and to which path.
 
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Request, Response, StatusCode};
+use tracing::warn;
 
-use super::{Limits, Reply, metrics, page, status};
+use super::{Limits, Listener, Reply, metrics, page, status};
 use crate::watch::Watched;
 
 /// What a connection of whoever watches may take.
@@ -25,8 +28,23 @@ pub(crate) const CONNECTION_BYTES: usize = 64 * 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// Shows a server over HTTP for as long as it runs.
+pub(crate) async fn serve(listener: Listener, watched: Arc<Watched>) {
+    let shown = watched.clone();
+    let answer = move |request: Request<Incoming>| ready(answer(&shown, &request));
+    let served = super::serve(listener, LIMITS, pending(), answer);
+    tokio::select! {
+        result = served => {
+            if let Err(error) = result {
+                warn!("HTTP: {error}: there is no monitoring");
+            }
+        }
+        never = watched.look() => match never {},
+    }
+}
+
 /// Answers a GET or HEAD about a server. A body is not looked at.
-pub(crate) fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
+fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
     match request.uri().path() {
         "/" => status_page(),
         "/metrics" => {

@@ -1,9 +1,8 @@
 //! `/status.json`: a server in numbers, for the status page and for scripts.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::auth::penalty::Fill;
-use crate::daemon::Reasons;
 use crate::tally::Outcome;
 use crate::watch::{HISTORY_STEP, LastReload, Reloaded, Watched};
 
@@ -27,16 +26,9 @@ pub(crate) fn page(watched: &Watched) -> String {
     let last = last.map(|LastReload { at, is_ok }| {
         json!({ "ago_s": now.saturating_sub(at.uptime).as_secs_f64(), "is_ok": is_ok })
     });
-    let reasons = match watched.reasons {
-        Reasons::Kept => Value::Null,
-        Reasons::Told => json!({
-            "unknown user": count(&[Outcome::UnknownUser]),
-            "wrong password": count(&[Outcome::WrongPassword]),
-            "disabled": count(&[Outcome::Disabled]),
-            "expired": count(&[Outcome::Expired]),
-            "not allowed from this address": count(&[Outcome::NotFromHere]),
-        }),
-    };
+    let reasons = watched.refusals().map(|refusals| {
+        refusals.into_iter().map(|(reason, count)| (spaced(reason), count.into())).collect::<Map<_, _>>()
+    });
     json!({
         "server": watched.transport.server(),
         "version": env!("CARGO_PKG_VERSION"),
