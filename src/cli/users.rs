@@ -8,12 +8,10 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser, Subcommand};
-use rand::TryRng;
-use rand::rngs::SysRng;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::cli::password::first_line;
+use crate::cli::password::{NewPassword, NoPassword};
 use crate::cli::{Status, invalid, parse_commands, say};
 use crate::report::Shown;
 use crate::sandbox;
@@ -118,17 +116,6 @@ struct User {
     name: Username,
 }
 
-/// Where a new password comes from; without an option, from a terminal.
-#[derive(clap::Args)]
-struct NewPassword {
-    /// Make a password of 130 random bits, and print it
-    #[arg(long, conflicts_with = "password_stdin")]
-    generate: bool,
-    /// Read the password from the first line of standard input
-    #[arg(long)]
-    password_stdin: bool,
-}
-
 #[derive(Clone, Debug)]
 enum Expiry {
     /// A day in TOML.
@@ -206,7 +193,7 @@ fn run() -> Result<Status, Status> {
 }
 
 fn add(users: &Path, name: Username, password: &NewPassword) -> Result<Status, Status> {
-    let new = password.read(&name)?;
+    let new = read(password, &name)?;
     let shown = new.clone();
     change(users, Missing::Create, |edit| {
         if edit.contains(&name) {
@@ -216,16 +203,16 @@ fn add(users: &Path, name: Username, password: &NewPassword) -> Result<Status, S
         Ok(())
     })
     .map_err(|error| unchanged(&error))?;
-    password.tell(&shown)
+    tell(password, &shown)
 }
 
 fn passwd(users: &Path, name: &Username, password: &NewPassword) -> Result<Status, Status> {
-    let new = password.read(name)?;
+    let new = read(password, name)?;
     change_user(users, name, |edit| {
         edit.set_password(name, &new);
         Ok(())
     })?;
-    password.tell(&new)
+    tell(password, &new)
 }
 
 /// Changes a user whom there has to be.
@@ -273,61 +260,26 @@ fn confirm(name: &Username) -> Result<(), Status> {
     Err(Status::Refused)
 }
 
-/// Small letters and digits that nobody takes for another: a character has five bits.
-const ALPHABET: [u8; 32] = *b"abcdefghijkmnpqrstuvwxyz23456789";
-/// For 130 bits.
-const GENERATED_LEN: usize = 26;
-
-impl NewPassword {
-    fn read(&self, name: &Username) -> Result<Password, Status> {
-        let password = match (self.generate, self.password_stdin) {
-            (true, _) => return generate().map_err(|error| failed(&error)),
-            (_, true) => first_line(io::stdin().lock(), "standard input").map_err(|error| error.to_string()),
-            (false, false) => prompt_twice(name),
-        };
-        let password = password.map_err(|reason| invalid(&reason, EXAMPLE))?;
-        if password.expose().is_empty() {
-            return Err(invalid("the password is empty", EXAMPLE));
+/// Makes, reads or asks for a new password.
+fn read(source: &NewPassword, name: &Username) -> Result<Password, Status> {
+    source.read(name).map_err(|error| {
+        if matches!(error, NoPassword::NotMade(_)) {
+            failed(&error)
+        } else {
+            invalid(&error.to_string(), EXAMPLE)
         }
-        Ok(password)
-    }
-
-    /// Prints a password that nobody knows yet.
-    fn tell(&self, password: &Password) -> Result<Status, Status> {
-        if self.generate {
-            let text = str::from_utf8(password.expose()).unwrap_or_default();
-            writeln!(io::stdout(), "{text}").map_err(|error| {
-                failed(&format_args!("the password is changed, but cannot be printed: {error}"))
-            })?;
-        }
-        Ok(Status::Done)
-    }
+    })
 }
 
-fn generate() -> Result<Password, String> {
-    let mut random = Zeroizing::new([0; GENERATED_LEN]);
-    SysRng.try_fill_bytes(&mut *random).map_err(|error| error.to_string())?;
-    let letter = |byte: &u8| ALPHABET.get(usize::from(byte % 32)).copied().map(char::from);
-    let mut text = Zeroizing::new(String::with_capacity(GENERATED_LEN));
-    text.extend(random.iter().filter_map(letter));
-    Password::new(&text).map_err(|error| error.to_string())
-}
-
-fn prompt_twice(name: &Username) -> Result<Password, String> {
-    if !io::stdin().is_terminal() {
-        return Err("no password, and no terminal to ask at: add --generate or --password-stdin".into());
+/// Prints a password that nobody knows yet.
+fn tell(source: &NewPassword, password: &Password) -> Result<Status, Status> {
+    if source.generate {
+        let text = str::from_utf8(password.expose()).unwrap_or_default();
+        writeln!(io::stdout(), "{text}").map_err(|error| {
+            failed(&format_args!("the password is changed, but cannot be printed: {error}"))
+        })?;
     }
-    let name = Shown(name.as_str().as_bytes());
-    let ask = |prompt: String| {
-        rpassword::prompt_password(prompt)
-            .map(Zeroizing::new)
-            .map_err(|error| format!("cannot read the password from the terminal: {error}"))
-    };
-    let password = ask(format!("New password of {name}: "))?;
-    if *ask(format!("New password of {name}, again: "))? != *password {
-        return Err("the two passwords differ".into());
-    }
-    Password::new(&password).map_err(|error| format!("the password {error}"))
+    Ok(Status::Done)
 }
 
 /// What `list` tells of a user.
