@@ -4,33 +4,28 @@
 //! counted. What can be caused without a password, or by saying the same again, has so many lines a second and no more, so
 //! that it pushes no welcome out of the queue and fills no disk.
 
+mod line;
+mod output;
+
 use std::convert::Infallible;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, openat};
-use serde::Serialize;
-use siphasher::sip::SipHasher24;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::{Hashed, Shown, UnknownNames};
-use crate::auth::Now;
-use crate::auth::penalty::{Address, Penalty};
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Reason, Refusal};
+use crate::auth::server::Reason;
 use crate::net::Transport;
-use crate::users::{NAME_MAX, folder_of, open_folder};
+use crate::report::UnknownNames;
+pub(crate) use line::Decision;
+use line::{Lines, Verdict, time};
+pub use output::AuditTarget;
+use output::Output;
 
 /// Decisions that wait to be written.
 pub(crate) const QUEUE_LEN: usize = 16_384;
@@ -41,68 +36,13 @@ const CHUNK_LEN: usize = 64 * 1024;
 /// How long after the last line it is looked whether some were lost.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Where the lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditTarget {
-    /// Appended to a file, which is opened anew on SIGHUP.
-    File(PathBuf),
-    /// To standard output.
-    Stdout,
-}
-
-impl fmt::Display for AuditTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => path.display().fmt(f),
-            Self::Stdout => f.write_str("standard output"),
-        }
-    }
-}
-
-/// A decision, as it goes through the queue: copied whole, without memory of its own.
-#[derive(Clone, Copy)]
-pub(super) struct Decision {
-    unix_s: u64,
-    peer: SocketAddr,
-    verdict: Verdict,
-    name: [u8; NAME_MAX],
-    name_len: usize,
-}
-
 /// Bytes that a place in the queue takes.
 pub(crate) const ENTRY_LEN: usize = size_of::<Entry>() + size_of::<usize>();
-
-#[derive(Clone, Copy)]
-enum Verdict {
-    Welcome(Sighting),
-    Refused(Reason, Address),
-    Silence(Penalty),
-}
 
 enum Entry {
     Decision(Decision),
     /// To have the file opened anew at once.
     Wake,
-}
-
-impl Decision {
-    /// What was decided, if anything was.
-    pub(super) fn of(now: Now, peer: SocketAddr, event: &Event<'_>) -> Option<Self> {
-        let (verdict, name) = match event {
-            Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
-            Event::Refused(Refusal { name, reason, address }) => (Verdict::Refused(*reason, *address), *name),
-            Event::Silenced(penalty) => (Verdict::Silence(*penalty), ""),
-            Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
-        };
-        let mut decision =
-            Self { unix_s: now.unix_s, peer, verdict, name: [0; NAME_MAX], name_len: name.len() };
-        decision.name.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-        Some(decision)
-    }
-
-    fn name(&self) -> &str {
-        self.name.get(..self.name_len).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
-    }
 }
 
 /// What workers see of the audit.
@@ -209,7 +149,7 @@ pub(crate) fn audit(
     let writer = Writer {
         entries,
         reopen: Reopen { queue: queue.clone(), counts: counts.clone() },
-        lines: Lines { transport, unknown_names, keyed: SipHasher24::new_with_key(key), text: Vec::new() },
+        lines: Lines::new(transport, unknown_names, key),
         output: Output::new(target)?,
     };
     Ok((Audit { queue, counts }, writer))
@@ -309,149 +249,4 @@ fn tell_missing(
         *told = missing;
     }
     warn!("audit: {lost} lines lost, {left_out} left out beyond {REFUSALS_PER_SECOND} a second");
-}
-
-/// Lines that wait to be written together.
-struct Lines {
-    transport: Transport,
-    unknown_names: UnknownNames,
-    keyed: SipHasher24,
-    text: Vec<u8>,
-}
-
-/// A line.
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    source: IpAddr,
-    port: u16,
-    transport: Transport,
-    verdict: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unknown_user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proven: Option<bool>,
-    duplicate: bool,
-}
-
-impl Lines {
-    fn add(&mut self, decision: &Decision) {
-        let name = decision.name();
-        let mut line = Line {
-            time: time(decision.unix_s),
-            source: decision.peer.ip().to_canonical(),
-            port: decision.peer.port(),
-            transport: self.transport,
-            verdict: "welcome",
-            user: Some(name),
-            unknown_user: None,
-            reason: None,
-            proven: Some(true),
-            duplicate: false,
-        };
-        match decision.verdict {
-            Verdict::Welcome(sighting) => line.duplicate = sighting == Sighting::Repeat,
-            Verdict::Refused(reason, address) => {
-                line.verdict = "refused";
-                line.reason = Some(reason.to_string());
-                line.proven = Some(address == Address::Proven);
-                if reason == Reason::UnknownUser {
-                    line.user = None;
-                    line.unknown_user = Some(self.unknown(name));
-                }
-            }
-            Verdict::Silence(penalty) => {
-                line.verdict = "silence";
-                line.user = None;
-                line.reason = Some(penalty.to_string());
-                line.proven = None;
-            }
-        }
-        self.push(&line);
-    }
-
-    fn unknown(&self, name: &str) -> String {
-        match self.unknown_names {
-            UnknownNames::Hashed => Hashed(&self.keyed, name).to_string(),
-            UnknownNames::Shown => Shown(name.as_bytes()).to_string(),
-        }
-    }
-
-    fn push(&mut self, line: &impl Serialize) {
-        // There is nothing in a line that could not be told in JSON, and a vector takes it all.
-        if serde_json::to_writer(&mut self.text, line).is_ok() {
-            self.text.push(b'\n');
-        }
-    }
-}
-
-fn time(unix_s: u64) -> String {
-    let time = i64::try_from(unix_s).ok().and_then(|unix_s| OffsetDateTime::from_unix_timestamp(unix_s).ok());
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
-}
-
-/// What the lines are written to.
-struct Output {
-    target: AuditTarget,
-    /// Of the file.
-    folder: Option<OwnedFd>,
-    file: Option<File>,
-    is_torn: bool,
-    has_failed: bool,
-}
-
-impl Output {
-    fn new(target: &AuditTarget) -> io::Result<Self> {
-        let folder = match target {
-            AuditTarget::Stdout => None,
-            AuditTarget::File(path) => Some(open_folder(folder_of(path))?),
-        };
-        Ok(Self { target: target.clone(), folder, file: None, is_torn: false, has_failed: false })
-    }
-
-    fn open(&mut self) -> io::Result<()> {
-        if let (AuditTarget::File(path), Some(folder)) = (&self.target, &self.folder) {
-            let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-            let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            self.file = Some(openat(folder, name, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP)?.into());
-        }
-        Ok(())
-    }
-
-    fn reopen(&mut self) {
-        match self.open() {
-            Ok(()) => info!("audit: {} opened anew", self.target),
-            Err(error) => warn!("audit: {}: {error}: going on with the file as it was", self.target),
-        }
-    }
-
-    /// Writes whole lines, or says once why it cannot.
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let separator: &[u8] = if self.is_torn { b"\n" } else { b"" };
-        let written = match &mut self.file {
-            Some(file) => file.write_all(separator).and_then(|()| file.write_all(lines)),
-            None => {
-                let mut stdout = io::stdout().lock();
-                stdout
-                    .write_all(separator)
-                    .and_then(|()| stdout.write_all(lines))
-                    .and_then(|()| stdout.flush())
-            }
-        };
-        self.is_torn = written.is_err();
-        match &written {
-            Err(error) if !self.has_failed => warn!("audit: {}: {error}: lines are lost", self.target),
-            Ok(()) if self.has_failed => info!("audit: {} can be written again", self.target),
-            Ok(()) | Err(_) => {}
-        }
-        self.has_failed = written.is_err();
-        written
-    }
 }

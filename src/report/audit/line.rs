@@ -1,0 +1,141 @@
+//! A decision, and the line of JSON that tells it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+use siphasher::sip::SipHasher24;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::auth::Now;
+use crate::auth::penalty::{Address, Penalty};
+use crate::auth::recent::Sighting;
+use crate::auth::server::{Event, Reason, Refusal};
+use crate::net::Transport;
+use crate::report::{Hashed, Shown, UnknownNames};
+use crate::users::NAME_MAX;
+
+/// A decision, as it goes through the queue: copied whole, without memory of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Decision {
+    pub(super) unix_s: u64,
+    peer: SocketAddr,
+    pub(super) verdict: Verdict,
+    name: [u8; NAME_MAX],
+    name_len: usize,
+}
+
+/// What it was.
+#[derive(Clone, Copy)]
+pub(super) enum Verdict {
+    Welcome(Sighting),
+    Refused(Reason, Address),
+    Silence(Penalty),
+}
+
+impl Decision {
+    /// What was decided, if anything was.
+    pub(crate) fn of(now: Now, peer: SocketAddr, event: &Event<'_>) -> Option<Self> {
+        let (verdict, name) = match event {
+            Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
+            Event::Refused(Refusal { name, reason, address }) => (Verdict::Refused(*reason, *address), *name),
+            Event::Silenced(penalty) => (Verdict::Silence(*penalty), ""),
+            Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
+        };
+        let mut decision =
+            Self { unix_s: now.unix_s, peer, verdict, name: [0; NAME_MAX], name_len: name.len() };
+        decision.name.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        Some(decision)
+    }
+
+    fn name(&self) -> &str {
+        self.name.get(..self.name_len).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
+    }
+}
+
+/// Lines that wait to be written together.
+pub(super) struct Lines {
+    transport: Transport,
+    unknown_names: UnknownNames,
+    keyed: SipHasher24,
+    pub(super) text: Vec<u8>,
+}
+
+/// A line.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    source: IpAddr,
+    port: u16,
+    transport: Transport,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven: Option<bool>,
+    duplicate: bool,
+}
+
+impl Lines {
+    pub(super) fn new(transport: Transport, unknown_names: UnknownNames, key: &[u8; 16]) -> Self {
+        Self { transport, unknown_names, keyed: SipHasher24::new_with_key(key), text: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, decision: &Decision) {
+        let name = decision.name();
+        let mut line = Line {
+            time: time(decision.unix_s),
+            source: decision.peer.ip().to_canonical(),
+            port: decision.peer.port(),
+            transport: self.transport,
+            verdict: "welcome",
+            user: Some(name),
+            unknown_user: None,
+            reason: None,
+            proven: Some(true),
+            duplicate: false,
+        };
+        match decision.verdict {
+            Verdict::Welcome(sighting) => line.duplicate = sighting == Sighting::Repeat,
+            Verdict::Refused(reason, address) => {
+                line.verdict = "refused";
+                line.reason = Some(reason.to_string());
+                line.proven = Some(address == Address::Proven);
+                if reason == Reason::UnknownUser {
+                    line.user = None;
+                    line.unknown_user = Some(self.unknown(name));
+                }
+            }
+            Verdict::Silence(penalty) => {
+                line.verdict = "silence";
+                line.user = None;
+                line.reason = Some(penalty.to_string());
+                line.proven = None;
+            }
+        }
+        self.push(&line);
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        match self.unknown_names {
+            UnknownNames::Hashed => Hashed(&self.keyed, name).to_string(),
+            UnknownNames::Shown => Shown(name.as_bytes()).to_string(),
+        }
+    }
+
+    pub(super) fn push(&mut self, line: &impl Serialize) {
+        // There is nothing in a line that could not be told in JSON, and a vector takes it all.
+        if serde_json::to_writer(&mut self.text, line).is_ok() {
+            self.text.push(b'\n');
+        }
+    }
+}
+
+pub(super) fn time(unix_s: u64) -> String {
+    let time = i64::try_from(unix_s).ok().and_then(|unix_s| OffsetDateTime::from_unix_timestamp(unix_s).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
