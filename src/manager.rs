@@ -22,7 +22,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::tally::{Tally, Turns, Verdicts};
-use crate::users::Users;
+use crate::users::{Users, counted};
 
 /// Whoever started the server, if they want to be told.
 pub(crate) struct Manager {
@@ -79,13 +79,13 @@ impl Manager {
     /// It has read them.
     pub(crate) fn reloaded(&self, users: usize) {
         self.last_reload.set(LastReload::NoneOrGood);
-        self.ready(&format!("{users} users, read again"));
+        self.ready(&format!("{}, read again", counted(users)));
     }
 
     /// It has not, and has those that it had. Everybody may read a status, so only the log says why.
     pub(crate) fn reload_failed(&self, users: usize) {
         self.last_reload.set(LastReload::Failed);
-        self.ready(&format!("{users} users{FAILED}"));
+        self.ready(&format!("{}{FAILED}", counted(users)));
     }
 
     /// The server ends what it has begun, and then itself.
@@ -132,7 +132,7 @@ impl Manager {
             LastReload::NoneOrGood => "",
             LastReload::Failed => FAILED,
         };
-        format!("{users} users, {logins} logins/s, {refusals} refusals/s{reload}")
+        format!("{}, {logins} logins/s, {refusals} refusals/s{reload}", counted(users))
     }
 
     fn tell_status(&self, status: String) {

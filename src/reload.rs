@@ -25,7 +25,7 @@ use crate::manager::Manager;
 use crate::net::Clock;
 use crate::report::audit::Reopen;
 use crate::settings::SampleUsers;
-use crate::users::{Samples, Stamp, Users, UsersFile};
+use crate::users::{Samples, Stamp, Users, UsersFile, counted};
 use crate::watch::Reloads;
 
 /// A users file, and what it may hold where the server listens.
@@ -230,7 +230,7 @@ fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError
     let changes = new.changes_since(&users.load());
     let len = new.len();
     let old = users.swap(Arc::new(new));
-    info!("{}: {len} users: {changes}", source.file.path().display());
+    info!("{}: {}: {changes}", source.file.path().display(), counted(len));
     // Whoever is the last to hold the old users wipes their memory, which takes a while: no worker should.
     while Arc::strong_count(&old) > 1 {
         thread::sleep(Duration::from_millis(1));

@@ -210,3 +210,7 @@ impl Conditions {
         }
     }
 }
+/// So many users, in words.
+pub(crate) fn counted(users: usize) -> String {
+    if users == 1 { "1 user".to_owned() } else { format!("{users} users") }
+}

@@ -116,7 +116,7 @@ fn a_hangup_reads_the_file_whether_it_has_changed_or_not() {
         let folder = Folder::with("alice = 'one'");
         let mut server = server(Udp, &folder.path(), &["--sandbox", sandbox]);
         server.signal(libc::SIGHUP);
-        logged(&mut server, "1 users: nothing changed");
+        logged(&mut server, "1 user: nothing changed");
         assert_eq!(server.login(&["alice", "one"]), welcome());
     }
 }
@@ -136,7 +136,7 @@ fn what_else_happens_in_the_folder_is_no_reason_to_read_the_file() {
     let mut server = server(Udp, &folder.path(), &[]);
     fs::write(folder.0.path().join("another"), "file").unwrap();
     folder.replace("alice = 'two'");
-    let next = logged(&mut server, "users.toml: 1 users:");
+    let next = logged(&mut server, "users.toml: 1 user:");
     assert!(next.contains("1 changed (alice)"), "{next}");
 }
 

@@ -162,7 +162,7 @@ fn a_reload_is_told_from_its_beginning_to_its_end_whatever_comes_of_it() {
         for (users, outcome) in [
             ("alice = 'one'\nbob = 'two'", "2 users, read again"),
             ("alice = ", "2 users; the last reload failed, and the log says why"),
-            ("alice = 'one'", "1 users, read again"),
+            ("alice = 'one'", "1 user, read again"),
         ] {
             let before = monotonic_usec();
             folder.replace(users);
