@@ -1,39 +1,87 @@
-//! Whom an address is counted with.
+//! The networks that an address is counted with.
 
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 address for itself, also when written as IPv6 or translated to it (RFC 6052, section 2.1); an IPv6 address
-/// with its /64, all of which one host may have; but a link's addresses (RFC 4291, section 2.5.6) are of many hosts.
+/// A network whose addresses are counted together. The networks around a host are sources beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Source(Ipv6Addr);
+pub(crate) struct Source {
+    prefix_len: u8,
+    network: Ipv6Addr,
+}
 
 /// The first 96 bits of 64:ff9b::/96.
 const TRANSLATED: u128 = 0x0064_ff9b << 64;
 
+/// A home or a small site is given a /56 (RFC 6177, section 2): a few hosts behind it may each have a share.
+const HOME: (u8, u32) = (56, 4);
+/// An organization, or a customer who rents one host, is given a /48.
+const SITE: (u8, u32) = (48, 16);
+/// All link-local addresses: one host may take as many as it likes of them.
+const LINK: (u8, u32) = (10, 16);
+
 impl Source {
+    /// The narrowest network that an address is counted with. An IPv4 address is one by itself, also when written as
+    /// IPv6 or translated to it (RFC 6052, section 2.1). An IPv6 address is counted with its /64, all of which one host
+    /// may have; but the addresses of a link (RFC 4291, section 2.5.6) belong to many hosts.
     pub(crate) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) if address.is_unicast_link_local() => address,
-            IpAddr::V6(address) if address.to_bits() >> 32 == TRANSLATED => {
-                Ipv4Addr::from_bits(address.to_bits() as u32).to_ipv6_mapped()
-            }
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)),
-        })
+        let (source, _) = networks(address);
+        source
     }
 
-    pub(crate) fn octets(self) -> [u8; 16] {
-        self.0.octets()
+    fn new(address: Ipv6Addr, prefix_len: u8) -> Self {
+        let mask = u128::MAX << (u128::BITS - u32::from(prefix_len));
+        Self { prefix_len, network: Ipv6Addr::from_bits(address.to_bits() & mask) }
+    }
+
+    /// The length of the prefix, and the address of the network.
+    pub(crate) fn octets(self) -> [u8; 17] {
+        let mut octets = [0; 17];
+        let [prefix_len, network @ ..] = &mut octets;
+        (*prefix_len, *network) = (self.prefix_len, self.network.octets());
+        octets
+    }
+}
+
+/// The networks that an address is counted with, the narrowest first, each with how many times the share of a single
+/// source it may have. That is the source itself and, for an IPv6 address, the networks around it: one customer may
+/// have all the sources in them.
+pub(crate) fn counted_with(address: IpAddr) -> impl Iterator<Item = (Source, u32)> {
+    let (source, wider) = networks(address);
+    let wider =
+        wider.iter().map(move |&(prefix_len, shares)| (Source::new(source.network, prefix_len), shares));
+    iter::once((source, 1)).chain(wider)
+}
+
+/// The source, and the lengths and shares of the networks around it.
+fn networks(address: IpAddr) -> (Source, &'static [(u8, u32)]) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => (Source::new(address.to_ipv6_mapped(), 128), &[]),
+        IpAddr::V6(address) if address.to_bits() >> 32 == TRANSLATED => {
+            let address = Ipv4Addr::from_bits(address.to_bits() as u32);
+            (Source::new(address.to_ipv6_mapped(), 128), &[])
+        }
+        IpAddr::V6(address) if address.is_unicast_link_local() => (Source::new(address, 128), &[LINK]),
+        IpAddr::V6(address) => (Source::new(address, 64), &[HOME, SITE]),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().unwrap())
+    }
+
+    fn networks_of(text: &str) -> Vec<(Source, u32)> {
+        counted_with(text.parse().unwrap()).collect()
+    }
 
     #[test]
     fn v4_mapped_addresses_are_sources_of_their_own_and_an_ipv6_network_is_one() {
-        let source = |text: &str| Source::of(text.parse().unwrap());
         assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
         assert_ne!(source("::ffff:192.0.2.1"), source("::ffff:192.0.2.2"));
         assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
@@ -41,5 +89,47 @@ mod tests {
         assert_eq!(source("64:ff9b::192.0.2.1"), source("192.0.2.1"));
         assert_ne!(source("64:ff9b:1::192.0.2.1"), source("192.0.2.1"));
         assert_ne!(source("fe80::1"), source("fe80::2"));
+    }
+
+    #[test]
+    fn an_ipv4_address_is_counted_alone_however_it_is_written() {
+        for text in ["192.0.2.1", "::ffff:192.0.2.1", "64:ff9b::192.0.2.1"] {
+            assert_eq!(networks_of(text), [(source("192.0.2.1"), 1)]);
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_counted_with_its_home_and_its_site() {
+        let networks = networks_of("2001:db8:1:2345::1");
+        let shares: Vec<_> = networks.iter().map(|(network, shares)| (network.prefix_len, *shares)).collect();
+        assert_eq!(shares, [(64, 1), (56, 4), (48, 16)]);
+        let shared =
+            |other| networks_of(other).into_iter().filter(|network| networks.contains(network)).count();
+        for (other, expected) in [
+            ("2001:db8:1:2345::2", 3),
+            ("2001:db8:1:2300::1", 2),
+            ("2001:db8:1::1", 1),
+            ("2001:db8:2:2345::1", 0),
+        ] {
+            assert_eq!(shared(other), expected, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_a_link_are_sources_of_their_own_and_counted_together() {
+        let [(first, 1), (link, 16)] = networks_of("fe80::1")[..] else { panic!() };
+        for other in ["fe80::2", "fe80:0:0:1::1", "febf::1"] {
+            let networks = networks_of(other);
+            assert!(networks.contains(&(link, 16)) && !networks.contains(&(first, 1)), "{other}");
+        }
+    }
+
+    /// The first address of each is the same.
+    #[test]
+    fn a_network_is_none_of_those_within_it() {
+        let networks = networks_of("2001:db8::1");
+        let octets: HashSet<_> = networks.iter().map(|(network, _)| network.octets()).collect();
+        assert_eq!((networks.len(), octets.len()), (3, 3));
+        assert_ne!(networks[0].0, networks[1].0);
     }
 }
