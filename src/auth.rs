@@ -22,6 +22,7 @@
 pub mod challenge;
 pub mod client;
 pub mod conversation;
+mod desk;
 mod lanes;
 pub mod penalty;
 pub mod proof;

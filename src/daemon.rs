@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use rustix::process::geteuid;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::auth::penalty::Penalties;
 use crate::auth::server::Keys;
 use crate::descriptors;
 use crate::http::{self, routes};
@@ -29,11 +31,11 @@ pub use crate::net::passed::PassedError;
 use crate::net::{Clock, Stop, Transport, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
 use crate::report::audit::AuditTarget;
-use crate::report::{Reporter, audit};
+use crate::report::{BlockLog, Reporter, audit};
 use crate::sandbox::{self, Files};
 use crate::settings::{self, Config, Reasons, Service};
 use crate::signals::Signals;
-use crate::users::{Username, UsersError, UsersFile};
+use crate::users::{Username, Users, UsersError, UsersFile};
 use crate::watch::Watched;
 
 /// Why a server does not start, or does not go on.
@@ -103,10 +105,10 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     descriptors::raise_limit();
     let clock = Clock::start();
     let manager = Manager::from_env();
-    let Prepared { workers, followed, mut writer, http } = prepare(config, passed)?;
+    let Prepared { workers, followed, mut writer, http, blocks } = prepare(config, passed)?;
     let watched =
         followed.as_ref().map(|followed| watched(config, &workers, followed, writer.as_ref(), clock));
-    let Workers { address, work, tallies, .. } = workers;
+    let Workers { address, work, tallies, penalties, .. } = workers;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
@@ -114,6 +116,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let (mut signals, hangups) = (Signals::install()?, signal(SignalKind::hangup())?);
+        let lifts = signal(SignalKind::user_defined1())?;
         let (stop_sender, stop) = Stop::new();
         let users = followed.as_ref().map(|followed| followed.users.clone());
         let reloader =
@@ -136,6 +139,8 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             result = all_ended(&mut running) => result,
             never = reload(reloader, hangups, &manager) => match never {},
             never = manager.attend(&tallies, users.as_deref()) => match never {},
+            never = blocks.follow(|| clock.now().uptime) => match never {},
+            never = lift_blocks(penalties.as_deref().zip(users.as_deref()), &blocks, lifts, clock) => match never {},
         };
         manager.stopping();
         if let Some(watched) = &watched {
@@ -168,6 +173,27 @@ async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &M
     }
 }
 
+/// Lifts all blocks whenever the operator asks for it, for as long as the server runs.
+async fn lift_blocks(
+    logins: Option<(&Penalties, &ArcSwap<Users>)>,
+    blocks: &BlockLog,
+    mut lifts: Signal,
+    clock: Clock,
+) -> Infallible {
+    loop {
+        lifts.recv().await;
+        let Some((penalties, users)) = logins else {
+            info!("SIGUSR1: this service blocks nobody");
+            continue;
+        };
+        let lifted = penalties.count(clock.now().uptime).blocks();
+        penalties.lift();
+        users.load().forget_guesses();
+        blocks.lift();
+        info!("SIGUSR1: blocks lifted: {lifted}; all failed logins are forgotten");
+    }
+}
+
 /// Looks at all that can be wrong before a server runs, and gives its settings, with how many users it has. It takes no
 /// socket, so another server may be running.
 ///
@@ -195,10 +221,11 @@ struct Prepared {
     followed: Option<Followed>,
     writer: Option<audit::Writer>,
     http: Option<http::Listener>,
+    blocks: Arc<BlockLog>,
 }
 
 fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerError> {
-    let (address, keys) = (config.address, draw_keys()?);
+    let (address, keys, blocks) = (config.address, draw_keys()?, Arc::<BlockLog>::default());
     let cannot_bind = |error| ServerError::Bind { address, error };
     let bind = || {
         let bind = match config.service.transport() {
@@ -217,16 +244,16 @@ fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerErr
                     .map_err(|error| ServerError::Audit { target: target.clone(), error })
             });
             let (audit, writer) = audit.transpose()?.unzip();
-            let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit);
+            let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit, blocks.clone());
             let workers =
                 Workers::logins(*transport, bind()?, users, &keys, limits, reporter).map_err(cannot_bind)?;
             let http = http.map(|http| listen_for_http(http.address)).transpose()?;
             info!("users: {}", users.load().len());
-            Ok(Prepared { workers, followed: Some(followed), writer, http })
+            Ok(Prepared { workers, followed: Some(followed), writer, http, blocks })
         }
         Service::Exchange(service, verbosity) => {
             let workers = Workers::exchange(*service, *verbosity, bind()?, &keys).map_err(cannot_bind)?;
-            Ok(Prepared { workers, followed: None, writer: None, http: None })
+            Ok(Prepared { workers, followed: None, writer: None, http: None, blocks })
         }
     }
 }

@@ -31,7 +31,8 @@ pub struct Limit {
 }
 
 /// The limits of a server, where a process may have so many descriptors. Users come in addition: their names and
-/// passwords, and up to 34 bytes each.
+/// passwords, and 38 bytes each; and the sources that they have logged in from, in up to 16 MiB, or 16 bytes for each
+/// user where these are more than a million.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     let mut limits = match &config.service {
@@ -43,8 +44,9 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                 }
             };
             let silence = format!("{} s to {} s", FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs());
-            all.push(limit("silence after too many failures", silence, 0));
-            all.push(limit("failures remembered", "in tables of 32,768 places", Penalties::bytes(limits)));
+            all.push(limit("block after too many failures", silence, 0));
+            let tables = format!("in tables of {} slots", Penalties::SLOTS);
+            all.push(limit("failures remembered", tables, Penalties::bytes(limits)));
             if audit.is_some() {
                 all.push(limit("decisions that wait to be written", QUEUE_LEN, QUEUE_LEN * ENTRY_LEN));
                 all.push(limit("refusals written", format!("{REFUSALS_PER_SECOND} a second"), 0));

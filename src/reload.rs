@@ -228,8 +228,11 @@ fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError
         return Err(ServerError::NoUsersLeft(path));
     }
     let changes = new.changes_since(&users.load());
-    let len = new.len();
-    let old = users.swap(Arc::new(new));
+    let (len, new) = (new.len(), Arc::new(new));
+    // Twice: who logs in while this goes on is noted with the old users.
+    new.adopt(&users.load());
+    let old = users.swap(new.clone());
+    new.adopt(&old);
     info!("{}: {}: {changes}", source.file.path().display(), counted(len));
     // Whoever is the last to hold the old users wipes their memory, which takes a while: no worker should.
     while Arc::strong_count(&old) > 1 {

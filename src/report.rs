@@ -1,6 +1,7 @@
 //! What happened → log lines, and the audit.
 
 pub(crate) mod audit;
+mod blocks;
 mod budget;
 mod lines;
 mod log;
@@ -12,17 +13,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing::{debug, info, warn};
 
 use crate::auth::Now;
+use crate::auth::penalty::{Address, Blocks, Scope};
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Reason, Refusal};
+use crate::auth::server::{Event, Reaction, Reason, Refusal};
 use crate::exchange;
 use crate::net::Transport;
 use crate::net::udp::Buffers;
 use crate::tally::Tally;
 
 use audit::{Audit, Decision};
+pub(crate) use blocks::BlockLog;
 pub(crate) use lines::Lines;
 pub use lines::Verbosity;
 pub(crate) use log::{LOG_LINES, LogFormat, log_to_stderr};
@@ -34,6 +39,7 @@ pub(crate) struct Reporter {
     unknown_names: UnknownNames,
     keyed: SipHasher24,
     audit: Option<Audit>,
+    blocks: Arc<BlockLog>,
     tally: Arc<Tally>,
 }
 
@@ -52,9 +58,10 @@ impl Reporter {
         unknown_names: UnknownNames,
         key: &[u8; 16],
         audit: Option<Audit>,
+        blocks: Arc<BlockLog>,
     ) -> Self {
         let keyed = SipHasher24::new_with_key(key);
-        Self { transport, unknown_names, keyed, audit, tally: Arc::default() }
+        Self { transport, unknown_names, keyed, audit, blocks, tally: Arc::default() }
     }
 
     /// The same for a worker, with the numbers of that worker.
@@ -67,6 +74,36 @@ impl Reporter {
         self.tally.login_took(time);
     }
 
+    /// What came of a message, and whom it blocked.
+    pub(crate) fn reaction(&self, now: Now, peer: SocketAddr, reaction: &Reaction<'_>) {
+        self.event(now, peer, &reaction.event);
+        if let (Event::Refused(refusal), blocks) = (&reaction.event, &reaction.blocks)
+            && *blocks != Blocks::default()
+            && refusal.address == Address::Proven
+        {
+            self.blocked(now, peer, refusal, blocks);
+        }
+    }
+
+    /// Blocks of answers that prove no address are not logged: anybody can forge them.
+    fn blocked(&self, now: Now, peer: SocketAddr, refusal: &Refusal<'_>, blocks: &Blocks) {
+        if let Some((source, end)) = blocks.source {
+            self.blocks.begin(now, format_args!("{source}"), end);
+        }
+        let Some((scope, end)) = blocks.name else { return };
+        let name = match (refusal.reason, self.unknown_names) {
+            (Reason::UnknownUser, UnknownNames::Hashed) => Hashed(&self.keyed, refusal.name).to_string(),
+            (Reason::UnknownUser, UnknownNames::Shown)
+            | (Reason::WrongPassword | Reason::Denied(_), UnknownNames::Hashed | UnknownNames::Shown) => {
+                Shown(refusal.name.as_bytes()).to_string()
+            }
+        };
+        match scope {
+            Scope::Everywhere => self.blocks.begin(now, format_args!("user {name}"), end),
+            Scope::Here => self.blocks.begin(now, format_args!("user {name} from {}", peer.ip()), end),
+        }
+    }
+
     pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
         self.tally.event(event);
         if let Some(audit) = &self.audit
@@ -76,7 +113,7 @@ impl Reporter {
         }
         let transport = self.transport;
         match event {
-            Event::Silenced(penalty) => debug!("{transport} {peer}: not looked at: {penalty}"),
+            Event::Silenced { penalty, .. } => debug!("{transport} {peer}: not looked at: {penalty}"),
             Event::Malformed(reason) => debug!("{transport} {peer}: malformed: {reason}"),
             Event::Challenged => debug!("{transport} {peer}: sent a challenge"),
             Event::Rechallenged => debug!("{transport} {peer}: answered an old challenge, sent a new one"),
@@ -109,6 +146,12 @@ impl fmt::Display for Hashed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{:08x}", self.0.hash(self.1.as_bytes()) as u32)
     }
+}
+
+/// Seconds since 1970-01-01 as RFC 3339 writes them, UTC.
+fn unix_time(unix_s: u64) -> String {
+    let time = i64::try_from(unix_s).ok().and_then(|unix_s| OffsetDateTime::from_unix_timestamp(unix_s).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 pub(crate) fn turned_away(peer: SocketAddr, reason: &dyn fmt::Display) {

@@ -1,5 +1,6 @@
 //! The networks that an address is counted with.
 
+use std::fmt;
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,6 +41,15 @@ impl Source {
         let [prefix_len, network @ ..] = &mut octets;
         (*prefix_len, *network) = (self.prefix_len, self.network.octets());
         octets
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (IpAddr::from(self.network).to_canonical(), self.prefix_len) {
+            (address, 128) => write!(f, "{address}"),
+            (network, prefix_len) => write!(f, "{network}/{prefix_len}"),
+        }
     }
 }
 

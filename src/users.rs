@@ -4,7 +4,9 @@ mod changes;
 mod credentials;
 pub(crate) mod edit;
 pub(crate) mod entries;
+mod exemptions;
 mod file;
+mod guesses;
 pub(crate) mod import;
 mod parse;
 mod store;
@@ -14,6 +16,7 @@ pub(crate) mod write;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use subtle::Choice;
@@ -26,6 +29,9 @@ pub use parse::{Problem, parse};
 pub(crate) use parse::{first_second_after, parse_network};
 
 use crate::auth::proof::{Blocks, SecretRef};
+use exemptions::Exemptions;
+use guesses::Guesses;
+pub(crate) use guesses::{Kind as GuessKind, Price};
 use store::{Record, Store};
 
 /// The users of the shipped `users.toml`. Everybody knows their passwords.
@@ -40,6 +46,9 @@ pub struct Users {
     store: Store,
     /// Of those who have any, by where their record begins.
     conditions: HashMap<u32, Conditions>,
+    // These two change, while all else stays as it is.
+    exemptions: Exemptions,
+    guesses: Guesses,
     /// The work of the longest entry, which every answer costs.
     blocks: Blocks,
     samples: Samples,
@@ -62,7 +71,26 @@ impl Users {
             .iter()
             .map(|record| SecretRef::new(record.secret, &[]).blocks())
             .fold(Blocks::ONE, Blocks::max);
-        Self { store, conditions, blocks, samples }
+        let (exemptions, guesses) = (Exemptions::new(store.count()), Guesses::new(store.count()));
+        Self { store, conditions, exemptions, guesses, blocks, samples }
+    }
+
+    /// Takes over what is known of the users that are in both: from where they have logged in, and how often they were
+    /// guessed at.
+    pub(crate) fn adopt(&self, old: &Self) {
+        let is_marked = |number| old.exemptions.has_any(number) || old.guesses.has_any(number);
+        for record in old.store.iter().filter(|record| is_marked(record.number)) {
+            let found = self.store.find(record.name);
+            if found.is_theirs.into() {
+                self.exemptions.adopt(found.number, &old.exemptions, record.number);
+                self.guesses.adopt(found.number, &old.guesses, record.number);
+            }
+        }
+    }
+
+    /// Forgets how often users were guessed at.
+    pub(crate) fn forget_guesses(&self) {
+        self.guesses.clear();
     }
 
     /// What is new since these users were loaded.
@@ -72,8 +100,9 @@ impl Users {
 
     /// Looks for the user of this name; no step tells by its time whether there is one.
     pub(crate) fn find<'a>(&'a self, name: &'a str) -> Found<'a> {
-        let found = self.store.find(name);
-        Found { name, is_known: found.is_theirs, record: found.start, password: found.password, users: self }
+        let store::Found { is_theirs, start, number, password } = self.store.find(name);
+        let is_heard = Choice::from(1);
+        Found { name, is_known: is_theirs, is_heard, record: start, number, password, users: self }
     }
 
     /// Brings the records of these names near, where there are more users than a processor keeps near by itself.
@@ -124,13 +153,56 @@ pub(crate) struct Found<'a> {
     name: &'a str,
     /// Whether a user has the name.
     pub(crate) is_known: Choice,
+    /// Whether a right answer lets the user in.
+    is_heard: Choice,
     /// Where the record begins, and the password in it: of somebody else, if nobody has the name.
     record: u32,
+    number: u32,
     password: &'a [u8],
     users: &'a Users,
 }
 
 impl<'a> Found<'a> {
+    /// The name that was looked for.
+    pub(crate) fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Whether an answer with the right digest is one of a user who is heard.
+    pub(crate) fn may_enter(&self) -> Choice {
+        self.is_known & self.is_heard
+    }
+
+    /// Whether there is any user whose guesses are spent.
+    pub(crate) fn are_any_guesses_spent(&self, uptime: Duration) -> bool {
+        self.users.guesses.any_spent(uptime)
+    }
+
+    /// The same, but not heard if the user's guesses are spent: whatever the answer, it is refused after the usual steps.
+    pub(crate) fn heard_within(self, kind: GuessKind, price: Price, uptime: Duration) -> Self {
+        let is_spent = self.users.guesses.is_spent(self.number, kind, price, uptime);
+        Self { is_heard: !Choice::from(u8::from(is_spent)), ..self }
+    }
+
+    /// Counts a guess at the user, if it was heard.
+    pub(crate) fn guessed(&self, kind: GuessKind, price: Price, uptime: Duration) {
+        self.users.guesses.add(self.number, kind, price, uptime, self.may_enter());
+    }
+
+    /// Notes that the user has logged in from a source, given as a keyed hash.
+    pub(crate) fn exempt(&self, source: u64, uptime: Duration) {
+        if self.is_known.into() {
+            self.users.exemptions.note(self.number, source, uptime);
+        }
+    }
+
+    /// Whether the user has logged in from that source lately. For an unknown name somebody else's slots are looked at,
+    /// so that the time does not tell.
+    pub(crate) fn is_exempt(&self, source: u64, uptime: Duration) -> bool {
+        let is_noted = self.users.exemptions.contains(self.number, source, uptime);
+        bool::from(self.is_known & Choice::from(u8::from(is_noted)))
+    }
+
     /// With somebody else's password, if nobody has the name: a digest that fits then proves nothing. No longer than
     /// that of a user may be, since one more block of MD5 would tell.
     pub(crate) fn secret(self) -> SecretRef<'a> {
@@ -210,7 +282,8 @@ impl Conditions {
         }
     }
 }
-/// So many users, in words.
+
+/// A number of users, in words.
 pub(crate) fn counted(users: usize) -> String {
     if users == 1 { "1 user".to_owned() } else { format!("{users} users") }
 }

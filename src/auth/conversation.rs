@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 
 use crate::auth::Now;
 use crate::auth::challenge::Challenge;
+use crate::auth::desk::Desk;
 use crate::auth::penalty::{Address, Penalties};
 use crate::auth::proof::Digest;
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Reaction, judge};
+use crate::auth::server::{Event, Reaction};
 use crate::auth::wire::{Answer, DIGEST_LEN, Form, Malformed, REQUEST_LEN, ServerMessage, is_padding};
-use crate::users::{NAME_MAX, NameError, Username, Users};
+use crate::users::{Found, NAME_MAX, NameError, Username, Users};
 
 /// Bytes of a digest in the raw.
 const RAW_DIGEST_LEN: usize = 16;
@@ -99,19 +100,9 @@ impl Conversation {
             Encoding::Raw => Form::Letters,
         };
         self.expected = Expected::Nothing;
-        if let Err(penalty) = penalties.check(now.uptime, Address::Proven, peer.ip(), answer.name) {
-            return Ok(Some(Reaction::silence(Event::Silenced(penalty))));
-        }
-        Ok(Some(match judge(users, now, peer, &answer, (form, self.challenge)) {
-            Ok(login) => {
-                penalties.welcomed(now.uptime, peer.ip(), login.user);
-                login.welcome(Sighting::First)
-            }
-            Err(refusal) => {
-                penalties.failed(now.uptime, Address::Proven, peer.ip(), answer.name, answer.digest);
-                refusal.told(form)
-            }
-        }))
+        let desk = Desk { users, penalties, now, peer, address: Address::Proven };
+        let judge = |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (form, self.challenge));
+        Ok(Some(desk.settle(&answer, form, judge, |_| Sighting::First)))
     }
 
     fn skip_padding(&mut self, received: &mut &[u8]) -> Result<(), Malformed> {

@@ -1,50 +1,55 @@
-//! What failed logins cost: a budget for each source and for each user, and silence for whoever has used it up.
+//! What failed logins cost: a budget for each source and for each user, and a block for whoever has used it up.
 //!
-//! | who failed | counts against | and silences |
+//! | who failed | counts against | and blocks |
 //! |---|---|---|
-//! | a proven address: over TCP, or with its challenge carried back | the source; the user | all that comes from the source; proven answers for the user, but from sources that logged in as them lately, which have a budget of their own |
+//! | a proven address: over TCP, or with its challenge carried back | the source, and for IPv6 the networks around it; the user | all that comes from the source; proven answers for the user, except from sources that logged in as that user lately, which have a budget of their own |
 //! | an answer without its challenge, which anybody may have forged | the same, counted apart | answers without their challenge, and nothing else |
 //!
 //! So nobody can lock out somebody else by writing their address on datagrams. A name that is unknown is counted like
-//! one that is known.
+//! one that is known, in the same table, by the same steps.
 //!
-//! All tables are of fixed size and shared by all workers without a lock. Sources and users are known by keyed hashes,
-//! so nobody can choose whose place they take; where places run out, those who failed least are forgotten first.
+//! A failure is a debt that is paid off with time: a budget of 10 in 60 s charges 6 s for each, and allows 60 s of debt.
+//! A success takes back one failure of the same name from the same source, and nothing else, so a password lets nobody
+//! guess another one. Tables are of fixed size, shared by all workers without a lock. Where one is full, newcomers
+//! inherit the smallest debt (see `tables`), so no flood of other names or sources makes a debt smaller. A flood from more
+//! sources than a table has slots can make it forget a block, though; what a user may be guessed at in all is therefore
+//! counted beside the user, too (`users::guesses`), and an answer beyond that is refused unseen, as an unknown name is.
 
 mod tables;
 
 use std::hash::Hasher;
-use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use siphasher::sip::SipHasher24;
 
 use crate::auth::proof::Digest;
-use crate::source::Source;
-use tables::{LINES, Logins, Table, WAYS};
+use crate::source::{Source, counted_with};
+use crate::users::{Found, GuessKind, Price};
+use tables::{Counted, Table, Trace};
 
-/// The first silence; each further one is twice as long.
+/// The first block; each further one is twice as long.
 pub const FIRST_SILENCE: Duration = Duration::from_secs(15);
-/// The longest silence.
+/// The longest block.
 pub const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 /// The longest time that a budget is for.
 pub const WINDOW_MAX: Duration = Duration::from_secs(600);
 
-/// Failures that are free, in a time.
+/// Failures that are free: so many at once, and as many again in each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// 1 to 255. The next one costs silence.
+    /// 1 to 255. The next one costs a block.
     pub failures: u8,
-    /// The time, in whole seconds, up to [`WINDOW_MAX`].
+    /// The time in which as many are paid off, in whole seconds, up to [`WINDOW_MAX`].
     pub window: Duration,
 }
 
 /// What is free, and for whom everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// For each source: an IPv4 address, or the /64 of an IPv6 address. Without, sources are not counted.
+    /// For each source: an IPv4 address, or the /64 of an IPv6 address; its /56 has 4 times as much, its /48 16 times.
+    /// Without, sources are not counted.
     pub of_source: Option<Budget>,
     /// For each user, from all sources together. Without, users are not counted.
     pub of_user: Option<Budget>,
@@ -69,7 +74,7 @@ impl Limits {
     }
 }
 
-/// Whether the address of an answer is more than what its sender says it is.
+/// Whether the sender of an answer has shown that it can receive at its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
     /// Its challenge came back from there.
@@ -89,14 +94,50 @@ pub enum Penalty {
     User,
 }
 
-/// Who is out of favour, shared by all workers.
+/// An answer, as far as penalties look at it.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) uptime: Duration,
+    pub(crate) address: Address,
+    pub(crate) peer: SocketAddr,
+    /// What the search for its name came to.
+    pub(crate) found: Found<'a>,
+}
+
+impl Attempt<'_> {
+    fn kind(&self) -> GuessKind {
+        match self.address {
+            Address::Proven => GuessKind::Proven,
+            Address::Claimed => GuessKind::Unproven,
+        }
+    }
+}
+
+/// The blocks that a failure began, each with the uptime of its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    /// Of its source, or of the widest network around it that was blocked.
+    pub(crate) source: Option<(Source, Duration)>,
+    pub(crate) name: Option<(Scope, Duration)>,
+}
+
+/// From where a name is blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// From all sources but those that have logged in as that user lately.
+    Everywhere,
+    /// From this source, which has logged in as that user lately.
+    Here,
+}
+
+/// Debts and blocks, shared by all workers.
 pub struct Penalties {
     keyed: SipHasher24,
     trusted: Vec<IpNet>,
     proven: Counts,
-    claimed: Counts,
-    /// Where users are counted, whom that does not concern.
-    logins: Option<Logins>,
+    unproven: Counts,
+    /// Of a guess at a user.
+    price: Option<Price>,
 }
 
 /// What a table of failures holds; nothing where there is no budget.
@@ -104,130 +145,168 @@ pub struct Penalties {
 pub(crate) struct Fill {
     pub(crate) used: u64,
     pub(crate) places: u64,
-    /// Who gets silence now.
+    /// How many are blocked now.
     pub(crate) silent: u64,
+    /// The uptime at which the oldest of these blocks began.
+    pub(crate) since: Option<Duration>,
 }
 
 /// What all of them hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Failures {
     proven_sources: Fill,
-    proven_users: Fill,
-    claimed_sources: Fill,
-    claimed_users: Fill,
+    proven_names: Fill,
+    unproven_sources: Fill,
+    unproven_names: Fill,
 }
 
 impl Failures {
     pub(crate) fn of_sources(&self) -> [(&'static str, Fill); 2] {
-        [("sources", self.proven_sources), ("unproven_sources", self.claimed_sources)]
+        [("sources", self.proven_sources), ("unproven_sources", self.unproven_sources)]
     }
 
-    /// Of names, since nobody need have them. One that has logged in from a source lately has a second place for what
-    /// fails from there.
+    /// Of names, known and unknown. One that has logged in from a source lately has a second slot for what fails from
+    /// there.
     pub(crate) fn of_names(&self) -> [(&'static str, Fill); 2] {
-        [("names", self.proven_users), ("unproven_names", self.claimed_users)]
+        [("names", self.proven_names), ("unproven_names", self.unproven_names)]
+    }
+
+    /// Blocks in force.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.of_sources().iter().chain(&self.of_names()).map(|(_, fill)| fill.silent).sum()
     }
 }
 
-/// The counts of failures of one kind of address; none where there is no budget.
+/// The failures of one kind of address; none where there is no budget.
 struct Counts {
     sources: Option<Table>,
-    users: Option<Table>,
+    names: Option<Table>,
 }
 
+/// A name has one share of its budget.
+const ONE: u32 = 1;
+
 impl Penalties {
-    /// Nobody is, yet. The key is of 128 random bits.
+    /// Sources or names of which a table keeps the failures.
+    pub(crate) const SLOTS: usize = tables::SLOTS;
+
+    /// Starts without any. The key is 128 random bits.
     #[must_use]
     pub fn new(key: &[u8; 16], limits: Limits) -> Self {
         let Limits { of_source, of_user, trusted } = limits;
-        let counts = || Counts { sources: of_source.map(Table::new), users: of_user.map(Table::new) };
-        let keyed = SipHasher24::new_with_key(key);
-        Self { keyed, trusted, proven: counts(), claimed: counts(), logins: of_user.map(|_| Logins::new()) }
+        let counts = || Counts { sources: of_source.map(Table::new), names: of_user.map(Table::new) };
+        let price = of_user.and_then(|budget| Price::new(budget.failures, budget.window));
+        Self { keyed: SipHasher24::new_with_key(key), trusted, proven: counts(), unproven: counts(), price }
     }
 
     /// Counts what all tables hold, which takes some hundred microseconds when they are not empty.
     pub(crate) fn count(&self, uptime: Duration) -> Failures {
         let fill = |table: &Option<Table>| table.as_ref().map(|table| table.fill(uptime)).unwrap_or_default();
-        let Self { proven, claimed, .. } = self;
+        let Self { proven, unproven, .. } = self;
         Failures {
             proven_sources: fill(&proven.sources),
-            proven_users: fill(&proven.users),
-            claimed_sources: fill(&claimed.sources),
-            claimed_users: fill(&claimed.users),
+            proven_names: fill(&proven.names),
+            unproven_sources: fill(&unproven.sources),
+            unproven_names: fill(&unproven.names),
         }
+    }
+
+    /// Forgets all failures, and so lifts all blocks.
+    pub(crate) fn lift(&self) {
+        let tables = [&self.proven, &self.unproven].map(|counts| [&counts.sources, &counts.names]);
+        tables.iter().flatten().filter_map(|table| table.as_ref()).for_each(Table::clear);
     }
 
     /// The memory of the tables for these limits.
     pub(crate) fn bytes(limits: &Limits) -> usize {
-        let line = size_of::<[AtomicU64; WAYS]>();
-        let of_sources = limits.of_source.map_or(0, |_| 4 * LINES * line);
-        let of_users = limits.of_user.map_or(0, |_| 5 * LINES * line);
-        of_sources + of_users
+        [limits.of_source, limits.of_user].iter().flatten().count() * 2 * tables::BYTES
     }
 
-    /// Whether all that comes from a source gets silence.
+    /// Whether all that comes from a source is ignored.
     pub(crate) fn check_source(&self, uptime: Duration, source: IpAddr) -> Result<(), Penalty> {
         self.source_in(&self.proven, uptime, source)
     }
 
-    /// Whether an answer is not even looked at.
-    pub(crate) fn check(
-        &self,
-        uptime: Duration,
-        address: Address,
-        source: IpAddr,
-        name: &str,
-    ) -> Result<(), Penalty> {
-        let counts = self.counts(address);
+    /// Whether an answer is not even looked at; else what was found for it, which is not heard if its user's budget is
+    /// spent though the table of names has forgotten that.
+    pub(crate) fn check<'a>(&self, attempt: &Attempt<'a>) -> Result<Found<'a>, Penalty> {
+        let (uptime, source) = (attempt.uptime, attempt.peer.ip());
+        let counts = self.counts(attempt.address);
         self.source_in(counts, uptime, source)?;
-        let who = || self.tried(uptime, source, name);
-        let is_silent = counts.users.as_ref().is_some_and(|users| users.is_silent(uptime, who));
-        if is_silent && !self.is_trusted(source) { Err(Penalty::User) } else { Ok(()) }
+        let is_blocked = |names: &Table| names.is_blocked(uptime, ONE, || self.tried(attempt).0);
+        if counts.names.as_ref().is_some_and(is_blocked) && !self.is_trusted(source) {
+            return Err(Penalty::User);
+        }
+        Ok(self.heard(attempt))
     }
 
-    /// Counts a refusal.
-    pub(crate) fn failed(
-        &self,
-        uptime: Duration,
-        address: Address,
-        source: IpAddr,
-        name: &str,
-        digest: Digest,
-    ) {
+    /// What was found for an answer, not heard if the guesses at its user are spent. Mostly those of nobody are.
+    fn heard<'a>(&self, attempt: &Attempt<'a>) -> Found<'a> {
+        let Attempt { uptime, found, .. } = *attempt;
+        match self.price.filter(|_| found.are_any_guesses_spent(uptime)) {
+            Some(price)
+                if !self.is_trusted(attempt.peer.ip()) && self.tried(attempt).1 == Scope::Everywhere =>
+            {
+                found.heard_within(attempt.kind(), price, uptime)
+            }
+            Some(_) | None => found,
+        }
+    }
+
+    /// Counts a refusal, and tells which blocks it began.
+    pub(crate) fn failed(&self, attempt: &Attempt<'_>, digest: Digest) -> Blocks {
+        let (uptime, source) = (attempt.uptime, attempt.peer.ip());
         if self.is_trusted(source) {
-            return;
+            return Blocks::default();
         }
-        let (counts, what) =
-            (self.counts(address), self.hash(Kind::Failure, &[name.as_bytes(), digest.as_bytes()]));
+        let counts = self.counts(attempt.address);
+        let port = attempt.peer.port().to_be_bytes();
+        let trace = Trace::new(self.name(attempt), self.hash(Kind::Failure, &[digest.as_bytes(), &port]));
+        let mut blocks = Blocks::default();
         if let Some(sources) = &counts.sources {
-            sources.fail(self.source(source), what as u32, uptime);
+            for (network, shares) in counted_with(source) {
+                let end = sources.fail(uptime, shares, self.source(network), trace).block();
+                blocks.source = end.map(|end| (network, end)).or(blocks.source);
+            }
         }
-        if let Some(users) = &counts.users {
-            users.fail(self.tried(uptime, source, name), what as u32, uptime);
+        if let Some(names) = &counts.names {
+            let (key, scope) = self.tried(attempt);
+            let counted = names.fail(uptime, ONE, key, trace);
+            blocks.name = counted.block().map(|end| (scope, end));
+            if let (Counted::Now(_), Scope::Everywhere, Some(price)) = (counted, scope, self.price) {
+                attempt.found.guessed(attempt.kind(), price, uptime);
+            }
         }
+        blocks
     }
 
-    /// Notes a welcome: the source begins anew, and what others do to this user concerns it no more.
-    pub(crate) fn welcomed(&self, uptime: Duration, source: IpAddr, name: &str) {
-        for sources in [&self.proven, &self.claimed].into_iter().filter_map(|counts| counts.sources.as_ref())
-        {
-            sources.clear(uptime, || self.source(source));
+    /// Notes the first welcome of a login: a failure of that name from that source is taken back, and what others do to
+    /// that user does not concern the source for a while.
+    pub(crate) fn welcomed(&self, attempt: &Attempt<'_>) {
+        let (uptime, source) = (attempt.uptime, attempt.peer.ip());
+        let tables = [&self.proven, &self.unproven].into_iter().filter_map(|counts| counts.sources.as_ref());
+        for sources in tables {
+            for (network, shares) in counted_with(source) {
+                sources.forgive(uptime, shares, || self.source(network), || self.name(attempt));
+            }
         }
-        if let Some(logins) = &self.logins {
-            logins.note(self.login(source, name), uptime);
+        if self.proven.names.is_some() {
+            attempt.found.exempt(self.exempt_source(source), uptime);
         }
     }
 
     fn source_in(&self, counts: &Counts, uptime: Duration, source: IpAddr) -> Result<(), Penalty> {
-        let sources = counts.sources.as_ref();
-        let is_silent = sources.is_some_and(|sources| sources.is_silent(uptime, || self.source(source)));
-        if is_silent && !self.is_trusted(source) { Err(Penalty::Source) } else { Ok(()) }
+        let is_blocked = counts.sources.as_ref().is_some_and(|sources| {
+            counted_with(source)
+                .any(|(network, shares)| sources.is_blocked(uptime, shares, || self.source(network)))
+        });
+        if is_blocked && !self.is_trusted(source) { Err(Penalty::Source) } else { Ok(()) }
     }
 
     fn counts(&self, address: Address) -> &Counts {
         match address {
             Address::Proven => &self.proven,
-            Address::Claimed => &self.claimed,
+            Address::Claimed => &self.unproven,
         }
     }
 
@@ -236,20 +315,29 @@ impl Penalties {
         self.trusted.iter().any(|network| network.contains(&source))
     }
 
-    /// Who it is that failures for a name count against: the user, or the user from this source alone, if they have
-    /// logged in from there lately. That is a count which nobody else can fill, and which a login does not clear.
-    fn tried(&self, uptime: Duration, source: IpAddr, name: &str) -> u64 {
-        let login = self.login(source, name);
-        let is_exempt = self.logins.as_ref().is_some_and(|logins| logins.contains(login, uptime));
-        if is_exempt { login } else { self.hash(Kind::User, &[name.as_bytes()]) }
+    /// What failures for a name count against: the name, or the name from this source alone, if its user has logged in
+    /// from there lately. That is a count which nobody else can fill.
+    fn tried(&self, attempt: &Attempt<'_>) -> (u64, Scope) {
+        let source = attempt.peer.ip();
+        if attempt.found.is_exempt(self.exempt_source(source), attempt.uptime) {
+            let parts = [&Source::of(source).octets()[..], attempt.found.name().as_bytes()];
+            (self.hash(Kind::Login, &parts), Scope::Here)
+        } else {
+            (self.name(attempt), Scope::Everywhere)
+        }
     }
 
-    fn source(&self, source: IpAddr) -> u64 {
-        self.hash(Kind::Source, &[&Source::of(source).octets()])
+    fn name(&self, attempt: &Attempt<'_>) -> u64 {
+        self.hash(Kind::Name, &[attempt.found.name().as_bytes()])
     }
 
-    fn login(&self, source: IpAddr, name: &str) -> u64 {
-        self.hash(Kind::Login, &[&Source::of(source).octets(), name.as_bytes()])
+    fn source(&self, source: Source) -> u64 {
+        self.hash(Kind::Source, &[&source.octets()])
+    }
+
+    /// The source of a login, as it stands in a user's exemptions.
+    fn exempt_source(&self, source: IpAddr) -> u64 {
+        self.hash(Kind::Exemption, &[&Source::of(source).octets()])
     }
 
     fn hash(&self, kind: Kind, parts: &[&[u8]]) -> u64 {
@@ -266,209 +354,364 @@ impl Penalties {
 #[derive(Clone, Copy)]
 enum Kind {
     Source,
-    User,
+    Name,
     Login,
+    Exemption,
     Failure,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
-    use super::tables::Count;
     use super::*;
+    use crate::users::{Users, parse};
 
-    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
-    fn penalties() -> Penalties {
-        Penalties::new(&[1; 16], Limits::default())
+    /// Penalties, and the users whom they are about.
+    struct House {
+        penalties: Penalties,
+        users: Users,
+        failures: u64,
+    }
+
+    impl House {
+        fn new(limits: Limits) -> Self {
+            let users = parse("[users]\nuserone = \"1\"\nusertwo = \"2\"\nvictim = \"3\"\n").unwrap();
+            Self { penalties: Penalties::new(&[1; 16], limits), users, failures: 0 }
+        }
+
+        fn attempt<'a>(
+            &'a self,
+            at: Duration,
+            address: Address,
+            source: IpAddr,
+            name: &'a str,
+        ) -> Attempt<'a> {
+            Attempt { uptime: at, address, peer: (source, 5000).into(), found: self.users.find(name) }
+        }
+
+        /// Fails so many times at once, each time with another digest.
+        fn fail(&mut self, at: Duration, address: Address, source: IpAddr, name: &str, times: u32) -> Blocks {
+            let mut blocks = Blocks::default();
+            for _ in 0..times {
+                self.failures += 1;
+                let digest = Digest::from_raw(u128::from(self.failures).to_be_bytes());
+                blocks = self.penalties.failed(&self.attempt(at, address, source, name), digest);
+            }
+            blocks
+        }
+
+        fn fail_proven(&mut self, at: Duration, source: IpAddr, name: &str, times: u32) -> Blocks {
+            self.fail(at, Address::Proven, source, name, times)
+        }
+
+        fn welcome(&self, at: Duration, source: IpAddr, name: &str) {
+            self.penalties.welcomed(&self.attempt(at, Address::Proven, source, name));
+        }
+
+        fn check(&self, at: Duration, address: Address, source: IpAddr, name: &str) -> Result<(), Penalty> {
+            self.penalties.check(&self.attempt(at, address, source, name)).map(|_| ())
+        }
+
+        /// Guesses at a name, and tells whether the guess was looked at.
+        fn guess(&mut self, at: Duration, source: IpAddr, name: &str) -> bool {
+            self.failures += 1;
+            let digest = Digest::from_raw(u128::from(self.failures).to_be_bytes());
+            let attempt = self.attempt(at, Address::Proven, source, name);
+            let Ok(found) = self.penalties.check(&attempt) else { return false };
+            self.penalties.failed(&Attempt { found, ..attempt }, digest);
+            found.may_enter().into()
+        }
+
+        fn check_proven(&self, at: Duration, source: IpAddr, name: &str) -> Result<(), Penalty> {
+            self.check(at, Address::Proven, source, name)
+        }
+
+        fn check_source(&self, at: Duration, source: IpAddr) -> Result<(), Penalty> {
+            self.penalties.check_source(at, source)
+        }
+    }
+
+    fn house() -> House {
+        House::new(Limits::default())
     }
 
     fn at(second: u64) -> Duration {
         Duration::from_secs(second)
     }
 
-    /// Fails so many times with different digests, all for users of their own unless one is given.
-    fn fail(
-        penalties: &Penalties,
-        second: u64,
-        address: Address,
-        source: IpAddr,
-        user: Option<&str>,
-        times: u32,
-    ) {
-        for number in 0..times {
-            let mut digest = [number as u8; 16];
-            digest[..8].copy_from_slice(&second.to_be_bytes());
-            let own = format!("user{number}");
-            let name = user.unwrap_or(&own);
-            penalties.failed(at(second), address, source, name, Digest::from_raw(digest));
-        }
+    /// An address of a network that has many.
+    fn source(number: u32) -> IpAddr {
+        (0x0a00_0000 + number).to_be_bytes().into()
     }
 
     #[test]
-    fn the_tables_tell_how_full_they_are_and_who_gets_silence() {
-        let penalties = penalties();
-        fail(&penalties, 100, Address::Proven, SOURCE, None, 11);
-        fail(&penalties, 100, Address::Proven, OTHER, Some("alice"), 2);
-        fail(&penalties, 100, Address::Claimed, OTHER, Some("alice"), 1);
+    fn the_tables_tell_how_full_they_are_and_since_when_somebody_is_blocked() {
+        let mut house = house();
+        house.fail_proven(at(100), SOURCE, "userone", 11);
+        house.fail_proven(at(102), source(1), "userone", 11);
+        house.fail_proven(at(100), OTHER, "nobody", 2);
+        house.fail(at(100), Address::Claimed, OTHER, "userone", 1);
         let held = |second| {
-            let failures = penalties.count(at(second));
-            [failures.of_sources(), failures.of_names()]
-                .map(|two| two.map(|(_, fill)| (fill.used, fill.silent)))
+            let failures = house.penalties.count(at(second));
+            [failures.of_sources(), failures.of_names()].map(|two| {
+                two.map(|(_, fill)| (fill.used, fill.silent, fill.since.map(|since| since.as_secs())))
+            })
         };
-        assert_eq!(held(100), [[(2, 1), (1, 0)], [(12, 0), (1, 0)]]);
-        assert_eq!(held(2000), [[(0, 0); 2]; 2]);
+        assert_eq!(held(102), [[(3, 2, Some(100)), (1, 0, None)], [(2, 0, None), (1, 0, None)]]);
+        assert_eq!(held(2000), [[(0, 0, None); 2]; 2]);
     }
 
     #[test]
-    fn ten_failures_are_free_and_the_next_costs_silence_that_doubles_up_to_ten_minutes() {
-        let penalties = penalties();
-        let mut second = 100;
+    fn ten_failures_are_free_and_the_next_costs_a_block_that_doubles_up_to_ten_minutes() {
+        let mut house = house();
+        assert_eq!(house.fail_proven(at(100), SOURCE, "userone", 10), Blocks::default());
+        let mut now = at(100);
         for silence in [15, 30, 60, 120, 240, 480, 600, 600] {
-            fail(&penalties, second, Address::Proven, SOURCE, None, 10);
-            assert_eq!(penalties.check_source(at(second), SOURCE), Ok(()));
-            fail(&penalties, second + 1, Address::Proven, SOURCE, None, 1);
-            assert_eq!(penalties.check_source(at(second + silence), SOURCE), Err(Penalty::Source));
-            assert_eq!(penalties.check_source(at(second + 1 + silence), SOURCE), Ok(()));
-            assert_eq!(penalties.check_source(at(second + 1), OTHER), Ok(()));
-            second += 1 + silence;
+            assert_eq!(house.check_source(now, SOURCE), Ok(()));
+            let blocks = loop {
+                let blocks = house.fail_proven(now, SOURCE, "userone", 1);
+                if blocks.source.is_some() {
+                    break blocks;
+                }
+            };
+            let (blocked, end) = blocks.source.unwrap();
+            assert_eq!((blocked, end - now), (Source::of(SOURCE), at(silence)));
+            assert_eq!(house.check_source(end - Duration::from_millis(10), SOURCE), Err(Penalty::Source));
+            assert_eq!(house.check_source(end, SOURCE), Ok(()));
+            assert_eq!(house.check_source(now, OTHER), Ok(()));
+            now = end;
         }
     }
 
     #[test]
-    fn failures_of_another_minute_and_silences_of_long_ago_are_forgotten() {
-        let penalties = penalties();
-        for minute in 1..10 {
-            fail(&penalties, 60 * minute, Address::Proven, SOURCE, None, 10);
-            assert_eq!(penalties.check_source(at(60 * minute), SOURCE), Ok(()));
+    fn a_failure_is_paid_off_in_its_part_of_the_window_and_blocks_of_long_ago_are_forgotten() {
+        let mut house = house();
+        house.fail_proven(at(54), SOURCE, "userone", 9);
+        for second in (60..1000).step_by(6) {
+            assert_eq!(house.fail_proven(at(second), SOURCE, "userone", 1), Blocks::default(), "{second}");
         }
-        fail(&penalties, 10_000, Address::Proven, SOURCE, None, 11);
-        assert_eq!(penalties.check_source(at(10_014), SOURCE), Err(Penalty::Source));
-        fail(&penalties, 20_000, Address::Proven, SOURCE, None, 11);
-        assert_eq!(penalties.check_source(at(20_015), SOURCE), Ok(()), "the first silence again");
+        house.fail_proven(at(10_000), SOURCE, "userone", 11);
+        assert_eq!(house.check_source(at(10_014), SOURCE), Err(Penalty::Source));
+        house.fail_proven(at(20_000), SOURCE, "userone", 11);
+        assert_eq!(house.check_source(at(20_015), SOURCE), Ok(()), "the first block again");
     }
 
     #[test]
-    fn what_is_sent_again_is_no_other_failure() {
-        let penalties = penalties();
-        for number in 0..100 {
-            let digest = Digest::from_raw([number % 2; 16]);
-            penalties.failed(at(5), Address::Proven, SOURCE, "userone", digest);
-        }
-        assert_eq!(penalties.check_source(at(5), SOURCE), Ok(()));
+    fn what_is_sent_again_is_no_other_failure_unless_it_comes_from_another_port() {
+        let house = house();
+        let failed = |port, number: u32| {
+            let attempt = Attempt {
+                peer: (SOURCE, port).into(),
+                ..house.attempt(at(5), Address::Proven, SOURCE, "userone")
+            };
+            house.penalties.failed(&attempt, Digest::from_raw([number as u8 % 2; 16]))
+        };
+        assert!((0..100).all(|number| failed(5000, number) == Blocks::default()));
+        assert_eq!((1..20).filter(|port| failed(*port, 0).source.is_some()).count(), 1);
     }
 
     #[test]
-    fn forged_failures_silence_answers_that_may_be_forged_and_nothing_else() {
-        let penalties = penalties();
-        fail(&penalties, 5, Address::Claimed, SOURCE, Some("userone"), 200);
-        fail(&penalties, 5, Address::Claimed, OTHER, Some("userone"), 200);
-        assert_eq!(penalties.check(at(6), Address::Claimed, SOURCE, "usertwo"), Err(Penalty::Source));
-        assert_eq!(penalties.check_source(at(6), SOURCE), Ok(()));
-        assert_eq!(penalties.check(at(6), Address::Proven, SOURCE, "userone"), Ok(()));
+    fn forged_failures_block_answers_that_may_be_forged_and_nothing_else() {
+        let mut house = house();
+        house.fail(at(5), Address::Claimed, SOURCE, "userone", 11);
+        assert_eq!(house.check(at(6), Address::Claimed, SOURCE, "usertwo"), Err(Penalty::Source));
+        (0..10).for_each(|number| _ = house.fail(at(5), Address::Claimed, source(number), "userone", 10));
+        assert_eq!(house.check(at(6), Address::Claimed, OTHER, "userone"), Err(Penalty::User));
+        assert_eq!(house.check_source(at(6), SOURCE), Ok(()));
+        assert_eq!(house.check_proven(at(6), SOURCE, "userone"), Ok(()));
     }
 
     #[test]
-    fn a_success_clears_its_source() {
-        let penalties = penalties();
-        for _ in 0..5 {
-            fail(&penalties, 5, Address::Proven, SOURCE, None, 10);
-            penalties.welcomed(at(5), SOURCE, "userone");
-        }
-        assert_eq!(penalties.check_source(at(5), SOURCE), Ok(()));
+    fn a_success_takes_back_one_failure_of_its_name_and_no_more() {
+        let mut house = house();
+        house.fail_proven(at(5), SOURCE, "userone", 10);
+        house.welcome(at(5), SOURCE, "userone");
+        assert_eq!(house.fail_proven(at(5), SOURCE, "usertwo", 1), Blocks::default());
+        house.welcome(at(5), SOURCE, "userone");
+        house.welcome(at(5), SOURCE, "userone");
+        assert!(house.fail_proven(at(5), SOURCE, "victim", 1).source.is_some());
     }
 
+    /// Somebody with any number of accounts, who logs in and fails as themselves between guesses.
     #[test]
-    fn a_user_who_is_tried_from_many_sources_is_silent_but_for_those_who_have_logged_in() {
-        let penalties = penalties();
-        penalties.welcomed(at(1), OTHER, "userone");
-        for host in 1..=7 {
-            let source = IpAddr::from([198, 51, 100, host]);
-            for number in 0..9 {
-                let digest = Digest::from_raw([number + 10 * host; 16]);
-                penalties.failed(at(5), Address::Proven, source, "userone", digest);
+    fn whoever_knows_other_passwords_has_no_more_guesses_for_it() {
+        let mut house = house();
+        let mut guesses = 0;
+        for second in 100..1300 {
+            for _ in 0..100 {
+                house.welcome(at(second), SOURCE, "userone");
+                house.fail_proven(at(second), SOURCE, "usertwo", 1);
+                house.welcome(at(second), SOURCE, "usertwo");
+                if house.check_proven(at(second), SOURCE, "victim").is_ok() {
+                    guesses += 1;
+                    house.fail_proven(at(second), SOURCE, "victim", 1);
+                }
             }
         }
-        assert_eq!(penalties.check(at(6), Address::Proven, SOURCE, "userone"), Err(Penalty::User));
-        assert_eq!(penalties.check(at(6), Address::Proven, OTHER, "userone"), Ok(()));
-        assert_eq!(penalties.check(at(6), Address::Proven, SOURCE, "usertwo"), Ok(()));
-        assert_eq!(penalties.check(at(30 * 60 * 60), Address::Proven, OTHER, "userone"), Ok(()));
+        assert!((10..=10 + 20 * 10).contains(&guesses), "{guesses} in 20 minutes");
     }
 
-    /// Somebody behind the same address, who logs in between guesses.
     #[test]
-    fn a_guesser_who_shares_the_source_of_a_user_has_the_budget_of_a_user() {
-        let penalties = penalties();
-        penalties.welcomed(at(1), SOURCE, "victim");
-        let mut guesses: u32 = 0;
-        while penalties.check(at(2), Address::Proven, SOURCE, "victim") == Ok(()) {
-            let digest = Digest::from_raw(u128::from(guesses).to_be_bytes());
-            penalties.failed(at(2), Address::Proven, SOURCE, "victim", digest);
-            penalties.welcomed(at(2), SOURCE, "guesser");
-            guesses += 1;
+    fn a_user_who_is_tried_from_many_sources_is_blocked_except_where_they_have_logged_in() {
+        let mut house = house();
+        house.welcome(at(1), OTHER, "userone");
+        assert_eq!((0..200).filter(|number| house.guess(at(5), source(*number), "userone")).count(), 61);
+        assert_eq!(house.check_proven(at(6), SOURCE, "userone"), Err(Penalty::User));
+        assert_eq!(house.check_proven(at(6), OTHER, "userone"), Ok(()));
+        assert_eq!(house.check_proven(at(6), SOURCE, "usertwo"), Ok(()));
+    }
+
+    #[test]
+    fn the_owner_gets_in_after_a_hundred_thousand_logins_of_others() {
+        let mut house = house();
+        house.welcome(at(1), OTHER, "victim");
+        (0..100_000).for_each(|number| house.welcome(at(2), source(number), "userone"));
+        assert_eq!((0..200).filter(|number| house.guess(at(5), source(*number), "victim")).count(), 61);
+        assert_eq!(house.check_proven(at(6), SOURCE, "victim"), Err(Penalty::User));
+        assert_eq!(house.check_proven(at(6), OTHER, "victim"), Ok(()));
+    }
+
+    /// Somebody behind the same address. They have the budget of a source, and spend nobody else's.
+    #[test]
+    fn a_guesser_who_shares_the_source_of_a_user_keeps_nobody_else_out() {
+        let mut house = House::new(Limits { of_source: None, ..Limits::default() });
+        house.welcome(at(1), SOURCE, "victim");
+        assert_eq!((0..200).filter(|_| house.guess(at(2), SOURCE, "victim")).count(), 61);
+        assert_eq!(house.check_proven(at(2), SOURCE, "victim"), Err(Penalty::User));
+        assert_eq!(house.check_proven(at(2), OTHER, "victim"), Ok(()));
+    }
+
+    /// The names that others try in between take the slots of the table many times over.
+    #[test]
+    fn no_flood_of_other_names_gives_more_guesses() {
+        let mut house = house();
+        let mut guesses = 0;
+        for round in 0..50_u32 {
+            for number in 0..4000 {
+                house.fail_proven(at(100), source(number), &format!("unknown{round}-{number}"), 1);
+            }
+            let hosts = 10_000_000 + 20 * round..10_000_020 + 20 * round;
+            guesses += hosts.filter(|host| house.guess(at(100), source(*host), "victim")).count();
         }
-        assert_eq!(guesses, 61);
-        assert_eq!(penalties.check(at(2), Address::Proven, OTHER, "victim"), Ok(()));
+        assert!((50..=61).contains(&guesses), "{guesses}");
+    }
+
+    /// A flood from more sources than a table has slots can make it forget blocks; here it forgets everything. What is
+    /// seen of a user and of an unknown name is the same, and what is learnt of a password is what the budget allows.
+    #[test]
+    fn a_table_that_forgets_gives_no_more_guesses_and_tells_no_user_from_an_unknown_name() {
+        let [mut seen, mut guessed] = [[0; 2]; 2];
+        for (place, victim) in ["victim", "nobody"].into_iter().enumerate() {
+            let mut house = house();
+            for number in 0..1000 {
+                if number % 50 == 0 {
+                    house.penalties.lift();
+                }
+                let (now, from) = (at(100) + Duration::from_millis(10 * u64::from(number)), source(number));
+                seen[place] += u32::from(house.check_proven(now, from, victim).is_ok());
+                guessed[place] += u32::from(house.guess(now, from, victim));
+            }
+        }
+        assert_eq!(seen, [1000; 2]);
+        assert!((61..=61 + 11).contains(&guessed[0]) && guessed[1] == 0, "{guessed:?}");
+    }
+
+    /// Who keeps to one source stays within its budget, whatever others do, unless these have more sources than the
+    /// table has slots.
+    #[test]
+    fn thousands_of_other_sources_give_a_source_none_of_its_budget_back() {
+        let mut house = house();
+        let guesses = (0..300_u32).filter(|round| {
+            (0..100).for_each(|number| {
+                _ = house.fail_proven(at(100), source(100 * round + number), "unknown", 11)
+            });
+            let is_heard = house.check_source(at(100), SOURCE).is_ok();
+            if is_heard {
+                house.fail_proven(at(100), SOURCE, &format!("user{round}"), 1);
+            }
+            is_heard
+        });
+        assert_eq!(guesses.count(), 11);
     }
 
     #[test]
     fn who_is_trusted_is_not_counted() {
         let trusted = vec!["192.0.2.0/24".parse().unwrap()];
-        let penalties = Penalties::new(&[1; 16], Limits { trusted, ..Limits::default() });
-        fail(&penalties, 5, Address::Proven, SOURCE, Some("userone"), 200);
-        assert_eq!(penalties.check(at(5), Address::Proven, SOURCE, "userone"), Ok(()));
+        let mut house = House::new(Limits { trusted, ..Limits::default() });
+        house.fail_proven(at(5), SOURCE, "userone", 200);
+        assert_eq!(house.check_proven(at(5), SOURCE, "userone"), Ok(()));
         let mapped = "::ffff:192.0.2.1".parse().unwrap();
-        fail(&penalties, 5, Address::Proven, mapped, None, 200);
-        assert_eq!(penalties.check_source(at(5), mapped), Ok(()));
+        house.fail_proven(at(5), mapped, "userone", 200);
+        assert_eq!(house.check_source(at(5), mapped), Ok(()));
     }
 
     #[test]
-    fn all_addresses_of_an_ipv6_network_are_one_source() {
-        let penalties = penalties();
-        for host in 0..11_u16 {
-            let source = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host]);
-            fail(&penalties, 5 + u64::from(host), Address::Proven, source, None, 1);
+    fn an_ipv6_network_has_one_budget_a_home_four_and_a_site_sixteen() {
+        for (hosts, free) in [((0, 0, 1), 10), ((0, 1, 0), 40), ((1, 0, 0), 160)] {
+            let mut house = House::new(Limits { of_user: None, ..Limits::default() });
+            let host = |number: u16| {
+                let (site, home, last) = hosts;
+                // The third group is of the site, the fourth of the home and of the network.
+                IpAddr::from([
+                    0x2001,
+                    0xdb8,
+                    0,
+                    256 * site * number + home * number,
+                    0,
+                    0,
+                    0,
+                    1 + last * number,
+                ])
+            };
+            let blocked_by = (1..=300_u16).find_map(|number| {
+                let blocks = house.fail_proven(at(5), host(number % 256), "userone", 1);
+                blocks.source.map(|_| number)
+            });
+            assert_eq!(blocked_by, Some(free + 1), "{hosts:?}");
+            assert_eq!(house.check_source(at(6), host(7)), Err(Penalty::Source));
+            assert_eq!(house.check_source(at(6), "2001:db8:1::1".parse().unwrap()), Ok(()));
         }
-        let another = IpAddr::from([0x2001, 0xdb8, 0, 0, 1, 2, 3, 4]);
-        assert_eq!(penalties.check_source(at(16), another), Err(Penalty::Source));
     }
 
-    /// Whoever is forgotten gets in; nobody who did nothing is kept out.
     #[test]
-    fn a_table_that_overflows_favours_the_well_behaved() {
-        let penalties = penalties();
-        let culprit = |number: u32| IpAddr::from((0x0a00_0000 + number).to_be_bytes());
-        for number in 0..100_000 {
-            fail(&penalties, 5, Address::Proven, culprit(number), None, 11);
-        }
-        let silent =
-            (0..100_000).filter(|number| penalties.check_source(at(6), culprit(*number)).is_err()).count();
-        assert!((20_000..=LINES * WAYS).contains(&silent), "{silent}");
+    fn blocks_are_lifted_together() {
+        let mut house = house();
+        house.fail_proven(at(5), SOURCE, "userone", 11);
+        house.fail(at(5), Address::Claimed, OTHER, "userone", 11);
+        assert_eq!(house.penalties.count(at(5)).blocks(), 2);
+        house.penalties.lift();
+        assert_eq!(house.penalties.count(at(5)).blocks(), 0);
+        assert_eq!(house.check_proven(at(5), SOURCE, "userone"), Ok(()));
+    }
+
+    /// What it takes to make a whole table owe so much that a newcomer's first failure blocks them.
+    #[test]
+    fn nobody_who_did_nothing_is_kept_out_by_a_table_that_is_full() {
+        let mut house = House::new(Limits { of_user: None, ..Limits::default() });
+        (0..100_000).for_each(|number| _ = house.fail_proven(at(5), source(number), "userone", 11));
         let innocent = (0..100_000_u32).map(|number| IpAddr::from((0xc000_0000 + number).to_be_bytes()));
-        let kept_out = innocent.filter(|source| penalties.check_source(at(6), *source).is_err()).count();
+        let kept_out = innocent.filter(|source| house.check_source(at(6), *source).is_err()).count();
         assert!(kept_out <= 2, "{kept_out}");
     }
 
     proptest! {
+        /// However failures are spread in time, no block is longer than the longest, and nobody else is blocked.
         #[test]
-        fn what_is_packed_is_what_is_unpacked(word: u64) {
-            prop_assert_eq!(Count::unpack(word).pack(), word);
-        }
-
-        /// However failures are spread in time, no silence is longer than the longest, and one that was not failed
-        /// for is not there.
-        #[test]
-        fn silence_ends(waits in prop::collection::vec(0..700_u64, 1..200)) {
-            let penalties = penalties();
+        fn blocks_end(waits in prop::collection::vec(0..700_u64, 1..200)) {
+            let mut house = house();
             let mut second = 1;
             for wait in waits {
                 second += wait;
-                fail(&penalties, second, Address::Proven, SOURCE, None, 3);
+                house.fail_proven(at(second), SOURCE, "userone", 3);
             }
-            prop_assert_eq!(penalties.check_source(at(second + LONGEST_SILENCE.as_secs()), SOURCE), Ok(()));
-            prop_assert_eq!(penalties.check_source(at(second), OTHER), Ok(()));
+            prop_assert_eq!(house.check_source(at(second) + LONGEST_SILENCE, SOURCE), Ok(()));
+            prop_assert_eq!(house.check_source(at(second), OTHER), Ok(()));
         }
     }
 }

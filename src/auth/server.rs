@@ -8,16 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use subtle::ConstantTimeEq;
-
 use crate::auth::Now;
-use crate::auth::challenge::{Challenge, Challenges, Purpose};
-use crate::auth::lanes::LANES;
-use crate::auth::penalty::{Address, Penalties, Penalty};
-use crate::auth::proof::Digest;
+use crate::auth::challenge::{Challenges, Purpose};
+use crate::auth::desk::Desk;
+use crate::auth::penalty::{Address, Blocks, Penalties, Penalty};
 use crate::auth::recent::{LetterChallenges, Sighting, Welcomes};
-use crate::auth::wire::{self, Answer, ClientMessage, Form, Malformed, Reply, ServerMessage, Verdict};
-use crate::users::{Denial, Found, Users};
+use crate::auth::wire::{self, Answer, ClientMessage, Form, Malformed, Reply, ServerMessage};
+use crate::users::{Denial, Users};
 
 /// What came of a message: what to send, and what to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +23,17 @@ pub struct Reaction<'a> {
     pub reply: Option<Reply>,
     /// What happened, for the operator.
     pub event: Event<'a>,
+    /// Whom it has blocked.
+    pub blocks: Blocks,
 }
 
 impl<'a> Reaction<'a> {
     pub(crate) fn reply(message: ServerMessage, event: Event<'a>) -> Self {
-        Self { reply: Some(message.encode()), event }
+        Self { reply: Some(message.encode()), event, blocks: Blocks::default() }
     }
 
     pub(crate) fn silence(event: Event<'a>) -> Self {
-        Self { reply: None, event }
+        Self { reply: None, event, blocks: Blocks::default() }
     }
 }
 
@@ -57,7 +56,12 @@ pub enum Event<'a> {
     /// It was an answer that is not let in.
     Refused(Refusal<'a>),
     /// It was not looked at.
-    Silenced(Penalty),
+    Silenced {
+        /// Who is blocked.
+        penalty: Penalty,
+        /// The name of the user, if it is known by then and somebody's.
+        user: Option<&'a str>,
+    },
 }
 
 /// An answer that was not let in. The peer is never told why.
@@ -132,7 +136,7 @@ impl Server {
         datagram: &'a [u8],
     ) -> Reaction<'a> {
         if let Err(penalty) = self.penalties.check_source(now.uptime, peer.ip()) {
-            return Reaction::silence(Event::Silenced(penalty));
+            return Reaction::silence(Event::Silenced { penalty, user: None });
         }
         let reaction = match wire::decode(datagram) {
             Ok(ClientMessage::Request(form)) => self.request(now, peer, form),
@@ -167,28 +171,18 @@ impl Server {
             let challenge = self.challenges.issue(peer, Purpose::Renewal, now.uptime);
             return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
         };
-        if let Err(penalty) = self.penalties.check(now.uptime, Address::Proven, peer.ip(), answer.name) {
-            return Reaction::silence(Event::Silenced(penalty));
-        }
         self.pending.answered();
-        match judge(users, now, peer, answer, (purpose.form(), echo)) {
-            Ok(login) => {
-                self.penalties.welcomed(now.uptime, peer.ip(), login.user);
-                let sighting = match purpose {
-                    Purpose::Request(_) => self.welcomes.note(echo, iter::empty(), login.user),
-                    // A doubled answer to a void challenge may have brought its sender several new ones.
-                    Purpose::Renewal => {
-                        let renewals = self.challenges.live(peer, purpose, now.uptime);
-                        self.welcomes.note(echo, renewals, login.user)
-                    }
-                };
-                login.welcome(sighting)
+        let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Proven };
+        let form = purpose.form();
+        let sight = |challenge| match purpose {
+            Purpose::Request(_) => self.welcomes.note(challenge, iter::empty(), answer.name),
+            // A doubled answer to a void challenge may have brought its sender several new ones.
+            Purpose::Renewal => {
+                let renewals = self.challenges.live(peer, purpose, now.uptime);
+                self.welcomes.note(challenge, renewals, answer.name)
             }
-            Err(refusal) => {
-                self.penalties.failed(now.uptime, Address::Proven, peer.ip(), answer.name, answer.digest);
-                refusal.told(purpose.form())
-            }
-        }
+        };
+        desk.settle(answer, form, |desk, found| desk.judge(found, answer, (form, echo)), sight)
     }
 
     /// An answer that does not say which challenge it is for: each that the peer may have asked for is tried.
@@ -199,9 +193,6 @@ impl Server {
         peer: SocketAddr,
         answer: &Answer<'a>,
     ) -> Reaction<'a> {
-        if let Err(penalty) = self.penalties.check(now.uptime, Address::Claimed, peer.ip(), answer.name) {
-            return Reaction::silence(Event::Silenced(penalty));
-        }
         let live = |form| {
             let challenges = self.challenges.live(peer, Purpose::Request(form), now.uptime);
             challenges.map(move |challenge| (form, challenge))
@@ -210,99 +201,17 @@ impl Server {
         // Where nobody has asked for letters, nobody answers a challenge for them.
         let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
         let letters = || live(Form::Letters).take(letters_max);
-        match judge_by_any(users, now, peer, answer, live(Form::Words).chain(letters())) {
-            Ok(login) => {
-                self.penalties.welcomed(now.uptime, peer.ip(), login.user);
-                login.welcome(self.welcomes.note(login.challenge, iter::empty(), login.user))
-            }
-            Err(refusal) => {
-                self.penalties.failed(now.uptime, Address::Claimed, peer.ip(), answer.name, answer.digest);
-                let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
-                refusal.told(if asked_for_letters { Form::Letters } else { Form::Words })
-            }
-        }
+        let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
+        let form = if asked_for_letters { Form::Letters } else { Form::Words };
+        let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Claimed };
+        let challenges = live(Form::Words).chain(letters());
+        desk.settle(
+            answer,
+            form,
+            |desk, found| desk.judge_by_any(found, answer, challenges),
+            |challenge| self.welcomes.note(challenge, iter::empty(), answer.name),
+        )
     }
-}
-
-/// A right answer of a user who may log in.
-#[derive(Clone, Copy)]
-pub(crate) struct Login<'a> {
-    pub(crate) user: &'a str,
-    form: Form,
-    challenge: Challenge,
-}
-
-impl<'a> Login<'a> {
-    pub(crate) fn welcome(self, sighting: Sighting) -> Reaction<'a> {
-        let event = Event::Welcomed { user: self.user, sighting };
-        Reaction::reply(ServerMessage::Verdict(Verdict::Welcome, self.form), event)
-    }
-}
-
-impl<'a> Refusal<'a> {
-    pub(crate) fn told(self, form: Form) -> Reaction<'a> {
-        Reaction::reply(ServerMessage::Verdict(Verdict::Refused, form), Event::Refused(self))
-    }
-}
-
-/// Judges an answer to a challenge that the peer has shown to have. It takes the same steps whatever the reason of a refusal: a digest is made for an
-/// unknown user, too, with somebody else's password, and is right in no case.
-pub(crate) fn judge<'a>(
-    users: &Users,
-    now: Now,
-    peer: SocketAddr,
-    answer: &Answer<'a>,
-    (form, challenge): (Form, Challenge),
-) -> Result<Login<'a>, Refusal<'a>> {
-    let found = users.find(answer.name);
-    let digest = found.secret().digest_in(users.blocks(), challenge);
-    let verdict =
-        if is_right(&found, digest, answer) { admit(&found, now, peer) } else { Err(wrong(&found)) };
-    let login = verdict.map(|()| Login { user: answer.name, form, challenge });
-    login.map_err(|reason| Refusal { name: answer.name, reason, address: Address::Proven })
-}
-
-/// Judges an answer by all the challenges it may be for. Only a login that is let in ends the search.
-fn judge_by_any<'a>(
-    users: &Users,
-    now: Now,
-    peer: SocketAddr,
-    answer: &Answer<'a>,
-    mut challenges: impl Iterator<Item = (Form, Challenge)>,
-) -> Result<Login<'a>, Refusal<'a>> {
-    let found = users.find(answer.name);
-    let mut trials = found.secret().trials(users.blocks());
-    let mut reason = wrong(&found);
-    while let Some(first) = challenges.next() {
-        let mut lanes = [first; LANES];
-        let rest = lanes.iter_mut().skip(1).zip(&mut challenges).map(|(lane, next)| *lane = next);
-        let count = 1 + rest.count();
-        let digests = trials.digests(lanes.map(|(_, challenge)| challenge));
-        for ((form, challenge), digest) in lanes.into_iter().zip(digests).take(count) {
-            if is_right(&found, digest, answer) {
-                match admit(&found, now, peer) {
-                    Ok(()) => return Ok(Login { user: answer.name, form, challenge }),
-                    Err(denied) => reason = denied,
-                }
-            }
-        }
-    }
-    Err(Refusal { name: answer.name, reason, address: Address::Claimed })
-}
-
-/// Whether somebody has the name of an answer, and gives this digest for the challenge.
-fn is_right(found: &Found<'_>, digest: Digest, answer: &Answer<'_>) -> bool {
-    (found.is_known & digest.ct_eq(&answer.digest)).into()
-}
-
-/// Whether a user with the right password may log in.
-fn admit(found: &Found<'_>, now: Now, peer: SocketAddr) -> Result<(), Reason> {
-    found.conditions().admit(now.unix_s, peer.ip()).map_err(Reason::Denied)
-}
-
-/// The reason to refuse a digest that fits nothing.
-fn wrong(found: &Found<'_>) -> Reason {
-    if found.is_known.into() { Reason::WrongPassword } else { Reason::UnknownUser }
 }
 
 /// Counts the challenges that have not been answered. Doubled and lost datagrams make it guess too high; a server

@@ -21,9 +21,9 @@ use tracing::warn;
 use crate::auth::recent::Sighting;
 use crate::auth::server::Reason;
 use crate::net::Transport;
-use crate::report::UnknownNames;
+use crate::report::{UnknownNames, unix_time};
 pub(crate) use line::Decision;
-use line::{Lines, Verdict, time};
+use line::{Lines, Verdict};
 pub use output::AuditTarget;
 use output::Output;
 
@@ -241,7 +241,7 @@ fn tell_missing(
         return;
     }
     let (lost, left_out) = (missing.0 - told.0, missing.1 - told.1);
-    lines.push(&serde_json::json!({ "time": time(unix_s), "lost": lost, "left_out": left_out }));
+    lines.push(&serde_json::json!({ "time": unix_time(unix_s), "lost": lost, "left_out": left_out }));
     let written = output.write(&lines.text);
     lines.text.clear();
     // What could not be written is told again, together with what is missing by then.

@@ -1,11 +1,11 @@
 //! Names and passwords, of millions of users if need be: all in one piece of memory, and an index by name.
 //!
 //! ```text
-//! | length of name: 1 | length of password: 1 | name | password |          a record
-//! | half of the hash of a name: 4 | where its record begins: 4 |    a slot of the index; 0 if free
+//! | number: 4 | length of name: 1 | length of password: 1 | name | password |    a record
+//! | half of the hash of a name: 4 | where its record begins: 4 |                  a slot of the index; 0 if free
 //! ```
 //!
-//! So a user takes their name, their password and 34 bytes, finding one touches two cache lines, however many
+//! So a user takes their name, their password and 38 bytes, finding one touches two cache lines, however many
 //! there are, and one wipe is enough for all passwords.
 
 use std::hash::{BuildHasher, RandomState};
@@ -33,6 +33,8 @@ pub(super) struct Store {
 pub(super) struct Record<'a> {
     /// Where it begins.
     pub(super) start: u32,
+    /// How many were added before it.
+    pub(super) number: u32,
     pub(super) name: &'a str,
     /// Name and password.
     pub(super) secret: &'a [u8],
@@ -45,6 +47,8 @@ pub(super) struct Found<'a> {
     pub(super) is_theirs: Choice,
     /// Where it begins.
     pub(super) start: u32,
+    /// How many users were added before that one.
+    pub(super) number: u32,
     pub(super) password: &'a [u8],
 }
 
@@ -237,29 +241,38 @@ pub(super) struct Records {
     count: usize,
 }
 
-const HEADER_LEN: usize = 2;
+const NUMBER_LEN: usize = 4;
+const HEADER_LEN: usize = NUMBER_LEN + 2;
+/// More bytes than a record has beyond the line of its user, which has four beside name and password, or three at the
+/// end of a text.
+const EXTRA_LEN: usize = HEADER_LEN - 3;
+/// The shortest line: `a="b"`.
+const LINE_MIN: usize = 5;
 /// Records that are gone through at a time: some twenty microseconds' work, if each is far from the processor.
 const TURN_RECORDS: u32 = 256;
 const NOBODY_LEN: usize = HEADER_LEN;
 
 impl Records {
-    /// Room for the users of a text of this length: a line with a user is longer than their record.
+    /// Room for the users of a text of this length. What is not used of it takes no memory.
     ///
     /// # Errors
     /// The system's, for lack of memory.
     pub(super) fn for_text(text_len: usize) -> io::Result<Self> {
-        Ok(Self { pages: Pages::new(NOBODY_LEN.saturating_add(text_len))?, len: NOBODY_LEN, count: 0 })
+        let extra = (text_len / LINE_MIN).saturating_mul(EXTRA_LEN);
+        let len = NOBODY_LEN.saturating_add(text_len).saturating_add(extra);
+        Ok(Self { pages: Pages::new(len)?, len: NOBODY_LEN, count: 0 })
     }
 
     /// Adds a user, and says where; `None` if there is no more room, which 4 GiB are the end of in any case.
     pub(super) fn add(&mut self, name: &Username, password: &Password) -> Option<u32> {
         let start = u32::try_from(self.len).ok()?;
         let (name, password) = (name.as_str().as_bytes(), password.expose());
-        let header = [u8::try_from(name.len()).ok()?, u8::try_from(password.len()).ok()?];
+        let number = u32::try_from(self.count).ok()?.to_ne_bytes();
+        let lens = [u8::try_from(name.len()).ok()?, u8::try_from(password.len()).ok()?];
         let end = self.len + HEADER_LEN + name.len() + password.len();
         u32::try_from(end).ok()?;
         let mut room = self.pages.bytes_mut().get_mut(self.len..end)?;
-        for part in [&header[..], name, password] {
+        for part in [&number[..], &lens, name, password] {
             let (place, rest) = room.split_at_mut_checked(part.len())?;
             place.copy_from_slice(part);
             room = rest;
@@ -292,9 +305,9 @@ impl Records {
     fn at(&self, start: u32) -> Option<Record<'_>> {
         let records: Range<usize> = start as usize..self.len;
         let (header, rest) = self.pages.bytes().get(records)?.split_first_chunk::<HEADER_LEN>()?;
-        let [name_len, password_len] = header.map(usize::from);
+        let (number, name_len, password_len) = read(*header);
         let name = str::from_utf8(rest.get(..name_len)?).ok()?;
-        Some(Record { start, name, secret: rest.get(..name_len + password_len)? })
+        Some(Record { start, number, name, secret: rest.get(..name_len + password_len)? })
     }
 
     /// Whether the record that begins there is of this name. It takes a time that tells only the length: the
@@ -302,11 +315,17 @@ impl Records {
     fn compare(&self, start: u32, name: &str) -> Found<'_> {
         let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
         let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
-        let [name_len, password_len] = header.map(usize::from);
+        let (number, name_len, password_len) = read(*header);
         let difference = iter::zip(rest, name.as_bytes()).fold(0, |all, (one, other)| all | (one ^ other));
         let is_theirs = !start.ct_eq(&0) & name_len.ct_eq(&name.len()) & difference.ct_eq(&0);
-        Found { is_theirs, start, password: rest.get(name_len..name_len + password_len).unwrap_or_default() }
+        let password = rest.get(name_len..name_len + password_len).unwrap_or_default();
+        Found { is_theirs, start, number, password }
     }
+}
+
+/// The number, and the lengths of name and password.
+fn read([a, b, c, d, name_len, password_len]: [u8; HEADER_LEN]) -> (u32, usize, usize) {
+    (u32::from_ne_bytes([a, b, c, d]), name_len.into(), password_len.into())
 }
 
 /// Memory of zeros, in the largest pages that the system has: a look-up among millions of users goes anywhere, and

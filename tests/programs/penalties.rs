@@ -1,11 +1,14 @@
 //! What failed logins cost, at real servers.
 
 use std::io::Read;
+use std::iter;
 use std::net::{TcpStream, UdpSocket};
+use std::time::Duration;
 
 use letmein::Transport::{Tcp, Udp};
 
 use crate::peers::{PATIENCE, REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, receive, udp_peer};
+use crate::reloads::logged;
 use crate::running::{SAMPLES, Server, TRANSPORTS, refused, welcome};
 
 fn server(transport: letmein::Transport, more: &[&str]) -> Server {
@@ -56,14 +59,65 @@ fn a_connection_of_a_source_that_is_not_heard_is_closed_before_its_first_message
 }
 
 #[test]
-fn a_success_gives_a_source_its_failures_back() {
+fn a_success_takes_back_one_failure_of_the_user_and_no_more() {
     for transport in TRANSPORTS {
-        let server = server(transport, &["--failures", "3/60s"]);
-        for _ in 0..3 {
-            fail(&server, 3);
-            assert_eq!(server.login(&["userone", "passwordone"]), welcome());
-        }
+        let server = server(transport, &["--failures", "3/600s"]);
+        fail(&server, 3);
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        fail(&server, 1);
+        assert_eq!(server.login(&["usertwo", "passwordtwo"]), welcome(), "it has no failure to take back");
+        fail(&server, 1);
+        let ended = server.login(&["userone", "passwordone", "--timeout", "0.3"]);
+        assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
     }
+}
+
+/// One captured answer, or an account of one's own, between guesses.
+#[test]
+fn successes_between_guesses_earn_no_more_of_them() {
+    let server = server(Udp, &["--failures", "3/600s"]);
+    let guesser = udp_peer(&server);
+    let challenge = ask(&guesser, REQUEST);
+    let captured = echoing_answer("usertwo", "passwordtwo", &challenge);
+    let mut heard = 0;
+    while heard < 10 {
+        guesser.send(&captured).unwrap();
+        guesser.send(&echoing_answer("userone", &format!("guess{heard}"), &challenge)).unwrap();
+        // A source that is blocked gets nothing, so the next reply comes from another one.
+        let other = stranger(&server, "127.0.0.2:0");
+        ask(&other, REQUEST);
+        guesser.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let replies = iter::from_fn(|| guesser.recv(&mut [0; 64]).ok()).count();
+        guesser.set_read_timeout(Some(PATIENCE)).unwrap();
+        if replies < 2 {
+            break;
+        }
+        heard += 1;
+    }
+    assert_eq!(heard, 4, "three are free, and the next costs a block");
+}
+
+#[test]
+fn a_guesser_with_an_account_has_no_more_guesses_over_tcp() {
+    let server = server(Tcp, &["--failures", "3/600s"]);
+    let mut statuses = Vec::new();
+    for number in 0..6 {
+        statuses.push(server.login(&["userone", &format!("guess{number}"), "--timeout", "0.3"]).status);
+        statuses.push(server.login(&["usertwo", "passwordtwo", "--timeout", "0.3"]).status);
+    }
+    assert_eq!(statuses, [1, 0, 1, 0, 1, 0, 1, 3, 3, 3, 3, 3]);
+}
+
+#[test]
+fn a_block_is_logged_when_it_begins_and_lifted_by_a_signal() {
+    let mut server = server(Udp, &["--failures", "3/60s"]);
+    fail(&server, 4);
+    let line = logged(&mut server, "127.0.0.1 is blocked for 15 s, until ");
+    assert!(line.contains(" WARN ") && line.contains("Z: too many failed logins"), "{line}");
+    server.signal(libc::SIGUSR1);
+    let line = logged(&mut server, "SIGUSR1: ");
+    assert!(line.contains("blocks lifted: 1; all failed logins are forgotten"), "{line}");
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
 }
 
 #[test]

@@ -1,120 +1,230 @@
 //! The tables behind penalties: of fixed size, shared by all workers without a lock.
+//!
+//! A failure is a debt of time, and all debts shrink at the same pace, that of the clock. Where a bucket is full, the
+//! newcomer takes the slot of the smallest debt and inherits that debt (Space-Saving: Metwally, Agrawal and El Abbadi,
+//! "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005). So a table may charge somebody too
+//! much, and never too little: whoever was pushed out and comes back owes at least as much as they would owe by now.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Budget, FIRST_SILENCE, Fill, LONGEST_SILENCE, WINDOW_MAX};
 
-/// How long after its failures began, or its silence ended, a count is forgotten.
-const MEMORY_S: u64 = 2 * WINDOW_MAX.as_secs();
-/// How long a login exempts its source from what others do to its user.
-const EXEMPTION_S: u64 = 24 * 60 * 60;
-
-/// Places that one hash may have: a cache line of them.
+/// Slots that one hash may have: a cache line of them.
 pub(super) const WAYS: usize = 8;
-/// Lines of a table; with what it remembers of failures, 512 KiB.
-pub(super) const LINES: usize = 4096;
+const BUCKETS: usize = 4096;
+pub(super) const SLOTS: usize = BUCKETS * WAYS;
+/// Bytes of a table.
+pub(super) const BYTES: usize = BUCKETS * (size_of::<[AtomicU64; WAYS]>() + size_of::<[Traces; WAYS]>());
 
-/// Failures by keyed hash. Mostly nobody is counted, and then no hash is made, and no place looked at.
+/// How long after a debt is paid its owner is remembered as somebody who was blocked before.
+const MEMORY: Duration = WINDOW_MAX.saturating_mul(2);
+
+/// The time in which debts are counted: fine enough for the smallest, 255 failures a second.
+const TICKS_PER_S: u64 = 256;
+
+fn ticks(time: Duration) -> u64 {
+    time.as_secs() * TICKS_PER_S + u64::from(time.subsec_nanos()) * TICKS_PER_S / 1_000_000_000
+}
+
+fn time(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / TICKS_PER_S)
+}
+
+/// What a failure costs, and how much may be owed without a block; in ticks.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    cost: u64,
+    limit: u64,
+}
+
+impl Rate {
+    /// A budget `shares` times as large.
+    fn new(budget: Budget, shares: u32) -> Self {
+        let failures = u64::from(budget.failures) * u64::from(shares);
+        let cost = (ticks(budget.window) / failures.max(1)).max(1);
+        Self { cost, limit: cost * failures }
+    }
+
+    /// What is owed at the least when a block begins.
+    fn blocked(self) -> u64 {
+        self.limit + self.cost
+    }
+
+    /// What is owed at the most: more is not needed for the longest block.
+    fn most(self) -> u64 {
+        self.blocked().max(ticks(LONGEST_SILENCE))
+    }
+}
+
+/// A failure: by its name, and by all that tells it from another one of that name. Zero is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trace(u64);
+
+impl Trace {
+    pub(super) fn new(name: u64, rest: u64) -> Self {
+        Self(name << u32::BITS | rest & u64::from(u32::MAX) | 1)
+    }
+
+    fn is_of(self, name: u64) -> bool {
+        self.0 != 0 && self.0 >> u32::BITS == name & u64::from(u32::MAX)
+    }
+}
+
+/// What came of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// It is counted, and has begun a block that ends then, if any.
+    Now(Option<Duration>),
+    /// It was counted before, or its owner is blocked already.
+    Before,
+}
+
+impl Counted {
+    pub(super) fn block(self) -> Option<Duration> {
+        match self {
+            Self::Now(end) => end,
+            Self::Before => None,
+        }
+    }
+}
+
+/// The last two failures of a slot.
+type Traces = [AtomicU64; 2];
+
+/// Debts by keyed hash. Mostly nobody owes anything, and then no hash is made, and no slot looked at.
 pub(super) struct Table {
     budget: Budget,
-    lines: Box<[[AtomicU64; WAYS]]>,
-    /// Of each place, the last two failures: one that is sent again is no other.
-    failures: Box<[[AtomicU64; WAYS]]>,
-    /// When the last silence ends.
-    silent_until_s: AtomicU32,
-    /// When the last count is forgotten.
-    counted_until_s: AtomicU32,
+    debts: Box<[[AtomicU64; WAYS]]>,
+    traces: Box<[[Traces; WAYS]]>,
+    /// When the last block ends, in seconds.
+    blocked_until_s: AtomicU32,
+    /// When the last debt is forgotten.
+    kept_until_s: AtomicU32,
 }
 
 impl Table {
     pub(super) fn new(budget: Budget) -> Self {
-        let lines = || (0..LINES).map(|_| Default::default()).collect();
         Self {
             budget,
-            lines: lines(),
-            failures: lines(),
-            silent_until_s: 0.into(),
-            counted_until_s: 0.into(),
+            debts: (0..BUCKETS).map(|_| Default::default()).collect(),
+            traces: (0..BUCKETS).map(|_| Default::default()).collect(),
+            blocked_until_s: 0.into(),
+            kept_until_s: 0.into(),
         }
     }
 
-    pub(super) fn is_silent(&self, uptime: Duration, hash: impl FnOnce() -> u64) -> bool {
-        if is_over(&self.silent_until_s, uptime) {
+    /// Whether `hash`, which has so many shares of the budget, is blocked.
+    pub(super) fn is_blocked(&self, uptime: Duration, shares: u32, hash: impl FnOnce() -> u64) -> bool {
+        if is_over(&self.blocked_until_s, uptime) {
             return false;
         }
-        let hash = hash();
-        self.line(hash).any(|(place, _)| {
-            let count = Count::unpack(place.load(Ordering::Relaxed));
-            count.is_of(hash) && count.is_silent(uptime.as_secs())
+        let (now, rate, hash) = (ticks(uptime), Rate::new(self.budget, shares), hash());
+        self.bucket(hash).any(|(slot, _)| {
+            let debt = Debt::unpack(slot.load(Ordering::Relaxed));
+            debt.is_of(hash) && debt.is_blocked(now, rate)
         })
     }
 
-    pub(super) fn clear(&self, uptime: Duration, hash: impl FnOnce() -> u64) {
-        if is_over(&self.counted_until_s, uptime) {
+    /// Whether anybody owes anything.
+    pub(super) fn is_empty(&self, uptime: Duration) -> bool {
+        is_over(&self.kept_until_s, uptime)
+    }
+
+    /// Counts a failure, unless it is one of the last two again. Gives the end of a block that begins by it.
+    pub(super) fn fail(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Counted {
+        let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
+        // Of workers that count at the same time one succeeds, so all do in the end.
+        loop {
+            let Some((slot, traces)) = self.slot(hash) else { return Counted::Before };
+            let word = slot.load(Ordering::Relaxed);
+            let old = Debt::unpack(word);
+            let is_known = old.is_of(hash);
+            let last = if is_known { traces.each_ref().map(|it| it.load(Ordering::Relaxed)) } else { [0; 2] };
+            if last.contains(&trace.0) || (is_known && old.is_blocked(now, rate)) {
+                return Counted::Before;
+            }
+            let debt = if is_known { old } else { old.inherited_by(hash) }.after_failure(now, rate);
+            if slot.compare_exchange(word, debt.pack(), Ordering::Relaxed, Ordering::Relaxed).is_err() {
+                continue;
+            }
+            for (place, trace) in traces.iter().zip([trace.0, last[0]]) {
+                place.store(trace, Ordering::Relaxed);
+            }
+            self.kept_until_s.fetch_max(seconds(debt.paid_at + ticks(MEMORY)), Ordering::Relaxed);
+            if !debt.is_blocked(now, rate) {
+                return Counted::Now(None);
+            }
+            let end = debt.block_ends_at(rate);
+            self.blocked_until_s.fetch_max(seconds(end), Ordering::Relaxed);
+            return Counted::Now(Some(time(end)));
+        }
+    }
+
+    /// Takes one failure of a name back, if it is one of the last two.
+    pub(super) fn forgive(
+        &self,
+        uptime: Duration,
+        shares: u32,
+        hash: impl FnOnce() -> u64,
+        name: impl FnOnce() -> u64,
+    ) {
+        if self.is_empty(uptime) {
             return;
         }
-        let hash = hash();
-        for (place, _) in self.line(hash) {
-            let word = place.load(Ordering::Relaxed);
-            if Count::unpack(word).is_of(hash) {
-                // Whoever fails at the same moment counts on.
-                let _ = place.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Counts a failure. Of workers that count at the same time one succeeds, so all do in the end.
-    pub(super) fn fail(&self, hash: u64, what: u32, uptime: Duration) {
-        let now_s = uptime.as_secs();
-        loop {
-            let Some((place, failures)) = self.place(hash, now_s) else { return };
-            let word = place.load(Ordering::Relaxed);
-            let old = Count::unpack(word);
-            let seen = if old.is_of(hash) { failures.load(Ordering::Relaxed) } else { 0 };
-            if [seen as u32, (seen >> u32::BITS) as u32].contains(&what)
-                || (old.is_of(hash) && old.is_silent(now_s))
-            {
-                return;
-            }
-            let new = if old.is_of(hash) { old } else { Count::of(hash) }.after_failure(self.budget, now_s);
-            if place.compare_exchange(word, new.pack(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                failures.store(seen << u32::BITS | u64::from(what), Ordering::Relaxed);
-                self.counted_until_s.fetch_max(soon(now_s + MEMORY_S), Ordering::Relaxed);
-                if new.is_silent(now_s) {
-                    self.silent_until_s.fetch_max(soon(new.time_s), Ordering::Relaxed);
-                }
+        let (rate, hash, name) = (Rate::new(self.budget, shares), hash(), name());
+        for (slot, traces) in self.bucket(hash) {
+            let word = slot.load(Ordering::Relaxed);
+            let debt = Debt::unpack(word);
+            let of_name = traces.iter().find(|it| Trace(it.load(Ordering::Relaxed)).is_of(name));
+            if let (true, Some(trace)) = (debt.is_of(hash), of_name) {
+                trace.store(0, Ordering::Relaxed);
+                let less = Debt { paid_at: debt.paid_at.saturating_sub(rate.cost), ..debt };
+                // A failure at the same moment counts, and this one is not taken back.
+                let _ = slot.compare_exchange(word, less.pack(), Ordering::Relaxed, Ordering::Relaxed);
                 return;
             }
         }
     }
 
-    /// How full it is, and how many in it get silence. It looks at all places.
+    /// Forgets all debts.
+    pub(super) fn clear(&self) {
+        for slot in self.debts.iter().flatten() {
+            slot.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How full it is, and how many in it are blocked. It looks at all slots, and takes each for one with a single
+    /// share: blocks of others end sooner by less than the cost of a failure.
     pub(super) fn fill(&self, uptime: Duration) -> Fill {
-        let mut fill = Fill { places: (LINES * WAYS) as u64, ..Fill::default() };
-        if is_over(&self.counted_until_s, uptime) && is_over(&self.silent_until_s, uptime) {
+        let mut fill = Fill { places: SLOTS as u64, ..Fill::default() };
+        if self.is_empty(uptime) {
             return fill;
         }
-        let now_s = uptime.as_secs();
-        for place in self.lines.iter().flatten() {
-            let count = Count::unpack(place.load(Ordering::Relaxed));
-            fill.used += u64::from(count.is_kept(now_s));
-            fill.silent += u64::from(count.is_silent(now_s));
+        let (now, rate) = (ticks(uptime), Rate::new(self.budget, 1));
+        for slot in self.debts.iter().flatten() {
+            let debt = Debt::unpack(slot.load(Ordering::Relaxed));
+            fill.used += u64::from(debt.is_kept(now));
+            if debt.is_blocked(now, rate) {
+                fill.silent += 1;
+                let began = time(debt.block_ends_at(rate).saturating_sub(debt.block_len()));
+                fill.since = Some(fill.since.map_or(began, |since| since.min(began)));
+            }
         }
         fill
     }
 
-    /// The place of a hash; else the one that is missed least.
-    fn place(&self, hash: u64, now_s: u64) -> Option<(&AtomicU64, &AtomicU64)> {
-        self.line(hash).min_by_key(|(place, _)| {
-            let count = Count::unpack(place.load(Ordering::Relaxed));
-            if count.is_of(hash) { (0, 0, 0) } else { count.weight(now_s) }
+    /// The slot of a hash; else that of the smallest debt.
+    fn slot(&self, hash: u64) -> Option<(&AtomicU64, &Traces)> {
+        self.bucket(hash).min_by_key(|(slot, _)| {
+            let debt = Debt::unpack(slot.load(Ordering::Relaxed));
+            (!debt.is_of(hash), debt.paid_at)
         })
     }
 
-    fn line(&self, hash: u64) -> impl Iterator<Item = (&AtomicU64, &AtomicU64)> {
-        let line = hash as usize % LINES;
-        self.lines.get(line).into_iter().flatten().zip(self.failures.get(line).into_iter().flatten())
+    fn bucket(&self, hash: u64) -> impl Iterator<Item = (&AtomicU64, &Traces)> {
+        let bucket = hash as usize % BUCKETS;
+        self.debts.get(bucket).into_iter().flatten().zip(self.traces.get(bucket).into_iter().flatten())
     }
 }
 
@@ -122,90 +232,90 @@ fn is_over(until_s: &AtomicU32, uptime: Duration) -> bool {
     uptime.as_secs() >= until_s.load(Ordering::Relaxed).into()
 }
 
-fn soon(second: u64) -> u32 {
-    u32::try_from(second).unwrap_or(u32::MAX)
+/// The first second that is over by then.
+fn seconds(ticks: u64) -> u32 {
+    u32::try_from(ticks.div_ceil(TICKS_PER_S)).unwrap_or(u32::MAX)
 }
 
-/// What is known of one source or user, in 64 bits.
+/// What one source or name owes, in 64 bits.
 ///
 /// ```text
-/// | tag: 23 | time in seconds: 30 | level: 3 | failures: 8 |
+/// | tag: 23 | paid at, in ticks: 37 | blocks so far: 3 | is the last of them in force: 1 |
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Count {
-    /// Of its hash; so one in a million innocents is taken for a culprit, when all the table is full of them.
+pub(super) struct Debt {
+    /// Of its hash. One innocent in a million is taken for somebody else, where the whole table owes.
     tag: u64,
-    /// When its failures began; without failures, when its silence ends.
-    time_s: u64,
-    /// How often it was silenced; 0 for never.
-    level: u8,
-    failures: u8,
+    /// When nothing is owed any more; 0 in a slot that is free. 17 years of ticks have room.
+    paid_at: u64,
+    /// Up to [`BLOCKS_MAX`].
+    blocks: u8,
+    /// The last failure was one too many.
+    is_over_limit: bool,
 }
 
 const TAG_BITS: u32 = 23;
-const TIME_BITS: u32 = 30;
-const LEVEL_BITS: u32 = 3;
-const FAILURE_BITS: u32 = 8;
-const _: () = assert!(TAG_BITS + TIME_BITS + LEVEL_BITS + FAILURE_BITS == u64::BITS);
-const LEVEL_MAX: u8 = 7;
+const TIME_BITS: u32 = 37;
+const BLOCK_BITS: u32 = 3;
+const _: () = assert!(TAG_BITS + TIME_BITS + BLOCK_BITS + 1 == u64::BITS);
+const BLOCKS_MAX: u8 = 7;
 
-impl Count {
-    fn of(hash: u64) -> Self {
-        Self { tag: tag(hash), time_s: 0, level: 0, failures: 0 }
-    }
-
+impl Debt {
     pub(super) fn unpack(word: u64) -> Self {
         Self {
             tag: word >> (u64::BITS - TAG_BITS),
-            time_s: word >> (LEVEL_BITS + FAILURE_BITS) & ((1 << TIME_BITS) - 1),
-            level: (word >> FAILURE_BITS) as u8 & LEVEL_MAX,
-            failures: word as u8,
+            paid_at: word >> (BLOCK_BITS + 1) & ((1 << TIME_BITS) - 1),
+            blocks: (word >> 1) as u8 & BLOCKS_MAX,
+            is_over_limit: word & 1 == 1,
         }
     }
 
     pub(super) fn pack(self) -> u64 {
-        let time = self.time_s.min((1 << TIME_BITS) - 1);
+        let paid_at = self.paid_at.min((1 << TIME_BITS) - 1);
         self.tag << (u64::BITS - TAG_BITS)
-            | time << (LEVEL_BITS + FAILURE_BITS)
-            | u64::from(self.level) << FAILURE_BITS
-            | u64::from(self.failures)
+            | paid_at << (BLOCK_BITS + 1)
+            | u64::from(self.blocks) << 1
+            | u64::from(self.is_over_limit)
     }
 
-    fn is_free(self) -> bool {
-        self.level == 0 && self.failures == 0
-    }
-
-    /// Whether it is still worth its place.
-    fn is_kept(self, now_s: u64) -> bool {
-        !self.is_free() && now_s.saturating_sub(self.time_s) < MEMORY_S
+    /// The same debt, of somebody who has not been blocked yet.
+    fn inherited_by(self, hash: u64) -> Self {
+        Self { tag: tag(hash), paid_at: self.paid_at, blocks: 0, is_over_limit: false }
     }
 
     fn is_of(self, hash: u64) -> bool {
-        !self.is_free() && self.tag == tag(hash)
+        self.paid_at > 0 && self.tag == tag(hash)
     }
 
-    fn is_silent(self, now_s: u64) -> bool {
-        self.level > 0 && self.failures == 0 && now_s < self.time_s
+    /// Whether anything of it still matters.
+    fn is_kept(self, now: u64) -> bool {
+        self.paid_at > 0 && now < self.paid_at + ticks(MEMORY)
     }
 
-    fn after_failure(self, budget: Budget, now_s: u64) -> Self {
-        let age_s = now_s.saturating_sub(self.time_s);
-        let level = if age_s >= MEMORY_S { 0 } else { self.level };
-        let (began_s, before) = if self.failures == 0 || age_s >= budget.window.as_secs() {
-            (now_s, 0)
-        } else {
-            (self.time_s, self.failures)
-        };
-        if before < budget.failures {
-            return Self { time_s: began_s, level, failures: before + 1, ..self };
+    fn is_blocked(self, now: u64, rate: Rate) -> bool {
+        self.is_over_limit && now < self.block_ends_at(rate)
+    }
+
+    /// A block that is shorter than the debt ends before all is paid.
+    fn block_ends_at(self, rate: Rate) -> u64 {
+        self.paid_at.saturating_sub(rate.blocked().saturating_sub(self.block_len()))
+    }
+
+    /// How long the last block is.
+    fn block_len(self) -> u64 {
+        let doublings = self.blocks.saturating_sub(1);
+        ticks(FIRST_SILENCE.saturating_mul(1 << doublings).min(LONGEST_SILENCE))
+    }
+
+    fn after_failure(self, now: u64, rate: Rate) -> Self {
+        let blocks = if self.is_kept(now) { self.blocks } else { 0 };
+        let owed = self.paid_at.saturating_sub(now) + rate.cost;
+        if owed <= rate.limit {
+            return Self { paid_at: now + owed, blocks, is_over_limit: false, ..self };
         }
-        let silence_s = (FIRST_SILENCE.as_secs() << level).min(LONGEST_SILENCE.as_secs());
-        Self { time_s: now_s + silence_s, level: LEVEL_MAX.min(level + 1), failures: 0, ..self }
-    }
-
-    /// How much it is missed if another takes its place.
-    fn weight(self, now_s: u64) -> (u8, u8, u64) {
-        if self.is_kept(now_s) { (1 + self.level, self.failures, self.time_s) } else { (0, 1, 0) }
+        let blocked = Self { blocks: BLOCKS_MAX.min(blocks + 1), is_over_limit: true, ..self };
+        let owed = owed.max(rate.blocked()).max(blocked.block_len()).min(rate.most());
+        Self { paid_at: now + owed, ..blocked }
     }
 }
 
@@ -213,48 +323,44 @@ fn tag(hash: u64) -> u64 {
     hash >> (u64::BITS - TAG_BITS)
 }
 
-/// Recent logins, by keyed hash of source and user; 256 KiB. Only the holder of a valid password adds one.
-///
-/// ```text
-/// | tag: 40 | time in minutes: 24 |
-/// ```
-pub(super) struct Logins(Box<[[AtomicU64; WAYS]]>);
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-const MINUTE_BITS: u32 = 24;
+    use super::*;
 
-impl Logins {
-    pub(super) fn new() -> Self {
-        Self((0..LINES).map(|_| Default::default()).collect())
+    const BUDGET: Budget = Budget { failures: 10, window: Duration::from_secs(10) };
+
+    /// Hashes of one bucket, each with a tag of its own.
+    fn neighbour(number: u64) -> u64 {
+        number << (u64::BITS - TAG_BITS)
     }
 
-    pub(super) fn note(&self, hash: u64, uptime: Duration) {
-        let word = Self::word(hash, uptime);
-        let place = self.line(hash).min_by_key(|place| {
-            let old = place.load(Ordering::Relaxed);
-            if old >> MINUTE_BITS == word >> MINUTE_BITS { 0 } else { 1 + old % (1 << MINUTE_BITS) }
-        });
-        if let Some(place) = place
-            && place.load(Ordering::Relaxed) != word
-        {
-            place.store(word, Ordering::Relaxed);
+    proptest! {
+        #[test]
+        fn what_is_packed_is_what_is_unpacked(word: u64) {
+            prop_assert_eq!(Debt::unpack(word).pack(), word);
         }
-    }
 
-    pub(super) fn contains(&self, hash: u64, uptime: Duration) -> bool {
-        let word = Self::word(hash, uptime);
-        self.line(hash).any(|place| {
-            let old = place.load(Ordering::Relaxed);
-            old >> MINUTE_BITS == word >> MINUTE_BITS && word.saturating_sub(old) < EXEMPTION_S / 60
-        })
-    }
-
-    fn line(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
-        self.0.get(hash as usize % LINES).into_iter().flatten()
-    }
-
-    /// The time counts from 1, so that no login is a place that is free.
-    fn word(hash: u64, uptime: Duration) -> u64 {
-        let minutes = (1 + uptime.as_secs() / 60).min((1 << MINUTE_BITS) - 1);
-        hash >> MINUTE_BITS << MINUTE_BITS | minutes
+        /// The bound on guessing: however many neighbours fail in between, whoever they are and whenever that is, no
+        /// more failures of one go uncharged than its budget has.
+        #[test]
+        fn nobody_owes_less_than_their_failures(steps in prop::collection::vec((0..12_u64, 0..300_u64), 1..400)) {
+            let (table, rate) = (Table::new(BUDGET), Rate::new(BUDGET, 1));
+            let (mut now_ms, mut exact) = (1_000_000_u64, 0_u64);
+            for (number, (who, wait_ms)) in steps.into_iter().enumerate() {
+                now_ms += wait_ms;
+                let uptime = Duration::from_millis(now_ms);
+                let now = ticks(uptime);
+                if table.is_blocked(uptime, 1, || neighbour(who)) {
+                    continue;
+                }
+                let began = table.fail(uptime, 1, neighbour(who), Trace::new(who, 2 * number as u64));
+                if who == 0 {
+                    exact = exact.max(now) + rate.cost;
+                    prop_assert!(exact - now <= rate.limit || began.block().is_some());
+                }
+            }
+        }
     }
 }

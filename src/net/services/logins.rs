@@ -44,7 +44,7 @@ impl udp::Service for Logins {
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
         let reaction = self.server.datagram(&self.users.load(), now, peer, datagram);
-        self.reporter.event(now, peer, &reaction.event);
+        self.reporter.reaction(now, peer, &reaction);
         if let Some(words) = reaction.reply {
             reply.extend_from_slice(words.as_ref());
         }
@@ -78,7 +78,7 @@ impl Login {
         peer: SocketAddr,
     ) -> io::Result<Self> {
         if let Err(penalty) = penalties.check_source(now.uptime, peer.ip()) {
-            reporter.event(now, peer, &Event::Silenced(penalty));
+            reporter.event(now, peer, &Event::Silenced { penalty, user: None });
             return Err(io::Error::other(penalty));
         }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
@@ -99,7 +99,7 @@ impl link::Conversation for Login {
         while let Some(reaction) =
             self.conversation.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest)
         {
-            self.reporter.event(now, self.peer, &reaction.event);
+            self.reporter.reaction(now, self.peer, &reaction);
             match reaction.reply {
                 Some(words) => replies.extend_from_slice(words.as_ref()),
                 None => return Next::Close,

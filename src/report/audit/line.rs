@@ -4,15 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::auth::Now;
 use crate::auth::penalty::{Address, Penalty};
 use crate::auth::recent::Sighting;
 use crate::auth::server::{Event, Reason, Refusal};
 use crate::net::Transport;
-use crate::report::{Hashed, Shown, UnknownNames};
+use crate::report::{Hashed, Shown, UnknownNames, unix_time};
 use crate::users::NAME_MAX;
 
 /// A decision, as it goes through the queue: copied whole, without memory of its own.
@@ -39,7 +37,7 @@ impl Decision {
         let (verdict, name) = match event {
             Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
             Event::Refused(Refusal { name, reason, address }) => (Verdict::Refused(*reason, *address), *name),
-            Event::Silenced(penalty) => (Verdict::Silence(*penalty), ""),
+            Event::Silenced { penalty, user } => (Verdict::Silence(*penalty), user.unwrap_or_default()),
             Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
         };
         let mut decision =
@@ -88,7 +86,7 @@ impl Lines {
     pub(super) fn add(&mut self, decision: &Decision) {
         let name = decision.name();
         let mut line = Line {
-            time: time(decision.unix_s),
+            time: unix_time(decision.unix_s),
             source: decision.peer.ip().to_canonical(),
             port: decision.peer.port(),
             transport: self.transport,
@@ -112,7 +110,7 @@ impl Lines {
             }
             Verdict::Silence(penalty) => {
                 line.verdict = "silence";
-                line.user = None;
+                line.user = Some(name).filter(|name| !name.is_empty());
                 line.reason = Some(penalty.to_string());
                 line.proven = None;
             }
@@ -133,9 +131,4 @@ impl Lines {
             self.text.push(b'\n');
         }
     }
-}
-
-pub(super) fn time(unix_s: u64) -> String {
-    let time = i64::try_from(unix_s).ok().and_then(|unix_s| OffsetDateTime::from_unix_timestamp(unix_s).ok());
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
