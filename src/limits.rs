@@ -10,7 +10,7 @@ use crate::exchange::guard::{ANSWERS_PER_SECOND, Guard};
 use crate::http::routes;
 use crate::net::Transport;
 use crate::net::bind::BACKLOG;
-use crate::net::connections::{self, SHARE};
+use crate::net::connections::{self, COUNTED_LEN, SHARE};
 use crate::net::link::{Link, Patience, Reading, Scratch};
 use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
 use crate::net::services::logins::{Login, Logins};
@@ -18,6 +18,7 @@ use crate::net::udp::BUFFER_LEN;
 use crate::report::LOG_LINES;
 use crate::report::audit::{ENTRY_LEN, QUEUE_LEN, REFUSALS_PER_SECOND};
 use crate::settings::{Config, Exchange, Service};
+use crate::source::{HOME_SHARES, SITE_SHARES};
 
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,13 +103,19 @@ fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors
             format!("{} s between messages, {} s for a message", rest.as_secs(), message.as_secs())
         }
     };
+    let most = |shares| connections::share(places, 0, shares);
+    let least = |shares| connections::share(places, places, shares);
     // A connection at its end has its last message and the reply to it.
     let held = if reading.memory_max == 0 { reading.gather_len.min(SHARE) } else { SHARE };
     vec![
         limit("workers", workers, workers * Scratch::BYTES),
-        limit("connections", places, places * (link_len + 2 * held)),
-        limit("connections of a source", connections::share(places, 0), 0),
-        limit("connections of a source, when hardly any are left", connections::share(places, places), 0),
+        limit("connections", places, places * (link_len + COUNTED_LEN + 2 * held)),
+        limit("connections of a source", most(1), 0),
+        limit("connections of a source, when hardly any are left", least(1), 0),
+        limit("connections of an IPv6 /56", most(HOME_SHARES), 0),
+        limit("connections of an IPv6 /56, when hardly any are left", least(HOME_SHARES), 0),
+        limit("connections of an IPv6 /48", most(SITE_SHARES), 0),
+        limit("connections of an IPv6 /48, when hardly any are left", least(SITE_SHARES), 0),
         limit(
             "messages under way, beyond what each connection has",
             format!("{} bytes", reading.memory_max),
