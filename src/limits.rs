@@ -35,12 +35,13 @@ pub struct Limit {
 /// passwords, and up to 34 bytes each.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
+    let workers = config.workers();
     let mut limits = match &config.service {
-        Service::Logins { transport, workers, limits, audit, http, .. } => {
+        Service::Logins { transport, limits, audit, http, .. } => {
             let mut all = match transport {
-                Transport::Udp => of_login_datagrams(workers.get()),
+                Transport::Udp => of_login_datagrams(workers),
                 Transport::Tcp => {
-                    of_connections(size_of::<Link<Login>>(), Login::READING, workers.get(), descriptors)
+                    of_connections(size_of::<Link<Login>>(), Login::READING, workers, descriptors)
                 }
             };
             let silence = format!("{} s to {} s", FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs());
@@ -61,15 +62,15 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             all
         }
         Service::Exchange(Exchange::Datagrams(..), _) => vec![
-            limit("answers to a source", format!("{ANSWERS_PER_SECOND} a second"), Guard::BYTES),
-            limit("datagrams in a batch", Datagrams::SHAPE.datagrams, Datagrams::SHAPE.bytes()),
+            limit("answers to a source", format!("{ANSWERS_PER_SECOND} a second"), workers * Guard::BYTES),
+            limit("datagrams in a batch", Datagrams::SHAPE.datagrams, workers * Datagrams::SHAPE.bytes()),
         ],
         Service::Exchange(Exchange::Md5Stream, _) => {
-            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, 1, descriptors)
+            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, workers, descriptors)
         }
         Service::Exchange(Exchange::FramedStream { buffer_len, message_max }, _) => {
             let reading = FramedStream::reading(*buffer_len, *message_max);
-            of_connections(size_of::<Link<FramedStream>>(), reading, 1, descriptors)
+            of_connections(size_of::<Link<FramedStream>>(), reading, workers, descriptors)
         }
     };
     limits.push(limit("log lines", format!("{LOG_LINES} a second"), 0));

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use letmein::Transport;
@@ -15,6 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Socket, Type};
 
 use crate::attacks::{for_10_seconds, log_in_beside};
+use crate::lifecycle::ipv6_socket;
 use crate::peers::{PATIENCE, REQUEST};
 use crate::running::{SAMPLES, Server, installed};
 use crate::streams::is_open;
@@ -22,16 +23,26 @@ use crate::streams::is_open;
 const NAMESPACE: &str =
     "ip link set lo up && ip route add local 2001:db8::/32 dev lo && ulimit -n $0 && exec \"$@\"";
 
-/// Runs a test in the namespace of a server that may have so many descriptors, unless nobody here can make one.
-fn with_server(descriptors: u32, test: impl FnOnce(&Server) + Send + 'static) {
-    let (Some(mut command), Some(_)) = (installed("unshare"), installed("ip")) else { return };
-    if !command.args(["--net", "true"]).status().unwrap().success() {
-        return println!("skipped: only root can make a network namespace");
+/// What runs a program in a network namespace of its own, if that can be had here.
+pub(crate) fn in_new_namespace() -> Option<Command> {
+    if !installed("unshare")?.args(["--net", "true"]).status().unwrap().success() {
+        println!("skipped: only root can make a network namespace");
+        return None;
     }
-    let mut command = installed("unshare").unwrap();
-    command.args(["--net", "sh", "-c", NAMESPACE, &descriptors.to_string()]);
+    let mut command = installed("unshare")?;
+    command.arg("--net").stdout(Stdio::piped()).stderr(Stdio::piped());
+    Some(command)
+}
+
+/// Runs a test in the namespace of a server that may have so many descriptors.
+fn with_server(descriptors: u32, test: impl FnOnce(&Server) + Send + 'static) {
+    let (Some(mut command), Some(_), Some(_)) =
+        (in_new_namespace(), installed("ip"), ipv6_socket(Transport::Tcp))
+    else {
+        return;
+    };
+    command.args(["sh", "-c", NAMESPACE, &descriptors.to_string()]);
     command.args([env!("CARGO_BIN_EXE_server-tcp"), "[::1]:0", "--users", SAMPLES, "--workers", "1"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let server = Server::spawn(Transport::Tcp, &mut command);
     // The thread takes its namespace with it to its end.
     let ended = thread::spawn(move || {
