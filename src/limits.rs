@@ -62,7 +62,9 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             all
         }
         Service::Exchange(Exchange::Datagrams(..), _) => vec![
-            limit("answers to a source", format!("{ANSWERS_PER_SECOND} a second"), workers * Guard::BYTES),
+            limit("answers to a source", answers(1), workers * Guard::BYTES),
+            limit("answers to an IPv6 /56", answers(HOME_SHARES), 0),
+            limit("answers to an IPv6 /48", answers(SITE_SHARES), 0),
             limit("datagrams in a batch", Datagrams::SHAPE.datagrams, workers * Datagrams::SHAPE.bytes()),
         ],
         Service::Exchange(Exchange::Md5Stream, _) => {
@@ -75,6 +77,11 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     };
     limits.push(limit("log lines", format!("{LOG_LINES} a second"), 0));
     limits
+}
+
+/// Answers to a network with this many shares.
+fn answers(shares: u32) -> String {
+    format!("{} a second", shares * ANSWERS_PER_SECOND)
 }
 
 fn of_login_datagrams(workers: usize) -> Vec<Limit> {

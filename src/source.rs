@@ -20,6 +20,9 @@ pub(crate) const HOME_SHARES: u32 = 4;
 /// link-local addresses as it likes, so all of these have as much together.
 pub(crate) const SITE_SHARES: u32 = 16;
 
+/// Networks that an address is counted with, at most.
+pub(crate) const NETWORKS_MAX: usize = 3;
+
 impl Source {
     /// The narrowest network that an address is counted with. An IPv4 address is one by itself, also when written as
     /// IPv6 or translated to it (RFC 6052, section 2.1). An IPv6 address is counted with its /64, all of which one host
