@@ -30,7 +30,7 @@ use crate::users;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Where to listen; a port alone takes the address of the service's default, and [::1] beside 127.0.0.1
+    /// Where to listen; a port alone takes the address of the service's default, and ::1 beside 127.0.0.1
     #[arg(value_name = "[ADDR:]PORT", value_parser = parse_place)]
     place: Option<Place>,
     /// What to serve: auth; over UDP also md5 or hello; over TCP also md5 or framed
@@ -42,8 +42,8 @@ struct Args {
     /// Serve other machines even with the shipped sample passwords in the users file (auth)
     #[arg(long)]
     allow_sample_users: bool,
-    /// Threads that serve, beside the one for [::1] (auth) [default: one for each processor, or for each socket that
-    /// is passed]
+    /// Threads that serve, beside the one for ::1 (auth) [default: one for each processor, or for each socket that is
+    /// passed]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX))]
     workers: Option<u16>,
     /// Failed logins that are free for a source, an IPv4 address or an IPv6 /64, or "off" (auth)
