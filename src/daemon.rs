@@ -33,7 +33,7 @@ use crate::reload::{Followed, Reloader, Source};
 use crate::report::audit::AuditTarget;
 use crate::report::{BlockLog, Reporter, audit};
 use crate::sandbox::{self, Files};
-use crate::settings::{self, Config, Reasons, Service};
+use crate::settings::{self, Config, Loopbacks, Reasons, Service};
 use crate::signals::Signals;
 use crate::users::{Username, Users, UsersError, UsersFile};
 use crate::watch::Watched;
@@ -123,7 +123,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             followed.map(|followed| Reloader::new(followed, reopen, clock, &manager)).transpose()?;
         // The sockets are bound, so whoever comes now is served as soon as the workers are there.
         let ready = config.service.ready(address);
-        announce(&ready, address)?;
+        announce(&ready, address, config.loopbacks)?;
         let mut running = start(work, clock, &stop)?;
         manager.ready(&ready);
         if let (Some(http), Some(watched)) = (http, &watched) {
@@ -227,13 +227,7 @@ struct Prepared {
 fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerError> {
     let (address, keys, blocks) = (config.address, draw_keys()?, Arc::<BlockLog>::default());
     let cannot_bind = |error| ServerError::Bind { address, error };
-    let bind = || {
-        let bind = match config.service.transport() {
-            Transport::Udp => bind::udp,
-            Transport::Tcp => bind::tcp,
-        };
-        passed.map_or_else(|| bind::group(address, config.service.workers(), bind), Ok).map_err(cannot_bind)
-    };
+    let bind = || passed.map_or_else(|| listen(config), Ok).map_err(cannot_bind);
     match &config.service {
         Service::Logins { transport, users, limits, unknown_names, audit, sample_users, http, .. } => {
             let source = Source { file: UsersFile::new(users)?, sample_users: *sample_users, address };
@@ -256,6 +250,27 @@ fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerErr
             Ok(Prepared { workers, followed: None, writer: None, http: None, blocks })
         }
     }
+}
+
+/// Binds a socket for each worker and, if it is to be, one for the other loopback address. A machine may have no IPv6.
+fn listen(config: &Config) -> io::Result<Bound> {
+    let bind = match config.service.transport() {
+        Transport::Udp => bind::udp,
+        Transport::Tcp => bind::tcp,
+    };
+    let mut bound = bind::group(config.address, config.service.workers(), bind)?;
+    if let (Loopbacks::Both, Some(other)) = (config.loopbacks, bind::other_loopback(bound.address)) {
+        match bound.add(other, bind) {
+            Ok(()) => info!("serving {other} as well"),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => warn!(
+                "another program has {other}: clients that ask localhost may reach it instead of this server: \
+                 stop it, or let clients ask {}",
+                bound.address
+            ),
+            Err(error) => info!("not serving {other}: {error}"),
+        }
+    }
+    Ok(bound)
 }
 
 fn listen_for_http(address: SocketAddr) -> Result<http::Listener, ServerError> {
@@ -348,14 +363,19 @@ pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
 }
 
 /// The first line on standard output, for which scripts wait.
-fn announce(ready: &str, address: SocketAddr) -> io::Result<()> {
+fn announce(ready: &str, address: SocketAddr, loopbacks: Loopbacks) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{ready}")?;
     stdout.flush()?;
-    if address.ip().to_canonical().is_loopback() {
+    let (ip, port) = (address.ip().to_canonical(), address.port());
+    if ip.is_loopback() {
+        info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");
+    }
+    if let (Loopbacks::AsGiven, Some(other)) = (loopbacks, bind::other_loopback(address)) {
+        let both = if ip.is_loopback() { "a port alone".to_owned() } else { format!("[::]:{port}") };
         info!(
-            "serving this machine only; to serve others give an address, such as 0.0.0.0:{}",
-            address.port()
+            "clients that ask localhost may be led to {other}, where another program can listen: \
+             give {both} to serve both, or let clients ask for an address"
         );
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::exchange::guard::{ANSWERS_PER_SECOND, Guard};
 use crate::http::routes;
 use crate::net::Transport;
 use crate::net::bind::BACKLOG;
-use crate::net::connections::{self, SHARE};
+use crate::net::connections::{self, COUNTED_LEN, SHARE};
 use crate::net::link::{Link, Patience, Reading, Scratch};
 use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
 use crate::net::services::logins::{Login, Logins};
@@ -18,6 +18,7 @@ use crate::net::udp::BUFFER_LEN;
 use crate::report::LOG_LINES;
 use crate::report::audit::{ENTRY_LEN, QUEUE_LEN, REFUSALS_PER_SECOND};
 use crate::settings::{Config, Exchange, Service};
+use crate::source::{HOME_SHARES, SITE_SHARES};
 
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +36,13 @@ pub struct Limit {
 /// user where these are more than a million.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
+    let workers = config.workers();
     let mut limits = match &config.service {
-        Service::Logins { transport, workers, limits, audit, http, .. } => {
+        Service::Logins { transport, limits, audit, http, .. } => {
             let mut all = match transport {
-                Transport::Udp => of_login_datagrams(workers.get()),
+                Transport::Udp => of_login_datagrams(workers),
                 Transport::Tcp => {
-                    of_connections(size_of::<Link<Login>>(), Login::READING, workers.get(), descriptors)
+                    of_connections(size_of::<Link<Login>>(), Login::READING, workers, descriptors)
                 }
             };
             let silence = format!("{} s to {} s", FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs());
@@ -62,19 +64,26 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             all
         }
         Service::Exchange(Exchange::Datagrams(..), _) => vec![
-            limit("answers to a source", format!("{ANSWERS_PER_SECOND} a second"), Guard::BYTES),
-            limit("datagrams in a batch", Datagrams::SHAPE.datagrams, Datagrams::SHAPE.bytes()),
+            limit("answers to a source", answers(1), workers * Guard::BYTES),
+            limit("answers to an IPv6 /56", answers(HOME_SHARES), 0),
+            limit("answers to an IPv6 /48", answers(SITE_SHARES), 0),
+            limit("datagrams in a batch", Datagrams::SHAPE.datagrams, workers * Datagrams::SHAPE.bytes()),
         ],
         Service::Exchange(Exchange::Md5Stream, _) => {
-            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, 1, descriptors)
+            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, workers, descriptors)
         }
         Service::Exchange(Exchange::FramedStream { buffer_len, message_max }, _) => {
             let reading = FramedStream::reading(*buffer_len, *message_max);
-            of_connections(size_of::<Link<FramedStream>>(), reading, 1, descriptors)
+            of_connections(size_of::<Link<FramedStream>>(), reading, workers, descriptors)
         }
     };
     limits.push(limit("log lines", format!("{LOG_LINES} a second"), 0));
     limits
+}
+
+/// Answers to a network with this many shares.
+fn answers(shares: u32) -> String {
+    format!("{} a second", shares * ANSWERS_PER_SECOND)
 }
 
 fn of_login_datagrams(workers: usize) -> Vec<Limit> {
@@ -104,13 +113,19 @@ fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors
             format!("{} s between messages, {} s for a message", rest.as_secs(), message.as_secs())
         }
     };
+    let most = |shares| connections::share(places, 0, shares);
+    let least = |shares| connections::share(places, places, shares);
     // A connection at its end has its last message and the reply to it.
     let held = if reading.memory_max == 0 { reading.gather_len.min(SHARE) } else { SHARE };
     vec![
         limit("workers", workers, workers * Scratch::BYTES),
-        limit("connections", places, places * (link_len + 2 * held)),
-        limit("connections of a source", connections::share(places, 0), 0),
-        limit("connections of a source, when hardly any are left", connections::share(places, places), 0),
+        limit("connections", places, places * (link_len + COUNTED_LEN + 2 * held)),
+        limit("connections of a source", most(1), 0),
+        limit("connections of a source, when hardly any are left", least(1), 0),
+        limit("connections of an IPv6 /56", most(HOME_SHARES), 0),
+        limit("connections of an IPv6 /56, when hardly any are left", least(HOME_SHARES), 0),
+        limit("connections of an IPv6 /48", most(SITE_SHARES), 0),
+        limit("connections of an IPv6 /48, when hardly any are left", least(SITE_SHARES), 0),
         limit(
             "messages under way, beyond what each connection has",
             format!("{} bytes", reading.memory_max),

@@ -73,7 +73,7 @@ impl fmt::Display for Transport {
 
 /// A server's sockets, each with the loop that serves it.
 pub(crate) struct Workers {
-    /// Where they listen.
+    /// Where they listen, but for one that may be at the other loopback address.
     pub(crate) address: SocketAddr,
     /// To be called by a thread each, which serves until told to stop, and until nobody is waiting any more.
     pub(crate) work: Vec<Work>,
@@ -89,7 +89,8 @@ pub(crate) struct Workers {
 pub(crate) type Work = Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>;
 
 impl Workers {
-    /// Workers for logins. They share an address, and the kernel sends all datagrams of a peer to the same one.
+    /// Workers for logins. Those at one address share its peers, and the kernel sends all datagrams of a peer to the
+    /// same one.
     pub(crate) fn logins(
         transport: Transport,
         bound: Bound,
@@ -157,14 +158,15 @@ impl Workers {
             report::buffers(&udp::buffers(socket)?, sockets.len());
         }
         let tallies = tallies(sockets.len());
-        let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> Work {
-            let service = service(address, &tally);
-            Box::new(move |clock, stop| {
+        let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> io::Result<Work> {
+            let service = service(socket.local_addr()?, &tally);
+            Ok(Box::new(move |clock, stop| {
                 udp::serve(&socket, &mut service(), clock, &stop, &tally);
                 Ok(())
-            })
+            }))
         });
-        Ok(Self { address, work: work.collect(), tallies, penalties: None, connections: None })
+        let work = work.collect::<io::Result<_>>()?;
+        Ok(Self { address, work, tallies, penalties: None, connections: None })
     }
 
     /// What `service` gives is called by the worker's thread, and gives what opens a conversation.

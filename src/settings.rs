@@ -17,12 +17,34 @@ pub use crate::sandbox::Mode;
 pub struct Config {
     /// Where to listen, or where the sockets are that were passed; port 0 for any that is free.
     pub address: SocketAddr,
+    /// Whether to listen at the other loopback address, too.
+    pub loopbacks: Loopbacks,
     /// What to do there.
     pub service: Service,
     /// Who to be, once the socket is bound.
     pub user: Option<String>,
     /// What to give up then.
     pub sandbox: Mode,
+}
+
+impl Config {
+    /// Threads that serve, each with a socket of its own.
+    pub(crate) fn workers(&self) -> usize {
+        let workers = self.service.workers().get();
+        match self.loopbacks {
+            Loopbacks::AsGiven => workers,
+            Loopbacks::Both => workers + 1,
+        }
+    }
+}
+
+/// Which of the two addresses that `localhost` may mean a server listens at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loopbacks {
+    /// The server's address, if it is one of them.
+    AsGiven,
+    /// 127.0.0.1, which is the server's address, and `[::1]` at the same port, with one more worker.
+    Both,
 }
 
 /// What a server does.
@@ -111,14 +133,25 @@ pub enum SampleUsers {
 
 /// Every setting that is in force, with its name; whatever was not said has its default.
 pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
-    let mut settings = vec![("address", config.address.to_string())];
+    let address = config.address;
+    let addresses = match config.loopbacks {
+        Loopbacks::AsGiven => address.to_string(),
+        Loopbacks::Both => format!("{address} and [::1]:{}", address.port()),
+    };
+    let mut settings = vec![("address", addresses)];
     match &config.service {
         Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users, http } => {
             let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
             settings.extend([
                 ("service", format!("logins over {transport}")),
                 ("users file", users.display().to_string()),
-                ("workers", workers.to_string()),
+                (
+                    "workers",
+                    match config.loopbacks {
+                        Loopbacks::AsGiven => workers.to_string(),
+                        Loopbacks::Both => format!("{workers}, and one for [::1]"),
+                    },
+                ),
                 ("failed logins of a source that are free", budget(limits.of_source)),
                 ("failed logins of a user that are free", budget(limits.of_user)),
                 ("networks whose failed logins are all free", or_none(trusted.join(" "))),

@@ -15,11 +15,13 @@ pub(crate) struct Source {
 const TRANSLATED: u128 = 0x0064_ff9b << 64;
 
 /// A home or a small site is given a /56 (RFC 6177, section 2): a few hosts behind it may each have a share.
-const HOME: (u8, u32) = (56, 4);
-/// An organization, or a customer who rents one host, is given a /48.
-const SITE: (u8, u32) = (48, 16);
-/// All link-local addresses: one host may take as many as it likes of them.
-const LINK: (u8, u32) = (10, 16);
+pub(crate) const HOME_SHARES: u32 = 4;
+/// An organization, or a customer who rents one host, is given a /48. One host on a link may take as many of the
+/// link-local addresses as it likes, so all of these have as much together.
+pub(crate) const SITE_SHARES: u32 = 16;
+
+/// Networks that an address is counted with, at most.
+pub(crate) const NETWORKS_MAX: usize = 3;
 
 impl Source {
     /// The narrowest network that an address is counted with. An IPv4 address is one by itself, also when written as
@@ -71,8 +73,10 @@ fn networks(address: IpAddr) -> (Source, &'static [(u8, u32)]) {
             let address = Ipv4Addr::from_bits(address.to_bits() as u32);
             (Source::new(address.to_ipv6_mapped(), 128), &[])
         }
-        IpAddr::V6(address) if address.is_unicast_link_local() => (Source::new(address, 128), &[LINK]),
-        IpAddr::V6(address) => (Source::new(address, 64), &[HOME, SITE]),
+        IpAddr::V6(address) if address.is_unicast_link_local() => {
+            (Source::new(address, 128), &[(10, SITE_SHARES)])
+        }
+        IpAddr::V6(address) => (Source::new(address, 64), &[(56, HOME_SHARES), (48, SITE_SHARES)]),
     }
 }
 
@@ -105,14 +109,17 @@ mod tests {
     fn an_ipv4_address_is_counted_alone_however_it_is_written() {
         for text in ["192.0.2.1", "::ffff:192.0.2.1", "64:ff9b::192.0.2.1"] {
             assert_eq!(networks_of(text), [(source("192.0.2.1"), 1)]);
+            assert_eq!(source(text).to_string(), "192.0.2.1");
         }
     }
 
     #[test]
     fn an_ipv6_address_is_counted_with_its_home_and_its_site() {
         let networks = networks_of("2001:db8:1:2345::1");
-        let shares: Vec<_> = networks.iter().map(|(network, shares)| (network.prefix_len, *shares)).collect();
-        assert_eq!(shares, [(64, 1), (56, 4), (48, 16)]);
+        let shares: Vec<_> =
+            networks.iter().map(|(network, shares)| (network.to_string(), *shares)).collect();
+        let expected = [("2001:db8:1:2345::/64", 1), ("2001:db8:1:2300::/56", 4), ("2001:db8:1::/48", 16)];
+        assert_eq!(shares, expected.map(|(network, shares)| (network.to_owned(), shares)));
         let shared =
             |other| networks_of(other).into_iter().filter(|network| networks.contains(network)).count();
         for (other, expected) in [

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,8 +21,8 @@ use crate::exchange::{DatagramService, framed};
 use crate::net::{Transport, passed};
 use crate::report::{LogFormat, log_to_stderr};
 use crate::settings::{
-    AuditTarget, Budget, Config, Exchange, Limits, Mode, Monitoring, Reasons, SampleUsers, Service, Serving,
-    UnknownNames, Verbosity,
+    AuditTarget, Budget, Config, Exchange, Limits, Loopbacks, Mode, Monitoring, Reasons, SampleUsers,
+    Service, Serving, UnknownNames, Verbosity,
 };
 use crate::users;
 
@@ -30,7 +30,7 @@ use crate::users;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Where to listen; a port alone takes the address of the service's default
+    /// Where to listen; a port alone takes the address of the service's default, and ::1 beside 127.0.0.1
     #[arg(value_name = "[ADDR:]PORT", value_parser = parse_place)]
     place: Option<Place>,
     /// What to serve: auth; over UDP also md5 or hello; over TCP also md5 or framed
@@ -42,7 +42,8 @@ struct Args {
     /// Serve other machines even with the shipped sample passwords in the users file (auth)
     #[arg(long)]
     allow_sample_users: bool,
-    /// Threads that serve (auth) [default: one for each processor, or for each socket that is passed]
+    /// Threads that serve, beside the one for ::1 (auth) [default: one for each processor, or for each socket that is
+    /// passed]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX))]
     workers: Option<u16>,
     /// Failed logins that are free for a source, an IPv4 address or an IPv6 /64, or "off" (auth)
@@ -170,7 +171,7 @@ fn after_help(program: &str) -> String {
     };
     format!(
         "Examples:\n  \
-         {program} 8591                      127.0.0.1:8591, this machine only\n  \
+         {program} 8591                      127.0.0.1:8591 and [::1]:8591, this machine only\n  \
          {program} 0.0.0.0:8591              all of IPv4\n  \
          {program} [::]:8591                 all of IPv6, and of IPv4\n  \
          {program} --users /etc/users.toml   another users file\n\
@@ -239,13 +240,14 @@ impl Args {
         self.check(transport, passed)?;
         let (address, user, sandbox) =
             (self.address(transport, passed)?, self.user.clone(), self.sandbox.into());
+        let loopbacks = self.loopbacks(address, passed);
         let service = match self.exchange(transport)? {
             Some(exchange) => {
                 Service::Exchange(exchange, if self.quiet { Verbosity::Quiet } else { Verbosity::Lines })
             }
             None => self.logins(transport, passed)?,
         };
-        Ok(Config { address, service, user, sandbox })
+        Ok(Config { address, loopbacks, service, user, sandbox })
     }
 
     /// Refuses what would be without effect.
@@ -284,6 +286,16 @@ impl Args {
             )),
             (_, Some(bound)) => Ok(bound.address),
         }
+    }
+
+    /// A port alone, or none, is for clients of this machine, who may ask for localhost.
+    fn loopbacks(&self, address: SocketAddr, passed: Option<&Bound>) -> Loopbacks {
+        let is_default = match self.place {
+            None | Some(Place::Port(_)) => address.ip() == Ipv4Addr::LOCALHOST,
+            Some(Place::Address(_)) => false,
+        };
+        // Two sockets would answer two messages.
+        if is_default && passed.is_none() && !self.once { Loopbacks::Both } else { Loopbacks::AsGiven }
     }
 
     /// The small service that was asked for, if it is one.

@@ -10,12 +10,12 @@ use std::time::Duration;
 use siphasher::sip::SipHasher24;
 
 use crate::exchange::DatagramService;
-use crate::source::Source;
+use crate::source::{NETWORKS_MAX, counted_with};
 
-/// Answers that one source gets in a second.
+/// Answers that one source gets in a second. The networks around it get a multiple together.
 pub const ANSWERS_PER_SECOND: u32 = 1000;
-/// Sources that are counted at a time; of 24 bytes each, they make 96 KiB.
-const SOURCES: usize = 4096;
+/// Networks of each size that are counted at a time; of 24 bytes each, they make 288 KiB.
+const NETWORKS: usize = 4096;
 
 /// Why a datagram gets silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +39,8 @@ pub enum Silence {
     /// A server would be answered, and perhaps answer again.
     #[error("it has the form of a server's answer")]
     ServersAnswer,
-    /// The source had [`ANSWERS_PER_SECOND`] in this second.
-    #[error("its source had {ANSWERS_PER_SECOND} answers in this second")]
+    /// The source, or a network around it, had its answers of this second.
+    #[error("its source, or the network around it, had its answers of this second")]
     TooMany,
 }
 
@@ -49,25 +49,26 @@ pub struct Guard {
     service: DatagramService,
     own: SocketAddr,
     keyed: SipHasher24,
-    counts: Box<[Count]>,
+    /// A table for each network that an address is counted with: many sources push no network out of its place.
+    counts: [Box<[Count]>; NETWORKS_MAX],
 }
 
-/// How many answers a source had in a second.
+/// How many answers a network had in a second.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Count {
-    source: u64,
+    network: u64,
     second: u64,
     answers: u32,
 }
 
 impl Guard {
-    /// Bytes of its table.
-    pub const BYTES: usize = SOURCES * size_of::<Count>();
+    /// Bytes of its tables.
+    pub const BYTES: usize = NETWORKS_MAX * NETWORKS * size_of::<Count>();
 
     /// A guard for a server that listens at `own`, with a key of 128 random bits.
     #[must_use]
     pub fn new(service: DatagramService, own: SocketAddr, key: &[u8; 16]) -> Self {
-        let counts = vec![Count::default(); SOURCES].into();
+        let counts = std::array::from_fn(|_| vec![Count::default(); NETWORKS].into());
         Self { service, own, keyed: SipHasher24::new_with_key(key), counts }
     }
 
@@ -95,20 +96,23 @@ impl Guard {
         peer.port() == self.own.port() && (own == ip || own.is_unspecified())
     }
 
-    /// A source takes the place of another that falls on the same one, and starts anew: strangers cannot use up
-    /// what somebody else is owed, though two sources in one place free each other.
+    /// A network takes the place of another that falls on the same one, and starts anew: strangers cannot use up
+    /// what somebody else is owed, though two networks in one place free each other. A source that gets no more answers
+    /// takes none from the networks around it.
     fn count(&mut self, uptime: Duration, address: IpAddr) -> bool {
-        let mut keyed = self.keyed;
-        keyed.write(&Source::of(address).octets());
-        let (source, second) = (keyed.finish(), uptime.as_secs());
-        let Some(count) = self.counts.get_mut(source as usize % SOURCES) else {
-            return false;
-        };
-        if (count.source, count.second) != (source, second) {
-            *count = Count { source, second, answers: 0 };
-        }
-        count.answers = count.answers.saturating_add(1);
-        count.answers <= ANSWERS_PER_SECOND
+        let second = uptime.as_secs();
+        counted_with(address).zip(&mut self.counts).all(|((network, shares), counts)| {
+            let mut keyed = self.keyed;
+            keyed.write(&network.octets());
+            let network = keyed.finish();
+            counts.get_mut(network as usize % NETWORKS).is_some_and(|count| {
+                if (count.network, count.second) != (network, second) {
+                    *count = Count { network, second, answers: 0 };
+                }
+                count.answers = count.answers.saturating_add(1);
+                count.answers <= shares * ANSWERS_PER_SECOND
+            })
+        })
     }
 }
 
@@ -210,5 +214,21 @@ mod tests {
         assert_eq!(admitted(7, "192.0.2.1:5001"), 0);
         assert_eq!(admitted(7, "192.0.2.2:5000"), most);
         assert_eq!(admitted(8, "192.0.2.1:5000"), most);
+    }
+
+    #[test]
+    fn the_networks_of_a_home_or_a_site_have_so_many_answers_a_second_together() {
+        let mut guard = guard(DatagramService::Md5, "[2001:db8:ffff::1]:12345");
+        let mut admitted = |site: u16, networks: std::ops::RangeInclusive<u16>, times: u32| {
+            let peers = networks.flat_map(|network| (0..times).map(move |_| (site, network)));
+            let peers = peers
+                .map(|(site, network)| SocketAddr::from(([0x2001, 0xdb8, site, network, 0, 0, 0, 1], 5000)));
+            peers.filter(|peer| guard.admit(START, *peer, b"x").is_ok()).count()
+        };
+        // What one source gets no answer to is not taken from the others.
+        assert_eq!(admitted(1, 0..=0, 50_000), 1000);
+        assert_eq!(admitted(1, 1..=0xff, 100), 3000);
+        assert_eq!(admitted(1, 0x100..=u16::MAX, 2), 12_000);
+        assert_eq!(admitted(2, 0..=0, 2000), 1000);
     }
 }

@@ -1,7 +1,7 @@
 //! Sockets at an address, one for each worker.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -18,7 +18,7 @@ pub(crate) enum Sharing {
     Workers,
 }
 
-/// Sockets at one address, one for each worker.
+/// Sockets at one address, one for each worker, and perhaps one at the other loopback address.
 #[derive(Debug)]
 pub struct Bound {
     pub(crate) address: SocketAddr,
@@ -47,6 +47,28 @@ pub(crate) fn group(
         sockets.push(bind(address, Sharing::Workers)?);
     }
     Ok(Bound { address, sockets })
+}
+
+impl Bound {
+    /// Binds one more socket, for one more worker, at an address that nobody else has.
+    pub(crate) fn add(
+        &mut self,
+        address: SocketAddr,
+        bind: impl Fn(SocketAddr, Sharing) -> io::Result<Socket>,
+    ) -> io::Result<()> {
+        self.sockets.push(bind(address, Sharing::Nobody)?);
+        Ok(())
+    }
+}
+
+/// Where `localhost` may lead clients that look for a server at this address, whoever listens there.
+pub(crate) fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
+    let other: IpAddr = match address.ip().to_canonical() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => return None,
+    };
+    Some(SocketAddr::new(other, address.port()))
 }
 
 /// A socket for datagrams.

@@ -1,13 +1,16 @@
 //! How servers start, stop, and share a machine.
 
-use std::io::{BufRead, Write};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, Write};
+use std::iter;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use letmein::Transport;
+use socket2::{Domain, Socket, Type};
 
 use crate::peers::{QUIET_HOST, REQUEST, WELCOME, answer, ask, tcp_peer, udp_peer};
 use crate::reloads::logged;
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, run, server, welcome};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, exchange, letmein, run, server, welcome};
+use crate::sites::in_new_namespace;
 use crate::streams::{challenge, rest};
 
 #[test]
@@ -105,10 +108,114 @@ fn a_port_that_is_taken_is_reported_with_status_3_in_one_line() {
 }
 
 #[test]
-fn a_port_alone_means_this_machine_only() {
+fn a_port_alone_means_both_loopback_addresses_of_this_machine() {
+    let Some(_ipv6) = ipv6_socket(Transport::Udp) else { return };
     for transport in TRANSPORTS {
-        assert!(Server::start(transport, &["0", "--users", SAMPLES]).address.ip().is_loopback());
+        let (server, _) = on_both_loopbacks(transport, &["--users", SAMPLES, "--workers", "2"]);
+        assert_eq!(server.address.ip(), Ipv4Addr::LOCALHOST);
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            let mut client = letmein();
+            client.args([&*format!("{host}:{}", server.address.port()), "userone", "passwordone"]);
+            client.args((transport == Transport::Tcp).then_some("--tcp"));
+            assert_eq!(run(&mut client), welcome(), "{host} over {transport}");
+        }
+        assert_eq!(server.stop(libc::SIGTERM).status, 0);
     }
+}
+
+#[test]
+fn a_port_alone_means_both_loopback_addresses_to_a_small_service_too() {
+    let Some(_ipv6) = ipv6_socket(Transport::Udp) else { return };
+    for (transport, service) in [(Transport::Udp, "md5"), (Transport::Tcp, "framed")] {
+        let (server, other) = on_both_loopbacks(transport, &["--service", service]);
+        for address in [server.address, other] {
+            let ended =
+                run(exchange().args([service, &*address.to_string(), "Four score and seven years ago"]));
+            assert_eq!(ended.status, 0, "{address}: {ended:?}");
+        }
+    }
+}
+
+/// Another user of the machine may have the port there, and hear those who ask localhost.
+#[test]
+fn a_port_that_another_program_has_at_the_other_loopback_address_is_a_warning() {
+    for transport in TRANSPORTS {
+        let mut others = iter::from_fn(|| ipv6_socket(transport));
+        // Somebody may have the port at 127.0.0.1.
+        let started = others.find_map(|other| {
+            let port = other.local_addr().unwrap().as_socket().unwrap().port().to_string();
+            let server = Server::try_spawn(transport, server(transport).args([&*port, "--users", SAMPLES]));
+            Some((other, server.ok()?))
+        });
+        let Some((_other, server)) = started else { return };
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        let address = format!("[::1]:{}", server.address.port());
+        let log = server.stop(libc::SIGTERM).stderr;
+        let warning = log.lines().find(|line| line.contains(&address)).expect(&log);
+        assert!(
+            warning.contains("WARN") && warning.contains("clients that ask localhost may reach it"),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_without_ipv6_is_served_without_it() {
+    for transport in TRANSPORTS {
+        // Without its loopback interface, the namespace has no IPv6 address.
+        let Some(mut command) = in_new_namespace() else { return };
+        let program = server(transport);
+        command.arg(program.get_program()).args(["0", "--users", SAMPLES]);
+        let server = Server::spawn(transport, &mut command);
+        let other = format!("not serving [::1]:{}", server.address.port());
+        let log = server.stop(libc::SIGTERM).stderr;
+        assert!(log.lines().any(|line| line.contains("INFO") && line.contains(&other)), "{log}");
+    }
+}
+
+#[test]
+fn a_server_that_is_given_one_address_says_where_localhost_may_lead_clients_instead() {
+    for transport in TRANSPORTS {
+        for (address, other, remedy) in [
+            ("127.0.0.1:0", "[::1]", "a port alone"),
+            ("0.0.0.0:0", "[::1]", "[::]"),
+            ("[::1]:0", "127.0.0.1", "a port alone"),
+        ] {
+            let args = [address, "--users", SAMPLES, "--allow-sample-users"];
+            let Ok(server) = Server::try_spawn(transport, server(transport).args(args)) else { continue };
+            let other = format!("{other}:{}", server.address.port());
+            let log = server.stop(libc::SIGTERM).stderr;
+            let lines: Vec<_> = log.lines().filter(|line| line.contains(&other)).collect();
+            let [line] = lines[..] else { panic!("{log}") };
+            assert!(line.contains("ask localhost may be led") && line.contains(remedy), "{line}");
+        }
+    }
+}
+
+/// A socket that has a port of [::1], where there is IPv6.
+pub(crate) fn ipv6_socket(transport: Transport) -> Option<Socket> {
+    let kind = match transport {
+        Transport::Udp => Type::DGRAM,
+        Transport::Tcp => Type::STREAM,
+    };
+    let bind = || {
+        let socket = Socket::new(Domain::IPV6, kind, None)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::LOCALHOST, 0)).into())?;
+        io::Result::Ok(socket)
+    };
+    bind().inspect_err(|error| println!("skipped: no IPv6: {error}")).ok()
+}
+
+/// A server that is given a port alone, and the other address that it serves. Somebody may have the port there.
+fn on_both_loopbacks(transport: Transport, args: &[&str]) -> (Server, SocketAddr) {
+    let start = || {
+        let mut server = Server::start(transport, &[&["0"], args].concat());
+        let other = SocketAddr::from((Ipv6Addr::LOCALHOST, server.address.port()));
+        let log = server.stderr.as_mut().unwrap().lines().map(Result::unwrap);
+        let mut log = log.take_while(|line| !line.contains("serving this machine only"));
+        log.any(|line| line.ends_with(&format!("serving {other} as well"))).then_some((server, other))
+    };
+    iter::repeat_with(start).take(20).flatten().next().expect("a port that is free at both")
 }
 
 #[test]

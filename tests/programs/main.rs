@@ -30,6 +30,7 @@ mod reloads;
 mod running;
 mod sandbox;
 mod service_manager;
+mod sites;
 mod status_page;
 mod streams;
 mod terminal;

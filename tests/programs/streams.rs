@@ -231,7 +231,7 @@ fn connect_from(source: [u8; 4], server: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-fn is_open(mut stream: &TcpStream) -> bool {
+pub(crate) fn is_open(mut stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

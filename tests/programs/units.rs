@@ -121,7 +121,7 @@ fn the_command_lines_of_the_units_are_right() {
         for command in commands {
             let words =
                 command.split(' ').skip(1).filter(|word| *word != "$OPTIONS").map(|word| match word {
-                    "$ADDRESS" => "127.0.0.1:8591",
+                    "$ADDRESS" => "8591",
                     "/etc/letmein/users.toml" => crate::running::SAMPLES,
                     word => word,
                 });
