@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Command, CommandFactory, Parser};
+use hyper::header::HeaderName;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
@@ -28,12 +29,15 @@ struct Args {
     /// Log in over TCP instead of UDP
     #[arg(long)]
     tcp: bool,
-    /// How long a login may take
+    /// How long a request may wait for its turn to log in, and then for the service (there 1.5 s at the most)
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_timeout)]
     timeout: Duration,
     /// What people are asked the password for
     #[arg(long, value_name = "NAME", default_value = "letmein", value_parser = parse_realm)]
     realm: String,
+    /// Give each visitor a share of the logins, by the address in this header, which the web server must set itself
+    #[arg(long, value_name = "HEADER", value_parser = parse_header)]
+    visitor_header: Option<HeaderName>,
     /// Listen on an address that other machines reach, to which they send passwords in plain
     #[arg(long)]
     insecure_listen: bool,
@@ -53,8 +57,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 fn after_help() -> String {
     format!(
-        "A GET or HEAD with `Authorization: Basic` is answered with 204 if the service welcomes the user, 401 if not,\n\
-         and 503 if it does not answer. Passwords come in plain, so keep it on this machine, behind TLS.\n\n\
+        "A GET or HEAD with `Authorization: Basic` is answered with 204 if the service welcomes the user, 401\n\
+         if not, and 503 if it does not answer. Passwords come in plain, so keep it on this machine, behind TLS.\n\n\
          Example:\n  {EXAMPLE}\n\n{STATUSES}"
     )
 }
@@ -91,10 +95,15 @@ impl Args {
             transport: if self.tcp { Transport::Tcp } else { Transport::Udp },
             timeout: self.timeout,
             realm: self.realm,
+            visitor_header: self.visitor_header,
             listening: if self.insecure_listen { Listening::Insecure } else { Listening::Local },
             sandbox: self.sandbox.into(),
         }
     }
+}
+
+fn parse_header(text: &str) -> Result<HeaderName, String> {
+    text.parse().map_err(|_| format!("no header {text:?}: give a name, as in X-Real-IP"))
 }
 
 /// A scope would be looked up, for which the sandbox has no files.
