@@ -5,27 +5,31 @@
 //! | 204 | the service welcomes the user |
 //! | 401 | it does not, or there are no credentials that anybody could have |
 //! | 405 | the method is neither GET nor HEAD |
+//! | 421 | `Host` is not one of the hosts that the gateway answers for |
 //! | 503 | there is no verdict |
 
+mod hosts;
 mod turns;
 
 use std::io::{self, Write};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
-use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Request, StatusCode};
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
+use self::hosts::Hosts;
+pub use self::hosts::{Host, NoHost};
 use self::turns::{Ending, LOGINS, PAUSE, Turns};
 use crate::auth::wire::Verdict;
 use crate::http::{self, Limits, Reply};
@@ -50,6 +54,8 @@ pub struct Config {
     pub timeout: Duration,
     /// What people are asked the password for: ASCII without quotes and backslashes.
     pub realm: String,
+    /// The hosts that it answers for, beside this machine's own.
+    pub hosts: Vec<Host>,
     /// The header in which the web server says whose request it is, by their address.
     pub visitor_header: Option<HeaderName>,
     /// Whether passwords may come in plain from other machines.
@@ -124,10 +130,10 @@ pub fn run(config: &Config) -> Result<(), GatewayError> {
         let time = HEAD_TIME + config.timeout + LOGIN_TIME + REPLY_TIME;
         let (connections, head_len, head_time) = (CONNECTIONS, HEAD_LEN, HEAD_TIME);
         let limits = Limits { connections, head_len, head_time, time, pace: Duration::ZERO };
-        let gateway = Arc::new(Gateway::new(config)?);
-        let handler = move |request: hyper::Request<_>| {
+        let gateway = Arc::new(Gateway::new(config, address.ip())?);
+        let handler = move |request: Request<_>| {
             let gateway = gateway.clone();
-            async move { gateway.reply(request.headers()).await }
+            async move { gateway.reply(&request).await }
         };
         http::serve(socket, limits, stop, handler).await
     });
@@ -141,25 +147,31 @@ struct Gateway {
     login: Login,
     timeout: Duration,
     challenge: HeaderValue,
+    hosts: Hosts,
     visitor_header: Option<HeaderName>,
     turns: Arc<Turns>,
 }
 
 impl Gateway {
-    fn new(config: &Config) -> io::Result<Self> {
-        let Config { service, transport, timeout, realm, visitor_header, .. } = config;
+    fn new(config: &Config, address: IpAddr) -> io::Result<Self> {
+        let Config { service, transport, timeout, realm, hosts, visitor_header, .. } = config;
         let server = HostPort { host: service.ip().to_string(), port: service.port() };
         let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
         Ok(Self {
             login: Login::to(server).over(*transport).within(LOGIN_TIME.min(*timeout)),
             timeout: *timeout,
             challenge: HeaderValue::try_from(challenge).map_err(io::Error::other)?,
+            hosts: Hosts::new(address, hosts),
             visitor_header: visitor_header.clone(),
             turns: Arc::new(Turns::new()),
         })
     }
 
-    async fn reply(&self, headers: &HeaderMap) -> Reply {
+    async fn reply<B>(&self, request: &Request<B>) -> Reply {
+        let headers = request.headers();
+        if !self.hosts.include(request.version(), headers) {
+            return misdirected();
+        }
         let verdict = match credentials(headers) {
             Some((user, password)) => self.judge(user, password, self.visitor(headers)).await,
             None => Some(Verdict::Refused),
@@ -234,6 +246,13 @@ fn reply(status: StatusCode, header: Option<(HeaderName, HeaderValue)>) -> Reply
     let mut reply = Reply::new(Full::new(Bytes::new()));
     *reply.status_mut() = status;
     reply.headers_mut().extend(header);
+    reply
+}
+
+/// Not 403, which a web server takes for a refusal of the visitor.
+fn misdirected() -> Reply {
+    let mut reply = Reply::new(Full::new("not a host of this gateway: see --host\n".into()));
+    *reply.status_mut() = StatusCode::MISDIRECTED_REQUEST;
     reply
 }
 

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, parse_seconds, say};
-use crate::gateway::{self, Config, GatewayError, Listening};
+use crate::gateway::{self, Config, GatewayError, Host, Listening};
 use crate::net::Transport;
 use crate::report::{LogFormat, log_to_stderr};
 
@@ -35,6 +35,9 @@ struct Args {
     /// What people are asked the password for
     #[arg(long, value_name = "NAME", default_value = "letmein", value_parser = parse_realm)]
     realm: String,
+    /// Answer requests for this host, too: what the web server sends as Host, without a port; may be repeated
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<Host>,
     /// Give each visitor a share of the logins, by the address in this header, which the web server must set itself
     #[arg(long, value_name = "HEADER", value_parser = parse_header)]
     visitor_header: Option<HeaderName>,
@@ -58,7 +61,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 fn after_help() -> String {
     format!(
         "A GET or HEAD with `Authorization: Basic` is answered with 204 if the service welcomes the user, 401\n\
-         if not, and 503 if it does not answer. Passwords come in plain, so keep it on this machine, behind TLS.\n\n\
+         if not, 503 if it does not answer, and 421 if Host is neither this machine nor a --host.\n\
+         Passwords come in plain, so keep it on this machine, behind TLS.\n\n\
          Example:\n  {EXAMPLE}\n\n{STATUSES}"
     )
 }
@@ -95,6 +99,7 @@ impl Args {
             transport: if self.tcp { Transport::Tcp } else { Transport::Udp },
             timeout: self.timeout,
             realm: self.realm,
+            hosts: self.hosts,
             visitor_header: self.visitor_header,
             listening: if self.insecure_listen { Listening::Insecure } else { Listening::Local },
             sandbox: self.sandbox.into(),

@@ -304,10 +304,32 @@ fn a_visitor_who_tries_silenced_users_keeps_no_other_visitor_waiting() {
 }
 
 #[test]
+fn only_the_hosts_that_it_answers_for_are_asked_for_a_login() {
+    let (_server, gateway) = with_silence(Udp, &["--host", "auth.internal", "--host", "192.0.2.7"]);
+    let own = gateway.address.to_string();
+    for host in ["localhost", "127.0.0.1", &own, "[::1]:8592", "AUTH.internal:80", "192.0.2.7:8592"] {
+        assert_eq!(
+            status(&gateway.say(request(RIGHT).replace("localhost", host).as_bytes())),
+            "204",
+            "{host}"
+        );
+    }
+    // More than are free: none of them is a login.
+    for _ in 0..2 * FREE_FAILURES {
+        let rebound = request(&basic("userone", "wrong")).replace("localhost", "rebound.example");
+        assert_eq!(status(&gateway.say(rebound.as_bytes())), "421");
+    }
+    let old = format!("GET / HTTP/1.0\r\nAuthorization: Basic {RIGHT}\r\n\r\n");
+    assert_eq!(status(&gateway.say(old.as_bytes())), "204");
+    assert_eq!(status(&gateway.say(old.replace("1.0", "1.1").as_bytes())), "421");
+    assert_eq!(status(&gateway.say(request_with("Host: localhost", RIGHT).as_bytes())), "421");
+}
+
+#[test]
 fn options_that_make_no_sense_are_refused_at_the_start() {
-    for header in ["X Real IP", ""] {
-        let ended = run(letmein_http().args(["127.0.0.1:0", "127.0.0.1:8591"]).args(["--visitor-header", header]));
-        assert_eq!(ended.status, 2, "{header:?}: {ended:?}");
+    for more in [&["--host", "auth.internal:80"][..], &["--host", ""], &["--visitor-header", "X Real IP"]] {
+        let ended = run(letmein_http().args(["127.0.0.1:0", "127.0.0.1:8591"]).args(more));
+        assert_eq!(ended.status, 2, "{more:?}: {ended:?}");
     }
 }
 
