@@ -26,9 +26,12 @@ struct Args {
     /// Where the service is
     #[arg(value_name = "SERVICE-ADDR:PORT", value_parser = parse_service)]
     service: SocketAddr,
-    /// Log in over TCP instead of UDP
+    /// Log in over TCP, as by default where the service is on another machine
     #[arg(long)]
     tcp: bool,
+    /// Log in over UDP, as by default on this machine; elsewhere anybody who can forge its replies can let users in
+    #[arg(long, conflicts_with = "tcp")]
+    udp: bool,
     /// How long a request may wait for its turn to log in, and then for the service (there 1.5 s at the most)
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_timeout)]
     timeout: Duration,
@@ -92,11 +95,17 @@ fn run() -> Result<Status, Status> {
 }
 
 impl Args {
+    /// TCP leaves this machine: there only those who read the network can forge a verdict.
+    fn transport(&self) -> Transport {
+        let is_here = self.service.ip().to_canonical().is_loopback();
+        if self.udp || (is_here && !self.tcp) { Transport::Udp } else { Transport::Tcp }
+    }
+
     fn config(self) -> Config {
         Config {
             address: self.address,
             service: self.service,
-            transport: if self.tcp { Transport::Tcp } else { Transport::Udp },
+            transport: self.transport(),
             timeout: self.timeout,
             realm: self.realm,
             hosts: self.hosts,
@@ -139,5 +148,27 @@ fn parse_realm(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("the realm is up to 128 characters of ASCII, without quotes and backslashes".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport(service: &str, more: &[&str]) -> Transport {
+        let args = [&["letmein-http", "127.0.0.1:8592", service], more].concat();
+        Args::try_parse_from(args).unwrap().transport()
+    }
+
+    #[test]
+    fn logins_leave_this_machine_over_tcp_unless_somebody_insists_on_udp() {
+        for here in ["127.0.0.1:8591", "127.9.9.9:8591", "[::1]:8591", "[::ffff:127.0.0.1]:8591"] {
+            assert_eq!(transport(here, &[]), Transport::Udp, "{here}");
+            assert_eq!(transport(here, &["--tcp"]), Transport::Tcp, "{here}");
+        }
+        for elsewhere in ["192.0.2.7:8591", "[2001:db8::7]:8591", "[::ffff:192.0.2.7]:8591"] {
+            assert_eq!(transport(elsewhere, &[]), Transport::Tcp, "{elsewhere}");
+            assert_eq!(transport(elsewhere, &["--udp"]), Transport::Udp, "{elsewhere}");
+        }
     }
 }

@@ -327,7 +327,12 @@ fn only_the_hosts_that_it_answers_for_are_asked_for_a_login() {
 
 #[test]
 fn options_that_make_no_sense_are_refused_at_the_start() {
-    for more in [&["--host", "auth.internal:80"][..], &["--host", ""], &["--visitor-header", "X Real IP"]] {
+    for more in [
+        &["--udp", "--tcp"][..],
+        &["--host", "auth.internal:80"],
+        &["--host", ""],
+        &["--visitor-header", "X Real IP"],
+    ] {
         let ended = run(letmein_http().args(["127.0.0.1:0", "127.0.0.1:8591"]).args(more));
         assert_eq!(ended.status, 2, "{more:?}: {ended:?}");
     }
