@@ -5,33 +5,40 @@
 //! | 204 | the service welcomes the user |
 //! | 401 | it does not, or there are no credentials that anybody could have |
 //! | 405 | the method is neither GET nor HEAD |
+//! | 421 | `Host` is not one of the hosts that the gateway answers for |
 //! | 503 | there is no verdict |
 
+mod hosts;
+mod turns;
+
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
-use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Request, StatusCode};
 use tokio::runtime::Builder;
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
+use self::hosts::Hosts;
+pub use self::hosts::{Host, NoHost};
+use self::turns::{Ending, LOGINS, PAUSE, Turns};
 use crate::auth::wire::Verdict;
 use crate::http::{self, Limits, Reply};
 use crate::net::Transport;
 use crate::net::host_port::HostPort;
-use crate::net::login::Login;
+use crate::net::login::{Login, LoginError, Outcome};
 use crate::sandbox::{self, Files, Mode};
 use crate::signals::Signals;
+use crate::source::Source;
 use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
 
 /// What a gateway is told on its command line.
@@ -43,10 +50,14 @@ pub struct Config {
     pub service: SocketAddr,
     /// What carries the logins.
     pub transport: Transport,
-    /// How long a login may take.
+    /// How long a request may wait for its turn, and then for the service, which gets 1.5 s at the most.
     pub timeout: Duration,
     /// What people are asked the password for: ASCII without quotes and backslashes.
     pub realm: String,
+    /// The hosts that it answers for, beside this machine's own.
+    pub hosts: Vec<Host>,
+    /// The header in which the web server says whose request it is, by their address.
+    pub visitor_header: Option<HeaderName>,
     /// Whether passwords may come in plain from other machines.
     pub listening: Listening,
     /// What to give up once the socket is bound.
@@ -86,16 +97,14 @@ pub enum GatewayError {
 
 /// Connections at once; more take the places of those that are silent.
 const CONNECTIONS: u32 = 512;
-/// Logins at once, a thread each; more wait for as long as a login may take.
-const LOGINS: usize = 64;
+/// The longest that a login holds one of the places: four sends, the last at 1.3 s, and their replies.
+const LOGIN_TIME: Duration = Duration::from_millis(1500);
 /// A web server that forwards all headers of a browser has cookies among them.
 const HEAD_LEN: usize = 16 * 1024;
 /// The web server has the whole head before it asks.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// For the response to be read.
 const REPLY_TIME: Duration = Duration::from_secs(2);
-/// The seconds after which to try again where there is no verdict.
-const RETRY_S: HeaderValue = HeaderValue::from_static("5");
 /// What `name:password` can be at the most, in base64.
 const CREDENTIALS_MAX: usize = (NAME_MAX + 1 + PASSWORD_MAX).div_ceil(3) * 4;
 
@@ -118,14 +127,13 @@ pub fn run(config: &Config) -> Result<(), GatewayError> {
         writeln!(stdout, "HTTP gateway listening on {address}")?;
         stdout.flush()?;
         let stop = async { info!("{}: stopping", signals.next().await) };
-        // A login and the wait for its turn may take `timeout` each.
-        let time = HEAD_TIME + 2 * config.timeout + REPLY_TIME;
+        let time = HEAD_TIME + config.timeout + LOGIN_TIME + REPLY_TIME;
         let (connections, head_len, head_time) = (CONNECTIONS, HEAD_LEN, HEAD_TIME);
         let limits = Limits { connections, head_len, head_time, time, pace: Duration::ZERO };
-        let gateway = Arc::new(Gateway::new(config)?);
-        let handler = move |request: hyper::Request<_>| {
+        let gateway = Arc::new(Gateway::new(config, address.ip())?);
+        let handler = move |request: Request<_>| {
             let gateway = gateway.clone();
-            async move { gateway.reply(request.headers()).await }
+            async move { gateway.reply(&request).await }
         };
         http::serve(socket, limits, stop, handler).await
     });
@@ -139,25 +147,33 @@ struct Gateway {
     login: Login,
     timeout: Duration,
     challenge: HeaderValue,
-    places: Arc<Semaphore>,
+    hosts: Hosts,
+    visitor_header: Option<HeaderName>,
+    turns: Arc<Turns>,
 }
 
 impl Gateway {
-    fn new(config: &Config) -> io::Result<Self> {
-        let Config { service, transport, timeout, realm, .. } = config;
+    fn new(config: &Config, address: IpAddr) -> io::Result<Self> {
+        let Config { service, transport, timeout, realm, hosts, visitor_header, .. } = config;
         let server = HostPort { host: service.ip().to_string(), port: service.port() };
         let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
         Ok(Self {
-            login: Login::to(server).over(*transport).within(*timeout),
+            login: Login::to(server).over(*transport).within(LOGIN_TIME.min(*timeout)),
             timeout: *timeout,
             challenge: HeaderValue::try_from(challenge).map_err(io::Error::other)?,
-            places: Arc::new(Semaphore::new(LOGINS)),
+            hosts: Hosts::new(address, hosts),
+            visitor_header: visitor_header.clone(),
+            turns: Arc::new(Turns::new()),
         })
     }
 
-    async fn reply(&self, headers: &HeaderMap) -> Reply {
+    async fn reply<B>(&self, request: &Request<B>) -> Reply {
+        let headers = request.headers();
+        if !self.hosts.include(request.version(), headers) {
+            return misdirected();
+        }
         let verdict = match credentials(headers) {
-            Some((user, password)) => self.judge(user, password).await,
+            Some((user, password)) => self.judge(user, password, self.visitor(headers)).await,
             None => Some(Verdict::Refused),
         };
         match verdict {
@@ -165,20 +181,36 @@ impl Gateway {
             Some(Verdict::Refused) => {
                 reply(StatusCode::UNAUTHORIZED, Some((WWW_AUTHENTICATE, self.challenge.clone())))
             }
-            None => reply(StatusCode::SERVICE_UNAVAILABLE, Some((RETRY_AFTER, RETRY_S))),
+            None => reply(StatusCode::SERVICE_UNAVAILABLE, Some((RETRY_AFTER, PAUSE.as_secs().into()))),
         }
     }
 
+    /// The visitor, by the last address in the header, which the nearest web server has added. Those without an address
+    /// are one visitor.
+    fn visitor(&self, headers: &HeaderMap) -> Option<Source> {
+        let mut values = headers.get_all(self.visitor_header.as_ref()?).iter();
+        let addresses = values.next_back().and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let last = addresses.rsplit(',').next().unwrap_or_default().trim();
+        Some(Source::of(last.parse().unwrap_or(Ipv6Addr::UNSPECIFIED.into())))
+    }
+
     /// Logs in. `None` where there is no verdict.
-    async fn judge(&self, user: Username, password: Password) -> Option<Verdict> {
-        let Ok(Ok(place)) = timeout(self.timeout, self.places.clone().acquire_owned()).await else {
-            warn!("no login in {:?}: {LOGINS} others are under way", self.timeout);
-            return None;
+    async fn judge(&self, user: Username, password: Password, visitor: Option<Source>) -> Option<Verdict> {
+        let turn = match timeout(self.timeout, self.turns.take(&user, visitor)).await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(reason)) => {
+                debug!("no login: {reason}");
+                return None;
+            }
+            Err(_) => {
+                warn!("no login in {:?}: others are under way", self.timeout);
+                return None;
+            }
         };
         let login = self.login.clone();
         let outcome = spawn_blocking(move || {
             let outcome = login.run(&user, &password);
-            drop(place);
+            turn.end(&user, ending(&outcome));
             outcome
         });
         match outcome.await {
@@ -195,11 +227,32 @@ impl Gateway {
     }
 }
 
+fn ending(outcome: &Result<Outcome, LoginError>) -> Ending {
+    match outcome {
+        Ok(_) => Ending::Answered,
+        Err(LoginError::NoAnswer { .. }) => Ending::NoChallenge,
+        // Over TCP a connection that ends is how a service keeps silent.
+        Err(
+            LoginError::NoVerdict { .. }
+            | LoginError::Unreachable { .. }
+            | LoginError::Unresolved { .. }
+            | LoginError::NoAddress(_),
+        ) => Ending::Unanswered,
+    }
+}
+
 /// A response without a body.
-fn reply(status: StatusCode, header: Option<(hyper::header::HeaderName, HeaderValue)>) -> Reply {
+fn reply(status: StatusCode, header: Option<(HeaderName, HeaderValue)>) -> Reply {
     let mut reply = Reply::new(Full::new(Bytes::new()));
     *reply.status_mut() = status;
     reply.headers_mut().extend(header);
+    reply
+}
+
+/// Not 403, which a web server takes for a refusal of the visitor.
+fn misdirected() -> Reply {
+    let mut reply = Reply::new(Full::new("not a host of this gateway: see --host\n".into()));
+    *reply.status_mut() = StatusCode::MISDIRECTED_REQUEST;
     reply
 }
 

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Command, CommandFactory, Parser};
+use hyper::header::HeaderName;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, parse_seconds, say};
-use crate::gateway::{self, Config, GatewayError, Listening};
+use crate::gateway::{self, Config, GatewayError, Host, Listening};
 use crate::net::Transport;
 use crate::report::{LogFormat, log_to_stderr};
 
@@ -25,15 +26,24 @@ struct Args {
     /// Where the service is
     #[arg(value_name = "SERVICE-ADDR:PORT", value_parser = parse_service)]
     service: SocketAddr,
-    /// Log in over TCP instead of UDP
+    /// Log in over TCP, as by default where the service is on another machine
     #[arg(long)]
     tcp: bool,
-    /// How long a login may take
+    /// Log in over UDP, as by default on this machine; elsewhere anybody who can forge its replies can let users in
+    #[arg(long, conflicts_with = "tcp")]
+    udp: bool,
+    /// How long a request may wait for its turn to log in, and then for the service (there 1.5 s at the most)
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_timeout)]
     timeout: Duration,
     /// What people are asked the password for
     #[arg(long, value_name = "NAME", default_value = "letmein", value_parser = parse_realm)]
     realm: String,
+    /// Answer requests for this host, too: what the web server sends as Host, without a port; may be repeated
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<Host>,
+    /// Give each visitor a share of the logins, by the address in this header, which the web server must set itself
+    #[arg(long, value_name = "HEADER", value_parser = parse_header)]
+    visitor_header: Option<HeaderName>,
     /// Listen on an address that other machines reach, to which they send passwords in plain
     #[arg(long)]
     insecure_listen: bool,
@@ -53,8 +63,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 fn after_help() -> String {
     format!(
-        "A GET or HEAD with `Authorization: Basic` is answered with 204 if the service welcomes the user, 401 if not,\n\
-         and 503 if it does not answer. Passwords come in plain, so keep it on this machine, behind TLS.\n\n\
+        "A GET or HEAD with `Authorization: Basic` is answered with 204 if the service welcomes the user, 401\n\
+         if not, 503 if it does not answer, and 421 if Host is neither this machine nor a --host.\n\
+         Passwords come in plain, so keep it on this machine, behind TLS.\n\n\
          Example:\n  {EXAMPLE}\n\n{STATUSES}"
     )
 }
@@ -84,17 +95,29 @@ fn run() -> Result<Status, Status> {
 }
 
 impl Args {
+    /// TCP leaves this machine: there only those who read the network can forge a verdict.
+    fn transport(&self) -> Transport {
+        let is_here = self.service.ip().to_canonical().is_loopback();
+        if self.udp || (is_here && !self.tcp) { Transport::Udp } else { Transport::Tcp }
+    }
+
     fn config(self) -> Config {
         Config {
             address: self.address,
             service: self.service,
-            transport: if self.tcp { Transport::Tcp } else { Transport::Udp },
+            transport: self.transport(),
             timeout: self.timeout,
             realm: self.realm,
+            hosts: self.hosts,
+            visitor_header: self.visitor_header,
             listening: if self.insecure_listen { Listening::Insecure } else { Listening::Local },
             sandbox: self.sandbox.into(),
         }
     }
+}
+
+fn parse_header(text: &str) -> Result<HeaderName, String> {
+    text.parse().map_err(|_| format!("no header {text:?}: give a name, as in X-Real-IP"))
 }
 
 /// A scope would be looked up, for which the sandbox has no files.
@@ -125,5 +148,27 @@ fn parse_realm(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("the realm is up to 128 characters of ASCII, without quotes and backslashes".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport(service: &str, more: &[&str]) -> Transport {
+        let args = [&["letmein-http", "127.0.0.1:8592", service], more].concat();
+        Args::try_parse_from(args).unwrap().transport()
+    }
+
+    #[test]
+    fn logins_leave_this_machine_over_tcp_unless_somebody_insists_on_udp() {
+        for here in ["127.0.0.1:8591", "127.9.9.9:8591", "[::1]:8591", "[::ffff:127.0.0.1]:8591"] {
+            assert_eq!(transport(here, &[]), Transport::Udp, "{here}");
+            assert_eq!(transport(here, &["--tcp"]), Transport::Tcp, "{here}");
+        }
+        for elsewhere in ["192.0.2.7:8591", "[2001:db8::7]:8591", "[::ffff:192.0.2.7]:8591"] {
+            assert_eq!(transport(elsewhere, &[]), Transport::Tcp, "{elsewhere}");
+            assert_eq!(transport(elsewhere, &["--udp"]), Transport::Udp, "{elsewhere}");
+        }
     }
 }

@@ -1,12 +1,18 @@
 //! `letmein-http` as a web server meets it, and as those do who mean it harm.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Child;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::running::{SAMPLES, Server, TRANSPORTS, letmein_http, run};
-use letmein::Transport::{self, Tcp};
+use letmein::Transport::{self, Tcp, Udp};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A gateway that is up; killed when dropped.
@@ -43,6 +49,27 @@ impl Gateway {
     fn get(&self, credentials: &str) -> String {
         self.say(request(credentials).as_bytes())
     }
+
+    /// A connection that has sent this, and whose reply is still to be read.
+    fn send(&self, request: &str) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    /// The status that comes in this time, or a panic.
+    fn status_within(&self, time: Duration, request: &str) -> String {
+        let stream = self.send(request);
+        stream.set_read_timeout(Some(time)).unwrap();
+        status(&reply(stream)).to_owned()
+    }
+
+    /// Guesses until the service answers this user no more.
+    fn silence(&self, user: &str) {
+        for guess in 0..=FREE_FAILURES {
+            assert_eq!(status(&self.get(&basic(user, &format!("wrong{guess}")))), "401");
+        }
+    }
 }
 
 impl Drop for Gateway {
@@ -52,13 +79,31 @@ impl Drop for Gateway {
     }
 }
 
+/// Of a user, at a service that silences users and not sources.
+const FREE_FAILURES: u32 = 1;
+/// Less than a login of a silenced user takes.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// Less than the time that a request may wait for its turn.
+const IN_TIME: Duration = Duration::from_secs(4);
+
 /// userone:passwordone
 const RIGHT: &str = "dXNlcm9uZTpwYXNzd29yZG9uZQ==";
 /// userone:passwordtwo
 const WRONG: &str = "dXNlcm9uZTpwYXNzd29yZHR3bw==";
 
 fn request(credentials: &str) -> String {
-    format!("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\n\r\n")
+    format!("GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n\r\n")
+}
+
+fn basic(user: &str, password: &str) -> String {
+    STANDARD.encode(format!("{user}:{password}"))
+}
+
+/// All that comes until the end of a connection.
+fn reply(mut stream: TcpStream) -> String {
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("a reply");
+    reply
 }
 
 fn cut_off(error: &io::Error) -> bool {
@@ -88,7 +133,7 @@ fn the_right_password_is_204_and_all_else_is_401_with_a_challenge() {
                 "{reply}"
             );
         }
-        assert_eq!(status(&gateway.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")), "401");
+        assert_eq!(status(&gateway.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")), "401");
     }
 }
 
@@ -106,10 +151,15 @@ fn a_service_that_is_not_there_is_503_and_never_a_welcome() {
 #[test]
 fn what_is_no_request_of_a_web_server_is_turned_down() {
     let (_server, gateway) = over(Tcp);
-    assert_eq!(status(&gateway.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")), "405");
+    assert_eq!(
+        status(&gateway.say(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")),
+        "405"
+    );
     assert_eq!(status(&gateway.say(b"\x16\x03\x01 no HTTP\r\n\r\n")), "400");
-    let long =
-        format!("GET / HTTP/1.1\r\nCookie: {}\r\nAuthorization: Basic {RIGHT}\r\n\r\n", "c".repeat(64 << 10));
+    let long = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {}\r\nAuthorization: Basic {RIGHT}\r\n\r\n",
+        "c".repeat(64 << 10)
+    );
     assert!(["431", ""].contains(&status(&gateway.say(long.as_bytes()))));
     let twice = request(RIGHT).repeat(2);
     assert_eq!(gateway.say(twice.as_bytes()).matches("HTTP/1.1 ").count(), 1);
@@ -141,7 +191,7 @@ fn a_service_that_cannot_be_there_is_refused_at_the_start() {
 fn who_never_ends_a_request_is_cut_off() {
     let (_server, gateway) = over(Tcp);
     let mut slow = gateway.connect();
-    slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n").unwrap();
     assert_eq!(slow.read(&mut [0; 16]).unwrap(), 0);
 }
 
@@ -150,7 +200,7 @@ fn whoever_sends_a_request_does_not_wait_for_those_who_do_not() {
     let (_server, gateway) = over(Tcp);
     let mut silent: Vec<_> = (0..600).map(|_| gateway.connect()).collect();
     for stream in &mut silent {
-        let sent = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n");
+        let sent = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n");
         assert!(sent.as_ref().err().is_none_or(cut_off), "{sent:?}");
     }
     let mut newcomer = gateway.connect();
@@ -174,5 +224,173 @@ fn passwords_in_plain_from_other_machines_are_refused_unless_somebody_insists() 
         let ended = run(letmein_http().args([address, "127.0.0.1:8591"]));
         assert_eq!(ended.status, 2, "{ended:?}");
         assert!(ended.stderr.contains("insist with --insecure-listen"), "{ended:?}");
+    }
+}
+
+/// A service that soon silences users, and a gateway to it.
+fn with_silence(transport: Transport, more: &[&str]) -> (Server, Gateway) {
+    let budgets = ["--failures", "off", "--user-failures", "1/60s"];
+    let server = Server::start(transport, &[&["127.0.0.1:0", "--users", SAMPLES], &budgets[..]].concat());
+    let tcp: &[&str] = if transport == Tcp { &["--tcp"] } else { &[] };
+    let gateway = Gateway::to(server.address, &[tcp, more].concat());
+    (server, gateway)
+}
+
+#[test]
+fn requests_for_a_silenced_user_keep_no_other_user_waiting() {
+    for transport in TRANSPORTS {
+        let (_server, gateway) = with_silence(transport, &[]);
+        gateway.silence("usertwo");
+        let silenced = request(&basic("usertwo", "passwordtwo"));
+        let waiting: Vec<_> = (0..200).map(|_| gateway.send(&silenced)).collect();
+        for _ in 0..20 {
+            assert_eq!(gateway.status_within(AT_ONCE, &request(RIGHT)), "204");
+        }
+        for stream in waiting {
+            assert_eq!(status(&reply(stream)), "503");
+        }
+        // The gateway remembers for some seconds that the service did not answer.
+        assert_eq!(gateway.status_within(AT_ONCE, &silenced), "503");
+    }
+}
+
+#[test]
+fn all_requests_of_a_large_page_are_answered() {
+    for transport in TRANSPORTS {
+        let (_server, gateway) = over(transport);
+        let page: Vec<_> = (0..60).map(|_| gateway.send(&request(RIGHT))).collect();
+        for stream in page {
+            assert_eq!(status(&reply(stream)), "204");
+        }
+    }
+}
+
+#[test]
+fn requests_for_a_hundred_silenced_users_keep_no_other_user_out() {
+    let (_server, gateway) = with_silence(Udp, &[]);
+    let names: Vec<_> = (0..100).map(|number| format!("name{number}")).collect();
+    names.iter().for_each(|name| gateway.silence(name));
+    let _waiting: Vec<_> = [&names, &names]
+        .into_iter()
+        .flatten()
+        .map(|name| gateway.send(&request(&basic(name, "x"))))
+        .collect();
+    assert_eq!(gateway.status_within(IN_TIME, &request(RIGHT)), "204");
+}
+
+/// A request with more lines in its head.
+fn request_with(lines: &str, credentials: &str) -> String {
+    request(credentials).replace("\r\n\r\n", &format!("\r\n{lines}\r\n\r\n"))
+}
+
+#[test]
+fn a_visitor_who_tries_silenced_users_keeps_no_other_visitor_waiting() {
+    let (_server, gateway) = with_silence(Udp, &["--visitor-header", "X-Forwarded-For"]);
+    let names: Vec<_> = (0..100).map(|number| format!("name{number}")).collect();
+    names.iter().for_each(|name| gateway.silence(name));
+    let _waiting: Vec<_> = names
+        .iter()
+        // What a visitor writes there themselves comes first.
+        .zip(0..)
+        .map(|(name, host)| {
+            let lines = format!("X-Forwarded-For: 203.0.113.{host}, 192.0.2.1");
+            gateway.send(&request_with(&lines, &basic(name, "x")))
+        })
+        .collect();
+    for _ in 0..20 {
+        let honest = request_with("X-Forwarded-For: 192.0.2.2", RIGHT);
+        assert_eq!(gateway.status_within(AT_ONCE, &honest), "204");
+    }
+}
+
+#[test]
+fn only_the_hosts_that_it_answers_for_are_asked_for_a_login() {
+    let (_server, gateway) = with_silence(Udp, &["--host", "auth.internal", "--host", "192.0.2.7"]);
+    let own = gateway.address.to_string();
+    for host in ["localhost", "127.0.0.1", &own, "[::1]:8592", "AUTH.internal:80", "192.0.2.7:8592"] {
+        assert_eq!(
+            status(&gateway.say(request(RIGHT).replace("localhost", host).as_bytes())),
+            "204",
+            "{host}"
+        );
+    }
+    // More than are free: none of them is a login.
+    for _ in 0..2 * FREE_FAILURES {
+        let rebound = request(&basic("userone", "wrong")).replace("localhost", "rebound.example");
+        assert_eq!(status(&gateway.say(rebound.as_bytes())), "421");
+    }
+    let old = format!("GET / HTTP/1.0\r\nAuthorization: Basic {RIGHT}\r\n\r\n");
+    assert_eq!(status(&gateway.say(old.as_bytes())), "204");
+    assert_eq!(status(&gateway.say(old.replace("1.0", "1.1").as_bytes())), "421");
+    assert_eq!(status(&gateway.say(request_with("Host: localhost", RIGHT).as_bytes())), "421");
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused_at_the_start() {
+    for more in [
+        &["--udp", "--tcp"][..],
+        &["--host", "auth.internal:80"],
+        &["--host", ""],
+        &["--visitor-header", "X Real IP"],
+    ] {
+        let ended = run(letmein_http().args(["127.0.0.1:0", "127.0.0.1:8591"]).args(more));
+        assert_eq!(ended.status, 2, "{more:?}: {ended:?}");
+    }
+}
+
+/// Sends so many requests a second for these users in turn, until `is_over`. Those not answered yet are few enough for
+/// the descriptors of a test.
+#[expect(clippy::disallowed_methods, reason = "an attack takes its time")]
+fn hammer(gateway: &Gateway, per_second: u32, users: &[String], is_over: &AtomicBool) {
+    let mut open = VecDeque::new();
+    let mut due = Instant::now();
+    for user in users.iter().cycle() {
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        open.push_back(gateway.send(&request_with("X-Real-IP: 192.0.2.1", &basic(user, "x"))));
+        if open.len() > 500 {
+            open.pop_front();
+        }
+        due += Duration::from_secs(1) / per_second;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
+
+#[test]
+#[ignore = "hammers for a minute: see SECURITY.md"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn honest_requests_beside_those_for_silenced_users_are_answered_in_time() {
+    let by_visitor = &["--visitor-header", "X-Real-IP"];
+    for (transport, per_second, users, more) in [
+        (Udp, 80, 1, &[][..]),
+        (Tcp, 80, 1, &[]),
+        (Udp, 200, 100, &[]),
+        (Tcp, 200, 100, &[]),
+        (Udp, 200, 1000, &[]),
+        (Udp, 200, 1000, by_visitor),
+    ] {
+        let (_server, gateway) = with_silence(transport, more);
+        let names: Vec<_> = (0..users).map(|number| format!("name{number}")).collect();
+        names.iter().for_each(|name| gateway.silence(name));
+        let honest = request_with("X-Real-IP: 192.0.2.2", RIGHT);
+        let is_over = AtomicBool::new(false);
+        let (mut welcomes, mut requests, mut slowest) = (0, 0, Duration::ZERO);
+        thread::scope(|scope| {
+            scope.spawn(|| hammer(&gateway, per_second, &names, &is_over));
+            let end = Instant::now() + Duration::from_secs(10);
+            while Instant::now() < end {
+                let started = Instant::now();
+                welcomes += u32::from(status(&gateway.say(honest.as_bytes())) == "204");
+                requests += 1;
+                slowest = slowest.max(started.elapsed());
+                thread::sleep(Duration::from_millis(20));
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        println!(
+            "{transport:?}, {per_second}/s for {users}: {welcomes} of {requests}, the slowest {slowest:?}"
+        );
+        assert_eq!(welcomes, requests);
     }
 }

@@ -108,7 +108,7 @@ fn statuses(printed: &str) -> Vec<&str> {
 fn start() -> (Server, Gateway) {
     let users = users_file(USERS);
     let server = Server::start(Udp, &["127.0.0.1:0", "--users", path(&users), "--trust", "127.0.0.1"]);
-    let gateway = Gateway::to(server.address, &["--timeout", "2"]);
+    let gateway = Gateway::to(server.address, &["--timeout", "2", "--visitor-header", "X-Real-IP"]);
     (server, gateway)
 }
 

@@ -1,0 +1,310 @@
+//! Which login is next. Users and visitors have shares of the places, so that nobody waits long for the logins of
+//! others; and a user whom the service does not answer gets no place for some seconds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::net::Clock;
+use crate::source::Source;
+use crate::users::Username;
+
+/// Logins at once, a thread each.
+pub(super) const LOGINS: usize = 64;
+/// Logins of a user at once: few, so that many users who get no answer leave places to others.
+const LOGINS_OF_USER: usize = 2;
+/// Logins of a visitor at once: people may share an address.
+const LOGINS_OF_VISITOR: usize = 8;
+/// Requests of a user or a visitor at once: those of a large page, and far fewer than there are connections.
+const REQUESTS_EACH: usize = 64;
+/// How long a user gets no place after a login without a verdict.
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
+/// Users remembered for that: 64 logins at once, of a second each, leave 320 without a verdict in a pause.
+const UNANSWERED: usize = 1024;
+
+/// Why there is no turn for a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoTurn {
+    /// The share is used up.
+    #[error("{REQUESTS_EACH} requests of the same user or visitor are under way")]
+    Share,
+    /// The service has not answered the user lately.
+    #[error("the service gave no verdict on the same user less than {PAUSE:?} ago")]
+    Unanswered,
+}
+
+/// What a login tells about the next one of its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The service answers the user.
+    Answered,
+    /// The service may withhold its verdict from the user.
+    Unanswered,
+    /// Nothing: there was no challenge, which no service withholds from a user.
+    NoChallenge,
+}
+
+/// All logins under way, and those that wait for their turn.
+pub(super) struct Turns {
+    clock: Clock,
+    places: Arc<Semaphore>,
+    shares: Arc<Shares>,
+    unanswered: Mutex<Unanswered>,
+}
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        let (clock, places) = (Clock::start(), Arc::new(Semaphore::new(LOGINS)));
+        Self { clock, places, shares: Arc::default(), unanswered: Mutex::default() }
+    }
+
+    /// Waits for the turn of a login. Where visitors are known, a user has a share for each of them, which no other
+    /// visitor can use up.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        user: &Username,
+        visitor: Option<Source>,
+    ) -> Result<Turn, NoTurn> {
+        let of_user = self.shares.take(Party::User(user.clone(), visitor)).await?;
+        let of_visitor = match visitor {
+            Some(visitor) => Some(self.shares.take(Party::Visitor(visitor)).await?),
+            None => None,
+        };
+        let place = acquire(self.places.clone()).await?;
+        // Not before: the service may have fallen silent about the user while others waited.
+        if !lock(&self.unanswered).admits(user, self.clock.now().uptime) {
+            return Err(NoTurn::Unanswered);
+        }
+        Ok(Turn { turns: self.clone(), _held: (of_user, of_visitor, place) })
+    }
+}
+
+/// The turn of a login, until it is dropped. The thread that logs in has it, since it goes on when the visitor leaves.
+pub(super) struct Turn {
+    turns: Arc<Turns>,
+    _held: (Shared, Option<Shared>, OwnedSemaphorePermit),
+}
+
+impl Turn {
+    /// Ends the login of this user.
+    pub(super) fn end(self, user: &Username, ending: Ending) {
+        let now = self.turns.clock.now().uptime;
+        let mut unanswered = lock(&self.turns.unanswered);
+        match ending {
+            Ending::Answered => unanswered.forget(user),
+            Ending::Unanswered => unanswered.note(user, now),
+            Ending::NoChallenge => {}
+        }
+    }
+}
+
+/// Those who have a share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Party {
+    /// A user, as one visitor where these are known.
+    User(Username, Option<Source>),
+    Visitor(Source),
+}
+
+impl Party {
+    fn logins(&self) -> usize {
+        match self {
+            Self::User(..) => LOGINS_OF_USER,
+            Self::Visitor(_) => LOGINS_OF_VISITOR,
+        }
+    }
+}
+
+/// A share for each party that has a request under way, so for no more than there are connections and logins.
+#[derive(Default)]
+struct Shares(Mutex<HashMap<Party, Share>>);
+
+struct Share {
+    requests: usize,
+    logins: Arc<Semaphore>,
+}
+
+impl Shares {
+    /// Waits until the party may have one login more.
+    async fn take(self: &Arc<Self>, party: Party) -> Result<Shared, NoTurn> {
+        let (request, logins) = self.enter(party)?;
+        Ok(Shared { _login: acquire(logins).await?, _request: request })
+    }
+
+    fn enter(self: &Arc<Self>, party: Party) -> Result<(Request, Arc<Semaphore>), NoTurn> {
+        let mut shares = lock(&self.0);
+        let new = || Share { requests: 0, logins: Arc::new(Semaphore::new(party.logins())) };
+        let share = shares.entry(party.clone()).or_insert_with(new);
+        if share.requests >= REQUESTS_EACH {
+            return Err(NoTurn::Share);
+        }
+        share.requests += 1;
+        Ok((Request { shares: self.clone(), party }, share.logins.clone()))
+    }
+}
+
+/// A login of a party.
+struct Shared {
+    _login: OwnedSemaphorePermit,
+    _request: Request,
+}
+
+/// A request of a party, which counts until it is dropped.
+struct Request {
+    shares: Arc<Shares>,
+    party: Party,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let mut shares = lock(&self.shares.0);
+        if let Some(share) = shares.get_mut(&self.party) {
+            share.requests -= 1;
+            if share.requests == 0 {
+                shares.remove(&self.party);
+            }
+        }
+    }
+}
+
+/// The users whom the service has not answered, and until when they get no place.
+#[derive(Default)]
+struct Unanswered(HashMap<Username, Duration>);
+
+impl Unanswered {
+    /// Whether a user may log in. After each pause one login finds out whether the service answers again.
+    fn admits(&mut self, user: &Username, now: Duration) -> bool {
+        let Some(until) = self.0.get_mut(user) else { return true };
+        let is_over = now >= *until;
+        if is_over {
+            *until = now + PAUSE;
+        }
+        is_over
+    }
+
+    fn note(&mut self, user: &Username, now: Duration) {
+        if self.0.len() >= UNANSWERED {
+            self.0.retain(|_, until| now < *until);
+        }
+        if self.0.len() < UNANSWERED {
+            self.0.insert(user.clone(), now + PAUSE);
+        }
+    }
+
+    fn forget(&mut self, user: &Username) {
+        self.0.remove(user);
+    }
+}
+
+async fn acquire(semaphore: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NoTurn> {
+    // No semaphore is ever closed.
+    semaphore.acquire_owned().await.map_err(|_| NoTurn::Share)
+}
+
+/// Whoever panicked had not begun to change anything, or was done.
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// What a login gets without waiting. `None` if it has to wait.
+    fn at_once(turns: &Arc<Turns>, user: &Username, visitor: Option<u8>) -> Option<Result<Turn, NoTurn>> {
+        let visitor = visitor.map(|host| Source::of([192, 0, 2, host].into()));
+        match pin!(turns.take(user, visitor)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(turn) => Some(turn),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Takes turns until one has to wait.
+    fn take_all(turns: &Arc<Turns>, users: impl Iterator<Item = usize>, visitor: Option<u8>) -> Vec<Turn> {
+        users
+            .map_while(|number| at_once(turns, &name(number), visitor))
+            .map(|turn| turn.ok().unwrap())
+            .collect()
+    }
+
+    fn name(number: usize) -> Username {
+        format!("name{number}").parse().unwrap()
+    }
+
+    #[test]
+    fn a_user_without_an_answer_is_tried_once_after_each_pause_until_there_is_one() {
+        let (user, mut unanswered) = (name(0), Unanswered::default());
+        let mut now = Duration::from_secs(7);
+        assert!(unanswered.admits(&user, now));
+        unanswered.note(&user, now);
+        for _ in 0..3 {
+            assert!(!unanswered.admits(&user, now + PAUSE - Duration::from_millis(1)));
+            now += PAUSE;
+            assert!(unanswered.admits(&user, now));
+            assert!(!unanswered.admits(&user, now));
+            assert!(unanswered.admits(&name(1), now));
+        }
+        unanswered.forget(&user);
+        assert!(unanswered.admits(&user, now) && unanswered.admits(&user, now));
+    }
+
+    #[test]
+    fn no_more_than_a_fixed_number_of_users_is_remembered() {
+        let mut unanswered = Unanswered::default();
+        for number in 0..3 * UNANSWERED {
+            let now = PAUSE * (number / UNANSWERED) as u32;
+            unanswered.note(&name(number), now);
+            assert!(unanswered.0.len() <= UNANSWERED);
+            assert!(!unanswered.admits(&name(number), now));
+        }
+    }
+
+    #[test]
+    fn a_user_and_a_visitor_have_no_more_than_their_shares_of_the_logins() {
+        let turns = Arc::new(Turns::new());
+        let of_user = take_all(&turns, iter::repeat(0), None);
+        let of_visitor = take_all(&turns, 0.., Some(1));
+        assert_eq!((of_user.len(), of_visitor.len()), (LOGINS_OF_USER, LOGINS_OF_VISITOR));
+        let all = take_all(&turns, 1.., None);
+        assert_eq!(of_user.len() + of_visitor.len() + all.len(), LOGINS);
+        drop(of_visitor);
+        assert!(at_once(&turns, &name(0), Some(1)).is_some_and(|turn| turn.is_ok()));
+    }
+
+    #[test]
+    fn a_visitor_cannot_use_up_what_another_has_of_the_same_user() {
+        let turns = Arc::new(Turns::new());
+        let _held = take_all(&turns, iter::repeat(0), Some(1));
+        assert!(at_once(&turns, &name(0), Some(1)).is_none());
+        assert!(at_once(&turns, &name(0), Some(2)).is_some_and(|turn| turn.is_ok()));
+    }
+
+    #[test]
+    fn a_login_without_a_verdict_costs_its_user_a_pause_and_one_without_a_challenge_does_not() {
+        let turns = Arc::new(Turns::new());
+        let end = |ending| at_once(&turns, &name(0), None).unwrap().ok().unwrap().end(&name(0), ending);
+        end(Ending::Answered);
+        end(Ending::NoChallenge);
+        end(Ending::Unanswered);
+        assert_eq!(at_once(&turns, &name(0), None).unwrap().err(), Some(NoTurn::Unanswered));
+        assert!(at_once(&turns, &name(1), None).unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_party_without_requests_is_forgotten() {
+        let shares: Arc<Shares> = Arc::default();
+        let visitor = Party::Visitor(Source::of([192, 0, 2, 1].into()));
+        let requests: Vec<_> = (0..REQUESTS_EACH).map(|_| shares.enter(visitor.clone()).unwrap()).collect();
+        assert!(shares.enter(visitor).is_err());
+        assert!(shares.enter(Party::User(name(0), None)).is_ok());
+        assert_eq!(lock(&shares.0).len(), 1);
+        drop(requests);
+        assert!(lock(&shares.0).is_empty());
+    }
+}
