@@ -4,14 +4,14 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
-use rustix::process::geteuid;
+use rustix::process::{Uid, geteuid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -30,7 +30,8 @@ use crate::net::{Clock, Stop, Transport, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
 use crate::report::audit::AuditTarget;
 use crate::report::{Reporter, audit};
-use crate::sandbox::{self, Files};
+use crate::sandbox::self_test::SelfTest;
+use crate::sandbox::{self, Needs, Network};
 use crate::settings::{self, Config, Reasons, Service};
 use crate::signals::Signals;
 use crate::users::{Username, UsersError, UsersFile};
@@ -176,7 +177,7 @@ async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &M
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
     if let Service::Logins { users, sample_users, .. } = &config.service {
-        let (file, sample_users, address) = (UsersFile::new(users)?, *sample_users, config.address);
+        let (file, sample_users, address) = (users_file(users, config)?, *sample_users, config.address);
         let (users, _) = Source { file, sample_users, address }.load()?;
         settings.push(("users", users.len().to_string()));
     }
@@ -184,6 +185,26 @@ pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
         sandbox::find_user(user).map_err(|error| ServerError::User { user: user.clone(), error })?;
     }
     Ok(settings)
+}
+
+/// The users file as the user sees it whom the server becomes.
+fn users_file(path: &Path, config: &Config) -> Result<UsersFile, ServerError> {
+    let reader = match &config.user {
+        Some(name) => sandbox::find_user(name)
+            .map(|user| Uid::from_raw(user.uid.as_raw()))
+            .map_err(|error| ServerError::User { user: name.clone(), error })?,
+        None => geteuid(),
+    };
+    Ok(UsersFile::new(path)?.read_by(reader))
+}
+
+fn audit_folder(target: &AuditTarget) -> Result<Option<OwnedFd>, ServerError> {
+    target.folder().map_err(|error| ServerError::Audit { target: target.clone(), error })
+}
+
+fn become_user(config: &Config) -> Result<(), ServerError> {
+    let Some(user) = &config.user else { return Ok(()) };
+    sandbox::become_user(user).map_err(|error| ServerError::User { user: user.clone(), error })
 }
 
 /// How long a worker may take to stop: longer than logins in progress may take to end.
@@ -209,7 +230,8 @@ fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerErr
     };
     match &config.service {
         Service::Logins { transport, users, limits, unknown_names, audit, sample_users, http, .. } => {
-            let source = Source { file: UsersFile::new(users)?, sample_users: *sample_users, address };
+            let file = users_file(users, config)?;
+            let source = Source { file, sample_users: *sample_users, address };
             let followed = Followed::load(source)?;
             let users = &followed.users;
             let audit = audit.as_ref().map(|target| {
@@ -278,14 +300,9 @@ fn give_up_privileges(
     writer: Option<&mut audit::Writer>,
 ) -> Result<(), ServerError> {
     let read = followed.map_or(Ok(Vec::new()), |followed| followed.source.file.folders())?;
-    match &config.user {
-        Some(user) => {
-            sandbox::become_user(user).map_err(|error| ServerError::User { user: user.clone(), error })?
-        }
-        None if geteuid().is_root() => {
-            warn!("running as root: give --user NAME for a user with fewer rights")
-        }
-        None => {}
+    become_user(config)?;
+    if config.user.is_none() && geteuid().is_root() {
+        warn!("running as root: give --user NAME for a user with fewer rights");
     }
     let mut append = Vec::new();
     if let Some(writer) = writer {
@@ -300,7 +317,7 @@ fn give_up_privileges(
             );
         }
     }
-    Ok(sandbox::enter(config.sandbox, &Files { read, append, connect: false })?)
+    Ok(sandbox::enter(config.sandbox, &Needs { read, append, network: network(config) })?)
 }
 
 /// Tries what a server must not be able to do, in the sandbox that one of this configuration has. Gives a line for each
@@ -309,15 +326,26 @@ fn give_up_privileges(
 /// # Errors
 /// If there can be no sandbox.
 pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
-    let read = match &config.service {
-        // Without a users file there would be no server, but there is a sandbox.
-        Service::Logins { users, .. } => {
-            UsersFile::new(users).map_or(Ok(Vec::new()), |file| file.folders())?
+    let (read, append) = match &config.service {
+        Service::Logins { users, audit, .. } => {
+            // Without a users file there would be no server, but there is a sandbox.
+            let read = UsersFile::new(users).map_or(Ok(Vec::new()), |file| file.folders())?;
+            let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
+            (read, append.into_iter().collect())
         }
-        Service::Exchange(..) => Vec::new(),
+        Service::Exchange(..) => (Vec::new(), Vec::new()),
     };
-    sandbox::enter(config.sandbox, &Files { read, append: Vec::new(), connect: false })?;
-    Ok(sandbox::self_test::run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
+    let needs = Needs { read, append, network: network(config) };
+    let test = SelfTest::prepare(&needs)?;
+    sandbox::enter(config.sandbox, &needs)?;
+    Ok(test.run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
+}
+
+fn network(config: &Config) -> Network {
+    match config.service.transport() {
+        Transport::Udp => Network::Datagrams,
+        Transport::Tcp => Network::Connections,
+    }
 }
 
 /// The first line on standard output, for which scripts wait.

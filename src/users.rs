@@ -5,6 +5,7 @@ mod credentials;
 pub(crate) mod edit;
 pub(crate) mod entries;
 mod file;
+mod folder;
 pub(crate) mod import;
 mod parse;
 mod store;
@@ -21,7 +22,8 @@ use subtle::Choice;
 pub(crate) use changes::Changes;
 pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
 pub use file::{Distrust, Loaded, UsersError, Warning, load};
-pub(crate) use file::{Stamp, UsersFile, folder_of, load_text, open_folder};
+pub(crate) use file::{Stamp, UsersFile, load_text};
+pub(crate) use folder::{folder_of, open_folder};
 pub use parse::{Problem, parse};
 pub(crate) use parse::{first_second_after, parse_network};
 
