@@ -80,6 +80,9 @@ pub enum ServerError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// Nobody could log in.
+    #[error("{}: there are no users in it, so nobody can log in: add one with letmein-users add", .0.display())]
+    NoUsers(PathBuf),
     /// A reload would take all users away.
     #[error("{}: there are no users in it any more: to have none, start the server anew", .0.display())]
     NoUsersLeft(PathBuf),
@@ -170,19 +173,28 @@ async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &M
 }
 
 /// Looks at all that can be wrong before a server runs, and gives its settings, with how many users it has. It takes no
-/// socket, so another server may be running.
+/// socket, so another server may be running, and makes no file. This process then has the rights that the server would.
 ///
 /// # Errors
 /// What would keep the server from starting.
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
-    if let Service::Logins { users, sample_users, .. } = &config.service {
-        let (file, sample_users, address) = (users_file(users, config)?, *sample_users, config.address);
-        let (users, _) = Source { file, sample_users, address }.load()?;
+    if let Service::Logins { users: path, sample_users, audit, .. } = &config.service {
+        let (file, sample_users, address) = (users_file(path, config)?, *sample_users, config.address);
+        let mut source = Source { file, sample_users, address };
+        let (users, _) = source.load()?;
+        if users.is_empty() {
+            return Err(ServerError::NoUsers(path.clone()));
+        }
         settings.push(("users", users.len().to_string()));
-    }
-    if let Some(user) = &config.user {
-        sandbox::find_user(user).map_err(|error| ServerError::User { user: user.clone(), error })?;
+        let folder = audit.as_ref().map(audit_folder).transpose()?.flatten();
+        become_user(config)?;
+        source.file.settle()?;
+        if let (Some(target), Some(folder)) = (audit, folder) {
+            target.check(&folder).map_err(|error| ServerError::Audit { target: target.clone(), error })?;
+        }
+    } else {
+        become_user(config)?;
     }
     Ok(settings)
 }

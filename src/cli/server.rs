@@ -87,7 +87,7 @@ struct Args {
     /// Refuse what a server does not need (on), let the kernel log it (log), or neither (off)
     #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_mode)]
     sandbox: ModeName,
-    /// Check the users file, print all settings, and end; a server may be running meanwhile
+    /// Check the users file and the audit as the server's user, print all settings, and end; takes no socket
     #[arg(long)]
     check: bool,
     /// Print every limit and the memory that they add up to, and end
@@ -230,7 +230,10 @@ fn run(transport: Transport) -> Result<Status, Status> {
 fn refused(program: &str, error: &ServerError) -> Status {
     say(format_args!("{program}: {error}"));
     match error {
-        ServerError::Users(_) | ServerError::SampleUser { .. } | ServerError::NoUsersLeft(_) => Status::Usage,
+        ServerError::Users(_)
+        | ServerError::SampleUser { .. }
+        | ServerError::NoUsers(_)
+        | ServerError::NoUsersLeft(_) => Status::Usage,
         ServerError::Bind { .. }
         | ServerError::Http { .. }
         | ServerError::User { .. }

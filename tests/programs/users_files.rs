@@ -407,6 +407,45 @@ fn a_file_that_another_user_owns_is_warned_of_unless_the_server_becomes_that_use
 }
 
 #[test]
+fn a_check_reads_the_file_and_opens_the_audit_as_the_servers_user() {
+    let folder = Folder::with("alice = 'hunter2secret'");
+    let (users, audit) = (folder.path(), folder.path().with_file_name("audit.jsonl"));
+    let check = |more: &[&str]| {
+        let users = ["--users", users.to_str().unwrap(), "--check", "--user", "nobody"];
+        run(server(Transport::Udp).args(users).args(more))
+    };
+    if !give_away(&users) {
+        return;
+    }
+    set_mode(users.parent().unwrap(), 0o755);
+    set_mode(&users, 0o640);
+    let ended = check(&[]);
+    assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+    let remedy = format!("(chgrp letmein-auth {users}; chmod 640 {users})", users = users.display());
+    assert!(ended.stderr.contains("Permission denied") && ended.stderr.contains(&remedy), "{ended:?}");
+
+    let args = ["127.0.0.1:0", "--users", users.to_str().unwrap(), "--user", "nobody"];
+    let mut running = Server::start(Transport::Udp, &args);
+    assert!(logged(&mut running, "Permission denied").contains(&remedy));
+    logged(&mut running, "cannot be read again: changes to it will have no effect");
+
+    set_mode(&users, 0o644);
+    assert_eq!(check(&[]).status, 0);
+    let with_audit = ["--audit", audit.to_str().unwrap()];
+    let ended = check(&with_audit);
+    assert!(ended.status == 3 && ended.stderr.contains("let the server's user write it"), "{ended:?}");
+    fs::write(&audit, "").unwrap();
+    assert_eq!(check(&with_audit).status, 3);
+    set_mode(&audit, 0o666);
+    assert_eq!(check(&with_audit).status, 0);
+    fs::remove_file(&audit).unwrap();
+    set_mode(users.parent().unwrap(), 0o1777);
+    chown(&users, Some(0), None).unwrap();
+    assert_eq!(check(&with_audit).status, 0);
+    assert!(!audit.exists());
+}
+
+#[test]
 fn a_server_that_does_not_see_its_way_to_the_file_reads_it_again_all_the_same() {
     let outer = TempDir::new().unwrap();
     let users = outer.path().join("inner/users.toml");
@@ -421,4 +460,12 @@ fn a_server_that_does_not_see_its_way_to_the_file_reads_it_again_all_the_same() 
     fs::write(&users, "[users]\nalice = 'another'\n").unwrap();
     logged(&mut server, "1 changed (alice)");
     assert_eq!(server.login(&["alice", "another"]).status, 0);
+}
+
+#[test]
+fn a_check_of_a_file_without_users_is_status_2() {
+    let empty = users_file("[users]\n");
+    let ended = run(server(Transport::Udp).args(["--users", path(&empty), "--check"]));
+    assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+    assert!(ended.stderr.contains("there are no users in it, so nobody can log in: add one"), "{ended:?}");
 }

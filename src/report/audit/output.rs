@@ -7,7 +7,8 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, openat};
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::users::{folder_of, open_folder};
@@ -39,6 +40,21 @@ impl AuditTarget {
         match self {
             Self::Stdout => Ok(None),
             Self::File(path) => open_folder(folder_of(path)).map(Some),
+        }
+    }
+
+    /// Looks whether lines can be appended in this folder, without making a file.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self, folder: &OwnedFd) -> io::Result<()> {
+        let Self::File(path) = self else { return Ok(()) };
+        match openat(folder, file_name(path)?, APPEND, Mode::empty()) {
+            Ok(_) => Ok(()),
+            Err(Errno::NOENT) => {
+                Ok(accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }
