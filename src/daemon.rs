@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use rustix::process::geteuid;
+use rustix::process::{Uid, geteuid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -32,7 +32,8 @@ use crate::net::{Clock, Stop, Transport, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
 use crate::report::audit::AuditTarget;
 use crate::report::{BlockLog, Reporter, audit};
-use crate::sandbox::{self, Files};
+use crate::sandbox::self_test::SelfTest;
+use crate::sandbox::{self, Needs, Network};
 use crate::settings::{self, Config, Loopbacks, Reasons, Service};
 use crate::signals::Signals;
 use crate::users::{Username, Users, UsersError, UsersFile};
@@ -81,6 +82,9 @@ pub enum ServerError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// Nobody could log in.
+    #[error("{}: there are no users in it, so nobody can log in: add one with letmein-users add", .0.display())]
+    NoUsers(PathBuf),
     /// A reload would take all users away.
     #[error("{}: there are no users in it any more: to have none, start the server anew", .0.display())]
     NoUsersLeft(PathBuf),
@@ -195,21 +199,50 @@ async fn lift_blocks(
 }
 
 /// Looks at all that can be wrong before a server runs, and gives its settings, with how many users it has. It takes no
-/// socket, so another server may be running.
+/// socket, so another server may be running, and makes no file. This process then has the rights that the server would.
 ///
 /// # Errors
 /// What would keep the server from starting.
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
-    if let Service::Logins { users, sample_users, .. } = &config.service {
-        let (file, sample_users, address) = (UsersFile::new(users)?, *sample_users, config.address);
-        let (users, _) = Source { file, sample_users, address }.load()?;
+    if let Service::Logins { users: path, sample_users, audit, .. } = &config.service {
+        let (file, sample_users, address) = (users_file(path, config)?, *sample_users, config.address);
+        let mut source = Source { file, sample_users, address };
+        let (users, _) = source.load()?;
+        if users.is_empty() {
+            return Err(ServerError::NoUsers(path.clone()));
+        }
         settings.push(("users", users.len().to_string()));
-    }
-    if let Some(user) = &config.user {
-        sandbox::find_user(user).map_err(|error| ServerError::User { user: user.clone(), error })?;
+        let folder = audit.as_ref().map(audit_folder).transpose()?.flatten();
+        become_user(config)?;
+        source.file.settle()?;
+        if let (Some(target), Some(folder)) = (audit, folder) {
+            target.check(&folder).map_err(|error| ServerError::Audit { target: target.clone(), error })?;
+        }
+    } else {
+        become_user(config)?;
     }
     Ok(settings)
+}
+
+/// The users file as the user sees it whom the server becomes.
+fn users_file(path: &Path, config: &Config) -> Result<UsersFile, ServerError> {
+    let reader = match &config.user {
+        Some(name) => sandbox::find_user(name)
+            .map(|user| Uid::from_raw(user.uid.as_raw()))
+            .map_err(|error| ServerError::User { user: name.clone(), error })?,
+        None => geteuid(),
+    };
+    Ok(UsersFile::new(path)?.read_by(reader))
+}
+
+fn audit_folder(target: &AuditTarget) -> Result<Option<OwnedFd>, ServerError> {
+    target.folder().map_err(|error| ServerError::Audit { target: target.clone(), error })
+}
+
+fn become_user(config: &Config) -> Result<(), ServerError> {
+    let Some(user) = &config.user else { return Ok(()) };
+    sandbox::become_user(user).map_err(|error| ServerError::User { user: user.clone(), error })
 }
 
 /// How long a worker may take to stop: longer than logins in progress may take to end.
@@ -230,7 +263,8 @@ fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerErr
     let bind = || passed.map_or_else(|| listen(config), Ok).map_err(cannot_bind);
     match &config.service {
         Service::Logins { transport, users, limits, unknown_names, audit, sample_users, http, .. } => {
-            let source = Source { file: UsersFile::new(users)?, sample_users: *sample_users, address };
+            let file = users_file(users, config)?;
+            let source = Source { file, sample_users: *sample_users, address };
             let followed = Followed::load(source)?;
             let users = &followed.users;
             let audit = audit.as_ref().map(|target| {
@@ -320,14 +354,9 @@ fn give_up_privileges(
     writer: Option<&mut audit::Writer>,
 ) -> Result<(), ServerError> {
     let read = followed.map_or(Ok(Vec::new()), |followed| followed.source.file.folders())?;
-    match &config.user {
-        Some(user) => {
-            sandbox::become_user(user).map_err(|error| ServerError::User { user: user.clone(), error })?
-        }
-        None if geteuid().is_root() => {
-            warn!("running as root: give --user NAME for a user with fewer rights")
-        }
-        None => {}
+    become_user(config)?;
+    if config.user.is_none() && geteuid().is_root() {
+        warn!("running as root: give --user NAME for a user with fewer rights");
     }
     let mut append = Vec::new();
     if let Some(writer) = writer {
@@ -342,7 +371,7 @@ fn give_up_privileges(
             );
         }
     }
-    Ok(sandbox::enter(config.sandbox, &Files { read, append, connect: false })?)
+    Ok(sandbox::enter(config.sandbox, &Needs { read, append, network: network(config) })?)
 }
 
 /// Tries what a server must not be able to do, in the sandbox that one of this configuration has. Gives a line for each
@@ -351,15 +380,26 @@ fn give_up_privileges(
 /// # Errors
 /// If there can be no sandbox.
 pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
-    let read = match &config.service {
-        // Without a users file there would be no server, but there is a sandbox.
-        Service::Logins { users, .. } => {
-            UsersFile::new(users).map_or(Ok(Vec::new()), |file| file.folders())?
+    let (read, append) = match &config.service {
+        Service::Logins { users, audit, .. } => {
+            // Without a users file there would be no server, but there is a sandbox.
+            let read = UsersFile::new(users).map_or(Ok(Vec::new()), |file| file.folders())?;
+            let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
+            (read, append.into_iter().collect())
         }
-        Service::Exchange(..) => Vec::new(),
+        Service::Exchange(..) => (Vec::new(), Vec::new()),
     };
-    sandbox::enter(config.sandbox, &Files { read, append: Vec::new(), connect: false })?;
-    Ok(sandbox::self_test::run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
+    let needs = Needs { read, append, network: network(config) };
+    let test = SelfTest::prepare(&needs)?;
+    sandbox::enter(config.sandbox, &needs)?;
+    Ok(test.run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
+}
+
+fn network(config: &Config) -> Network {
+    match config.service.transport() {
+        Transport::Udp => Network::Datagrams,
+        Transport::Tcp => Network::Connections,
+    }
 }
 
 /// The first line on standard output, for which scripts wait.

@@ -36,7 +36,7 @@ use crate::http::{self, Limits, Reply};
 use crate::net::Transport;
 use crate::net::host_port::HostPort;
 use crate::net::login::{Login, LoginError, Outcome};
-use crate::sandbox::{self, Files, Mode};
+use crate::sandbox::{self, Mode, Needs, Network};
 use crate::signals::Signals;
 use crate::source::Source;
 use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
@@ -119,7 +119,8 @@ pub fn run(config: &Config) -> Result<(), GatewayError> {
     }
     let cannot_bind = |error| GatewayError::Bind { address, error };
     let (address, socket) = http::listen(address).map_err(cannot_bind)?;
-    sandbox::enter(config.sandbox, &Files { connect: true, ..Files::default() })?;
+    let needs = Needs { read: Vec::new(), append: Vec::new(), network: Network::Logins };
+    sandbox::enter(config.sandbox, &needs)?;
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(LOGINS).build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;

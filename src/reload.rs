@@ -151,12 +151,12 @@ pub(crate) struct Reloader<'m> {
 impl<'m> Reloader<'m> {
     /// To be called in a runtime, with the rights that the server will have from now on.
     pub(crate) fn new(
-        Followed { users, reloads, source, stamp, watch }: Followed,
+        Followed { users, reloads, mut source, stamp, watch }: Followed,
         reopen: Option<Reopen>,
         clock: Clock,
         manager: &'m Manager,
     ) -> io::Result<Self> {
-        if let Err(error) = source.file.open() {
+        if let Err(error) = source.file.settle() {
             warn!("{error}");
             warn!("the users file cannot be read again: changes to it will have no effect");
         }

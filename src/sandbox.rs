@@ -5,8 +5,8 @@
 //! | another user (`--user`) | the rights of root |
 //! | no new privileges | programs that would give rights back |
 //! | not dumpable, no core files | memory with passwords in it, for debuggers and in files |
-//! | Landlock | all files but those in the users file's folder, to read, and in that of the audit, to write; new TCP
-//! sockets that listen or connect |
+//! | Landlock | all files but those in the users file's folder, to read, and in that of the audit, to write; TCP
+//! sockets that listen or connect; signals to other processes, and abstract sockets of theirs |
 //! | seccomp | all system calls but those in `syscalls` |
 //!
 //! The gateway alone (`letmein-http`) may open sockets that connect: it logs in.
@@ -17,14 +17,18 @@ pub(crate) mod self_test;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 mod syscalls;
 
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use nix::unistd::{User, setgid, setgroups, setuid};
+use rustix::fs::{Stat, fstat};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::set_no_new_privs;
 use seccompiler::SeccompAction;
@@ -41,8 +45,8 @@ pub enum Mode {
     On,
 }
 
-/// The Landlock of Linux 6.10. An older kernel gives the part that it has.
-const LANDLOCK: ABI = ABI::V5;
+/// The Landlock of Linux 6.12. An older kernel gives the part that it has.
+const LANDLOCK: ABI = ABI::V6;
 
 /// Changes to another user, with the groups of that user's own.
 ///
@@ -56,15 +60,38 @@ pub(crate) fn become_user(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The files that are needed all the same.
-#[derive(Debug, Default)]
-pub(crate) struct Files {
+/// What is needed all the same.
+#[derive(Debug)]
+pub(crate) struct Needs {
     /// Folders below which all may be read.
     pub(crate) read: Vec<OwnedFd>,
     /// Folders in which files may be made and written to.
     pub(crate) append: Vec<OwnedFd>,
-    /// Whether sockets of IPv4 and IPv6 may be opened and connected: a program that logs in at a server.
-    pub(crate) connect: bool,
+    /// What happens on sockets.
+    pub(crate) network: Network,
+}
+
+/// What a program does on sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// It answers datagrams, each to an address of its own.
+    Datagrams,
+    /// It answers on connections that it has accepted.
+    Connections,
+    /// It logs in at a server, for which it opens and connects sockets of IPv4 and IPv6.
+    Logins,
+}
+
+impl Needs {
+    /// Whether a path is below a folder that is needed.
+    pub(crate) fn include(&self, path: &Path) -> bool {
+        let is_needed = |folder: &Path| {
+            let Ok(folder) = fs::metadata(folder) else { return false };
+            let is_same = |stat: Stat| (stat.st_dev, stat.st_ino) == (folder.dev(), folder.ino());
+            self.read.iter().chain(&self.append).any(|needed| fstat(needed).is_ok_and(is_same))
+        };
+        path.canonicalize().is_ok_and(|path| path.ancestors().any(is_needed))
+    }
 }
 
 /// A user of this machine.
@@ -79,16 +106,16 @@ pub(crate) fn find_user(name: &str) -> io::Result<User> {
 ///
 /// # Errors
 /// If the system refuses what every kernel has. What this kernel lacks is said, and gone without.
-pub(crate) fn enter(mode: Mode, files: &Files) -> io::Result<()> {
+pub(crate) fn enter(mode: Mode, needs: &Needs) -> io::Result<()> {
     set_no_new_privs(true)?;
     hide_memory()?;
     match mode {
         Mode::Off => warn!("sandbox: off"),
-        Mode::Log => restrict_syscalls(SeccompAction::Log, files),
+        Mode::Log => restrict_syscalls(SeccompAction::Log, needs),
         Mode::On => {
-            restrict_files(files);
+            restrict_files(needs);
             // As if the kernel did not have them: libraries then do without, or with an older one.
-            restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32), files);
+            restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32), needs);
         }
     }
     Ok(())
@@ -104,22 +131,25 @@ pub(crate) fn hide_memory() -> io::Result<()> {
     Ok(())
 }
 
-fn restrict_files(files: &Files) {
-    let forbidden =
-        if files.connect { AccessNet::BindTcp.into() } else { AccessNet::BindTcp | AccessNet::ConnectTcp };
+fn restrict_files(needs: &Needs) {
+    let forbidden = match needs.network {
+        Network::Datagrams | Network::Connections => AccessNet::BindTcp | AccessNet::ConnectTcp,
+        Network::Logins => AccessNet::BindTcp.into(),
+    };
     let restricted = || -> Result<_, RulesetError> {
         Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(LANDLOCK))?
             .handle_access(forbidden)?
+            .scope(Scope::from_all(LANDLOCK))?
             .create()?
             .add_rules(
-                files
+                needs
                     .read
                     .iter()
                     .map(|folder| Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::ReadFile))),
             )?
-            .add_rules(files.append.iter().map(|folder| {
+            .add_rules(needs.append.iter().map(|folder| {
                 Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::WriteFile | AccessFs::MakeReg))
             }))?
             .restrict_self()
@@ -133,13 +163,13 @@ fn restrict_files(files: &Files) {
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
-fn restrict_syscalls(otherwise: SeccompAction, files: &Files) {
-    if let Err(error) = syscalls::allow_only_listed(otherwise, files) {
+fn restrict_syscalls(otherwise: SeccompAction, needs: &Needs) {
+    if let Err(error) = syscalls::allow_only_listed(otherwise, needs) {
         warn!("sandbox: seccomp: {error}; going on without");
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-fn restrict_syscalls(_: SeccompAction, _: &Files) {
+fn restrict_syscalls(_: SeccompAction, _: &Needs) {
     warn!("sandbox: there is no list of system calls for this kind of processor; going on without");
 }

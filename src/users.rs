@@ -6,6 +6,7 @@ pub(crate) mod edit;
 pub(crate) mod entries;
 mod exemptions;
 mod file;
+mod folder;
 mod guesses;
 pub(crate) mod import;
 mod parse;
@@ -24,7 +25,8 @@ use subtle::Choice;
 pub(crate) use changes::Changes;
 pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
 pub use file::{Distrust, Loaded, UsersError, Warning, load};
-pub(crate) use file::{Stamp, UsersFile, folder_of, load_text, open_folder};
+pub(crate) use file::{Stamp, UsersFile, load_text};
+pub(crate) use folder::{folder_of, open_folder};
 pub use parse::{Problem, parse};
 pub(crate) use parse::{first_second_after, parse_network};
 

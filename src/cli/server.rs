@@ -1,5 +1,7 @@
 //! `server-udp` and `server-tcp`: one program over two transports.
 
+mod fits;
+
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +27,7 @@ use crate::settings::{
     Service, Serving, UnknownNames, Verbosity,
 };
 use crate::users;
+use fits::Said;
 
 /// Tell whether somebody knows their password, without the password crossing the network
 #[derive(Parser)]
@@ -85,7 +88,7 @@ struct Args {
     /// Refuse what a server does not need (on), let the kernel log it (log), or neither (off)
     #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_mode)]
     sandbox: ModeName,
-    /// Check the users file, print all settings, and end; a server may be running meanwhile
+    /// Check the users file and the audit as the server's user, print all settings, and end; takes no socket
     #[arg(long)]
     check: bool,
     /// Print every limit and the memory that they add up to, and end
@@ -205,7 +208,9 @@ fn run(transport: Transport) -> Result<Status, Status> {
         Status::Usage
     })?;
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
-    let args: Args = parse(command(transport), &example)?;
+    let said: Said = parse(command(transport), &example)?;
+    said.check(transport).map_err(|reason| invalid(&reason, &example))?;
+    let args = said.args;
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { args.log_level });
     let (tests, shows_limits, checks) = (args.self_test, args.limits, args.check);
     let config = args.config(transport, passed.as_ref()).map_err(|reason| invalid(&reason, &example))?;
@@ -226,7 +231,10 @@ fn run(transport: Transport) -> Result<Status, Status> {
 fn refused(program: &str, error: &ServerError) -> Status {
     say(format_args!("{program}: {error}"));
     match error {
-        ServerError::Users(_) | ServerError::SampleUser { .. } | ServerError::NoUsersLeft(_) => Status::Usage,
+        ServerError::Users(_)
+        | ServerError::SampleUser { .. }
+        | ServerError::NoUsers(_)
+        | ServerError::NoUsersLeft(_) => Status::Usage,
         ServerError::Bind { .. }
         | ServerError::Http { .. }
         | ServerError::User { .. }
@@ -237,7 +245,7 @@ fn refused(program: &str, error: &ServerError) -> Status {
 
 impl Args {
     fn config(self, transport: Transport, passed: Option<&Bound>) -> Result<Config, String> {
-        self.check(transport, passed)?;
+        self.check_passed(passed)?;
         let (address, user, sandbox) =
             (self.address(transport, passed)?, self.user.clone(), self.sandbox.into());
         let loopbacks = self.loopbacks(address, passed);
@@ -250,20 +258,10 @@ impl Args {
         Ok(Config { address, loopbacks, service, user, sandbox })
     }
 
-    /// Refuses what would be without effect.
-    fn check(&self, transport: Transport, passed: Option<&Bound>) -> Result<(), String> {
-        let is_auth = self.service == ServiceName::Auth;
-        if self.once && (is_auth || transport != Transport::Udp) {
-            return Err("--once is for md5 and hello over UDP".into());
-        }
-        if self.workers.is_some() && !is_auth {
-            return Err("--workers is for auth".into());
-        }
-        if self.http.is_some() && !is_auth {
-            return Err("--http is for auth".into());
-        }
+    /// Refuses sockets that would be without effect.
+    fn check_passed(&self, passed: Option<&Bound>) -> Result<(), String> {
         match passed.map(|bound| bound.sockets.len()) {
-            Some(sockets) if sockets > 1 && !is_auth => Err(format!(
+            Some(sockets) if sockets > 1 && self.service != ServiceName::Auth => Err(format!(
                 "the service manager passed {sockets} sockets, and only auth has more than one worker: \
                  let the .socket unit have one line"
             )),
@@ -334,6 +332,15 @@ impl Args {
 }
 
 impl ServiceName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Md5 => "md5",
+            Self::Hello => "hello",
+            Self::Framed => "framed",
+        }
+    }
+
     fn default_address(self, transport: Transport) -> SocketAddr {
         match (self, transport) {
             (Self::Auth, _) => ([127, 0, 0, 1], 8591),

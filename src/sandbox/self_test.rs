@@ -2,12 +2,19 @@
 #![expect(clippy::disallowed_types, reason = "it tries to open sockets")]
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
 
+use memmap2::MmapMut;
 use nix::sys::ptrace;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{Pid, getpid, getppid, test_kill_process};
+use socket2::{Domain, Socket, Type};
+
+use super::Needs;
 
 /// An act, and what came of it.
 pub(crate) struct Attempt {
@@ -33,18 +40,67 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Tries them all.
-pub(crate) fn run() -> Vec<Attempt> {
-    let own = std::env::temp_dir().join(format!("letmein-self-test-{}", std::process::id()));
-    let attempts: [(_, io::Result<()>); 8] = [
-        ("write a file", fs::write(&own, "x")),
-        ("read a file", fs::read("/etc/passwd").map(drop)),
-        ("remove a file", fs::remove_file(&own)),
-        ("connect out", TcpStream::connect(("127.0.0.1", 9)).map(drop)),
-        ("listen", TcpListener::bind(("127.0.0.1", 0)).map(drop)),
-        ("open a socket for datagrams", UdpSocket::bind(("127.0.0.1", 0)).map(drop)),
-        ("run a program", Command::new("/bin/true").status().map(drop)),
-        ("be traced", ptrace::traceme().map_err(io::Error::from)),
-    ];
-    attempts.map(|(act, outcome)| Attempt { act, outcome }).into()
+/// Files that everybody can read, in different places.
+const READABLE: [&str; 3] = ["/etc/passwd", "/proc/version", "/bin/sh"];
+/// Folders that everybody can write, in different places.
+const WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+/// Nobody listens there.
+const CLOSED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+
+/// What the attempts need that cannot be had inside.
+pub(crate) struct SelfTest {
+    /// A file that is not needed.
+    foreign: PathBuf,
+    /// A file to make, in a folder that is not needed.
+    new: PathBuf,
+    /// Of TCP, and not connected, as a listener is after a shutdown.
+    socket: Socket,
+    /// The parent, if it can be seen from here.
+    other: Pid,
+}
+
+impl SelfTest {
+    /// To be called outside of the sandbox.
+    ///
+    /// # Errors
+    /// If there can be no socket.
+    pub(crate) fn prepare(needs: &Needs) -> io::Result<Self> {
+        let outside = |candidates: [&'static str; 3]| {
+            let is_outside = |path: &&str| Path::new(path).exists() && !needs.include(Path::new(path));
+            // Where the whole file system is permitted, it is right to say so.
+            candidates.into_iter().find(is_outside).unwrap_or(candidates[0])
+        };
+        Ok(Self {
+            foreign: outside(READABLE).into(),
+            new: Path::new(outside(WRITABLE)).join(format!("letmein-self-test-{}", process::id())),
+            socket: Socket::new(Domain::IPV4, Type::STREAM, None)?,
+            other: getppid().unwrap_or_else(getpid),
+        })
+    }
+
+    /// Tries them all.
+    pub(crate) fn run(&self) -> Vec<Attempt> {
+        let Self { foreign, new, socket, other } = self;
+        let append = || OpenOptions::new().append(true).create(true).open(new);
+        let by_path = || openat(CWD, foreign, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let with_data = || socket.send_to_with_flags(b"x", &CLOSED.into(), libc::MSG_FASTOPEN);
+        let attempts = [
+            // Without following a link that somebody else has put there.
+            ("write a file", File::create_new(new).map(drop)),
+            ("append to a file", append().map(drop)),
+            ("read a file", fs::read(foreign).map(drop)),
+            ("look at a file", fs::metadata(foreign).map(drop)),
+            ("hold a file without opening it", by_path().map(drop).map_err(io::Error::from)),
+            ("remove a file", fs::remove_file(new)),
+            ("connect out", TcpStream::connect(CLOSED).map(drop)),
+            ("connect out by sending", with_data().map(drop)),
+            ("listen", TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(drop)),
+            ("open a socket for datagrams", UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map(drop)),
+            ("run a program", Command::new("/bin/true").status().map(drop)),
+            ("be traced", ptrace::traceme().map_err(io::Error::from)),
+            ("signal another process", test_kill_process(*other).map_err(io::Error::from)),
+            ("make memory executable", MmapMut::map_anon(1).and_then(MmapMut::make_exec).map(drop)),
+        ];
+        attempts.map(|(act, outcome)| Attempt { act, outcome }).into()
+    }
 }

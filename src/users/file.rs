@@ -5,15 +5,19 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::iter;
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::folder::{Folder, Openness, folder_of};
 use super::store::wipe;
 use super::{Problem, Samples, Users, parse};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Uid, fstat, openat, statat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use rustix::process::geteuid;
 
+/// How often a file may be replaced while it is opened.
+const REPLACEMENTS_MAX: u32 = 3;
 /// How many problems are shown of one file.
 const PROBLEMS_SHOWN: usize = 20;
 
@@ -21,7 +25,7 @@ const PROBLEMS_SHOWN: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
     /// It cannot be read.
-    #[error("{}: {error}: {}", path.display(), remedy(error))]
+    #[error("{}: {error}: {}", path.display(), remedy(path, error))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -47,14 +51,25 @@ pub enum UsersError {
 }
 
 /// Why a users file is not to be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// Everybody on the machine can make themselves a user.
     #[error("everybody can write it, and so log in: chmod o-w it")]
     OpenToAll,
+    /// Everybody on the machine can put another file in its place.
+    #[error("everybody can write {folder}, and so replace the file: chmod o-w {folder}", folder = .0.display())]
+    FolderOpenToAll(PathBuf),
+    /// Everybody can have made it: its folder lets everybody make files, as /tmp does.
+    #[error(
+        "another user owns it, in a folder in which everybody can make files: move it, or chown it to root"
+    )]
+    ForeignFile,
     /// Its folder is not the one that it was when the server started.
     #[error("its folder was replaced by another: start the server anew")]
     OtherFolder,
+    /// It is a symbolic link that everybody can have made.
+    #[error("it is a symbolic link in a folder in which everybody can make files: name the file itself")]
+    LinkOpenToAll,
     /// It is a symbolic link of somebody who is neither root nor the user who starts the server.
     #[error("it is a symbolic link that another user owns: name the file itself, or make the link yours")]
     ForeignLink,
@@ -77,6 +92,9 @@ pub enum Warning {
     /// Everybody on the machine can read the passwords.
     #[error("{path}: others can read the passwords in it: chmod o-r {path}", path = .0.display())]
     OpenToOthers(PathBuf),
+    /// Its owner is neither root nor the server's user.
+    #[error("{path}: another user owns it, and can make themselves a user: chown root {path}", path = .0.display())]
+    ForeignOwner(PathBuf),
     /// Everybody will be refused.
     #[error("{}: there are no users in it: everybody will be refused", .0.display())]
     NoUsers(PathBuf),
@@ -110,8 +128,14 @@ pub(crate) fn load_text(path: &Path) -> Result<LoadedText, UsersError> {
 /// A users file that is read again and again, also by a server that has given up all but its folder.
 pub(crate) struct UsersFile {
     path: PathBuf,
-    folder: OwnedFd,
     name: OsString,
+    folder: Folder,
+    /// That of the file which a link leads to.
+    target: Option<Folder>,
+    /// Who reads it once a server runs, if it is for one.
+    reader: Option<Uid>,
+    /// Whether the path has to lead to the file, and not only its folder.
+    is_path_open: bool,
 }
 
 /// What tells one state of a file from another.
@@ -140,12 +164,30 @@ impl UsersFile {
     /// Opens the folder; the file need not be there yet.
     ///
     /// # Errors
-    /// If there is no such folder.
+    /// If there is no such folder, or others decide what is in it.
     pub(crate) fn new(path: &Path) -> Result<Self, UsersError> {
         let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
         let name = path.file_name().ok_or_else(|| unreadable(io::ErrorKind::IsADirectory.into()))?;
-        let folder = open_folder(folder_of(path)).map_err(unreadable)?;
-        Ok(Self { path: path.into(), folder, name: name.into() })
+        if let Err(error @ UsersError::Unsafe { .. }) = distrust_link(path) {
+            return Err(error);
+        }
+        let folder = Folder::open(folder_of(path)).map_err(unreadable)?;
+        let target = fs::canonicalize(path).ok();
+        let target = target.map(|target| Folder::open(folder_of(&target))).transpose().map_err(unreadable)?;
+        for folder in iter::once(&folder).chain(&target) {
+            if let Some(open) = folder.open_to_all_on_its_way().map_err(unreadable)? {
+                return Err(UsersError::Unsafe {
+                    path: path.into(),
+                    reason: Distrust::FolderOpenToAll(open),
+                });
+            }
+        }
+        Ok(Self { path: path.into(), name: name.into(), folder, target, reader: None, is_path_open: false })
+    }
+
+    /// The same for a server that runs as this user.
+    pub(crate) fn read_by(self, reader: Uid) -> Self {
+        Self { reader: Some(reader), ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -153,54 +195,82 @@ impl UsersFile {
     }
 
     /// Its own folder, and that of the file which a link leads to.
-    pub(crate) fn folder_paths(&self) -> Vec<PathBuf> {
-        let target = fs::canonicalize(&self.path).ok();
-        let target = target.as_deref().map(|path| folder_of(path).to_owned());
-        iter::once(folder_of(&self.path).to_owned()).chain(target).collect()
+    fn both_folders(&self) -> impl Iterator<Item = &Folder> {
+        iter::once(&self.folder).chain(&self.target)
+    }
+
+    /// Where these are.
+    pub(crate) fn folder_paths(&self) -> impl Iterator<Item = &Path> {
+        self.both_folders().map(|folder| &*folder.path)
     }
 
     /// The folders that must be readable for the file to be.
     pub(crate) fn folders(&self) -> io::Result<Vec<OwnedFd>> {
-        let own = self.folder.try_clone()?;
-        let others = self.folder_paths().into_iter().skip(1).map(|folder| open_folder(&folder));
-        iter::once(Ok(own)).chain(others).collect()
+        self.both_folders().map(|folder| folder.descriptor.try_clone()).collect()
     }
 
     /// Whether this is its folder.
     pub(crate) fn is_in(&self, folder: &OwnedFd) -> bool {
-        fstat(folder).is_ok_and(|folder| self.has_folder(&folder))
+        is_same(&self.folder.descriptor, folder)
     }
 
-    fn has_folder(&self, other: &Stat) -> bool {
-        fstat(&self.folder).is_ok_and(|own| (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+    /// Opens the file with the rights that are kept. If its path leads there, it has to do so from now on.
+    ///
+    /// # Errors
+    /// What keeps it from being read again.
+    pub(crate) fn settle(&mut self) -> Result<(), UsersError> {
+        self.is_path_open = open_at(CWD, &self.path, OFlags::empty()).is_ok();
+        self.open().map(drop)
     }
 
-    /// Which file there is now, if there is one, in the folder that there was at the start.
+    /// Which file there is now, if there is one that can be read, in the folder that there was at the start.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
-        self.check_folder().ok()?;
-        statat(&self.folder, &self.name, AtFlags::empty()).ok().map(|stat| Stamp::of(&stat))
+        fstat(self.open().ok()?).ok().map(|stat| Stamp::of(&stat))
     }
 
-    /// A folder that was replaced by another of its name is not the one that the server can still read.
-    fn check_folder(&self) -> Result<(), UsersError> {
-        let now = statat(CWD, folder_of(&self.path), AtFlags::empty());
-        // A server that has become another user may not see its way to the folder any more.
-        if now.is_ok_and(|now| !self.has_folder(&now)) {
-            return Err(UsersError::Unsafe { path: self.path.clone(), reason: Distrust::OtherFolder });
-        }
-        Ok(())
-    }
-
-    /// Opens the file, as whoever this process is by now.
-    pub(crate) fn open(&self) -> Result<File, UsersError> {
+    /// Opens the file, as whoever this process is by now. A path is not looked at in any other way: the sandbox keeps
+    /// a server from that.
+    fn open(&self) -> Result<File, UsersError> {
         let unreadable =
             |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
-        self.check_folder()?;
-        let link = statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW).map_err(unreadable)?;
-        distrust(&link, &self.path)?;
-        // Without waiting for the other end of what is no file.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(openat(&self.folder, &self.name, flags, Mode::empty()).map_err(unreadable)?.into())
+        let link = match self.folder.openness().map_err(unreadable)? {
+            Openness::Nothing => OFlags::empty(),
+            Openness::MakeFiles | Openness::ReplaceFiles => OFlags::NOFOLLOW,
+        };
+        for _ in 0..REPLACEMENTS_MAX {
+            let file = open_at(&self.folder.descriptor, &self.name, link).map_err(|error| match error {
+                Errno::LOOP if link == OFlags::NOFOLLOW => self.distrusted(Distrust::LinkOpenToAll),
+                error => unreadable(error),
+            })?;
+            match open_at(CWD, &self.path, link) {
+                Ok(by_path) if is_same(&file, &by_path) => return Ok(file.into()),
+                // A server that has become another user may not see its way to the folder.
+                Err(_) if !self.is_path_open => return Ok(file.into()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Err(self.distrusted(Distrust::OtherFolder))
+    }
+
+    fn distrusted(&self, reason: Distrust) -> UsersError {
+        UsersError::Unsafe { path: self.path.clone(), reason }
+    }
+
+    /// Refuses a file that everybody can have put there, and warns of one that another user can write.
+    fn distrust_owner(&self, stat: &Stat) -> Result<Option<Warning>, UsersError> {
+        let unreadable =
+            |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
+        let is_foreign = stat.st_uid != 0 && self.reader.is_some_and(|reader| reader.as_raw() != stat.st_uid);
+        for folder in self.both_folders() {
+            match folder.openness().map_err(unreadable)? {
+                Openness::ReplaceFiles => {
+                    return Err(self.distrusted(Distrust::FolderOpenToAll(folder.path.clone())));
+                }
+                Openness::MakeFiles if is_foreign => return Err(self.distrusted(Distrust::ForeignFile)),
+                Openness::MakeFiles | Openness::Nothing => {}
+            }
+        }
+        Ok(is_foreign.then(|| Warning::ForeignOwner(self.path.clone())))
     }
 
     /// Reads and parses the file.
@@ -212,7 +282,7 @@ impl UsersFile {
         let (bytes, stat) = read(&self.open()?, &self.path)?;
         let wrong = |problems| UsersError::Wrong { path: self.path.clone(), problems };
         let users = parse(text(&bytes, &self.path)?).map_err(wrong)?;
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<_> = self.distrust_owner(&stat)?.into_iter().collect();
         if Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH)
             && !matches!(users.samples(), Samples::Only(_))
         {
@@ -263,10 +333,6 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), Us
 pub(super) fn distrust_link(path: &Path) -> Result<(), UsersError> {
     let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| UsersError::Unreadable { path: path.into(), error: error.into() })?;
-    distrust(&stat, path)
-}
-
-fn distrust(stat: &Stat, path: &Path) -> Result<(), UsersError> {
     let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
     if is_link && stat.st_uid != geteuid().as_raw() && stat.st_uid != 0 {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::ForeignLink });
@@ -274,15 +340,15 @@ fn distrust(stat: &Stat, path: &Path) -> Result<(), UsersError> {
     Ok(())
 }
 
-/// The folder that a path is in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// Without waiting for the other end of what is no file.
+fn open_at(folder: impl AsFd, name: impl Arg, more: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | more;
+    openat(folder, name, flags, Mode::empty())
 }
 
-/// A descriptor of a folder, by which files in it can be had.
-pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
+    let place = |file| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    place(one).is_ok_and(|one| place(other) == Ok(one))
 }
 
 /// The bytes of a users file as text.
@@ -294,12 +360,14 @@ pub(super) fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, UsersErr
     })
 }
 
-fn remedy(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        "let the server's user read it, or name another with --users FILE"
+fn remedy(path: &Path, error: &io::Error) -> String {
+    let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
+        let path = path.display();
+        format!("let the server's user read it (chgrp letmein-auth {path}; chmod 640 {path})")
     } else {
-        "create it, or name another with --users FILE"
-    }
+        "create it".to_owned()
+    };
+    format!("{remedy}, or name another with --users FILE")
 }
 
 /// Problems of a file, a line each.

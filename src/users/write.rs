@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::edit::{Edit, Overlap};
 use super::import::ListProblem;
-use super::{Problem, Stamp, Username, UsersError, file, parse};
+use super::{Problem, Stamp, Username, UsersError, file, folder_of, open_folder, parse};
 
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -201,12 +201,12 @@ impl Folder {
         let mut waits = 0..WAITS_MAX;
         for _ in 0..MOVES_MAX {
             let before = resolve(path, missing)?;
-            let parent = file::folder_of(&before);
+            let parent = folder_of(&before);
             let failed = |doing| {
                 let path = parent.to_owned();
                 move |error: io::Error| ChangeError::System { path, doing, error }
             };
-            let folder = file::open_folder(parent).map_err(failed("open the folder"))?;
+            let folder = open_folder(parent).map_err(failed("open the folder"))?;
             lock_in_turn(&folder, parent, &mut waits, waiting)?;
             let held =
                 rustix::fs::fstat(&folder).map_err(|error| failed("look at the folder")(error.into()))?;

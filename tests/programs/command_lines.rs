@@ -166,3 +166,40 @@ fn the_version_is_on_standard_output_with_the_name_of_the_program() {
         assert_eq!(run(program.arg("--version")), Ended { status: 0, stdout, stderr: String::new() });
     }
 }
+
+/// Whoever asks for an audit and gets none had better be told.
+#[test]
+fn an_option_that_a_service_has_no_use_for_is_refused_with_the_reason() {
+    let of_auth: [&[&str]; 10] = [
+        &["--allow-sample-users"],
+        &["--audit", "audit.jsonl"],
+        &["--failures", "off"],
+        &["--user-failures", "60/60s"],
+        &["--trust", "10.0.0.0/8"],
+        &["--http", "127.0.0.1:0"],
+        &["--http", "127.0.0.1:0", "--http-reasons"],
+        &["--log-unknown-names"],
+        &["--workers", "1"],
+        &["--audit", "-", "--check"],
+    ];
+    let [udp, tcp] = TRANSPORTS;
+    for (transport, service) in [(udp, "md5"), (udp, "hello"), (tcp, "md5"), (tcp, "framed")] {
+        for options in of_auth {
+            let reason = reason(server(transport).args(["0", "--service", service]).args(options), AT);
+            let start = format!("{} is for auth, and --service {service} over ", options[0]);
+            assert!(reason.starts_with(&start), "{reason}");
+        }
+    }
+    for (transport, service, option, fits) in [
+        (udp, "auth", &["--quiet"][..], "md5, hello and framed"),
+        (udp, "auth", &["--once"], "md5 and hello over UDP"),
+        (tcp, "md5", &["--once"], "md5 and hello over UDP"),
+        (tcp, "framed", &["--once"], "md5 and hello over UDP"),
+        (tcp, "md5", &["--buffer-size", "4096"], "framed"),
+        (udp, "hello", &["--max-message", "10"], "framed"),
+        (tcp, "auth", &["--max-message", "10"], "framed"),
+    ] {
+        let reason = reason(server(transport).args(["0", "--service", service]).args(option), AT);
+        assert!(reason.starts_with(&format!("{} is for {fits}, and ", option[0])), "{reason}");
+    }
+}

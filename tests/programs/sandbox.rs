@@ -40,14 +40,26 @@ fn a_server_without_a_sandbox_can_be_had_and_says_so() {
 
 #[test]
 fn what_a_server_must_not_be_able_to_do_is_refused_in_the_sandbox_and_only_there() {
-    for transport in TRANSPORTS {
-        let Ended { status, stdout, .. } = run(server(transport).arg("--self-test"));
-        assert_eq!((status, stdout.lines().count()), (0, 8), "{stdout}");
-        assert!(stdout.lines().all(|line| line.contains(": refused (")), "{stdout}");
-        let Ended { status, stdout, .. } = run(server(transport).args(["--self-test", "--sandbox", "off"]));
+    let audit = std::env::temp_dir().join("audit.jsonl");
+    let configurations: [&[&str]; 4] = [
+        &["--users", SAMPLES],
+        // Folders that hold what a test of less care would try.
+        &["--users", "/etc/users.toml"],
+        &["--users", SAMPLES, "--audit", audit.to_str().unwrap()],
+        &["--service", "md5"],
+    ];
+    for (transport, more) in
+        TRANSPORTS.into_iter().flat_map(|transport| configurations.map(|more| (transport, more)))
+    {
+        let Ended { status, stdout, .. } = run(server(transport).arg("--self-test").args(more));
+        assert_eq!((status, stdout.lines().count()), (0, 14), "{more:?}: {stdout}");
+        assert!(stdout.lines().all(|line| line.contains(": refused (")), "{more:?}: {stdout}");
+        let off = ["--self-test", "--sandbox", "off"];
+        let Ended { status, stdout, .. } = run(server(transport).args(off).args(more));
         assert_eq!(status, 3);
-        assert!(stdout.lines().all(|line| line.contains("NOT REFUSED")), "{stdout}");
+        assert!(stdout.lines().all(|line| line.contains("NOT REFUSED")), "{more:?}: {stdout}");
     }
+    assert!(!audit.exists());
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Users files that keep a server from starting, and those about which it warns.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::path::Path;
 
 use letmein::Transport;
+use tempfile::TempDir;
 
+use crate::reloads::{Folder, logged};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, run, server, users_file};
 
 /// In every file below, and never to be shown.
@@ -322,4 +325,147 @@ fn a_check_refuses_what_a_server_would_refuse() {
             .status,
         3
     );
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// Gives a file to another user, which only root can.
+fn give_away(path: &Path) -> bool {
+    let given = chown(path, Some(1), None).is_ok();
+    if !given {
+        println!("skipped: only root can give a file to another user");
+    }
+    given
+}
+
+/// What a server says that does not start with this file, and what a check says of it, which is the same.
+fn refused_with(users: &Path) -> String {
+    let args = ["127.0.0.1:0", "--users", users.to_str().unwrap()];
+    let ended = Server::refusal(Transport::Udp, &args);
+    assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+    assert_eq!(run(server(Transport::Udp).args(args).arg("--check")), ended);
+    ended.stderr
+}
+
+#[test]
+fn a_file_that_everybody_can_replace_is_refused_at_the_start_and_at_a_reload() {
+    let outer = TempDir::new().unwrap();
+    let (inner, users) = (outer.path().join("inner"), outer.path().join("inner/users.toml"));
+    fs::create_dir(&inner).unwrap();
+    fs::write(&users, REAL_USERS).unwrap();
+    for open in [&*inner, outer.path()] {
+        let open_folder = open.canonicalize().unwrap();
+        set_mode(open, 0o777);
+        let remedy = format!("so replace the file: chmod o-w {}\n", open_folder.display());
+        assert!(refused_with(&users).ends_with(&remedy));
+        set_mode(open, 0o755);
+    }
+    let links = TempDir::new().unwrap();
+    symlink(&inner, links.path().join("link")).unwrap();
+    set_mode(links.path(), 0o777);
+    assert!(refused_with(&links.path().join("link/users.toml")).contains("so replace the file: chmod o-w"));
+    let mut server = Server::start(Transport::Udp, &["127.0.0.1:0", "--users", users.to_str().unwrap()]);
+    set_mode(&inner, 0o777);
+    fs::write(&users, "[users]\nmallory = 'one'\n").unwrap();
+    logged(&mut server, "so replace the file: chmod o-w");
+    logged(&mut server, "the users stay as they were");
+    assert_eq!(server.login(&["alice", SECRET]).status, 0);
+}
+
+#[test]
+fn where_everybody_can_make_files_only_those_of_root_and_the_servers_user_are_taken_and_no_links() {
+    let folder = TempDir::new().unwrap();
+    set_mode(folder.path(), 0o1777);
+    let (users, link) = (folder.path().join("users.toml"), folder.path().join("link.toml"));
+    fs::write(&users, REAL_USERS).unwrap();
+    let mut server = Server::start(Transport::Udp, &["127.0.0.1:0", "--users", users.to_str().unwrap()]);
+    symlink(&users, &link).unwrap();
+    assert!(refused_with(&link).contains("a symbolic link in a folder in which everybody can make files"));
+    if give_away(&users) {
+        assert!(refused_with(&users).contains("another user owns it, in a folder in which everybody"));
+        server.signal(libc::SIGHUP);
+        logged(&mut server, "another user owns it, in a folder in which everybody can make files");
+    }
+}
+
+#[test]
+fn a_file_that_another_user_owns_is_warned_of_unless_the_server_becomes_that_user() {
+    let folder = Folder::with("alice = 'hunter2secret'");
+    if !give_away(&folder.path()) {
+        return;
+    }
+    let users = folder.path();
+    let args = ["127.0.0.1:0", "--users", users.to_str().unwrap()];
+    let mut warned = Server::start(Transport::Udp, &args);
+    let warning = format!("WARN {}: another user owns it, and can make themselves a user", users.display());
+    logged(&mut warned, &warning);
+    set_mode(users.parent().unwrap(), 0o755);
+    let own = run(server(Transport::Udp).args(args).args(["--check", "--user", "daemon"]));
+    assert!(own.status == 0 && !own.stderr.contains("another user"), "{own:?}");
+}
+
+#[test]
+fn a_check_reads_the_file_and_opens_the_audit_as_the_servers_user() {
+    let folder = Folder::with("alice = 'hunter2secret'");
+    let (users, audit) = (folder.path(), folder.path().with_file_name("audit.jsonl"));
+    let check = |more: &[&str]| {
+        let users = ["--users", users.to_str().unwrap(), "--check", "--user", "nobody"];
+        run(server(Transport::Udp).args(users).args(more))
+    };
+    if !give_away(&users) {
+        return;
+    }
+    set_mode(users.parent().unwrap(), 0o755);
+    set_mode(&users, 0o640);
+    let ended = check(&[]);
+    assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+    let remedy = format!("(chgrp letmein-auth {users}; chmod 640 {users})", users = users.display());
+    assert!(ended.stderr.contains("Permission denied") && ended.stderr.contains(&remedy), "{ended:?}");
+
+    let args = ["127.0.0.1:0", "--users", users.to_str().unwrap(), "--user", "nobody"];
+    let mut running = Server::start(Transport::Udp, &args);
+    assert!(logged(&mut running, "Permission denied").contains(&remedy));
+    logged(&mut running, "cannot be read again: changes to it will have no effect");
+
+    set_mode(&users, 0o644);
+    assert_eq!(check(&[]).status, 0);
+    let with_audit = ["--audit", audit.to_str().unwrap()];
+    let ended = check(&with_audit);
+    assert!(ended.status == 3 && ended.stderr.contains("let the server's user write it"), "{ended:?}");
+    fs::write(&audit, "").unwrap();
+    assert_eq!(check(&with_audit).status, 3);
+    set_mode(&audit, 0o666);
+    assert_eq!(check(&with_audit).status, 0);
+    fs::remove_file(&audit).unwrap();
+    set_mode(users.parent().unwrap(), 0o1777);
+    chown(&users, Some(0), None).unwrap();
+    assert_eq!(check(&with_audit).status, 0);
+    assert!(!audit.exists());
+}
+
+#[test]
+fn a_server_that_does_not_see_its_way_to_the_file_reads_it_again_all_the_same() {
+    let outer = TempDir::new().unwrap();
+    let users = outer.path().join("inner/users.toml");
+    fs::create_dir(users.parent().unwrap()).unwrap();
+    fs::write(&users, REAL_USERS).unwrap();
+    let args = ["127.0.0.1:0", "--users", users.to_str().unwrap(), "--user", "nobody"];
+    if !give_away(&users) {
+        return;
+    }
+    set_mode(outer.path(), 0o700);
+    let mut server = Server::start(Transport::Udp, &args);
+    fs::write(&users, "[users]\nalice = 'another'\n").unwrap();
+    logged(&mut server, "1 changed (alice)");
+    assert_eq!(server.login(&["alice", "another"]).status, 0);
+}
+
+#[test]
+fn a_check_of_a_file_without_users_is_status_2() {
+    let empty = users_file("[users]\n");
+    let ended = run(server(Transport::Udp).args(["--users", path(&empty), "--check"]));
+    assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+    assert!(ended.stderr.contains("there are no users in it, so nobody can log in: add one"), "{ended:?}");
 }

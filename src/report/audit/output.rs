@@ -1,12 +1,14 @@
 //! What the audit is written to.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, openat};
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::users::{folder_of, open_folder};
@@ -29,6 +31,40 @@ impl fmt::Display for AuditTarget {
     }
 }
 
+impl AuditTarget {
+    /// The folder in which a file must be made and written.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) fn folder(&self) -> io::Result<Option<OwnedFd>> {
+        match self {
+            Self::Stdout => Ok(None),
+            Self::File(path) => open_folder(folder_of(path)).map(Some),
+        }
+    }
+
+    /// Looks whether lines can be appended in this folder, without making a file.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self, folder: &OwnedFd) -> io::Result<()> {
+        let Self::File(path) = self else { return Ok(()) };
+        match openat(folder, file_name(path)?, APPEND, Mode::empty()) {
+            Ok(_) => Ok(()),
+            Err(Errno::NOENT) => {
+                Ok(accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+const APPEND: OFlags = OFlags::WRONLY.union(OFlags::APPEND).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+fn file_name(path: &Path) -> io::Result<&OsStr> {
+    Ok(path.file_name().ok_or(io::ErrorKind::IsADirectory)?)
+}
+
 /// What the lines are written to.
 pub(super) struct Output {
     pub(super) target: AuditTarget,
@@ -41,18 +77,19 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn new(target: &AuditTarget) -> io::Result<Self> {
-        let folder = match target {
-            AuditTarget::Stdout => None,
-            AuditTarget::File(path) => Some(open_folder(folder_of(path))?),
-        };
-        Ok(Self { target: target.clone(), folder, file: None, is_torn: false, has_failed: false })
+        Ok(Self {
+            target: target.clone(),
+            folder: target.folder()?,
+            file: None,
+            is_torn: false,
+            has_failed: false,
+        })
     }
 
     pub(super) fn open(&mut self) -> io::Result<()> {
         if let (AuditTarget::File(path), Some(folder)) = (&self.target, &self.folder) {
-            let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-            let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            self.file = Some(openat(folder, name, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP)?.into());
+            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+            self.file = Some(openat(folder, file_name(path)?, APPEND | OFlags::CREATE, mode)?.into());
         }
         Ok(())
     }
