@@ -8,7 +8,8 @@ use std::{array, iter, thread};
 use letmein::Transport;
 
 use crate::peers::{
-    QUIET_HOST, REQUEST, WELCOME, address_of, ask, echoing_answer, receive, refusing_socket, udp_socket,
+    QUIET_HOST, REFUSED, REQUEST, WELCOME, address_of, ask, echoing_answer, receive, refusing_socket,
+    udp_socket,
 };
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, letmein, refused, run, welcome};
 
@@ -164,6 +165,24 @@ fn a_server_that_falls_silent_after_its_challenge_is_reported_as_such() {
     let ended = Ended::from(client.wait_with_output().unwrap());
     assert_eq!((ended.status, &*ended.stdout), (3, ""));
     assert!(ended.stderr.starts_with(&format!("letmein: no verdict from {address}")), "{ended:?}");
+}
+
+#[test]
+fn two_verdicts_from_one_address_are_a_conflict_with_status_3_however_long_the_client_would_wait() {
+    for (first, second) in [(WELCOME, REFUSED), (REFUSED, WELCOME)] {
+        let server = udp_socket();
+        let address = server.local_addr().unwrap().to_string();
+        let client = letmein().args([&*address, "userone", "passwordone", "--wait"]).spawn().unwrap();
+        let (peer, _) = receive(&server);
+        // The second challenge makes the client listen for longer than a busy machine takes to send it all.
+        for message in [&b"0123456789abcdef"[..], b"fedcba9876543210", first, second] {
+            server.send_to(message, peer).unwrap();
+        }
+        let ended = Ended::from(client.wait_with_output().unwrap());
+        let remedy = "somebody may be forging the server's address; use --tcp or a protected network";
+        let stderr = format!("letmein: conflicting answers from {address}: {remedy}\n");
+        assert_eq!(ended, Ended { status: 3, stdout: String::new(), stderr });
+    }
 }
 
 #[test]
