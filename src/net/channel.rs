@@ -77,7 +77,8 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time.
+    /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time;
+    /// `UnexpectedEof` if the stream has ended.
     pub(crate) fn fill(&mut self, channel: &mut Channel, wait: Duration) -> io::Result<Option<&[u8]>> {
         let start = match channel {
             Channel::Udp { .. } => 0,
@@ -89,7 +90,7 @@ impl Inbox {
             (Ok(0), Channel::Tcp(_)) if is_full => {
                 Err(io::Error::other("what it says is no letmein protocol"))
             }
-            (Ok(0), Channel::Tcp(_)) => Err(io::Error::other("it closed the connection without a verdict")),
+            (Ok(0), Channel::Tcp(_)) => Err(io::ErrorKind::UnexpectedEof.into()),
             (Ok(len), _) => {
                 self.len = start + len;
                 Ok(self.bytes.get(..self.len))

@@ -10,6 +10,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::auth::client::{self, Client, Receipt, Sending, Step};
+use crate::auth::penalty::{FIRST_SILENCE, LONGEST_SILENCE};
 use crate::auth::wire::Verdict;
 use crate::net::Transport;
 use crate::net::channel::{Channel, Inbox, is_timeout};
@@ -96,7 +97,7 @@ pub enum LoginError {
     #[error("{0:?} has no address of the family asked for")]
     NoAddress(String),
     /// The server never said anything.
-    #[error("no answer from {server} in {after:?}")]
+    #[error("no answer from {server} in {after:?}: the server may be down, or {}", maybe_blocking())]
     NoAnswer {
         /// The server.
         server: HostPort,
@@ -104,7 +105,10 @@ pub enum LoginError {
         after: Duration,
     },
     /// The server gave a challenge, but no verdict.
-    #[error("no verdict from {server} in {after:?}, though it gave a challenge")]
+    #[error(
+        "no verdict from {server} in {after:?}, though it gave a challenge: it may be down by now, or {}",
+        maybe_blocking()
+    )]
     NoVerdict {
         /// The server.
         server: HostPort,
@@ -124,6 +128,12 @@ pub enum LoginError {
         /// The system's word for it.
         error: io::Error,
     },
+}
+
+/// Why a server that is up may say nothing.
+fn maybe_blocking() -> String {
+    let (seconds, minutes) = (FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs() / 60);
+    format!("may be blocking this address after failed logins ({seconds} s to {minutes} min)")
 }
 
 /// A step of a login, for whoever watches it. It reads as a sentence.
@@ -238,8 +248,16 @@ enum Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
         // Of what this is made from, only connecting over TCP runs into its timeout.
-        if is_timeout(&error) { Self::Client(client::Failure::NoChallenge) } else { Self::Unreachable(error) }
+        if is_timeout(&error) {
+            Self::Client(client::Failure::NoChallenge)
+        } else if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
+            let reason = format!("it closed the connection without a verdict, and {}", maybe_blocking());
+            Self::Unreachable(io::Error::new(error.kind(), reason))
+        } else {
+            Self::Unreachable(error)
+        }
     }
 }
 

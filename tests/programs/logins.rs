@@ -86,6 +86,32 @@ fn two_hundred_clients_at_once_are_welcome() {
     }
 }
 
+#[test]
+fn a_silent_server_is_said_to_be_down_or_to_be_blocking() {
+    let hint = "may be blocking this address after failed logins (15 s to 10 min)";
+    let (silent_udp, silent_tcp) = (udp_socket(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (udp, tcp) = (silent_udp.local_addr().unwrap(), silent_tcp.local_addr().unwrap());
+    for (address, options) in [(udp, &["--timeout", "0.2"][..]), (tcp, &["--timeout", "0.2", "--tcp"])] {
+        let client = &mut letmein();
+        client.args([&address.to_string(), "userone", "passwordone"]).args(options);
+        assert_fails(client, &format!("no answer from {address} in 2"));
+        assert_fails(client, &format!("ms: the server may be down, or {hint}"));
+    }
+}
+
+#[test]
+fn a_source_that_has_failed_too_often_is_told_that_it_may_be_blocked() {
+    for transport in TRANSPORTS {
+        let server = Server::start(transport, &["127.0.0.1:0", "--users", SAMPLES, "--failures", "1/60s"]);
+        for password in ["wrong", "wronger"] {
+            server.login(&["userone", password]);
+        }
+        let client = &mut server.client();
+        client.args(["userone", "passwordone", "--timeout", "0.3"]);
+        assert_fails(client, "blocking this address after failed logins (15 s to 10 min)");
+    }
+}
+
 /// Status 3, and one line on standard error that has `reason` in it.
 fn assert_fails(client: &mut Command, reason: &str) {
     let ended = run(client);
