@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command};
+use std::time::Duration;
 use std::{array, iter, thread};
 
 use letmein::Transport;
@@ -332,6 +333,24 @@ fn a_server_whose_name_has_several_addresses_is_found_at_one_of_them() {
         let client = &mut letmein();
         assert_eq!(run(client.args([&address, "userone", "passwordone"]).args(options)), welcome());
     }
+}
+
+#[test]
+fn a_server_that_sends_a_byte_at_a_time_does_not_move_the_deadline() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        stream.read_exact(&mut [0; 22]).unwrap();
+        // The client says no more, so that each read takes as long as it may.
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        while stream.write_all(b"0").is_ok() {
+            let _ = stream.read(&mut [0]);
+        }
+    });
+    let client = &mut letmein();
+    client.args([&*address, "userone", "passwordone", "--tcp", "--timeout", "0.3"]);
+    assert_fails(client, &format!("no answer from {address} in 3"));
 }
 
 #[test]
