@@ -221,7 +221,7 @@ impl Client {
             return self.conflict();
         }
         if let Phase::Listening { verdict, .. } = self.phase {
-            // Who gave a verdict on the only answer knew its challenge.
+            // Of one answer, one server does not both give the verdict and not know the challenge.
             if self.answers <= 1 && self.new_challenges.is_empty() {
                 return self.conflict();
             }

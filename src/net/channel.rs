@@ -29,7 +29,7 @@ impl Channel {
                 };
                 let socket = UdpSocket::bind((any, 0))?;
                 socket.connect(server)?;
-                // A datagram that is found to be broken only once it is read is not waited for.
+                // A datagram with a wrong checksum makes the socket ready, and is dropped when it is read.
                 socket.set_read_timeout(Some(SHORTEST_WAIT))?;
                 Ok(Self::Udp { socket, server })
             }

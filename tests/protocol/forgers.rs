@@ -202,7 +202,7 @@ fn calm(round_trip_s: f64) -> Weather {
     }
 }
 
-/// The part of the round trip is what a blind forger needs to hit to be believed; see docs/PROTOCOL.md.
+/// The second figure is how long a blind forger has to be believed in, at the most, of each login.
 #[test]
 fn a_blind_forger_has_half_a_round_trip_to_be_believed_and_none_where_servers_are_near() {
     for (round_trip_s, believed_s) in [(0.002, 0.0), (0.02, 0.01), (0.1, 0.05)] {
