@@ -17,6 +17,7 @@ pub mod login;
 pub(crate) mod passed;
 pub(crate) mod services;
 pub(crate) mod tcp;
+pub(crate) mod timed_stream;
 pub(crate) mod udp;
 
 use std::fmt;

@@ -209,6 +209,31 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// Text of a stranger, whole and as it is, but for what would steer a terminal: that is escaped.
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(steers_terminals) {
+            let (plain, from) = rest.split_at(at);
+            f.write_str(plain)?;
+            let mut characters = from.chars();
+            if let Some(character) = characters.next() {
+                write!(f, "{}", character.escape_debug())?;
+            }
+            rest = characters.as_str();
+        }
+        f.write_str(rest)
+    }
+}
+
+/// Control characters, of which a tab alone is plain text, and those that reorder a line.
+fn steers_terminals(character: char) -> bool {
+    let reorders = matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    reorders || (character.is_control() && character != '\t')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

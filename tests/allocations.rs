@@ -84,7 +84,7 @@ fn a_client_allocates_nothing_once_it_is_made() {
         client.receive(Duration::ZERO, b"5bf76b8a82f5f462");
         assert!(matches!(client.next(Duration::ZERO), Step::Send { .. }));
         client.receive(Duration::ZERO, b"Welcome to our service.");
-        assert!(matches!(client.next(Duration::ZERO), Step::Done(Ok(_))));
+        assert!(matches!(client.next(Duration::from_secs(1)), Step::Done(Ok(_))));
     });
     assert_eq!(allocations.count_total, 0);
 }

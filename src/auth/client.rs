@@ -11,17 +11,29 @@
 //! ```
 //!
 //! All times are durations since an instant of the caller's choice. Nothing that arrives moves the deadline.
+//!
+//! Anybody may send a datagram in the server's name. So the client does not take the first verdict for the last: it
+//! goes on listening for a while, sends nothing, and ends with [`Failure::Conflict`] if what it hears cannot all be
+//! one server's.
 
 use std::time::Duration;
 
 use crate::auth::challenge::Challenge;
 use crate::auth::proof::{Digest, Secret};
 use crate::auth::wire::{Form, Message, ServerMessage, Verdict};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, FIRST_WAIT};
 use crate::users::{Password, Username};
 
-/// How many `New challenge` a client answers.
-const NEW_CHALLENGES_MAX: u32 = 5;
+/// How many `New challenge` a client answers: no server is restarted more often within a login.
+const NEW_CHALLENGES_MAX: usize = 5;
+/// A request may be doubled by the network, and its copies may reach the server in two ticks.
+const CHALLENGES_PER_REQUEST: usize = 2;
+/// All that come for the requests of 15 s: no network holds back more.
+const CHALLENGES_MAX: usize = 32;
+/// The shortest time to listen after a verdict: a reply from a server of the same network takes no longer.
+const LISTENING_MIN: Duration = Duration::from_millis(2);
+/// The longest, unless challenges are in doubt: people notice a longer one.
+const LISTENING_MAX: Duration = Duration::from_millis(100);
 
 /// What the caller does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +48,7 @@ pub enum Step<'a> {
     /// Wait for bytes from the server until this time.
     WaitUntil(Duration),
     /// The login has come to its end.
-    Done(Result<Verdict, Silence>),
+    Done(Result<Verdict, Failure>),
 }
 
 /// What a client sends.
@@ -52,13 +64,15 @@ pub enum Sending {
     AnswerAgain(Duration),
 }
 
-/// How the deadline found the login.
+/// Why a login has no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// There was no challenge.
+pub enum Failure {
+    /// There was no challenge by the deadline.
     NoChallenge,
-    /// There was a challenge, but no verdict.
+    /// There was a challenge, but no verdict by the deadline.
     NoVerdict,
+    /// The server's address sent what no single server sends.
+    Conflict,
 }
 
 /// Whether bytes were what the client waits for.
@@ -82,8 +96,17 @@ pub enum Resends {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Requesting,
-    Answering { challenge: Challenge, digest: Digest },
-    Over(Verdict),
+    Answering {
+        challenge: Challenge,
+        digest: Digest,
+    },
+    /// There is a verdict, since this time; another may come.
+    Listening {
+        challenge: Challenge,
+        verdict: Verdict,
+        since: Duration,
+    },
+    Over(Result<Verdict, Failure>),
 }
 
 /// One login.
@@ -96,7 +119,16 @@ pub struct Client {
     backoff: Backoff,
     send_at: Duration,
     deadline: Duration,
-    new_challenges: u32,
+    first_sent: Option<Duration>,
+    requests: usize,
+    /// How often the answer to the challenge at hand was sent.
+    answers: usize,
+    /// Different ones, whether they were answered or not.
+    challenges: Vec<Challenge>,
+    /// Different ones, all of them answered.
+    new_challenges: Vec<Challenge>,
+    /// The verdict that a `New challenge` made doubtful.
+    doubtful: Option<Verdict>,
 }
 
 impl Client {
@@ -118,21 +150,29 @@ impl Client {
             backoff: Backoff::new(seed),
             send_at: Duration::ZERO,
             deadline,
-            new_challenges: 0,
+            first_sent: None,
+            requests: 0,
+            answers: 0,
+            challenges: Vec::with_capacity(CHALLENGES_MAX),
+            new_challenges: Vec::with_capacity(NEW_CHALLENGES_MAX),
+            doubtful: None,
         }
     }
 
     /// What to do at the time `now`.
     pub fn next(&mut self, now: Duration) -> Step<'_> {
-        if let Phase::Over(verdict) = self.phase {
-            return Step::Done(Ok(verdict));
+        match self.phase {
+            Phase::Over(outcome) => return Step::Done(outcome),
+            Phase::Listening { verdict, since, .. } => return self.listen(now, verdict, since),
+            Phase::Requesting if now >= self.deadline => return Step::Done(Err(Failure::NoChallenge)),
+            Phase::Answering { .. } if now >= self.deadline => return Step::Done(Err(Failure::NoVerdict)),
+            Phase::Requesting | Phase::Answering { .. } if now < self.send_at => {
+                return Step::WaitUntil(self.send_at.min(self.deadline));
+            }
+            Phase::Requesting => self.requests += 1,
+            Phase::Answering { .. } => self.answers += 1,
         }
-        if now >= self.deadline {
-            return Step::Done(Err(self.silence()));
-        }
-        if now < self.send_at {
-            return Step::WaitUntil(self.send_at.min(self.deadline));
-        }
+        self.first_sent.get_or_insert(now);
         let sending = self.sending();
         self.schedule(now);
         Step::Send { bytes: self.message.as_ref(), sending }
@@ -141,18 +181,77 @@ impl Client {
     /// Hands over what came from the server: a datagram, or what a stream has brought since the last message.
     pub fn receive(&mut self, now: Duration, bytes: &[u8]) -> Receipt {
         match (ServerMessage::decode(bytes), self.phase) {
-            (Some(ServerMessage::Challenge(challenge)), Phase::Requesting) => self.answer(now, challenge),
-            (Some(ServerMessage::NewChallenge(new)), Phase::Answering { challenge, .. })
-                if new != challenge && self.new_challenges < NEW_CHALLENGES_MAX =>
-            {
-                self.new_challenges += 1;
-                self.answer(now, new)
+            (None, _) | (Some(_), Phase::Over(_)) => Receipt::Ignored,
+            (Some(ServerMessage::Challenge(challenge)), _) => self.challenge(now, challenge),
+            (
+                Some(ServerMessage::NewChallenge(new)),
+                Phase::Answering { challenge, .. } | Phase::Listening { challenge, .. },
+            ) if new != challenge => self.new_challenge(now, new),
+            (Some(ServerMessage::Verdict(verdict, _)), Phase::Answering { challenge, .. }) => {
+                self.verdict(now, challenge, verdict)
             }
-            (Some(ServerMessage::Verdict(verdict, _)), Phase::Answering { .. }) => {
-                self.phase = Phase::Over(verdict);
+            (Some(ServerMessage::Verdict(other, _)), Phase::Listening { verdict, .. })
+                if other != verdict =>
+            {
+                self.conflict()
+            }
+            (Some(ServerMessage::NewChallenge(_) | ServerMessage::Verdict(..)), _) => Receipt::Ignored,
+        }
+    }
+
+    fn challenge(&mut self, now: Duration, challenge: Challenge) -> Receipt {
+        if !self.challenges.contains(&challenge) {
+            if self.challenges.len() >= CHALLENGES_MAX.min(CHALLENGES_PER_REQUEST * self.requests) {
+                return self.conflict();
+            }
+            self.challenges.push(challenge);
+        }
+        match self.phase {
+            Phase::Requesting => self.answer(now, challenge),
+            Phase::Answering { .. } | Phase::Listening { .. } | Phase::Over(_) => Receipt::Ignored,
+        }
+    }
+
+    /// A challenge in place of the one that was answered last.
+    fn new_challenge(&mut self, now: Duration, new: Challenge) -> Receipt {
+        if self.new_challenges.contains(&new) {
+            return Receipt::Ignored;
+        }
+        if self.new_challenges.len() >= NEW_CHALLENGES_MAX {
+            return self.conflict();
+        }
+        if let Phase::Listening { verdict, .. } = self.phase {
+            // Of one answer, one server does not both give the verdict and not know the challenge.
+            if self.answers <= 1 && self.new_challenges.is_empty() {
+                return self.conflict();
+            }
+            // The server may have been restarted between two answers, or somebody may have forged all that came
+            // before. Either way the server that sent this one gives the verdict.
+            self.doubtful = Some(verdict);
+        }
+        self.new_challenges.push(new);
+        self.answer(now, new)
+    }
+
+    fn verdict(&mut self, now: Duration, challenge: Challenge, verdict: Verdict) -> Receipt {
+        if self.doubtful.is_some_and(|doubtful| doubtful != verdict) {
+            return self.conflict();
+        }
+        self.phase = match self.resends {
+            Resends::Timed => Phase::Listening { challenge, verdict, since: now },
+            Resends::Never => Phase::Over(Ok(verdict)),
+        };
+        Receipt::Taken
+    }
+
+    /// Ends a login over datagrams. Nobody forges what a stream brings, and nonsense in it is ignored.
+    fn conflict(&mut self) -> Receipt {
+        match self.resends {
+            Resends::Timed => {
+                self.phase = Phase::Over(Err(Failure::Conflict));
                 Receipt::Taken
             }
-            (Some(_) | None, _) => Receipt::Ignored,
+            Resends::Never => Receipt::Ignored,
         }
     }
 
@@ -160,17 +259,29 @@ impl Client {
         let digest = self.secret.digest(challenge);
         self.phase = Phase::Answering { challenge, digest };
         self.message = Message::answer(&self.name, digest, challenge);
+        self.answers = 0;
         self.backoff.restart();
         self.send_at = now;
         Receipt::Taken
+    }
+
+    /// Waits for what contradicts a verdict: for as long as the login took to get it, in which the server has been
+    /// heard if it is as near as that; longer if there was a challenge too many, since one of them may be forged.
+    fn listen(&self, now: Duration, verdict: Verdict, since: Duration) -> Step<'static> {
+        let took = since.saturating_sub(self.first_sent.unwrap_or(since));
+        let shortest = if self.challenges.len() > 1 { FIRST_WAIT } else { LISTENING_MIN };
+        let until = self.deadline.min(since + took.min(LISTENING_MAX).max(shortest));
+        if now < until { Step::WaitUntil(until) } else { Step::Done(Ok(verdict)) }
     }
 
     fn sending(&self) -> Sending {
         match (self.phase, self.backoff.waited()) {
             (Phase::Answering { digest, .. }, None) => Sending::Answer(digest),
             (Phase::Answering { .. }, Some(waited)) => Sending::AnswerAgain(waited),
-            (Phase::Requesting | Phase::Over(_), None) => Sending::Request,
-            (Phase::Requesting | Phase::Over(_), Some(waited)) => Sending::RequestAgain(waited),
+            (Phase::Requesting | Phase::Listening { .. } | Phase::Over(_), None) => Sending::Request,
+            (Phase::Requesting | Phase::Listening { .. } | Phase::Over(_), Some(waited)) => {
+                Sending::RequestAgain(waited)
+            }
         }
     }
 
@@ -179,12 +290,5 @@ impl Client {
             Resends::Timed => now + self.backoff.wait(),
             Resends::Never => Duration::MAX,
         };
-    }
-
-    fn silence(&self) -> Silence {
-        match self.phase {
-            Phase::Requesting => Silence::NoChallenge,
-            Phase::Answering { .. } | Phase::Over(_) => Silence::NoVerdict,
-        }
     }
 }

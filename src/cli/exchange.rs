@@ -13,6 +13,7 @@ use crate::exchange::{DatagramService, framed};
 use crate::net::exchange_client::{self, Md5Client};
 use crate::net::framed_client::FramedClient;
 use crate::net::host_port::HostPort;
+use crate::report::Printable;
 
 const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash this message.\"";
 
@@ -41,7 +42,7 @@ struct Args {
     /// Bytes of the longest answer to take (framed)
     #[arg(long, value_name = "BYTES", default_value_t = framed::MESSAGE_MAX as u32)]
     max_message: u32,
-    /// How long to wait for each answer
+    /// How long to wait for each answer; the first has the time to connect in it
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse_seconds, allow_negative_numbers = true)]
     timeout: Duration,
 }
@@ -154,7 +155,7 @@ impl Args {
     }
 
     fn hello(&self) -> Done {
-        self.each(&[], |message| print(self.ask(DatagramService::Hello, message)?))
+        self.each(&[], |message| print(Printable(&self.ask(DatagramService::Hello, message)?)))
     }
 
     fn ask(&self, service: DatagramService, message: &str) -> io::Result<String> {
@@ -168,10 +169,7 @@ impl Args {
         if self.pipeline {
             self.pipelined(&mut client)?;
         } else {
-            self.each(&[], |message| {
-                client.send_message(message)?;
-                print(client.receive_message()?)
-            })?;
+            self.each(&[], |message| print(Printable(&client.ask(message)?)))?;
         }
         Ok(client.shutdown()?)
     }
@@ -185,7 +183,7 @@ impl Args {
         let mut printed = Ok(());
         client.pipeline(&messages, |answer| {
             if printed.is_ok() {
-                printed = print(answer);
+                printed = print(Printable(&answer));
             }
         })?;
         printed
@@ -193,7 +191,7 @@ impl Args {
 }
 
 fn print_hash(message: &str, hash: &str) -> Done {
-    print(format_args!("Original message: {message}\nMD5 Hash received: {hash}"))
+    print(format_args!("Original message: {message}\nMD5 Hash received: {}", Printable(hash)))
 }
 
 fn print(line: impl Display) -> Done {

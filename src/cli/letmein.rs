@@ -15,6 +15,7 @@ use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
 use crate::net::Transport;
 use crate::net::host_port::HostPort;
 use crate::net::login::{Family, Login, Outcome, Progress};
+use crate::sandbox;
 use crate::users::Username;
 
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
@@ -83,6 +84,9 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<Status, Status> {
     let args: Args = parse(command(), EXAMPLE)?;
+    // In this order: a process whose memory is hidden cannot write to it, either.
+    args.password.wipe();
+    sandbox::hide_memory().map_err(|error| fail(&error))?;
     let (login, output) = (args.login(), args.output());
     let password = args.password.read(&args.user).map_err(|error| invalid(&error.to_string(), EXAMPLE))?;
     let mut watch = |step: Progress<'_>| {

@@ -53,11 +53,17 @@ pub(super) enum NoPassword {
 }
 
 impl Source {
+    /// Takes the password out of the process list, if it is there.
+    pub(super) fn wipe(&self) {
+        if let Some(argument) = &self.argument {
+            // Where this cannot be done, as SECURITY.md says, the login is still good.
+            let _ = argv::wipe(argument);
+        }
+    }
+
     /// Takes the password from the first source there is; a terminal is the last.
     pub(super) fn read(self, user: &Username) -> Result<Password, NoPassword> {
         if let Some(argument) = self.argument.map(Zeroizing::new) {
-            // Where this cannot be done, as SECURITY.md says, the login is still good.
-            let _ = argv::wipe(&argument);
             return Ok(Password::new(&argument)?);
         }
         if let Some(path) = self.file {

@@ -4,11 +4,13 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::auth::client::Resends;
 use crate::auth::wire::REPLY_MAX;
 use crate::net::Transport;
 
-/// The shortest timeout that a socket takes.
+/// The shortest timeout that is worth a system call; a stream takes none of zero.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// A socket that is connected to the server.
@@ -27,6 +29,8 @@ impl Channel {
                 };
                 let socket = UdpSocket::bind((any, 0))?;
                 socket.connect(server)?;
+                // A datagram with a wrong checksum makes the socket ready, and is dropped when it is read.
+                socket.set_read_timeout(Some(SHORTEST_WAIT))?;
                 Ok(Self::Udp { socket, server })
             }
             Transport::Tcp => {
@@ -52,16 +56,20 @@ impl Channel {
     }
 
     pub(crate) fn receive(&mut self, room: &mut [u8], wait: Duration) -> io::Result<usize> {
-        let wait = Some(wait.max(SHORTEST_WAIT));
+        let wait = wait.max(SHORTEST_WAIT);
         match self {
             Self::Udp { socket, server } => {
-                socket.set_read_timeout(wait)?;
+                // The timeout of a read is rounded up to ticks of the system, several times as long as this may be.
+                let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+                if poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&wait))? == 0 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
                 let (len, source) = socket.recv_from(room)?;
                 // What a stranger sent between bind and connect is still in the queue.
                 if (source.ip(), source.port()) == (server.ip(), server.port()) { Ok(len) } else { Ok(0) }
             }
             Self::Tcp(stream) => {
-                stream.set_read_timeout(wait)?;
+                stream.set_read_timeout(Some(wait))?;
                 stream.read(room)
             }
         }
@@ -77,7 +85,8 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time.
+    /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time;
+    /// `UnexpectedEof` if the stream has ended.
     pub(crate) fn fill(&mut self, channel: &mut Channel, wait: Duration) -> io::Result<Option<&[u8]>> {
         let start = match channel {
             Channel::Udp { .. } => 0,
@@ -89,7 +98,7 @@ impl Inbox {
             (Ok(0), Channel::Tcp(_)) if is_full => {
                 Err(io::Error::other("what it says is no letmein protocol"))
             }
-            (Ok(0), Channel::Tcp(_)) => Err(io::Error::other("it closed the connection without a verdict")),
+            (Ok(0), Channel::Tcp(_)) => Err(io::ErrorKind::UnexpectedEof.into()),
             (Ok(len), _) => {
                 self.len = start + len;
                 Ok(self.bytes.get(..self.len))

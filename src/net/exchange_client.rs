@@ -1,7 +1,7 @@
 //! The client's side of the small services that need no more than a question and an answer.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::TryRng;
@@ -12,6 +12,7 @@ use crate::exchange::{DATAGRAM_MAX, DatagramService, guard, md5};
 use crate::net::Transport;
 use crate::net::channel::{Channel, is_timeout};
 use crate::net::host_port::HostPort;
+use crate::net::timed_stream::TimedStream;
 
 /// Sends a message over UDP until it is answered, and gives the answer. Each message has a socket of its own, so that
 /// no late answer is taken for that of another message.
@@ -33,7 +34,7 @@ pub fn ask(
 
 /// The first success at any of a server's addresses, or the last failure. Each has its share of the time that is
 /// left.
-fn at_any_address<T>(
+pub(crate) fn at_any_address<T>(
     server: &HostPort,
     timeout: Duration,
     mut act: impl FnMut(SocketAddr, Duration) -> io::Result<T>,
@@ -47,7 +48,7 @@ fn at_any_address<T>(
         result = act(*address, share).map_err(|error| {
             if is_timeout(&error) { no_answer(&format!("from {address} "), share) } else { error }
         });
-        if result.is_ok() {
+        if result.is_ok() || started.elapsed() >= timeout {
             break;
         }
     }
@@ -84,17 +85,17 @@ fn ask_at(
 
 /// A connection to an MD5 server. After an error it is of no more use.
 pub struct Md5Client {
-    stream: TcpStream,
+    stream: TimedStream,
     timeout: Duration,
 }
 
 impl Md5Client {
-    /// Connects.
+    /// Connects. Each answer will have `timeout`; the first has what connecting left of it.
     ///
     /// # Errors
     /// The system's, of the last of the server's addresses.
     pub fn connect(server: &HostPort, timeout: Duration) -> io::Result<Self> {
-        Ok(Self { stream: connect(server, timeout)?, timeout })
+        Ok(Self { stream: TimedStream::connect(server, timeout)?, timeout })
     }
 
     /// Sends a message, and gives the digits of its MD5.
@@ -114,6 +115,7 @@ impl Md5Client {
             return Err(invalid(format!("the message is longer than {} bytes", md5::STREAM_MESSAGE_MAX)));
         }
         let mut answer = [0; md5::ANSWER_LEN];
+        self.stream.begin();
         let exchanged = self.stream.write_all(message).and_then(|()| self.stream.read_exact(&mut answer));
         exchanged.map_err(|error| self.explained(error))?;
         if !md5::is_answer(&answer) {
@@ -137,18 +139,8 @@ impl Md5Client {
     }
 }
 
-/// Connects to any of a server's addresses. Each wait for it will take up to `timeout`.
-pub(crate) fn connect(server: &HostPort, timeout: Duration) -> io::Result<TcpStream> {
-    let connect = |address, share| TcpStream::connect_timeout(&address, share);
-    let stream = at_any_address(server, timeout, connect)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(clamped(timeout)))?;
-    stream.set_write_timeout(Some(clamped(timeout)))?;
-    Ok(stream)
-}
-
 /// A time that sockets and clocks can take: they know none of nothing, and none that never ends.
-fn clamped(timeout: Duration) -> Duration {
+pub(crate) fn clamped(timeout: Duration) -> Duration {
     timeout.clamp(Duration::from_millis(1), Duration::from_secs(365 * 24 * 60 * 60))
 }
 

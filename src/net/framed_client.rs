@@ -1,14 +1,14 @@
 //! The client of the framed service: texts with their length in front, over one connection.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
 use crate::exchange::framed::{self, Malformed};
 use crate::net::channel::is_timeout;
-use crate::net::exchange_client;
 use crate::net::host_port::HostPort;
+use crate::net::timed_stream::TimedStream;
 
 /// A connection to a framed server.
 ///
@@ -24,7 +24,7 @@ use crate::net::host_port::HostPort;
 /// # }
 /// ```
 pub struct FramedClient {
-    stream: TcpStream,
+    stream: TimedStream,
     buffer_size: usize,
     message_max: usize,
     /// What has arrived, and is no whole message yet.
@@ -81,7 +81,8 @@ impl FramedClient {
         Self::connect_within(TIMEOUT, &HostPort { host: host.into(), port }, buffer_size)
     }
 
-    /// Connects within a time, which is then that of each wait, too.
+    /// Connects within a time, which is then that of each message that is sent, received or both, however slowly its
+    /// bytes come and go. The first of these has what connecting left of it.
     ///
     /// # Errors
     /// The system's.
@@ -90,7 +91,7 @@ impl FramedClient {
         server: &HostPort,
         buffer_size: usize,
     ) -> Result<Self, FramedError> {
-        let stream = exchange_client::connect(server, timeout).map_err(FramedError::Io)?;
+        let stream = TimedStream::connect(server, timeout).map_err(FramedError::Io)?;
         let (buffer_size, message_max) = (buffer_size.max(1), framed::MESSAGE_MAX);
         Ok(Self { stream, buffer_size, message_max, received: Vec::new() })
     }
@@ -107,7 +108,8 @@ impl FramedClient {
     /// After any but [`FramedError::Malformed`] the connection is of no more use, since part of the message may have
     /// been sent.
     pub fn send_message(&mut self, text: &str) -> Result<(), FramedError> {
-        send(&self.stream, text)
+        self.stream.begin();
+        send(&mut self.stream, text)
     }
 
     /// Waits for a message.
@@ -116,6 +118,21 @@ impl FramedClient {
     /// [`FramedError`] tells an orderly end, a reset and a message that was cut off apart. After
     /// [`FramedError::TimedOut`] the message may still come.
     pub fn receive_message(&mut self) -> Result<String, FramedError> {
+        self.stream.begin();
+        self.receive()
+    }
+
+    /// Sends a message and waits for its answer, both within the time of one.
+    ///
+    /// # Errors
+    /// As [`send_message`](Self::send_message) and [`receive_message`](Self::receive_message).
+    pub fn ask(&mut self, text: &str) -> Result<String, FramedError> {
+        self.stream.begin();
+        send(&mut self.stream, text)?;
+        self.receive()
+    }
+
+    fn receive(&mut self) -> Result<String, FramedError> {
         loop {
             let mut rest = &self.received[..];
             let decoded = framed::decode(&mut rest, self.message_max).map(|text| text.map(str::to_owned));
@@ -133,11 +150,14 @@ impl FramedClient {
     /// # Errors
     /// As [`send_message`](Self::send_message) and [`receive_message`](Self::receive_message).
     pub fn pipeline(&mut self, texts: &[String], mut take: impl FnMut(String)) -> Result<(), FramedError> {
-        let stream = self.stream.try_clone()?;
+        let mut stream = self.stream.try_clone()?;
         thread::scope(|scope| {
             // Sending from another thread, since a server that cannot get rid of answers reads no further.
             let sending = scope.spawn(move || {
-                let sent = texts.iter().try_for_each(|text| send(&stream, text));
+                let sent = texts.iter().try_for_each(|text| {
+                    stream.begin();
+                    send(&mut stream, text)
+                });
                 // What was not sent is not answered.
                 sent.inspect_err(|_| drop(stream.shutdown(Shutdown::Write)))
             });
@@ -185,7 +205,7 @@ impl FramedClient {
     }
 }
 
-fn send(mut stream: &TcpStream, text: &str) -> Result<(), FramedError> {
+fn send(stream: &mut TimedStream, text: &str) -> Result<(), FramedError> {
     let mut message = Vec::with_capacity(framed::LENGTH_LEN + text.len());
     framed::encode(text, &mut message)?;
     Ok(stream.write_all(&message)?)

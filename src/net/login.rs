@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::auth::client::{Client, Receipt, Sending, Silence, Step};
+use crate::auth::client::{self, Client, Receipt, Sending, Step};
+use crate::auth::penalty::{FIRST_SILENCE, LONGEST_SILENCE};
 use crate::auth::wire::Verdict;
 use crate::net::Transport;
 use crate::net::channel::{Channel, Inbox, is_timeout};
@@ -76,7 +77,8 @@ pub struct Outcome {
     pub transport: Transport,
     /// Messages sent, resends included.
     pub sends: u32,
-    /// From the first look-up to the verdict.
+    /// From the first look-up to the verdict. Over UDP the client has then listened on, for 0.1 s at most unless there
+    /// was more than one challenge.
     pub elapsed: Duration,
 }
 
@@ -95,7 +97,7 @@ pub enum LoginError {
     #[error("{0:?} has no address of the family asked for")]
     NoAddress(String),
     /// The server never said anything.
-    #[error("no answer from {server} in {after:?}")]
+    #[error("no answer from {server} in {after:?}: the server may be down, or {}", maybe_blocking())]
     NoAnswer {
         /// The server.
         server: HostPort,
@@ -103,13 +105,21 @@ pub enum LoginError {
         after: Duration,
     },
     /// The server gave a challenge, but no verdict.
-    #[error("no verdict from {server} in {after:?}, though it gave a challenge")]
+    #[error(
+        "no verdict from {server} in {after:?}, though it gave a challenge: it may be down by now, or {}",
+        maybe_blocking()
+    )]
     NoVerdict {
         /// The server.
         server: HostPort,
         /// How long it was tried.
         after: Duration,
     },
+    /// The server's address sent what no single server sends: two verdicts, or more challenges than it was asked for.
+    #[error(
+        "conflicting answers from {0}: somebody may be forging the server's address; use --tcp or a protected network"
+    )]
+    Conflict(SocketAddr),
     /// The network said that there is no way, or nobody there.
     #[error("cannot reach {server}: {error}")]
     Unreachable {
@@ -118,6 +128,12 @@ pub enum LoginError {
         /// The system's word for it.
         error: io::Error,
     },
+}
+
+/// Why a server that is up may say nothing.
+fn maybe_blocking() -> String {
+    let (seconds, minutes) = (FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs() / 60);
+    format!("may be blocking this address after failed logins ({seconds} s to {minutes} min)")
 }
 
 /// A step of a login, for whoever watches it. It reads as a sentence.
@@ -194,7 +210,9 @@ impl Login {
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, LoginError> {
         let started = Instant::now();
-        let mut run = Run { login: self, user, password, watch, started, sends: 0, unreachable_since: None };
+        let (sends, heard) = (0, Duration::ZERO);
+        let mut run =
+            Run { login: self, user, password, watch, started, sends, heard, unreachable_since: None };
         let mut refusal = None;
         loop {
             let error = match run.round() {
@@ -224,14 +242,22 @@ impl Family {
 
 /// Why one attempt at one address gave no verdict.
 enum Failure {
-    Silent(Silence),
+    Client(client::Failure),
     Unreachable(io::Error),
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
         // Of what this is made from, only connecting over TCP runs into its timeout.
-        if is_timeout(&error) { Self::Silent(Silence::NoChallenge) } else { Self::Unreachable(error) }
+        if is_timeout(&error) {
+            Self::Client(client::Failure::NoChallenge)
+        } else if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
+            let reason = format!("it closed the connection without a verdict, and {}", maybe_blocking());
+            Self::Unreachable(io::Error::new(error.kind(), reason))
+        } else {
+            Self::Unreachable(error)
+        }
     }
 }
 
@@ -243,6 +269,8 @@ struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
+    /// When the last message that counted came: of a login that has its verdict, that.
+    heard: Duration,
     /// When the network first refused. Nothing that arrives starts this anew.
     unreachable_since: Option<Instant>,
 }
@@ -257,7 +285,8 @@ impl Run<'_> {
                 Ok(verdict) => return Ok(self.outcome(*server, verdict)),
                 Err(failure) => last_error = self.error(*server, failure),
             }
-            if self.left() == Some(Duration::ZERO) {
+            // Another address is no way around a forger.
+            if self.left() == Some(Duration::ZERO) || matches!(last_error, LoginError::Conflict(_)) {
                 break;
             }
         }
@@ -291,10 +320,11 @@ impl Run<'_> {
                     if let Some(bytes) = inbox.fill(&mut channel, wait)?
                         && client.receive(started.elapsed(), bytes) == Receipt::Taken
                     {
+                        self.heard = self.started.elapsed();
                         inbox.clear();
                     }
                 }
-                Step::Done(outcome) => return outcome.map_err(Failure::Silent),
+                Step::Done(outcome) => return outcome.map_err(Failure::Client),
             }
         }
     }
@@ -309,6 +339,7 @@ impl Run<'_> {
             return true;
         }
         match (self.login.absence, error) {
+            (_, LoginError::Conflict(_)) => true,
             (Absence::IsWaitedOut, _) => false,
             (Absence::Fails, LoginError::Unreachable { .. }) => {
                 self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
@@ -318,7 +349,7 @@ impl Run<'_> {
     }
 
     fn outcome(&self, server: SocketAddr, verdict: Verdict) -> Outcome {
-        let (transport, sends, elapsed) = (self.login.transport, self.sends, self.started.elapsed());
+        let (transport, sends, elapsed) = (self.login.transport, self.sends, self.heard);
         Outcome { verdict, server, transport, sends, elapsed }
     }
 
@@ -326,8 +357,9 @@ impl Run<'_> {
         let server = self.login.server.clone();
         let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
         match failure {
-            Failure::Silent(Silence::NoChallenge) => LoginError::NoAnswer { server, after },
-            Failure::Silent(Silence::NoVerdict) => LoginError::NoVerdict { server, after },
+            Failure::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
+            Failure::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
+            Failure::Client(client::Failure::Conflict) => LoginError::Conflict(address),
             Failure::Unreachable(error) => LoginError::Unreachable { server: address, error },
         }
     }

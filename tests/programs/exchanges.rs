@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use letmein::Transport::{Tcp, Udp};
 
@@ -227,6 +228,52 @@ fn a_server_that_is_silent_is_reported_as_that() {
     ] {
         assert_fails(exchange().args(args).args(["--timeout", "0.05"]), reason);
     }
+}
+
+/// A server that takes a message and answers it a byte at a time, 32 of them in 1.6 s.
+fn trickling(answer: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 64]).unwrap() > 0);
+        // The client says no more, so that each read takes as long as it may.
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        for byte in answer {
+            let _ = stream.read(&mut [0; 64]);
+            if stream.write_all(&[byte]).is_err() {
+                break;
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_that_answers_a_byte_at_a_time_does_not_move_the_deadline() {
+    let digest = b"9dd4e461268c8034f5c8564e155c67a6";
+    for (args, answer, reason) in [
+        (&["md5", "--tcp", "x"][..], digest.to_vec(), "no answer in 300ms"),
+        (&["framed", "x"], [b"\0\0\0\x20", &digest[..]].concat(), "does not answer"),
+        (&["framed", "--pipeline", "x"], [b"\0\0\0\x20", &digest[..]].concat(), "does not answer"),
+    ] {
+        let address = trickling(answer);
+        assert_fails(exchange().args([args[0], &address, "--timeout", "0.3"]).args(&args[1..]), reason);
+    }
+}
+
+#[test]
+fn what_in_an_answer_would_steer_a_terminal_is_printed_escaped_and_all_else_as_it_is() {
+    let text = "zo\u{eb}\t\"a\\b\" \u{1b}[2J\r\n\u{9b}\u{202e}e\u{301}";
+    let shown = "zo\u{eb}\t\"a\\b\" \\u{1b}[2J\\r\\n\\u{9b}\\u{202e}e\u{301}";
+    let server = Server::service(Tcp, "framed", &[]);
+    let long = "a".repeat(2000);
+    for options in [&["framed"][..], &["framed", "--pipeline"]] {
+        let messages = [&*format!("0123456789{text}"), &format!("0123456789{long}")];
+        assert_eq!(said(&server, &[options, &messages].concat()), format!("{shown}\n{long}\n"));
+    }
+    let server = Server::service(Udp, "hello", &[]);
+    assert_eq!(said(&server, &["hello", text]), format!("Hello {shown}\n"));
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command};
+use std::time::Duration;
 use std::{array, iter, thread};
 
 use letmein::Transport;
 
 use crate::peers::{
-    QUIET_HOST, REQUEST, WELCOME, address_of, ask, echoing_answer, receive, refusing_socket, udp_socket,
+    QUIET_HOST, REFUSED, REQUEST, WELCOME, address_of, ask, echoing_answer, receive, refusing_socket,
+    udp_socket,
 };
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, letmein, refused, run, welcome};
 
@@ -82,6 +84,32 @@ fn two_hundred_clients_at_once_are_welcome() {
         for client in clients {
             assert_eq!(Ended::from(client.wait_with_output().unwrap()), welcome());
         }
+    }
+}
+
+#[test]
+fn a_silent_server_is_said_to_be_down_or_to_be_blocking() {
+    let hint = "may be blocking this address after failed logins (15 s to 10 min)";
+    let (silent_udp, silent_tcp) = (udp_socket(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (udp, tcp) = (silent_udp.local_addr().unwrap(), silent_tcp.local_addr().unwrap());
+    for (address, options) in [(udp, &["--timeout", "0.2"][..]), (tcp, &["--timeout", "0.2", "--tcp"])] {
+        let client = &mut letmein();
+        client.args([&address.to_string(), "userone", "passwordone"]).args(options);
+        assert_fails(client, &format!("no answer from {address} in 2"));
+        assert_fails(client, &format!("ms: the server may be down, or {hint}"));
+    }
+}
+
+#[test]
+fn a_source_that_has_failed_too_often_is_told_that_it_may_be_blocked() {
+    for transport in TRANSPORTS {
+        let server = Server::start(transport, &["127.0.0.1:0", "--users", SAMPLES, "--failures", "1/60s"]);
+        for password in ["wrong", "wronger"] {
+            server.login(&["userone", password]);
+        }
+        let client = &mut server.client();
+        client.args(["userone", "passwordone", "--timeout", "0.3"]);
+        assert_fails(client, "blocking this address after failed logins (15 s to 10 min)");
     }
 }
 
@@ -164,6 +192,24 @@ fn a_server_that_falls_silent_after_its_challenge_is_reported_as_such() {
     let ended = Ended::from(client.wait_with_output().unwrap());
     assert_eq!((ended.status, &*ended.stdout), (3, ""));
     assert!(ended.stderr.starts_with(&format!("letmein: no verdict from {address}")), "{ended:?}");
+}
+
+#[test]
+fn two_verdicts_from_one_address_are_a_conflict_with_status_3_however_long_the_client_would_wait() {
+    for (first, second) in [(WELCOME, REFUSED), (REFUSED, WELCOME)] {
+        let server = udp_socket();
+        let address = server.local_addr().unwrap().to_string();
+        let client = letmein().args([&*address, "userone", "passwordone", "--wait"]).spawn().unwrap();
+        let (peer, _) = receive(&server);
+        // The second challenge makes the client listen for longer than a busy machine takes to send it all.
+        for message in [&b"0123456789abcdef"[..], b"fedcba9876543210", first, second] {
+            server.send_to(message, peer).unwrap();
+        }
+        let ended = Ended::from(client.wait_with_output().unwrap());
+        let remedy = "somebody may be forging the server's address; use --tcp or a protected network";
+        let stderr = format!("letmein: conflicting answers from {address}: {remedy}\n");
+        assert_eq!(ended, Ended { status: 3, stdout: String::new(), stderr });
+    }
 }
 
 #[test]
@@ -287,6 +333,24 @@ fn a_server_whose_name_has_several_addresses_is_found_at_one_of_them() {
         let client = &mut letmein();
         assert_eq!(run(client.args([&address, "userone", "passwordone"]).args(options)), welcome());
     }
+}
+
+#[test]
+fn a_server_that_sends_a_byte_at_a_time_does_not_move_the_deadline() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        stream.read_exact(&mut [0; 22]).unwrap();
+        // The client says no more, so that each read takes as long as it may.
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        while stream.write_all(b"0").is_ok() {
+            let _ = stream.read(&mut [0]);
+        }
+    });
+    let client = &mut letmein();
+    client.args([&*address, "userone", "passwordone", "--tcp", "--timeout", "0.3"]);
+    assert_fails(client, &format!("no answer from {address} in 3"));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Where the client takes a password from, and where nobody else sees it.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::iter;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use crate::peers::{REQUEST, receive, udp_socket};
@@ -93,6 +96,40 @@ fn a_password_argument_is_gone_from_the_process_list_before_anything_is_sent() {
     client.wait().unwrap();
     let words = String::from_utf8(words).unwrap();
     assert!(words.contains("userone") && !words.contains("hunter2secret"), "{words:?}");
+}
+
+/// The user `nobody` of most systems.
+const NOT_ROOT: u32 = 65_534;
+
+/// Root may write to any memory, so this is tried as another user, if root runs the tests.
+#[test]
+fn the_memory_of_a_client_is_hidden_once_its_password_argument_is_wiped() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("letmein");
+    fs::copy(env!("CARGO_BIN_EXE_letmein"), &program).unwrap();
+    let server = udp_socket();
+    let mut client = Command::new(program);
+    client.args([&*server.local_addr().unwrap().to_string(), "userone", "hunter2secret"]);
+    if rustix::process::geteuid().is_root() {
+        client.uid(NOT_ROOT).gid(NOT_ROOT);
+    }
+    client.stdout(Stdio::null()).stderr(Stdio::null());
+    // A child of another test has the copy open for writing from its fork to its exec.
+    let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::ExecutableFileBusy;
+    let mut spawned = iter::repeat_with(|| client.spawn());
+    let mut client = spawned.find(|spawned| !spawned.as_ref().is_err_and(is_busy)).unwrap().unwrap();
+    assert_eq!(receive(&server).1, REQUEST);
+    let of_client = |name| format!("/proc/{}/{name}", client.id());
+    let words = fs::read(of_client("cmdline")).unwrap();
+    let limits = fs::read_to_string(of_client("limits")).unwrap();
+    let owner = fs::metadata(of_client("mem")).unwrap().uid();
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert!(!String::from_utf8(words).unwrap().contains("hunter2secret"));
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+    assert_eq!(owner, 0, "the memory can be read by debuggers");
 }
 
 /// Status 2, with a reason that has `reason` in it.

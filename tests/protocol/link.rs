@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use letmein::auth::client::{Client, Resends, Silence, Step};
+use letmein::auth::client::{Client, Failure, Resends, Step};
 use letmein::auth::recent::Sighting;
 use letmein::auth::server::{Event, Server};
 use letmein::auth::wire::Verdict;
@@ -34,7 +34,7 @@ pub(crate) struct Weather {
 
 /// What came of one login.
 pub(crate) struct Ending {
-    pub(crate) outcome: Result<Verdict, Silence>,
+    pub(crate) outcome: Result<Verdict, Failure>,
     /// For each life of the server, how many logins it counted.
     pub(crate) counted: Vec<u32>,
 }
@@ -91,6 +91,22 @@ impl<'a> Simulation<'a> {
             self.advance(Duration::MAX, &mut client);
         }
         Ending { outcome, counted: self.counted }
+    }
+
+    /// Beside somebody who sends the client pairs of a challenge and a welcome in the server's name, at random times of
+    /// its first second.
+    pub(crate) fn beside_a_forger(mut self, pairs_per_s: f64) -> Self {
+        let mut arrival = Duration::ZERO;
+        while arrival < Duration::from_secs(1) {
+            let chance: f64 = self.random.random();
+            arrival += Duration::from_secs_f64(-(1.0 - chance).ln() / pairs_per_s);
+            let challenge = format!("{:016x}", self.random.random::<u64>()).into_bytes();
+            for forged in [challenge, b"Welcome to our service.".to_vec()] {
+                self.sent += 1;
+                self.in_flight.push(Reverse((arrival, self.sent, Destination::Client, forged)));
+            }
+        }
+        self
     }
 
     fn send(&mut self, destination: Destination, bytes: &[u8]) {

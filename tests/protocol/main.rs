@@ -3,6 +3,7 @@
 
 mod challenges;
 mod conversations;
+mod forgers;
 mod hostile;
 mod link;
 mod logins;
