@@ -230,7 +230,8 @@ impl Gateway {
 
 fn ending(outcome: &Result<Outcome, LoginError>) -> Ending {
     match outcome {
-        Ok(_) => Ending::Answered,
+        // A conflict has too many answers.
+        Ok(_) | Err(LoginError::Conflict(_)) => Ending::Answered,
         Err(LoginError::NoAnswer { .. }) => Ending::NoChallenge,
         // Over TCP a connection that ends is how a service keeps silent.
         Err(
