@@ -16,7 +16,9 @@ use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
 use crate::net::services::logins::{Login, Logins};
 use crate::net::udp::BUFFER_LEN;
 use crate::report::LOG_LINES;
-use crate::report::audit::{ENTRY_LEN, QUEUE_LEN, REFUSALS_PER_SECOND};
+use crate::report::audit::{
+    BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
+};
 use crate::settings::{Config, Exchange, Service};
 
 /// A limit.
@@ -46,8 +48,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             all.push(limit("silence after too many failures", silence, 0));
             all.push(limit("failures remembered", "in tables of 32,768 places", Penalties::bytes(limits)));
             if audit.is_some() {
-                all.push(limit("decisions that wait to be written", QUEUE_LEN, QUEUE_LEN * ENTRY_LEN));
-                all.push(limit("refusals written", format!("{REFUSALS_PER_SECOND} a second"), 0));
+                all.extend(of_audit());
             }
             if http.is_some() {
                 let bytes = routes::LIMITS.connections as usize * routes::CONNECTION_BYTES;
@@ -73,6 +74,17 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     };
     limits.push(limit("log lines", format!("{LOG_LINES} a second"), 0));
     limits
+}
+
+fn of_audit() -> [Limit; 4] {
+    let mib = BYTES_PER_MINUTE.div_ceil(1 << 20);
+    let in_all = format!("{PER_SECOND} a second, at most {mib} MiB a minute");
+    [
+        limit("decisions that wait to be written", QUEUE_LEN, QUEUE_BYTES),
+        limit("audit lines that need no account", in_all, BOUNDS_BYTES),
+        limit("of a source, for each kind of them", format!("{SOURCE_PER_MINUTE} a minute"), 0),
+        limit("audit lines for new logins of a user", format!("{USER_PER_MINUTE} a minute"), 0),
+    ]
 }
 
 fn of_login_datagrams(workers: usize) -> Vec<Limit> {
