@@ -83,7 +83,7 @@ pub enum ServerError {
     #[error("{}: there are no users in it any more: to have none, start the server anew", .0.display())]
     NoUsersLeft(PathBuf),
     /// Decisions cannot be written down.
-    #[error("audit: {target}: {error}: let the server's user write it")]
+    #[error("audit: {target}: {error}{}", audit_remedy(error))]
     Audit {
         /// Where they were to go.
         target: AuditTarget,
@@ -93,6 +93,10 @@ pub enum ServerError {
     /// The system lacks something.
     #[error("{0}")]
     System(#[from] io::Error),
+}
+
+fn audit_remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied { ": let the server's user write it" } else { "" }
 }
 
 /// Runs a server until it is told to stop, with the sockets that a service manager has passed, or its own.

@@ -43,6 +43,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_newfstatat,
     libc::SYS_fstat,
     libc::SYS_statx,
+    libc::SYS_readlinkat,
     libc::SYS_lseek,
     libc::SYS_geteuid,
     // Memory.

@@ -1,18 +1,20 @@
 //! The line that a server writes for each decision.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
 use std::iter;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::{lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use letmein::Transport::{self, Tcp, Udp};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, tcp_peer, udp_peer};
 use crate::reloads::logged;
@@ -198,8 +200,8 @@ fn what_is_said_again_and_again_has_so_many_lines_a_second() {
     assert_eq!(lines[0]["duplicate"], false);
 }
 
-/// Answers that prove no address, from 64 of them, until they are to end. The server has read all but the last 64, so
-/// that none of another's are lost.
+/// Answers that prove no address, from 64 of them, until they are to end. The one worker has read all but the last 64,
+/// so it loses no datagrams.
 fn forge(server: &Server, is_over: &AtomicBool) {
     let bind = |host| UdpSocket::bind(SocketAddr::from(([127, 1, 0, host], 0))).unwrap();
     let sockets: Vec<_> = (1..=64).map(bind).collect();
@@ -248,7 +250,7 @@ fn fail(server: &Server, host: u8, name: &str) {
 #[test]
 fn every_proven_failure_has_its_line_beside_a_flood_of_forged_ones() {
     let audit = Audit::new();
-    let server = audit.server(Udp, &["--log-unknown-names", "--trust", "127.1.0.0/24"]);
+    let server = audit.server(Udp, &["--workers", "1", "--log-unknown-names", "--trust", "127.1.0.0/24"]);
     let names: BTreeSet<_> =
         (2..10).flat_map(|host| (0..9).map(move |number| (host, format!("guess{host}-{number}")))).collect();
     let is_over = AtomicBool::new(false);
@@ -287,4 +289,76 @@ fn a_full_disk_is_told_once_and_what_it_costs_when_it_ends() {
     let Ended { stderr, .. } = server.stop(libc::SIGTERM);
     assert_eq!(stderr.matches("audit: /dev/full: No space left on device").count(), 1, "{stderr}");
     assert_eq!(stderr.matches("audit: 3 lines lost").count(), 1, "{stderr}");
+}
+
+/// Makes a link and gives it to another user, which only root can.
+fn foreign_link(target: &Path, link: &Path) -> bool {
+    symlink(target, link).unwrap();
+    let is_foreign = lchown(link, Some(1), None).is_ok();
+    if !is_foreign {
+        println!("skipped: only root can make a link that another user owns");
+    }
+    is_foreign
+}
+
+#[test]
+fn a_link_is_followed_if_root_or_the_servers_user_made_it() {
+    let (audit, target) = (Audit::new(), NamedTempFile::new().unwrap());
+    symlink(target.path(), audit.path()).unwrap();
+    let server = audit.server(Udp, &[]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    server.stop(libc::SIGTERM);
+    assert_eq!(audit.lines().len(), 1);
+    assert!(fs::read_to_string(target.path()).unwrap().contains("userone"));
+}
+
+#[test]
+fn a_link_of_another_user_is_not_followed_at_the_start() {
+    let (audit, target) = (Audit::new(), NamedTempFile::new().unwrap());
+    let path = audit.path();
+    if !foreign_link(target.path(), &path) {
+        return;
+    }
+    let options = ["127.0.0.1:0", "--users", SAMPLES, "--audit", path.to_str().unwrap()];
+    let ended = Server::refusal(Udp, &options);
+    assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
+    assert!(ended.stderr.trim_end().ends_with("or make the link yours"), "{ended:?}");
+    assert_eq!(fs::read_to_string(target.path()).unwrap(), "");
+}
+
+#[test]
+fn a_link_that_another_user_puts_in_the_place_of_the_file_is_not_followed_on_a_hangup() {
+    for sandbox in ["on", "off"] {
+        let (audit, target) = (Audit::new(), NamedTempFile::new().unwrap());
+        let mut server = audit.server(Udp, &["--sandbox", sandbox]);
+        let moved = audit.0.path().join("audit.jsonl.1");
+        fs::rename(audit.path(), &moved).unwrap();
+        if !foreign_link(target.path(), &audit.path()) {
+            return;
+        }
+        server.signal(libc::SIGHUP);
+        let line = logged(&mut server, "going on with the file as it was");
+        assert!(line.contains("a symbolic link that another user owns"), "{line}");
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        server.stop(libc::SIGTERM);
+        assert_eq!(fs::read_to_string(target.path()).unwrap(), "");
+        assert!(fs::read_to_string(moved).unwrap().contains("userone"));
+    }
+}
+
+#[test]
+fn lines_can_go_to_a_pipe_and_to_what_a_link_of_the_system_names() {
+    let audit = Audit::new();
+    mknodat(CWD, audit.path(), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // To open its other end alone would wait for the server.
+    let reader = File::options().read(true).write(true).open(audit.path()).unwrap();
+    let server = audit.server(Udp, &[]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    let line = BufReader::new(reader).lines().next().unwrap().unwrap();
+    assert!(line.contains("userone"), "{line}");
+
+    let server = Server::start(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--audit", "/dev/stdout"]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    let Ended { stdout, .. } = server.stop(libc::SIGTERM);
+    assert!(stdout.contains("userone"), "{stdout}");
 }
