@@ -72,7 +72,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             of_connections(size_of::<Link<FramedStream>>(), reading, 1, descriptors)
         }
     };
-    limits.push(limit("log lines", format!("{LOG_LINES} a second"), 0));
+    limits.push(limit("log lines of each level", format!("{LOG_LINES} a second"), 0));
     limits
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn watched(transport: Transport, more: &[&str]) -> (Server, SocketAdd
 }
 
 /// The same with other users.
-fn watched_with(transport: Transport, users: &str, more: &[&str]) -> (Server, SocketAddr) {
+pub(crate) fn watched_with(transport: Transport, users: &str, more: &[&str]) -> (Server, SocketAddr) {
     let args = ["127.0.0.1:0", "--users", users, "--http", "127.0.0.1:0"];
     let mut server = Server::start(transport, &[&args, more].concat());
     let line = logged(&mut server, "HTTP: for monitoring at http://");
