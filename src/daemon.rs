@@ -114,7 +114,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
-    let (reopen, audit_end) = writer.map(audit::Writer::start).transpose()?.unzip();
+    let (reopen, audit_end) = writer.map(|writer| writer.start(clock)).transpose()?.unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let (mut signals, hangups) = (Signals::install()?, signal(SignalKind::hangup())?);

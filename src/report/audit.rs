@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::warn;
 
-use crate::net::Transport;
+use crate::net::{Clock, Transport};
 use crate::report::UnknownNames;
 use bounds::Bounds;
 pub(crate) use bounds::{BYTES_PER_MINUTE, PER_SECOND, SOURCE_PER_MINUTE, USER_PER_MINUTE};
@@ -168,23 +168,19 @@ impl Writer {
 
     /// Writes until nobody is left to decide anything, or to have the file opened anew. The receiver is told that by
     /// losing its sender.
-    pub(crate) fn start(self) -> io::Result<(Reopen, Receiver<Infallible>)> {
+    pub(crate) fn start(self, clock: Clock) -> io::Result<(Reopen, Receiver<Infallible>)> {
         let Self { entries, reopen, lines, output } = self;
         let (counts, (ended, end)) = (reopen.counts.clone(), mpsc::channel());
         thread::Builder::new().name("audit".to_owned()).spawn(move || {
-            write_all(&entries, &counts, lines, output);
+            write_all(&entries, &counts, clock, lines, output);
             drop(ended);
         })?;
         Ok((reopen, end))
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what paces the lines about missing ones is a clock, which decides nothing else"
-)]
-fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut output: Output) {
-    let (mut last_unix_s, mut told, mut looked) = (0, (0, 0), Instant::now());
+fn write_all(entries: &Receiver<Entry>, counts: &Counts, clock: Clock, mut lines: Lines, mut output: Output) {
+    let (mut told, mut looked) = ((0, 0), Duration::ZERO);
     loop {
         let mut next = entries.recv_timeout(PAUSE);
         let is_over = matches!(next, Err(RecvTimeoutError::Disconnected));
@@ -194,7 +190,6 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut o
         let mut count = 0;
         while let Ok(entry) = next {
             if let Entry::Decision(decision) = entry {
-                last_unix_s = decision.unix_s;
                 lines.add(&decision);
                 count += 1;
             }
@@ -209,9 +204,10 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut o
         }
         lines.text.clear();
         // Where nothing can be written there is nothing to say it in either, until there is again.
-        if looked.elapsed() >= PAUSE && !output.has_failed || is_over {
-            looked = Instant::now();
-            tell_missing(counts.missing(), &mut told, last_unix_s, &mut lines, &mut output);
+        let now = clock.now();
+        if now.uptime.saturating_sub(looked) >= PAUSE && !output.has_failed || is_over {
+            looked = now.uptime;
+            tell_missing(counts.missing(), &mut told, now.unix_s, &mut lines, &mut output);
         }
         if is_over {
             return;

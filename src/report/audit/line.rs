@@ -21,7 +21,7 @@ pub(super) const LINE_MAX: usize = 465;
 /// A decision, as it goes through the queue: copied whole, without memory of its own.
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
-    pub(super) unix_s: u64,
+    unix_s: u64,
     pub(super) peer: SocketAddr,
     pub(super) verdict: Verdict,
     name: [u8; NAME_MAX],
