@@ -16,12 +16,12 @@ use crate::auth::recent::Sighting;
 use crate::auth::server::Reason;
 use crate::source::Source;
 
-/// Lines a second for failures of proven addresses. A source has about ten a minute before it is penalized, so it takes
-/// thousands of sources to use them up.
+/// Lines a second for failures of proven addresses: 300 sources use them up, even if they are not penalized, as for an
+/// answer that is sent again.
 const FAILURES_PER_SECOND: u32 = 500;
 /// Lines a second for each of the other classes that need no account.
 const OTHERS_PER_SECOND: u32 = 100;
-/// Lines a minute for a source in such a class: ten times the failures that are free.
+/// Lines a minute for a source in each of these classes: ten times the failures that are free.
 pub(crate) const SOURCE_PER_MINUTE: u32 = 100;
 /// Lines a minute for the first welcomes of a user, whose browser may log in with each request.
 pub(crate) const USER_PER_MINUTE: u32 = 1000;
