@@ -89,7 +89,7 @@ pub enum ServerError {
     #[error("{}: there are no users in it any more: to have none, start the server anew", .0.display())]
     NoUsersLeft(PathBuf),
     /// Decisions cannot be written down.
-    #[error("audit: {target}: {error}: let the server's user write it")]
+    #[error("audit: {target}: {error}{}", audit_remedy(error))]
     Audit {
         /// Where they were to go.
         target: AuditTarget,
@@ -99,6 +99,10 @@ pub enum ServerError {
     /// The system lacks something.
     #[error("{0}")]
     System(#[from] io::Error),
+}
+
+fn audit_remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied { ": let the server's user write it" } else { "" }
 }
 
 /// Runs a server until it is told to stop, with the sockets that a service manager has passed, or its own.
@@ -116,7 +120,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
-    let (reopen, audit_end) = writer.map(audit::Writer::start).transpose()?.unzip();
+    let (reopen, audit_end) = writer.map(|writer| writer.start(clock)).transpose()?.unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let (mut signals, hangups) = (Signals::install()?, signal(SignalKind::hangup())?);

@@ -16,7 +16,9 @@ use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
 use crate::net::services::logins::{Login, Logins};
 use crate::net::udp::BUFFER_LEN;
 use crate::report::LOG_LINES;
-use crate::report::audit::{ENTRY_LEN, QUEUE_LEN, REFUSALS_PER_SECOND};
+use crate::report::audit::{
+    BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
+};
 use crate::settings::{Config, Exchange, Service};
 use crate::source::{HOME_SHARES, SITE_SHARES};
 
@@ -50,8 +52,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             let tables = format!("in tables of {} slots", Penalties::SLOTS);
             all.push(limit("failures remembered", tables, Penalties::bytes(limits)));
             if audit.is_some() {
-                all.push(limit("decisions that wait to be written", QUEUE_LEN, QUEUE_LEN * ENTRY_LEN));
-                all.push(limit("refusals written", format!("{REFUSALS_PER_SECOND} a second"), 0));
+                all.extend(of_audit());
             }
             if http.is_some() {
                 let bytes = routes::LIMITS.connections as usize * routes::CONNECTION_BYTES;
@@ -77,13 +78,24 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             of_connections(size_of::<Link<FramedStream>>(), reading, workers, descriptors)
         }
     };
-    limits.push(limit("log lines", format!("{LOG_LINES} a second"), 0));
+    limits.push(limit("log lines of each level", format!("{LOG_LINES} a second"), 0));
     limits
 }
 
 /// Answers to a network with this many shares.
 fn answers(shares: u32) -> String {
     format!("{} a second", shares * ANSWERS_PER_SECOND)
+}
+
+fn of_audit() -> [Limit; 4] {
+    let mib = BYTES_PER_MINUTE.div_ceil(1 << 20);
+    let in_all = format!("{PER_SECOND} a second, at most {mib} MiB a minute");
+    [
+        limit("decisions that wait to be written", QUEUE_LEN, QUEUE_BYTES),
+        limit("audit lines that need no account", in_all, BOUNDS_BYTES),
+        limit("of a source, for each kind of them", format!("{SOURCE_PER_MINUTE} a minute"), 0),
+        limit("audit lines for new logins of a user", format!("{USER_PER_MINUTE} a minute"), 0),
+    ]
 }
 
 fn of_login_datagrams(workers: usize) -> Vec<Limit> {

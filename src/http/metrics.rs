@@ -196,7 +196,7 @@ impl Page<'_> {
         self.by(
             "letmein_audit_lines_dropped",
             "Audit lines not written: the queue was full or the file could not be written (lost), \
-             or there were too many in a second (limit)",
+             or there were too many (limit)",
             "reason",
             ConstCounter::new,
             &dropped,

@@ -1,9 +1,9 @@
 //! The audit: a line of JSON for each decision, written by a thread of its own.
 //!
 //! A worker puts a decision into a queue of fixed length and goes on. If the queue is full the line is lost, and that is
-//! counted. What can be caused without a password, or by saying the same again, has so many lines a second and no more, so
-//! that it pushes no welcome out of the queue and fills no disk.
+//! counted. Each class of decisions has a bound, so that none fills the queue or the disk, or takes lines from another.
 
+mod bounds;
 mod line;
 mod output;
 
@@ -11,33 +11,33 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
 use tracing::warn;
 
-use crate::auth::recent::Sighting;
-use crate::auth::server::Reason;
-use crate::net::Transport;
+use crate::net::{Clock, Transport};
 use crate::report::{UnknownNames, unix_time};
+use bounds::Bounds;
+pub(crate) use bounds::{BYTES_PER_MINUTE, PER_SECOND, SOURCE_PER_MINUTE, USER_PER_MINUTE};
 pub(crate) use line::Decision;
-use line::{Lines, Verdict};
+use line::Lines;
 pub use output::AuditTarget;
 use output::Output;
 
 /// Decisions that wait to be written.
 pub(crate) const QUEUE_LEN: usize = 16_384;
-/// Lines a second for refusals and repeats, again as many for refused users with a right password, and for silence.
-pub(crate) const REFUSALS_PER_SECOND: u32 = 1000;
 /// Bytes that are written at a time, or a line more.
 const CHUNK_LEN: usize = 64 * 1024;
-/// How long after the last line it is looked whether some were lost.
+/// How often it is looked whether lines are missing, and said.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Bytes that a place in the queue takes.
-pub(crate) const ENTRY_LEN: usize = size_of::<Entry>() + size_of::<usize>();
+/// Bytes of the queue.
+pub(crate) const QUEUE_BYTES: usize = QUEUE_LEN * (size_of::<Entry>() + size_of::<usize>());
+/// Bytes of all that is counted for the bounds.
+pub(crate) const BOUNDS_BYTES: usize = Bounds::BYTES;
 
 enum Entry {
     Decision(Decision),
@@ -53,21 +53,28 @@ pub(crate) struct Audit {
 }
 
 /// Shared with the thread that writes.
-#[derive(Default)]
 struct Counts {
+    bounds: Bounds,
+    /// Decisions in the queue, or about to be.
+    queued: AtomicUsize,
     /// Lines for which there was no room in the queue, or that could not be written.
     lost: AtomicU64,
-    /// Lines beyond those of their second.
+    /// Lines beyond the bounds.
     left_out: AtomicU64,
-    refusals: Spent,
-    /// Of right passwords, which guesses are no reason to leave out. An answer can be said again and again.
-    denials: Spent,
-    /// Which are no reason to leave refusals out.
-    silences: Spent,
     is_to_reopen: AtomicBool,
 }
 
 impl Counts {
+    fn new(key: &[u8; 16]) -> Self {
+        Self {
+            bounds: Bounds::new(key),
+            queued: AtomicUsize::default(),
+            lost: AtomicU64::default(),
+            left_out: AtomicU64::default(),
+            is_to_reopen: AtomicBool::default(),
+        }
+    }
+
     /// Lines that were lost, and lines left out.
     fn missing(&self) -> (u64, u64) {
         (self.lost.load(Ordering::Relaxed), self.left_out.load(Ordering::Relaxed))
@@ -76,38 +83,15 @@ impl Counts {
 
 impl Audit {
     pub(super) fn note(&self, uptime: Duration, decision: Decision) {
-        let budget = match decision.verdict {
-            Verdict::Welcome(Sighting::First) => None,
-            Verdict::Refused(Reason::Denied(_), _) => Some(&self.counts.denials),
-            Verdict::Welcome(Sighting::Repeat)
-            | Verdict::Refused(Reason::UnknownUser | Reason::WrongPassword, _) => Some(&self.counts.refusals),
-            Verdict::Silence(_) => Some(&self.counts.silences),
-        };
-        if budget.is_some_and(|budget| !budget.admit(uptime.as_secs())) {
+        let Some(queue_max) = self.counts.bounds.admit(uptime, &decision) else {
             self.counts.left_out.fetch_add(1, Ordering::Relaxed);
-        } else if self.queue.try_send(Entry::Decision(decision)).is_err() {
+            return;
+        };
+        let has_room = self.counts.queued.fetch_add(1, Ordering::Relaxed) < queue_max;
+        if !has_room || self.queue.try_send(Entry::Decision(decision)).is_err() {
+            self.counts.queued.fetch_sub(1, Ordering::Relaxed);
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// Lines of a second: the second, and how many it has had.
-#[derive(Default)]
-struct Spent(AtomicU64);
-
-impl Spent {
-    /// Whether this second has a line to spare. Workers that ask at the same time may be given a line too many.
-    fn admit(&self, second: u64) -> bool {
-        let spent = self.0.load(Ordering::Relaxed);
-        if spent >> u32::BITS < second {
-            self.0.store(second << u32::BITS | 1, Ordering::Relaxed);
-            return true;
-        }
-        let admits = (spent as u32) < REFUSALS_PER_SECOND;
-        if admits {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-        admits
     }
 }
 
@@ -131,7 +115,7 @@ impl Reopen {
 pub(crate) struct Losses(Arc<Counts>);
 
 impl Losses {
-    /// Lines that were lost, and lines left out beyond those of their second, since the start.
+    /// Lines that were lost, and lines left out beyond their bounds, since the start.
     pub(crate) fn totals(&self) -> (u64, u64) {
         self.0.missing()
     }
@@ -145,7 +129,7 @@ pub(crate) fn audit(
     key: &[u8; 16],
 ) -> io::Result<(Audit, Writer)> {
     let (queue, entries) = mpsc::sync_channel(QUEUE_LEN);
-    let counts = Arc::new(Counts::default());
+    let counts = Arc::new(Counts::new(key));
     let writer = Writer {
         entries,
         reopen: Reopen { queue: queue.clone(), counts: counts.clone() },
@@ -184,19 +168,19 @@ impl Writer {
 
     /// Writes until nobody is left to decide anything, or to have the file opened anew. The receiver is told that by
     /// losing its sender.
-    pub(crate) fn start(self) -> io::Result<(Reopen, Receiver<Infallible>)> {
+    pub(crate) fn start(self, clock: Clock) -> io::Result<(Reopen, Receiver<Infallible>)> {
         let Self { entries, reopen, lines, output } = self;
         let (counts, (ended, end)) = (reopen.counts.clone(), mpsc::channel());
         thread::Builder::new().name("audit".to_owned()).spawn(move || {
-            write_all(&entries, &counts, lines, output);
+            write_all(&entries, &counts, clock, lines, output);
             drop(ended);
         })?;
         Ok((reopen, end))
     }
 }
 
-fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut output: Output) {
-    let (mut last_unix_s, mut told) = (0, (0, 0));
+fn write_all(entries: &Receiver<Entry>, counts: &Counts, clock: Clock, mut lines: Lines, mut output: Output) {
+    let (mut told, mut looked) = ((0, 0), Duration::ZERO);
     loop {
         let mut next = entries.recv_timeout(PAUSE);
         let is_over = matches!(next, Err(RecvTimeoutError::Disconnected));
@@ -206,7 +190,6 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut o
         let mut count = 0;
         while let Ok(entry) = next {
             if let Entry::Decision(decision) = entry {
-                last_unix_s = decision.unix_s;
                 lines.add(&decision);
                 count += 1;
             }
@@ -215,13 +198,16 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, mut lines: Lines, mut o
             }
             next = entries.try_recv().map_err(|_| RecvTimeoutError::Timeout);
         }
+        counts.queued.fetch_sub(count, Ordering::Relaxed);
         if output.write(&lines.text).is_err() {
-            counts.lost.fetch_add(count, Ordering::Relaxed);
+            counts.lost.fetch_add(count as u64, Ordering::Relaxed);
         }
         lines.text.clear();
         // Where nothing can be written there is nothing to say it in either, until there is again.
-        if !output.has_failed || is_over {
-            tell_missing(counts.missing(), &mut told, last_unix_s, &mut lines, &mut output);
+        let now = clock.now();
+        if now.uptime.saturating_sub(looked) >= PAUSE && !output.has_failed || is_over {
+            looked = now.uptime;
+            tell_missing(counts.missing(), &mut told, now.unix_s, &mut lines, &mut output);
         }
         if is_over {
             return;
@@ -248,5 +234,35 @@ fn tell_missing(
     if written.is_ok() {
         *told = missing;
     }
-    warn!("audit: {lost} lines lost, {left_out} left out beyond {REFUSALS_PER_SECOND} a second");
+    warn!("audit: {lost} lines lost, {left_out} left out beyond their bounds");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::auth::Now;
+    use crate::auth::penalty::Address;
+    use crate::auth::server::{Event, Reason, Refusal};
+
+    #[test]
+    fn proven_failures_find_room_in_a_queue_that_forged_ones_have_filled() {
+        let (audit, writer) =
+            audit(&AuditTarget::Stdout, Transport::Udp, UnknownNames::Hashed, &[1; 16]).unwrap();
+        let losses = writer.losses();
+        let fail = |second, source: u32, address| {
+            let now = Now { uptime: Duration::from_secs(second), unix_s: second };
+            let refusal = Refusal { name: "alice", reason: Reason::WrongPassword, address };
+            let peer = SocketAddr::from((source.to_be_bytes(), 5000));
+            audit.note(now.uptime, Decision::of(now, peer, &Event::Refused(refusal)).unwrap());
+        };
+        for second in 1..=100 {
+            (0..100).for_each(|source| fail(second, source + 100 * second as u32, Address::Claimed));
+        }
+        let (lost, left_out) = losses.totals();
+        assert_eq!((lost, left_out), (10_000 - QUEUE_LEN as u64 / 2, 0));
+        (0..400).for_each(|source| fail(100, source, Address::Proven));
+        assert_eq!(losses.totals(), (lost, left_out));
+    }
 }

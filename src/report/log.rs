@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber, warn};
@@ -96,10 +96,10 @@ fn priority(level: Level) -> u8 {
 /// Standard error, for so many log lines a second: whoever sends much fills no disk. The rest is counted.
 struct BoundedLog {
     started: Instant,
-    budget: Mutex<Budget>,
+    budgets: Mutex<Budgets>,
 }
 
-/// Log lines of a second.
+/// Log lines of a second, of each level.
 pub(crate) const LOG_LINES: u32 = 1000;
 
 impl BoundedLog {
@@ -108,11 +108,20 @@ impl BoundedLog {
         reason = "what bounds the log is a clock, which decides nothing else"
     )]
     fn new() -> Self {
-        Self { started: Instant::now(), budget: Mutex::new(Budget::of(LOG_LINES)) }
+        Self { started: Instant::now(), budgets: Mutex::new(Budgets::default()) }
     }
 
-    fn budget(&self) -> MutexGuard<'_, Budget> {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    fn budgets(&self) -> MutexGuard<'_, Budgets> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self, level: Level) -> Box<dyn Write> {
+        let left_out = self.budgets().settle(self.started.elapsed());
+        if left_out > 0 {
+            // A line like all others, which comes by here before the one that is being written.
+            warn!("{left_out} log lines left out");
+        }
+        if self.budgets().of(level).admits_one() { Box::new(io::stderr()) } else { Box::new(io::sink()) }
     }
 }
 
@@ -120,12 +129,45 @@ impl MakeWriter<'_> for BoundedLog {
     type Writer = Box<dyn Write>;
 
     fn make_writer(&self) -> Self::Writer {
-        let left_out = self.budget().settle(self.started.elapsed());
-        if left_out > 0 {
-            // A line like all others, which comes by here before the one that is being written.
-            warn!("{left_out} log lines left out");
+        self.writer(Level::ERROR)
+    }
+
+    fn make_writer_for(&self, metadata: &tracing::Metadata<'_>) -> Self::Writer {
+        self.writer(*metadata.level())
+    }
+}
+
+/// The lines of each level, so that a flood of lines for debugging hides no error.
+struct Budgets {
+    error: Budget,
+    warn: Budget,
+    info: Budget,
+    debug: Budget,
+    trace: Budget,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        let [error, warn, info, debug, trace] = [(); 5].map(|()| Budget::of(LOG_LINES));
+        Self { error, warn, info, debug, trace }
+    }
+}
+
+impl Budgets {
+    /// How many lines were left out and not told yet, once their second is over.
+    fn settle(&mut self, uptime: Duration) -> u64 {
+        let Self { error, warn, info, debug, trace } = self;
+        [error, warn, info, debug, trace].into_iter().map(|budget| budget.settle(uptime)).sum()
+    }
+
+    fn of(&mut self, level: Level) -> &mut Budget {
+        match level {
+            Level::ERROR => &mut self.error,
+            Level::WARN => &mut self.warn,
+            Level::INFO => &mut self.info,
+            Level::DEBUG => &mut self.debug,
+            Level::TRACE => &mut self.trace,
         }
-        if self.budget().admits_one() { Box::new(io::stderr()) } else { Box::new(io::sink()) }
     }
 }
 
@@ -141,6 +183,18 @@ mod tests {
         {
             assert!(!is_named(named, 8, 1234), "{named:?}");
         }
+    }
+
+    #[test]
+    fn a_flood_of_one_level_leaves_the_others_their_lines() {
+        let levels = [Level::DEBUG, Level::TRACE, Level::INFO, Level::WARN, Level::ERROR];
+        let mut budgets = Budgets::default();
+        budgets.settle(Duration::from_secs(1));
+        for level in levels {
+            let admitted = (0..2000).filter(|_| budgets.of(level).admits_one()).count();
+            assert_eq!(admitted, LOG_LINES as usize, "{level}");
+        }
+        assert_eq!(budgets.settle(Duration::from_secs(2)), 5 * u64::from(LOG_LINES));
     }
 
     #[test]

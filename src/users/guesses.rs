@@ -74,7 +74,8 @@ impl Guesses {
         let Some(slot) = self.slot(user, kind) else { return };
         let paid_at = |old: u32| old.max(ticks(uptime)).saturating_add(price.cost);
         let added = |old| u32::conditional_select(&old, &paid_at(old), counts);
-        let old = slot.update(Ordering::Relaxed, Ordering::Relaxed, added);
+        let (Ok(old) | Err(old)) =
+            slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(added(old)));
         self.spent_until.fetch_max(added(old).saturating_sub(price.limit), Ordering::Relaxed);
     }
 

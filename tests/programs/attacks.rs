@@ -18,7 +18,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use socket2::{Domain, Socket, Type};
 
 use crate::monitoring::{status, watched};
-use crate::peers::{PATIENCE, REFUSED, REQUEST, answer, digest, echoing_answer, tcp_peer};
+use crate::peers::{PATIENCE, REFUSED, REQUEST, answer, digest, echoing_answer, tcp_peer, uninterrupted};
 use crate::running::{Ended, SAMPLES, Server, bench, letmein, welcome};
 
 /// What the kernel counts of a server in KiB.
@@ -117,7 +117,7 @@ fn garbage_gets_no_reply_and_keeps_nobody_out() {
         if goes_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     println!("{sent} datagrams of garbage");
-    assert_eq!(socket.recv(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(uninterrupted(|| socket.recv(&mut [0; 1])).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 /// A connection from an address of this machine.
@@ -237,7 +237,7 @@ fn who_guesses_for_a_minute_is_heard_a_few_dozen_times() {
         };
         guesser.send(&guess).unwrap();
         let mut reply = [0; 64];
-        match guesser.recv(&mut reply) {
+        match uninterrupted(|| guesser.recv(&mut reply)) {
             Ok(16) => challenge = Some(reply[..16].to_vec()),
             Ok(len) if reply[..len] == *REFUSED => heard += 1,
             Ok(len) => challenge = Some(reply[len - 16..len].to_vec()),
@@ -289,7 +289,7 @@ fn a_server_whose_descriptors_are_used_up_accepts_again_once_it_has_some() {
     let mut waiting = tcp_peer(&server);
     waiting.write_all(REQUEST).unwrap();
     waiting.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    assert_eq!(waiting.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(uninterrupted(|| waiting.read(&mut [0; 16])).unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(held);
     waiting.set_read_timeout(Some(PATIENCE)).unwrap();
     waiting.read_exact(&mut [0; 16]).unwrap();

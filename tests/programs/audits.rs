@@ -1,16 +1,24 @@
 //! The line that a server writes for each decision.
 
-use std::fs;
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
 use std::iter;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::{lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use letmein::Transport::{self, Tcp, Udp};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
-use crate::peers::{REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, tcp_peer, udp_peer};
+use crate::peers::{
+    REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, tcp_peer, udp_peer, uninterrupted,
+};
 use crate::reloads::logged;
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, run, welcome};
 
@@ -48,6 +56,11 @@ pub(crate) fn written(path: &Path, words: &str) {
         fs::read_to_string(path).is_ok_and(|text| text.contains(words))
     };
     assert!(iter::repeat_with(is_there).take(1_000_000).any(|is_there| is_there), "{words}");
+}
+
+/// How many lines are told to be missing.
+fn sum(lines: &[Value], kind: &str) -> u64 {
+    lines.iter().filter_map(|line| line[kind].as_u64()).sum()
 }
 
 /// A line without what differs from run to run.
@@ -128,7 +141,7 @@ fn a_file_that_was_moved_away_is_opened_anew_on_a_hangup() {
 }
 
 #[test]
-fn every_login_of_a_run_has_its_line_or_is_counted_as_lost() {
+fn every_login_of_a_run_has_its_line_or_is_counted_as_missing() {
     for transport in TRANSPORTS {
         let audit = Audit::new();
         let server = audit.server(transport, &["--user-failures", "off"]);
@@ -141,13 +154,14 @@ fn every_login_of_a_run_has_its_line_or_is_counted_as_lost() {
         let made: Value = serde_json::from_str(&stdout).unwrap();
         let logins = made["server"]["logins"].as_u64().unwrap();
         let lines = audit.lines();
-        let lost: u64 = lines.iter().filter_map(|line| line["lost"].as_u64()).sum();
+        let missing: u64 = ["lost", "left_out"].iter().map(|kind| sum(&lines, kind)).sum();
         let written =
             lines.iter().filter(|line| line["verdict"] == "welcome" && line["duplicate"] == false).count();
         assert!(
-            logins > 0 && written as u64 + lost >= logins,
-            "{logins} logins, {written} lines, {lost} lost"
+            logins > 0 && written as u64 + missing >= logins,
+            "{logins} logins, {written} lines, {missing} missing"
         );
+        assert!(written <= 3 * 1000, "{written} lines for three users");
     }
 }
 
@@ -183,9 +197,77 @@ fn what_is_said_again_and_again_has_so_many_lines_a_second() {
     server.stop(libc::SIGTERM);
     let lines = audit.lines();
     let written = lines.iter().filter(|line| line["verdict"] == "welcome").count();
-    let left_out: u64 = lines.iter().filter_map(|line| line["left_out"].as_u64()).sum();
-    assert_eq!(written as u64 + left_out, 3000);
+    assert_eq!(written as u64 + sum(&lines, "left_out"), 3000);
+    assert!(written <= 101, "{written} lines of one source");
     assert_eq!(lines[0]["duplicate"], false);
+}
+
+/// Answers that prove no address, from 64 of them, until they are to end. The one worker has read all but the last 64,
+/// so it loses no datagrams.
+fn forge(server: &Server, is_over: &AtomicBool) {
+    let bind = |host| UdpSocket::bind(SocketAddr::from(([127, 1, 0, host], 0))).unwrap();
+    let sockets: Vec<_> = (1..=64).map(bind).collect();
+    let pace = impatient_peer(server, 1);
+    // It also ends if the test fails.
+    for number in 0..100_000 {
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        for socket in &sockets {
+            let forged = answer("userone", &format!("forged{number}"), b"0123456789abcdef");
+            socket.send_to(&forged, server.address).unwrap();
+        }
+        insist(&pace, REQUEST, |reply| reply.len() == 16);
+    }
+}
+
+/// A socket of 127.0.0.x that does not wait for long.
+fn impatient_peer(server: &Server, host: u8) -> UdpSocket {
+    let peer = UdpSocket::bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+    peer.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    peer.connect(server.address).unwrap();
+    peer
+}
+
+/// Sends a datagram again and again until such a reply comes.
+fn insist(peer: &UdpSocket, datagram: &[u8], is_reply: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut reply = [0; 64];
+    loop {
+        peer.send(datagram).unwrap();
+        if let Ok(len) = uninterrupted(|| peer.recv(&mut reply))
+            && is_reply(&reply[..len])
+        {
+            return reply[..len].to_vec();
+        }
+    }
+}
+
+/// Fails once with a proven address, for a name that nobody has.
+fn fail(server: &Server, host: u8, name: &str) {
+    let peer = impatient_peer(server, host);
+    let challenge = insist(&peer, REQUEST, |reply| reply.len() == 16);
+    insist(&peer, &echoing_answer(name, "wrong", &challenge), |reply| reply == REFUSED);
+}
+
+#[test]
+fn every_proven_failure_has_its_line_beside_a_flood_of_forged_ones() {
+    let audit = Audit::new();
+    let server = audit.server(Udp, &["--workers", "1", "--log-unknown-names", "--trust", "127.1.0.0/24"]);
+    let names: BTreeSet<_> =
+        (2..10).flat_map(|host| (0..9).map(move |number| (host, format!("guess{host}-{number}")))).collect();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| forge(&server, &is_over));
+        written(&audit.path(), r#""proven":false"#);
+        names.iter().for_each(|(host, name)| fail(&server, *host, name));
+        is_over.store(true, Ordering::Relaxed);
+    });
+    server.stop(libc::SIGTERM);
+    let lines = audit.lines();
+    let proven = lines.iter().filter(|line| line["proven"] == true);
+    let written: BTreeSet<_> = proven.map(|line| line["unknown_user"].as_str().unwrap()).collect();
+    assert_eq!(written, names.iter().map(|(_, name)| &**name).collect());
+    assert!(sum(&lines, "left_out") > 0, "no more was forged than has its lines");
 }
 
 #[test]
@@ -195,7 +277,7 @@ fn a_connection_of_a_source_that_is_not_heard_has_its_line() {
     for password in ["wrong1", "wrong2"] {
         assert_eq!(server.login(&["userone", password]), refused());
     }
-    assert_eq!(tcp_peer(&server).read(&mut [0]).unwrap(), 0);
+    assert_eq!(uninterrupted(|| tcp_peer(&server).read(&mut [0])).unwrap(), 0);
     server.stop(libc::SIGTERM);
     assert_eq!(audit.lines().last().unwrap()["verdict"], "silence");
 }
@@ -209,4 +291,76 @@ fn a_full_disk_is_told_once_and_what_it_costs_when_it_ends() {
     let Ended { stderr, .. } = server.stop(libc::SIGTERM);
     assert_eq!(stderr.matches("audit: /dev/full: No space left on device").count(), 1, "{stderr}");
     assert_eq!(stderr.matches("audit: 3 lines lost").count(), 1, "{stderr}");
+}
+
+/// Makes a link and gives it to another user, which only root can.
+fn foreign_link(target: &Path, link: &Path) -> bool {
+    symlink(target, link).unwrap();
+    let is_foreign = lchown(link, Some(1), None).is_ok();
+    if !is_foreign {
+        println!("skipped: only root can make a link that another user owns");
+    }
+    is_foreign
+}
+
+#[test]
+fn a_link_is_followed_if_root_or_the_servers_user_made_it() {
+    let (audit, target) = (Audit::new(), NamedTempFile::new().unwrap());
+    symlink(target.path(), audit.path()).unwrap();
+    let server = audit.server(Udp, &[]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    server.stop(libc::SIGTERM);
+    assert_eq!(audit.lines().len(), 1);
+    assert!(fs::read_to_string(target.path()).unwrap().contains("userone"));
+}
+
+#[test]
+fn a_link_of_another_user_is_not_followed_at_the_start() {
+    let (audit, target) = (Audit::new(), NamedTempFile::new().unwrap());
+    let path = audit.path();
+    if !foreign_link(target.path(), &path) {
+        return;
+    }
+    let options = ["127.0.0.1:0", "--users", SAMPLES, "--audit", path.to_str().unwrap()];
+    let ended = Server::refusal(Udp, &options);
+    assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
+    assert!(ended.stderr.trim_end().ends_with("or make the link yours"), "{ended:?}");
+    assert_eq!(fs::read_to_string(target.path()).unwrap(), "");
+}
+
+#[test]
+fn a_link_that_another_user_puts_in_the_place_of_the_file_is_not_followed_on_a_hangup() {
+    for sandbox in ["on", "off"] {
+        let (audit, target) = (Audit::new(), NamedTempFile::new().unwrap());
+        let mut server = audit.server(Udp, &["--sandbox", sandbox]);
+        let moved = audit.0.path().join("audit.jsonl.1");
+        fs::rename(audit.path(), &moved).unwrap();
+        if !foreign_link(target.path(), &audit.path()) {
+            return;
+        }
+        server.signal(libc::SIGHUP);
+        let line = logged(&mut server, "going on with the file as it was");
+        assert!(line.contains("a symbolic link that another user owns"), "{line}");
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        server.stop(libc::SIGTERM);
+        assert_eq!(fs::read_to_string(target.path()).unwrap(), "");
+        assert!(fs::read_to_string(moved).unwrap().contains("userone"));
+    }
+}
+
+#[test]
+fn lines_can_go_to_a_pipe_and_to_what_a_link_of_the_system_names() {
+    let audit = Audit::new();
+    mknodat(CWD, audit.path(), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // To open its other end alone would wait for the server.
+    let reader = File::options().read(true).write(true).open(audit.path()).unwrap();
+    let server = audit.server(Udp, &[]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    let line = BufReader::new(reader).lines().next().unwrap().unwrap();
+    assert!(line.contains("userone"), "{line}");
+
+    let server = Server::start(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--audit", "/dev/stdout"]);
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+    let Ended { stdout, .. } = server.stop(libc::SIGTERM);
+    assert!(stdout.contains("userone"), "{stdout}");
 }

@@ -1,13 +1,13 @@
 //! A browser without a screen, driven as developers' tools drive it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::TcpStream;
 use std::process::{Child, ChildStderr, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 use crate::running::installed;
 
@@ -132,7 +132,11 @@ impl Browser {
         }
         self.tools.send(Message::text(call.to_string())).unwrap();
         loop {
-            let message = self.tools.read().unwrap_or_else(|error| panic!("{method} {params}: {error}"));
+            let message = match self.tools.read() {
+                // A child of another test that ends is no reason to give up.
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.unwrap_or_else(|error| panic!("{method} {params}: {error}")),
+            };
             let mut report: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
             if report["id"] == self.calls {
                 assert_eq!(report["error"], Value::Null, "{method}");

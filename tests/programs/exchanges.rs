@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use letmein::Transport::{Tcp, Udp};
 
-use crate::peers::{address_of, ask, receive, refusing_socket, tcp_peer, udp_peer, udp_socket};
+use crate::peers::{
+    address_of, ask, receive, refusing_socket, tcp_peer, udp_peer, udp_socket, uninterrupted,
+};
 use crate::running::{Ended, Server, exchange, run};
 
 fn asked(server: &Server, args: &[&str]) -> Ended {
@@ -208,7 +210,7 @@ fn a_server_that_hangs_up_in_the_middle_of_an_answer_is_reported_with_status_3()
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            assert!(stream.read(&mut [0; 64]).unwrap() > 0);
+            assert!(uninterrupted(|| stream.read(&mut [0; 64])).unwrap() > 0);
             stream.write_all(start).unwrap();
         });
         assert_fails(exchange().args([args[0], &address]).args(&args[1..]), reason);
@@ -236,11 +238,11 @@ fn trickling(answer: Vec<u8>) -> String {
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        assert!(stream.read(&mut [0; 64]).unwrap() > 0);
+        assert!(uninterrupted(|| stream.read(&mut [0; 64])).unwrap() > 0);
         // The client says no more, so that each read takes as long as it may.
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         for byte in answer {
-            let _ = stream.read(&mut [0; 64]);
+            let _ = uninterrupted(|| stream.read(&mut [0; 64]));
             if stream.write_all(&[byte]).is_err() {
                 break;
             }
@@ -292,7 +294,7 @@ fn a_message_that_no_server_answers_is_not_sent_at_all() {
         assert_fails(exchange().args(args), reason);
     }
     udp.set_nonblocking(true).unwrap();
-    assert_eq!(udp.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(uninterrupted(|| udp.recv(&mut [0; 64])).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
@@ -301,7 +303,7 @@ fn the_digest_of_something_else_is_not_taken_for_that_of_the_message() {
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        assert!(stream.read(&mut [0; 64]).unwrap() > 0);
+        assert!(uninterrupted(|| stream.read(&mut [0; 64])).unwrap() > 0);
         stream.write_all(b"0cc175b9c0f1b6a831c399e269772661").unwrap();
     });
     assert_fails(exchange().args(["md5", "--tcp", &address, "ab"]), "digest of something else");
@@ -367,7 +369,7 @@ fn said_back(server: &Server, peer: &UdpSocket, message: &[u8]) -> Option<Vec<u8
     ask(&udp_peer(server), b"a probe");
     peer.set_nonblocking(true).unwrap();
     let mut answer = [0; 128];
-    match peer.recv(&mut answer) {
+    match uninterrupted(|| peer.recv(&mut answer)) {
         Ok(len) => Some(answer[..len].to_vec()),
         Err(error) if error.kind() == ErrorKind::WouldBlock => None,
         Err(error) => panic!("{error}"),

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use letmein::Transport;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::peers::{REFUSED, REQUEST, ask, udp_peer};
+use crate::reloads::{Folder, logged};
 use crate::running::{SAMPLES, Server, TRANSPORTS, server, welcome};
 
 const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
@@ -193,4 +195,26 @@ fn the_line_about_lines_left_out_is_like_the_others() {
     }
     drop(server);
     assert!(reader.join().unwrap());
+}
+
+#[test]
+fn errors_are_logged_beside_a_flood_of_lines_for_debugging() {
+    let folder = Folder::with("alice = 'one'");
+    let users = folder.path();
+    let options = ["127.0.0.1:0", "--users", users.to_str().unwrap(), "--debug"];
+    let mut server = Server::start(Transport::Udp, &options);
+    let peer = udp_peer(&server);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // It also ends if the test fails.
+        let mut sends = (0..10_000_000).take_while(|_| !is_over.load(Ordering::Relaxed));
+        scope.spawn(move || sends.all(|_| peer.send(REQUEST).is_ok()));
+        logged(&mut server, "log lines left out");
+        folder.replace("alice = ''");
+        for number in 1..=10 {
+            server.signal(libc::SIGHUP);
+            logged(&mut server, &format!("the users stay as they were: {number} reloads have failed"));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

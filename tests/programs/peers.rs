@@ -1,6 +1,6 @@
 //! The other end of the network, as far as tests play it byte by byte.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -51,18 +51,22 @@ pub(crate) fn udp_peer(server: &Server) -> UdpSocket {
     socket
 }
 
-/// The next datagram, and whose it is. A signal, such as of a child that ends, does not end the wait.
-pub(crate) fn receive(socket: &UdpSocket) -> (SocketAddr, Vec<u8>) {
-    let mut datagram = [0; 256];
+/// Does it again where a signal has interrupted it. A read that has a timeout is interrupted also by signals for which
+/// there is no handler, such as those that stop and continue all processes (signal(7)).
+pub(crate) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
-        match socket.recv_from(&mut datagram) {
+        match act() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            received => {
-                let (len, peer) = received.unwrap();
-                return (peer, datagram[..len].to_vec());
-            }
+            result => return result,
         }
     }
+}
+
+/// The next datagram, and whose it is.
+pub(crate) fn receive(socket: &UdpSocket) -> (SocketAddr, Vec<u8>) {
+    let mut datagram = [0; 256];
+    let (len, peer) = uninterrupted(|| socket.recv_from(&mut datagram)).unwrap();
+    (peer, datagram[..len].to_vec())
 }
 
 /// Sends a datagram, and gives the next that comes.

@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-use crate::peers::{PATIENCE, REQUEST, WELCOME, answer, ask, udp_peer, udp_socket};
+use crate::peers::{PATIENCE, REQUEST, WELCOME, answer, ask, udp_peer, udp_socket, uninterrupted};
 use crate::reloads::{Folder, logged};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, server, welcome};
 use crate::streams::{challenge, rest};
@@ -48,7 +48,8 @@ impl Manager {
 
     fn next(&self) -> String {
         let mut message = [0; 1024];
-        let len = self.socket.recv(&mut message).expect("the server tells its manager something");
+        let received = uninterrupted(|| self.socket.recv(&mut message));
+        let len = received.expect("the server tells its manager something");
         String::from_utf8(message[..len].into()).unwrap()
     }
 
@@ -73,7 +74,7 @@ impl Manager {
         {
             self.socket.set_read_timeout(Some(left)).unwrap();
             let mut message = [0; 1024];
-            if let Ok(len) = self.socket.recv(&mut message) {
+            if let Ok(len) = uninterrupted(|| self.socket.recv(&mut message)) {
                 messages.push(String::from_utf8(message[..len].into()).unwrap());
             }
         }
@@ -240,7 +241,7 @@ fn a_stuck_worker_lets_the_watchdog_bark_until_it_goes_on() {
     peer.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut answers = (0..1000).take_while(|_| {
         peer.send(REQUEST).unwrap();
-        peer.recv(&mut [0; 64]).is_ok()
+        uninterrupted(|| peer.recv(&mut [0; 64])).is_ok()
     });
     assert!(answers.by_ref().count() < 1000, "the worker is held up");
     manager.told_within(Duration::from_millis(600));
@@ -346,7 +347,7 @@ fn a_restart_loses_no_datagram_and_no_connection_of_a_socket_that_stays() {
     peer.send(REQUEST).unwrap();
     let _server = start(Transport::Udp, &socket);
     let mut datagram = [0; 64];
-    let len = peer.recv(&mut datagram).unwrap();
+    let len = uninterrupted(|| peer.recv(&mut datagram)).unwrap();
     assert_eq!(ask(&peer, &answer("userone", "passwordone", &datagram[..len])), WELCOME);
 
     let (socket, address) = bound(Transport::Tcp, "127.0.0.1:0");

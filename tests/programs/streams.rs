@@ -7,7 +7,7 @@ use letmein::Transport;
 use socket2::{Domain, Socket, Type};
 
 use crate::peers::{
-    OLD_REQUEST, PATIENCE, REFUSED, REQUEST, WELCOME, answer, digest, echoing_answer, tcp_peer,
+    OLD_REQUEST, PATIENCE, REFUSED, REQUEST, WELCOME, answer, digest, echoing_answer, tcp_peer, uninterrupted,
 };
 use crate::running::{SAMPLES, Server, welcome};
 
@@ -233,5 +233,5 @@ fn connect_from(source: [u8; 4], server: SocketAddr) -> TcpStream {
 
 pub(crate) fn is_open(mut stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
-    stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    uninterrupted(|| stream.read(&mut [0])).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

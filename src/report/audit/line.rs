@@ -13,11 +13,14 @@ use crate::net::Transport;
 use crate::report::{Hashed, Shown, UnknownNames, unix_time};
 use crate::users::NAME_MAX;
 
+/// The longest line, in bytes.
+pub(super) const LINE_MAX: usize = 465;
+
 /// A decision, as it goes through the queue: copied whole, without memory of its own.
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
-    pub(super) unix_s: u64,
-    peer: SocketAddr,
+    unix_s: u64,
+    pub(super) peer: SocketAddr,
     pub(super) verdict: Verdict,
     name: [u8; NAME_MAX],
     name_len: usize,
@@ -46,8 +49,12 @@ impl Decision {
         Some(decision)
     }
 
+    pub(super) fn name_bytes(&self) -> &[u8] {
+        self.name.get(..self.name_len).unwrap_or_default()
+    }
+
     fn name(&self) -> &str {
-        self.name.get(..self.name_len).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
+        str::from_utf8(self.name_bytes()).unwrap_or_default()
     }
 }
 
@@ -130,5 +137,54 @@ impl Lines {
         if serde_json::to_writer(&mut self.text, line).is_ok() {
             self.text.push(b'\n');
         }
+    }
+}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::users::{Denial, Username};
+
+    fn longest(event: &Event<'_>) -> usize {
+        let now = Now { uptime: Duration::ZERO, unix_s: 1_767_225_600 };
+        let peer = "[2001:db80:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
+        let decision = Decision::of(now, peer, event).unwrap();
+        let lengths = [UnknownNames::Hashed, UnknownNames::Shown].map(|unknown_names| {
+            let mut lines = Lines::new(Transport::Udp, unknown_names, &[1; 16]);
+            lines.add(&decision);
+            lines.text.len()
+        });
+        lengths.into_iter().max().unwrap()
+    }
+
+    /// Names as long as they can be, of one character each: all of ASCII, and one of each length and escape.
+    fn names() -> impl Iterator<Item = String> {
+        let mut seen = BTreeSet::new();
+        let kinds = ('\0'..=char::MAX)
+            .filter(move |c| c.is_ascii() || seen.insert((c.len_utf8(), c.escape_debug().len())));
+        kinds
+            .map(|c| c.to_string().repeat(NAME_MAX / c.len_utf8()))
+            .filter(|name| Username::check(name.as_bytes()).is_ok())
+    }
+
+    #[test]
+    fn no_line_is_longer_than_the_longest() {
+        let refused = |name: &str, reason| {
+            [Address::Proven, Address::Claimed]
+                .map(|address| longest(&Event::Refused(Refusal { name, reason, address })))
+        };
+        let denials = [Denial::Disabled, Denial::Expired, Denial::NotFromHere].map(Reason::Denied);
+        let reasons = [&denials[..], &[Reason::UnknownUser, Reason::WrongPassword]].concat();
+        let of_names = names().flat_map(|name| {
+            let welcomes = [Sighting::First, Sighting::Repeat]
+                .map(|sighting| longest(&Event::Welcomed { user: &name, sighting }));
+            let refusals = reasons.iter().flat_map(|reason| refused(&name, *reason));
+            let silence = longest(&Event::Silenced { penalty: Penalty::User, user: Some(&name) });
+            welcomes.into_iter().chain(refusals).chain([silence]).max()
+        });
+        let of_sources = longest(&Event::Silenced { penalty: Penalty::Source, user: None });
+        assert_eq!(of_names.chain([of_sources]).max(), Some(LINE_MAX));
     }
 }

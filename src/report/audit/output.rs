@@ -1,17 +1,18 @@
 //! What the audit is written to.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, openat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, fstat, openat, readlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use tracing::{info, warn};
 
-use crate::users::{folder_of, open_folder};
+use crate::users::{Distrust, folder_of, open_folder};
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +89,7 @@ impl Output {
 
     pub(super) fn open(&mut self) -> io::Result<()> {
         if let (AuditTarget::File(path), Some(folder)) = (&self.target, &self.folder) {
-            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-            self.file = Some(openat(folder, file_name(path)?, APPEND | OFlags::CREATE, mode)?.into());
+            self.file = Some(open_in(folder, file_name(path)?)?.into());
         }
         Ok(())
     }
@@ -126,4 +126,34 @@ impl Output {
         self.has_failed = written.is_err();
         written
     }
+}
+
+/// Opens a file, a pipe or a device such as a terminal, or makes a file.
+fn open_in(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = APPEND | OFlags::CREATE;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+    let file = match openat(folder, name, flags | OFlags::NOFOLLOW, mode) {
+        Err(Errno::LOOP) => openat(folder, link_target(folder, name)?, flags, mode)?,
+        opened => opened?,
+    };
+    match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+        FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice => Ok(file),
+        FileType::BlockDevice
+        | FileType::Directory
+        | FileType::Symlink
+        | FileType::Socket
+        | FileType::Unknown => Err(io::Error::other("it is no file")),
+    }
+}
+
+/// Where a link leads to that root or this user owns. Whoever else can make one in the folder could have lines appended
+/// to any file that this process can write. It is for the start: the sandbox lets nobody look at a link.
+fn link_target(folder: &OwnedFd, name: &OsStr) -> io::Result<CString> {
+    // The owner and the target are those of one link, also if another takes its place.
+    let link = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let owner = fstat(&link)?.st_uid;
+    if owner != 0 && owner != geteuid().as_raw() {
+        return Err(io::Error::other(Distrust::ForeignLink));
+    }
+    Ok(readlinkat(&link, c"", Vec::new())?)
 }

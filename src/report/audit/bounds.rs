@@ -1,0 +1,259 @@
+//! How many lines there may be of each class of decisions, so that no class takes lines from another.
+//!
+//! Within a class no source takes those of all others, and among welcomes no user does. All of it is atomic words in
+//! tables of fixed size, which workers share without a lock. Refusals take the same steps whatever their reason, so
+//! that their time does not tell it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use siphasher::sip::SipHasher24;
+
+use super::QUEUE_LEN;
+use super::line::{Decision, LINE_MAX, Verdict};
+use crate::auth::penalty::Address;
+use crate::auth::recent::Sighting;
+use crate::auth::server::Reason;
+use crate::source::Source;
+
+/// Lines a second for failures of proven addresses: 300 sources use them up, even if they are not penalized, as for an
+/// answer that is sent again.
+const FAILURES_PER_SECOND: u32 = 500;
+/// Lines a second for each of the other classes that need no account.
+const OTHERS_PER_SECOND: u32 = 100;
+/// Lines a minute for a source in each of these classes: ten times the failures that are free.
+pub(crate) const SOURCE_PER_MINUTE: u32 = 100;
+/// Lines a minute for the first welcomes of a user, whose browser may log in with each request.
+pub(crate) const USER_PER_MINUTE: u32 = 1000;
+
+/// Lines a second for all that needs no account.
+pub(crate) const PER_SECOND: u32 = FAILURES_PER_SECOND + 4 * OTHERS_PER_SECOND;
+/// The same in bytes a minute, with a line a second that says how many are missing.
+pub(crate) const BYTES_PER_MINUTE: usize = 60 * (PER_SECOND as usize + 1) * LINE_MAX;
+
+/// The bounds of all classes.
+pub(super) struct Bounds {
+    keyed: SipHasher24,
+    /// Of logins that are counted.
+    welcomes: Bound,
+    /// Failures of proven addresses.
+    failures: Bound,
+    /// Failures of addresses that anybody may have forged.
+    unproven: Bound,
+    /// Right passwords of users who may not log in.
+    denials: Bound,
+    /// Welcomes told again.
+    repeats: Bound,
+    silences: Bound,
+}
+
+impl Bounds {
+    pub(crate) const BYTES: usize = 6 * SLOTS * size_of::<Spent>();
+
+    /// With a random key, so that nobody can choose with whom they share a slot.
+    pub(super) fn new(key: &[u8; 16]) -> Self {
+        Self {
+            keyed: SipHasher24::new_with_key(key),
+            // Whoever has many accounts leaves room in the queue for failures.
+            welcomes: Bound::new(None, USER_PER_MINUTE, QUEUE_LEN / 8 * 7),
+            failures: Bound::new(Some(FAILURES_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN),
+            unproven: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
+            denials: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN),
+            repeats: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
+            silences: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
+        }
+    }
+
+    /// How full the queue may be for this decision to enter, or nothing if there have been enough of its like.
+    pub(super) fn admit(&self, uptime: Duration, decision: &Decision) -> Option<usize> {
+        let bound = match decision.verdict {
+            Verdict::Welcome(Sighting::First) => &self.welcomes,
+            Verdict::Welcome(Sighting::Repeat) => &self.repeats,
+            Verdict::Refused(Reason::Denied(_), _) => &self.denials,
+            Verdict::Refused(Reason::UnknownUser | Reason::WrongPassword, Address::Proven) => &self.failures,
+            Verdict::Refused(Reason::UnknownUser | Reason::WrongPassword, Address::Claimed) => &self.unproven,
+            Verdict::Silence(_) => &self.silences,
+        };
+        bound.admits(uptime.as_secs(), self.party(decision)).then_some(bound.queue_max)
+    }
+
+    /// A hash of the user who is welcomed, or else of the source.
+    fn party(&self, decision: &Decision) -> u64 {
+        match decision.verdict {
+            Verdict::Welcome(Sighting::First) => self.keyed.hash(decision.name_bytes()),
+            Verdict::Welcome(Sighting::Repeat) | Verdict::Refused(..) | Verdict::Silence(_) => {
+                self.keyed.hash(&Source::of(decision.peer.ip()).octets())
+            }
+        }
+    }
+}
+
+/// Slots of a table; of 8 bytes each, they make 128 KiB.
+const SLOTS: usize = 16_384;
+
+/// The bound of a class.
+struct Bound {
+    /// Nothing for welcomes: only accounts cause them, each of which has a bound.
+    per_second: Option<u32>,
+    in_all: Spent,
+    /// For a user or a source.
+    per_minute: u32,
+    of_each: Box<[Spent]>,
+    queue_max: usize,
+}
+
+impl Bound {
+    fn new(per_second: Option<u32>, per_minute: u32, queue_max: usize) -> Self {
+        let of_each = (0..SLOTS).map(|_| Spent::default()).collect();
+        Self { per_second, in_all: Spent::default(), per_minute, of_each, queue_max }
+    }
+
+    /// Only lines that are written count for a party. Otherwise a crowd that gets few lines would fill the whole table.
+    fn admits(&self, second: u64, party: u64) -> bool {
+        let minute = second / 60;
+        let admits = self.slots(party).any(|slot| slot.can_take(minute, self.per_minute))
+            && self.per_second.is_none_or(|max| self.in_all.take(second, max));
+        if admits {
+            for slot in self.slots(party) {
+                slot.take(minute, self.per_minute);
+            }
+        }
+        admits
+    }
+
+    /// Two, of which another party that is as busy hardly ever has both.
+    fn slots(&self, party: u64) -> impl Iterator<Item = &Spent> {
+        let halves = [party as u32, (party >> u32::BITS) as u32];
+        halves.into_iter().filter_map(|half| self.of_each.get(half as usize % SLOTS))
+    }
+}
+
+/// Lines of a second or a minute: which one it is, and how many it has had.
+#[derive(Default)]
+struct Spent(AtomicU64);
+
+impl Spent {
+    fn can_take(&self, time: u64, max: u32) -> bool {
+        Self::next(self.0.load(Ordering::Relaxed), time, max).is_some()
+    }
+
+    /// Takes a line of this time, if it has one left.
+    fn take(&self, time: u64, max: u32) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| Self::next(word, time, max)).is_ok()
+    }
+
+    fn next(word: u64, time: u64, max: u32) -> Option<u64> {
+        if word >> u32::BITS < time {
+            return Some(time << u32::BITS | 1);
+        }
+        ((word as u32) < max).then_some(word + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+
+    use super::*;
+    use crate::auth::Now;
+    use crate::auth::penalty::Penalty;
+    use crate::auth::server::{Event, Refusal};
+    use crate::users::Denial;
+
+    fn bounds() -> Bounds {
+        Bounds::new(&[1; 16])
+    }
+
+    fn decision(source: u32, event: &Event<'_>) -> Decision {
+        let peer = SocketAddr::from((IpAddr::from(source.to_be_bytes()), 5000));
+        Decision::of(Now { uptime: Duration::ZERO, unix_s: 0 }, peer, event).unwrap()
+    }
+
+    fn welcome(user: &str, sighting: Sighting) -> Decision {
+        decision(0, &Event::Welcomed { user, sighting })
+    }
+
+    fn refused(source: u32, reason: Reason, address: Address) -> Decision {
+        decision(source, &Event::Refused(Refusal { name: "alice", reason, address }))
+    }
+
+    /// How many of these get a line in a second of its own.
+    fn admitted(bounds: &Bounds, second: u64, decisions: impl Iterator<Item = Decision>) -> u32 {
+        let uptime = Duration::from_secs(second);
+        decisions.filter(|decision| bounds.admit(uptime, decision).is_some()).count() as u32
+    }
+
+    /// A decision about a source.
+    type Flood = fn(u32) -> Decision;
+
+    /// One of each class that needs no account, and the lines of that class.
+    fn floods() -> [(Flood, u32); 5] {
+        [
+            (|source| refused(source, Reason::WrongPassword, Address::Proven), FAILURES_PER_SECOND),
+            (|source| refused(source, Reason::UnknownUser, Address::Claimed), OTHERS_PER_SECOND),
+            (|source| refused(source, Reason::Denied(Denial::Disabled), Address::Proven), OTHERS_PER_SECOND),
+            (
+                |source| decision(source, &Event::Welcomed { user: "alice", sighting: Sighting::Repeat }),
+                OTHERS_PER_SECOND,
+            ),
+            (
+                |source| decision(source, &Event::Silenced { penalty: Penalty::Source, user: None }),
+                OTHERS_PER_SECOND,
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_class_has_its_lines_each_second_whatever_floods_the_others() {
+        let bounds = bounds();
+        for second in 1..=120 {
+            let lines = floods().map(|(flood, _)| admitted(&bounds, second, (0..1000).map(flood)));
+            assert_eq!(lines, floods().map(|(_, lines)| lines), "{second}");
+            assert_eq!(lines.iter().sum::<u32>(), PER_SECOND);
+        }
+    }
+
+    #[test]
+    fn a_source_takes_no_more_than_its_share_of_a_class() {
+        let bounds = bounds();
+        for (flood, lines) in floods() {
+            let (second, culprit) = (60, 1_000_000);
+            assert_eq!(admitted(&bounds, second, (0..10_000).map(|_| flood(culprit))), SOURCE_PER_MINUTE);
+            assert_eq!(admitted(&bounds, second + 1, (0..10_000).map(|_| flood(culprit))), 0);
+            assert_eq!(admitted(&bounds, second + 1, (0..1000).map(flood)), lines);
+        }
+    }
+
+    #[test]
+    fn users_have_their_welcomes_beside_ten_who_log_in_all_the_time() {
+        let bounds = bounds();
+        let welcomes = |users: &'static str, count: u32, each: u32| {
+            let all = (0..count * each)
+                .map(move |number| welcome(&format!("{users}{}", number % count), Sighting::First));
+            admitted(&bounds, 60, all)
+        };
+        assert_eq!(welcomes("busy", 10, 20_000), 10 * USER_PER_MINUTE);
+        assert_eq!(welcomes("honest", 10_000, 1), 10_000);
+    }
+
+    #[test]
+    fn failures_find_room_in_a_queue_that_the_others_have_filled() {
+        let bounds = bounds();
+        let room = |decision| bounds.admit(Duration::ZERO, &decision).unwrap();
+        let [failure, unproven, denial, repeat, silence] = floods().map(|(flood, _)| room(flood(1)));
+        assert_eq!((failure, denial), (QUEUE_LEN, QUEUE_LEN));
+        assert!([unproven, repeat, silence].iter().all(|room| *room <= QUEUE_LEN / 2));
+        let first = room(welcome("alice", Sighting::First));
+        assert!(first < QUEUE_LEN && first > QUEUE_LEN / 2);
+    }
+
+    #[test]
+    fn workers_at_a_time_take_no_line_too_many() {
+        let spent = Spent::default();
+        std::thread::scope(|scope| {
+            let take = || (0..100_000).filter(|_| spent.take(7, 1000)).count();
+            let workers = [(); 4].map(|()| scope.spawn(take));
+            assert_eq!(workers.map(|worker| worker.join().unwrap()).iter().sum::<usize>(), 1000);
+        });
+    }
+}
