@@ -48,6 +48,13 @@ pub(crate) struct Watched {
     pub(crate) looks: Mutex<Looks>,
 }
 
+/// How many are blocked, and for how long the first of them has been.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocked {
+    pub(crate) count: u64,
+    pub(crate) longest: Duration,
+}
+
 /// What was seen of the server by and by. The lock is the main thread's alone; no worker waits for it.
 #[derive(Default)]
 pub(crate) struct Looks {
@@ -83,14 +90,15 @@ impl Watched {
         self.open.as_ref().map(Connections::used)
     }
 
-    /// Who got silence at the last look, by the tables of failures.
-    pub(crate) fn silent(&self) -> Vec<(&'static str, u64)> {
-        let failures = self.looks().failures;
-        [failures.of_sources(), failures.of_names()]
-            .concat()
-            .into_iter()
-            .map(|(name, fill)| (name, fill.silent))
-            .collect()
+    /// Blocks that were in force at the last look, by the tables of failures.
+    pub(crate) fn blocks(&self) -> Vec<(&'static str, Blocked)> {
+        let (uptime, failures) = (self.uptime(), self.looks().failures);
+        let blocked = |fill: Fill| Blocked {
+            count: fill.silent,
+            longest: fill.since.map(|since| uptime.saturating_sub(since)).unwrap_or_default(),
+        };
+        let tables = [failures.of_sources(), failures.of_names()].concat();
+        tables.into_iter().map(|(name, fill)| (name, blocked(fill))).collect()
     }
 
     /// Refusals by their reason, where that is told.

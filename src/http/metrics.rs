@@ -141,12 +141,23 @@ impl Page<'_> {
     }
 
     fn failures(&mut self, watched: &Watched) -> fmt::Result {
+        let blocks = watched.blocks();
+        let counts: Vec<_> = blocks.iter().map(|(name, blocked)| (*name, blocked.count)).collect();
+        let longest: Vec<_> =
+            blocks.iter().map(|(name, blocked)| (*name, blocked.longest.as_secs())).collect();
         self.by(
             "letmein_silenced",
-            "Sources and names in the tables of failures that get silence now",
+            "Sources and names in the tables of failures that are blocked now",
             "table",
             ConstGauge::new,
-            &watched.silent(),
+            &counts,
+        )?;
+        self.by(
+            "letmein_longest_block_age_seconds",
+            "For how long the first of those that are blocked now has been; 0 without any",
+            "table",
+            ConstGauge::new,
+            &longest,
         )?;
         let fills = watched.fills();
         let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();

@@ -6,7 +6,7 @@ pub(crate) const PAGE: &str = include_str!("status.html");
 /// The page's Content-Security-Policy. By it a browser runs the page's own script and asks the server that it came
 /// from, and does nothing else: not even with a name in the figures that would be a script.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-FQwqWSrNYrnP8KWeHcLMhhWghznk37sKqaRnU8PfDaA='; \
+    script-src 'sha256-lV5iHI5WNZDxZ0T+1oQwWaZVu9kDxNXohoDV4awyIXM='; \
     style-src 'sha256-qI3oWYVRXKl6eZlm9eNW081b/Of6hTpGQ2s1mqR0zBk='; \
     img-src data:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::penalty::Fill;
 use crate::tally::Outcome;
-use crate::watch::{HISTORY_STEP, LastReload, Reloaded, Watched};
+use crate::watch::{Blocked, HISTORY_STEP, LastReload, Reloaded, Watched};
 
 /// The page, which names nobody.
 pub(crate) fn page(watched: &Watched) -> String {
@@ -19,9 +19,10 @@ pub(crate) fn page(watched: &Watched) -> String {
     for (name, Fill { used, places, .. }) in watched.fills().into_iter().filter(|(_, fill)| fill.places > 0) {
         limits.push(json!({ "name": format!("failures of {}", spaced(name)), "used": used, "max": places }));
     }
-    let silent = watched.silent().into_iter();
-    let penalties: Vec<_> =
-        silent.map(|(name, silent)| json!({ "name": spaced(name), "silent": silent })).collect();
+    let blocks = watched.blocks().into_iter().map(|(name, Blocked { count, longest })| {
+        json!({ "name": spaced(name), "silent": count, "longest_s": longest.as_secs() })
+    });
+    let penalties: Vec<_> = blocks.collect();
     let Reloaded { successes, failures: failed, last } = watched.reloads.so_far();
     let last = last.map(|LastReload { at, is_ok }| {
         json!({ "ago_s": now.saturating_sub(at.uptime).as_secs_f64(), "is_ok": is_ok })
