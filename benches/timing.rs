@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use letmein::auth::Now;
-use letmein::auth::penalty::{Limits, Penalties};
+use letmein::auth::penalty::{Budget, Limits, Penalties};
 use letmein::auth::server::{Keys, Server};
 use letmein::users::{NAME_MAX, Users, parse};
 use rand::rngs::SmallRng;
@@ -25,6 +25,8 @@ const EACH: usize = 200_000;
 /// |t| beyond which p < 0.001, for so many.
 const CRITICAL: f64 = 3.291;
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
+/// The time from one answer to the next, by the clock of the server.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Names of each length that somebody has, and as many that nobody has.
 const NAMES_OF_A_LEN: usize = 16;
 /// The longest name and password together that take one block of MD5.
@@ -37,11 +39,19 @@ fn main() -> ExitCode {
     let in_one_block = Population::new(&mut random, 8..=31, |random, name_len| {
         random.random_range(1..=ONE_BLOCK - name_len)
     });
-    let Times { difference_ns: _, t } = alike.measure("passwords of one length", &mut random);
+    let alike = [("passwords of one length", Limits::none()), ("the same, failures counted", counted())]
+        .map(|(what, limits)| alike.measure(what, limits, &mut random));
     // The longer the names, the shorter the passwords: here a name is known by its length, if by anything.
-    let Times { difference_ns, t: _ } = in_one_block.measure("all in one block of MD5", &mut random);
-    let differs = t.abs() >= CRITICAL || difference_ns.abs() >= FAINT_NS;
+    let Times { difference_ns, t: _ } =
+        in_one_block.measure("all in one block of MD5", Limits::none(), &mut random);
+    let differs = alike.iter().any(|times| times.t.abs() >= CRITICAL) || difference_ns.abs() >= FAINT_NS;
     if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Budgets that nobody here uses up, so that each failure is counted.
+fn counted() -> Limits {
+    let budget = |failures| Some(Budget { failures, window: Duration::from_secs(1) });
+    Limits { of_source: budget(255), of_user: budget(16), trusted: Vec::new() }
 }
 
 /// What the second population may differ by: an MD5 block is 90.
@@ -77,21 +87,23 @@ impl Population {
     }
 
     /// How the times of refusals of known names and of unknown ones differ.
-    fn measure(&self, what: &str, random: &mut SmallRng) -> Times {
+    fn measure(&self, what: &str, limits: Limits, random: &mut SmallRng) -> Times {
         let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
-        let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Limits::none())));
+        let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, limits)));
         let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
-        let challenge = server.datagram(&self.users, NOW, peer, b"Authentication Request").reply;
-        let challenge = challenge.expect("a challenge");
-        let challenge = str::from_utf8(challenge.as_ref()).expect("digits").to_owned();
+        let mut now = NOW;
         let mut times = [Vec::with_capacity(EACH), Vec::with_capacity(EACH)];
         while times.iter().any(|times| times.len() < EACH) {
             let which = random.random_range(0..times.len());
             let name = &self.names[random.random_range(0..self.names.len())][which];
+            now.uptime += PAUSE;
+            let challenge = server.datagram(&self.users, now, peer, b"Authentication Request").reply;
+            let challenge = challenge.expect("a challenge");
+            let challenge = str::from_utf8(challenge.as_ref()).expect("digits");
             let digest: [u64; 2] = random.random();
             let answer = format!("{name}:{:016x}{:016x}:{challenge}", digest[0], digest[1]);
             let started = Instant::now();
-            black_box(server.datagram(&self.users, NOW, peer, black_box(answer.as_bytes())));
+            black_box(server.datagram(&self.users, now, peer, black_box(answer.as_bytes())));
             times[which].push(started.elapsed().as_nanos() as f64);
         }
         let [known, unknown] = times.map(|times| moments(&cropped(times)));

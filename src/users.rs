@@ -175,15 +175,15 @@ impl<'a> Found<'a> {
         self.is_known & self.is_heard
     }
 
-    /// Whether there is any user whose guesses are spent.
-    pub(crate) fn are_any_guesses_spent(&self, uptime: Duration) -> bool {
-        self.users.guesses.any_spent(uptime)
+    /// Whether the user was guessed at so often that no guess is to be looked at. For an unknown name it is somebody else
+    /// of whom this tells, which makes no difference to what is refused.
+    pub(crate) fn is_spent(&self, kind: GuessKind, price: Price, uptime: Duration) -> bool {
+        self.users.guesses.is_spent(self.number, kind, price, uptime)
     }
 
-    /// The same, but not heard if the user's guesses are spent: whatever the answer, it is refused after the usual steps.
-    pub(crate) fn heard_within(self, kind: GuessKind, price: Price, uptime: Duration) -> Self {
-        let is_spent = self.users.guesses.is_spent(self.number, kind, price, uptime);
-        Self { is_heard: !Choice::from(u8::from(is_spent)), ..self }
+    /// The same, but not heard: whatever the answer, it is refused after the usual steps.
+    pub(crate) fn unheard(self) -> Self {
+        Self { is_heard: Choice::from(0), ..self }
     }
 
     /// Counts a guess at the user, if it was heard.

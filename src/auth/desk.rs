@@ -40,16 +40,14 @@ impl Desk<'_> {
     ) -> Reaction<'a> {
         let Self { users, penalties, now, peer, address } = *self;
         let found = users.find(answer.name);
-        let attempt = Attempt { uptime: now.uptime, address, peer, found };
-        let found = match penalties.check(&attempt) {
-            Ok(found) => found,
+        let attempt = match penalties.check(Attempt::new(now.uptime, address, peer, found)) {
+            Ok(attempt) => attempt,
             Err(penalty) => {
                 let user = bool::from(found.is_known).then_some(answer.name);
                 return Reaction::silence(Event::Silenced { penalty, user });
             }
         };
-        let attempt = Attempt { found, ..attempt };
-        match judge(self, &found) {
+        match judge(self, &attempt.found) {
             Ok((form, challenge)) => {
                 let sighting = sight(challenge);
                 if sighting == Sighting::First {

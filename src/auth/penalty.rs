@@ -102,9 +102,15 @@ pub(crate) struct Attempt<'a> {
     pub(crate) peer: SocketAddr,
     /// What the search for its name came to.
     pub(crate) found: Found<'a>,
+    /// What a failure of it counts against, besides its source.
+    scope: Scope,
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(uptime: Duration, address: Address, peer: SocketAddr, found: Found<'a>) -> Self {
+        Self { uptime, address, peer, found, scope: Scope::Everywhere }
+    }
+
     fn kind(&self) -> GuessKind {
         match self.address {
             Address::Proven => GuessKind::Proven,
@@ -121,12 +127,12 @@ pub struct Blocks {
     pub(crate) name: Option<(Scope, Duration)>,
 }
 
-/// From where a name is blocked.
+/// From where a name is tried, or blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// From all sources but those that have logged in as that user lately.
     Everywhere,
-    /// From this source, which has logged in as that user lately.
+    /// From one source, which has logged in as that user lately, while the name is blocked elsewhere.
     Here,
 }
 
@@ -227,29 +233,25 @@ impl Penalties {
         self.source_in(&self.proven, uptime, source)
     }
 
-    /// Whether an answer is not even looked at; else what was found for it, which is not heard if its user's budget is
-    /// spent though the table of names has forgotten that.
-    pub(crate) fn check<'a>(&self, attempt: &Attempt<'a>) -> Result<Found<'a>, Penalty> {
-        let (uptime, source) = (attempt.uptime, attempt.peer.ip());
+    /// Whether an answer is not even looked at; else how it is. The exemptions are looked up only where they matter, since
+    /// whether somebody's are near the processor would tell.
+    pub(crate) fn check<'a>(&self, attempt: Attempt<'a>) -> Result<Attempt<'a>, Penalty> {
+        let Attempt { uptime, peer, found, .. } = attempt;
         let counts = self.counts(attempt.address);
-        self.source_in(counts, uptime, source)?;
-        let is_blocked = |names: &Table| names.is_blocked(uptime, ONE, || self.tried(attempt).0);
-        if counts.names.as_ref().is_some_and(is_blocked) && !self.is_trusted(source) {
-            return Err(Penalty::User);
-        }
-        Ok(self.heard(attempt))
-    }
-
-    /// What was found for an answer, not heard if the guesses at its user are spent. Mostly those of nobody are.
-    fn heard<'a>(&self, attempt: &Attempt<'a>) -> Found<'a> {
-        let Attempt { uptime, found, .. } = *attempt;
-        match self.price.filter(|_| found.are_any_guesses_spent(uptime)) {
-            Some(price)
-                if !self.is_trusted(attempt.peer.ip()) && self.tried(attempt).1 == Scope::Everywhere =>
-            {
-                found.heard_within(attempt.kind(), price, uptime)
-            }
-            Some(_) | None => found,
+        self.source_in(counts, uptime, peer.ip())?;
+        let Some(names) = &counts.names else { return Ok(attempt) };
+        let is_blocked = names.is_blocked(uptime, ONE, || self.name(&attempt));
+        // The table may have forgotten that. Mostly no user's guesses are spent.
+        let is_spent = self.price.is_some_and(|price| found.is_spent(attempt.kind(), price, uptime));
+        if !(is_blocked || is_spent) || self.is_trusted(peer.ip()) {
+            Ok(attempt)
+        } else if found.is_exempt(self.exempt_source(peer.ip()), uptime) {
+            let is_blocked_here = names.is_blocked(uptime, ONE, || self.login(&attempt));
+            if is_blocked_here { Err(Penalty::User) } else { Ok(Attempt { scope: Scope::Here, ..attempt }) }
+        } else if is_blocked {
+            Err(Penalty::User)
+        } else {
+            Ok(Attempt { found: found.unheard(), ..attempt })
         }
     }
 
@@ -270,10 +272,13 @@ impl Penalties {
             }
         }
         if let Some(names) = &counts.names {
-            let (key, scope) = self.tried(attempt);
+            let key = match attempt.scope {
+                Scope::Everywhere => self.name(attempt),
+                Scope::Here => self.login(attempt),
+            };
             let counted = names.fail(uptime, ONE, key, trace);
-            blocks.name = counted.block().map(|end| (scope, end));
-            if let (Counted::Now(_), Scope::Everywhere, Some(price)) = (counted, scope, self.price) {
+            blocks.name = counted.block().map(|end| (attempt.scope, end));
+            if let (Counted::Now(_), Scope::Everywhere, Some(price)) = (counted, attempt.scope, self.price) {
                 attempt.found.guessed(attempt.kind(), price, uptime);
             }
         }
@@ -315,16 +320,10 @@ impl Penalties {
         self.trusted.iter().any(|network| network.contains(&source))
     }
 
-    /// What failures for a name count against: the name, or the name from this source alone, if its user has logged in
-    /// from there lately. That is a count which nobody else can fill.
-    fn tried(&self, attempt: &Attempt<'_>) -> (u64, Scope) {
-        let source = attempt.peer.ip();
-        if attempt.found.is_exempt(self.exempt_source(source), attempt.uptime) {
-            let parts = [&Source::of(source).octets()[..], attempt.found.name().as_bytes()];
-            (self.hash(Kind::Login, &parts), Scope::Here)
-        } else {
-            (self.name(attempt), Scope::Everywhere)
-        }
+    /// A name from one source, whose failures count against it while the name is blocked: nobody else can fill that.
+    fn login(&self, attempt: &Attempt<'_>) -> u64 {
+        let source = Source::of(attempt.peer.ip()).octets();
+        self.hash(Kind::Login, &[&source, attempt.found.name().as_bytes()])
     }
 
     fn name(&self, attempt: &Attempt<'_>) -> u64 {
@@ -392,7 +391,7 @@ mod tests {
             source: IpAddr,
             name: &'a str,
         ) -> Attempt<'a> {
-            Attempt { uptime: at, address, peer: (source, 5000).into(), found: self.users.find(name) }
+            Attempt::new(at, address, (source, 5000).into(), self.users.find(name))
         }
 
         /// Fails so many times at once, each time with another digest.
@@ -415,7 +414,7 @@ mod tests {
         }
 
         fn check(&self, at: Duration, address: Address, source: IpAddr, name: &str) -> Result<(), Penalty> {
-            self.penalties.check(&self.attempt(at, address, source, name)).map(|_| ())
+            self.penalties.check(self.attempt(at, address, source, name)).map(|_| ())
         }
 
         /// Guesses at a name, and tells whether the guess was looked at.
@@ -423,9 +422,9 @@ mod tests {
             self.failures += 1;
             let digest = Digest::from_raw(u128::from(self.failures).to_be_bytes());
             let attempt = self.attempt(at, Address::Proven, source, name);
-            let Ok(found) = self.penalties.check(&attempt) else { return false };
-            self.penalties.failed(&Attempt { found, ..attempt }, digest);
-            found.may_enter().into()
+            let Ok(attempt) = self.penalties.check(attempt) else { return false };
+            self.penalties.failed(&attempt, digest);
+            attempt.found.may_enter().into()
         }
 
         fn check_proven(&self, at: Duration, source: IpAddr, name: &str) -> Result<(), Penalty> {
@@ -577,12 +576,13 @@ mod tests {
         assert_eq!(house.check_proven(at(6), OTHER, "victim"), Ok(()));
     }
 
-    /// Somebody behind the same address. They have the budget of a source, and spend nobody else's.
+    /// Somebody behind the same address, where sources are not counted. Beside the user's budget they have the source's.
     #[test]
-    fn a_guesser_who_shares_the_source_of_a_user_keeps_nobody_else_out() {
+    fn a_guesser_who_shares_the_source_of_a_user_keeps_them_out_of_no_other_source() {
         let mut house = House::new(Limits { of_source: None, ..Limits::default() });
         house.welcome(at(1), SOURCE, "victim");
-        assert_eq!((0..200).filter(|_| house.guess(at(2), SOURCE, "victim")).count(), 61);
+        house.welcome(at(1), OTHER, "victim");
+        assert_eq!((0..200).filter(|_| house.guess(at(2), SOURCE, "victim")).count(), 2 * 61);
         assert_eq!(house.check_proven(at(2), SOURCE, "victim"), Err(Penalty::User));
         assert_eq!(house.check_proven(at(2), OTHER, "victim"), Ok(()));
     }

@@ -57,16 +57,13 @@ impl Guesses {
         Self { paid_at: (0..users).map(|_| Default::default()).collect(), spent_until: 0.into() }
     }
 
-    /// Whether there is any user of whom no guess is looked at.
-    pub(super) fn any_spent(&self, uptime: Duration) -> bool {
-        ticks(uptime) < self.spent_until.load(Ordering::Relaxed)
-    }
-
     /// Whether the user of this number has been guessed at so often that no guess is looked at.
     pub(super) fn is_spent(&self, user: u32, kind: Kind, price: Price, uptime: Duration) -> bool {
-        self.slot(user, kind).is_some_and(|paid_at| {
-            paid_at.load(Ordering::Relaxed).saturating_sub(ticks(uptime)) > price.limit
-        })
+        let now = ticks(uptime);
+        now < self.spent_until.load(Ordering::Relaxed)
+            && self
+                .slot(user, kind)
+                .is_some_and(|paid_at| paid_at.load(Ordering::Relaxed).saturating_sub(now) > price.limit)
     }
 
     /// Counts a guess if it `counts`. If not it takes the same time, and changes nothing.
