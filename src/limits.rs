@@ -34,7 +34,7 @@ pub struct Limit {
 }
 
 /// The limits of a server, where a process may have so many descriptors. Users come in addition: their names and
-/// passwords, and 38 bytes each; and the sources that they have logged in from, in up to 16 MiB, or 16 bytes for each
+/// passwords, and 46 bytes each; and the sources that they have logged in from, in up to 16 MiB, or 16 bytes for each
 /// user where these are more than a million.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {

@@ -24,10 +24,12 @@ use crate::auth::server::{Event, Reaction, Reason, Refusal};
 use crate::exchange;
 use crate::net::Transport;
 use crate::net::udp::Buffers;
+use crate::source::Source;
 use crate::tally::Tally;
 
 use audit::{Audit, Decision};
 pub(crate) use blocks::BlockLog;
+use blocks::Followed;
 pub(crate) use lines::Lines;
 pub use lines::Verbosity;
 pub(crate) use log::{LOG_LINES, LogFormat, log_to_stderr};
@@ -74,34 +76,36 @@ impl Reporter {
         self.tally.login_took(time);
     }
 
-    /// What came of a message, and whom it blocked.
+    /// What came of a message, and whom it blocked. Blocks of answers that prove no address are not logged, since anybody
+    /// can forge them.
     pub(crate) fn reaction(&self, now: Now, peer: SocketAddr, reaction: &Reaction<'_>) {
         self.event(now, peer, &reaction.event);
-        if let (Event::Refused(refusal), blocks) = (&reaction.event, &reaction.blocks)
-            && *blocks != Blocks::default()
+        if let Event::Refused(refusal) = &reaction.event
             && refusal.address == Address::Proven
+            && reaction.blocks != Blocks::default()
         {
-            self.blocked(now, peer, refusal, blocks);
+            self.blocked(now, peer, refusal, &reaction.blocks);
         }
     }
 
-    /// Blocks of answers that prove no address are not logged: anybody can forge them.
     fn blocked(&self, now: Now, peer: SocketAddr, refusal: &Refusal<'_>, blocks: &Blocks) {
         if let Some((source, end)) = blocks.source {
-            self.blocks.begin(now, format_args!("{source}"), end);
+            self.blocks.begin(now, Followed::Other, source.to_string(), end);
         }
         let Some((scope, end)) = blocks.name else { return };
-        let name = match (refusal.reason, self.unknown_names) {
-            (Reason::UnknownUser, UnknownNames::Hashed) => Hashed(&self.keyed, refusal.name).to_string(),
-            (Reason::UnknownUser, UnknownNames::Shown)
-            | (Reason::WrongPassword | Reason::Denied(_), UnknownNames::Hashed | UnknownNames::Shown) => {
-                Shown(refusal.name.as_bytes()).to_string()
-            }
+        // Both are made whatever the name, so that the time does not tell which is shown.
+        let (hashed, shown) =
+            (Hashed(&self.keyed, refusal.name).to_string(), Shown(refusal.name.as_bytes()).to_string());
+        let (followed, name) = match (refusal.reason, self.unknown_names) {
+            (Reason::UnknownUser, UnknownNames::Hashed) => (Followed::Other, hashed),
+            (Reason::UnknownUser, UnknownNames::Shown) => (Followed::Other, shown),
+            (Reason::WrongPassword | Reason::TriedTooOften | Reason::Denied(_), _) => (Followed::User, shown),
         };
-        match scope {
-            Scope::Everywhere => self.blocks.begin(now, format_args!("user {name}"), end),
-            Scope::Here => self.blocks.begin(now, format_args!("user {name} from {}", peer.ip()), end),
-        }
+        let blocked = match scope {
+            Scope::Everywhere => format!("user {name}"),
+            Scope::Here => format!("user {name} from {}", Source::of(peer.ip())),
+        };
+        self.blocks.begin(now, followed, blocked, end);
     }
 
     pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {

@@ -108,7 +108,7 @@ impl Outcome {
             Event::Welcomed { sighting: Sighting::Repeat, .. } => Self::WelcomedAgain,
             Event::Refused(Refusal { reason, .. }) => match reason {
                 Reason::UnknownUser => Self::UnknownUser,
-                Reason::WrongPassword => Self::WrongPassword,
+                Reason::WrongPassword | Reason::TriedTooOften => Self::WrongPassword,
                 Reason::Denied(Denial::Disabled) => Self::Disabled,
                 Reason::Denied(Denial::Expired) => Self::Expired,
                 Reason::Denied(Denial::NotFromHere) => Self::NotFromHere,

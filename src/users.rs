@@ -1,4 +1,4 @@
-//! Who may log in: an immutable snapshot of `users.toml`, shared by all workers.
+//! Who may log in: a snapshot of `users.toml`, shared by all workers, and what is known of each user since the start.
 
 mod changes;
 mod credentials;
@@ -30,10 +30,11 @@ pub(crate) use folder::{folder_of, open_folder};
 pub use parse::{Problem, parse};
 pub(crate) use parse::{first_second_after, parse_network};
 
+use crate::auth::penalty::Address;
 use crate::auth::proof::{Blocks, SecretRef};
 use exemptions::Exemptions;
 use guesses::Guesses;
-pub(crate) use guesses::{Kind as GuessKind, Price};
+pub(crate) use guesses::Price;
 use store::{Record, Store};
 
 /// The users of the shipped `users.toml`. Everybody knows their passwords.
@@ -77,15 +78,18 @@ impl Users {
         Self { store, conditions, exemptions, guesses, blocks, samples }
     }
 
-    /// Takes over what is known of the users that are in both: from where they have logged in, and how often they were
-    /// guessed at.
+    /// Takes over what is known of users that are in both: how often they were guessed at, and from where they logged in
+    /// with the password that they still have.
     pub(crate) fn adopt(&self, old: &Self) {
         let is_marked = |number| old.exemptions.has_any(number) || old.guesses.has_any(number);
         for record in old.store.iter().filter(|record| is_marked(record.number)) {
             let found = self.store.find(record.name);
-            if found.is_theirs.into() {
+            if !bool::from(found.is_theirs) {
+                continue;
+            }
+            self.guesses.adopt(found.number, &old.guesses, record.number);
+            if found.password == record.password() {
                 self.exemptions.adopt(found.number, &old.exemptions, record.number);
-                self.guesses.adopt(found.number, &old.guesses, record.number);
             }
         }
     }
@@ -103,8 +107,8 @@ impl Users {
     /// Looks for the user of this name; no step tells by its time whether there is one.
     pub(crate) fn find<'a>(&'a self, name: &'a str) -> Found<'a> {
         let store::Found { is_theirs, start, number, password } = self.store.find(name);
-        let is_heard = Choice::from(1);
-        Found { name, is_known: is_theirs, is_heard, record: start, number, password, users: self }
+        let may_enter = Choice::from(1);
+        Found { name, is_known: is_theirs, may_enter, record: start, number, password, users: self }
     }
 
     /// Brings the records of these names near, where there are more users than a processor keeps near by itself.
@@ -155,8 +159,8 @@ pub(crate) struct Found<'a> {
     name: &'a str,
     /// Whether a user has the name.
     pub(crate) is_known: Choice,
-    /// Whether a right answer lets the user in.
-    is_heard: Choice,
+    /// Whether the right digest is looked at.
+    may_enter: Choice,
     /// Where the record begins, and the password in it: of somebody else, if nobody has the name.
     record: u32,
     number: u32,
@@ -170,25 +174,34 @@ impl<'a> Found<'a> {
         self.name
     }
 
-    /// Whether an answer with the right digest is one of a user who is heard.
+    /// Whether the right digest lets anybody in.
     pub(crate) fn may_enter(&self) -> Choice {
-        self.is_known & self.is_heard
+        self.is_known & self.may_enter
     }
 
-    /// Whether the user was guessed at so often that no guess is to be looked at. For an unknown name it is somebody else
-    /// of whom this tells, which makes no difference to what is refused.
-    pub(crate) fn is_spent(&self, kind: GuessKind, price: Price, uptime: Duration) -> bool {
-        self.users.guesses.is_spent(self.number, kind, price, uptime)
+    /// Whether any user was guessed at beyond the budget.
+    pub(crate) fn are_any_guesses_spent(&self, uptime: Duration) -> bool {
+        self.users.guesses.any_spent(uptime)
     }
 
-    /// The same, but not heard: whatever the answer, it is refused after the usual steps.
-    pub(crate) fn unheard(self) -> Self {
-        Self { is_heard: Choice::from(0), ..self }
+    /// Whether this user was. For an unknown name it tells of somebody else, which makes no difference to a refusal.
+    pub(crate) fn are_guesses_spent(&self, address: Address, price: Price, uptime: Duration) -> bool {
+        self.users.guesses.is_spent(self.number, address, price, uptime)
     }
 
-    /// Counts a guess at the user, if it was heard.
-    pub(crate) fn guessed(&self, kind: GuessKind, price: Price, uptime: Duration) {
-        self.users.guesses.add(self.number, kind, price, uptime, self.may_enter());
+    /// The same, but refused whatever the answer, after the usual steps, if the user's guesses are `spent`.
+    pub(crate) fn refused_if(self, spent: bool) -> Self {
+        Self { may_enter: !Choice::from(u8::from(spent)), ..self }
+    }
+
+    /// Whether the name is a user's whose guesses are spent.
+    pub(crate) fn is_refused_unseen(&self) -> bool {
+        (self.is_known & !self.may_enter).into()
+    }
+
+    /// Counts a guess at the user, if its digest was looked at.
+    pub(crate) fn guessed(&self, address: Address, price: Price, uptime: Duration) {
+        self.users.guesses.add(self.number, address, price, uptime, self.may_enter());
     }
 
     /// Notes that the user has logged in from a source, given as a keyed hash.
@@ -288,4 +301,28 @@ impl Conditions {
 /// A number of users, in words.
 pub(crate) fn counted(users: usize) -> String {
     if users == 1 { "1 user".to_owned() } else { format!("{users} users") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_keeps_exemptions_and_guesses_wherever_the_user_stands_and_no_exemption_of_another_password() {
+        let [uptime, price] = [Duration::from_secs(100); 2];
+        let price = Price::new(1, price).unwrap();
+        let old = parse("[users]\nalice = \"one\"\nbob = \"two\"\ncarol = \"three\"").unwrap();
+        for name in ["alice", "bob", "carol"] {
+            old.find(name).exempt(1 << 40, uptime);
+        }
+        (0..3).for_each(|_| old.find("bob").guessed(Address::Proven, price, uptime));
+        let new = parse("[users]\ndave = \"four\"\ncarol = \"new\"\nbob = \"two\"").unwrap();
+        new.adopt(&old);
+        let known = ["carol", "bob", "dave"].map(|name| {
+            let found = new.find(name);
+            (found.is_exempt(1 << 40, uptime), found.are_guesses_spent(Address::Proven, price, uptime))
+        });
+        assert_eq!(known, [(false, false), (true, true), (false, false)]);
+        assert!(new.find("bob").are_any_guesses_spent(uptime));
+    }
 }

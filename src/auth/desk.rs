@@ -109,7 +109,51 @@ fn is_right(found: &Found<'_>, digest: Digest, answer: &Answer<'_>) -> bool {
     (found.may_enter() & digest.ct_eq(&answer.digest)).into()
 }
 
-/// The reason to refuse a digest that fits nothing.
+/// The reason to refuse a digest that fits nothing, or that was not looked at.
 fn wrong(found: &Found<'_>) -> Reason {
-    if found.is_known.into() { Reason::WrongPassword } else { Reason::UnknownUser }
+    match (found.is_known.into(), found.is_refused_unseen()) {
+        (false, _) => Reason::UnknownUser,
+        (true, false) => Reason::WrongPassword,
+        (true, true) => Reason::TriedTooOften,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::auth::penalty::Limits;
+    use crate::auth::proof::Secret;
+    use crate::users::{Password, parse};
+
+    /// Even the right password, once the user was guessed at beyond the budget and a flood has made the table of names
+    /// forget it; and the reply is that to an unknown name.
+    #[test]
+    fn beyond_the_budget_a_right_answer_is_refused_as_an_unknown_name_is() {
+        let users = parse("[users]\nvictim = \"right\"").unwrap();
+        let penalties = Penalties::new(&[1; 16], Limits { of_source: None, ..Limits::default() });
+        let challenge = Challenge::from_random(7);
+        let settle = |name: &'static str, password: &str, second| {
+            let (uptime, peer) = (Duration::from_secs(second), "192.0.2.1:5000".parse().unwrap());
+            let now = Now { uptime, unix_s: 1_767_225_600 };
+            let secret = Secret::new(&name.parse().unwrap(), &Password::new(password).unwrap());
+            let answer = Answer { name, digest: secret.digest(challenge), echo: None };
+            let desk = Desk { users: &users, penalties: &penalties, now, peer, address: Address::Proven };
+            let judge =
+                |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (Form::Words, challenge));
+            desk.settle(&answer, Form::Words, judge, |_| Sighting::First)
+        };
+        for guess in 0..62 {
+            settle("victim", &format!("guess{guess}"), 100);
+            penalties.lift();
+        }
+        let (right, unknown) = (settle("victim", "right", 100), settle("nobody", "right", 100));
+        assert_eq!(right.reply, unknown.reply);
+        assert!(right.reply.is_some());
+        let reason = Reason::TriedTooOften;
+        assert_eq!(right.event, Event::Refused(Refusal { name: "victim", reason, address: Address::Proven }));
+        let later = settle("victim", "right", 102).event;
+        assert_eq!(later, Event::Welcomed { user: "victim", sighting: Sighting::First });
+    }
 }

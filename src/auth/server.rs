@@ -84,6 +84,9 @@ pub enum Reason {
     /// The digest fits no challenge.
     #[error("wrong password")]
     WrongPassword,
+    /// The user was tried too often for the digest to be looked at.
+    #[error("tried too often")]
+    TriedTooOften,
     /// The digest is right, but the user may not log in.
     #[error("{0}")]
     Denied(Denial),

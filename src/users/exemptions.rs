@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytemuck::zeroed_slice_box;
+
 /// How long a login exempts its source from what others do to its user.
 const LIFE_MINUTES: u64 = 24 * 60;
 
@@ -30,7 +32,7 @@ impl Exemptions {
     /// For so many users, none of whom has logged in yet.
     pub(super) fn new(users: usize) -> Self {
         let per_user = per_user(users);
-        Self { slots: (0..users * per_user).map(|_| AtomicU64::new(0)).collect(), per_user }
+        Self { slots: zeroed_slice_box(users * per_user), per_user }
     }
 
     /// Notes a login of the user of this number. Where all slots for its source are taken, the oldest gives way.

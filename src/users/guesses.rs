@@ -6,30 +6,23 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytemuck::zeroed_slice_box;
 use subtle::{Choice, ConditionallySelectable};
+
+use crate::auth::penalty::Address;
 
 /// Steps of the time in a second: 8 years of them have room.
 const TICKS_PER_S: u64 = 16;
 
+/// Guesses from proven addresses and from others are counted apart.
+const ADDRESSES: [Address; 2] = [Address::Proven, Address::Claimed];
+
 /// What each user owes.
 pub(super) struct Guesses {
-    /// By kind of guess: when all is paid, in ticks.
-    paid_at: Box<[[AtomicU32; Kind::ALL.len()]]>,
-    /// When the last user has paid enough to be guessed at again. Mostly nobody owes that much, and nothing is looked up.
+    /// By kind of address: when all is paid, in ticks.
+    paid_at: Box<[[AtomicU32; ADDRESSES.len()]]>,
+    /// When the last user has paid enough to be guessed at again. While nobody owes that much, nothing is looked up.
     spent_until: AtomicU32,
-}
-
-/// Guesses that are counted apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// With an address that is proven.
-    Proven,
-    /// With one that may be forged.
-    Unproven,
-}
-
-impl Kind {
-    const ALL: [Self; 2] = [Self::Proven, Self::Unproven];
 }
 
 /// What a guess costs, and how much a user may owe before guesses are not looked at any more; in ticks.
@@ -40,7 +33,8 @@ pub(crate) struct Price {
 }
 
 impl Price {
-    /// So many guesses in a window, and one more. `None` if a guess costs less than a tick: such a budget bounds little.
+    /// The budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down, so
+    /// that nobody is refused whom the tables of penalties would hear. `None` if a guess costs less than a tick.
     pub(crate) fn new(guesses: u8, window: Duration) -> Option<Self> {
         let cost = ticks(window).checked_div(guesses.into()).filter(|cost| *cost > 0)?;
         Some(Self { cost, limit: cost * (u32::from(guesses) + 1) })
@@ -54,32 +48,38 @@ fn ticks(time: Duration) -> u32 {
 
 impl Guesses {
     pub(super) fn new(users: usize) -> Self {
-        Self { paid_at: (0..users).map(|_| Default::default()).collect(), spent_until: 0.into() }
+        Self { paid_at: zeroed_slice_box(users), spent_until: 0.into() }
     }
 
-    /// Whether the user of this number has been guessed at so often that no guess is looked at.
-    pub(super) fn is_spent(&self, user: u32, kind: Kind, price: Price, uptime: Duration) -> bool {
-        let now = ticks(uptime);
-        now < self.spent_until.load(Ordering::Relaxed)
-            && self
-                .slot(user, kind)
-                .is_some_and(|paid_at| paid_at.load(Ordering::Relaxed).saturating_sub(now) > price.limit)
+    /// Whether any user has been guessed at beyond the budget.
+    pub(super) fn any_spent(&self, uptime: Duration) -> bool {
+        ticks(uptime) < self.spent_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether the user of this number has.
+    pub(super) fn is_spent(&self, user: u32, address: Address, price: Price, uptime: Duration) -> bool {
+        self.slot(user, address).is_some_and(|paid_at| {
+            paid_at.load(Ordering::Relaxed).saturating_sub(ticks(uptime)) > price.limit
+        })
     }
 
     /// Counts a guess if it `counts`. If not it takes the same time, and changes nothing.
-    pub(super) fn add(&self, user: u32, kind: Kind, price: Price, uptime: Duration, counts: Choice) {
-        let Some(slot) = self.slot(user, kind) else { return };
+    pub(super) fn add(&self, user: u32, address: Address, price: Price, uptime: Duration, counts: Choice) {
+        let Some(slot) = self.slot(user, address) else { return };
         let paid_at = |old: u32| old.max(ticks(uptime)).saturating_add(price.cost);
         let added = |old| u32::conditional_select(&old, &paid_at(old), counts);
         let (Ok(old) | Err(old)) =
             slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(added(old)));
-        self.spent_until.fetch_max(added(old).saturating_sub(price.limit), Ordering::Relaxed);
+        let spent_until = added(old).saturating_sub(price.limit);
+        if spent_until > self.spent_until.load(Ordering::Relaxed) {
+            self.spent_until.fetch_max(spent_until, Ordering::Relaxed);
+        }
     }
 
     /// Adds what other guesses hold of a user who had another number there.
     pub(super) fn adopt(&self, user: u32, others: &Self, other: u32) {
-        for kind in Kind::ALL {
-            if let (Some(own), Some(other)) = (self.slot(user, kind), others.slot(other, kind)) {
+        for address in ADDRESSES {
+            if let (Some(own), Some(other)) = (self.slot(user, address), others.slot(other, address)) {
                 own.fetch_max(other.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
@@ -88,7 +88,7 @@ impl Guesses {
 
     /// Whether that user has ever been guessed at.
     pub(super) fn has_any(&self, user: u32) -> bool {
-        let mut slots = Kind::ALL.into_iter().filter_map(|kind| self.slot(user, kind));
+        let mut slots = ADDRESSES.into_iter().filter_map(|address| self.slot(user, address));
         slots.any(|slot| slot.load(Ordering::Relaxed) != 0)
     }
 
@@ -97,8 +97,8 @@ impl Guesses {
         self.paid_at.iter().flatten().for_each(|slot| slot.store(0, Ordering::Relaxed));
     }
 
-    fn slot(&self, user: u32, kind: Kind) -> Option<&AtomicU32> {
-        self.paid_at.get(user as usize)?.get(kind as usize)
+    fn slot(&self, user: u32, address: Address) -> Option<&AtomicU32> {
+        self.paid_at.get(user as usize)?.get(address as usize)
     }
 }
 
@@ -116,16 +116,16 @@ mod tests {
         let mut heard = 0;
         for ms in (100_000..160_000).step_by(10) {
             let uptime = Duration::from_millis(ms);
-            if !guesses.is_spent(1, Kind::Proven, price(), uptime) {
-                guesses.add(1, Kind::Proven, price(), uptime, Choice::from(1));
+            if !guesses.is_spent(1, Address::Proven, price(), uptime) {
+                guesses.add(1, Address::Proven, price(), uptime, Choice::from(1));
                 heard += 1;
             }
-            guesses.add(0, Kind::Proven, price(), uptime, Choice::from(0));
+            guesses.add(0, Address::Proven, price(), uptime, Choice::from(0));
         }
         assert!((120..=123).contains(&heard), "{heard}");
         let end = Duration::from_secs(160);
-        assert!(!guesses.is_spent(0, Kind::Proven, price(), end) && !guesses.has_any(0));
-        assert!(!guesses.is_spent(1, Kind::Unproven, price(), end));
+        assert!(!guesses.is_spent(0, Address::Proven, price(), end) && !guesses.has_any(0));
+        assert!(!guesses.is_spent(1, Address::Claimed, price(), end));
         guesses.clear();
         assert!(!guesses.has_any(1));
     }

@@ -69,7 +69,7 @@ impl Login {
     pub(crate) const READING: Reading =
         Reading { gather_len: BUFFER_LEN, memory_max: 0, patience: Patience::InAll(Duration::from_secs(10)) };
 
-    /// Whoever is out of favour is not heard at all.
+    /// The connection of a source that is blocked is closed at once.
     pub(crate) fn open(
         users: Arc<ArcSwap<Users>>,
         penalties: Arc<Penalties>,

@@ -70,8 +70,14 @@ impl Bounds {
             Verdict::Welcome(Sighting::First) => &self.welcomes,
             Verdict::Welcome(Sighting::Repeat) => &self.repeats,
             Verdict::Refused(Reason::Denied(_), _) => &self.denials,
-            Verdict::Refused(Reason::UnknownUser | Reason::WrongPassword, Address::Proven) => &self.failures,
-            Verdict::Refused(Reason::UnknownUser | Reason::WrongPassword, Address::Claimed) => &self.unproven,
+            Verdict::Refused(
+                Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
+                Address::Proven,
+            ) => &self.failures,
+            Verdict::Refused(
+                Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
+                Address::Claimed,
+            ) => &self.unproven,
             Verdict::Silence(_) => &self.silences,
         };
         bound.admits(uptime.as_secs(), self.party(decision)).then_some(bound.queue_max)

@@ -176,7 +176,8 @@ mod tests {
                 .map(|address| longest(&Event::Refused(Refusal { name, reason, address })))
         };
         let denials = [Denial::Disabled, Denial::Expired, Denial::NotFromHere].map(Reason::Denied);
-        let reasons = [&denials[..], &[Reason::UnknownUser, Reason::WrongPassword]].concat();
+        let reasons =
+            [&denials[..], &[Reason::UnknownUser, Reason::WrongPassword, Reason::TriedTooOften]].concat();
         let of_names = names().flat_map(|name| {
             let welcomes = [Sighting::First, Sighting::Repeat]
                 .map(|sighting| longest(&Event::Welcomed { user: &name, sighting }));
