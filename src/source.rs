@@ -4,6 +4,8 @@ use std::fmt;
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 /// A network whose addresses are counted together. The networks around a host are sources beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
@@ -55,6 +57,13 @@ impl fmt::Display for Source {
     }
 }
 
+/// Whether a network of `--trust` or of `from` covers an address. One that covers 127.0.0.1 covers ::1, too: a client that
+/// asks localhost may come from either.
+pub(crate) fn covers(network: &IpNet, address: IpAddr) -> bool {
+    let is_localhost = address == Ipv6Addr::LOCALHOST && network.contains(&IpAddr::from(Ipv4Addr::LOCALHOST));
+    network.contains(&address.to_canonical()) || is_localhost
+}
+
 /// The networks that an address is counted with, the narrowest first, each with how many times the share of a single
 /// source it may have. That is the source itself and, for an IPv6 address, the networks around it: one customer may
 /// have all the sources in them.
@@ -92,6 +101,15 @@ mod tests {
 
     fn networks_of(text: &str) -> Vec<(Source, u32)> {
         counted_with(text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_network_that_covers_one_localhost_covers_both() {
+        let covers =
+            |network: &str, address: &str| covers(&network.parse().unwrap(), address.parse().unwrap());
+        assert!(["127.0.0.1/32", "127.0.0.0/8", "0.0.0.0/0", "::1/128"].iter().all(|net| covers(net, "::1")));
+        assert!(["127.0.0.2/32", "10.0.0.0/8"].iter().all(|network| !covers(network, "::1")));
+        assert!(covers("192.0.2.0/24", "::ffff:192.0.2.1") && !covers("::1/128", "127.0.0.1"));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) use parse::{first_second_after, parse_network};
 
 use crate::auth::penalty::Address;
 use crate::auth::proof::{Blocks, SecretRef};
+use crate::source::covers;
 use exemptions::Exemptions;
 use guesses::Guesses;
 pub(crate) use guesses::Price;
@@ -285,12 +286,11 @@ impl Conditions {
     /// Whether the user may log in at this time from this address.
     pub(crate) fn admit(&self, unix_s: u64, source: IpAddr) -> Result<(), Denial> {
         let Self { standing, expires_unix_s, from } = self;
-        let source = source.to_canonical();
         if *standing == Standing::Disabled {
             Err(Denial::Disabled)
         } else if expires_unix_s.is_some_and(|expiry| unix_s >= expiry) {
             Err(Denial::Expired)
-        } else if !from.is_empty() && !from.iter().any(|network| network.contains(&source)) {
+        } else if !from.is_empty() && !from.iter().any(|network| covers(network, source)) {
             Err(Denial::NotFromHere)
         } else {
             Ok(())

@@ -26,7 +26,7 @@ use ipnet::IpNet;
 use siphasher::sip::SipHasher24;
 
 use crate::auth::proof::Digest;
-use crate::source::{Source, counted_with};
+use crate::source::{Source, counted_with, covers};
 use crate::users::{Found, Price};
 use tables::{Counted, Table, Trace};
 
@@ -314,8 +314,7 @@ impl Penalties {
     }
 
     fn is_trusted(&self, source: IpAddr) -> bool {
-        let source = source.to_canonical();
-        self.trusted.iter().any(|network| network.contains(&source))
+        self.trusted.iter().any(|network| covers(network, source))
     }
 
     /// A name from one source, whose failures count against it while the name is blocked: nobody else can fill that.

@@ -1,9 +1,10 @@
-//! How many lines there may be of each class of decisions, so that no class takes lines from another.
+//! How many lines there may be of each class of decisions, so that no class uses up the lines of another.
 //!
-//! Within a class no source takes those of all others, and among welcomes no user does. All of it is atomic words in
+//! Within a class no source uses up those of all others, nor does a home or a site of IPv6, and among welcomes no user. All of it is atomic words in
 //! tables of fixed size, which workers share without a lock. Refusals take the same steps whatever their reason, so
 //! that their time does not tell it.
 
+use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::line::{Decision, LINE_MAX, Verdict};
 use crate::auth::penalty::Address;
 use crate::auth::recent::Sighting;
 use crate::auth::server::Reason;
-use crate::source::Source;
+use crate::source::counted_with;
 
 /// Lines a second for failures of proven addresses: 300 sources use them up, even if they are not penalized, as for an
 /// answer that is sent again.
@@ -80,17 +81,18 @@ impl Bounds {
             ) => &self.unproven,
             Verdict::Silence(_) => &self.silences,
         };
-        bound.admits(uptime.as_secs(), self.party(decision)).then_some(bound.queue_max)
-    }
-
-    /// A hash of the user who is welcomed, or else of the source.
-    fn party(&self, decision: &Decision) -> u64 {
-        match decision.verdict {
-            Verdict::Welcome(Sighting::First) => self.keyed.hash(decision.name_bytes()),
-            Verdict::Welcome(Sighting::Repeat) | Verdict::Refused(..) | Verdict::Silence(_) => {
-                self.keyed.hash(&Source::of(decision.peer.ip()).octets())
+        let second = uptime.as_secs();
+        let admits = match decision.verdict {
+            Verdict::Welcome(Sighting::First) => {
+                bound.admits(second, || iter::once((self.keyed.hash(decision.name_bytes()), 1)))
             }
-        }
+            Verdict::Welcome(Sighting::Repeat) | Verdict::Refused(..) | Verdict::Silence(_) => {
+                let networks = || counted_with(decision.peer.ip());
+                bound
+                    .admits(second, || networks().map(|(it, shares)| (self.keyed.hash(&it.octets()), shares)))
+            }
+        };
+        admits.then_some(bound.queue_max)
     }
 }
 
@@ -114,14 +116,20 @@ impl Bound {
         Self { per_second, in_all: Spent::default(), per_minute, of_each, queue_max }
     }
 
-    /// Only lines that are written count for a party. Otherwise a crowd that gets few lines would fill the whole table.
-    fn admits(&self, second: u64, party: u64) -> bool {
+    /// Whether each of the parties has a line left: a user, or a source with the networks around it and their shares. Only
+    /// lines that are written count. Otherwise a crowd that gets few lines would fill the whole table.
+    fn admits<P: Iterator<Item = (u64, u32)>>(&self, second: u64, parties: impl Fn() -> P) -> bool {
         let minute = second / 60;
-        let admits = self.slots(party).any(|slot| slot.can_take(minute, self.per_minute))
-            && self.per_second.is_none_or(|max| self.in_all.take(second, max));
+        let has_line = |(party, shares): (u64, u32)| {
+            self.slots(party).any(|slot| slot.can_take(minute, shares * self.per_minute))
+        };
+        let admits =
+            parties().all(has_line) && self.per_second.is_none_or(|max| self.in_all.take(second, max));
         if admits {
-            for slot in self.slots(party) {
-                slot.take(minute, self.per_minute);
+            for (party, shares) in parties() {
+                for slot in self.slots(party) {
+                    slot.take(minute, shares * self.per_minute);
+                }
             }
         }
         admits
