@@ -1,5 +1,6 @@
 //! What strangers send by the million: after or beside it people still get in, and the server's memory and
-//! descriptors stay where they were. Run one after the other (see `flood`); SECURITY.md has the figures of a release build.
+//! descriptors stay where they were. Run one after the other (see `flood`); SECURITY.md has the figures of a release
+//! build.
 
 #![expect(clippy::disallowed_methods, reason = "an attack takes its time")]
 
@@ -56,19 +57,8 @@ fn wait_for_descriptors(server: &Server, limit: usize, longest: Duration) -> Dur
 /// A flood of the load generator, from 60,000 addresses.
 fn load(server: &Server, more: &[&str]) -> Child {
     let (address, seconds) = (server.address.to_string(), flood::seconds().to_string());
-    let args = [
-        "udp",
-        &address,
-        "--users",
-        SAMPLES,
-        "--duration",
-        &seconds,
-        "--clients",
-        "60000",
-        "--rate",
-        "100000",
-    ];
-    bench().args(args).args(more).spawn().unwrap()
+    let rate = ["--duration", &seconds, "--clients", "60000", "--rate", "100000"];
+    bench().args(["udp", &address, "--users", SAMPLES]).args(rate).args(more).spawn().unwrap()
 }
 
 /// Logs in by hand after each step until the last; all must get in, within the time of the client.
@@ -92,10 +82,10 @@ pub(crate) fn log_in_beside(server: &Server, mut step: impl FnMut() -> ControlFl
     assert!(resident < resident_before + 4096, "{resident_before} -> {resident}");
 }
 
-/// Until a load ends, which must have brought verdicts, and none that was wrong.
-fn while_it_runs(load: &mut Child) -> ControlFlow<()> {
+/// Until a load ends, with one of these statuses.
+fn while_it_runs(load: &mut Child, statuses: &[i32]) -> ControlFlow<()> {
     let Some(status) = load.try_wait().unwrap() else { return ControlFlow::Continue(()) };
-    assert!(status.success(), "{status}");
+    assert!(status.code().is_some_and(|status| statuses.contains(&status)), "{status}");
     ControlFlow::Break(())
 }
 
@@ -104,7 +94,7 @@ fn while_it_runs(load: &mut Child) -> ControlFlow<()> {
 fn logins_from_ever_changing_addresses_keep_nobody_out() {
     let server = Server::udp();
     let mut load = load(&server, &[]);
-    log_in_beside(&server, || while_it_runs(&mut load));
+    log_in_beside(&server, || while_it_runs(&mut load, &[0]));
 }
 
 /// The flood's answers carry no challenge, so they prove no address. Others are sent in the name of the user who
@@ -122,7 +112,8 @@ fn forged_answers_of_everybody_keep_nobody_out() {
             let forged = answer("userone", &format!("forged{number}"), b"0123456789abcdef");
             forger.send_to(&forged, server.address).unwrap();
         }
-        while_it_runs(&mut load)
+        // A busy server may ignore all of it: 3 is for no verdict at all, and 1 for a wrong one.
+        while_it_runs(&mut load, &[0, 3])
     });
 }
 

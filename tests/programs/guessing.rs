@@ -12,7 +12,7 @@ use letmein::Transport::{self, Tcp, Udp};
 
 use crate::flood;
 use crate::monitoring::{status, watched};
-use crate::peers::{PATIENCE, REFUSED, REQUEST, WELCOME, digest, echoing_answer, stranger, uninterrupted};
+use crate::peers::{PATIENCE, REFUSED, REQUEST, WELCOME, answer, echoing_answer, stranger, uninterrupted};
 use crate::running::{SAMPLES, Server, TRANSPORTS};
 
 /// Free failures a minute of a source.
@@ -20,7 +20,7 @@ const OF_SOURCE: u64 = 10;
 /// The failure that begins a block is looked at, too.
 const ONE_TOO_MANY: u64 = 1;
 /// A reply that takes longer is taken for none.
-const SOON: Duration = Duration::from_millis(5);
+const SOON: Duration = Duration::from_millis(20);
 
 /// Guesses for the length of a flood, from one source. The server tells how many of the guesses it looked at: nothing
 /// else is refused.
@@ -69,7 +69,7 @@ fn attempt(server: &Server, transport: Transport, name: &str, password: &str) ->
             stream.write_all(REQUEST)?;
             let mut challenge = [0; 16];
             stream.read_exact(&mut challenge)?;
-            write!(stream, "{name}:{}", digest(name, password, &challenge))?;
+            stream.write_all(&answer(name, password, &challenge))?;
             stream.read_to_end(&mut Vec::new()).map(drop)
         }
     }
