@@ -106,7 +106,7 @@ fn a_captured_answer_buys_no_guesses() {
     });
 }
 
-/// Sources that have not been seen before.
+/// Sources that the server has not heard from before.
 fn new_sources() -> impl Iterator<Item = Ipv4Addr> {
     (u32::from(Ipv4Addr::new(127, 1, 0, 1))..).map(Ipv4Addr::from)
 }
@@ -117,6 +117,15 @@ struct Answer<'a> {
     name: &'a str,
     /// Without, any digits are a guess.
     password: Option<&'a str>,
+}
+
+/// Answers with these names and passwords, each from the next of these sources.
+fn answers_from<'a>(
+    sources: impl Iterator<Item = Ipv4Addr>,
+    logins: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> Vec<Answer<'a>> {
+    let logins = logins.into_iter().zip(sources);
+    logins.map(|((name, password), source)| Answer { source, name, password }).collect()
 }
 
 /// A server with one worker, so that replies come in the order of what was sent to it.
@@ -167,8 +176,11 @@ fn reply(peer: &UdpSocket) -> Option<Vec<u8>> {
     }
 }
 
-/// Every guess at userone is followed by their right password: as often as that is welcomed, a guess would have been
-/// noticed if it had been right. Guesses at usertwo and at an unknown name are as many, and none is right.
+/// Each guess at userone is followed by their right password: as often as that is welcomed, a guess would have been
+/// noticed if it had been right. The guesses at usertwo and at an unknown name are as many, and none is right.
+const MEASURED: [(&str, Option<&str>); 4] =
+    [("userone", None), ("userone", Some("passwordone")), ("usertwo", None), ("unknown", None)];
+
 #[test]
 #[ignore = "floods the machine: see SECURITY.md"]
 fn no_flood_of_names_buys_guesses_or_tells_who_exists() {
@@ -181,18 +193,8 @@ fn no_flood_of_names_buys_guesses_or_tells_who_exists() {
             rounds += 1;
             let names: Vec<String> =
                 crowd.by_ref().take(64).map(|number: u32| format!("n{number}")).collect();
-            let mut answers = vec![
-                ("userone", None),
-                ("userone", Some("passwordone")),
-                ("usertwo", None),
-                ("unknown", None),
-            ];
-            answers.extend(names.iter().map(|name| (&**name, None)));
-            let answers: Vec<_> = answers
-                .into_iter()
-                .zip(&mut sources)
-                .map(|((name, password), source)| Answer { source, name, password })
-                .collect();
+            let unknown = names.iter().map(|name| (&**name, None));
+            let answers = answers_from(&mut sources, MEASURED.into_iter().chain(unknown));
             let verdicts = verdicts(&server, &answers);
             let is = |index: usize, verdict: &[u8]| u64::from(verdicts[index].as_deref() == Some(verdict));
             noticed += is(1, WELCOME);
@@ -216,23 +218,25 @@ fn no_flood_of_names_buys_guesses_or_tells_who_exists() {
 #[ignore = "floods the machine: see SECURITY.md"]
 fn no_flood_of_logins_and_guesses_keeps_users_out_where_they_have_logged_in() {
     let server = server(&[]);
-    let right = |source, name, password| Answer { source, name, password: Some(password) };
-    let owner = || verdicts(&server, &[right(Ipv4Addr::new(127, 0, 0, 5), "userone", "passwordone")]);
+    let userone = |host| Answer {
+        source: Ipv4Addr::new(127, 0, 0, host),
+        name: "userone",
+        password: Some("passwordone"),
+    };
+    let owner = || verdicts(&server, &[userone(5)]);
     let welcomed = || [Some(WELCOME.to_vec())];
     assert_eq!(owner(), welcomed());
     let (mut sources, logins) = (new_sources(), flood::scaled(80_000));
     for number in (0..logins).step_by(64) {
-        let batch = sources.by_ref().take(64.min(logins - number) as usize);
-        let batch: Vec<_> = batch.map(|source| right(source, "usertwo", "passwordtwo")).collect();
+        let count = 64.min(logins - number) as usize;
+        let batch = answers_from(&mut sources, iter::repeat_n(("usertwo", Some("passwordtwo")), count));
         assert!(verdicts(&server, &batch).iter().all(|verdict| verdict.as_deref() == Some(WELCOME)));
     }
-    let guessers: Vec<_> = (10..20).map(|host| Ipv4Addr::new(127, 0, 0, host)).collect();
-    let guess = || guessers.iter().map(|source| Answer { source: *source, name: "userone", password: None });
-    let refusals = iter::repeat_with(|| verdicts(&server, &guess().collect::<Vec<_>>()))
+    let guess = || (10..20).map(|host| Answer { password: None, ..userone(host) }).collect::<Vec<_>>();
+    let refusals = iter::repeat_with(|| verdicts(&server, &guess()))
         .map(|verdicts| verdicts.iter().flatten().count())
         .take_while(|refusals| *refusals > 0);
     println!("{logins} logins of usertwo; {} guesses at userone, until blocked", refusals.sum::<usize>());
-    let stranger = right(Ipv4Addr::new(127, 0, 0, 9), "userone", "passwordone");
-    assert_eq!(verdicts(&server, &[stranger]), [None]);
+    assert_eq!(verdicts(&server, &[userone(9)]), [None], "it has not logged in before");
     assert_eq!(owner(), welcomed());
 }

@@ -15,6 +15,7 @@ use letmein::Transport;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::flood;
 use crate::running::{Ended, SAMPLES, Server, letmein};
@@ -72,7 +73,8 @@ impl Relay {
         let wait = due.unwrap_or(Duration::MAX).min(Duration::from_millis(20));
         let mut sockets =
             [&self.client_side, &self.server_side].map(|socket| PollFd::new(socket, PollFlags::IN));
-        poll(&mut sockets, Some(&Timespec::try_from(wait).unwrap())).unwrap();
+        let polled = poll(&mut sockets, Some(&Timespec::try_from(wait).unwrap()));
+        assert!(matches!(polled, Ok(_) | Err(Errno::INTR)), "{polled:?}");
     }
 
     fn take_in(&mut self) {
