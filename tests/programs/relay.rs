@@ -25,8 +25,8 @@ const DUPLICATION: f64 = 0.05;
 /// So much on average, and so much the more or less that datagrams overtake each other.
 const DELAY_MS: std::ops::Range<u64> = 100..300;
 
-/// Logins at a time.
-const CLIENTS: usize = 200;
+/// Logins at a time, by default.
+const CLIENTS: u32 = 200;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Destination {
@@ -123,7 +123,7 @@ fn bad_weather_costs_at_most_one_login_in_500_and_none_is_refused() {
     let server = Server::start(Transport::Udp, &["127.0.0.1:0", "--users", SAMPLES]);
     let (begun, welcomed, refused) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     thread::scope(|scope| {
-        for _ in 0..CLIENTS {
+        for _ in 0..flood::scaled(CLIENTS) {
             scope.spawn(|| {
                 let numbers = iter::repeat_with(|| begun.fetch_add(1, Ordering::Relaxed));
                 for number in numbers.take_while(|number| *number < logins) {
