@@ -1,7 +1,7 @@
 //! The other end of the network, as far as tests play it byte by byte.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use letmein::auth::challenge::Challenge;
@@ -47,6 +47,14 @@ pub(crate) fn udp_socket() -> UdpSocket {
 /// A socket that hears this server, at this very address, and nobody else.
 pub(crate) fn udp_peer(server: &Server) -> UdpSocket {
     let socket = udp_socket();
+    socket.connect(server.address).unwrap();
+    socket
+}
+
+/// The same, with any address of this machine.
+pub(crate) fn stranger(server: &Server, source: Ipv4Addr) -> UdpSocket {
+    let socket = UdpSocket::bind((source, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.connect(server.address).unwrap();
     socket
 }

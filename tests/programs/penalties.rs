@@ -2,13 +2,14 @@
 
 use std::io::Read;
 use std::iter;
-use std::net::{TcpStream, UdpSocket};
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
 use letmein::Transport::{Tcp, Udp};
+use serde_json::Value;
 
+use crate::monitoring::{status, watched};
 use crate::peers::{
-    PATIENCE, REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, receive, udp_peer, uninterrupted,
+    PATIENCE, REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, stranger, udp_peer, uninterrupted,
 };
 use crate::reloads::logged;
 use crate::running::{SAMPLES, Server, TRANSPORTS, refused, welcome};
@@ -17,12 +18,21 @@ fn server(transport: letmein::Transport, more: &[&str]) -> Server {
     Server::start(transport, &[&["127.0.0.1:0", "--users", SAMPLES], more].concat())
 }
 
-/// A socket of another address, which hears this server and nobody else.
-fn stranger(server: &Server, address: &str) -> UdpSocket {
-    let socket = UdpSocket::bind(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.connect(server.address).unwrap();
-    socket
+/// A source that has not failed.
+const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+
+/// How many replies there are for a socket that does not wait for them.
+fn replies(peer: &UdpSocket) -> usize {
+    iter::from_fn(|| uninterrupted(|| peer.recv(&mut [0; 64])).ok()).count()
+}
+
+/// Until the status shows so many blocked sources: it is looked at once a second.
+fn wait_for_blocks(http: SocketAddr, count: u64) {
+    let shows = |status: &Value| {
+        let mut penalties = status["penalties"].as_array().unwrap().iter();
+        penalties.any(|it| it["name"] == "sources" && it["silent"] == count)
+    };
+    while !shows(&status(http)) {}
 }
 
 /// Fails so many times, from 127.0.0.1.
@@ -46,7 +56,7 @@ fn a_source_that_has_used_up_its_failures_is_not_heard() {
 fn another_source_is_heard_all_the_same() {
     let server = server(Udp, &["--failures", "3/60s"]);
     fail(&server, 4);
-    let other = stranger(&server, "127.0.0.2:0");
+    let other = stranger(&server, OTHER);
     let challenge = ask(&other, REQUEST);
     assert_eq!(ask(&other, &echoing_answer("userone", "passwordone", &challenge)), WELCOME);
 }
@@ -77,48 +87,44 @@ fn a_success_takes_back_one_failure_of_the_user_and_no_more() {
 /// One captured answer, or an account of one's own, between guesses.
 #[test]
 fn successes_between_guesses_earn_no_more_of_them() {
-    let server = server(Udp, &["--failures", "3/600s"]);
-    let guesser = udp_peer(&server);
+    let server = server(Udp, &["--failures", "3/600s", "--workers", "1"]);
+    let (guesser, other) = (udp_peer(&server), stranger(&server, OTHER));
     let challenge = ask(&guesser, REQUEST);
+    guesser.set_nonblocking(true).unwrap();
     let captured = echoing_answer("usertwo", "passwordtwo", &challenge);
-    let mut heard = 0;
-    while heard < 10 {
+    let heard = (0..10).take_while(|number| {
         guesser.send(&captured).unwrap();
-        guesser.send(&echoing_answer("userone", &format!("guess{heard}"), &challenge)).unwrap();
-        // A source that is blocked gets nothing, so the next reply comes from another one.
-        let other = stranger(&server, "127.0.0.2:0");
+        guesser.send(&echoing_answer("userone", &format!("guess{number}"), &challenge)).unwrap();
+        // The one worker replies to another source when it has seen both.
         ask(&other, REQUEST);
-        guesser.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        let replies = iter::from_fn(|| guesser.recv(&mut [0; 64]).ok()).count();
-        guesser.set_read_timeout(Some(PATIENCE)).unwrap();
-        if replies < 2 {
-            break;
-        }
-        heard += 1;
-    }
-    assert_eq!(heard, 4, "three are free, and the next costs a block");
+        replies(&guesser) == 2
+    });
+    assert_eq!(heard.count(), 4, "three are free, and the next costs a block");
 }
 
 #[test]
 fn a_guesser_with_an_account_has_no_more_guesses_over_tcp() {
     let server = server(Tcp, &["--failures", "3/600s"]);
-    let mut statuses = Vec::new();
-    for number in 0..6 {
-        statuses.push(server.login(&["userone", &format!("guess{number}"), "--timeout", "0.3"]).status);
-        statuses.push(server.login(&["usertwo", "passwordtwo", "--timeout", "0.3"]).status);
+    for (number, (guess, login)) in [(1, 0), (1, 0), (1, 0), (1, 3), (3, 3), (3, 3)].into_iter().enumerate() {
+        let guessed = ("userone", &*format!("guess{number}"), guess);
+        for (user, password, status) in [guessed, ("usertwo", "passwordtwo", login)] {
+            let timeout = if status == 3 { "0.3" } else { "15" };
+            assert_eq!(server.login(&[user, password, "--timeout", timeout]).status, status, "{number}");
+        }
     }
-    assert_eq!(statuses, [1, 0, 1, 0, 1, 0, 1, 3, 3, 3, 3, 3]);
 }
 
 #[test]
-fn a_block_is_logged_when_it_begins_and_lifted_by_a_signal() {
-    let mut server = server(Udp, &["--failures", "3/60s"]);
+fn a_block_is_logged_when_it_begins_and_shown_by_the_status_until_a_signal_lifts_it() {
+    let (mut server, http) = watched(Udp, &["--failures", "3/60s"]);
     fail(&server, 4);
     let line = logged(&mut server, "127.0.0.1 is blocked for 15 s, until ");
     assert!(line.contains(" WARN ") && line.contains("Z: too many failed logins"), "{line}");
+    wait_for_blocks(http, 1);
     server.signal(libc::SIGUSR1);
     let line = logged(&mut server, "SIGUSR1: ");
     assert!(line.contains("blocks lifted: 1; all failed logins are forgotten"), "{line}");
+    wait_for_blocks(http, 0);
     assert_eq!(server.login(&["userone", "passwordone"]), welcome());
 }
 
@@ -136,26 +142,17 @@ fn whoever_is_trusted_or_not_counted_may_fail_for_ever() {
 /// Answers that anybody may have forged: the one who forges them has heard no challenge.
 #[test]
 fn nobody_is_locked_out_by_failures_in_their_name() {
-    let server = server(Udp, &["--failures", "3/60s", "--user-failures", "3/60s"]);
-    let victim = udp_peer(&server);
+    let budgets = ["--failures", "3/60s", "--user-failures", "3/60s"];
+    let server = server(Udp, &[&budgets[..], &["--workers", "1"]].concat());
+    let (forger, victim) = (udp_peer(&server), udp_peer(&server));
     for number in 0..20_u32 {
-        victim.send(&answer("userone", &format!("forged{number}"), b"0123456789abcdef")).unwrap();
+        forger.send(&answer("userone", &format!("forged{number}"), b"0123456789abcdef")).unwrap();
     }
-    let challenge = loop {
-        // Those that were free are refused; the rest gets silence.
-        let reply = ask(&victim, REQUEST);
-        if reply != REFUSED {
-            break reply;
-        }
-    };
-    let welcomed = loop {
-        victim.send(&echoing_answer("userone", "passwordone", &challenge)).unwrap();
-        let reply = receive(&victim).1;
-        if reply == WELCOME {
-            break reply;
-        }
-    };
-    assert_eq!(welcomed, WELCOME);
+    let challenge = ask(&victim, REQUEST);
+    // The one worker has seen all of them by now.
+    forger.set_nonblocking(true).unwrap();
+    assert_eq!(replies(&forger), 4, "three are free, and the next costs a block of its kind");
+    assert_eq!(ask(&victim, &echoing_answer("userone", "passwordone", &challenge)), WELCOME);
 }
 
 /// A user who is tried from more and more sources.
@@ -167,7 +164,7 @@ fn a_user_has_a_budget_over_all_sources_from_which_their_own_is_exempt() {
     let login = echoing_answer("userone", "passwordone", &challenge);
     assert_eq!(ask(&own, &login), WELCOME);
     for host in 2..5 {
-        let guesser = stranger(&server, &format!("127.0.0.{host}:0"));
+        let guesser = stranger(&server, Ipv4Addr::new(127, 0, 0, host));
         let challenge = ask(&guesser, REQUEST);
         for number in 0..3_u32 {
             assert_eq!(
@@ -177,7 +174,7 @@ fn a_user_has_a_budget_over_all_sources_from_which_their_own_is_exempt() {
         }
     }
     assert_eq!(ask(&own, &login), WELCOME);
-    let stranger = stranger(&server, "127.0.0.9:0");
+    let stranger = stranger(&server, OTHER);
     let challenge = ask(&stranger, REQUEST);
     stranger.send(&echoing_answer("userone", "passwordone", &challenge)).unwrap();
     // It gets silence: the next that comes is the reply to the next request.

@@ -15,7 +15,9 @@ use letmein::Transport;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
+use crate::flood;
 use crate::running::{Ended, SAMPLES, Server, letmein};
 
 const LOSS: f64 = 0.3;
@@ -23,9 +25,8 @@ const DUPLICATION: f64 = 0.05;
 /// So much on average, and so much the more or less that datagrams overtake each other.
 const DELAY_MS: std::ops::Range<u64> = 100..300;
 
-const LOGINS: u32 = 2000;
-/// Logins at a time.
-const CLIENTS: usize = 200;
+/// Logins at a time, by default.
+const CLIENTS: u32 = 200;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Destination {
@@ -72,7 +73,8 @@ impl Relay {
         let wait = due.unwrap_or(Duration::MAX).min(Duration::from_millis(20));
         let mut sockets =
             [&self.client_side, &self.server_side].map(|socket| PollFd::new(socket, PollFlags::IN));
-        poll(&mut sockets, Some(&Timespec::try_from(wait).unwrap())).unwrap();
+        let polled = poll(&mut sockets, Some(&Timespec::try_from(wait).unwrap()));
+        assert!(matches!(polled, Ok(_) | Err(Errno::INTR)), "{polled:?}");
     }
 
     fn take_in(&mut self) {
@@ -116,14 +118,15 @@ impl Relay {
 
 #[test]
 #[ignore = "takes a minute: see SECURITY.md"]
-fn of_2000_logins_through_bad_weather_1996_succeed_and_none_is_refused() {
+fn bad_weather_costs_at_most_one_login_in_500_and_none_is_refused() {
+    let logins = flood::scaled(2000);
     let server = Server::start(Transport::Udp, &["127.0.0.1:0", "--users", SAMPLES]);
     let (begun, welcomed, refused) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     thread::scope(|scope| {
-        for _ in 0..CLIENTS {
+        for _ in 0..flood::scaled(CLIENTS) {
             scope.spawn(|| {
                 let numbers = iter::repeat_with(|| begun.fetch_add(1, Ordering::Relaxed));
-                for number in numbers.take_while(|number| *number < LOGINS) {
+                for number in numbers.take_while(|number| *number < logins) {
                     let count = match Relay::to(server.address, number).login().status {
                         0 => &welcomed,
                         1 => &refused,
@@ -135,6 +138,7 @@ fn of_2000_logins_through_bad_weather_1996_succeed_and_none_is_refused() {
         }
     });
     let (welcomed, refused) = (welcomed.into_inner(), refused.into_inner());
-    println!("of {LOGINS} logins {welcomed} were welcomed, {refused} refused");
-    assert!(welcomed >= LOGINS * 998 / 1000 && refused == 0);
+    println!("of {logins} logins {welcomed} were welcomed, {refused} refused");
+    // Of few logins a share of them is less than chance may take.
+    assert!(logins - welcomed <= 4.max(logins / 500) && refused == 0);
 }

@@ -10,6 +10,7 @@ use letmein::Transport::Udp;
 use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 
+use crate::flood;
 use crate::monitoring::{status, watched_with};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, welcome};
 
@@ -203,7 +204,7 @@ fn a_pipe_is_no_users_file() {
 
 #[test]
 #[ignore = "loads the machine for 20 s: see SECURITY.md"]
-fn a_thousand_reloads_under_full_load_make_no_verdict_wrong() {
+fn reloads_under_full_load_make_no_verdict_wrong() {
     let samples = fs::read_to_string(SAMPLES).unwrap();
     let samples = samples.split_once("[users]\n").unwrap().1;
     let folder = Folder::with(samples);
@@ -211,10 +212,11 @@ fn a_thousand_reloads_under_full_load_make_no_verdict_wrong() {
     let (mut server, http) = watched_with(Udp, users.to_str().unwrap(), &["--user-failures", "off"]);
     let mut log = server.stderr.take().unwrap();
     thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-    let address = server.address.to_string();
-    let load = ["udp", &address, "--users", SAMPLES, "--duration", "20", "--wrong", "20", "--unknown", "20"];
+    let (address, seconds) = (server.address.to_string(), (2 * flood::seconds()).to_string());
+    let load =
+        ["udp", &address, "--users", SAMPLES, "--duration", &seconds, "--wrong", "20", "--unknown", "20"];
     let load = bench().args(load).spawn().unwrap();
-    for number in 0..1000 {
+    for number in 0..flood::scaled(1000) {
         // Every other time somebody is there who is gone the next.
         folder.replace(&format!("{samples}{}", if number % 2 == 0 { "guest = 'x'" } else { "" }));
         server.signal(libc::SIGHUP);

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
-use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -14,7 +13,8 @@ use letmein::Transport;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Socket, Type};
 
-use crate::attacks::{for_10_seconds, log_in_beside};
+use crate::attacks::log_in_beside;
+use crate::flood;
 use crate::lifecycle::ipv6_socket;
 use crate::peers::{PATIENCE, REQUEST};
 use crate::running::{SAMPLES, Server, installed};
@@ -82,16 +82,16 @@ fn silent_connections_from_all_networks_of_a_site_keep_no_newcomer_out() {
 #[ignore = "floods the machine, as root, with 5,000 descriptors: see SECURITY.md"]
 fn a_site_that_renews_its_connections_from_65536_networks_keeps_nobody_out() {
     with_server(20_000, |server| {
-        let (mut held, mut networks, mut goes_on) =
-            (VecDeque::new(), (0..=u16::MAX).cycle(), for_10_seconds());
+        let (mut held, mut networks, mut flow) = (VecDeque::new(), (0..=u16::MAX).cycle(), flood::clock());
+        let most_held = flood::scaled(4500) as usize;
         let mut begun = 0;
         log_in_beside(server, || {
             for network in networks.by_ref().take(100) {
                 held.push_back(connect_from(1, network, server.address).unwrap());
                 begun += 1;
             }
-            held.drain(..held.len().saturating_sub(4500));
-            if goes_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            held.drain(..held.len().saturating_sub(most_held));
+            flow()
         });
         println!("{begun} connections");
     });

@@ -15,6 +15,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use crate::flood;
 use crate::running::{Ended, Server, letmein_users, run, welcome};
 
 /// Never to be shown.
@@ -584,8 +585,8 @@ fn a_writer_that_is_killed_leaves_the_old_file_or_the_new_one() {
 
 #[test]
 #[ignore = "takes half a minute"]
-fn five_hundred_writers_that_are_killed_leave_the_old_file_or_the_new_one() {
-    kill_writers(500);
+fn hundreds_of_writers_that_are_killed_leave_the_old_file_or_the_new_one() {
+    kill_writers(flood::scaled(500).into());
 }
 
 /// Kills as many writers, each at a random moment of its life.
