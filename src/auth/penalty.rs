@@ -288,9 +288,9 @@ impl Penalties {
     pub(crate) fn welcomed(&self, attempt: &Attempt<'_>) {
         let (uptime, source) = (attempt.uptime, attempt.peer.ip());
         let tables = [&self.proven, &self.unproven].into_iter().filter_map(|counts| counts.sources.as_ref());
-        for sources in tables {
+        for sources in tables.filter(|sources| !sources.is_empty(uptime)) {
             for (network, shares) in counted_with(source) {
-                sources.forgive(uptime, shares, || self.source(network), || self.name(attempt));
+                sources.forgive(uptime, shares, self.source(network), self.name(attempt));
             }
         }
         if self.proven.names.is_some() {
@@ -299,7 +299,9 @@ impl Penalties {
     }
 
     fn source_in(&self, counts: &Counts, uptime: Duration, source: IpAddr) -> Result<(), Penalty> {
-        let is_blocked = counts.sources.as_ref().is_some_and(|sources| {
+        // Mostly nobody is blocked, and then the networks are not even looked up.
+        let sources = counts.sources.as_ref().filter(|sources| sources.any_blocked(uptime));
+        let is_blocked = sources.is_some_and(|sources| {
             counted_with(source)
                 .any(|(network, shares)| sources.is_blocked(uptime, shares, || self.source(network)))
         });

@@ -120,7 +120,7 @@ impl Table {
 
     /// Whether `hash`, which has so many shares of the budget, is blocked.
     pub(super) fn is_blocked(&self, uptime: Duration, shares: u32, hash: impl FnOnce() -> u64) -> bool {
-        if is_over(&self.blocked_until_s, uptime) {
+        if !self.any_blocked(uptime) {
             return false;
         }
         let (now, rate, hash) = (ticks(uptime), Rate::new(self.budget, shares), hash());
@@ -130,8 +130,13 @@ impl Table {
         })
     }
 
-    /// Whether anybody owes anything.
-    fn is_empty(&self, uptime: Duration) -> bool {
+    /// Whether anybody is blocked.
+    pub(super) fn any_blocked(&self, uptime: Duration) -> bool {
+        !is_over(&self.blocked_until_s, uptime)
+    }
+
+    /// Whether nobody owes anything.
+    pub(super) fn is_empty(&self, uptime: Duration) -> bool {
         is_over(&self.kept_until_s, uptime)
     }
 
@@ -167,17 +172,8 @@ impl Table {
     }
 
     /// Takes one failure of a name back, if it is one of the last two.
-    pub(super) fn forgive(
-        &self,
-        uptime: Duration,
-        shares: u32,
-        hash: impl FnOnce() -> u64,
-        name: impl FnOnce() -> u64,
-    ) {
-        if self.is_empty(uptime) {
-            return;
-        }
-        let (rate, hash, name) = (Rate::new(self.budget, shares), hash(), name());
+    pub(super) fn forgive(&self, uptime: Duration, shares: u32, hash: u64, name: u64) {
+        let rate = Rate::new(self.budget, shares);
         for (slot, traces) in self.bucket(hash) {
             let word = slot.load(Ordering::Relaxed);
             let debt = Debt::unpack(word);
