@@ -102,11 +102,14 @@ impl Workers {
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
         let workers = match transport {
-            Transport::Udp => Self::udp(bound, |_, tally| {
-                let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
-                let logins = Logins { server, reporter: reporter.of_worker(tally), users };
-                || logins
-            }),
+            Transport::Udp => {
+                bound.sockets.iter().try_for_each(udp::ignore_path_mtu)?;
+                Self::udp(bound, |_, tally| {
+                    let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
+                    let logins = Logins { server, reporter: reporter.of_worker(tally), users };
+                    || logins
+                })
+            }
             Transport::Tcp => Self::tcp(bound, Login::READING, |tally| {
                 let (users, penalties) = (users.clone(), penalties.clone());
                 let reporter = Arc::new(reporter.of_worker(tally));
