@@ -206,7 +206,7 @@ async fn lift_blocks(
 /// socket, so another server may be running, and makes no file. This process then has the rights that the server would.
 ///
 /// # Errors
-/// What would keep the server from starting.
+/// What would keep the server from starting, or from reading its files again.
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
     if let Service::Logins { users: path, sample_users, audit, .. } = &config.service {
