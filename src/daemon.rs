@@ -415,11 +415,16 @@ fn announce(ready: &str, address: SocketAddr, loopbacks: Loopbacks) -> io::Resul
     if ip.is_loopback() {
         info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");
     }
-    if let (Loopbacks::AsGiven, Some(other)) = (loopbacks, bind::other_loopback(address)) {
-        let both = if ip.is_loopback() { "a port alone".to_owned() } else { format!("[::]:{port}") };
+    if let Some(other) = bind::other_loopback(address) {
+        let remedy = match loopbacks {
+            Loopbacks::Both => return Ok(()),
+            Loopbacks::One => String::new(),
+            Loopbacks::AsGiven if ip.is_loopback() => "give a port alone to serve both, or ".to_owned(),
+            Loopbacks::AsGiven => format!("give [::]:{port} to serve both, or "),
+        };
         info!(
             "clients that ask localhost may be led to {other}, where another program can listen: \
-             give {both} to serve both, or let clients ask for an address"
+             {remedy}let clients ask for an address"
         );
     }
     Ok(())

@@ -293,7 +293,13 @@ impl Args {
             Some(Place::Address(_)) => false,
         };
         // Two sockets would answer two messages.
-        if is_default && passed.is_none() && !self.once { Loopbacks::Both } else { Loopbacks::AsGiven }
+        if passed.is_some() || self.once {
+            Loopbacks::One
+        } else if is_default {
+            Loopbacks::Both
+        } else {
+            Loopbacks::AsGiven
+        }
     }
 
     /// The small service that was asked for, if it is one.
