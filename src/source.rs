@@ -4,7 +4,8 @@ use std::fmt;
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A network whose addresses are counted together. The networks around a host are sources beside it.
+/// A network whose addresses are counted together. The wider networks around an address are counted
+/// too, each as a `Source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
     prefix_len: u8,
