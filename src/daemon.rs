@@ -237,7 +237,7 @@ fn users_file(path: &Path, config: &Config) -> Result<UsersFile, ServerError> {
             .map_err(|error| ServerError::User { user: name.clone(), error })?,
         None => geteuid(),
     };
-    Ok(UsersFile::new(path)?.read_by(reader))
+    Ok(UsersFile::new(path)?.read_by(reader)?)
 }
 
 fn audit_folder(target: &AuditTarget) -> Result<Option<OwnedFd>, ServerError> {
@@ -382,12 +382,16 @@ fn give_up_privileges(
 /// attempt, and whether all were refused.
 ///
 /// # Errors
-/// If there can be no sandbox.
+/// If there can be no sandbox, or no server would use the users file.
 pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
     let (read, append) = match &config.service {
         Service::Logins { users, audit, .. } => {
-            // Without a users file there would be no server, but there is a sandbox.
-            let read = UsersFile::new(users).map_or(Ok(Vec::new()), |file| file.folders())?;
+            let read = match users_file(users, config) {
+                Ok(file) => file.folders()?,
+                // Without a users file there would be no server, but there is a sandbox.
+                Err(ServerError::Users(UsersError::Unreadable { .. })) => Vec::new(),
+                Err(error) => return Err(error),
+            };
             let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
             (read, append.into_iter().collect())
         }

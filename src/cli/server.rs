@@ -399,7 +399,7 @@ fn self_test(program: &str, config: &Config) -> Result<Status, Status> {
         say(format_args!("{program}: {error}"));
         Status::Failed
     };
-    let attempts = daemon::self_test(config).map_err(|error| failed(&error))?;
+    let attempts = daemon::self_test(config).map_err(|error| refused(program, &error))?;
     for (line, _) in &attempts {
         writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
     }
