@@ -206,7 +206,7 @@ async fn lift_blocks(
 /// socket, so another server may be running, and makes no file. This process then has the rights that the server would.
 ///
 /// # Errors
-/// What would keep the server from starting.
+/// What would keep the server from starting, or from reading its files again.
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
     if let Service::Logins { users: path, sample_users, audit, .. } = &config.service {
@@ -237,7 +237,7 @@ fn users_file(path: &Path, config: &Config) -> Result<UsersFile, ServerError> {
             .map_err(|error| ServerError::User { user: name.clone(), error })?,
         None => geteuid(),
     };
-    Ok(UsersFile::new(path)?.read_by(reader))
+    Ok(UsersFile::new(path)?.read_by(reader)?)
 }
 
 fn audit_folder(target: &AuditTarget) -> Result<Option<OwnedFd>, ServerError> {
@@ -382,12 +382,16 @@ fn give_up_privileges(
 /// attempt, and whether all were refused.
 ///
 /// # Errors
-/// If there can be no sandbox.
+/// If there can be no sandbox, or no server would use the users file.
 pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
     let (read, append) = match &config.service {
         Service::Logins { users, audit, .. } => {
-            // Without a users file there would be no server, but there is a sandbox.
-            let read = UsersFile::new(users).map_or(Ok(Vec::new()), |file| file.folders())?;
+            let read = match users_file(users, config) {
+                Ok(file) => file.folders()?,
+                // Without a users file there would be no server, but there is a sandbox.
+                Err(ServerError::Users(UsersError::Unreadable { .. })) => Vec::new(),
+                Err(error) => return Err(error),
+            };
             let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
             (read, append.into_iter().collect())
         }
@@ -415,11 +419,16 @@ fn announce(ready: &str, address: SocketAddr, loopbacks: Loopbacks) -> io::Resul
     if ip.is_loopback() {
         info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");
     }
-    if let (Loopbacks::AsGiven, Some(other)) = (loopbacks, bind::other_loopback(address)) {
-        let both = if ip.is_loopback() { "a port alone".to_owned() } else { format!("[::]:{port}") };
+    if let Some(other) = bind::other_loopback(address) {
+        let remedy = match loopbacks {
+            Loopbacks::Both => return Ok(()),
+            Loopbacks::One => String::new(),
+            Loopbacks::AsGiven if ip.is_loopback() => "give a port alone to serve both, or ".to_owned(),
+            Loopbacks::AsGiven => format!("give [::]:{port} to serve both, or "),
+        };
         info!(
             "clients that ask localhost may be led to {other}, where another program can listen: \
-             give {both} to serve both, or let clients ask for an address"
+             {remedy}let clients ask for an address"
         );
     }
     Ok(())

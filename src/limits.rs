@@ -93,7 +93,7 @@ fn of_audit() -> [Limit; 4] {
     [
         limit("decisions that wait to be written", QUEUE_LEN, QUEUE_BYTES),
         limit("audit lines that need no account", in_all, BOUNDS_BYTES),
-        limit("of a source, for each kind of them", format!("{SOURCE_PER_MINUTE} a minute"), 0),
+        limit("audit lines of a source, for each kind", format!("{SOURCE_PER_MINUTE} a minute"), 0),
         limit("audit lines for new logins of a user", format!("{USER_PER_MINUTE} a minute"), 0),
     ]
 }

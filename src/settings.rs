@@ -32,7 +32,7 @@ impl Config {
     pub(crate) fn workers(&self) -> usize {
         let workers = self.service.workers().get();
         match self.loopbacks {
-            Loopbacks::AsGiven => workers,
+            Loopbacks::AsGiven | Loopbacks::One => workers,
             Loopbacks::Both => workers + 1,
         }
     }
@@ -43,6 +43,8 @@ impl Config {
 pub enum Loopbacks {
     /// The server's address, if it is one of them.
     AsGiven,
+    /// The same where no address would give both: its sockets were passed, or it serves one message.
+    One,
     /// 127.0.0.1, which is the server's address, and `[::1]` at the same port, with one more worker.
     Both,
 }
@@ -135,7 +137,7 @@ pub enum SampleUsers {
 pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
     let address = config.address;
     let addresses = match config.loopbacks {
-        Loopbacks::AsGiven => address.to_string(),
+        Loopbacks::AsGiven | Loopbacks::One => address.to_string(),
         Loopbacks::Both => format!("{address} and [::1]:{}", address.port()),
     };
     let mut settings = vec![("address", addresses)];
@@ -148,7 +150,7 @@ pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
                 (
                     "workers",
                     match config.loopbacks {
-                        Loopbacks::AsGiven => workers.to_string(),
+                        Loopbacks::AsGiven | Loopbacks::One => workers.to_string(),
                         Loopbacks::Both => format!("{workers}, and one for [::1]"),
                     },
                 ),

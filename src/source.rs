@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// A network whose addresses are counted together. The networks around a host are sources beside it.
+/// A network whose addresses are counted together. The wider networks around an address are counted too, each as a
+/// `Source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source {
     prefix_len: u8,

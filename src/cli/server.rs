@@ -293,7 +293,13 @@ impl Args {
             Some(Place::Address(_)) => false,
         };
         // Two sockets would answer two messages.
-        if is_default && passed.is_none() && !self.once { Loopbacks::Both } else { Loopbacks::AsGiven }
+        if passed.is_some() || self.once {
+            Loopbacks::One
+        } else if is_default {
+            Loopbacks::Both
+        } else {
+            Loopbacks::AsGiven
+        }
     }
 
     /// The small service that was asked for, if it is one.
@@ -393,7 +399,7 @@ fn self_test(program: &str, config: &Config) -> Result<Status, Status> {
         say(format_args!("{program}: {error}"));
         Status::Failed
     };
-    let attempts = daemon::self_test(config).map_err(|error| failed(&error))?;
+    let attempts = daemon::self_test(config).map_err(|error| refused(program, &error))?;
     for (line, _) in &attempts {
         writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
     }

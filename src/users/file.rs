@@ -57,13 +57,22 @@ pub enum Distrust {
     #[error("everybody can write it, and so log in: chmod o-w it")]
     OpenToAll,
     /// Everybody on the machine can put another file in its place.
-    #[error("everybody can write {folder}, and so replace the file: chmod o-w {folder}", folder = .0.display())]
+    #[error(
+        "everybody can write {folder}, and so replace the file: chmod o-w {folder}, or keep the file in a folder that \
+         root alone can write (in Kubernetes, mount it from a Secret, not from a ConfigMap)", folder = .0.display()
+    )]
     FolderOpenToAll(PathBuf),
     /// Everybody can have made it: its folder lets everybody make files, as /tmp does.
     #[error(
         "another user owns it, in a folder in which everybody can make files: move it, or chown it to root"
     )]
     ForeignFile,
+    /// Everybody can have made a folder or a link on its way.
+    #[error(
+        "{folder}: another user owns it, in a folder in which everybody can make files: chown it to root, or keep the \
+         users file elsewhere", folder = .0.display()
+    )]
+    ForeignFolder(PathBuf),
     /// Its folder is not the one that it was when the server started.
     #[error("its folder was replaced by another: start the server anew")]
     OtherFolder,
@@ -186,8 +195,17 @@ impl UsersFile {
     }
 
     /// The same for a server that runs as this user.
-    pub(crate) fn read_by(self, reader: Uid) -> Self {
-        Self { reader: Some(reader), ..self }
+    ///
+    /// # Errors
+    /// If its way leads through what another user has made.
+    pub(crate) fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
+        let unreadable = |error| UsersError::Unreadable { path: self.path.clone(), error };
+        for folder in self.both_folders() {
+            if let Some(foreign) = folder.foreign_on_its_way(reader).map_err(unreadable)? {
+                return Err(self.distrusted(Distrust::ForeignFolder(foreign)));
+            }
+        }
+        Ok(Self { reader: Some(reader), ..self })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -233,10 +251,9 @@ impl UsersFile {
     fn open(&self) -> Result<File, UsersError> {
         let unreadable =
             |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
-        let link = match self.folder.openness().map_err(unreadable)? {
-            Openness::Nothing => OFlags::empty(),
-            Openness::MakeFiles | Openness::ReplaceFiles => OFlags::NOFOLLOW,
-        };
+        let is_closed = self.folder.openness().map_err(unreadable)? == Openness::Nothing
+            || self.folder.is_secret().map_err(unreadable)?;
+        let link = if is_closed { OFlags::empty() } else { OFlags::NOFOLLOW };
         for _ in 0..REPLACEMENTS_MAX {
             let file = open_at(&self.folder.descriptor, &self.name, link).map_err(|error| match error {
                 Errno::LOOP if link == OFlags::NOFOLLOW => self.distrusted(Distrust::LinkOpenToAll),
@@ -317,7 +334,7 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), Us
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
     let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(unreadable(io::Error::other("it is no file")));
+        return Err(unreadable(io::Error::other("it is not a regular file")));
     }
     if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });

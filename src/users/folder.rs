@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, Stat, StatVfs, StatVfsMountFlags, fstat, fstatvfs, stat, statvfs};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, Stat, StatVfsMountFlags, Uid, fstat, fstatfs, fstatvfs, stat, statat,
+};
 use rustix::io::Errno;
 
 /// What everybody on the machine can do in a folder.
@@ -17,10 +19,11 @@ pub(super) enum Openness {
 }
 
 impl Openness {
-    fn of(stat: &Stat, mount: &StatVfs) -> Self {
+    /// A read-only mount closes no folder: the service manager makes such mounts for this server alone, while
+    /// everybody else can write there.
+    fn of(stat: &Stat) -> Self {
         let mode = Mode::from_raw_mode(stat.st_mode);
-        // Secrets are mounted in folders that are as open as can be, where nobody can write all the same.
-        if !mode.contains(Mode::WOTH) || mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        if !mode.contains(Mode::WOTH) {
             Self::Nothing
         } else if mode.contains(Mode::SVTX) {
             Self::MakeFiles
@@ -42,21 +45,46 @@ impl Folder {
     }
 
     pub(super) fn openness(&self) -> Result<Openness, Errno> {
-        Ok(Openness::of(&fstat(&self.descriptor)?, &fstatvfs(&self.descriptor)?))
+        Ok(Openness::of(&fstat(&self.descriptor)?))
+    }
+
+    /// Whether it is in memory and mounted read-only, as a Secret of Kubernetes is, in which files are links that root
+    /// makes. Everybody else on the machine has no way to such a mount.
+    pub(super) fn is_secret(&self) -> Result<bool, Errno> {
+        let is_read_only = fstatvfs(&self.descriptor)?.f_flag.contains(StatVfsMountFlags::RDONLY);
+        Ok(is_read_only && fstatfs(&self.descriptor)?.f_type == libc::TMPFS_MAGIC)
     }
 
     /// A folder on the way to this one, or the end of it, in which everybody can replace files. Paths are looked at,
     /// so this is for servers that have yet to enter the sandbox.
     pub(super) fn open_to_all_on_its_way(&self) -> io::Result<Option<PathBuf>> {
-        let whole = self.path.canonicalize()?;
-        // Links on the way are in folders of their own.
-        let named = self.path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
-        for folder in named.chain(whole.ancestors()) {
-            if Openness::of(&stat(folder)?, &statvfs(folder)?) == Openness::ReplaceFiles {
-                return Ok(Some(folder.into()));
+        for folder in self.way()? {
+            if Openness::of(&stat(&folder)?) == Openness::ReplaceFiles {
+                return Ok(Some(folder));
             }
         }
         Ok(None)
+    }
+
+    /// A folder or a link on the way to this one, or the end of it, that everybody can have made, and that belongs
+    /// neither to root nor to this user. For the start, too.
+    pub(super) fn foreign_on_its_way(&self, reader: Uid) -> io::Result<Option<PathBuf>> {
+        for folder in self.way()?.into_iter().filter(|folder| folder.parent().is_some()) {
+            let owner = statat(CWD, &folder, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
+            let is_foreign = owner != 0 && owner != reader.as_raw();
+            if is_foreign && Openness::of(&stat(folder_of(&folder))?) == Openness::MakeFiles {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The folders on the way to this one, and itself: as they are named, as links are in folders of their own, and as
+    /// they are without links.
+    fn way(&self) -> io::Result<Vec<PathBuf>> {
+        let whole = self.path.canonicalize()?;
+        let named = self.path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+        Ok(named.chain(whole.ancestors()).map(Path::to_owned).collect())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::peers::{
     REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, tcp_peer, udp_peer, uninterrupted,
 };
 use crate::reloads::logged;
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, run, welcome};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, run, server, welcome};
 
 struct Audit(TempDir);
 
@@ -366,4 +366,30 @@ fn lines_can_go_to_a_pipe_and_to_what_a_link_of_the_system_names() {
     assert_eq!(server.login(&["userone", "passwordone"]), welcome());
     let Ended { stdout, .. } = server.stop(libc::SIGTERM);
     assert!(stdout.contains("userone"), "{stdout}");
+}
+
+#[test]
+fn lines_can_go_to_a_descriptor_that_a_link_of_the_kernel_names() {
+    for descriptor in ["/dev/fd/1", "/proc/self/fd/1"] {
+        let args = ["127.0.0.1:0", "--users", SAMPLES, "--audit", descriptor];
+        let ended = run(server(Udp).args(args).arg("--check"));
+        assert_eq!(ended.status, 0, "{ended:?}");
+        let server = Server::start(Udp, &args);
+        assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+        let Ended { stdout, .. } = server.stop(libc::SIGTERM);
+        assert!(stdout.contains("userone"), "{stdout}");
+    }
+}
+
+#[test]
+fn a_check_refuses_a_link_of_another_user_as_the_server_would() {
+    let (audit, target) = (Audit::new(), NamedTempFile::new().unwrap());
+    let path = audit.path();
+    if !foreign_link(target.path(), &path) {
+        return;
+    }
+    let args = ["--users", SAMPLES, "--audit", path.to_str().unwrap(), "--check"];
+    let ended = run(server(Udp).args(args));
+    assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
+    assert!(ended.stderr.contains("a symbolic link that another user owns"), "{ended:?}");
 }

@@ -192,6 +192,13 @@ fn a_server_that_is_given_one_address_says_where_localhost_may_lead_clients_inst
     }
 }
 
+#[test]
+fn a_server_of_one_message_is_not_told_to_serve_both_addresses_of_localhost() {
+    let args = ["127.0.0.1:0", "--service", "hello", "--once"];
+    let log = Server::start(Transport::Udp, &args).stop(libc::SIGTERM).stderr;
+    assert!(log.contains("let clients ask for an address") && !log.contains("to serve both"), "{log}");
+}
+
 /// A socket that has a port of [::1], where there is IPv6.
 pub(crate) fn ipv6_socket(transport: Transport) -> Option<Socket> {
     let kind = match transport {

@@ -199,7 +199,7 @@ fn a_pipe_is_no_users_file() {
     let pipe = folder.path().join("users.toml");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
     let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", pipe.to_str().unwrap()]);
-    assert!(ended.status == 2 && ended.stderr.contains("it is no file"), "{ended:?}");
+    assert!(ended.status == 2 && ended.stderr.contains("it is not a regular file"), "{ended:?}");
 }
 
 #[test]

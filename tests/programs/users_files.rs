@@ -8,7 +8,7 @@ use letmein::Transport;
 use tempfile::TempDir;
 
 use crate::reloads::{Folder, logged};
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, run, server, users_file};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, installed, path, run, server, users_file};
 
 /// In every file below, and never to be shown.
 const SECRET: &str = "hunter2secret";
@@ -358,8 +358,8 @@ fn a_file_that_everybody_can_replace_is_refused_at_the_start_and_at_a_reload() {
     for open in [&*inner, outer.path()] {
         let open_folder = open.canonicalize().unwrap();
         set_mode(open, 0o777);
-        let remedy = format!("so replace the file: chmod o-w {}\n", open_folder.display());
-        assert!(refused_with(&users).ends_with(&remedy));
+        let remedy = format!("so replace the file: chmod o-w {}, or keep", open_folder.display());
+        assert!(refused_with(&users).contains(&remedy));
         set_mode(open, 0o755);
     }
     let links = TempDir::new().unwrap();
@@ -387,6 +387,58 @@ fn where_everybody_can_make_files_only_those_of_root_and_the_servers_user_are_ta
         assert!(refused_with(&users).contains("another user owns it, in a folder in which everybody"));
         server.signal(libc::SIGHUP);
         logged(&mut server, "another user owns it, in a folder in which everybody can make files");
+    }
+}
+
+#[test]
+fn a_folder_that_another_user_made_where_everybody_can_is_refused() {
+    let outer = TempDir::new().unwrap();
+    let inner = outer.path().join("inner");
+    let (users, linked) = (inner.join("users.toml"), outer.path().join("link/users.toml"));
+    fs::create_dir(&inner).unwrap();
+    fs::write(&users, REAL_USERS).unwrap();
+    symlink(&inner, outer.path().join("link")).unwrap();
+    set_mode(outer.path(), 0o1777);
+    if !give_away(&inner) {
+        return;
+    }
+    let reason = "another user owns it, in a folder in which everybody can make files";
+    assert!(refused_with(&users).contains(reason));
+    let args = ["--users", users.to_str().unwrap()];
+    let ended = run(server(Transport::Udp).arg("--self-test").args(args));
+    assert!(ended.status == 2 && ended.stderr.contains(reason), "{ended:?}");
+    set_mode(outer.path(), 0o755);
+    assert_eq!(run(server(Transport::Udp).arg("--check").args(args)).status, 0);
+    set_mode(outer.path(), 0o1777);
+    chown(&inner, Some(0), None).unwrap();
+    lchown(outer.path().join("link"), Some(1), None).unwrap();
+    assert!(refused_with(&linked).contains(reason));
+}
+
+/// What a check says of a file in a folder of this mode on a mount that is read-only.
+fn checked_on_a_read_only_mount(mount: &str, mode: &str) -> Option<Ended> {
+    let folder = TempDir::new().unwrap();
+    let script = "cd $0 && mkdir volume && eval $1 && mkdir volume/data && cp $4 volume/data/users.toml && \
+        chmod 600 volume/data/users.toml && ln -s data/users.toml volume/users.toml && chmod $2 volume && \
+        mount -o remount,bind,ro volume && exec $3 --check --users $0/volume/users.toml";
+    let users = users_file(REAL_USERS);
+    let mut command = installed("unshare")?;
+    if !installed("unshare")?.args(["--mount", "true"]).status().unwrap().success() {
+        println!("skipped: only root can mount");
+        return None;
+    }
+    command.args(["--mount", "sh", "-c", script, folder.path().to_str().unwrap(), mount, mode]);
+    Some(run(command.args([env!("CARGO_BIN_EXE_server-udp"), path(&users)])))
+}
+
+#[test]
+fn a_folder_that_everybody_can_write_is_refused_on_a_read_only_mount_too_but_a_secret_of_kubernetes_is_not() {
+    let (disk, memory) = ("mount --bind volume volume", "mount -t tmpfs tmpfs volume");
+    for (mount, mode, status) in
+        [(disk, "777", 2), (disk, "1777", 2), (memory, "777", 2), (memory, "1777", 0)]
+    {
+        let Some(ended) = checked_on_a_read_only_mount(mount, mode) else { return };
+        assert_eq!(ended.status, status, "{mount} {mode}: {ended:?}");
     }
 }
 

@@ -31,7 +31,7 @@ const FITS: [Fit; 9] = [
         others: "has no numbers to show",
     },
     Fit { options: &["log_unknown_names"], fits: is_auth, services: "auth", others: "has no names to log" },
-    Fit { options: &["workers"], fits: is_auth, services: "auth", others: "has one thread" },
+    Fit { options: &["workers"], fits: is_auth, services: "auth", others: "has one thread for each address" },
     Fit {
         options: &["quiet"],
         fits: |service, _| service != ServiceName::Auth,
@@ -51,7 +51,7 @@ const FITS: [Fit; 9] = [
         options: &["buffer_size", "max_message"],
         fits: |service, _| service == ServiceName::Framed,
         services: "framed",
-        others: "has its sizes given",
+        others: "has fixed sizes",
     },
 ];
 

@@ -7,7 +7,9 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, fstat, openat, readlinkat};
+use rustix::fs::{
+    Access, AtFlags, FileType, Mode, OFlags, PROC_SUPER_MAGIC, accessat, fstat, fstatfs, openat, readlinkat,
+};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use tracing::{info, warn};
@@ -50,12 +52,11 @@ impl AuditTarget {
     /// Why not.
     pub(crate) fn check(&self, folder: &OwnedFd) -> io::Result<()> {
         let Self::File(path) = self else { return Ok(()) };
-        match openat(folder, file_name(path)?, APPEND, Mode::empty()) {
-            Ok(_) => Ok(()),
-            Err(Errno::NOENT) => {
+        match open_in(folder, file_name(path)?, OFlags::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
             }
-            Err(error) => Err(error.into()),
+            opened => opened.map(drop),
         }
     }
 }
@@ -89,7 +90,7 @@ impl Output {
 
     pub(super) fn open(&mut self) -> io::Result<()> {
         if let (AuditTarget::File(path), Some(folder)) = (&self.target, &self.folder) {
-            self.file = Some(open_in(folder, file_name(path)?)?.into());
+            self.file = Some(open_in(folder, file_name(path)?, OFlags::CREATE)?.into());
         }
         Ok(())
     }
@@ -128,11 +129,13 @@ impl Output {
     }
 }
 
-/// Opens a file, a pipe or a device such as a terminal, or makes a file.
-fn open_in(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
-    let flags = APPEND | OFlags::CREATE;
+/// Opens a file, a pipe or a device such as a terminal, or makes a file if these flags have it.
+fn open_in(folder: &OwnedFd, name: &OsStr, more: OFlags) -> io::Result<OwnedFd> {
+    let flags = APPEND | more;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
     let file = match openat(folder, name, flags | OFlags::NOFOLLOW, mode) {
+        // The links there are the kernel's own, and may lead to what has no path.
+        Err(Errno::LOOP) if fstatfs(folder)?.f_type == PROC_SUPER_MAGIC => openat(folder, name, flags, mode)?,
         Err(Errno::LOOP) => openat(folder, link_target(folder, name)?, flags, mode)?,
         opened => opened?,
     };
@@ -142,7 +145,7 @@ fn open_in(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
         | FileType::Directory
         | FileType::Symlink
         | FileType::Socket
-        | FileType::Unknown => Err(io::Error::other("it is no file")),
+        | FileType::Unknown => Err(io::Error::other("it is not a file, a pipe or a character device")),
     }
 }
 
