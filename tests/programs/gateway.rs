@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::iter;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -277,6 +278,18 @@ fn requests_for_a_hundred_silenced_users_keep_no_other_user_out() {
         .map(|name| gateway.send(&request(&basic(name, "x"))))
         .collect();
     assert_eq!(gateway.status_within(IN_TIME, &request(RIGHT)), "204");
+}
+
+#[test]
+fn requests_for_eight_silenced_users_leave_connections_to_others() {
+    for transport in TRANSPORTS {
+        let (_server, gateway) = with_silence(transport, &[]);
+        let names: Vec<_> = (0..8).map(|number| format!("name{number}")).collect();
+        names.iter().for_each(|name| gateway.silence(name));
+        let send = |name| gateway.send(&request(&basic(name, "x")));
+        let _waiting: Vec<_> = iter::repeat_n(&names, 64).flatten().map(|name| send(name)).collect();
+        assert_eq!(gateway.status_within(AT_ONCE, &request(RIGHT)), "204");
+    }
 }
 
 /// A request with more lines in its head.
