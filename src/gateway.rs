@@ -20,7 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
@@ -36,6 +36,7 @@ use crate::http::{self, Limits, Reply};
 use crate::net::Transport;
 use crate::net::host_port::HostPort;
 use crate::net::login::{Login, LoginError, Outcome};
+use crate::report::Shown;
 use crate::sandbox::{self, Mode, Needs, Network};
 use crate::signals::Signals;
 use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
@@ -49,7 +50,7 @@ pub struct Config {
     pub service: SocketAddr,
     /// What carries the logins.
     pub transport: Transport,
-    /// How long a request may wait for its turn, and then for the service, which gets 1.5 s at the most.
+    /// How long a request waits for its turn; the login then takes 1.5 s at the most, and no longer than this.
     pub timeout: Duration,
     /// What people are asked the password for: ASCII without quotes and backslashes.
     pub realm: String,
@@ -116,6 +117,9 @@ pub fn run(config: &Config) -> Result<(), GatewayError> {
     if config.listening == Listening::Local && !address.ip().to_canonical().is_loopback() {
         return Err(GatewayError::Open(address));
     }
+    if address.ip().to_canonical().is_unspecified() && config.hosts.is_empty() {
+        warn!("other machines get 421 for each request: name the host that they ask for with --host");
+    }
     let cannot_bind = |error| GatewayError::Bind { address, error };
     let (address, socket) = http::listen(address).map_err(cannot_bind)?;
     let needs = Needs { read: Vec::new(), append: Vec::new(), network: Network::Logins };
@@ -172,6 +176,8 @@ impl Gateway {
     async fn reply<B>(&self, request: &Request<B>) -> Reply {
         let headers = request.headers();
         if !self.hosts.include(request.version(), headers) {
+            let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
+            warn!("answered 421 to a request for the host \"{}\": see --host", Shown(host));
             return misdirected();
         }
         let verdict = match credentials(headers) {
@@ -237,14 +243,14 @@ fn ending(outcome: &Result<Outcome, LoginError>) -> Ending {
     match outcome {
         // A conflict has too many answers.
         Ok(_) | Err(LoginError::Conflict(_)) => Ending::Answered,
-        Err(LoginError::NoAnswer { .. }) => Ending::NoChallenge,
         // Over TCP a connection that ends is how a service keeps silent.
+        Err(LoginError::NoVerdict { .. } | LoginError::Closed { .. }) => Ending::Unanswered,
         Err(
-            LoginError::NoVerdict { .. }
+            LoginError::NoAnswer { .. }
             | LoginError::Unreachable { .. }
             | LoginError::Unresolved { .. }
             | LoginError::NoAddress(_),
-        ) => Ending::Unanswered,
+        ) => Ending::NoChallenge,
     }
 }
 

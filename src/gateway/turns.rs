@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -72,7 +72,7 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn new() -> Self {
         let (clock, places) = (Clock::start(), Arc::new(Semaphore::new(LOGINS)));
-        Self { clock, places, shares: Arc::default(), unanswered: Mutex::default() }
+        Self { clock, places, shares: Arc::new(Shares::new(clock)), unanswered: Mutex::default() }
     }
 
     /// Waits for the turn of a login. Where visitors are known, a user has a share for each of them, which no other
@@ -143,38 +143,44 @@ impl Party {
 }
 
 /// A share for each party that has a request under way, so for no more than there are connections and logins.
-#[derive(Default)]
-struct Shares(Mutex<HashMap<Party, Share>>);
+struct Shares {
+    clock: Clock,
+    parties: Mutex<HashMap<Party, Share>>,
+}
 
 struct Share {
     requests: usize,
     logins: Arc<Semaphore>,
     /// When the last login ended, or else the first began.
-    moved: Instant,
+    moved: Duration,
 }
 
 impl Share {
-    fn is_stalled(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.moved) >= STALL
+    fn is_stalled(&self, now: Duration) -> bool {
+        now.saturating_sub(self.moved) >= STALL
     }
 }
 
 impl Shares {
+    fn new(clock: Clock) -> Self {
+        Self { clock, parties: Mutex::default() }
+    }
+
     /// Waits until the party may have one login more.
     async fn take(self: &Arc<Self>, party: Party) -> Result<Shared, NoTurn> {
-        let (request, logins) = self.enter(party, Instant::now())?;
+        let (request, logins) = self.enter(party, self.clock.now().uptime)?;
         let mut login = pin!(acquire(logins));
         loop {
             match timeout(STALL, &mut login).await {
                 Ok(login) => return Ok(Shared { _login: login?, request }),
-                Err(_) if request.is_too_much(Instant::now()) => return Err(NoTurn::Stalled),
+                Err(_) if request.is_too_much(self.clock.now().uptime) => return Err(NoTurn::Stalled),
                 Err(_) => {}
             }
         }
     }
 
-    fn enter(self: &Arc<Self>, party: Party, now: Instant) -> Result<(Request, Arc<Semaphore>), NoTurn> {
-        let mut shares = lock(&self.0);
+    fn enter(self: &Arc<Self>, party: Party, now: Duration) -> Result<(Request, Arc<Semaphore>), NoTurn> {
+        let mut shares = lock(&self.parties);
         let logins = || Arc::new(Semaphore::new(party.logins()));
         let new = || Share { requests: 0, logins: logins(), moved: now };
         let share = shares.entry(party.clone()).or_insert_with(new);
@@ -197,8 +203,8 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(share) = lock(&self.request.shares.0).get_mut(&self.request.party) {
-            share.moved = Instant::now();
+        if let Some(share) = lock(&self.request.shares.parties).get_mut(&self.request.party) {
+            share.moved = self.request.shares.clock.now().uptime;
         }
     }
 }
@@ -211,8 +217,8 @@ struct Request {
 
 impl Request {
     /// Whether it waits for logins that take long, beside enough others.
-    fn is_too_much(&self, now: Instant) -> bool {
-        let shares = lock(&self.shares.0);
+    fn is_too_much(&self, now: Duration) -> bool {
+        let shares = lock(&self.shares.parties);
         let share = shares.get(&self.party);
         share.is_some_and(|share| share.requests > STALLED_REQUESTS && share.is_stalled(now))
     }
@@ -220,7 +226,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        let mut shares = lock(&self.shares.0);
+        let mut shares = lock(&self.shares.parties);
         if let Some(share) = shares.get_mut(&self.party) {
             share.requests -= 1;
             if share.requests == 0 {
@@ -394,8 +400,8 @@ mod tests {
 
     #[test]
     fn few_requests_wait_for_logins_that_take_long_and_many_for_those_that_do_not() {
-        let shares: Arc<Shares> = Arc::default();
-        let (user, begun) = (Party::User(name(0), None), Instant::now());
+        let shares = Arc::new(Shares::new(Clock::start()));
+        let (user, begun) = (Party::User(name(0), None), Duration::from_secs(7));
         let enter = |after| shares.enter(user.clone(), begun + after).map(|(request, _)| request);
         let almost = STALL - Duration::from_millis(1);
         let mut requests = vec![enter(Duration::ZERO).unwrap()];
@@ -407,14 +413,14 @@ mod tests {
 
     #[test]
     fn a_party_without_requests_is_forgotten() {
-        let shares: Arc<Shares> = Arc::default();
-        let (visitor, now) = (Party::Visitor(Source::of([192, 0, 2, 1].into()), 1), Instant::now());
+        let shares = Arc::new(Shares::new(Clock::start()));
+        let (visitor, now) = (Party::Visitor(Source::of([192, 0, 2, 1].into()), 1), Duration::from_secs(7));
         let requests: Vec<_> =
             (0..REQUESTS_EACH).map(|_| shares.enter(visitor.clone(), now).unwrap()).collect();
         assert_eq!(shares.enter(visitor, now).err(), Some(NoTurn::Share));
         assert!(shares.enter(Party::User(name(0), None), now).is_ok());
-        assert_eq!(lock(&shares.0).len(), 1);
+        assert_eq!(lock(&shares.parties).len(), 1);
         drop(requests);
-        assert!(lock(&shares.0).is_empty());
+        assert!(lock(&shares.parties).is_empty());
     }
 }
