@@ -13,14 +13,14 @@ mod turns;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
@@ -36,9 +36,9 @@ use crate::http::{self, Limits, Reply};
 use crate::net::Transport;
 use crate::net::host_port::HostPort;
 use crate::net::login::{Login, LoginError, Outcome};
+use crate::report::Shown;
 use crate::sandbox::{self, Mode, Needs, Network};
 use crate::signals::Signals;
-use crate::source::Source;
 use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
 
 /// What a gateway is told on its command line.
@@ -50,7 +50,7 @@ pub struct Config {
     pub service: SocketAddr,
     /// What carries the logins.
     pub transport: Transport,
-    /// How long a request may wait for its turn, and then for the service, which gets 1.5 s at the most.
+    /// How long a request waits for its turn; the login then takes 1.5 s at the most, and no longer than this.
     pub timeout: Duration,
     /// What people are asked the password for: ASCII without quotes and backslashes.
     pub realm: String,
@@ -117,6 +117,9 @@ pub fn run(config: &Config) -> Result<(), GatewayError> {
     if config.listening == Listening::Local && !address.ip().to_canonical().is_loopback() {
         return Err(GatewayError::Open(address));
     }
+    if address.ip().to_canonical().is_unspecified() && config.hosts.is_empty() {
+        warn!("other machines get 421 for each request: name the host that they ask for with --host");
+    }
     let cannot_bind = |error| GatewayError::Bind { address, error };
     let (address, socket) = http::listen(address).map_err(cannot_bind)?;
     let needs = Needs { read: Vec::new(), append: Vec::new(), network: Network::Logins };
@@ -150,6 +153,7 @@ struct Gateway {
     challenge: HeaderValue,
     hosts: Hosts,
     visitor_header: Option<HeaderName>,
+    no_visitor: Once,
     turns: Arc<Turns>,
 }
 
@@ -164,6 +168,7 @@ impl Gateway {
             challenge: HeaderValue::try_from(challenge).map_err(io::Error::other)?,
             hosts: Hosts::new(address, hosts),
             visitor_header: visitor_header.clone(),
+            no_visitor: Once::new(),
             turns: Arc::new(Turns::new()),
         })
     }
@@ -171,6 +176,8 @@ impl Gateway {
     async fn reply<B>(&self, request: &Request<B>) -> Reply {
         let headers = request.headers();
         if !self.hosts.include(request.version(), headers) {
+            let host = headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
+            warn!("answered 421 to a request for the host \"{}\": see --host", Shown(host));
             return misdirected();
         }
         let verdict = match credentials(headers) {
@@ -188,15 +195,19 @@ impl Gateway {
 
     /// The visitor, by the last address in the header, which the nearest web server has added. Those without an address
     /// are one visitor.
-    fn visitor(&self, headers: &HeaderMap) -> Option<Source> {
-        let mut values = headers.get_all(self.visitor_header.as_ref()?).iter();
-        let addresses = values.next_back().and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let last = addresses.rsplit(',').next().unwrap_or_default().trim();
-        Some(Source::of(last.parse().unwrap_or(Ipv6Addr::UNSPECIFIED.into())))
+    fn visitor(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let header = self.visitor_header.as_ref()?;
+        let visitor = last_address(headers, header);
+        if visitor.is_none() {
+            self.no_visitor.call_once(|| {
+                warn!("requests without an address in {header}: their visitors share one visitor's logins");
+            });
+        }
+        Some(visitor.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
     }
 
     /// Logs in. `None` where there is no verdict.
-    async fn judge(&self, user: Username, password: Password, visitor: Option<Source>) -> Option<Verdict> {
+    async fn judge(&self, user: Username, password: Password, visitor: Option<IpAddr>) -> Option<Verdict> {
         let turn = match timeout(self.timeout, self.turns.take(&user, visitor)).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(reason)) => {
@@ -232,14 +243,14 @@ fn ending(outcome: &Result<Outcome, LoginError>) -> Ending {
     match outcome {
         // A conflict has too many answers.
         Ok(_) | Err(LoginError::Conflict(_)) => Ending::Answered,
-        Err(LoginError::NoAnswer { .. }) => Ending::NoChallenge,
         // Over TCP a connection that ends is how a service keeps silent.
+        Err(LoginError::NoVerdict { .. } | LoginError::Closed { .. }) => Ending::Unanswered,
         Err(
-            LoginError::NoVerdict { .. }
+            LoginError::NoAnswer { .. }
             | LoginError::Unreachable { .. }
             | LoginError::Unresolved { .. }
             | LoginError::NoAddress(_),
-        ) => Ending::Unanswered,
+        ) => Ending::NoChallenge,
     }
 }
 
@@ -273,9 +284,36 @@ fn credentials(headers: &HeaderMap) -> Option<(Username, Password)> {
     Some((user.parse().ok()?, Password::new(password).ok()?))
 }
 
+/// The last address in a header: bare, in brackets, or with a port.
+fn last_address(headers: &HeaderMap, header: &HeaderName) -> Option<IpAddr> {
+    let addresses = headers.get_all(header).iter().next_back()?.to_str().ok()?;
+    let last = addresses.rsplit(',').next()?.trim();
+    let bare = last.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(last);
+    bare.parse().ok().or_else(|| last.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_visitor_is_the_last_address_of_the_header_with_or_without_a_port() {
+        let header = HeaderName::from_static("x-forwarded-for");
+        for (text, visitor) in [
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("203.0.113.9, 192.0.2.1", Some("192.0.2.1")),
+            ("192.0.2.1:5678", Some("192.0.2.1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:5678", Some("2001:db8::1")),
+            ("192.0.2.1, unknown", None),
+            ("", None),
+        ] {
+            let headers = [(header.clone(), HeaderValue::from_static(text))].into_iter().collect();
+            assert_eq!(last_address(&headers, &header), visitor.map(|text| text.parse().unwrap()), "{text}");
+        }
+        assert_eq!(last_address(&HeaderMap::new(), &header), None);
+    }
 
     fn understood(values: &[&str]) -> Option<(String, Vec<u8>)> {
         let mut headers = HeaderMap::new();

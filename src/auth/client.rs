@@ -199,6 +199,11 @@ impl Client {
         }
     }
 
+    /// Whether the server has given a challenge.
+    pub(crate) fn has_challenge(&self) -> bool {
+        !self.challenges.is_empty()
+    }
+
     fn challenge(&mut self, now: Duration, challenge: Challenge) -> Receipt {
         if !self.challenges.contains(&challenge) {
             if self.challenges.len() >= CHALLENGES_MAX.min(CHALLENGES_PER_REQUEST * self.requests) {

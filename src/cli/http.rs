@@ -32,7 +32,7 @@ struct Args {
     /// Log in over UDP, as by default on this machine; elsewhere anybody who can forge its replies can let users in
     #[arg(long, conflicts_with = "tcp")]
     udp: bool,
-    /// How long a request may wait for its turn to log in, and then for the service (there 1.5 s at the most)
+    /// How long to wait for a turn to log in; the login then takes at most 1.5 s
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_timeout)]
     timeout: Duration,
     /// What people are asked the password for

@@ -2,13 +2,16 @@
 //! others; and a user whom the service does not answer gets no place for some seconds.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::net::Clock;
-use crate::source::Source;
+use crate::source::{Source, counted_with};
 use crate::users::Username;
 
 /// Logins at once, a thread each.
@@ -17,19 +20,31 @@ pub(super) const LOGINS: usize = 64;
 const LOGINS_OF_USER: usize = 2;
 /// Logins of a visitor at once: people may share an address.
 const LOGINS_OF_VISITOR: usize = 8;
-/// Requests of a user or a visitor at once: those of a large page, and far fewer than there are connections.
+/// Times the share of a visitor that the networks around one have, at most: a quarter of all places.
+const SHARES_MAX: u32 = 2;
+/// Requests of a user or a visitor at once: those of a large page. Eight users have as many as there are connections,
+/// though only while the service answers them: see `STALL`.
 const REQUESTS_EACH: usize = 64;
+/// Requests at once of a user or a visitor none of whose logins has ended for `STALL`.
+const STALLED_REQUESTS: usize = 8;
+/// Far more than a login takes that the service answers, also if a datagram is lost, and less than one that it does
+/// not.
+const STALL: Duration = Duration::from_millis(500);
 /// How long a user gets no place after a login without a verdict.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
-/// Users remembered for that: 64 logins at once, of a second each, leave 320 without a verdict in a pause.
-const UNANSWERED: usize = 1024;
+/// Users remembered for that. The 64 logins at once leave 320 in a pause if each takes a second, and as many as this if
+/// `--timeout` is 0.16 s. Users beyond are not remembered: each of their logins has its place for its time.
+const UNANSWERED: usize = 2048;
 
 /// Why there is no turn for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoTurn {
     /// The share is used up.
-    #[error("{REQUESTS_EACH} requests of the same user or visitor are under way")]
+    #[error("too many requests of the same user or visitor are under way")]
     Share,
+    /// The logins under way take long, and enough requests wait for them.
+    #[error("no login of the same user or visitor has ended for {STALL:?}")]
+    Stalled,
     /// The service has not answered the user lately.
     #[error("the service gave no verdict on the same user less than {PAUSE:?} ago")]
     Unanswered,
@@ -57,7 +72,7 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn new() -> Self {
         let (clock, places) = (Clock::start(), Arc::new(Semaphore::new(LOGINS)));
-        Self { clock, places, shares: Arc::default(), unanswered: Mutex::default() }
+        Self { clock, places, shares: Arc::new(Shares::new(clock)), unanswered: Mutex::default() }
     }
 
     /// Waits for the turn of a login. Where visitors are known, a user has a share for each of them, which no other
@@ -65,26 +80,28 @@ impl Turns {
     pub(super) async fn take(
         self: &Arc<Self>,
         user: &Username,
-        visitor: Option<Source>,
+        visitor: Option<IpAddr>,
     ) -> Result<Turn, NoTurn> {
-        let of_user = self.shares.take(Party::User(user.clone(), visitor)).await?;
-        let of_visitor = match visitor {
-            Some(visitor) => Some(self.shares.take(Party::Visitor(visitor)).await?),
-            None => None,
-        };
+        if lock(&self.unanswered).pauses(user, self.clock.now().uptime) {
+            return Err(NoTurn::Unanswered);
+        }
+        let mut shares = vec![self.shares.take(Party::User(user.clone(), visitor.map(Source::of))).await?];
+        for (network, times) in visitor.into_iter().flat_map(counted_with) {
+            shares.push(self.shares.take(Party::Visitor(network, times.min(SHARES_MAX))).await?);
+        }
         let place = acquire(self.places.clone()).await?;
-        // Not before: the service may have fallen silent about the user while others waited.
+        // Once more: the service may have fallen silent about the user while others waited.
         if !lock(&self.unanswered).admits(user, self.clock.now().uptime) {
             return Err(NoTurn::Unanswered);
         }
-        Ok(Turn { turns: self.clone(), _held: (of_user, of_visitor, place) })
+        Ok(Turn { turns: self.clone(), _held: (shares, place) })
     }
 }
 
 /// The turn of a login, until it is dropped. The thread that logs in has it, since it goes on when the visitor leaves.
 pub(super) struct Turn {
     turns: Arc<Turns>,
-    _held: (Shared, Option<Shared>, OwnedSemaphorePermit),
+    _held: (Vec<Shared>, OwnedSemaphorePermit),
 }
 
 impl Turn {
@@ -105,40 +122,73 @@ impl Turn {
 enum Party {
     /// A user, as one visitor where these are known.
     User(Username, Option<Source>),
-    Visitor(Source),
+    /// A visitor, or a network around some, with how many times the share of a visitor.
+    Visitor(Source, u32),
 }
 
 impl Party {
     fn logins(&self) -> usize {
         match self {
             Self::User(..) => LOGINS_OF_USER,
-            Self::Visitor(_) => LOGINS_OF_VISITOR,
+            Self::Visitor(_, times) => LOGINS_OF_VISITOR * *times as usize,
+        }
+    }
+
+    fn requests(&self) -> usize {
+        match self {
+            Self::User(..) => REQUESTS_EACH,
+            Self::Visitor(_, times) => REQUESTS_EACH * *times as usize,
         }
     }
 }
 
 /// A share for each party that has a request under way, so for no more than there are connections and logins.
-#[derive(Default)]
-struct Shares(Mutex<HashMap<Party, Share>>);
+struct Shares {
+    clock: Clock,
+    parties: Mutex<HashMap<Party, Share>>,
+}
 
 struct Share {
     requests: usize,
     logins: Arc<Semaphore>,
+    /// When the last login ended, or else the first began.
+    moved: Duration,
+}
+
+impl Share {
+    fn is_stalled(&self, now: Duration) -> bool {
+        now.saturating_sub(self.moved) >= STALL
+    }
 }
 
 impl Shares {
-    /// Waits until the party may have one login more.
-    async fn take(self: &Arc<Self>, party: Party) -> Result<Shared, NoTurn> {
-        let (request, logins) = self.enter(party)?;
-        Ok(Shared { _login: acquire(logins).await?, _request: request })
+    fn new(clock: Clock) -> Self {
+        Self { clock, parties: Mutex::default() }
     }
 
-    fn enter(self: &Arc<Self>, party: Party) -> Result<(Request, Arc<Semaphore>), NoTurn> {
-        let mut shares = lock(&self.0);
-        let new = || Share { requests: 0, logins: Arc::new(Semaphore::new(party.logins())) };
+    /// Waits until the party may have one login more.
+    async fn take(self: &Arc<Self>, party: Party) -> Result<Shared, NoTurn> {
+        let (request, logins) = self.enter(party, self.clock.now().uptime)?;
+        let mut login = pin!(acquire(logins));
+        loop {
+            match timeout(STALL, &mut login).await {
+                Ok(login) => return Ok(Shared { _login: login?, request }),
+                Err(_) if request.is_too_much(self.clock.now().uptime) => return Err(NoTurn::Stalled),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn enter(self: &Arc<Self>, party: Party, now: Duration) -> Result<(Request, Arc<Semaphore>), NoTurn> {
+        let mut shares = lock(&self.parties);
+        let logins = || Arc::new(Semaphore::new(party.logins()));
+        let new = || Share { requests: 0, logins: logins(), moved: now };
         let share = shares.entry(party.clone()).or_insert_with(new);
-        if share.requests >= REQUESTS_EACH {
+        if share.requests >= party.requests() {
             return Err(NoTurn::Share);
+        }
+        if share.requests >= STALLED_REQUESTS && share.is_stalled(now) {
+            return Err(NoTurn::Stalled);
         }
         share.requests += 1;
         Ok((Request { shares: self.clone(), party }, share.logins.clone()))
@@ -148,7 +198,15 @@ impl Shares {
 /// A login of a party.
 struct Shared {
     _login: OwnedSemaphorePermit,
-    _request: Request,
+    request: Request,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(share) = lock(&self.request.shares.parties).get_mut(&self.request.party) {
+            share.moved = self.request.shares.clock.now().uptime;
+        }
+    }
 }
 
 /// A request of a party, which counts until it is dropped.
@@ -157,9 +215,18 @@ struct Request {
     party: Party,
 }
 
+impl Request {
+    /// Whether it waits for logins that take long, beside enough others.
+    fn is_too_much(&self, now: Duration) -> bool {
+        let shares = lock(&self.shares.parties);
+        let share = shares.get(&self.party);
+        share.is_some_and(|share| share.requests > STALLED_REQUESTS && share.is_stalled(now))
+    }
+}
+
 impl Drop for Request {
     fn drop(&mut self) {
-        let mut shares = lock(&self.shares.0);
+        let mut shares = lock(&self.shares.parties);
         if let Some(share) = shares.get_mut(&self.party) {
             share.requests -= 1;
             if share.requests == 0 {
@@ -174,6 +241,11 @@ impl Drop for Request {
 struct Unanswered(HashMap<Username, Duration>);
 
 impl Unanswered {
+    /// Whether a user certainly gets no place now.
+    fn pauses(&self, user: &Username, now: Duration) -> bool {
+        self.0.get(user).is_some_and(|until| now < *until)
+    }
+
     /// Whether a user may log in. After each pause one login finds out whether the service answers again.
     fn admits(&mut self, user: &Username, now: Duration) -> bool {
         let Some(until) = self.0.get_mut(user) else { return true };
@@ -203,7 +275,7 @@ async fn acquire(semaphore: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, NoTu
     semaphore.acquire_owned().await.map_err(|_| NoTurn::Share)
 }
 
-/// Whoever panicked had not begun to change anything, or was done.
+/// A panic leaves the map consistent.
 fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -211,14 +283,24 @@ fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::iter;
-    use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+
+    use tokio::runtime::Builder;
 
     use super::*;
 
     /// What a login gets without waiting. `None` if it has to wait.
     fn at_once(turns: &Arc<Turns>, user: &Username, visitor: Option<u8>) -> Option<Result<Turn, NoTurn>> {
-        let visitor = visitor.map(|host| Source::of([192, 0, 2, host].into()));
+        at_once_from(turns, user, visitor.map(|host| [192, 0, 2, host].into()))
+    }
+
+    fn at_once_from(
+        turns: &Arc<Turns>,
+        user: &Username,
+        visitor: Option<IpAddr>,
+    ) -> Option<Result<Turn, NoTurn>> {
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
         match pin!(turns.take(user, visitor)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => Some(turn),
             Poll::Pending => None,
@@ -297,14 +379,48 @@ mod tests {
     }
 
     #[test]
+    fn a_paused_user_is_told_at_once_though_the_share_is_used_up() {
+        let turns = Arc::new(Turns::new());
+        let mut held = take_all(&turns, iter::repeat(0), None);
+        held.pop().unwrap().end(&name(0), Ending::Unanswered);
+        held.extend(take_all(&turns, 1..LOGINS, None));
+        assert_eq!(at_once(&turns, &name(0), None).unwrap().err(), Some(NoTurn::Unanswered));
+    }
+
+    #[test]
+    fn the_networks_of_a_home_have_no_more_than_a_quarter_of_the_logins() {
+        let turns = Arc::new(Turns::new());
+        let hosts =
+            (0..u16::try_from(LOGINS).unwrap()).map(|host| [0x2001, 0xdb8, 0, host, 0, 0, 0, 1].into());
+        let of_home: Vec<_> =
+            hosts.zip(0..).map_while(|(host, user)| at_once_from(&turns, &name(user), Some(host))).collect();
+        assert_eq!(of_home.len(), LOGINS / 4);
+        assert!(at_once(&turns, &name(0), Some(1)).is_some_and(|turn| turn.is_ok()));
+    }
+
+    #[test]
+    fn few_requests_wait_for_logins_that_take_long_and_many_for_those_that_do_not() {
+        let shares = Arc::new(Shares::new(Clock::start()));
+        let (user, begun) = (Party::User(name(0), None), Duration::from_secs(7));
+        let enter = |after| shares.enter(user.clone(), begun + after).map(|(request, _)| request);
+        let almost = STALL - Duration::from_millis(1);
+        let mut requests = vec![enter(Duration::ZERO).unwrap()];
+        requests.extend((0..2 * STALLED_REQUESTS).map(|_| enter(almost).unwrap()));
+        assert_eq!(enter(STALL).err(), Some(NoTurn::Stalled));
+        requests.retain(|request| !request.is_too_much(begun + STALL));
+        assert_eq!(requests.len(), STALLED_REQUESTS);
+    }
+
+    #[test]
     fn a_party_without_requests_is_forgotten() {
-        let shares: Arc<Shares> = Arc::default();
-        let visitor = Party::Visitor(Source::of([192, 0, 2, 1].into()));
-        let requests: Vec<_> = (0..REQUESTS_EACH).map(|_| shares.enter(visitor.clone()).unwrap()).collect();
-        assert!(shares.enter(visitor).is_err());
-        assert!(shares.enter(Party::User(name(0), None)).is_ok());
-        assert_eq!(lock(&shares.0).len(), 1);
+        let shares = Arc::new(Shares::new(Clock::start()));
+        let (visitor, now) = (Party::Visitor(Source::of([192, 0, 2, 1].into()), 1), Duration::from_secs(7));
+        let requests: Vec<_> =
+            (0..REQUESTS_EACH).map(|_| shares.enter(visitor.clone(), now).unwrap()).collect();
+        assert_eq!(shares.enter(visitor, now).err(), Some(NoTurn::Share));
+        assert!(shares.enter(Party::User(name(0), None), now).is_ok());
+        assert_eq!(lock(&shares.parties).len(), 1);
         drop(requests);
-        assert!(lock(&shares.0).is_empty());
+        assert!(lock(&shares.parties).is_empty());
     }
 }

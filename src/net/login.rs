@@ -128,6 +128,14 @@ pub enum LoginError {
         /// The system's word for it.
         error: io::Error,
     },
+    /// The server gave a challenge, and closed the connection instead of giving a verdict.
+    #[error("cannot reach {server}: {error}")]
+    Closed {
+        /// The address.
+        server: SocketAddr,
+        /// The system's word for it.
+        error: io::Error,
+    },
 }
 
 /// Why a server that is up may say nothing.
@@ -243,22 +251,29 @@ impl Family {
 /// Why one attempt at one address gave no verdict.
 enum Failure {
     Client(client::Failure),
+    /// The connection ended after a challenge.
+    Closed(io::Error),
     Unreachable(io::Error),
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
         // Of what this is made from, only connecting over TCP runs into its timeout.
         if is_timeout(&error) {
             Self::Client(client::Failure::NoChallenge)
-        } else if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
+        } else if is_end(&error) {
             let reason = format!("it closed the connection without a verdict, and {}", maybe_blocking());
             Self::Unreachable(io::Error::new(error.kind(), reason))
         } else {
             Self::Unreachable(error)
         }
     }
+}
+
+/// Whether the other side has ended the connection.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// A login under way.
@@ -307,6 +322,21 @@ impl Run<'_> {
         let mut channel = Channel::open(self.login.transport, server, share)?;
         let seed = SysRng.try_next_u64().map_err(io::Error::from)?;
         let mut client = Client::new(self.user, self.password, channel.resends(), share, seed);
+        match self.converse(server, &mut channel, &mut client, started) {
+            Err(Failure::Unreachable(error)) if client.has_challenge() && is_end(&error) => {
+                Err(Failure::Closed(error))
+            }
+            ended => ended,
+        }
+    }
+
+    fn converse(
+        &mut self,
+        server: SocketAddr,
+        channel: &mut Channel,
+        client: &mut Client,
+        started: Instant,
+    ) -> Result<Verdict, Failure> {
         let mut inbox = Inbox::default();
         loop {
             match client.next(started.elapsed()) {
@@ -317,7 +347,7 @@ impl Run<'_> {
                 }
                 Step::WaitUntil(time) => {
                     let wait = time.saturating_sub(started.elapsed());
-                    if let Some(bytes) = inbox.fill(&mut channel, wait)?
+                    if let Some(bytes) = inbox.fill(channel, wait)?
                         && client.receive(started.elapsed(), bytes) == Receipt::Taken
                     {
                         self.heard = self.started.elapsed();
@@ -341,7 +371,7 @@ impl Run<'_> {
         match (self.login.absence, error) {
             (_, LoginError::Conflict(_)) => true,
             (Absence::IsWaitedOut, _) => false,
-            (Absence::Fails, LoginError::Unreachable { .. }) => {
+            (Absence::Fails, LoginError::Unreachable { .. } | LoginError::Closed { .. }) => {
                 self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
             }
             (Absence::Fails, _) => true,
@@ -360,6 +390,7 @@ impl Run<'_> {
             Failure::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
             Failure::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
             Failure::Client(client::Failure::Conflict) => LoginError::Conflict(address),
+            Failure::Closed(error) => LoginError::Closed { server: address, error },
             Failure::Unreachable(error) => LoginError::Unreachable { server: address, error },
         }
     }

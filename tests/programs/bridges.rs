@@ -119,7 +119,7 @@ fn pam_lets_in_whom_the_service_welcomes_and_nobody_else() {
 }
 
 #[test]
-fn pam_asks_a_service_on_another_machine_over_tcp() {
+fn pam_asks_a_service_on_another_machine_over_tcp_unless_told_to_use_udp() {
     let script = fs::read_to_string(format!("{DIST}/pam/letmein-pam")).unwrap();
     assert_eq!(script.matches("exec letmein ").count(), 1);
     let script = script.replace("exec letmein ", "echo ");
@@ -131,7 +131,13 @@ fn pam_asks_a_service_on_another_machine_over_tcp() {
         (&["gate.example:8591"], "gate.example:8591 --tcp"),
         (&["-4", "gate.example:8591"], "-4 gate.example:8591 --tcp"),
         (&["192.0.2.127:8591"], "192.0.2.127:8591 --tcp"),
+        (&["127.example.com:8591"], "127.example.com:8591 --tcp"),
+        (&["127.0.0.1.example.com:8591"], "127.0.0.1.example.com:8591 --tcp"),
+        (&["localhost.example.com:8591"], "localhost.example.com:8591 --tcp"),
         (&["[2001:db8::1]:8591", "--tcp"], "[2001:db8::1]:8591 --tcp"),
+        (&["gate.example:8591", "--udp"], "gate.example:8591"),
+        (&["--udp", "127.0.0.1:8591"], "127.0.0.1:8591"),
+        (&["gate.example:8591", "--udp", "--tcp"], "gate.example:8591 --tcp"),
     ] {
         let mut shell = Command::new("sh");
         let ended = run(shell.args(["-c", &script, "letmein-pam"]).args(args).env("PAM_USER", "alice"));

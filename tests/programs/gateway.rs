@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::Child;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,11 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn to(server: SocketAddr, more: &[&str]) -> Self {
-        let mut child = letmein_http().args(["127.0.0.1:0", &server.to_string()]).args(more).spawn().unwrap();
+        Self::start(letmein_http().args(["127.0.0.1:0", &server.to_string()]).args(more))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address =
@@ -325,6 +330,40 @@ fn only_the_hosts_that_it_answers_for_are_asked_for_a_login() {
     assert_eq!(status(&gateway.say(old.as_bytes())), "204");
     assert_eq!(status(&gateway.say(old.replace("1.0", "1.1").as_bytes())), "421");
     assert_eq!(status(&gateway.say(request_with("Host: localhost", RIGHT).as_bytes())), "421");
+}
+
+#[test]
+fn a_service_that_gave_no_challenge_is_asked_again_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gateway = Gateway::to(listener.local_addr().unwrap(), &["--tcp"]);
+    let connections = Arc::new(AtomicU32::new(0));
+    let seen = connections.clone();
+    thread::spawn(move || {
+        for _closed in listener.incoming() {
+            seen.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut before = 0;
+    for _ in 0..2 {
+        assert_eq!(status(&gateway.get(RIGHT)), "503");
+        let after = connections.load(Ordering::Relaxed);
+        assert!(after > before);
+        before = after;
+    }
+}
+
+#[test]
+fn a_host_that_it_does_not_answer_for_is_logged() {
+    let mut command = letmein_http();
+    command.args(["0.0.0.0:0", "127.0.0.1:8591", "--insecure-listen"]).stderr(Stdio::piped());
+    let mut gateway = Gateway::start(&mut command);
+    let rebound = request(RIGHT).replace("localhost", "rebound.example");
+    assert_eq!(status(&gateway.say(rebound.as_bytes())), "421");
+    kill_process(Pid::from_child(&gateway.child), Signal::TERM).unwrap();
+    let mut log = String::new();
+    gateway.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("other machines get 421 for each request"), "{log}");
+    assert!(log.contains("the host \"rebound.example\": see --host"), "{log}");
 }
 
 #[test]
