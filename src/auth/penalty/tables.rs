@@ -218,11 +218,12 @@ impl Table {
         fill
     }
 
-    /// The slot of a hash; else that of the smallest debt.
+    /// The slot of a hash; else that of the smallest debt. Workers that count at the same time may give a hash two slots:
+    /// then the larger debt is its own.
     fn slot(&self, hash: u64) -> Option<(&AtomicU64, &Traces)> {
         self.bucket(hash).min_by_key(|(slot, _)| {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
-            (!debt.is_of(hash), debt.paid_at)
+            if debt.is_of(hash) { (0, u64::MAX - debt.paid_at) } else { (1, debt.paid_at) }
         })
     }
 
