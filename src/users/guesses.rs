@@ -66,13 +66,15 @@ impl Guesses {
     /// Counts a guess if it `counts`. If not it takes the same time, and changes nothing.
     pub(super) fn add(&self, user: u32, address: Address, price: Price, uptime: Duration, counts: Choice) {
         let Some(slot) = self.slot(user, address) else { return };
-        let paid_at = |old: u32| old.max(ticks(uptime)).saturating_add(price.cost);
-        let added = |old| u32::conditional_select(&old, &paid_at(old), counts);
+        let now = ticks(uptime);
+        let added =
+            |old: u32| u32::conditional_select(&old, &old.max(now).saturating_add(price.cost), counts);
         let (Ok(old) | Err(old)) =
             slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(added(old)));
-        let spent_until = added(old).saturating_sub(price.limit);
-        if spent_until > self.spent_until.load(Ordering::Relaxed) {
-            self.spent_until.fetch_max(spent_until, Ordering::Relaxed);
+        let paid_at = added(old);
+        // Only beyond the budget: a branch that is taken for each guess at a user would tell users from unknown names.
+        if paid_at.saturating_sub(now) > price.limit {
+            self.spent_until.fetch_max(paid_at - price.limit, Ordering::Relaxed);
         }
     }
 
