@@ -49,13 +49,13 @@ struct Args {
     /// passed]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX))]
     workers: Option<u16>,
-    /// Failed logins that are free for a source, an IPv4 address or an IPv6 /64, or "off" (auth)
+    /// Failed logins after which an address is blocked, an IPv4 one or an IPv6 /64, or "off" (auth)
     #[arg(long, value_name = "N/SECONDS", default_value = "10/60s", value_parser = parse_budget)]
     failures: Allowance,
-    /// Failed logins that are free for a user, from all sources that have not logged in as them, or "off" (auth)
+    /// Failed logins after which a user is blocked, except where they logged in within a day, or "off" (auth)
     #[arg(long, value_name = "N/SECONDS", default_value = "60/60s", value_parser = parse_budget)]
     user_failures: Allowance,
-    /// A network or an address whose failed logins are all free; may be given more than once (auth)
+    /// A network or an address that is never blocked; may be given more than once (auth)
     #[arg(long, value_name = "CIDR", value_parser = parse_trusted)]
     trust: Vec<IpNet>,
     /// Log names that nobody has as they are, instead of a hash: people type passwords there (auth)
@@ -182,7 +182,7 @@ fn after_help(program: &str) -> String {
          Sockets that a service manager passes (LISTEN_FDS) are served instead, one worker each.\n\
          The first line on standard output says where it listens, once it does; port 0 is any that is free.\n\
          SIGINT and SIGTERM stop it, after logins in progress have ended. SIGHUP reads the users file again, which\n\
-         it also does by itself when the file changes, and opens the audit anew.\n\n\
+         it also does by itself when the file changes, and opens the audit anew. SIGUSR1 lifts all blocks.\n\n\
          {STATUSES}"
     )
 }
