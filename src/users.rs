@@ -108,8 +108,8 @@ impl Users {
     /// Looks for the user of this name; no step tells by its time whether there is one.
     pub(crate) fn find<'a>(&'a self, name: &'a str) -> Found<'a> {
         let store::Found { is_theirs, start, number, password } = self.store.find(name);
-        let may_enter = Choice::from(1);
-        Found { name, is_known: is_theirs, may_enter, record: start, number, password, users: self }
+        let is_judged = Choice::from(1);
+        Found { name, is_known: is_theirs, is_judged, record: start, number, password, users: self }
     }
 
     /// Brings the records of these names near, where there are more users than a processor keeps near by itself.
@@ -160,8 +160,8 @@ pub(crate) struct Found<'a> {
     name: &'a str,
     /// Whether a user has the name.
     pub(crate) is_known: Choice,
-    /// Whether the right digest is looked at.
-    may_enter: Choice,
+    /// Whether the digest of an answer is looked at.
+    is_judged: Choice,
     /// Where the record begins, and the password in it: of somebody else, if nobody has the name.
     record: u32,
     number: u32,
@@ -177,7 +177,7 @@ impl<'a> Found<'a> {
 
     /// Whether the right digest lets anybody in.
     pub(crate) fn may_enter(&self) -> Choice {
-        self.is_known & self.may_enter
+        self.is_known & self.is_judged
     }
 
     /// Whether any user was guessed at beyond the budget.
@@ -192,12 +192,12 @@ impl<'a> Found<'a> {
 
     /// The same, but refused whatever the answer, after the usual steps, if the user's guesses are `spent`.
     pub(crate) fn refused_if(self, spent: bool) -> Self {
-        Self { may_enter: !Choice::from(u8::from(spent)), ..self }
+        Self { is_judged: !Choice::from(u8::from(spent)), ..self }
     }
 
     /// Whether the name is a user's whose guesses are spent.
     pub(crate) fn is_refused_unseen(&self) -> bool {
-        (self.is_known & !self.may_enter).into()
+        (self.is_known & !self.is_judged).into()
     }
 
     /// Counts a guess at the user, if its digest was looked at.

@@ -25,7 +25,7 @@ const SHARES_MAX: u32 = 2;
 /// Requests of a user or a visitor at once: those of a large page. Eight users have as many as there are connections,
 /// though only while the service answers them: see `STALL`.
 const REQUESTS_EACH: usize = 64;
-/// Requests at once of a user or a visitor none of whose logins has ended for `STALL`.
+/// Requests at once of a user or a visitor all of whose logins have been under way for `STALL`.
 const STALLED_REQUESTS: usize = 8;
 /// Far more than a login takes that the service answers, also if a datagram is lost, and less than one that it does
 /// not.
@@ -94,17 +94,31 @@ impl Turns {
         if !lock(&self.unanswered).admits(user, self.clock.now().uptime) {
             return Err(NoTurn::Unanswered);
         }
-        Ok(Turn { turns: self.clone(), _held: (shares, place) })
+        let turn = Turn { turns: self.clone(), shares, _place: place };
+        turn.note_progress();
+        Ok(turn)
     }
 }
 
 /// The turn of a login, until it is dropped. The thread that logs in has it, since it goes on when the visitor leaves.
 pub(super) struct Turn {
     turns: Arc<Turns>,
-    _held: (Vec<Shared>, OwnedSemaphorePermit),
+    shares: Vec<Shared>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.note_progress();
+    }
 }
 
 impl Turn {
+    /// A login begins or ends, so none of its parties is stalled.
+    fn note_progress(&self) {
+        self.shares.iter().for_each(Shared::note_progress);
+    }
+
     /// Ends the login of this user.
     pub(super) fn end(self, user: &Username, ending: Ending) {
         let now = self.turns.clock.now().uptime;
@@ -130,14 +144,22 @@ impl Party {
     fn logins(&self) -> usize {
         match self {
             Self::User(..) => LOGINS_OF_USER,
-            Self::Visitor(_, times) => LOGINS_OF_VISITOR * *times as usize,
+            Self::Visitor(..) => LOGINS_OF_VISITOR * self.times(),
         }
     }
 
     fn requests(&self) -> usize {
+        REQUESTS_EACH * self.times()
+    }
+
+    fn stalled_requests(&self) -> usize {
+        STALLED_REQUESTS * self.times()
+    }
+
+    fn times(&self) -> usize {
         match self {
-            Self::User(..) => REQUESTS_EACH,
-            Self::Visitor(_, times) => REQUESTS_EACH * *times as usize,
+            Self::User(..) => 1,
+            Self::Visitor(_, times) => *times as usize,
         }
     }
 }
@@ -151,13 +173,14 @@ struct Shares {
 struct Share {
     requests: usize,
     logins: Arc<Semaphore>,
-    /// When the last login ended, or else the first began.
+    /// When the last login began or ended, or else the first request came.
     moved: Duration,
 }
 
 impl Share {
+    /// Whether all its logins are under way, and have been for long.
     fn is_stalled(&self, now: Duration) -> bool {
-        now.saturating_sub(self.moved) >= STALL
+        self.logins.available_permits() == 0 && now.saturating_sub(self.moved) >= STALL
     }
 }
 
@@ -187,7 +210,7 @@ impl Shares {
         if share.requests >= party.requests() {
             return Err(NoTurn::Share);
         }
-        if share.requests >= STALLED_REQUESTS && share.is_stalled(now) {
+        if share.requests >= party.stalled_requests() && share.is_stalled(now) {
             return Err(NoTurn::Stalled);
         }
         share.requests += 1;
@@ -201,8 +224,8 @@ struct Shared {
     request: Request,
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
+impl Shared {
+    fn note_progress(&self) {
         if let Some(share) = lock(&self.request.shares.parties).get_mut(&self.request.party) {
             share.moved = self.request.shares.clock.now().uptime;
         }
@@ -220,7 +243,8 @@ impl Request {
     fn is_too_much(&self, now: Duration) -> bool {
         let shares = lock(&self.shares.parties);
         let share = shares.get(&self.party);
-        share.is_some_and(|share| share.requests > STALLED_REQUESTS && share.is_stalled(now))
+        let enough = self.party.stalled_requests();
+        share.is_some_and(|share| share.requests > enough && share.is_stalled(now))
     }
 }
 
@@ -404,8 +428,12 @@ mod tests {
         let (user, begun) = (Party::User(name(0), None), Duration::from_secs(7));
         let enter = |after| shares.enter(user.clone(), begun + after).map(|(request, _)| request);
         let almost = STALL - Duration::from_millis(1);
-        let mut requests = vec![enter(Duration::ZERO).unwrap()];
+        let (first, logins) = shares.enter(user.clone(), begun).unwrap();
+        let mut requests = vec![first];
         requests.extend((0..2 * STALLED_REQUESTS).map(|_| enter(almost).unwrap()));
+        // There is a login left, so nobody is kept waiting by others.
+        requests.push(enter(STALL).unwrap());
+        let _under_way: Vec<_> = iter::from_fn(|| logins.clone().try_acquire_owned().ok()).collect();
         assert_eq!(enter(STALL).err(), Some(NoTurn::Stalled));
         requests.retain(|request| !request.is_too_much(begun + STALL));
         assert_eq!(requests.len(), STALLED_REQUESTS);

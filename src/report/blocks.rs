@@ -31,29 +31,44 @@ pub(crate) struct BlockLog(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Each with the uptime of its end.
-    followed: Vec<(String, Duration)>,
+    followed: Vec<Block>,
+    unlogged: u64,
+}
+
+struct Block {
+    blocked: String,
+    /// As uptime.
+    end: Duration,
+    /// What is to be logged of its beginning, until it is.
+    line: Option<String>,
+}
+
+struct Changes {
+    begun: Vec<String>,
+    ended: Vec<String>,
     unlogged: u64,
 }
 
 impl BlockLog {
-    /// Logs that somebody is blocked until an uptime.
+    /// Notes that somebody is blocked until an uptime. It is logged later, by another thread, whoever it is: the time of
+    /// the answer does not tell.
     pub(super) fn begin(&self, now: Now, followed: Followed, blocked: String, end: Duration) {
         // The last second counts, though it is a part of one.
         let left_s = end.saturating_sub(now.uptime).as_secs_f64().ceil() as u64;
         let until = unix_time(now.unix_s + left_s);
         let line = format!("{blocked} is blocked for {left_s} s, until {until}: too many failed logins");
-        if self.state().begin(followed, blocked, end) {
-            warn!("{line}");
-        }
+        self.state().begin(followed, Block { blocked, end, line: Some(line) });
     }
 
-    /// Logs which blocks are over, for as long as the server runs.
+    /// Logs which blocks have begun and which are over, for as long as the server runs.
     pub(crate) async fn follow(&self, uptime: impl Fn() -> Duration) -> Infallible {
         let mut looks = interval(LOOK);
         loop {
             looks.tick().await;
-            let (ended, unlogged) = self.state().end(uptime());
+            let Changes { begun, ended, unlogged } = self.state().changes(uptime());
+            for line in begun {
+                warn!("{line}");
+            }
             for blocked in ended {
                 info!("{blocked} is no longer blocked");
             }
@@ -74,31 +89,29 @@ impl BlockLog {
 }
 
 impl State {
-    /// Whether the block is to be logged.
-    fn begin(&mut self, followed: Followed, blocked: String, end: Duration) -> bool {
+    fn begin(&mut self, followed: Followed, block: Block) {
         // Blocked again before the end of the last block was seen.
-        if let Some((_, last_end)) = self.followed.iter_mut().find(|(other, _)| *other == blocked) {
-            *last_end = end;
-            return true;
+        if let Some(last) = self.followed.iter_mut().find(|last| last.blocked == block.blocked) {
+            *last = block;
+            return;
         }
         let max = match followed {
             Followed::User => FOLLOWED_MAX,
             Followed::Other => OTHERS_MAX,
         };
-        let has_room = self.followed.len() < max;
-        if has_room {
-            self.followed.push((blocked, end));
+        if self.followed.len() < max {
+            self.followed.push(block);
         } else {
             self.unlogged += 1;
         }
-        has_room
     }
 
-    /// The blocks that are over, and how many began that were not logged.
-    fn end(&mut self, uptime: Duration) -> (Vec<String>, u64) {
-        let ended =
-            self.followed.extract_if(.., |(_, end)| uptime >= *end).map(|(blocked, _)| blocked).collect();
-        (ended, mem::take(&mut self.unlogged))
+    /// What is new since the last look.
+    fn changes(&mut self, uptime: Duration) -> Changes {
+        let begun = self.followed.iter_mut().filter_map(|block| block.line.take()).collect();
+        let ended = self.followed.extract_if(.., |block| uptime >= block.end);
+        let ended = ended.map(|block| block.blocked).collect();
+        Changes { begun, ended, unlogged: mem::take(&mut self.unlogged) }
     }
 }
 
@@ -106,28 +119,35 @@ impl State {
 mod tests {
     use super::*;
 
-    fn at(second: u64) -> Duration {
-        Duration::from_secs(second)
+    fn block(blocked: &str, end_s: u64) -> Block {
+        let line = Some(format!("{blocked} until {end_s}"));
+        Block { blocked: blocked.to_owned(), end: Duration::from_secs(end_s), line }
+    }
+
+    /// The numbers of lines about beginnings and ends, and of blocks that were not followed.
+    fn changes(state: &mut State, second: u64) -> (usize, Vec<String>, u64) {
+        let Changes { begun, ended, unlogged } = state.changes(Duration::from_secs(second));
+        (begun.len(), ended, unlogged)
     }
 
     #[test]
     fn a_block_that_is_renewed_before_its_end_was_seen_ends_once() {
         let mut state = State::default();
-        assert!(state.begin(Followed::Other, "192.0.2.1".into(), at(15)));
-        assert!(state.begin(Followed::Other, "192.0.2.1".into(), at(45)));
-        assert_eq!(state.end(at(16)), (vec![], 0));
-        assert_eq!(state.end(at(45)), (vec!["192.0.2.1".into()], 0));
-        assert_eq!(state.end(at(46)), (vec![], 0));
+        state.begin(Followed::Other, block("192.0.2.1", 15));
+        assert_eq!(changes(&mut state, 1), (1, vec![], 0));
+        state.begin(Followed::Other, block("192.0.2.1", 45));
+        assert_eq!(changes(&mut state, 16), (1, vec![], 0));
+        assert_eq!(changes(&mut state, 45), (0, vec!["192.0.2.1".to_owned()], 0));
+        assert_eq!(changes(&mut state, 46), (0, vec![], 0));
     }
 
     #[test]
     fn many_addresses_hide_no_user_and_what_is_not_logged_is_counted_once() {
         let mut state = State::default();
-        let logged = (0..100).filter(|host| state.begin(Followed::Other, format!("192.0.2.{host}"), at(15)));
-        assert_eq!(logged.count(), OTHERS_MAX);
-        assert!(state.begin(Followed::User, "user alice".into(), at(20)));
-        let (ended, unlogged) = state.end(at(15));
-        assert_eq!((ended.len(), unlogged), (OTHERS_MAX, 52));
-        assert_eq!(state.end(at(20)), (vec!["user alice".into()], 0));
+        (0..100).for_each(|host| state.begin(Followed::Other, block(&format!("192.0.2.{host}"), 15)));
+        state.begin(Followed::User, block("user alice", 20));
+        assert_eq!(changes(&mut state, 1), (OTHERS_MAX + 1, vec![], 52));
+        assert_eq!(changes(&mut state, 15).1.len(), OTHERS_MAX);
+        assert_eq!(changes(&mut state, 20), (0, vec!["user alice".to_owned()], 0));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, Stat, StatVfsMountFlags, Uid, fstat, fstatfs, fstatvfs, stat, statat,
@@ -49,7 +49,8 @@ impl Folder {
     }
 
     /// Whether it is in memory and mounted read-only, as a Secret of Kubernetes is, in which files are links that root
-    /// makes. Everybody else on the machine has no way to such a mount.
+    /// makes. A folder such as /tmp on a tmpfs that is read-only for this server alone is taken for one, too: links there
+    /// are looked at when the server starts, and the sandbox lets it follow them to few folders.
     pub(super) fn is_secret(&self) -> Result<bool, Errno> {
         let is_read_only = fstatvfs(&self.descriptor)?.f_flag.contains(StatVfsMountFlags::RDONLY);
         Ok(is_read_only && fstatfs(&self.descriptor)?.f_type == libc::TMPFS_MAGIC)
@@ -69,7 +70,7 @@ impl Folder {
     /// A folder or a link on the way to this one, or the end of it, that everybody can have made, and that belongs
     /// neither to root nor to this user. For the start, too.
     pub(super) fn foreign_on_its_way(&self, reader: Uid) -> io::Result<Option<PathBuf>> {
-        for folder in self.way()?.into_iter().filter(|folder| folder.parent().is_some()) {
+        for folder in self.way()?.into_iter().filter(|folder| folder.file_name().is_some()) {
             let owner = statat(CWD, &folder, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
             let is_foreign = owner != 0 && owner != reader.as_raw();
             if is_foreign && Openness::of(&stat(folder_of(&folder))?) == Openness::MakeFiles {
@@ -79,11 +80,12 @@ impl Folder {
         Ok(None)
     }
 
-    /// The folders on the way to this one, and itself: as they are named, as links are in folders of their own, and as
-    /// they are without links.
+    /// The folders on the way to this one, and itself: as they are named, and as they are without links. Where a link
+    /// leads to another link, the folders in between are not among them.
     fn way(&self) -> io::Result<Vec<PathBuf>> {
         let whole = self.path.canonicalize()?;
-        let named = self.path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+        let path = path::absolute(&self.path)?;
+        let named = path.ancestors();
         Ok(named.chain(whole.ancestors()).map(Path::to_owned).collect())
     }
 }

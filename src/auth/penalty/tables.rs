@@ -285,7 +285,7 @@ impl Debt {
 
     /// The same debt, of somebody who has not been blocked yet: no more of it than blocks them at their first failure.
     fn inherited_by(self, hash: u64, now: u64, rate: Rate) -> Self {
-        let paid_at = self.paid_at.min(now + rate.blocked());
+        let paid_at = self.paid_at.min(now + rate.limit);
         Self { tag: tag(hash), paid_at, blocks: 0, is_over_limit: false }
     }
 

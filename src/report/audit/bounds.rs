@@ -1,8 +1,8 @@
 //! How many lines there may be of each class of decisions, so that no class uses up the lines of another.
 //!
-//! Within a class no source uses up those of all others, nor does a home or a site of IPv6, and among welcomes no user. All of it is atomic words in
-//! tables of fixed size, which workers share without a lock. Refusals take the same steps whatever their reason, so
-//! that their time does not tell it.
+//! Within a class no source uses up those of all others, nor does a home or a site of IPv6, and among welcomes no
+//! user. All of it is atomic words in tables of fixed size, which workers share without a lock. Refusals take the same
+//! steps whatever their reason, so that their time does not tell it.
 
 use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
