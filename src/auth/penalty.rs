@@ -393,7 +393,7 @@ mod tests {
             Attempt::new(at, address, (source, 5000).into(), self.users.find(name))
         }
 
-        /// Fails so many times at once, each time with another digest.
+        /// Fails several times at once, each time with another digest.
         fn fail(&mut self, at: Duration, address: Address, source: IpAddr, name: &str, times: u32) -> Blocks {
             let mut blocks = Blocks::default();
             for _ in 0..times {

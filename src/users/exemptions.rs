@@ -29,7 +29,7 @@ pub(super) struct Exemptions {
 }
 
 impl Exemptions {
-    /// For so many users, none of whom has logged in yet.
+    /// For a number of users, none of whom has logged in yet.
     pub(super) fn new(users: usize) -> Self {
         let per_user = per_user(users);
         Self { slots: zeroed_slice_box(users * per_user), per_user }

@@ -118,7 +118,7 @@ impl Table {
         }
     }
 
-    /// Whether `hash`, which has so many shares of the budget, is blocked.
+    /// Whether `hash`, which has this many shares of the budget, is blocked.
     pub(super) fn is_blocked(&self, uptime: Duration, shares: u32, hash: impl FnOnce() -> u64) -> bool {
         if !self.any_blocked(uptime) {
             return false;
