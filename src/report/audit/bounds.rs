@@ -1,11 +1,12 @@
 //! How many lines there may be of each class of decisions, so that no class uses up the lines of another.
 //!
 //! Within a class no source uses up those of all others, nor does a home or a site of IPv6, and among welcomes no
-//! user. All of it is atomic words in tables of fixed size, which workers share without a lock. Refusals take the same
-//! steps whatever their reason, so that their time does not tell it.
+//! user. Workers share tables of fixed size, each class behind a lock of its own: a line needs room with all its parties, and
+//! two workers that looked at once would both take the last. Refusals take the same steps whatever their reason, so that
+//! their time does not tell it.
 
 use std::iter;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
@@ -103,64 +104,73 @@ const SLOTS: usize = 16_384;
 struct Bound {
     /// Nothing for welcomes: only accounts cause them, each of which has a bound.
     per_second: Option<u32>,
-    in_all: Spent,
     /// For a user or a source.
     per_minute: u32,
-    of_each: Box<[Spent]>,
     queue_max: usize,
+    spent: Mutex<Table>,
+}
+
+/// What a class has had.
+struct Table {
+    in_all: Spent,
+    of_each: Box<[Spent]>,
 }
 
 impl Bound {
     fn new(per_second: Option<u32>, per_minute: u32, queue_max: usize) -> Self {
-        let of_each = (0..SLOTS).map(|_| Spent::default()).collect();
-        Self { per_second, in_all: Spent::default(), per_minute, of_each, queue_max }
+        let table = Table { in_all: Spent::default(), of_each: vec![Spent::default(); SLOTS].into() };
+        Self { per_second, per_minute, queue_max, spent: Mutex::new(table) }
     }
 
     /// Whether each of the parties has a line left: a user, or a source with the networks around it and their shares. Only
     /// lines that are written count. Otherwise a crowd that gets few lines would fill the whole table.
     fn admits<P: Iterator<Item = (u64, u32)>>(&self, second: u64, parties: impl Fn() -> P) -> bool {
         let minute = second / 60;
+        // Whoever panicked had not begun to change anything, or was done.
+        let Table { in_all, of_each } = &mut *self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let has_line = |(party, shares): (u64, u32)| {
-            self.slots(party).any(|slot| slot.can_take(minute, shares * self.per_minute))
+            let mut spent = slots(party).filter_map(|slot| of_each.get(slot));
+            spent.any(|spent| spent.next(minute, shares * self.per_minute).is_some())
         };
-        let admits =
-            parties().all(has_line) && self.per_second.is_none_or(|max| self.in_all.take(second, max));
+        let admits = parties().all(has_line) && self.per_second.is_none_or(|max| in_all.take(second, max));
         if admits {
             for (party, shares) in parties() {
-                for slot in self.slots(party) {
-                    slot.take(minute, shares * self.per_minute);
+                for slot in slots(party) {
+                    of_each.get_mut(slot).map(|spent| spent.take(minute, shares * self.per_minute));
                 }
             }
         }
         admits
     }
+}
 
-    /// Two, of which another party that is as busy hardly ever has both.
-    fn slots(&self, party: u64) -> impl Iterator<Item = &Spent> {
-        let halves = [party as u32, (party >> u32::BITS) as u32];
-        halves.into_iter().filter_map(|half| self.of_each.get(half as usize % SLOTS))
-    }
+/// Two, of which another party that is as busy hardly ever has both.
+fn slots(party: u64) -> impl Iterator<Item = usize> {
+    let halves = [party as u32, (party >> u32::BITS) as u32];
+    halves.into_iter().map(|half| half as usize % SLOTS)
 }
 
 /// Lines of a second or a minute: which one it is, and how many it has had.
-#[derive(Default)]
-struct Spent(AtomicU64);
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    time: u32,
+    lines: u32,
+}
 
 impl Spent {
-    fn can_take(&self, time: u64, max: u32) -> bool {
-        Self::next(self.0.load(Ordering::Relaxed), time, max).is_some()
-    }
-
     /// Takes a line of this time, if it has one left.
-    fn take(&self, time: u64, max: u32) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| Self::next(word, time, max)).is_ok()
+    fn take(&mut self, time: u64, max: u32) -> bool {
+        let next = self.next(time, max);
+        *self = next.unwrap_or(*self);
+        next.is_some()
     }
 
-    fn next(word: u64, time: u64, max: u32) -> Option<u64> {
-        if word >> u32::BITS < time {
-            return Some(time << u32::BITS | 1);
+    fn next(self, time: u64, max: u32) -> Option<Self> {
+        let time = time as u32;
+        if self.time < time {
+            return Some(Self { time, lines: 1 });
         }
-        ((word as u32) < max).then_some(word + 1)
+        (self.lines < max).then_some(Self { lines: self.lines + 1, ..self })
     }
 }
 
@@ -263,11 +273,16 @@ mod tests {
 
     #[test]
     fn workers_at_a_time_take_no_line_too_many() {
-        let spent = Spent::default();
-        std::thread::scope(|scope| {
-            let take = || (0..100_000).filter(|_| spent.take(7, 1000)).count();
+        let bounds = bounds();
+        let in_minute = |minute: u64| {
+            let alices = (0..2000).map(|_| welcome("alice", Sighting::First));
+            admitted(&bounds, 60 * minute, alices)
+        };
+        let take = || (0..50).map(in_minute).sum::<u32>();
+        let lines: u32 = std::thread::scope(|scope| {
             let workers = [(); 4].map(|()| scope.spawn(take));
-            assert_eq!(workers.map(|worker| worker.join().unwrap()).iter().sum::<usize>(), 1000);
+            workers.map(|worker| worker.join().unwrap()).iter().sum()
         });
+        assert!((USER_PER_MINUTE..=50 * USER_PER_MINUTE).contains(&lines), "{lines}");
     }
 }
