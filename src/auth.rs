@@ -10,7 +10,7 @@
 //!
 //! docs/PROTOCOL.md is the specification. What holds everywhere below, and is tested:
 //!
-//! 1. Time, address and bytes go in; bytes and an [`Event`](server::Event) come out. Nothing here reads a
+//! 1. Time, address and bytes go in; bytes and an [`Event`](event::Event) come out. Nothing here reads a
 //!    clock, opens a file or a socket, logs, or allocates for a message.
 //! 2. A reply to a datagram is never longer than the datagram.
 //! 3. Decoding is total: no bytes panic, and what is decoded is already within every limit.
@@ -23,20 +23,16 @@ pub mod challenge;
 pub mod client;
 pub mod conversation;
 mod desk;
+pub mod event;
+pub mod form;
+pub(crate) mod hex;
 mod lanes;
+mod now;
+pub mod peer;
 pub mod penalty;
 pub mod proof;
 pub mod recent;
 pub mod server;
 pub mod wire;
 
-use std::time::Duration;
-
-/// The time, as the caller read it, of everything in one batch of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Since the server started, by a clock that never goes back: the age of challenges.
-    pub uptime: Duration,
-    /// Seconds since 1970-01-01 UTC: the expiry of users.
-    pub unix_s: u64,
-}
+pub use now::Now;

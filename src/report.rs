@@ -18,9 +18,10 @@ use time::format_description::well_known::Rfc3339;
 use tracing::{debug, info, warn};
 
 use crate::auth::Now;
-use crate::auth::penalty::{Address, Blocks, Scope};
+use crate::auth::event::{Event, Reaction, Reason, Refusal};
+use crate::auth::peer::Address;
+use crate::auth::penalty::{Blocks, Scope};
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Reaction, Reason, Refusal};
 use crate::exchange;
 use crate::net::Transport;
 use crate::net::udp::Buffers;

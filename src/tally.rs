@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::auth::event::{Event, Reason, Refusal};
 use crate::auth::penalty::Penalty;
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Reason, Refusal};
 use crate::users::Denial;
 
 /// A number that grows.

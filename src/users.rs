@@ -30,7 +30,7 @@ pub(crate) use folder::{folder_of, open_folder};
 pub use parse::{Problem, parse};
 pub(crate) use parse::{first_second_after, parse_network};
 
-use crate::auth::penalty::Address;
+use crate::auth::peer::Address;
 use crate::auth::proof::{Blocks, SecretRef};
 use crate::source::covers;
 use exemptions::Exemptions;

@@ -16,8 +16,11 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
-use crate::auth::wire::{CHALLENGE_LEN, Form, from_hex, to_hex};
+use crate::auth::form::Form;
+use crate::auth::hex::{from_hex, to_hex};
 
+/// Digits of a challenge.
+pub const CHALLENGE_LEN: usize = 16;
 /// A challenge is good in the tick it was issued in and the 15 ticks after it.
 pub const LIFE_TICKS: u64 = 16;
 /// The length of a tick.

@@ -19,8 +19,9 @@
 use std::time::Duration;
 
 use crate::auth::challenge::Challenge;
+use crate::auth::form::Form;
 use crate::auth::proof::{Digest, Secret};
-use crate::auth::wire::{Form, Message, ServerMessage, Verdict};
+use crate::auth::wire::{Message, ServerMessage, Verdict};
 use crate::backoff::{Backoff, FIRST_WAIT};
 use crate::users::{Password, Username};
 

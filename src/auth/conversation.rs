@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use crate::auth::Now;
 use crate::auth::challenge::Challenge;
 use crate::auth::desk::Desk;
-use crate::auth::penalty::{Address, Penalties};
+use crate::auth::event::{Event, Reaction};
+use crate::auth::form::{Form, REQUEST_LEN};
+use crate::auth::peer::Address;
+use crate::auth::penalty::Penalties;
+use crate::auth::proof::DIGEST_LEN;
 use crate::auth::proof::Digest;
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Reaction};
-use crate::auth::wire::{Answer, DIGEST_LEN, Form, Malformed, REQUEST_LEN, ServerMessage, is_padding};
+use crate::auth::wire::{Answer, Malformed, ServerMessage, is_padding};
 use crate::users::{Found, NAME_MAX, NameError, Username, Users};
 
 /// Bytes of a digest in the raw.

@@ -6,12 +6,14 @@ use subtle::ConstantTimeEq;
 
 use crate::auth::Now;
 use crate::auth::challenge::Challenge;
+use crate::auth::event::{Event, Reaction, Reason, Refusal};
+use crate::auth::form::Form;
 use crate::auth::lanes::LANES;
-use crate::auth::penalty::{Address, Attempt, Penalties};
+use crate::auth::peer::Address;
+use crate::auth::penalty::{Attempt, Penalties};
 use crate::auth::proof::Digest;
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Reaction, Reason, Refusal};
-use crate::auth::wire::{Answer, Form, ServerMessage, Verdict};
+use crate::auth::wire::{Answer, ServerMessage, Verdict};
 use crate::users::{Found, Users};
 
 /// Where an answer is settled.

@@ -25,6 +25,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use siphasher::sip::SipHasher24;
 
+use crate::auth::peer::Address;
 use crate::auth::proof::Digest;
 use crate::source::{Source, counted_with, covers};
 use crate::users::{Found, Price};
@@ -73,15 +74,6 @@ impl Limits {
     pub fn none() -> Self {
         Self { of_source: None, of_user: None, trusted: Vec::new() }
     }
-}
-
-/// Whether the sender of an answer has shown that it can receive at its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// Its challenge came back from there.
-    Proven,
-    /// Anybody may have written it.
-    Claimed,
 }
 
 /// Who has used up their budget.

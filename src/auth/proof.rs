@@ -7,11 +7,13 @@ use md5::block_api::compress;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use crate::auth::challenge::Challenge;
+use crate::auth::challenge::{CHALLENGE_LEN, Challenge};
+use crate::auth::hex::{from_hex, to_hex};
 use crate::auth::lanes::{LANES, State};
-use crate::auth::wire::{CHALLENGE_LEN, DIGEST_LEN, from_hex, to_hex};
 use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
 
+/// Digits of a digest.
+pub const DIGEST_LEN: usize = 32;
 const MD5_BLOCK: usize = 64;
 /// MD5 appends a byte and the length in eight (RFC 1321, section 3).
 const MD5_TRAILER: usize = 9;

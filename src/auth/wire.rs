@@ -1,15 +1,10 @@
 //! Messages ⇄ bytes, and every size and limit of the exchange.
 
-use crate::auth::challenge::Challenge;
-use crate::auth::proof::Digest;
+use crate::auth::challenge::{CHALLENGE_LEN, Challenge};
+use crate::auth::form::{Form, REQUEST_LEN};
+use crate::auth::proof::{DIGEST_LEN, Digest};
 use crate::users::{NAME_MAX, NameError, Username};
 
-/// Digits of a challenge.
-pub const CHALLENGE_LEN: usize = 16;
-/// Digits of a digest.
-pub const DIGEST_LEN: usize = 32;
-/// Bytes of a request, in each of its spellings.
-pub const REQUEST_LEN: usize = 22;
 /// The longest message that a client may send, in bytes. Receive buffers are one byte longer, so that a longer
 /// message is seen to be one and is dropped, never cut to a valid length.
 pub const MESSAGE_MAX: usize = 128;
@@ -28,36 +23,6 @@ const _: () = assert!(CHALLENGE_LEN <= REQUEST_LEN);
 const _: () = assert!(WELCOME.len() <= ANSWER_MIN && REFUSED.len() <= ANSWER_MIN);
 const _: () = assert!(REPLY_MAX <= ANSWER_MIN + ECHO_LEN);
 const _: () = assert!(NAME_MAX + ":".len() + DIGEST_LEN + ECHO_LEN <= MESSAGE_MAX);
-
-/// How a client asked to be told the verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// In a sentence.
-    Words,
-    /// As `Y` or `N`, the dialect of the first clients (2015).
-    Letters,
-}
-
-impl Form {
-    /// The form that a request asks for, if `text` is a request.
-    #[must_use]
-    pub fn requested_by(text: &[u8]) -> Option<Self> {
-        match text {
-            b"Authentication Request" | b"authentication request" => Some(Self::Words),
-            b"Authentication request" => Some(Self::Letters),
-            _ => None,
-        }
-    }
-
-    /// The request of our own client.
-    #[must_use]
-    pub fn request(self) -> &'static [u8; REQUEST_LEN] {
-        match self {
-            Self::Words => b"Authentication Request",
-            Self::Letters => b"Authentication request",
-        }
-    }
-}
 
 /// Whether somebody knows their password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,50 +246,6 @@ impl<const N: usize> Bytes<N> {
     fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
-}
-
-/// Reads exactly `N` bytes from `2 * N` hexadecimal digits in either case.
-pub(crate) fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    let mut bytes = [0; N];
-    let mut all = 0;
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (high, low) = (nibble(*high), nibble(*low));
-        all |= high | low;
-        *byte = high << 4 | low;
-    }
-    (all & NO_NIBBLE == 0).then_some(bytes)
-}
-
-/// Bits that no nibble has.
-const NO_NIBBLE: u8 = 0xf0;
-
-/// The value of a digit, or [`NO_NIBBLE`]. Without a branch for each, so that many are read at a time.
-fn nibble(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        b'A'..=b'F' => digit - b'A' + 10,
-        _ => NO_NIBBLE,
-    }
-}
-
-/// Writes bytes as lower-case hexadecimal digits; `D` is `2 * N`.
-pub(crate) fn to_hex<const N: usize, const D: usize>(bytes: [u8; N]) -> [u8; D] {
-    const { assert!(D == 2 * N) };
-    let mut digits = [0; D];
-    let (pairs, _) = digits.as_chunks_mut::<2>();
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
-    }
-    digits
-}
-
-fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }
 
 #[cfg(test)]

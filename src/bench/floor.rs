@@ -16,7 +16,8 @@ use rustix::thread::{gettid, sched_setaffinity};
 use slab::Slab;
 
 use super::process::Process;
-use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX, REQUEST_LEN};
+use crate::auth::form::REQUEST_LEN;
+use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::{Batch, Shape};
 use crate::net::bind::{self, Sharing};
 use crate::net::{Transport, udp};

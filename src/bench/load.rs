@@ -6,8 +6,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::auth::challenge::Challenge;
+use crate::auth::form::Form;
 use crate::auth::proof::{Digest, Secret, SecretRef};
-use crate::auth::wire::{Form, ServerMessage, Verdict};
+use crate::auth::wire::{ServerMessage, Verdict};
 use crate::backoff::Backoff;
 use crate::users::{Password, Username, Users};
 
@@ -137,7 +138,7 @@ impl Load {
             }
             Intent::Unknown(number) => {
                 message.extend_from_slice(b"nobody-");
-                message.extend_from_slice(&crate::auth::wire::to_hex::<4, 8>(number.to_be_bytes()));
+                message.extend_from_slice(&crate::auth::hex::to_hex::<4, 8>(number.to_be_bytes()));
                 self.nobody.digest(challenge)
             }
         };

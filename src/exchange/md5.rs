@@ -2,7 +2,7 @@
 
 use md5::{Digest as _, Md5};
 
-use crate::auth::wire::to_hex;
+use crate::auth::hex::to_hex;
 
 /// Bytes of an answer.
 pub const ANSWER_LEN: usize = 32;

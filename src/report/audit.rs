@@ -244,8 +244,8 @@ mod tests {
 
     use super::*;
     use crate::auth::Now;
-    use crate::auth::penalty::Address;
-    use crate::auth::server::{Event, Reason, Refusal};
+    use crate::auth::event::{Event, Reason, Refusal};
+    use crate::auth::peer::Address;
 
     #[test]
     fn proven_failures_find_room_in_a_queue_that_forged_ones_have_filled() {

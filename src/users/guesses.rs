@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytemuck::zeroed_slice_box;
 use subtle::{Choice, ConditionallySelectable};
 
-use crate::auth::penalty::Address;
+use crate::auth::peer::Address;
 
 /// Steps of the time in a second: 8 years of them have room.
 const TICKS_PER_S: u64 = 16;

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use letmein::auth::challenge::{Challenge, Challenges, LIFE_TICKS, Purpose};
-use letmein::auth::server::{Event, Server};
-use letmein::auth::wire::{Form, ServerMessage, Verdict};
+use letmein::auth::event::Event;
+use letmein::auth::form::Form;
+use letmein::auth::server::Server;
+use letmein::auth::wire::{ServerMessage, Verdict};
 
 use proptest::prelude::*;
 

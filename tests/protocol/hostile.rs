@@ -2,7 +2,8 @@
 
 use letmein::auth::challenge::Challenge;
 use letmein::auth::conversation::Conversation;
-use letmein::auth::server::{Event, Server};
+use letmein::auth::event::Event;
+use letmein::auth::server::Server;
 use letmein::auth::wire::{MESSAGE_MAX, Malformed};
 use letmein::users::parse;
 use proptest::collection::vec;

@@ -10,8 +10,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use letmein::auth::client::{Client, Failure, Resends, Step};
+use letmein::auth::event::Event;
 use letmein::auth::recent::Sighting;
-use letmein::auth::server::{Event, Server};
+use letmein::auth::server::Server;
 use letmein::auth::wire::Verdict;
 use letmein::users::Users;
 use letmein::{Password, Username};

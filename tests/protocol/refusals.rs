@@ -1,9 +1,10 @@
 //! Verdicts: who is let in, what is told, what is counted.
 
 use letmein::auth::challenge::Challenge;
-use letmein::auth::penalty::Address;
+use letmein::auth::event::{Event, Reason, Refusal};
+use letmein::auth::peer::Address;
 use letmein::auth::recent::Sighting;
-use letmein::auth::server::{Event, Reason, Refusal, Server};
+use letmein::auth::server::Server;
 use letmein::users::{Denial, Users};
 
 use crate::{at, echoing_answer, peer, plain_answer, sample_users, server, users};

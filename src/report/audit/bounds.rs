@@ -13,9 +13,9 @@ use siphasher::sip::SipHasher24;
 
 use super::QUEUE_LEN;
 use super::line::{Decision, LINE_MAX, Verdict};
-use crate::auth::penalty::Address;
+use crate::auth::event::Reason;
+use crate::auth::peer::Address;
 use crate::auth::recent::Sighting;
-use crate::auth::server::Reason;
 use crate::source::counted_with;
 
 /// Lines a second for failures of proven addresses: 300 sources use them up, even if they are not penalized, as for an
@@ -180,8 +180,8 @@ mod tests {
 
     use super::*;
     use crate::auth::Now;
+    use crate::auth::event::{Event, Refusal};
     use crate::auth::penalty::Penalty;
-    use crate::auth::server::{Event, Refusal};
     use crate::users::Denial;
 
     fn bounds() -> Bounds {

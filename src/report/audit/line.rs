@@ -6,9 +6,10 @@ use serde::Serialize;
 use siphasher::sip::SipHasher24;
 
 use crate::auth::Now;
-use crate::auth::penalty::{Address, Penalty};
+use crate::auth::event::{Event, Reason, Refusal};
+use crate::auth::peer::Address;
+use crate::auth::penalty::Penalty;
 use crate::auth::recent::Sighting;
-use crate::auth::server::{Event, Reason, Refusal};
 use crate::net::Transport;
 use crate::report::{Hashed, Shown, UnknownNames, unix_time};
 use crate::users::NAME_MAX;
