@@ -35,7 +35,7 @@ pub use process::Process;
 
 use rustix::thread::{gettid, set_current_timer_slack};
 
-use crate::net::Transport;
+use crate::transport::Transport;
 use meter::Meter;
 
 /// What to do to which server.

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::auth::penalty::Penalties;
 use crate::auth::server::Keys;
+use crate::credentials::Username;
 use crate::descriptors;
 use crate::http::{self, routes};
 use crate::limits::{self, Limit};
@@ -28,7 +29,7 @@ use crate::manager::Manager;
 use crate::net::bind;
 pub use crate::net::bind::Bound;
 pub use crate::net::passed::PassedError;
-use crate::net::{Clock, Stop, Transport, Work, Workers};
+use crate::net::{Clock, Stop, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
 use crate::report::audit::AuditTarget;
 use crate::report::{BlockLog, Reporter, audit};
@@ -36,7 +37,8 @@ use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
 use crate::settings::{self, Config, Loopbacks, Reasons, Service};
 use crate::signals::Signals;
-use crate::users::{Username, Users, UsersError, UsersFile};
+use crate::transport::Transport;
+use crate::users::{Users, UsersError, UsersFile};
 use crate::watch::Watched;
 
 /// Why a server does not start, or does not go on.

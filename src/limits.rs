@@ -8,7 +8,6 @@ use crate::auth::recent::{LetterChallenges, Welcomes};
 use crate::auth::wire::MESSAGE_MAX;
 use crate::exchange::guard::{ANSWERS_PER_SECOND, Guard};
 use crate::http::routes;
-use crate::net::Transport;
 use crate::net::bind::BACKLOG;
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
 use crate::net::link::{Link, Patience, Reading, Scratch};
@@ -21,6 +20,7 @@ use crate::report::audit::{
 };
 use crate::settings::{Config, Exchange, Service};
 use crate::source::{HOME_SHARES, SITE_SHARES};
+use crate::transport::Transport;
 
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,6 @@ pub(crate) mod tcp;
 pub(crate) mod timed_stream;
 pub(crate) mod udp;
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,37 +39,8 @@ use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stre
 use crate::net::services::logins::{Login, Logins};
 use crate::report::{self, Reporter, Verbosity};
 use crate::tally::Tally;
+use crate::transport::Transport;
 use crate::users::Users;
-
-/// What carries the messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// A message a datagram, resent when lost.
-    Udp,
-    /// A login a connection.
-    Tcp,
-}
-
-impl Transport {
-    /// The name of the server's program.
-    #[must_use]
-    pub fn server(self) -> &'static str {
-        match self {
-            Self::Udp => "server-udp",
-            Self::Tcp => "server-tcp",
-        }
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Udp => "UDP",
-            Self::Tcp => "TCP",
-        })
-    }
-}
 
 /// A server's sockets, each with the loop that serves it.
 pub(crate) struct Workers {

@@ -25,7 +25,7 @@ use crate::manager::Manager;
 use crate::net::Clock;
 use crate::report::audit::Reopen;
 use crate::settings::SampleUsers;
-use crate::users::{Samples, Stamp, Users, UsersFile, counted};
+use crate::users::{Changes, Samples, Stamp, Users, UsersFile, counted};
 use crate::watch::Reloads;
 
 /// A users file, and what it may hold where the server listens.
@@ -227,7 +227,7 @@ fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError
         let path = source.file.path().to_owned();
         return Err(ServerError::NoUsersLeft(path));
     }
-    let changes = new.changes_since(&users.load());
+    let changes = Changes::between(&users.load(), &new);
     let (len, new) = (new.len(), Arc::new(new));
     // Twice: who logs in while this goes on is noted with the old users.
     new.adopt(&users.load());

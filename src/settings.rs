@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 pub use crate::auth::penalty::{Budget, Limits};
 use crate::exchange::DatagramService;
-use crate::net::Transport;
 pub use crate::net::services::exchanges::{Exchange, Serving};
 pub use crate::report::audit::AuditTarget;
 pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
+use crate::transport::Transport;
 
 /// What a server is told on its command line.
 #[derive(Clone, Debug)]

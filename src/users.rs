@@ -1,7 +1,8 @@
 //! Who may log in: a snapshot of `users.toml`, shared by all workers, and what is known of each user since the start.
 
+mod builder;
 mod changes;
-mod credentials;
+mod conditions;
 pub(crate) mod edit;
 pub(crate) mod entries;
 mod exemptions;
@@ -16,14 +17,14 @@ pub(crate) mod write;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use subtle::Choice;
 
+pub use builder::{BuildError, Builder, EqualSecrets, Full, SAMPLES};
 pub(crate) use changes::Changes;
-pub use credentials::{NAME_MAX, NameError, PASSWORD_MAX, Password, PasswordError, Username};
+use conditions::NO_CONDITIONS;
+pub use conditions::{Conditions, Denial, Standing};
 pub use file::{Distrust, Loaded, UsersError, Warning, load};
 pub(crate) use file::{Stamp, UsersFile, load_text};
 pub(crate) use folder::{folder_of, open_folder};
@@ -32,15 +33,12 @@ pub(crate) use parse::{first_second_after, parse_network};
 
 use crate::auth::peer::Address;
 use crate::auth::proof::{Blocks, SecretRef};
-use crate::source::covers;
+use crate::credentials::Username;
 use exemptions::Exemptions;
 use guesses::Guesses;
 pub(crate) use guesses::Price;
+pub use store::IndexError;
 use store::{Record, Store};
-
-/// The users of the shipped `users.toml`. Everybody knows their passwords.
-pub const SAMPLES: [(&str, &str); 3] =
-    [("userone", "passwordone"), ("usertwo", "passwordtwo"), ("userthree", "passwordthree")];
 
 /// So many users stay in the nearest caches.
 const NEAR: usize = 4096;
@@ -100,9 +98,18 @@ impl Users {
         self.guesses.clear();
     }
 
-    /// What is new since these users were loaded.
-    pub(crate) fn changes_since(&self, old: &Self) -> Changes {
-        Changes::between(old, self)
+    /// The names of all users, in the order in which they were added.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.store.iter().map(|record| record.name)
+    }
+
+    /// Whether a user has the same password and conditions in both; nothing, if there is no such user in one of them.
+    #[must_use]
+    pub fn is_unchanged(&self, other: &Self, name: &str) -> Option<bool> {
+        let [found, others] = [self, other].map(|users| users.store.find(name));
+        let is_in_both = bool::from(found.is_theirs & others.is_theirs);
+        let has_conditions = || self.conditions.get(&found.start) == other.conditions.get(&others.start);
+        is_in_both.then(|| found.password == others.password && has_conditions())
     }
 
     /// Looks for the user of this name; no step tells by its time whether there is one.
@@ -242,59 +249,6 @@ fn cut(bytes: &[u8], room: usize) -> (&[u8], usize) {
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Users").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// When and from where a user may log in.
-#[derive(PartialEq, Eq)]
-pub(crate) struct Conditions {
-    standing: Standing,
-    /// The first second, since 1970-01-01 UTC, in which the user is refused.
-    expires_unix_s: Option<u64>,
-    /// The networks that the user may log in from; from anywhere, if there are none.
-    from: Vec<IpNet>,
-}
-
-/// Those of most users.
-static NO_CONDITIONS: Conditions = Conditions::none();
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Enabled,
-    Disabled,
-}
-
-/// Why a user with the right password is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denial {
-    /// `disabled = true`
-    #[error("disabled")]
-    Disabled,
-    /// `expires` is over.
-    #[error("expired")]
-    Expired,
-    /// The source is in none of the networks of `from`.
-    #[error("not allowed from this address")]
-    NotFromHere,
-}
-
-impl Conditions {
-    const fn none() -> Self {
-        Self { standing: Standing::Enabled, expires_unix_s: None, from: Vec::new() }
-    }
-
-    /// Whether the user may log in at this time from this address.
-    pub(crate) fn admit(&self, unix_s: u64, source: IpAddr) -> Result<(), Denial> {
-        let Self { standing, expires_unix_s, from } = self;
-        if *standing == Standing::Disabled {
-            Err(Denial::Disabled)
-        } else if expires_unix_s.is_some_and(|expiry| unix_s >= expiry) {
-            Err(Denial::Expired)
-        } else if !from.is_empty() && !from.iter().any(|network| covers(network, source)) {
-            Err(Denial::NotFromHere)
-        } else {
-            Ok(())
-        }
     }
 }
 

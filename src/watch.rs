@@ -12,11 +12,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::auth::Now;
 use crate::auth::penalty::{Failures, Fill, Penalties};
+use crate::net::Clock;
 use crate::net::connections::Connections;
-use crate::net::{Clock, Transport};
 use crate::report::audit::Losses;
 use crate::settings::Reasons;
 use crate::tally::{self, Outcome, Tally, Turns, Verdicts};
+use crate::transport::Transport;
 use crate::users::Users;
 
 /// What a step of the history is for.

@@ -23,7 +23,7 @@ use crate::auth::form::Form;
 use crate::auth::proof::{Digest, Secret};
 use crate::auth::wire::{Message, ServerMessage, Verdict};
 use crate::backoff::{Backoff, FIRST_WAIT};
-use crate::users::{Password, Username};
+use crate::credentials::{Password, Username};
 
 /// How many `New challenge` a client answers: no server is restarted more often within a login.
 const NEW_CHALLENGES_MAX: usize = 5;

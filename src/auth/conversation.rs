@@ -13,7 +13,8 @@ use crate::auth::proof::DIGEST_LEN;
 use crate::auth::proof::Digest;
 use crate::auth::recent::Sighting;
 use crate::auth::wire::{Answer, Malformed, ServerMessage, is_padding};
-use crate::users::{Found, NAME_MAX, NameError, Username, Users};
+use crate::credentials::{NAME_MAX, NameError, Username};
+use crate::users::{Found, Users};
 
 /// Bytes of a digest in the raw.
 const RAW_DIGEST_LEN: usize = 16;

@@ -127,7 +127,8 @@ mod tests {
     use super::*;
     use crate::auth::penalty::Limits;
     use crate::auth::proof::Secret;
-    use crate::users::{Password, parse};
+    use crate::credentials::Password;
+    use crate::users::parse;
 
     /// Even the right password, once the user was guessed at beyond the budget and a flood has made the table of names
     /// forget it; and the reply is that to an unknown name.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::auth::challenge::{CHALLENGE_LEN, Challenge};
 use crate::auth::hex::{from_hex, to_hex};
 use crate::auth::lanes::{LANES, State};
-use crate::users::{NAME_MAX, PASSWORD_MAX, Password, Username};
+use crate::credentials::{NAME_MAX, PASSWORD_MAX, Password, Username};
 
 /// Digits of a digest.
 pub const DIGEST_LEN: usize = 32;

@@ -3,7 +3,7 @@
 use crate::auth::challenge::{CHALLENGE_LEN, Challenge};
 use crate::auth::form::{Form, REQUEST_LEN};
 use crate::auth::proof::{DIGEST_LEN, Digest};
-use crate::users::{NAME_MAX, NameError, Username};
+use crate::credentials::{NAME_MAX, NameError, Username};
 
 /// The longest message that a client may send, in bytes. Receive buffers are one byte longer, so that a longer
 /// message is seen to be one and is dropped, never cut to a valid length.

@@ -20,7 +20,8 @@ use crate::auth::form::REQUEST_LEN;
 use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::{Batch, Shape};
 use crate::net::bind::{self, Sharing};
-use crate::net::{Transport, udp};
+use crate::net::udp;
+use crate::transport::Transport;
 
 /// A floor under way.
 pub(super) struct Floor {

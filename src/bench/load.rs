@@ -10,7 +10,8 @@ use crate::auth::form::Form;
 use crate::auth::proof::{Digest, Secret, SecretRef};
 use crate::auth::wire::{ServerMessage, Verdict};
 use crate::backoff::Backoff;
-use crate::users::{Password, Username, Users};
+use crate::credentials::{Password, Username};
+use crate::users::Users;
 
 /// The logins to make.
 pub struct Load {

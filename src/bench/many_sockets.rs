@@ -14,7 +14,7 @@ use super::load::{Client, Heard, Load, Silence};
 use super::meter::Meter;
 use super::{Crew, FIRST_SOURCE, LOOK, Pacer, Plan};
 use crate::auth::wire::REPLY_MAX;
-use crate::net::Transport;
+use crate::transport::Transport;
 
 pub(super) fn run(plan: &mut Plan, pacer: &mut Pacer, meter: &mut Meter<'_>) -> io::Result<()> {
     let mut crowd = Crowd::new(plan)?;

@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use crate::bench::{self, Echo, Figures, Load, Pace, Plan, Process, SOURCES_MAX};
 use crate::cli::{Status, invalid, parse, parse_seconds, say};
-use crate::net::Transport;
+use crate::credentials::{Password, Username};
 use crate::net::host_port::HostPort;
-use crate::users::{self, Password, Username};
+use crate::transport::Transport;
+use crate::users;
 
 const EXAMPLE: &str = "letmein-bench udp 127.0.0.1:8591 --users users.toml";
 

@@ -13,7 +13,7 @@ use crate::exchange::{DatagramService, framed};
 use crate::net::exchange_client::{self, Md5Client};
 use crate::net::framed_client::FramedClient;
 use crate::net::host_port::HostPort;
-use crate::report::Printable;
+use crate::shown::Printable;
 
 const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash this message.\"";
 

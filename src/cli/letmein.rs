@@ -12,11 +12,11 @@ use serde::Serialize;
 use crate::auth::wire::Verdict;
 use crate::cli::password::Source;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
-use crate::net::Transport;
+use crate::credentials::Username;
 use crate::net::host_port::HostPort;
 use crate::net::login::{Family, Login, Outcome, Progress};
 use crate::sandbox;
-use crate::users::Username;
+use crate::transport::Transport;
 
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
 

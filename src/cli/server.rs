@@ -20,12 +20,13 @@ use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
 use crate::daemon::{self, Bound, ServerError};
 use crate::descriptors;
 use crate::exchange::{DatagramService, framed};
-use crate::net::{Transport, passed};
+use crate::net::passed;
 use crate::report::{LogFormat, log_to_stderr};
 use crate::settings::{
     AuditTarget, Budget, Config, Exchange, Limits, Loopbacks, Mode, Monitoring, Reasons, SampleUsers,
     Service, Serving, UnknownNames, Verbosity,
 };
+use crate::transport::Transport;
 use crate::users;
 use fits::Said;
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::credentials::Username;
 use crate::net::Clock;
 use crate::source::{Source, counted_with};
-use crate::users::Username;
 
 /// Logins at once, a thread each.
 pub(super) const LOGINS: usize = 64;

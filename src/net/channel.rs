@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::auth::client::Resends;
 use crate::auth::wire::REPLY_MAX;
-use crate::net::Transport;
+use crate::transport::Transport;
 
 /// The shortest timeout that is worth a system call; a stream takes none of zero.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);

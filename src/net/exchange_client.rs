@@ -9,10 +9,10 @@ use rand::rngs::SysRng;
 
 use crate::backoff::Backoff;
 use crate::exchange::{DATAGRAM_MAX, DatagramService, guard, md5};
-use crate::net::Transport;
 use crate::net::channel::{Channel, is_timeout};
 use crate::net::host_port::HostPort;
 use crate::net::timed_stream::TimedStream;
+use crate::transport::Transport;
 
 /// Sends a message over UDP until it is answered, and gives the answer. Each message has a socket of its own, so that
 /// no late answer is taken for that of another message.

@@ -12,10 +12,10 @@ use rand::rngs::SysRng;
 use crate::auth::client::{self, Client, Receipt, Sending, Step};
 use crate::auth::penalty::{FIRST_SILENCE, LONGEST_SILENCE};
 use crate::auth::wire::Verdict;
-use crate::net::Transport;
+use crate::credentials::{Password, Username};
 use crate::net::channel::{Channel, Inbox, is_timeout};
 use crate::net::host_port::HostPort;
-use crate::users::{Password, Username};
+use crate::transport::Transport;
 
 /// The time for a whole login, unless told otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(15);

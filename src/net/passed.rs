@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use listenfd::ListenFd;
 use socket2::Socket;
 
-use crate::net::Transport;
 use crate::net::bind::Bound;
+use crate::transport::Transport;
 
 /// Why sockets that were passed are of no use.
 #[derive(Debug, thiserror::Error)]

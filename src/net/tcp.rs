@@ -11,9 +11,10 @@ use slab::Slab;
 use crate::auth::Now;
 use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Link, Reading, Scratch, Wish};
-use crate::net::{Clock, DRAIN, Stop, Transport};
+use crate::net::{Clock, DRAIN, Stop};
 use crate::report;
 use crate::tally::Tally;
+use crate::transport::Transport;
 
 /// Events that are told at a time.
 const EVENTS: usize = 256;

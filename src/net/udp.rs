@@ -12,9 +12,10 @@ use socket2::{Domain, SockRef, Socket};
 
 use crate::auth::Now;
 use crate::net::batch::{self, Batch, Shape, Unsent};
-use crate::net::{Clock, DRAIN, Stop, Transport};
+use crate::net::{Clock, DRAIN, Stop};
 use crate::report;
 use crate::tally::Tally;
+use crate::transport::Transport;
 
 /// What a worker serves: the loop below is the same for all services.
 pub(crate) trait Service {

@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::net::{Clock, Transport};
+use crate::net::Clock;
 use crate::report::{UnknownNames, unix_time};
+use crate::transport::Transport;
 use bounds::Bounds;
 pub(crate) use bounds::{BYTES_PER_MINUTE, PER_SECOND, SOURCE_PER_MINUTE, USER_PER_MINUTE};
 pub(crate) use line::Decision;

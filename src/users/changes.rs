@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Users;
-use crate::report::Shown;
+use crate::shown::Shown;
 
 /// The names of those who have come, gone and changed; most of them only counted, if they are many.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,23 +32,16 @@ impl Names {
 }
 
 impl Changes {
-    pub(super) fn between(old: &Users, new: &Users) -> Self {
+    pub(crate) fn between(old: &Users, new: &Users) -> Self {
         let mut changes = Self::default();
-        for record in new.store.iter() {
-            let before = old.store.find(record.name);
-            if !bool::from(before.is_theirs) {
-                changes.added.add(record.name);
-            } else if record.password() != before.password
-                || new.conditions.get(&record.start) != old.conditions.get(&before.start)
-            {
-                changes.changed.add(record.name);
+        for name in new.names() {
+            match old.is_unchanged(new, name) {
+                None => changes.added.add(name),
+                Some(false) => changes.changed.add(name),
+                Some(true) => {}
             }
         }
-        for record in old.store.iter() {
-            if !new.contains(record.name) {
-                changes.removed.add(record.name);
-            }
-        }
+        old.names().filter(|name| !new.contains(name)).for_each(|name| changes.removed.add(name));
         changes
     }
 }

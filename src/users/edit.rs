@@ -17,8 +17,9 @@ use std::ops::Range;
 use toml_edit::{Document, Item, Key, Table, TableLike, Value};
 use zeroize::Zeroizing;
 
+use super::Problem;
 use super::parse::locate;
-use super::{Password, Problem, Username};
+use crate::credentials::{Password, Username};
 
 /// The text of a users file in which all is right, and what is to become of it.
 pub(crate) struct Edit<'a> {

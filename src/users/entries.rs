@@ -7,8 +7,9 @@ use std::path::Path;
 use toml::de::DeTable;
 use toml::value::Datetime;
 
+use super::first_second_after;
 use super::strength::Holds;
-use super::{Password, Username, first_second_after};
+use crate::credentials::{Password, Username};
 
 /// A user of a file in which all is right.
 pub(crate) struct Entry {

@@ -7,7 +7,8 @@ use toml::value::Datetime;
 use toml_edit::{Array, Value};
 
 use super::edit::NewUser;
-use super::{Password, Username, first_second_after, parse_network};
+use super::{first_second_after, parse_network};
+use crate::credentials::{Password, Username};
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,6 @@
 //! bob   = { password = "his password", disabled = true, expires = 2027-01-31, from = ["10.0.0.0/8"] }
 //! ```
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -17,8 +16,8 @@ use time::{Date, Month};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::store::{IndexError, Records, Store};
-use super::{Conditions, Password, SAMPLES, Samples, Standing, Username, Users};
+use super::{BuildError, Builder, Conditions, EqualSecrets, Full, IndexError, Standing, Users};
+use crate::credentials::{Password, Username};
 
 /// What to do about a text that is not TOML.
 const REMEDY: &str = "write a line a user, as in alice = \"password\", each name once, and between quotes if there \
@@ -65,7 +64,7 @@ fn parse_in_pieces(text: &str, piece_len: usize) -> Option<Users> {
     if head.get_ref().len() != 1 || !head.get_ref().get("users").is_some_and(is_section) {
         return None;
     }
-    let mut parser = Parser::new(Records::for_text(text.len()).ok()?);
+    let mut parser = Parser::new(Builder::for_text(text.len()).ok()?);
     let mut len = piece_len;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(end_of_line(rest, len));
@@ -107,8 +106,9 @@ fn end_of_line(text: &str, len: usize) -> usize {
 }
 
 fn parse_whole(text: &str) -> Result<Users, Vec<Problem>> {
-    let mut parser =
-        Parser::new(Records::for_text(text.len()).map_err(|error| vec![unusable(error.into())])?);
+    let mut parser = Parser::new(
+        Builder::for_text(text.len()).map_err(|error| vec![unusable(&IndexError::NoMemory(error))])?,
+    );
     match DeTable::parse(text) {
         Ok(document) => parser.document(document.get_ref()),
         // Only the message: the rest of such an error shows the line, and so perhaps a password.
@@ -122,25 +122,15 @@ fn parse_whole(text: &str) -> Result<Users, Vec<Problem>> {
 type Value<'a> = Spanned<DeValue<'a>>;
 
 struct Parser {
-    records: Records,
-    /// Where in the text each user of the store is.
+    users: Builder,
+    /// Where in the text each user of the builder is.
     places: Vec<Range<usize>>,
-    conditions: HashMap<u32, Conditions>,
-    with_sample_password: Option<Username>,
-    others: usize,
     problems: Vec<(Range<usize>, String)>,
 }
 
 impl Parser {
-    fn new(records: Records) -> Self {
-        Self {
-            records,
-            places: Vec::new(),
-            conditions: HashMap::new(),
-            with_sample_password: None,
-            others: 0,
-            problems: Vec::new(),
-        }
+    fn new(users: Builder) -> Self {
+        Self { users, places: Vec::new(), problems: Vec::new() }
     }
 
     fn problem(&mut self, place: Range<usize>, message: impl Into<String>) {
@@ -172,13 +162,11 @@ impl Parser {
         let Some(password) = self.password(&name, value) else {
             return;
         };
-        self.count_sample(&name, &password);
-        let Some(start) = self.records.add(&name, &password) else {
-            return self.problem(key.span(), "no room for more users: their names and passwords make 4 GiB");
-        };
-        self.places.push(key.span());
-        if conditions != Conditions::none() {
-            self.conditions.insert(start, conditions);
+        match self.users.push(&name, &password, conditions) {
+            Ok(()) => self.places.push(key.span()),
+            Err(Full) => {
+                self.problem(key.span(), "no room for more users: their names and passwords make 4 GiB");
+            }
         }
     }
 
@@ -250,50 +238,38 @@ impl Parser {
         network
     }
 
-    fn count_sample(&mut self, name: &Username, password: &Password) {
-        let is_sample = SAMPLES.contains(&(name.as_str(), str::from_utf8(password.expose()).unwrap_or("")));
-        if !is_sample {
-            self.others += 1;
-        }
-        if SAMPLES.iter().any(|(_, sample)| sample.as_bytes() == password.expose()) {
-            self.with_sample_password.get_or_insert_with(|| name.clone());
-        }
-    }
-
-    fn finish(mut self, text: &str) -> Result<Users, Vec<Problem>> {
-        self.equal_secrets();
-        if !self.problems.is_empty() {
-            self.problems.sort_by_key(|(place, _)| place.start);
-            return Err(self.problems.into_iter().map(|(place, what)| locate(text, &place, what)).collect());
-        }
-        let samples = match (self.with_sample_password, self.others) {
-            (None, _) => Samples::None,
-            (Some(name), 0) => Samples::Only(name),
-            (Some(name), _) => Samples::Some(name),
+    fn finish(self, text: &str) -> Result<Users, Vec<Problem>> {
+        let Self { users, places, mut problems } = self;
+        let users = match users.finish() {
+            Ok(users) => Some(users),
+            Err(BuildError::Equal(equal)) => {
+                problems.extend(equal.into_iter().map(|equal| equal_secrets(&places, equal)));
+                None
+            }
+            Err(BuildError::Index(error)) if problems.is_empty() => return Err(vec![unusable(&error)]),
+            Err(BuildError::Index(_)) => None,
         };
-        let store = Store::new(self.records).map_err(|error| vec![unusable(error)])?;
-        Ok(Users::new(store, self.conditions, samples))
-    }
-
-    /// `("al", "icexyz")` and `("alice", "xyz")` have the same digest to every challenge: each could log in as
-    /// the other.
-    fn equal_secrets(&mut self) {
-        let mut first = HashMap::with_capacity(self.records.count());
-        let mut problems = Vec::new();
-        for (place, record) in self.places.iter().zip(self.records.iter()) {
-            let name = record.name;
-            if let Some(other) = first.insert(record.secret, name) {
-                let message = format!(
-                    "name and password of {name} and of {other}, written together, are the same: change a password"
-                );
-                problems.push((place.clone(), message));
+        match users {
+            Some(users) if problems.is_empty() => Ok(users),
+            Some(_) | None => {
+                problems.sort_by_key(|(place, _)| place.start);
+                Err(problems.into_iter().map(|(place, what)| locate(text, &place, what)).collect())
             }
         }
-        self.problems.append(&mut problems);
     }
 }
 
-fn unusable(error: IndexError) -> Problem {
+/// Where the later of two users is, and what is wrong with them.
+fn equal_secrets(places: &[Range<usize>], equal: EqualSecrets) -> (Range<usize>, String) {
+    let EqualSecrets { number, name, other } = equal;
+    let message = format!(
+        "name and password of {name} and of {other}, written together, are the same: change a password"
+    );
+    (places.get(number).cloned().unwrap_or_default(), message)
+}
+
+/// A problem that has no place in the text.
+fn unusable(error: &dyn fmt::Display) -> Problem {
     Problem { line: 1, column: 1, message: error.to_string() }
 }
 

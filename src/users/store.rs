@@ -19,7 +19,7 @@ use memmap2::{Advice, MmapMut};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
 
-use super::{Password, Username};
+use crate::credentials::{Password, Username};
 
 /// Everybody's name and password.
 pub(super) struct Store {
@@ -67,11 +67,13 @@ const FETCH_MAX: usize = 64;
 /// Bytes of a record that are fetched: most are no longer.
 const RECORD_FETCH_LEN: usize = 64;
 
-/// Why there is no index of some records.
+/// Why there is no index of some names.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum IndexError {
+pub enum IndexError {
+    /// The system's word for it.
     #[error("no memory for the users: {0}")]
     NoMemory(#[from] io::Error),
+    /// A name occurs twice.
     #[error("a name is in it twice")]
     Twice,
 }

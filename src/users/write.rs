@@ -18,7 +18,8 @@ use rustix::io::Errno;
 
 use super::edit::{Edit, Overlap};
 use super::import::ListProblem;
-use super::{Problem, Stamp, Username, UsersError, file, folder_of, open_folder, parse};
+use super::{Problem, Stamp, UsersError, file, folder_of, open_folder, parse};
+use crate::credentials::Username;
 
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]

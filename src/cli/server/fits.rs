@@ -4,7 +4,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Error, FromArgMatches};
 
 use super::{Args, ServiceName};
-use crate::net::Transport;
+use crate::transport::Transport;
 
 /// Options that fit the same services, and what the others have instead.
 struct Fit {

@@ -11,7 +11,8 @@ use crate::exchange::{DATAGRAM_MAX, DatagramService, framed, md5};
 use crate::net::batch::Shape;
 use crate::net::link::{self, Next, Patience, Reading};
 use crate::net::udp;
-use crate::report::{self, Lines, Shown, Verbosity};
+use crate::report::{self, Lines, Verbosity};
+use crate::shown::Shown;
 
 /// A connection that rests longer is closed: its place may be wanted. A message is not to take the memory of others for
 /// long; 60 s are enough for 16 MiB at 2.3 Mbit/s.

@@ -10,9 +10,10 @@ use crate::auth::event::{Event, Reason, Refusal};
 use crate::auth::peer::Address;
 use crate::auth::penalty::Penalty;
 use crate::auth::recent::Sighting;
-use crate::net::Transport;
-use crate::report::{Hashed, Shown, UnknownNames, unix_time};
-use crate::users::NAME_MAX;
+use crate::credentials::NAME_MAX;
+use crate::report::{Hashed, UnknownNames, unix_time};
+use crate::shown::Shown;
+use crate::transport::Transport;
 
 /// The longest line, in bytes.
 pub(super) const LINE_MAX: usize = 465;
@@ -146,7 +147,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::users::{Denial, Username};
+    use crate::credentials::Username;
+    use crate::users::Denial;
 
     fn longest(event: &Event<'_>) -> usize {
         let now = Now { uptime: Duration::ZERO, unix_s: 1_767_225_600 };

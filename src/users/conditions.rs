@@ -1,0 +1,66 @@
+//! When and from where a user may log in.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::source::covers;
+
+/// When and from where a user may log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// Whether the user may log in at all.
+    pub standing: Standing,
+    /// The first second, since 1970-01-01 UTC, in which the user is refused.
+    pub expires_unix_s: Option<u64>,
+    /// The networks that the user may log in from; from anywhere, if there are none.
+    pub from: Vec<IpNet>,
+}
+
+/// Those of most users.
+pub(super) static NO_CONDITIONS: Conditions = Conditions::none();
+
+/// Whether a user may log in at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The user may.
+    Enabled,
+    /// The user may not, whatever the password.
+    Disabled,
+}
+
+/// Why a user with the right password is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// `disabled = true`
+    #[error("disabled")]
+    Disabled,
+    /// `expires` is over.
+    #[error("expired")]
+    Expired,
+    /// The source is in none of the networks of `from`.
+    #[error("not allowed from this address")]
+    NotFromHere,
+}
+
+impl Conditions {
+    /// None: the user may log in from anywhere, for ever.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { standing: Standing::Enabled, expires_unix_s: None, from: Vec::new() }
+    }
+
+    /// Whether the user may log in at this time from this address.
+    pub(crate) fn admit(&self, unix_s: u64, source: IpAddr) -> Result<(), Denial> {
+        let Self { standing, expires_unix_s, from } = self;
+        if *standing == Standing::Disabled {
+            Err(Denial::Disabled)
+        } else if expires_unix_s.is_some_and(|expiry| unix_s >= expiry) {
+            Err(Denial::Expired)
+        } else if !from.is_empty() && !from.iter().any(|network| covers(network, source)) {
+            Err(Denial::NotFromHere)
+        } else {
+            Ok(())
+        }
+    }
+}
