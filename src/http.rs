@@ -31,8 +31,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::net::Clock;
 use crate::net::bind::{self, Sharing};
+use crate::net::clock::Clock;
 
 /// What a response is.
 pub(crate) type Reply = Response<Full<Bytes>>;

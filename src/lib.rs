@@ -36,6 +36,7 @@ pub mod cli;
 pub mod credentials;
 pub mod daemon;
 mod descriptors;
+mod error;
 pub mod exchange;
 pub mod gateway;
 mod http;

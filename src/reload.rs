@@ -20,9 +20,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::daemon::ServerError;
+use crate::error::ServerError;
 use crate::manager::Manager;
-use crate::net::Clock;
+use crate::net::clock::Clock;
 use crate::report::audit::Reopen;
 use crate::settings::SampleUsers;
 use crate::users::{Changes, Samples, Stamp, Users, UsersFile, counted};

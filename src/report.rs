@@ -23,7 +23,6 @@ use crate::auth::peer::Address;
 use crate::auth::penalty::{Blocks, Scope};
 use crate::auth::recent::Sighting;
 use crate::exchange;
-use crate::net::udp::Buffers;
 use crate::shown::Shown;
 use crate::source::Source;
 use crate::tally::Tally;
@@ -170,6 +169,12 @@ pub(crate) fn connection_lost(peer: SocketAddr, error: &io::Error) {
 
 pub(crate) fn socket_error(transport: Transport, error: &io::Error) {
     warn!("{transport} socket: {error}; going on");
+}
+
+/// How much the kernel queues for a socket, and how much it was asked to.
+pub(crate) struct Buffers {
+    pub(crate) receive_len: usize,
+    pub(crate) asked_len: usize,
 }
 
 /// Says how much the kernel queues for each worker, and how to have it queue more.

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::auth::Now;
 use crate::auth::penalty::{Failures, Fill, Penalties};
-use crate::net::Clock;
+use crate::net::clock::Clock;
 use crate::net::connections::Connections;
 use crate::report::audit::Losses;
 use crate::settings::Reasons;

@@ -17,8 +17,9 @@ use tracing::level_filters::LevelFilter;
 
 use crate::auth::penalty::WINDOW_MAX;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
-use crate::daemon::{self, Bound, ServerError};
+use crate::daemon::{self, Bound};
 use crate::descriptors;
+use crate::error::ServerError;
 use crate::exchange::{DatagramService, framed};
 use crate::net::passed;
 use crate::report::{LogFormat, log_to_stderr};

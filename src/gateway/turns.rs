@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::credentials::Username;
-use crate::net::Clock;
+use crate::net::clock::Clock;
 use crate::source::{Source, counted_with};
 
 /// Logins at once, a thread each.

@@ -9,6 +9,7 @@ use rand::rngs::SysRng;
 
 use crate::backoff::Backoff;
 use crate::exchange::{DATAGRAM_MAX, DatagramService, guard, md5};
+use crate::net::any_address::{at_any_address, no_answer};
 use crate::net::channel::{Channel, is_timeout};
 use crate::net::host_port::HostPort;
 use crate::net::timed_stream::TimedStream;
@@ -30,29 +31,6 @@ pub fn ask(
         return Err(invalid(format!("no server answers this message: {silence}")));
     }
     at_any_address(server, timeout, |address, share| ask_at(service, address, message, share))
-}
-
-/// The first success at any of a server's addresses, or the last failure. Each has its share of the time that is
-/// left.
-pub(crate) fn at_any_address<T>(
-    server: &HostPort,
-    timeout: Duration,
-    mut act: impl FnMut(SocketAddr, Duration) -> io::Result<T>,
-) -> io::Result<T> {
-    let (started, timeout) = (Instant::now(), clamped(timeout));
-    let addresses = server.resolve(timeout)?;
-    let mut result = Err(io::Error::other("the server has no address"));
-    for (index, address) in addresses.iter().enumerate() {
-        let left = timeout.saturating_sub(started.elapsed());
-        let share = clamped(left / (addresses.len() - index) as u32);
-        result = act(*address, share).map_err(|error| {
-            if is_timeout(&error) { no_answer(&format!("from {address} "), share) } else { error }
-        });
-        if result.is_ok() || started.elapsed() >= timeout {
-            break;
-        }
-    }
-    result
 }
 
 fn ask_at(
@@ -139,15 +117,6 @@ impl Md5Client {
     }
 }
 
-/// A time that sockets and clocks can take: they know none of nothing, and none that never ends.
-pub(crate) fn clamped(timeout: Duration) -> Duration {
-    timeout.clamp(Duration::from_millis(1), Duration::from_secs(365 * 24 * 60 * 60))
-}
-
 fn invalid(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, reason)
-}
-
-fn no_answer(from: &str, timeout: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer {from}in {timeout:?}"))
 }

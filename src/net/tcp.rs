@@ -9,9 +9,10 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::auth::Now;
+use crate::net::clock::DRAIN;
+use crate::net::clock::{Clock, Stop};
 use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Link, Reading, Scratch, Wish};
-use crate::net::{Clock, DRAIN, Stop};
 use crate::report;
 use crate::tally::Tally;
 use crate::transport::Transport;

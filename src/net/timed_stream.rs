@@ -5,7 +5,7 @@ use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::net::exchange_client::{at_any_address, clamped};
+use crate::net::any_address::{at_any_address, clamped};
 use crate::net::host_port::HostPort;
 
 pub(crate) struct TimedStream {

@@ -12,8 +12,9 @@ use socket2::{Domain, SockRef, Socket};
 
 use crate::auth::Now;
 use crate::net::batch::{self, Batch, Shape, Unsent};
-use crate::net::{Clock, DRAIN, Stop};
-use crate::report;
+use crate::net::clock::DRAIN;
+use crate::net::clock::{Clock, Stop};
+use crate::report::{self, Buffers};
 use crate::tally::Tally;
 use crate::transport::Transport;
 
@@ -72,12 +73,6 @@ pub(crate) fn ignore_path_mtu(socket: &Socket) -> io::Result<()> {
     }
     // A socket of both families has it for each.
     Ok(set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE)?)
-}
-
-/// How much the kernel queues for a socket, and how much it was asked to.
-pub(crate) struct Buffers {
-    pub(crate) receive_len: usize,
-    pub(crate) asked_len: usize,
 }
 
 /// What the kernel gave.

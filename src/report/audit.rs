@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::net::Clock;
+use crate::net::clock::Clock;
 use crate::report::{UnknownNames, unix_time};
 use crate::transport::Transport;
 use bounds::Bounds;
