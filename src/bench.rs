@@ -35,8 +35,8 @@ pub use process::Process;
 
 use rustix::thread::{gettid, set_current_timer_slack};
 
-use crate::transport::Transport;
 use meter::Meter;
+use proto::transport::Transport;
 
 /// What to do to which server.
 pub struct Plan {

@@ -19,8 +19,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::auth::penalty::Penalties;
-use crate::auth::server::Keys;
 use crate::descriptors;
 pub use crate::error::ServerError;
 use crate::http::{self, routes};
@@ -38,9 +36,12 @@ use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
 use crate::settings::{self, Config, Loopbacks, Reasons, Service};
 use crate::signals::Signals;
-use crate::transport::Transport;
-use crate::users::{Users, UsersError, UsersFile};
+use crate::users::{UsersError, UsersFile};
 use crate::watch::Watched;
+use proto::server::Keys;
+use proto::server::penalty::Penalties;
+use proto::transport::Transport;
+use proto::users::Users;
 
 /// Runs a server until it is told to stop, with the sockets that a service manager has passed, or its own.
 ///

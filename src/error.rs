@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::credentials::Username;
 use crate::report::audit::AuditTarget;
 use crate::users::UsersError;
+use proto::credentials::Username;
 
 /// Why a server does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]

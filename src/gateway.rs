@@ -31,15 +31,15 @@ use zeroize::Zeroizing;
 use self::hosts::Hosts;
 pub use self::hosts::{Host, NoHost};
 use self::turns::{Ending, LOGINS, PAUSE, Turns};
-use crate::auth::wire::Verdict;
-use crate::credentials::{NAME_MAX, PASSWORD_MAX, Password, Username};
 use crate::http::{self, Limits, Reply};
 use crate::net::host_port::HostPort;
 use crate::net::login::{Login, LoginError, Outcome};
 use crate::sandbox::{self, Mode, Needs, Network};
-use crate::shown::Shown;
 use crate::signals::Signals;
-use crate::transport::Transport;
+use proto::credentials::{NAME_MAX, PASSWORD_MAX, Password, Username};
+use proto::shown::Shown;
+use proto::transport::Transport;
+use proto::wire::Verdict;
 
 /// What a gateway is told on its command line.
 #[derive(Clone, Debug)]

@@ -29,15 +29,11 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("letmein needs Linux: recvmmsg, packet information, /proc");
 
-pub mod auth;
-pub mod backoff;
 pub mod bench;
 pub mod cli;
-pub mod credentials;
 pub mod daemon;
 mod descriptors;
 mod error;
-pub mod exchange;
 pub mod gateway;
 mod http;
 pub mod limits;
@@ -47,17 +43,14 @@ mod reload;
 mod report;
 pub mod sandbox;
 pub mod settings;
-pub mod shown;
 mod signals;
-mod source;
 mod tally;
-pub mod transport;
 pub mod users;
 mod watch;
 
-pub use auth::wire::Verdict;
-pub use credentials::{Password, Username};
 pub use net::framed_client::{FramedClient, FramedError};
 pub use net::host_port::{HostPort, HostPortError};
 pub use net::login::{Family, Login, LoginError, Outcome, Progress};
-pub use transport::Transport;
+pub use proto::credentials::{Password, Username};
+pub use proto::transport::Transport;
+pub use proto::wire::Verdict;

@@ -3,10 +3,6 @@
 use std::fmt;
 use std::mem::size_of;
 
-use crate::auth::penalty::{FIRST_SILENCE, LONGEST_SILENCE, Penalties};
-use crate::auth::recent::{LetterChallenges, Welcomes};
-use crate::auth::wire::MESSAGE_MAX;
-use crate::exchange::guard::{ANSWERS_PER_SECOND, Guard};
 use crate::http::routes;
 use crate::net::bind::BACKLOG;
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
@@ -19,8 +15,12 @@ use crate::report::audit::{
     BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
 };
 use crate::settings::{Config, Exchange, Service};
-use crate::source::{HOME_SHARES, SITE_SHARES};
-use crate::transport::Transport;
+use proto::server::penalty::{FIRST_SILENCE, LONGEST_SILENCE, Penalties};
+use proto::server::recent::{LetterChallenges, Welcomes};
+use proto::small::guard::{ANSWERS_PER_SECOND, Guard};
+use proto::source::{HOME_SHARES, SITE_SHARES};
+use proto::transport::Transport;
+use proto::wire::MESSAGE_MAX;
 
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]

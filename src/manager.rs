@@ -22,7 +22,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::tally::{Tally, Turns, Verdicts};
-use crate::users::{Users, counted};
+use crate::users::counted;
+use proto::users::Users;
 
 /// Whoever started the server, if they want to be told.
 pub(crate) struct Manager {

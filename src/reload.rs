@@ -25,8 +25,9 @@ use crate::manager::Manager;
 use crate::net::clock::Clock;
 use crate::report::audit::Reopen;
 use crate::settings::SampleUsers;
-use crate::users::{Changes, Samples, Stamp, Users, UsersFile, counted};
+use crate::users::{Changes, Stamp, UsersFile, counted};
 use crate::watch::Reloads;
+use proto::users::{Samples, Users};
 
 /// A users file, and what it may hold where the server listens.
 pub(crate) struct Source {

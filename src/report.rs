@@ -17,16 +17,16 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::{debug, info, warn};
 
-use crate::auth::Now;
-use crate::auth::event::{Event, Reaction, Reason, Refusal};
-use crate::auth::peer::Address;
-use crate::auth::penalty::{Blocks, Scope};
-use crate::auth::recent::Sighting;
-use crate::exchange;
-use crate::shown::Shown;
-use crate::source::Source;
 use crate::tally::Tally;
-use crate::transport::Transport;
+use proto::Now;
+use proto::peer::Address;
+use proto::server::event::{Event, Reaction, Reason, Refusal};
+use proto::server::penalty::{Blocks, Scope};
+use proto::server::recent::Sighting;
+use proto::shown::Shown;
+use proto::small;
+use proto::source::Source;
+use proto::transport::Transport;
 
 use audit::{Audit, Decision};
 pub(crate) use blocks::BlockLog;
@@ -193,6 +193,6 @@ pub(crate) fn unsent(replies: u64, error: &io::Error) {
     debug!("UDP: replies that could not be sent: {replies}: {error}");
 }
 
-pub(crate) fn unanswered(peer: SocketAddr, reason: exchange::guard::Silence) {
+pub(crate) fn unanswered(peer: SocketAddr, reason: small::guard::Silence) {
     debug!("UDP {peer}: not answered: {reason}");
 }

@@ -4,13 +4,22 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-pub use crate::auth::penalty::{Budget, Limits};
-use crate::exchange::DatagramService;
 pub use crate::net::services::exchanges::{Exchange, Serving};
 pub use crate::report::audit::AuditTarget;
 pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
-use crate::transport::Transport;
+pub use proto::server::penalty::{Budget, Limits};
+use proto::small::DatagramService;
+use proto::transport::Transport;
+
+/// The name of the program that serves over a transport.
+#[must_use]
+pub fn program(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "server-udp",
+        Transport::Tcp => "server-tcp",
+    }
+}
 
 /// What a server is told on its command line.
 #[derive(Clone, Debug)]

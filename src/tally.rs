@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::auth::event::{Event, Reason, Refusal};
-use crate::auth::penalty::Penalty;
-use crate::auth::recent::Sighting;
-use crate::users::Denial;
+use proto::server::event::{Event, Reason, Refusal};
+use proto::server::penalty::Penalty;
+use proto::server::recent::Sighting;
+use proto::users::Denial;
 
 /// A number that grows.
 #[derive(Default)]

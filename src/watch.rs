@@ -10,15 +10,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::auth::Now;
-use crate::auth::penalty::{Failures, Fill, Penalties};
 use crate::net::clock::Clock;
 use crate::net::connections::Connections;
 use crate::report::audit::Losses;
 use crate::settings::Reasons;
 use crate::tally::{self, Outcome, Tally, Turns, Verdicts};
-use crate::transport::Transport;
-use crate::users::Users;
+use proto::Now;
+use proto::server::penalty::{Failures, Fill, Penalties};
+use proto::transport::Transport;
+use proto::users::Users;
 
 /// What a step of the history is for.
 pub(crate) const HISTORY_STEP: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! However framed texts are cut into segments, they are answered the same, and no answer is longer than its text.
 #![no_main]
 
-use letmein::exchange::framed::{Malformed, exchange};
+use letmein_auth_proto::small::framed::{Malformed, exchange};
 use libfuzzer_sys::fuzz_target;
 
 const MESSAGE_MAX: usize = 1000;

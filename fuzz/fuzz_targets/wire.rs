@@ -1,8 +1,8 @@
 //! What is decoded is what is encoded.
 #![no_main]
 
-use letmein::auth::wire::{ClientMessage, Message, ServerMessage, decode};
-use letmein::auth::form::{Form, REQUEST_LEN};
+use letmein_auth_proto::form::{Form, REQUEST_LEN};
+use letmein_auth_proto::wire::{ClientMessage, Message, ServerMessage, decode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -16,12 +16,12 @@ use rustix::thread::{gettid, sched_setaffinity};
 use slab::Slab;
 
 use super::process::Process;
-use crate::auth::form::REQUEST_LEN;
-use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::{Batch, Shape};
 use crate::net::bind::{self, Sharing};
 use crate::net::udp;
-use crate::transport::Transport;
+use proto::form::REQUEST_LEN;
+use proto::transport::Transport;
+use proto::wire::{MESSAGE_MAX, REPLY_MAX};
 
 /// A floor under way.
 pub(super) struct Floor {

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::auth::challenge::Challenge;
-use crate::auth::form::Form;
-use crate::auth::proof::{Digest, Secret, SecretRef};
-use crate::auth::wire::{ServerMessage, Verdict};
-use crate::backoff::Backoff;
-use crate::credentials::{Password, Username};
-use crate::users::Users;
+use proto::backoff::Backoff;
+use proto::challenge::Challenge;
+use proto::credentials::{Password, Username};
+use proto::form::Form;
+use proto::proof::{Digest, Secret, SecretRef};
+use proto::users::Users;
+use proto::wire::{ServerMessage, Verdict};
 
 /// The logins to make.
 pub struct Load {
@@ -139,7 +139,7 @@ impl Load {
             }
             Intent::Unknown(number) => {
                 message.extend_from_slice(b"nobody-");
-                message.extend_from_slice(&crate::auth::hex::to_hex::<4, 8>(number.to_be_bytes()));
+                message.extend_from_slice(&proto::hex::to_hex::<4, 8>(number.to_be_bytes()));
                 self.nobody.digest(challenge)
             }
         };

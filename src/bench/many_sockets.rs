@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::load::{Client, Heard, Load, Silence};
 use super::meter::Meter;
 use super::{Crew, FIRST_SOURCE, LOOK, Pacer, Plan};
-use crate::auth::wire::REPLY_MAX;
-use crate::transport::Transport;
+use proto::transport::Transport;
+use proto::wire::REPLY_MAX;
 
 pub(super) fn run(plan: &mut Plan, pacer: &mut Pacer, meter: &mut Meter<'_>) -> io::Result<()> {
     let mut crowd = Crowd::new(plan)?;

@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::load::{Client, Heard, Silence};
 use super::meter::Meter;
 use super::{Crew, FIRST_SOURCE, LOOK, Load, Pacer, Plan};
-use crate::auth::wire::{MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::{self, Batch, Shape};
+use proto::wire::{MESSAGE_MAX, REPLY_MAX};
 
 /// The kernel queues replies while the generator is busy; it caps this at net.core.rmem_max.
 const RECEIVE_BUFFER: usize = 8 << 20;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    letmein::cli::server::main(letmein::Transport::Udp)
+    letmein::cli::server::main(proto::transport::Transport::Udp)
 }

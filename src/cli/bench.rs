@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use crate::bench::{self, Echo, Figures, Load, Pace, Plan, Process, SOURCES_MAX};
 use crate::cli::{Status, invalid, parse, parse_seconds, say};
-use crate::credentials::{Password, Username};
 use crate::net::host_port::HostPort;
-use crate::transport::Transport;
 use crate::users;
+use proto::credentials::{Password, Username};
+use proto::transport::Transport;
 
 const EXAMPLE: &str = "letmein-bench udp 127.0.0.1:8591 --users users.toml";
 

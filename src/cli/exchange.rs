@@ -9,11 +9,12 @@ use std::time::Duration;
 use clap::{Command, CommandFactory, Parser, ValueEnum};
 
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
-use crate::exchange::{DatagramService, framed};
 use crate::net::exchange_client::{self, Md5Client};
 use crate::net::framed_client::FramedClient;
 use crate::net::host_port::HostPort;
-use crate::shown::Printable;
+use proto::shown::Printable;
+use proto::small::DatagramService;
+use proto::small::framed;
 
 const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash this message.\"";
 

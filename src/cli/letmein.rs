@@ -9,14 +9,14 @@ use std::time::Duration;
 use clap::{Command, CommandFactory, Parser};
 use serde::Serialize;
 
-use crate::auth::wire::Verdict;
 use crate::cli::password::Source;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
-use crate::credentials::Username;
 use crate::net::host_port::HostPort;
 use crate::net::login::{Family, Login, Outcome, Progress};
 use crate::sandbox;
-use crate::transport::Transport;
+use proto::credentials::Username;
+use proto::transport::Transport;
+use proto::wire::Verdict;
 
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
 
@@ -146,7 +146,7 @@ enum Output {
 struct Json {
     verdict: &'static str,
     server: SocketAddr,
-    transport: Transport,
+    transport: &'static str,
     sends: u32,
     milliseconds: f64,
 }
@@ -170,7 +170,7 @@ impl From<&Outcome> for Json {
                 Verdict::Refused => "refused",
             },
             server: outcome.server,
-            transport: outcome.transport,
+            transport: outcome.transport.name(),
             sends: outcome.sends,
             milliseconds: outcome.elapsed.as_micros() as f64 / 1000.0,
         }

@@ -10,8 +10,8 @@ use rand::rngs::{SysError, SysRng};
 use zeroize::Zeroizing;
 
 use crate::cli::argv;
-use crate::credentials::{PASSWORD_MAX, Password, PasswordError, Username};
-use crate::shown::Shown;
+use proto::credentials::{PASSWORD_MAX, Password, PasswordError, Username};
+use proto::shown::Shown;
 
 const VARIABLE: &str = "LETMEIN_PASSWORD";
 /// A line that is longer holds no password, even one that ends in CR and LF.

@@ -15,21 +15,22 @@ use clap::{Command, CommandFactory, Parser, ValueEnum};
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-use crate::auth::penalty::WINDOW_MAX;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
 use crate::daemon::{self, Bound};
 use crate::descriptors;
 use crate::error::ServerError;
-use crate::exchange::{DatagramService, framed};
 use crate::net::passed;
 use crate::report::{LogFormat, log_to_stderr};
 use crate::settings::{
-    AuditTarget, Budget, Config, Exchange, Limits, Loopbacks, Mode, Monitoring, Reasons, SampleUsers,
+    self, AuditTarget, Budget, Config, Exchange, Limits, Loopbacks, Mode, Monitoring, Reasons, SampleUsers,
     Service, Serving, UnknownNames, Verbosity,
 };
-use crate::transport::Transport;
 use crate::users;
 use fits::Said;
+use proto::server::penalty::WINDOW_MAX;
+use proto::small::DatagramService;
+use proto::small::framed;
+use proto::transport::Transport;
 
 /// Tell whether somebody knows their password, without the password crossing the network
 #[derive(Parser)]
@@ -192,7 +193,7 @@ fn after_help(program: &str) -> String {
 /// The command line, of which the help, the manual and the completions are made.
 #[must_use]
 pub fn command(transport: Transport) -> Command {
-    let program = transport.server();
+    let program = settings::program(transport);
     Args::command().name(program).after_help(after_help(program))
 }
 
@@ -203,7 +204,7 @@ pub fn main(transport: Transport) -> ExitCode {
 }
 
 fn run(transport: Transport) -> Result<Status, Status> {
-    let program = transport.server();
+    let program = settings::program(transport);
     // Before any thread.
     let passed = passed::take(transport).map_err(|error| {
         say(format_args!("{program}: {error}"));

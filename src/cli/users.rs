@@ -13,14 +13,14 @@ use zeroize::Zeroizing;
 
 use crate::cli::password::{NewPassword, NoPassword};
 use crate::cli::{Status, invalid, parse_commands, say};
-use crate::credentials::{Password, Username};
 use crate::sandbox;
-use crate::shown::Shown;
 use crate::users::edit::{Edit, NewUser};
 use crate::users::entries::{Entry, entries, warnings};
 use crate::users::import::{self, Format, ListProblem, Listed};
 use crate::users::write::{self, ChangeError, Missing};
 use crate::users::{Problem, UsersError, load_text};
+use proto::credentials::{Password, Username};
+use proto::shown::Shown;
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::credentials::Username;
 use crate::net::clock::Clock;
-use crate::source::{Source, counted_with};
+use proto::credentials::Username;
+use proto::source::{Source, counted_with};
 
 /// Logins at once, a thread each.
 pub(super) const LOGINS: usize = 64;

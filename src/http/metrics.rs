@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::settings;
 use crate::tally::{BATCH_BOUNDS, Counter, Histogram, LOGIN_BOUNDS_US, Outcome, Tally};
 use crate::watch::{LastReload, Reloaded, Watched};
 
@@ -82,7 +83,8 @@ struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
     fn process(&mut self, watched: &Watched) -> fmt::Result {
-        let labels = [("server", watched.transport.server()), ("version", env!("CARGO_PKG_VERSION"))];
+        let labels =
+            [("server", settings::program(watched.transport)), ("version", env!("CARGO_PKG_VERSION"))];
         let build = ConstGauge::new(1_u64);
         let kind = MetricType::Gauge;
         let mut encoder =

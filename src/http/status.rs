@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::auth::penalty::Fill;
+use crate::settings;
 use crate::tally::Outcome;
 use crate::watch::{Blocked, HISTORY_STEP, LastReload, Reloaded, Watched};
+use proto::server::penalty::Fill;
 
 /// The page, which names nobody.
 pub(crate) fn page(watched: &Watched) -> String {
@@ -31,7 +32,7 @@ pub(crate) fn page(watched: &Watched) -> String {
         refusals.into_iter().map(|(reason, count)| (spaced(reason), count.into())).collect::<Map<_, _>>()
     });
     json!({
-        "server": watched.transport.server(),
+        "server": settings::program(watched.transport),
         "version": env!("CARGO_PKG_VERSION"),
         "address": watched.address.to_string(),
         "uptime_s": now.as_secs_f64(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::auth::client::Resends;
-use crate::auth::wire::REPLY_MAX;
-use crate::transport::Transport;
+use proto::client::Resends;
+use proto::transport::Transport;
+use proto::wire::REPLY_MAX;
 
 /// The shortest timeout that is worth a system call; a stream takes none of zero.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);

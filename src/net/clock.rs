@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::auth::Now;
+use proto::Now;
 
 /// How long logins in progress may take to end, once a server is to stop.
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);

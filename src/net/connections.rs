@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::source::{NETWORKS_MAX, Source, counted_with};
+use proto::source::{NETWORKS_MAX, Source, counted_with};
 
 /// Connections in all. What each may take beside the kernel's buffers is for its service to bound.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;

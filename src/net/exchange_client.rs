@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::backoff::Backoff;
-use crate::exchange::{DATAGRAM_MAX, DatagramService, guard, md5};
 use crate::net::any_address::{at_any_address, no_answer};
 use crate::net::channel::{Channel, is_timeout};
 use crate::net::host_port::HostPort;
 use crate::net::timed_stream::TimedStream;
-use crate::transport::Transport;
+use proto::backoff::Backoff;
+use proto::small::{DATAGRAM_MAX, DatagramService};
+use proto::small::{guard, md5};
+use proto::transport::Transport;
 
 /// Sends a message over UDP until it is answered, and gives the answer. Each message has a socket of its own, so that
 /// no late answer is taken for that of another message.

@@ -5,10 +5,10 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use crate::exchange::framed::{self, Malformed};
 use crate::net::channel::is_timeout;
 use crate::net::host_port::HostPort;
 use crate::net::timed_stream::TimedStream;
+use proto::small::framed::{self, Malformed};
 
 /// A connection to a framed server.
 ///

@@ -17,8 +17,8 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use crate::auth::Now;
 use crate::net::connections::Place;
+use proto::Now;
 
 /// What a connection is for: links and loop are the same for all services.
 pub(crate) trait Conversation {

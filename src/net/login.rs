@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::auth::client::{self, Client, Receipt, Sending, Step};
-use crate::auth::penalty::{FIRST_SILENCE, LONGEST_SILENCE};
-use crate::auth::wire::Verdict;
-use crate::credentials::{Password, Username};
 use crate::net::channel::{Channel, Inbox, is_timeout};
 use crate::net::host_port::HostPort;
-use crate::transport::Transport;
+use proto::client::{self, Client, Receipt, Sending, Step};
+use proto::credentials::{Password, Username};
+use proto::server::penalty::{FIRST_SILENCE, LONGEST_SILENCE};
+use proto::transport::Transport;
+use proto::wire::Verdict;
 
 /// The time for a whole login, unless told otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(15);

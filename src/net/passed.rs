@@ -7,7 +7,7 @@ use listenfd::ListenFd;
 use socket2::Socket;
 
 use crate::net::bind::Bound;
-use crate::transport::Transport;
+use proto::transport::Transport;
 
 /// Why sockets that were passed are of no use.
 #[derive(Debug, thiserror::Error)]

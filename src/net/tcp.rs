@@ -8,14 +8,14 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::auth::Now;
 use crate::net::clock::DRAIN;
 use crate::net::clock::{Clock, Stop};
 use crate::net::connections::Connections;
 use crate::net::link::{Conversation, Link, Reading, Scratch, Wish};
 use crate::report;
 use crate::tally::Tally;
-use crate::transport::Transport;
+use proto::Now;
+use proto::transport::Transport;
 
 /// Events that are told at a time.
 const EVENTS: usize = 256;

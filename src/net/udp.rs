@@ -10,13 +10,13 @@ use rustix::net::sockopt::{
 };
 use socket2::{Domain, SockRef, Socket};
 
-use crate::auth::Now;
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::DRAIN;
 use crate::net::clock::{Clock, Stop};
 use crate::report::{self, Buffers};
 use crate::tally::Tally;
-use crate::transport::Transport;
+use proto::Now;
+use proto::transport::Transport;
 
 /// What a worker serves: the loop below is the same for all services.
 pub(crate) trait Service {

@@ -6,9 +6,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::auth::Now;
-use crate::auth::penalty::{Limits, Penalties};
-use crate::auth::server::{Keys, Server};
 use crate::descriptors;
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
@@ -19,8 +16,11 @@ use crate::net::services::logins::{Login, Logins};
 use crate::net::{connections, tcp, udp};
 use crate::report::{self, Reporter, Verbosity};
 use crate::tally::Tally;
-use crate::transport::Transport;
-use crate::users::Users;
+use proto::Now;
+use proto::server::penalty::{Limits, Penalties};
+use proto::server::{Keys, Server};
+use proto::transport::Transport;
+use proto::users::Users;
 
 /// A server's sockets, each with the loop that serves it.
 pub(crate) struct Workers {

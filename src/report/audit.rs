@@ -21,13 +21,13 @@ use tracing::warn;
 
 use crate::net::clock::Clock;
 use crate::report::{UnknownNames, unix_time};
-use crate::transport::Transport;
 use bounds::Bounds;
 pub(crate) use bounds::{BYTES_PER_MINUTE, PER_SECOND, SOURCE_PER_MINUTE, USER_PER_MINUTE};
 pub(crate) use line::Decision;
 use line::Lines;
 pub use output::AuditTarget;
 use output::Output;
+use proto::transport::Transport;
 
 /// Decisions that wait to be written.
 pub(crate) const QUEUE_LEN: usize = 16_384;
@@ -244,9 +244,9 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::auth::Now;
-    use crate::auth::event::{Event, Reason, Refusal};
-    use crate::auth::peer::Address;
+    use proto::Now;
+    use proto::peer::Address;
+    use proto::server::event::{Event, Reason, Refusal};
 
     #[test]
     fn proven_failures_find_room_in_a_queue_that_forged_ones_have_filled() {

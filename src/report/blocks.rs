@@ -9,7 +9,7 @@ use tokio::time::interval;
 use tracing::{info, warn};
 
 use super::unix_time;
-use crate::auth::Now;
+use proto::Now;
 
 /// Blocks that are followed at a time. The rest are counted, so that an attacker with many addresses does not fill the log.
 const FOLLOWED_MAX: usize = 64;

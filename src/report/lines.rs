@@ -12,7 +12,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::budget::Budget;
-use crate::exchange;
+use proto::small;
 
 /// The lines of a small service about its messages and connections. In a flood, all but the first of a second are
 /// only counted.
@@ -54,7 +54,7 @@ impl Lines {
     }
 
     /// The reason why a connection is closed.
-    pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: exchange::framed::Malformed) {
+    pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: small::framed::Malformed) {
         let left_out = self.closings.settle(uptime);
         tell_closings(left_out);
         if self.closings.admits_one() {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Users;
-use crate::shown::Shown;
+use proto::shown::Shown;
+use proto::users::Users;
 
 /// The names of those who have come, gone and changed; most of them only counted, if they are many.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::Problem;
 use super::parse::locate;
-use crate::credentials::{Password, Username};
+use proto::credentials::{Password, Username};
 
 /// The text of a users file in which all is right, and what is to become of it.
 pub(crate) struct Edit<'a> {

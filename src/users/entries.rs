@@ -9,7 +9,7 @@ use toml::value::Datetime;
 
 use super::first_second_after;
 use super::strength::Holds;
-use crate::credentials::{Password, Username};
+use proto::credentials::{Password, Username};
 
 /// A user of a file in which all is right.
 pub(crate) struct Entry {

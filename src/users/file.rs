@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::folder::{Folder, Openness, folder_of};
-use super::store::wipe;
-use super::{Problem, Samples, Users, parse};
+use super::{Problem, parse};
+use proto::users::wipe;
+use proto::users::{Samples, Users};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Uid, fstat, openat, statat};
 use rustix::io::Errno;
 use rustix::path::Arg;

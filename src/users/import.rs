@@ -8,7 +8,7 @@ use toml_edit::{Array, Value};
 
 use super::edit::NewUser;
 use super::{first_second_after, parse_network};
-use crate::credentials::{Password, Username};
+use proto::credentials::{Password, Username};
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

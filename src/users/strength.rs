@@ -6,7 +6,7 @@ use zxcvbn::matching::Match;
 use zxcvbn::matching::patterns::MatchPattern;
 use zxcvbn::{Entropy, zxcvbn};
 
-use crate::credentials::{Password, Username};
+use proto::credentials::{Password, Username};
 
 /// What one GPU tries, for the protocol prescribes one MD5.
 const GUESSES_A_SECOND: f64 = 1e11;

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::edit::{Edit, Overlap};
 use super::import::ListProblem;
 use super::{Problem, Stamp, UsersError, file, folder_of, open_folder, parse};
-use crate::credentials::Username;
+use proto::credentials::Username;
 
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]

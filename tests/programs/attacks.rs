@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use letmein::Transport::{Tcp, Udp};
+use proto::transport::Transport::{Tcp, Udp};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};

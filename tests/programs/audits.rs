@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use letmein::Transport::{self, Tcp, Udp};
+use proto::transport::Transport::{self, Tcp, Udp};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};

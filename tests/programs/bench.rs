@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use letmein::Transport;
+use proto::transport::Transport;
 
 use crate::peers::{address_of, refusing_socket};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, path, run, users_file};

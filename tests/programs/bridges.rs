@@ -8,7 +8,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use letmein::Transport::{Tcp, Udp};
+use proto::transport::Transport::{Tcp, Udp};
 use tempfile::TempDir;
 
 use crate::dist_files::DIST;

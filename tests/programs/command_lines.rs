@@ -1,5 +1,6 @@
 //! Command lines that are wrong, and what is said about them.
 
+use letmein::settings::program;
 use std::collections::HashSet;
 use std::process::Command;
 
@@ -139,13 +140,13 @@ fn a_log_that_a_server_does_not_know_is_status_2() {
 #[test]
 fn the_example_of_a_server_is_one_of_that_server() {
     for transport in TRANSPORTS {
-        let example = format!("Example: {} 127.0.0.1:8591", transport.server());
+        let example = format!("Example: {} 127.0.0.1:8591", program(transport));
         reason(server(transport).arg("x"), &example);
     }
 }
 
 fn programs() -> [(&'static str, Command); 3] {
-    let [udp, tcp] = TRANSPORTS.map(|transport| (transport.server(), server(transport)));
+    let [udp, tcp] = TRANSPORTS.map(|transport| (program(transport), server(transport)));
     [("letmein", letmein()), udp, tcp]
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use letmein::Transport::Udp;
+use proto::transport::Transport::Udp;
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use letmein::Transport::{Tcp, Udp};
+use proto::transport::Transport::{Tcp, Udp};
 
 use crate::peers::{
     address_of, ask, receive, refusing_socket, tcp_peer, udp_peer, udp_socket, uninterrupted,

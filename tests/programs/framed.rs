@@ -5,9 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use letmein::Transport::Tcp;
-use letmein::exchange::framed::Malformed;
 use letmein::{FramedClient, FramedError};
+use proto::small::framed::Malformed;
+use proto::transport::Transport::Tcp;
 
 use crate::peers::{PATIENCE, tcp_peer, uninterrupted};
 use crate::running::{Ended, Server, exchange, run};

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::flood;
 use crate::peers::uninterrupted;
 use crate::running::{SAMPLES, Server, TRANSPORTS, letmein_http, run};
-use letmein::Transport::{self, Tcp, Udp};
+use proto::transport::Transport::{self, Tcp, Udp};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A gateway that is up; killed when dropped.

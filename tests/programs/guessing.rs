@@ -8,7 +8,7 @@ use std::iter;
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use letmein::Transport::{self, Tcp, Udp};
+use proto::transport::Transport::{self, Tcp, Udp};
 
 use crate::flood;
 use crate::monitoring::{status, watched};

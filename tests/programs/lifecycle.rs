@@ -1,10 +1,11 @@
 //! How servers start, stop, and share a machine.
 
+use letmein::settings::program;
 use std::io::{self, BufRead, Write};
 use std::iter;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use letmein::Transport;
+use proto::transport::Transport;
 use socket2::{Domain, Socket, Type};
 
 use crate::peers::{QUIET_HOST, REQUEST, WELCOME, answer, ask, tcp_peer, udp_peer};
@@ -102,7 +103,7 @@ fn a_port_that_is_taken_is_reported_with_status_3_in_one_line() {
         let (Server { address, .. }, transport) = server;
         let ended = Server::refusal(transport, &[&address.to_string(), "--users", SAMPLES]);
         assert_eq!((ended.status, &*ended.stdout, ended.stderr.lines().count()), (3, "", 1), "{ended:?}");
-        let start = format!("{}: cannot listen on {address}: ", transport.server());
+        let start = format!("{}: cannot listen on {address}: ", program(transport));
         assert!(ended.stderr.starts_with(&start), "{ended:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use letmein::Transport;
+use proto::transport::Transport;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 

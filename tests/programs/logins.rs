@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 use std::{array, iter, thread};
 
-use letmein::Transport;
+use proto::transport::Transport;
 
 use crate::peers::{
     QUIET_HOST, REFUSED, REQUEST, WELCOME, address_of, ask, echoing_answer, receive, refusing_socket,

@@ -1,12 +1,13 @@
 //! What those see who watch a server over HTTP, and what strangers at that port cannot do.
 
+use letmein::settings;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Stdio;
 use std::time::Duration;
 
-use letmein::Transport::{self, Tcp, Udp};
+use proto::transport::Transport::{self, Tcp, Udp};
 use serde_json::{Value, json};
 use socket2::SockRef;
 use tempfile::TempDir;
@@ -78,7 +79,7 @@ fn logins_and_refusals_are_counted_by_their_reason_where_the_operator_insists() 
         assert_eq!(server.login(&["userone", "wrong"]).status, 1);
         assert_eq!(server.login(&["hunter2secret", "wrong"]).status, 1);
         let status = status(http);
-        assert_eq!(status["server"], transport.server());
+        assert_eq!(status["server"], settings::program(transport));
         assert_eq!(status["address"], server.address.to_string());
         assert_eq!((&status["totals"]["welcomed"], &status["totals"]["refused"]), (&json!(3), &json!(2)));
         assert_eq!(status["totals"]["challenged"], 5);

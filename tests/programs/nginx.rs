@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Stdio};
 
-use letmein::Transport::Udp;
+use proto::transport::Transport::Udp;
 use tempfile::TempDir;
 
 use crate::gateway::Gateway;

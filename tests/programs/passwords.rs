@@ -42,7 +42,8 @@ fn one_nul_at_the_very_end_is_no_part_of_a_password_and_any_other_is_wrong() {
         assert_eq!(given(text).status, 2, "{text:?}");
     }
     let longest = "p".repeat(128);
-    let server = Server::with_users(letmein::Transport::Udp, &format!("[users]\nuserone = '{longest}'\n"));
+    let server =
+        Server::with_users(proto::transport::Transport::Udp, &format!("[users]\nuserone = '{longest}'\n"));
     let client = &mut server.client();
     assert_eq!(
         run_with_input(client.args(["userone", "--password-stdin"]), &format!("{longest}\0")),
@@ -81,7 +82,7 @@ fn a_password_is_read_from_the_environment_if_it_is_given_nowhere_else() {
 
 #[test]
 fn a_password_that_begins_with_a_dash_goes_after_two_dashes() {
-    let server = Server::with_users(letmein::Transport::Udp, "[users]\nuserone = \"-hunter2\"\n");
+    let server = Server::with_users(proto::transport::Transport::Udp, "[users]\nuserone = \"-hunter2\"\n");
     assert_eq!(server.login(&["--", "userone", "-hunter2"]), welcome());
 }
 

@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use letmein::auth::challenge::Challenge;
-use letmein::auth::proof::Secret;
 use letmein::{Password, Transport};
+use proto::challenge::Challenge;
+use proto::proof::Secret;
 use socket2::{Domain, Socket, Type};
 
 use crate::running::Server;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
-use letmein::Transport::{Tcp, Udp};
+use proto::transport::Transport::{Tcp, Udp};
 use serde_json::Value;
 
 use crate::monitoring::{status, watched};
@@ -14,7 +14,7 @@ use crate::peers::{
 use crate::reloads::logged;
 use crate::running::{SAMPLES, Server, TRANSPORTS, refused, welcome};
 
-fn server(transport: letmein::Transport, more: &[&str]) -> Server {
+fn server(transport: proto::transport::Transport, more: &[&str]) -> Server {
     Server::start(transport, &[&["127.0.0.1:0", "--users", SAMPLES], more].concat())
 }
 

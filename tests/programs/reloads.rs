@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use letmein::Transport::Udp;
+use proto::transport::Transport::Udp;
 use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 
@@ -36,7 +36,7 @@ impl Folder {
     }
 }
 
-fn server(transport: letmein::Transport, users: &Path, more: &[&str]) -> Server {
+fn server(transport: proto::transport::Transport, users: &Path, more: &[&str]) -> Server {
     Server::start(transport, &[&["127.0.0.1:0", "--users", users.to_str().unwrap()], more].concat())
 }
 

@@ -6,7 +6,7 @@ use std::iter;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
-use letmein::Transport;
+use proto::transport::Transport;
 use tempfile::NamedTempFile;
 
 /// The users file that is shipped.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use letmein::Transport;
+use proto::transport::Transport;
 
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, run, server, welcome};
 

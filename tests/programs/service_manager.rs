@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use letmein::Transport;
+use proto::transport::Transport;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Socket, Type};

@@ -1,6 +1,6 @@
 //! The status page in a browser: a real server's figures, as somebody sees them who looks at it.
 
-use letmein::Transport::Udp;
+use proto::transport::Transport::Udp;
 
 use crate::browser::Browser;
 use crate::monitoring::watched;

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use letmein::Transport;
+use proto::transport::Transport;
 use socket2::{Domain, Socket, Type};
 
 use crate::peers::{

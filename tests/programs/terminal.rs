@@ -91,7 +91,7 @@ fn a_new_password_is_asked_for_twice_and_has_to_be_the_same() {
     assert_eq!(read_to_string(&users).unwrap(), "[users]\n");
     let (status, seen) = add("a fine one");
     assert!(status == 0 && !seen.contains("fine"), "{seen}");
-    let server = Server::start(letmein::Transport::Tcp, &["127.0.0.1:0", "--users", path(&users)]);
+    let server = Server::start(proto::transport::Transport::Tcp, &["127.0.0.1:0", "--users", path(&users)]);
     assert_eq!(server.login(&["alice", "a fine one"]), welcome());
 }
 

@@ -1,10 +1,11 @@
 //! Users files that keep a server from starting, and those about which it warns.
 
+use letmein::settings::program;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
-use letmein::Transport;
+use proto::transport::Transport;
 use tempfile::TempDir;
 
 use crate::reloads::{Folder, logged};
@@ -152,7 +153,7 @@ fn a_file_that_is_not_there_is_shown_with_a_remedy() {
     for transport in TRANSPORTS {
         let ended = Server::refusal(transport, &["127.0.0.1:0", "--users", "/nosuch/users.toml"]);
         assert_eq!((ended.status, &*ended.stdout, ended.stderr.lines().count()), (2, "", 1), "{ended:?}");
-        let start = format!("{}: /nosuch/users.toml: ", transport.server());
+        let start = format!("{}: /nosuch/users.toml: ", program(transport));
         assert!(ended.stderr.starts_with(&start), "{ended:?}");
         assert!(ended.stderr.contains("name another with --users FILE"), "{ended:?}");
     }
@@ -261,7 +262,7 @@ fn sample_passwords_are_not_served_to_other_machines_unless_the_operator_insists
         for (users, user) in [(SAMPLES, "user"), (path(&with_one), "bob")] {
             let ended = Server::refusal(transport, &["0.0.0.0:0", "--users", users]);
             assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
-            let start = format!("{}: {users}: {user}", transport.server());
+            let start = format!("{}: {users}: {user}", program(transport));
             assert!(ended.stderr.starts_with(&start), "{ended:?}");
             assert!(ended.stderr.contains("--allow-sample-users"), "{ended:?}");
             Server::start(transport, &["0.0.0.0:0", "--users", users, "--allow-sample-users"]);

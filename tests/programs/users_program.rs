@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use letmein::Transport;
 use letmein::users;
+use proto::transport::Transport;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use rustix::fs::XattrFlags;

@@ -4,7 +4,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Error, FromArgMatches};
 
 use super::{Args, ServiceName};
-use crate::transport::Transport;
+use proto::transport::Transport;
 
 /// Options that fit the same services, and what the others have instead.
 struct Fit {

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::auth::Now;
-use crate::exchange::guard::Guard;
-use crate::exchange::{DATAGRAM_MAX, DatagramService, framed, md5};
 use crate::net::batch::Shape;
 use crate::net::link::{self, Next, Patience, Reading};
 use crate::net::udp;
 use crate::report::{self, Lines, Verbosity};
-use crate::shown::Shown;
+use proto::Now;
+use proto::shown::Shown;
+use proto::small::guard::Guard;
+use proto::small::{DATAGRAM_MAX, DatagramService};
+use proto::small::{framed, md5};
 
 /// A connection that rests longer is closed: its place may be wanted. A message is not to take the memory of others for
 /// long; 60 s are enough for 16 MiB at 2.3 Mbit/s.

@@ -9,18 +9,18 @@ use arc_swap::ArcSwap;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::auth::Now;
-use crate::auth::challenge::Challenge;
-use crate::auth::conversation::{BUFFER_LEN, Conversation};
-use crate::auth::event::Event;
-use crate::auth::penalty::Penalties;
-use crate::auth::server::Server;
-use crate::auth::wire::{self, MESSAGE_MAX, REPLY_MAX};
 use crate::net::batch::Shape;
 use crate::net::link::{self, Next, Patience, Reading};
 use crate::net::udp;
 use crate::report::Reporter;
-use crate::users::Users;
+use proto::Now;
+use proto::challenge::Challenge;
+use proto::server::Server;
+use proto::server::event::Event;
+use proto::server::penalty::Penalties;
+use proto::server::stream::{BUFFER_LEN, Conversation};
+use proto::users::Users;
+use proto::wire::{self, MESSAGE_MAX, REPLY_MAX};
 
 /// Logins over UDP.
 pub(crate) struct Logins {

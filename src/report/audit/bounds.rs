@@ -13,10 +13,10 @@ use siphasher::sip::SipHasher24;
 
 use super::QUEUE_LEN;
 use super::line::{Decision, LINE_MAX, Verdict};
-use crate::auth::event::Reason;
-use crate::auth::peer::Address;
-use crate::auth::recent::Sighting;
-use crate::source::counted_with;
+use proto::peer::Address;
+use proto::server::event::Reason;
+use proto::server::recent::Sighting;
+use proto::source::counted_with;
 
 /// Lines a second for failures of proven addresses: 300 sources use them up, even if they are not penalized, as for an
 /// answer that is sent again.
@@ -179,10 +179,10 @@ mod tests {
     use std::net::{IpAddr, SocketAddr};
 
     use super::*;
-    use crate::auth::Now;
-    use crate::auth::event::{Event, Refusal};
-    use crate::auth::penalty::Penalty;
-    use crate::users::Denial;
+    use proto::Now;
+    use proto::server::event::{Event, Refusal};
+    use proto::server::penalty::Penalty;
+    use proto::users::Denial;
 
     fn bounds() -> Bounds {
         Bounds::new(&[1; 16])

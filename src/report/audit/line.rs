@@ -5,15 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
 
-use crate::auth::Now;
-use crate::auth::event::{Event, Reason, Refusal};
-use crate::auth::peer::Address;
-use crate::auth::penalty::Penalty;
-use crate::auth::recent::Sighting;
-use crate::credentials::NAME_MAX;
 use crate::report::{Hashed, UnknownNames, unix_time};
-use crate::shown::Shown;
-use crate::transport::Transport;
+use proto::Now;
+use proto::credentials::NAME_MAX;
+use proto::peer::Address;
+use proto::server::event::{Event, Reason, Refusal};
+use proto::server::penalty::Penalty;
+use proto::server::recent::Sighting;
+use proto::shown::Shown;
+use proto::transport::Transport;
 
 /// The longest line, in bytes.
 pub(super) const LINE_MAX: usize = 465;
@@ -74,7 +74,7 @@ struct Line<'a> {
     time: String,
     source: IpAddr,
     port: u16,
-    transport: Transport,
+    transport: &'static str,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
@@ -98,7 +98,7 @@ impl Lines {
             time: unix_time(decision.unix_s),
             source: decision.peer.ip().to_canonical(),
             port: decision.peer.port(),
-            transport: self.transport,
+            transport: self.transport.name(),
             verdict: "welcome",
             user: Some(name),
             unknown_user: None,
@@ -147,8 +147,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::credentials::Username;
-    use crate::users::Denial;
+    use proto::credentials::Username;
+    use proto::users::Denial;
 
     fn longest(event: &Event<'_>) -> usize {
         let now = Now { uptime: Duration::ZERO, unix_s: 1_767_225_600 };

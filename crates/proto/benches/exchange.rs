@@ -1,0 +1,111 @@
+//! What the exchange itself takes for a datagram, without the network.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use divan::Bencher;
+use letmein::users::parse;
+use letmein::{Password, Username};
+use letmein_auth_proto::Now;
+use letmein_auth_proto::challenge::Challenge;
+use letmein_auth_proto::proof::Secret;
+use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::users::Users;
+
+fn main() {
+    divan::main();
+}
+
+/// All challenges have their whole life behind them, so that an answer without one has as many to try as there can be.
+const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
+const KEYS: Keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
+/// With penalties that nobody earns, so that all answers are looked at.
+fn server() -> Server {
+    Server::new(&KEYS, Arc::new(Penalties::new(&[4; 16], Limits::none())))
+}
+
+const PEERS: u16 = 1024;
+
+fn peers() -> impl Iterator<Item = SocketAddr> + Clone {
+    (1..=PEERS).map(|port| SocketAddr::from(([192, 0, 2, 1], port)))
+}
+
+fn users(count: u32) -> Users {
+    let lines = (0..count).map(|number| format!("user{number:07} = \"password{number:07}\"\n"));
+    parse(&("[users]\n".to_owned() + &lines.collect::<String>())).expect("a users file")
+}
+
+fn digest(name: &str, password: &str, challenge: Challenge) -> String {
+    let name: Username = name.parse().expect("a name");
+    Secret::new(&name, &Password::new(password).expect("a password")).digest(challenge).to_string()
+}
+
+/// What a login is, and who answers it how.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Right,
+    RightWithoutChallenge,
+    Wrong,
+    WrongWithoutChallenge,
+    Unknown,
+}
+
+impl Answer {
+    fn to(self, challenge: Challenge) -> String {
+        let (name, password) = match self {
+            Self::Right | Self::RightWithoutChallenge => ("user0000001", "password0000001"),
+            Self::Wrong | Self::WrongWithoutChallenge => ("user0000001", "another"),
+            Self::Unknown => ("nobody", "another"),
+        };
+        let answer = format!("{name}:{}", digest(name, password, challenge));
+        match self {
+            Self::Right | Self::Wrong | Self::Unknown => format!("{answer}:{challenge}"),
+            Self::RightWithoutChallenge | Self::WrongWithoutChallenge => answer,
+        }
+    }
+}
+
+/// The datagrams one after the other, over and over.
+fn datagrams(
+    bencher: Bencher<'_, '_>,
+    users: &Users,
+    mut server: Server,
+    datagrams: &[(SocketAddr, String)],
+) {
+    let mut next = datagrams.iter().cycle();
+    bencher.bench_local(|| {
+        if let Some((peer, datagram)) = next.next() {
+            divan::black_box(server.datagram(users, NOW, *peer, datagram.as_bytes()));
+        }
+    });
+}
+
+#[divan::bench(sample_size = 1024, args = ["Authentication Request", "nonsense", "name:no-digest"])]
+fn a_datagram_that_is_no_answer(bencher: Bencher<'_, '_>, datagram: &str) {
+    let all: Vec<_> = peers().map(|peer| (peer, datagram.to_owned())).collect();
+    datagrams(bencher, &users(3), server(), &all);
+}
+
+#[divan::bench(sample_size = 1024, args = [Answer::Right, Answer::Wrong, Answer::Unknown, Answer::RightWithoutChallenge, Answer::WrongWithoutChallenge])]
+fn an_answer(bencher: Bencher<'_, '_>, answer: Answer) {
+    let (users, mut server) = (users(3), server());
+    let ask = |peer| {
+        let reply = server.datagram(&users, NOW, peer, b"Authentication Request").reply.expect("a challenge");
+        Challenge::from_digits(reply.as_ref()).expect("a challenge")
+    };
+    let all: Vec<_> =
+        peers().zip(peers().map(ask)).map(|(peer, challenge)| (peer, answer.to(challenge))).collect();
+    datagrams(bencher, &users, server, &all);
+}
+
+#[divan::bench(sample_size = 1024, args = [10, 10_000, 1_000_000])]
+fn a_look_up_among_users(bencher: Bencher<'_, '_>, count: u32) {
+    let users = users(count);
+    // Far apart from each other in the file, and more than a processor keeps near.
+    let names: Vec<_> =
+        (0..1_u64 << 18).map(|step| format!("user{:07}", step * 7_919_317 % u64::from(count))).collect();
+    let mut next = names.iter().cycle();
+    bencher.bench_local(|| next.next().is_some_and(|name| users.contains(name)));
+}

@@ -1,0 +1,138 @@
+//! Whether the time of a refusal tells a known user from an unknown one: Welch's t-test, as dudect does it.
+//!
+//! Answers with a wrong password and answers of unknown users come in random order, 200,000 of each. The slowest
+//! hundredth is left out, since it is the machine's. Ends with status 1 if the means differ at p < 0.001.
+
+#![expect(clippy::disallowed_methods, reason = "a stopwatch is a clock")]
+
+use std::hint::black_box;
+use std::iter;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use letmein::users::parse;
+use letmein_auth_proto::Now;
+use letmein_auth_proto::credentials::NAME_MAX;
+use letmein_auth_proto::server::penalty::{Budget, Limits, Penalties};
+use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::users::Users;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+const EACH: usize = 200_000;
+/// |t| beyond which p < 0.001, for so many.
+const CRITICAL: f64 = 3.291;
+const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
+/// The time from one answer to the next, by the clock of the server.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Names of each length that somebody has, and as many that nobody has.
+const NAMES_OF_A_LEN: usize = 16;
+/// The longest name and password together that take one block of MD5.
+const ONE_BLOCK: usize = 39;
+
+fn main() -> ExitCode {
+    let mut random = SmallRng::seed_from_u64(1);
+    // Shorter names would not all differ.
+    let alike = Population::new(&mut random, 8..=NAME_MAX, |_, _| 8);
+    let in_one_block = Population::new(&mut random, 8..=31, |random, name_len| {
+        random.random_range(1..=ONE_BLOCK - name_len)
+    });
+    let alike = [("passwords of one length", Limits::none()), ("the same, failures counted", counted())]
+        .map(|(what, limits)| alike.measure(what, limits, &mut random));
+    // The longer the names, the shorter the passwords: here a name is known by its length, if by anything.
+    let Times { difference_ns, t: _ } =
+        in_one_block.measure("all in one block of MD5", Limits::none(), &mut random);
+    let differs = alike.iter().any(|times| times.t.abs() >= CRITICAL) || difference_ns.abs() >= FAINT_NS;
+    if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Budgets that nobody here uses up, so that each failure is counted.
+fn counted() -> Limits {
+    let budget = |failures| Some(Budget { failures, window: Duration::from_secs(1) });
+    Limits { of_source: budget(255), of_user: budget(16), trusted: Vec::new() }
+}
+
+/// What the second population may differ by: an MD5 block is 90.
+const FAINT_NS: f64 = 2.0;
+
+struct Times {
+    difference_ns: f64,
+    t: f64,
+}
+
+/// Users, and pairs of one's name and one that nobody has, of the same length and otherwise random.
+struct Population {
+    users: Users,
+    names: Vec<[String; 2]>,
+}
+
+impl Population {
+    fn new(
+        random: &mut SmallRng,
+        name_lens: RangeInclusive<usize>,
+        password_len: impl Fn(&mut SmallRng, usize) -> usize,
+    ) -> Self {
+        let mut name = |len| (0..len).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect();
+        let lens = name_lens.flat_map(|len| iter::repeat_n(len, NAMES_OF_A_LEN));
+        let mut names: Vec<[String; 2]> = lens.map(|len| [name(len), name(len)]).collect();
+        names.shuffle(random);
+        let entries = names.iter().map(|[known, _]| {
+            let password = "p".repeat(password_len(random, known.len()));
+            format!("{known} = \"{password}\"\n")
+        });
+        let text: String = iter::once("[users]\n".to_owned()).chain(entries).collect();
+        Self { users: parse(&text).expect("users"), names }
+    }
+
+    /// How the times of refusals of known names and of unknown ones differ.
+    fn measure(&self, what: &str, limits: Limits, random: &mut SmallRng) -> Times {
+        let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
+        let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, limits)));
+        let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
+        let mut now = NOW;
+        let mut times = [Vec::with_capacity(EACH), Vec::with_capacity(EACH)];
+        while times.iter().any(|times| times.len() < EACH) {
+            let which = random.random_range(0..times.len());
+            let name = &self.names[random.random_range(0..self.names.len())][which];
+            now.uptime += PAUSE;
+            let challenge = server.datagram(&self.users, now, peer, b"Authentication Request").reply;
+            let challenge = challenge.expect("a challenge");
+            let challenge = str::from_utf8(challenge.as_ref()).expect("digits");
+            let digest: [u64; 2] = random.random();
+            let answer = format!("{name}:{:016x}{:016x}:{challenge}", digest[0], digest[1]);
+            let started = Instant::now();
+            black_box(server.datagram(&self.users, now, peer, black_box(answer.as_bytes())));
+            times[which].push(started.elapsed().as_nanos() as f64);
+        }
+        let [known, unknown] = times.map(|times| moments(&cropped(times)));
+        let t = (known.mean - unknown.mean) / (known.variance_of_mean + unknown.variance_of_mean).sqrt();
+        let verdict = if t.abs() < CRITICAL { "no difference" } else { "a difference" };
+        println!(
+            "{what}: a wrong password {:.2} ns, an unknown user {:.2} ns, t = {t:.2}: {verdict} at p < 0.001",
+            known.mean, unknown.mean
+        );
+        Times { difference_ns: known.mean - unknown.mean, t }
+    }
+}
+
+fn cropped(mut times: Vec<f64>) -> Vec<f64> {
+    times.sort_by(f64::total_cmp);
+    times.truncate(times.len() - times.len() / 100);
+    times
+}
+
+struct Moments {
+    mean: f64,
+    variance_of_mean: f64,
+}
+
+fn moments(times: &[f64]) -> Moments {
+    let count = times.len() as f64;
+    let mean = times.iter().sum::<f64>() / count;
+    let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Moments { mean, variance_of_mean: variance / count }
+}

@@ -1,0 +1,165 @@
+//! The challenge: 64 bits that no peer can foretell.
+//!
+//! Over UDP nothing is stored for a peer. A challenge is a keyed hash of who asked, what for, and when:
+//!
+//! ```text
+//! challenge = SipHash-2-4(key, address ‖ port ‖ purpose ‖ tick)
+//! ```
+//!
+//! so a flood of requests costs no memory, a doubled request is harmless, any worker can redeem what another
+//! issued, and a restart, which draws a new key, voids every challenge.
+
+use std::fmt;
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use siphasher::sip::SipHasher24;
+
+use crate::form::Form;
+use crate::hex::{from_hex, to_hex};
+
+/// Digits of a challenge.
+pub const CHALLENGE_LEN: usize = 16;
+/// A challenge is good in the tick it was issued in and the 15 ticks after it.
+pub const LIFE_TICKS: u64 = 16;
+/// The length of a tick.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// 64 bits, written as 16 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Challenge(u64);
+
+impl Challenge {
+    /// A challenge from a random number.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Reads 16 hexadecimal digits in either case, as a server does.
+    #[must_use]
+    pub fn from_digits(digits: &[u8]) -> Option<Self> {
+        from_hex(digits).map(u64::from_be_bytes).map(Self)
+    }
+
+    /// Reads 16 lower-case hexadecimal digits, as a client does: these bytes go into its digest.
+    #[must_use]
+    pub fn from_lower_digits(digits: &[u8]) -> Option<Self> {
+        Self::from_digits(digits).filter(|challenge| challenge.digits() == digits)
+    }
+
+    /// The bytes that go over the wire and into the digest.
+    #[must_use]
+    pub fn digits(self) -> [u8; CHALLENGE_LEN] {
+        to_hex(self.0.to_be_bytes())
+    }
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What a challenge is issued for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request, which asked for the verdict in a form.
+    Request(Form),
+    /// An answer whose challenge is none of ours, or no longer.
+    Renewal,
+}
+
+impl Purpose {
+    /// The form of the verdict. Only our own clients, which ask for words, have their challenges renewed.
+    pub(crate) fn form(self) -> Form {
+        match self {
+            Self::Request(form) => form,
+            Self::Renewal => Form::Words,
+        }
+    }
+
+    fn byte(self) -> u8 {
+        match self {
+            Self::Request(Form::Words) => 0,
+            Self::Request(Form::Letters) => 1,
+            Self::Renewal => 2,
+        }
+    }
+}
+
+/// Issues challenges and knows them again, without keeping any. There is no `Debug`: the key is never shown.
+#[derive(Clone)]
+pub struct Challenges {
+    keyed: SipHasher24,
+}
+
+impl Challenges {
+    /// Challenges under a key of 128 random bits.
+    #[must_use]
+    pub fn new(key: &[u8; 16]) -> Self {
+        Self { keyed: SipHasher24::new_with_key(key) }
+    }
+
+    /// The challenge for a peer at `uptime`; within one tick it is the same.
+    #[must_use]
+    pub fn issue(&self, peer: SocketAddr, purpose: Purpose, uptime: Duration) -> Challenge {
+        self.of(peer, purpose).at(tick(uptime))
+    }
+
+    /// The challenges that this peer may still answer, newest first.
+    pub fn live(
+        &self,
+        peer: SocketAddr,
+        purpose: Purpose,
+        uptime: Duration,
+    ) -> impl Iterator<Item = Challenge> + use<> {
+        let of_peer = self.of(peer, purpose);
+        let newest = tick(uptime);
+        let oldest = newest.saturating_sub(LIFE_TICKS - 1);
+        (oldest..=newest).rev().map(move |tick| of_peer.at(tick))
+    }
+
+    /// What a challenge was issued for, if this peer was given it and it is still good.
+    #[must_use]
+    pub fn redeem(&self, peer: SocketAddr, uptime: Duration, challenge: Challenge) -> Option<Purpose> {
+        [Purpose::Request(Form::Words), Purpose::Renewal, Purpose::Request(Form::Letters)]
+            .into_iter()
+            .find(|purpose| self.live(peer, *purpose, uptime).any(|live| live == challenge))
+    }
+
+    fn of(&self, peer: SocketAddr, purpose: Purpose) -> PeerChallenges {
+        let mut keyed = self.keyed;
+        keyed.write(&v4_mapped(peer.ip()));
+        keyed.write(&peer.port().to_be_bytes());
+        keyed.write(&[purpose.byte()]);
+        PeerChallenges(keyed)
+    }
+}
+
+struct PeerChallenges(SipHasher24);
+
+impl PeerChallenges {
+    fn at(&self, tick: u64) -> Challenge {
+        let mut keyed = self.0;
+        keyed.write_u64(tick);
+        Challenge(keyed.finish())
+    }
+}
+
+fn tick(uptime: Duration) -> u64 {
+    uptime.as_secs() / TICK.as_secs()
+}
+
+/// One form for the addresses of both families, so that a v4 peer is the same on a dual-stack socket.
+fn v4_mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}

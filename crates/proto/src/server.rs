@@ -1,0 +1,174 @@
+//! The server's side: one message in, at most one out, one event.
+//!
+//! [`Server`] is the UDP service whole. Over TCP a [`Conversation`](crate::server::stream::Conversation) turns
+//! a connection's bytes into the same messages and comes to the same judgement.
+
+mod desk;
+pub mod event;
+pub mod penalty;
+pub mod recent;
+pub mod stream;
+
+use std::iter;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Now;
+use crate::challenge::{Challenges, Purpose};
+use crate::form::Form;
+use crate::peer::Address;
+use crate::server::desk::Desk;
+use crate::server::event::{Event, Reaction};
+use crate::server::penalty::Penalties;
+use crate::server::recent::{LetterChallenges, Welcomes};
+use crate::users::Users;
+use crate::wire::{self, Answer, ClientMessage, ServerMessage};
+
+/// How long after its challenge a login counts as in progress, when the server is to stop.
+const IN_PROGRESS: Duration = Duration::from_secs(2);
+
+/// The authentication service over UDP.
+pub struct Server {
+    challenges: Challenges,
+    welcomes: Welcomes,
+    letters: LetterChallenges,
+    pending: Pending,
+    penalties: Arc<Penalties>,
+}
+
+/// The secrets of a running server: random, never written anywhere.
+#[derive(Clone)]
+pub struct Keys {
+    /// Of the challenges.
+    pub challenges: [u8; 16],
+    /// Of the table of recent logins.
+    pub welcomes: [u8; 16],
+    /// Of the tables of sources and users.
+    pub sources: [u8; 16],
+    /// Of the hashes that stand in the log for names that nobody has.
+    pub names: [u8; 16],
+}
+
+impl Server {
+    /// A server with these keys, which has issued nothing yet. Workers share what they know of failures.
+    #[must_use]
+    pub fn new(keys: &Keys, penalties: Arc<Penalties>) -> Self {
+        Self {
+            challenges: Challenges::new(&keys.challenges),
+            welcomes: Welcomes::new(&keys.welcomes),
+            letters: LetterChallenges::new(),
+            pending: Pending::default(),
+            penalties,
+        }
+    }
+
+    /// Reacts to a datagram from `peer`. A reply is never longer than the datagram.
+    pub fn datagram<'a>(
+        &mut self,
+        users: &Users,
+        now: Now,
+        peer: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Reaction<'a> {
+        if let Err(penalty) = self.penalties.check_source(now.uptime, peer.ip()) {
+            return Reaction::silence(Event::Silenced { penalty, user: None });
+        }
+        let reaction = match wire::decode(datagram) {
+            Ok(ClientMessage::Request(form)) => self.request(now, peer, form),
+            Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer),
+            Err(reason) => Reaction::silence(Event::Malformed(reason)),
+        };
+        debug_assert!(reaction.reply.is_none_or(|reply| reply.as_ref().len() <= datagram.len()));
+        reaction
+    }
+
+    /// Whether somebody was given a challenge lately and has not answered it, as far as counting can tell.
+    #[must_use]
+    pub fn logins_in_progress(&self, uptime: Duration) -> bool {
+        self.pending.any(uptime)
+    }
+
+    fn request(&mut self, now: Now, peer: SocketAddr, form: Form) -> Reaction<'static> {
+        let challenge = self.challenges.issue(peer, Purpose::Request(form), now.uptime);
+        match form {
+            Form::Words => {}
+            Form::Letters => self.letters.note(challenge, now.uptime),
+        }
+        self.pending.issued(now.uptime);
+        Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
+    }
+
+    fn answer<'a>(&mut self, users: &Users, now: Now, peer: SocketAddr, answer: &Answer<'a>) -> Reaction<'a> {
+        let Some(echo) = answer.echo else {
+            return self.unproven_answer(users, now, peer, answer);
+        };
+        let Some(purpose) = self.challenges.redeem(peer, now.uptime, echo) else {
+            let challenge = self.challenges.issue(peer, Purpose::Renewal, now.uptime);
+            return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
+        };
+        self.pending.answered();
+        let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Proven };
+        let form = purpose.form();
+        let sight = |challenge| match purpose {
+            Purpose::Request(_) => self.welcomes.note(challenge, iter::empty(), answer.name),
+            // A doubled answer to a void challenge may have brought its sender several new ones.
+            Purpose::Renewal => {
+                let renewals = self.challenges.live(peer, purpose, now.uptime);
+                self.welcomes.note(challenge, renewals, answer.name)
+            }
+        };
+        desk.settle(answer, form, |desk, found| desk.judge(found, answer, (form, echo)), sight)
+    }
+
+    /// An answer that does not say which challenge it is for: each that the peer may have asked for is tried.
+    fn unproven_answer<'a>(
+        &mut self,
+        users: &Users,
+        now: Now,
+        peer: SocketAddr,
+        answer: &Answer<'a>,
+    ) -> Reaction<'a> {
+        let live = |form| {
+            let challenges = self.challenges.live(peer, Purpose::Request(form), now.uptime);
+            challenges.map(move |challenge| (form, challenge))
+        };
+        self.pending.answered();
+        // Where nobody has asked for letters, nobody answers a challenge for them.
+        let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
+        let letters = || live(Form::Letters).take(letters_max);
+        let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
+        let form = if asked_for_letters { Form::Letters } else { Form::Words };
+        let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Claimed };
+        let challenges = live(Form::Words).chain(letters());
+        desk.settle(
+            answer,
+            form,
+            |desk, found| desk.judge_by_any(found, answer, challenges),
+            |challenge| self.welcomes.note(challenge, iter::empty(), answer.name),
+        )
+    }
+}
+
+/// Counts the challenges that have not been answered. Doubled and lost datagrams make it guess too high; a server
+/// that is to stop then waits [`IN_PROGRESS`] for nobody.
+#[derive(Default)]
+struct Pending {
+    count: u32,
+    last_issued: Duration,
+}
+
+impl Pending {
+    fn issued(&mut self, uptime: Duration) {
+        self.count = if self.any(uptime) { self.count.saturating_add(1) } else { 1 };
+        self.last_issued = uptime;
+    }
+
+    fn answered(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+
+    fn any(&self, uptime: Duration) -> bool {
+        self.count > 0 && uptime.saturating_sub(self.last_issued) < IN_PROGRESS
+    }
+}

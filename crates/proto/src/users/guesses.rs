@@ -1,0 +1,141 @@
+//! Failed logins of each user, counted where nothing that happens to other names can push them out.
+//!
+//! A user owes a time for each, as in the tables of penalties: the same debts, in fewer bits. Whoever floods those tables
+//! until they forget a block finds here that the user's budget is spent.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytemuck::zeroed_slice_box;
+use subtle::{Choice, ConditionallySelectable};
+
+use crate::peer::Address;
+
+/// Steps of the time in a second: 8 years of them have room.
+const TICKS_PER_S: u64 = 16;
+
+/// Guesses from proven addresses and from others are counted apart.
+const ADDRESSES: [Address; 2] = [Address::Proven, Address::Claimed];
+
+/// What each user owes.
+pub(super) struct Guesses {
+    /// By kind of address: when all is paid, in ticks.
+    paid_at: Box<[[AtomicU32; ADDRESSES.len()]]>,
+    /// When the last user has paid enough to be guessed at again. While nobody owes that much, nothing is looked up.
+    spent_until: AtomicU32,
+}
+
+/// What a guess costs, and how much a user may owe before guesses are not looked at any more; in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Price {
+    cost: u32,
+    limit: u32,
+}
+
+impl Price {
+    /// The budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down, so
+    /// that nobody is refused whom the tables of penalties would hear. `None` if a guess costs less than a tick.
+    pub(crate) fn new(guesses: u8, window: Duration) -> Option<Self> {
+        let cost = ticks(window).checked_div(guesses.into()).filter(|cost| *cost > 0)?;
+        Some(Self { cost, limit: cost * (u32::from(guesses) + 1) })
+    }
+}
+
+fn ticks(time: Duration) -> u32 {
+    let ticks = time.as_secs() * TICKS_PER_S + u64::from(time.subsec_nanos()) * TICKS_PER_S / 1_000_000_000;
+    u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+impl Guesses {
+    pub(super) fn new(users: usize) -> Self {
+        Self { paid_at: zeroed_slice_box(users), spent_until: 0.into() }
+    }
+
+    /// Whether any user has been guessed at beyond the budget.
+    pub(super) fn any_spent(&self, uptime: Duration) -> bool {
+        ticks(uptime) < self.spent_until.load(Ordering::Relaxed)
+    }
+
+    /// Whether the user of this number has.
+    pub(super) fn is_spent(&self, user: u32, address: Address, price: Price, uptime: Duration) -> bool {
+        self.slot(user, address).is_some_and(|paid_at| {
+            paid_at.load(Ordering::Relaxed).saturating_sub(ticks(uptime)) > price.limit
+        })
+    }
+
+    /// Counts a guess if it `counts`. If not it takes the same time, and changes nothing.
+    pub(super) fn add(&self, user: u32, address: Address, price: Price, uptime: Duration, counts: Choice) {
+        let Some(slot) = self.slot(user, address) else { return };
+        let now = ticks(uptime);
+        let added =
+            |old: u32| u32::conditional_select(&old, &old.max(now).saturating_add(price.cost), counts);
+        let (Ok(old) | Err(old)) =
+            slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(added(old)));
+        let paid_at = added(old);
+        // Only beyond the budget: a branch that is taken for each guess at a user would tell users from unknown names.
+        if paid_at.saturating_sub(now) > price.limit {
+            self.spent_until.fetch_max(paid_at - price.limit, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what other guesses hold of a user who had another number there.
+    pub(super) fn adopt(&self, user: u32, others: &Self, other: u32) {
+        for address in ADDRESSES {
+            if let (Some(own), Some(other)) = (self.slot(user, address), others.slot(other, address)) {
+                own.fetch_max(other.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        self.spent_until.fetch_max(others.spent_until.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Whether that user has ever been guessed at.
+    pub(super) fn has_any(&self, user: u32) -> bool {
+        let mut slots = ADDRESSES.into_iter().filter_map(|address| self.slot(user, address));
+        slots.any(|slot| slot.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        self.paid_at.iter().flatten().for_each(|slot| slot.store(0, Ordering::Relaxed));
+    }
+
+    fn slot(&self, user: u32, address: Address) -> Option<&AtomicU32> {
+        self.paid_at.get(user as usize)?.get(address as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price() -> Price {
+        Price::new(60, Duration::from_secs(60)).unwrap()
+    }
+
+    #[test]
+    fn a_user_who_is_guessed_at_too_often_has_one_more_guess_a_second_and_no_other_user_has_fewer() {
+        let guesses = Guesses::new(2);
+        let mut heard = 0;
+        for ms in (100_000..160_000).step_by(10) {
+            let uptime = Duration::from_millis(ms);
+            if !guesses.is_spent(1, Address::Proven, price(), uptime) {
+                guesses.add(1, Address::Proven, price(), uptime, Choice::from(1));
+                heard += 1;
+            }
+            guesses.add(0, Address::Proven, price(), uptime, Choice::from(0));
+        }
+        assert!((120..=123).contains(&heard), "{heard}");
+        let end = Duration::from_secs(160);
+        assert!(!guesses.is_spent(0, Address::Proven, price(), end) && !guesses.has_any(0));
+        assert!(!guesses.is_spent(1, Address::Claimed, price(), end));
+        guesses.clear();
+        assert!(!guesses.has_any(1));
+    }
+
+    #[test]
+    fn budgets_of_less_than_a_tick_a_guess_are_not_counted_here() {
+        assert!(Price::new(255, Duration::from_secs(1)).is_none());
+        assert!(Price::new(16, Duration::from_secs(1)).is_some());
+        assert!(Price::new(255, Duration::from_secs(600)).is_some());
+    }
+}

@@ -1,0 +1,90 @@
+//! The exchange allocates nothing for a message, whatever the message is.
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use letmein::users::parse;
+use letmein_auth_proto::Now;
+use letmein_auth_proto::challenge::Challenge;
+use letmein_auth_proto::client::{Client, Resends, Step};
+use letmein_auth_proto::credentials::Password;
+use letmein_auth_proto::proof::Secret;
+use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::stream::Conversation;
+use letmein_auth_proto::server::{Keys, Server};
+
+const NOW: Now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
+
+fn penalties() -> Penalties {
+    Penalties::new(&[4; 16], Limits::default())
+}
+
+fn peer() -> SocketAddr {
+    "192.0.2.1:5000".parse().unwrap()
+}
+
+/// Answers of userone to a challenge: right and wrong, with it and without.
+fn answers(challenge: Challenge) -> Vec<String> {
+    let answer = |user: &str, password| {
+        let secret = Secret::new(&user.parse().unwrap(), &Password::new(password).unwrap());
+        format!("{user}:{}", secret.digest(challenge))
+    };
+    let right = answer("userone", "passwordone");
+    let (wrong, unknown) = (answer("userone", "wrong"), answer("nobody", "wrong"));
+    let echoing = [&right, &wrong, &unknown].map(|answer| format!("{answer}:{challenge}"));
+    [vec![right, wrong, unknown], echoing.to_vec()].concat()
+}
+
+#[test]
+fn a_datagram_allocates_nothing() {
+    let users = parse("[users]\nuserone = \"passwordone\"").unwrap();
+    let mut server = Server::new(
+        &Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] },
+        Arc::new(penalties()),
+    );
+    let reaction = server.datagram(&users, NOW, peer(), b"Authentication Request");
+    let mut datagrams = answers(Challenge::from_digits(reaction.reply.unwrap().as_ref()).unwrap());
+    datagrams.extend(answers(Challenge::from_random(7)));
+    datagrams.extend(["Authentication Request", "Authentication request", "", "nonsense"].map(str::to_owned));
+    datagrams.push("x".repeat(129));
+    for datagram in datagrams {
+        let allocations = measure(|| {
+            server.datagram(&users, NOW, peer(), datagram.as_bytes());
+        });
+        assert_eq!(allocations.count_total, 0, "{datagram}");
+    }
+}
+
+#[test]
+fn a_conversation_allocates_nothing() {
+    let users = parse("[users]\nuserone = \"passwordone\"").unwrap();
+    let (challenge, penalties) = (Challenge::from_random(7), penalties());
+    for answer in answers(challenge) {
+        let said = format!("Authentication Request\r\n{answer}");
+        let allocations = measure(|| {
+            let mut conversation = Conversation::new(challenge);
+            let mut received = said.as_bytes();
+            while conversation.receive(&users, &penalties, NOW, peer(), &mut received).is_some() {}
+            assert!(conversation.is_over());
+        });
+        assert_eq!(allocations.count_total, 0, "{answer}");
+    }
+}
+
+#[test]
+fn a_client_allocates_nothing_once_it_is_made() {
+    let password = Password::new("passwordone").unwrap();
+    let deadline = Duration::from_secs(15);
+    let mut client = Client::new(&"userone".parse().unwrap(), &password, Resends::Timed, deadline, 1);
+    let allocations = measure(|| {
+        assert!(matches!(client.next(Duration::ZERO), Step::Send { .. }));
+        client.receive(Duration::ZERO, b"5bf76b8a82f5f462");
+        assert!(matches!(client.next(Duration::ZERO), Step::Send { .. }));
+        client.receive(Duration::ZERO, b"Welcome to our service.");
+        assert!(matches!(client.next(Duration::from_secs(1)), Step::Done(Ok(_))));
+    });
+    assert_eq!(allocations.count_total, 0);
+}

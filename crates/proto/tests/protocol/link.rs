@@ -1,0 +1,164 @@
+//! A simulated network and its clock: one login between our client and our server.
+//!
+//! Datagrams are lost, doubled, delayed, and thereby reordered. Nothing sleeps: the clock jumps to whatever comes
+//! next. A seed decides everything, so that a failure can be seen again.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use letmein::{Password, Username};
+use letmein_auth_proto::client::{Client, Failure, Resends, Step};
+use letmein_auth_proto::server::Server;
+use letmein_auth_proto::server::event::Event;
+use letmein_auth_proto::server::recent::Sighting;
+use letmein_auth_proto::users::Users;
+use letmein_auth_proto::wire::Verdict;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+/// What the network does to datagrams, each way.
+#[derive(Clone)]
+pub(crate) struct Weather {
+    pub(crate) loss: f64,
+    pub(crate) duplication: f64,
+    /// Most datagrams take this long, in seconds.
+    pub(crate) delay_s: RangeInclusive<f64>,
+    /// This part of them takes this long instead.
+    pub(crate) straggling: f64,
+    pub(crate) straggle_s: RangeInclusive<f64>,
+    /// When the server is restarted, counted from the start of the login.
+    pub(crate) restart_s: Option<RangeInclusive<f64>>,
+}
+
+/// What came of one login.
+pub(crate) struct Ending {
+    pub(crate) outcome: Result<Verdict, Failure>,
+    /// For each life of the server, how many logins it counted.
+    pub(crate) counted: Vec<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Destination {
+    Client,
+    Server,
+}
+
+/// The arrival of a datagram; a number orders those that arrive together.
+type Arrival = (Duration, u64, Destination, Vec<u8>);
+
+/// A login under way.
+pub(crate) struct Simulation<'a> {
+    weather: Weather,
+    random: SmallRng,
+    users: &'a Users,
+    server: Server,
+    restart: Option<Duration>,
+    in_flight: BinaryHeap<Reverse<Arrival>>,
+    sent: u64,
+    now: Duration,
+    counted: Vec<u32>,
+}
+
+/// The time for one login.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// A server's uptime is beside the point, but not zero.
+const STARTED: f64 = 1000.0;
+
+impl<'a> Simulation<'a> {
+    pub(crate) fn new(weather: Weather, users: &'a Users, seed: u64) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let restart = weather.restart_s.clone().map(|range| seconds(&mut random, range));
+        let (server, in_flight) = (crate::server(1), BinaryHeap::new());
+        let (sent, now, counted) = (0, Duration::ZERO, vec![0]);
+        Self { weather, random, users, server, restart, in_flight, sent, now, counted }
+    }
+
+    /// Logs in, and then lets all that is in flight arrive.
+    pub(crate) fn login(mut self, user: &str, password: &str) -> Ending {
+        let name: Username = user.parse().unwrap();
+        let password = Password::new(password).unwrap();
+        let mut client = Client::new(&name, &password, Resends::Timed, TIMEOUT, self.random.random());
+        let outcome = loop {
+            match client.next(self.now) {
+                Step::Send { bytes, .. } => self.send(Destination::Server, bytes),
+                Step::WaitUntil(time) => self.advance(time, &mut client),
+                Step::Done(outcome) => break outcome,
+            }
+        };
+        while !self.in_flight.is_empty() {
+            self.advance(Duration::MAX, &mut client);
+        }
+        Ending { outcome, counted: self.counted }
+    }
+
+    /// Beside somebody who sends the client pairs of a challenge and a welcome in the server's name, at random times of
+    /// its first second.
+    pub(crate) fn beside_a_forger(mut self, pairs_per_s: f64) -> Self {
+        let mut arrival = Duration::ZERO;
+        while arrival < Duration::from_secs(1) {
+            let chance: f64 = self.random.random();
+            arrival += Duration::from_secs_f64(-(1.0 - chance).ln() / pairs_per_s);
+            let challenge = format!("{:016x}", self.random.random::<u64>()).into_bytes();
+            for forged in [challenge, b"Welcome to our service.".to_vec()] {
+                self.sent += 1;
+                self.in_flight.push(Reverse((arrival, self.sent, Destination::Client, forged)));
+            }
+        }
+        self
+    }
+
+    fn send(&mut self, destination: Destination, bytes: &[u8]) {
+        if self.random.random_bool(self.weather.loss) {
+            return;
+        }
+        let copies = if self.random.random_bool(self.weather.duplication) { 2 } else { 1 };
+        for _ in 0..copies {
+            let straggles = self.random.random_bool(self.weather.straggling);
+            let delay = if straggles { &self.weather.straggle_s } else { &self.weather.delay_s };
+            let arrival = self.now + seconds(&mut self.random, delay.clone());
+            self.sent += 1;
+            self.in_flight.push(Reverse((arrival, self.sent, destination, bytes.to_vec())));
+        }
+    }
+
+    /// Goes on to the next arrival, but not beyond `until`.
+    fn advance(&mut self, until: Duration, client: &mut Client) {
+        match self.in_flight.peek() {
+            Some(Reverse((arrival, ..))) if *arrival <= until => {}
+            Some(_) | None => {
+                self.now = until;
+                return;
+            }
+        }
+        let Some(Reverse((arrival, _, destination, bytes))) = self.in_flight.pop() else { return };
+        self.now = arrival;
+        match destination {
+            Destination::Client => drop(client.receive(self.now, &bytes)),
+            Destination::Server => self.serve(&bytes),
+        }
+    }
+
+    fn serve(&mut self, bytes: &[u8]) {
+        if self.restart.is_some_and(|restart| self.now >= restart) {
+            self.restart = None;
+            self.server = crate::server(2);
+            self.counted.push(0);
+        }
+        let now = crate::at(STARTED + self.now.as_secs_f64());
+        let client: SocketAddr = crate::peer("192.0.2.1:5000");
+        let reaction = self.server.datagram(self.users, now, client, bytes);
+        if let Event::Welcomed { sighting: Sighting::First, .. } = reaction.event {
+            *self.counted.last_mut().unwrap() += 1;
+        }
+        if let Some(reply) = reaction.reply {
+            self.send(Destination::Client, reply.as_ref());
+        }
+    }
+}
+
+fn seconds(random: &mut SmallRng, range: RangeInclusive<f64>) -> Duration {
+    Duration::from_secs_f64(random.random_range(range))
+}
