@@ -13,7 +13,8 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use letmein::{Transport, cli};
+use letmein::cli;
+use proto::transport::Transport;
 
 /// A command line, the section of its manual, and the files that the program has to do with.
 struct Program {

@@ -47,10 +47,3 @@ mod signals;
 mod tally;
 pub mod users;
 mod watch;
-
-pub use net::framed_client::{FramedClient, FramedError};
-pub use net::host_port::{HostPort, HostPortError};
-pub use net::login::{Family, Login, LoginError, Outcome, Progress};
-pub use proto::credentials::{Password, Username};
-pub use proto::transport::Transport;
-pub use proto::wire::Verdict;

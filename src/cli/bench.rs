@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::bench::{self, Echo, Figures, Load, Pace, Plan, Process, SOURCES_MAX};
 use crate::cli::{Status, invalid, parse, parse_seconds, say};
-use crate::net::host_port::HostPort;
 use crate::users;
+use client::host_port::HostPort;
 use proto::credentials::{Password, Username};
 use proto::transport::Transport;
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use clap::{Command, CommandFactory, Parser, ValueEnum};
 
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
-use crate::net::exchange_client::{self, Md5Client};
-use crate::net::framed_client::FramedClient;
-use crate::net::host_port::HostPort;
+use client::host_port::HostPort;
+use client::small::FramedClient;
+use client::small::{self, Md5Client};
 use proto::shown::Printable;
 use proto::small::DatagramService;
 use proto::small::framed;
@@ -160,7 +160,7 @@ impl Args {
     }
 
     fn ask(&self, service: DatagramService, message: &str) -> io::Result<String> {
-        let answer = exchange_client::ask(service, &self.server, message.as_bytes(), self.timeout)?;
+        let answer = small::ask(service, &self.server, message.as_bytes(), self.timeout)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::cli::password::Source;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
-use crate::net::host_port::HostPort;
-use crate::net::login::{Family, Login, Outcome, Progress};
 use crate::sandbox;
+use client::host_port::HostPort;
+use client::login::{Family, Login, Outcome, Progress};
 use proto::credentials::Username;
 use proto::transport::Transport;
 use proto::wire::Verdict;

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use letmein::{FramedClient, FramedError};
+use client::small::{FramedClient, FramedError};
 use proto::small::framed::Malformed;
 use proto::transport::Transport::Tcp;
 

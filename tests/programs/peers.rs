@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use letmein::{Password, Transport};
+use client::{Password, Transport};
 use proto::challenge::Challenge;
 use proto::proof::Secret;
 use socket2::{Domain, Socket, Type};

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use divan::Bencher;
 use letmein::users::parse;
-use letmein::{Password, Username};
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
+use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::Secret;
 use letmein_auth_proto::server::penalty::{Limits, Penalties};
 use letmein_auth_proto::server::{Keys, Server};

@@ -16,27 +16,36 @@ pub const PASSWORD_MAX: usize = 128;
 pub struct Username(Box<str>);
 
 /// The rule that a name breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
     /// No bytes.
-    #[error("is empty")]
     Empty,
     /// More than [`NAME_MAX`] bytes.
-    #[error("is longer than {NAME_MAX} bytes")]
     TooLong,
     /// Bytes that are no text.
-    #[error("is not UTF-8")]
     NotUtf8,
     /// The colon, which ends a name on the wire.
-    #[error("has a colon in it")]
     Colon,
     /// A control character.
-    #[error("has a control character in it")]
     Control,
     /// White space at either end.
-    #[error("begins or ends with white space")]
     OuterSpace,
 }
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("is empty"),
+            Self::TooLong => write!(f, "is longer than {NAME_MAX} bytes"),
+            Self::NotUtf8 => f.write_str("is not UTF-8"),
+            Self::Colon => f.write_str("has a colon in it"),
+            Self::Control => f.write_str("has a control character in it"),
+            Self::OuterSpace => f.write_str("begins or ends with white space"),
+        }
+    }
+}
+
+impl std::error::Error for NameError {}
 
 impl Username {
     /// Checks a name without making one.
@@ -101,15 +110,24 @@ impl fmt::Display for Username {
 pub struct Password(Zeroizing<Box<str>>);
 
 /// The rule that a password breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordError {
     /// More than [`PASSWORD_MAX`] bytes.
-    #[error("is longer than {PASSWORD_MAX} bytes")]
     TooLong,
     /// A NUL.
-    #[error("has a NUL in it")]
     Nul,
 }
+
+impl fmt::Display for PasswordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(f, "is longer than {PASSWORD_MAX} bytes"),
+            Self::Nul => f.write_str("has a NUL in it"),
+        }
+    }
+}
+
+impl std::error::Error for PasswordError {}
 
 impl Password {
     /// A password that somebody types, or has.

@@ -4,6 +4,7 @@ use crate::challenge::{CHALLENGE_LEN, Challenge};
 use crate::credentials::{NAME_MAX, NameError, Username};
 use crate::form::{Form, REQUEST_LEN};
 use crate::proof::{DIGEST_LEN, Digest};
+use std::fmt;
 
 /// The longest message that a client may send, in bytes. Receive buffers are one byte longer, so that a longer
 /// message is seen to be one and is dropped, never cut to a valid length.
@@ -97,23 +98,38 @@ impl AsRef<[u8]> for Message {
 }
 
 /// Why bytes are no message. The peer is never told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// Longer than [`MESSAGE_MAX`].
-    #[error("longer than any message")]
     TooLong,
     /// Neither a request nor anything with a colon.
-    #[error("neither a request nor an answer")]
     NotAMessage,
     /// The user name breaks a rule.
-    #[error("the user name {0}")]
-    Name(#[from] NameError),
+    Name(NameError),
     /// What follows the name is not a digest, or more than a digest and a challenge.
-    #[error("no digest after the user name")]
     Digest,
     /// What follows the digest is not a challenge.
-    #[error("no challenge after the digest")]
     Echo,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => f.write_str("longer than any message"),
+            Self::NotAMessage => f.write_str("neither a request nor an answer"),
+            Self::Name(it) => write!(f, "the user name {it}"),
+            Self::Digest => f.write_str("no digest after the user name"),
+            Self::Echo => f.write_str("no challenge after the digest"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl From<NameError> for Malformed {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
 }
 
 /// Decodes a datagram.

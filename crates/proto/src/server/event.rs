@@ -5,6 +5,7 @@ use crate::server::penalty::{Blocks, Penalty};
 use crate::server::recent::Sighting;
 use crate::users::Denial;
 use crate::wire::{Malformed, Reply, ServerMessage};
+use std::fmt;
 
 /// What came of a message: what to send, and what to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,18 +67,27 @@ pub struct Refusal<'a> {
 }
 
 /// Why an answer was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Nobody has the name.
-    #[error("unknown user")]
     UnknownUser,
     /// The digest fits no challenge.
-    #[error("wrong password")]
     WrongPassword,
     /// The user was tried too often for the digest to be looked at.
-    #[error("tried too often")]
     TriedTooOften,
     /// The digest is right, but the user may not log in.
-    #[error("{0}")]
     Denied(Denial),
 }
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownUser => f.write_str("unknown user"),
+            Self::WrongPassword => f.write_str("wrong password"),
+            Self::TriedTooOften => f.write_str("tried too often"),
+            Self::Denied(it) => write!(f, "{it}"),
+        }
+    }
+}
+
+impl std::error::Error for Reason {}

@@ -18,6 +18,7 @@
 
 mod tables;
 
+use std::fmt;
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -77,15 +78,24 @@ impl Limits {
 }
 
 /// Who has used up their budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Penalty {
     /// The source.
-    #[error("its source has failed too often")]
     Source,
     /// The user, from all sources together.
-    #[error("its user was tried too often")]
     User,
 }
+
+impl fmt::Display for Penalty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("its source has failed too often"),
+            Self::User => f.write_str("its user was tried too often"),
+        }
+    }
+}
+
+impl std::error::Error for Penalty {}
 
 /// An answer, as far as penalties look at it.
 #[derive(Clone, Copy)]

@@ -4,6 +4,8 @@
 //! | length: 4 bytes, big-endian | so many bytes of UTF-8 |
 //! ```
 
+use std::fmt;
+
 /// Bytes of the length in front of a text.
 pub const LENGTH_LEN: usize = 4;
 /// The longest text that is taken, in bytes, unless told otherwise: 16 MiB.
@@ -12,10 +14,9 @@ pub const MESSAGE_MAX: usize = 16 << 20;
 const LEFT_OUT: usize = 10;
 
 /// Why bytes are no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// The length is above the limit.
-    #[error("a message of {len} bytes is longer than {max}")]
     TooLong {
         /// The length in front of the message.
         len: usize,
@@ -23,9 +24,19 @@ pub enum Malformed {
         max: usize,
     },
     /// The message is not UTF-8.
-    #[error("a message is not UTF-8")]
     NotUtf8,
 }
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { len, max } => write!(f, "a message of {len} bytes is longer than {max}"),
+            Self::NotUtf8 => f.write_str("a message is not UTF-8"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
 
 /// Takes the message at the front of `received`, once it is whole.
 ///

@@ -3,6 +3,7 @@
 //! Datagrams carry whatever source their sender writes on them. Without care, one of them makes two servers answer
 //! each other for ever, or sends a stream of answers to somebody who never asked.
 
+use std::fmt;
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -18,31 +19,42 @@ pub const ANSWERS_PER_SECOND: u32 = 1000;
 const NETWORKS: usize = 4096;
 
 /// Why a datagram gets silence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
     /// There is nothing to answer.
-    #[error("it is empty")]
     Empty,
     /// No datagram can hold the answer; or it was longer than what is kept of a datagram, since IPv6 has a few
     /// bytes more of room than IPv4.
-    #[error("it is longer than {max} bytes")]
     TooLong {
         /// The most that the service answers.
         max: usize,
     },
     /// Nobody listens at port 0.
-    #[error("it comes from port 0")]
     NoPort,
     /// The server would answer itself.
-    #[error("it comes from this server's own address")]
     OwnAddress,
     /// A server would be answered, and perhaps answer again.
-    #[error("it has the form of a server's answer")]
     ServersAnswer,
     /// The source, or a network around it, had its answers of this second.
-    #[error("its source, or the network around it, had its answers of this second")]
     TooMany,
 }
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::TooLong { max } => write!(f, "it is longer than {max} bytes"),
+            Self::NoPort => f.write_str("it comes from port 0"),
+            Self::OwnAddress => f.write_str("it comes from this server's own address"),
+            Self::ServersAnswer => f.write_str("it has the form of a server's answer"),
+            Self::TooMany => {
+                f.write_str("its source, or the network around it, had its answers of this second")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Silence {}
 
 /// Decides which datagrams are answered.
 pub struct Guard {

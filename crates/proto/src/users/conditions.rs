@@ -1,5 +1,6 @@
 //! When and from where a user may log in.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -30,18 +31,27 @@ pub enum Standing {
 }
 
 /// Why a user with the right password is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
     /// `disabled = true`
-    #[error("disabled")]
     Disabled,
     /// `expires` is over.
-    #[error("expired")]
     Expired,
     /// The source is in none of the networks of `from`.
-    #[error("not allowed from this address")]
     NotFromHere,
 }
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disabled => f.write_str("disabled"),
+            Self::Expired => f.write_str("expired"),
+            Self::NotFromHere => f.write_str("not allowed from this address"),
+        }
+    }
+}
+
+impl std::error::Error for Denial {}
 
 impl Conditions {
     /// None: the user may log in from anywhere, for ever.

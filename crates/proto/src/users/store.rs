@@ -8,6 +8,7 @@
 //! So a user takes their name, their password and 38 bytes, finding one touches two cache lines, however many
 //! there are, and one wipe is enough for all passwords.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 use std::io;
@@ -68,14 +69,29 @@ const FETCH_MAX: usize = 64;
 const RECORD_FETCH_LEN: usize = 64;
 
 /// Why there is no index of some names.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum IndexError {
     /// The system's word for it.
-    #[error("no memory for the users: {0}")]
-    NoMemory(#[from] io::Error),
+    NoMemory(io::Error),
     /// A name occurs twice.
-    #[error("a name is in it twice")]
     Twice,
+}
+
+impl fmt::Display for IndexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory(it) => write!(f, "no memory for the users: {it}"),
+            Self::Twice => f.write_str("a name is in it twice"),
+        }
+    }
+}
+
+impl std::error::Error for IndexError {}
+
+impl From<io::Error> for IndexError {
+    fn from(error: io::Error) -> Self {
+        Self::NoMemory(error)
+    }
 }
 
 impl Store {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use letmein::{Password, Username};
 use letmein_auth_proto::backoff::FIRST_WAIT;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::client::{Client, Failure, Receipt, Resends, Step};
+use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::wire::Verdict;
 
 use crate::link::{Simulation, Weather};

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use letmein::{Password, Username};
 use letmein_auth_proto::client::{Client, Failure, Resends, Step};
+use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::recent::Sighting;

@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::net::channel::is_timeout;
-use crate::net::host_port::HostPort;
+use crate::channel::is_timeout;
+use crate::host_port::HostPort;
 
 /// The first success at any of a server's addresses, or the last failure. Each has its share of the time that is
 /// left.

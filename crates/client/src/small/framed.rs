@@ -1,19 +1,20 @@
 //! The client of the framed service: texts with their length in front, over one connection.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use crate::net::channel::is_timeout;
-use crate::net::host_port::HostPort;
-use crate::net::timed_stream::TimedStream;
+use crate::channel::is_timeout;
+use crate::host_port::HostPort;
+use crate::timed_stream::TimedStream;
 use proto::small::framed::{self, Malformed};
 
 /// A connection to a framed server.
 ///
 /// ```no_run
-/// use letmein::FramedClient;
+/// use letmein_auth_client::small::FramedClient;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut client = FramedClient::connect("127.0.0.1", 4567, 4096)?;
@@ -32,29 +33,47 @@ pub struct FramedClient {
 }
 
 /// Why a message could not be sent or received.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum FramedError {
     /// The server ended the connection between two messages.
-    #[error("the server has closed the connection")]
     Ended,
     /// The server ended the connection in the middle of a message.
-    #[error("the connection was cut off in the middle of a message, after {received} bytes of it")]
     CutOff {
         /// What came of the message, its length included.
         received: usize,
     },
     /// The server, or something on the way, broke the connection.
-    #[error("the connection was reset")]
     Reset,
     /// The server, or the way to it, let a wait become too long.
-    #[error("the server does not answer, or does not read, for too long")]
     TimedOut,
     /// What came is no message, or what was to go is none.
-    #[error("{0}")]
-    Malformed(#[from] Malformed),
+    Malformed(Malformed),
     /// The system's word for anything else.
-    #[error("{0}")]
     Io(io::Error),
+}
+
+impl fmt::Display for FramedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended => f.write_str("the server has closed the connection"),
+            Self::CutOff { received } => write!(
+                f,
+                "the connection was cut off in the middle of a message, after {received} bytes of it"
+            ),
+            Self::Reset => f.write_str("the connection was reset"),
+            Self::TimedOut => f.write_str("the server does not answer, or does not read, for too long"),
+            Self::Malformed(it) => write!(f, "{it}"),
+            Self::Io(it) => write!(f, "{it}"),
+        }
+    }
+}
+
+impl std::error::Error for FramedError {}
+
+impl From<Malformed> for FramedError {
+    fn from(error: Malformed) -> Self {
+        Self::Malformed(error)
+    }
 }
 
 impl From<io::Error> for FramedError {

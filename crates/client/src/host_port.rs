@@ -18,21 +18,32 @@ pub struct HostPort {
 }
 
 /// Why a text is no `HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPortError {
     /// Nothing after the host.
-    #[error("no port in {0:?}: write HOST:PORT")]
     NoPort(String),
     /// Not a number from 1 to 65535.
-    #[error("no port {0:?}: a port is a number from 1 to 65535")]
     BadPort(String),
     /// Nothing before the port.
-    #[error("no host in {0:?}: write HOST:PORT")]
     NoHost(String),
     /// An IPv6 address whose end cannot be told from a port.
-    #[error("{0:?} is an IPv6 address without brackets: write [ADDRESS]:PORT")]
     NoBrackets(String),
 }
+
+impl fmt::Display for HostPortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPort(it) => write!(f, "no port in {it:?}: write HOST:PORT"),
+            Self::BadPort(it) => write!(f, "no port {it:?}: a port is a number from 1 to 65535"),
+            Self::NoHost(it) => write!(f, "no host in {it:?}: write HOST:PORT"),
+            Self::NoBrackets(it) => {
+                write!(f, "{it:?} is an IPv6 address without brackets: write [ADDRESS]:PORT")
+            }
+        }
+    }
+}
+
+impl std::error::Error for HostPortError {}
 
 impl FromStr for HostPort {
     type Err = HostPortError;

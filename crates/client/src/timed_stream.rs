@@ -5,8 +5,8 @@ use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::net::any_address::{at_any_address, clamped};
-use crate::net::host_port::HostPort;
+use crate::any_address::{at_any_address, clamped};
+use crate::host_port::HostPort;
 
 pub(crate) struct TimedStream {
     stream: TcpStream,

@@ -2,9 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::thread;
 use std::time::Duration;
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use proto::client::Resends;
 use proto::transport::Transport;
@@ -12,6 +11,9 @@ use proto::wire::REPLY_MAX;
 
 /// The shortest timeout that is worth a system call; a stream takes none of zero.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// Some ticks of a system with a hundred of them in a second.
+const TICKS: Duration = Duration::from_millis(20);
 
 /// A socket that is connected to the server.
 pub(crate) enum Channel {
@@ -29,8 +31,6 @@ impl Channel {
                 };
                 let socket = UdpSocket::bind((any, 0))?;
                 socket.connect(server)?;
-                // A datagram with a wrong checksum makes the socket ready, and is dropped when it is read.
-                socket.set_read_timeout(Some(SHORTEST_WAIT))?;
                 Ok(Self::Udp { socket, server })
             }
             Transport::Tcp => {
@@ -59,12 +59,7 @@ impl Channel {
         let wait = wait.max(SHORTEST_WAIT);
         match self {
             Self::Udp { socket, server } => {
-                // The timeout of a read is rounded up to ticks of the system, several times as long as this may be.
-                let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
-                if poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&wait))? == 0 {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                let (len, source) = socket.recv_from(room)?;
+                let (len, source) = receive_datagram(socket, room, wait)?;
                 // What a stranger sent between bind and connect is still in the queue.
                 if (source.ip(), source.port()) == (server.ip(), server.port()) { Ok(len) } else { Ok(0) }
             }
@@ -74,6 +69,25 @@ impl Channel {
             }
         }
     }
+}
+
+/// Waits for a datagram. The timeout of a socket is rounded up to ticks of the system, so a wait that is hardly longer
+/// than these is slept through: a client that has its verdict listens on so briefly, and is in no hurry to be told.
+fn receive_datagram(socket: &UdpSocket, room: &mut [u8], wait: Duration) -> io::Result<(usize, SocketAddr)> {
+    if wait > TICKS {
+        socket.set_read_timeout(Some(wait))?;
+        return socket.recv_from(room);
+    }
+    socket.set_nonblocking(true)?;
+    let received = socket.recv_from(room).or_else(|error| {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            return Err(error);
+        }
+        thread::sleep(wait);
+        socket.recv_from(room)
+    });
+    socket.set_nonblocking(false)?;
+    received
 }
 
 /// Bytes from the server that are no message yet.

@@ -1,5 +1,7 @@
 //! The client's side of the small services that need no more than a question and an answer.
 
+mod framed;
+
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,14 +9,16 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::net::any_address::{at_any_address, no_answer};
-use crate::net::channel::{Channel, is_timeout};
-use crate::net::host_port::HostPort;
-use crate::net::timed_stream::TimedStream;
+use crate::any_address::{at_any_address, no_answer};
+use crate::channel::{Channel, is_timeout};
+use crate::host_port::HostPort;
+use crate::timed_stream::TimedStream;
 use proto::backoff::Backoff;
 use proto::small::{DATAGRAM_MAX, DatagramService};
 use proto::small::{guard, md5};
 use proto::transport::Transport;
+
+pub use framed::{FramedClient, FramedError};
 
 /// Sends a message over UDP until it is answered, and gives the answer. Each message has a socket of its own, so that
 /// no late answer is taken for that of another message.

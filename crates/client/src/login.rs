@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::net::channel::{Channel, Inbox, is_timeout};
-use crate::net::host_port::HostPort;
+use crate::channel::{Channel, Inbox, is_timeout};
+use crate::host_port::HostPort;
 use proto::client::{self, Client, Receipt, Sending, Step};
 use proto::credentials::{Password, Username};
 use proto::server::penalty::{FIRST_SILENCE, LONGEST_SILENCE};
@@ -27,7 +27,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A login to be made: where, how, and for how long to try.
 ///
 /// ```no_run
-/// use letmein::{Login, Password, Verdict};
+/// use letmein_auth_client::{Login, Password, Verdict};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let login = Login::to("127.0.0.1:8591".parse()?);
@@ -83,10 +83,9 @@ pub struct Outcome {
 }
 
 /// Why there is no verdict.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum LoginError {
     /// The name of the server has no address.
-    #[error("cannot resolve {host:?}: {error}")]
     Unresolved {
         /// The name.
         host: String,
@@ -94,10 +93,8 @@ pub enum LoginError {
         error: io::Error,
     },
     /// The name has addresses, but none of the family that was asked for.
-    #[error("{0:?} has no address of the family asked for")]
     NoAddress(String),
     /// The server never said anything.
-    #[error("no answer from {server} in {after:?}: the server may be down, or {}", maybe_blocking())]
     NoAnswer {
         /// The server.
         server: HostPort,
@@ -105,10 +102,6 @@ pub enum LoginError {
         after: Duration,
     },
     /// The server gave a challenge, but no verdict.
-    #[error(
-        "no verdict from {server} in {after:?}, though it gave a challenge: it may be down by now, or {}",
-        maybe_blocking()
-    )]
     NoVerdict {
         /// The server.
         server: HostPort,
@@ -116,12 +109,8 @@ pub enum LoginError {
         after: Duration,
     },
     /// The server's address sent what no single server sends: two verdicts, or more challenges than it was asked for.
-    #[error(
-        "conflicting answers from {0}: somebody may be forging the server's address; use --tcp or a protected network"
-    )]
     Conflict(SocketAddr),
     /// The network said that there is no way, or nobody there.
-    #[error("cannot reach {server}: {error}")]
     Unreachable {
         /// The address.
         server: SocketAddr,
@@ -129,7 +118,6 @@ pub enum LoginError {
         error: io::Error,
     },
     /// The server gave a challenge, and closed the connection instead of giving a verdict.
-    #[error("cannot reach {server}: {error}")]
     Closed {
         /// The address.
         server: SocketAddr,
@@ -137,6 +125,33 @@ pub enum LoginError {
         error: io::Error,
     },
 }
+
+impl fmt::Display for LoginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unresolved { host, error } => write!(f, "cannot resolve {host:?}: {error}"),
+            Self::NoAddress(it) => write!(f, "{it:?} has no address of the family asked for"),
+            Self::NoAnswer { server, after } => write!(
+                f,
+                "no answer from {server} in {after:?}: the server may be down, or {}",
+                maybe_blocking()
+            ),
+            Self::NoVerdict { server, after } => write!(
+                f,
+                "no verdict from {server} in {after:?}, though it gave a challenge: it may be down by now, or {}",
+                maybe_blocking()
+            ),
+            Self::Conflict(it) => write!(
+                f,
+                "conflicting answers from {it}: somebody may be forging the server's address; use --tcp or a protected network"
+            ),
+            Self::Unreachable { server, error } => write!(f, "cannot reach {server}: {error}"),
+            Self::Closed { server, error } => write!(f, "cannot reach {server}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LoginError {}
 
 /// Why a server that is up may say nothing.
 fn maybe_blocking() -> String {

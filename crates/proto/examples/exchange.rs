@@ -1,0 +1,47 @@
+//! A whole login in memory: a client and a server that hand each other their messages.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use letmein_auth_proto::Now;
+use letmein_auth_proto::client::{Client, Resends, Step};
+use letmein_auth_proto::credentials::{Password, Username};
+use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::users::{Builder, Conditions};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (name, password): (Username, _) = ("userone".parse()?, Password::new("passwordone")?);
+    let mut builder = Builder::for_text(100)?;
+    builder.push(&name, &password, Conditions::none()).map_err(|_| "no room")?;
+    let users = builder.finish().map_err(|_| "users that do not go together")?;
+
+    // The keys of a real server are random.
+    let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [4; 16] };
+    let penalties = Arc::new(Penalties::new(&keys.sources, Limits::default()));
+    let mut server = Server::new(&keys, penalties);
+    let peer: SocketAddr = "192.0.2.1:5000".parse()?;
+
+    let (mut uptime, seed) = (Duration::from_secs(1), 5);
+    let mut client = Client::new(&name, &password, Resends::Timed, uptime + Duration::from_secs(5), seed);
+    loop {
+        match client.next(uptime) {
+            Step::Send { bytes, .. } => {
+                println!("client: {}", String::from_utf8_lossy(bytes));
+                let now = Now { uptime, unix_s: 1_767_225_600 };
+                let reply = server.datagram(&users, now, peer, bytes).reply;
+                if let Some(reply) = reply {
+                    println!("server: {}", String::from_utf8_lossy(reply.as_ref()));
+                    client.receive(uptime, reply.as_ref());
+                }
+            }
+            Step::WaitUntil(time) => uptime = time,
+            Step::Done(outcome) => {
+                println!("{outcome:?}");
+                return Ok(());
+            }
+        }
+    }
+}
