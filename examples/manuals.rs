@@ -46,8 +46,8 @@ fn programs() -> Vec<Program> {
         program(cli::letmein::command(), USER, &[]),
         program(cli::exchange::command(), USER, &[]),
         program(cli::http::command(), USER, &[HTTP]),
-        program(cli::bench::command(), USER, &[USERS]),
-        program(cli::users::command(), ADMINISTRATOR, &[USERS]),
+        program(letmein_bench::command(), USER, &[USERS]),
+        program(letmein_users::command(), ADMINISTRATOR, &[USERS]),
         program(cli::server::command(Transport::Udp), ADMINISTRATOR, &[USERS, UDP]),
         program(cli::server::command(Transport::Tcp), ADMINISTRATOR, &[USERS, TCP]),
     ]

@@ -1,13 +1,11 @@
 //! Command lines → configuration, and what all programs have in common: usage and exit statuses.
 
 mod argv;
-pub mod bench;
 pub mod exchange;
 pub mod http;
 pub mod letmein;
-mod password;
+pub mod password;
 pub mod server;
-pub mod users;
 
 use std::env;
 use std::error::Error as _;
@@ -22,7 +20,7 @@ use clap::{Command, FromArgMatches};
 
 /// How a program ended, for the script that called it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+pub enum Status {
     /// Welcome, or done.
     Done = 0,
     /// Refused.
@@ -40,11 +38,11 @@ impl From<Status> for ExitCode {
 }
 
 /// The statuses, for the end of help texts.
-pub(crate) const STATUSES: &str = "\
+pub const STATUSES: &str = "\
 Exit status: 0 welcome or done, 1 refused, 2 wrong command line or configuration, 3 no answer or network";
 
 /// Parses the command line; `Err` is the status to end with, after everything has been said.
-pub(crate) fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
+pub fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
     let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
         if error.use_stderr() {
@@ -63,7 +61,7 @@ pub(crate) fn parse<A: FromArgMatches>(command: Command, example: &str) -> Resul
 }
 
 /// The same for a program with commands, which have help texts of their own, and take no password as an argument.
-pub(crate) fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
+pub fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
     let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
         if error.use_stderr() {
@@ -76,7 +74,7 @@ pub(crate) fn parse_commands<A: FromArgMatches>(command: Command, example: &str)
 }
 
 /// Says that a command line is wrong, why, and how a right one looks.
-pub(crate) fn invalid(reason: &str, example: &str) -> Status {
+pub fn invalid(reason: &str, example: &str) -> Status {
     say(format_args!("Invalid input argument, please enter a correct format command."));
     say(format_args!("{reason}"));
     say(format_args!("Example: {example}"));
@@ -84,7 +82,7 @@ pub(crate) fn invalid(reason: &str, example: &str) -> Status {
 }
 
 /// Says a line on standard error, if anybody listens: `eprintln!` would panic if nobody does.
-pub(crate) fn say(line: fmt::Arguments<'_>) {
+pub fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -110,7 +108,7 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Parses a time in seconds.
-pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
+pub fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
         .filter(|timeout| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(timeout))
@@ -118,7 +116,7 @@ pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses an address with its port.
-pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("no address {text:?}: write ADDRESS:PORT or [IPV6-ADDRESS]:PORT, no name"))
 }

@@ -31,15 +31,15 @@ use zeroize::Zeroizing;
 use self::hosts::Hosts;
 pub use self::hosts::{Host, NoHost};
 use self::turns::{Ending, LOGINS, PAUSE, Turns};
-use crate::http::{self, Limits, Reply};
-use crate::sandbox::{self, Mode, Needs, Network};
-use crate::signals::Signals;
 use client::host_port::HostPort;
 use client::login::{Login, LoginError, Outcome};
 use proto::credentials::{NAME_MAX, PASSWORD_MAX, Password, Username};
 use proto::shown::Shown;
 use proto::transport::Transport;
 use proto::wire::Verdict;
+use server::http::{self, Limits, Reply};
+use server::sandbox::{self, Mode, Needs, Network};
+use server::signals::Signals;
 
 /// What a gateway is told on its command line.
 #[derive(Clone, Debug)]

@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use letmein::users::parse;
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::server::penalty::{Limits, Penalties};
 use letmein_auth_proto::server::stream::{BUFFER_LEN, Conversation};
 use letmein_auth_proto::users::Users;
+use letmein_auth_users::parse;
 use libfuzzer_sys::fuzz_target;
 
 /// What is said, and whether the connection is over, when the bytes come in segments of at most so many.

@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use letmein::users::parse;
-use letmein::{Password, Username};
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::{Challenge, LIFE_TICKS};
+use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::{Digest, Secret};
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::penalty::{Limits, Penalties};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::wire::{Message, ServerMessage};
+use letmein_auth_users::parse;
 use libfuzzer_sys::fuzz_target;
 
 /// In place of a length: the piece is an answer to the last challenge.

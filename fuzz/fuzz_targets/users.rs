@@ -1,7 +1,7 @@
 //! A users file is users, or problems with places in it.
 #![no_main]
 
-use letmein::users::parse;
+use letmein_auth_users::parse;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use crate::cli::password::Source;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
-use crate::sandbox;
 use client::host_port::HostPort;
 use client::login::{Family, Login, Outcome, Progress};
 use proto::credentials::Username;
 use proto::transport::Transport;
 use proto::wire::Verdict;
+use server::sandbox;
 
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
 

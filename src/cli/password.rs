@@ -19,7 +19,7 @@ const LINE_MAX: u64 = PASSWORD_MAX as u64 + 3;
 
 /// The sources of the client's, in the order in which they are looked at.
 #[derive(clap::Args)]
-pub(super) struct Source {
+pub struct Source {
     /// The password; better given otherwise, since others can see command lines for a moment
     #[arg(value_name = "PASSWORD")]
     argument: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct Source {
 
 /// Why there is no password.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoPassword {
+pub enum NoPassword {
     #[error("no password: give it with --password-file, --password-stdin or the variable {VARIABLE}")]
     NoneGiven,
     #[error("the password {0}")]
@@ -54,7 +54,7 @@ pub(super) enum NoPassword {
 
 impl Source {
     /// Takes the password out of the process list, if it is there.
-    pub(super) fn wipe(&self) {
+    pub fn wipe(&self) {
         if let Some(argument) = &self.argument {
             // Where this cannot be done, as SECURITY.md says, the login is still good.
             let _ = argv::wipe(argument);
@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// Takes the password from the first source there is; a terminal is the last.
-    pub(super) fn read(self, user: &Username) -> Result<Password, NoPassword> {
+    pub fn read(self, user: &Username) -> Result<Password, NoPassword> {
         if let Some(argument) = self.argument.map(Zeroizing::new) {
             return Ok(Password::new(&argument)?);
         }
@@ -90,7 +90,7 @@ fn from_file(path: &Path) -> Result<Password, NoPassword> {
 }
 
 /// The password in the first line.
-pub(super) fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPassword> {
+pub fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPassword> {
     let mut line = Zeroizing::new(String::with_capacity(LINE_MAX as usize));
     input
         .take(LINE_MAX)
@@ -118,10 +118,10 @@ fn ask(prompt: String) -> Result<Zeroizing<String>, NoPassword> {
 
 /// Where a new password comes from; without an option, from a terminal.
 #[derive(clap::Args)]
-pub(super) struct NewPassword {
+pub struct NewPassword {
     /// Make a password of 130 random bits, and print it
     #[arg(long, conflicts_with = "password_stdin")]
-    pub(super) generate: bool,
+    pub generate: bool,
     /// Read the password from the first line of standard input
     #[arg(long)]
     password_stdin: bool,
@@ -133,7 +133,7 @@ const ALPHABET: [u8; 32] = *b"abcdefghijkmnpqrstuvwxyz23456789";
 const GENERATED_LEN: usize = 26;
 
 impl NewPassword {
-    pub(super) fn read(&self, name: &Username) -> Result<Password, NoPassword> {
+    pub fn read(&self, name: &Username) -> Result<Password, NoPassword> {
         let password = match (self.generate, self.password_stdin) {
             (true, _) => generate(),
             (_, true) => first_line(io::stdin().lock(), "standard input"),

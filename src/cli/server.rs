@@ -16,16 +16,16 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
-use crate::daemon::{self, Bound};
-use crate::descriptors;
-use crate::error::ServerError;
-use crate::net::passed;
-use crate::report::{LogFormat, log_to_stderr};
-use crate::settings::{
+use server::daemon::{self, Bound};
+use server::descriptors;
+use server::error::ServerError;
+use server::net::passed;
+use server::report::{LogFormat, log_to_stderr};
+use server::settings::{
     self, AuditTarget, Budget, Config, Exchange, Limits, Loopbacks, Mode, Monitoring, Reasons, SampleUsers,
     Service, Serving, UnknownNames, Verbosity,
 };
-use crate::users;
+
 use fits::Said;
 use proto::server::penalty::WINDOW_MAX;
 use proto::small::DatagramService;

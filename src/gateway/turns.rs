@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::net::clock::Clock;
 use proto::credentials::Username;
 use proto::source::{Source, counted_with};
+use server::net::clock::Clock;
 
 /// Logins at once, a thread each.
 pub(super) const LOGINS: usize = 64;

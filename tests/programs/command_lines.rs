@@ -1,6 +1,6 @@
 //! Command lines that are wrong, and what is said about them.
 
-use letmein::settings::program;
+use server::settings::program;
 use std::collections::HashSet;
 use std::process::Command;
 

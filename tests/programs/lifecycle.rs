@@ -1,6 +1,6 @@
 //! How servers start, stop, and share a machine.
 
-use letmein::settings::program;
+use server::settings::program;
 use std::io::{self, BufRead, Write};
 use std::iter;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::running::{installed, run};
+use crate::running::{installed, program_file, run};
 
 const ZSH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/manuals.zsh");
 
@@ -31,8 +31,9 @@ struct Told {
 /// All programs that there are, and their commands.
 fn all() -> Vec<Told> {
     let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin")).unwrap();
-    let names =
-        sources.map(|source| source.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+    let packages = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/programs")).unwrap();
+    let paths = sources.chain(packages).map(|entry| entry.unwrap().path());
+    let names = paths.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
     let mut all = Vec::new();
     for name in names {
         let program = Told::of(&[&name]);
@@ -46,7 +47,7 @@ fn all() -> Vec<Told> {
 
 impl Told {
     fn of(words: &[&str]) -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_letmein")).with_file_name(words[0]);
+        let program = program_file(words[0]);
         let help = run(Command::new(program).args(&words[1..]).arg("--help"));
         assert_eq!(help.status, 0, "{help:?}");
         Self { words: words.iter().map(|&word| word.to_owned()).collect(), help: help.stdout }

@@ -1,6 +1,6 @@
 //! What those see who watch a server over HTTP, and what strangers at that port cannot do.
 
-use letmein::settings;
+use server::settings;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -1,6 +1,6 @@
 //! Users files that keep a server from starting, and those about which it warns.
 
-use letmein::settings::program;
+use server::settings::program;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use letmein::users;
 use proto::transport::Transport;
 use rand::TryRng;
 use rand::rngs::SysRng;

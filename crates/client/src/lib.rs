@@ -17,6 +17,7 @@
 //! | `channel` | that socket, over UDP or TCP |
 //! | [`host_port`] | `HOST:PORT`, and the addresses of a host |
 //! | [`small`] | the clients of the small services |
+#![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod any_address;

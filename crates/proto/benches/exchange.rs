@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use divan::Bencher;
-use letmein::users::parse;
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::credentials::{Password, Username};
@@ -13,6 +12,7 @@ use letmein_auth_proto::proof::Secret;
 use letmein_auth_proto::server::penalty::{Limits, Penalties};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
+use letmein_auth_users::parse;
 
 fn main() {
     divan::main();

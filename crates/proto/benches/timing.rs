@@ -13,12 +13,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use letmein::users::parse;
 use letmein_auth_proto::Now;
 use letmein_auth_proto::credentials::NAME_MAX;
 use letmein_auth_proto::server::penalty::{Budget, Limits, Penalties};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
+use letmein_auth_users::parse;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};

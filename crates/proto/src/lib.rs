@@ -18,6 +18,8 @@
 //! 5. What a server remembers of recent logins and failures is of fixed size: [`recent`](server::recent),
 //!    [`penalty`](server::penalty).
 //! 6. What was not proven to come from an address costs that address nothing.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 pub mod backoff;

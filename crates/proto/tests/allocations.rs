@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use letmein::users::parse;
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::client::{Client, Resends, Step};
@@ -15,6 +14,7 @@ use letmein_auth_proto::proof::Secret;
 use letmein_auth_proto::server::penalty::{Limits, Penalties};
 use letmein_auth_proto::server::stream::Conversation;
 use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_users::parse;
 
 const NOW: Now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
 

@@ -1,11 +1,11 @@
 //! Bytes of every kind: no panic, no amplification, nobody let in who does not know a password.
 
-use letmein::users::parse;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::stream::Conversation;
 use letmein_auth_proto::wire::{MESSAGE_MAX, Malformed};
+use letmein_auth_users::parse;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use letmein::users::parse;
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::credentials::Password;
@@ -22,6 +21,7 @@ use letmein_auth_proto::proof::{Digest, Secret};
 use letmein_auth_proto::server::penalty::{Limits, Penalties};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
+use letmein_auth_users::parse;
 
 /// A peer, as UDP shows it.
 fn peer(text: &str) -> SocketAddr {

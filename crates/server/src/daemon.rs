@@ -1,0 +1,413 @@
+//! A server's life: users, socket, signals, the line that says it is ready, work, an orderly end.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use rustix::process::{Uid, geteuid};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::descriptors;
+pub use crate::error::ServerError;
+use crate::http::{self, routes};
+use crate::limits::{self, Limit};
+use crate::manager::Manager;
+use crate::net::bind;
+pub use crate::net::bind::Bound;
+use crate::net::clock::{Clock, Stop};
+pub use crate::net::passed::PassedError;
+use crate::net::workers::{Work, Workers};
+use crate::reload::{Followed, Reloader, Source};
+use crate::report::audit::AuditTarget;
+use crate::report::{BlockLog, Reporter, audit};
+use crate::sandbox::self_test::SelfTest;
+use crate::sandbox::{self, Needs, Network};
+use crate::settings::{self, Config, Loopbacks, Reasons, Service};
+use crate::signals::Signals;
+use crate::watch::Watched;
+use proto::server::Keys;
+use proto::server::penalty::Penalties;
+use proto::transport::Transport;
+use proto::users::Users;
+use users::{UsersError, UsersFile};
+
+/// Runs a server until it is told to stop, with the sockets that a service manager has passed, or its own.
+///
+/// # Errors
+/// What keeps it from starting, or from going on.
+pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
+    descriptors::raise_limit();
+    let clock = Clock::start();
+    let manager = Manager::from_env();
+    let Prepared { workers, followed, mut writer, http, blocks } = prepare(config, passed)?;
+    let watched =
+        followed.as_ref().map(|followed| watched(config, &workers, followed, writer.as_ref(), clock));
+    let Workers { address, work, tallies, penalties, .. } = workers;
+    let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
+    info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
+    give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
+    let (reopen, audit_end) = writer.map(|writer| writer.start(clock)).transpose()?.unzip();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let (mut signals, hangups) = (Signals::install()?, signal(SignalKind::hangup())?);
+        let lifts = signal(SignalKind::user_defined1())?;
+        let (stop_sender, stop) = Stop::new();
+        let users = followed.as_ref().map(|followed| followed.users.clone());
+        let reloader =
+            followed.map(|followed| Reloader::new(followed, reopen, clock, &manager)).transpose()?;
+        // The sockets are bound, so whoever comes now is served as soon as the workers are there.
+        let ready = config.service.ready(address);
+        announce(&ready, address, config.loopbacks)?;
+        let mut running = start(work, clock, &stop)?;
+        manager.ready(&ready);
+        if let (Some(http), Some(watched)) = (http, &watched) {
+            // It goes on while logins in progress end, and ends with the runtime.
+            tokio::spawn(routes::serve(http, watched.clone()));
+        }
+        drop(stop);
+        let early = tokio::select! {
+            name = signals.next() => {
+                info!("{name}: stopping");
+                Ok(())
+            }
+            result = all_ended(&mut running) => result,
+            never = reload(reloader, hangups, &manager) => match never {},
+            never = manager.attend(&tallies, users.as_deref()) => match never {},
+            never = blocks.follow(|| clock.now().uptime) => match never {},
+            never = lift_blocks(penalties.as_deref().zip(users.as_deref()), &blocks, lifts, clock) => match never {},
+        };
+        manager.stopping();
+        if let Some(watched) = &watched {
+            watched.stop();
+        }
+        // Workers end what they have begun. One that cannot get rid of a line, as nobody reads it, does not keep the
+        // server from its end.
+        drop(stop_sender);
+        early.and(timeout(STOP_MAX, all_ended(&mut running)).await.unwrap_or(Ok(())))
+    });
+    if let Some(end) = audit_end {
+        // What was decided is written down, unless nobody takes it.
+        let _ = end.recv_timeout(STOP_MAX);
+    }
+    // A reload that is under way is no reason to stay.
+    runtime.shutdown_background();
+    ended
+}
+
+/// For as long as the server runs.
+async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &Manager) -> Infallible {
+    if let Some(reloader) = reloader {
+        return reloader.run(hangups).await;
+    }
+    loop {
+        hangups.recv().await;
+        manager.reloading();
+        info!("SIGHUP: this service has no file to read again");
+        manager.ready("no file to read again");
+    }
+}
+
+/// Lifts all blocks whenever the operator asks for it, for as long as the server runs.
+async fn lift_blocks(
+    logins: Option<(&Penalties, &ArcSwap<Users>)>,
+    blocks: &BlockLog,
+    mut lifts: Signal,
+    clock: Clock,
+) -> Infallible {
+    loop {
+        lifts.recv().await;
+        let Some((penalties, users)) = logins else {
+            info!("SIGUSR1: this service blocks nobody");
+            continue;
+        };
+        let lifted = penalties.count(clock.now().uptime).blocks();
+        penalties.lift();
+        users.load().forget_guesses();
+        blocks.lift();
+        info!("SIGUSR1: blocks lifted: {lifted}; all failed logins are forgotten");
+    }
+}
+
+/// Looks at all that can be wrong before a server runs, and gives its settings, with how many users it has. It takes no
+/// socket, so another server may be running, and makes no file. This process then has the rights that the server would.
+///
+/// # Errors
+/// What would keep the server from starting, or from reading its files again.
+pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
+    let mut settings = settings::of(config);
+    if let Service::Logins { users: path, sample_users, audit, .. } = &config.service {
+        let (file, sample_users, address) = (users_file(path, config)?, *sample_users, config.address);
+        let mut source = Source { file, sample_users, address };
+        let (users, _) = source.load()?;
+        if users.is_empty() {
+            return Err(ServerError::NoUsers(path.clone()));
+        }
+        settings.push(("users", users.len().to_string()));
+        let folder = audit.as_ref().map(audit_folder).transpose()?.flatten();
+        become_user(config)?;
+        source.file.settle()?;
+        if let (Some(target), Some(folder)) = (audit, folder) {
+            target.check(&folder).map_err(|error| ServerError::Audit { target: target.clone(), error })?;
+        }
+    } else {
+        become_user(config)?;
+    }
+    Ok(settings)
+}
+
+/// The users file as the user sees it whom the server becomes.
+fn users_file(path: &Path, config: &Config) -> Result<UsersFile, ServerError> {
+    let reader = match &config.user {
+        Some(name) => sandbox::find_user(name)
+            .map(|user| Uid::from_raw(user.uid.as_raw()))
+            .map_err(|error| ServerError::User { user: name.clone(), error })?,
+        None => geteuid(),
+    };
+    Ok(UsersFile::new(path)?.read_by(reader)?)
+}
+
+fn audit_folder(target: &AuditTarget) -> Result<Option<OwnedFd>, ServerError> {
+    target.folder().map_err(|error| ServerError::Audit { target: target.clone(), error })
+}
+
+fn become_user(config: &Config) -> Result<(), ServerError> {
+    let Some(user) = &config.user else { return Ok(()) };
+    sandbox::become_user(user).map_err(|error| ServerError::User { user: user.clone(), error })
+}
+
+/// How long a worker may take to stop: longer than logins in progress may take to end.
+const STOP_MAX: Duration = Duration::from_secs(3);
+
+/// A server that has all it needs but threads.
+struct Prepared {
+    workers: Workers,
+    followed: Option<Followed>,
+    writer: Option<audit::Writer>,
+    http: Option<http::Listener>,
+    blocks: Arc<BlockLog>,
+}
+
+fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerError> {
+    let (address, keys, blocks) = (config.address, draw_keys()?, Arc::<BlockLog>::default());
+    let cannot_bind = |error| ServerError::Bind { address, error };
+    let bind = || passed.map_or_else(|| listen(config), Ok).map_err(cannot_bind);
+    match &config.service {
+        Service::Logins { transport, users, limits, unknown_names, audit, sample_users, http, .. } => {
+            let file = users_file(users, config)?;
+            let source = Source { file, sample_users: *sample_users, address };
+            let followed = Followed::load(source)?;
+            let users = &followed.users;
+            let audit = audit.as_ref().map(|target| {
+                audit::audit(target, *transport, *unknown_names, &keys.names)
+                    .map_err(|error| ServerError::Audit { target: target.clone(), error })
+            });
+            let (audit, writer) = audit.transpose()?.unzip();
+            let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit, blocks.clone());
+            let workers =
+                Workers::logins(*transport, bind()?, users, &keys, limits, reporter).map_err(cannot_bind)?;
+            let http = http.map(|http| listen_for_http(http.address)).transpose()?;
+            info!("users: {}", users.load().len());
+            Ok(Prepared { workers, followed: Some(followed), writer, http, blocks })
+        }
+        Service::Exchange(service, verbosity) => {
+            let workers = Workers::exchange(*service, *verbosity, bind()?, &keys).map_err(cannot_bind)?;
+            Ok(Prepared { workers, followed: None, writer: None, http: None, blocks })
+        }
+    }
+}
+
+/// Binds a socket for each worker and, if it is to be, one for the other loopback address. A machine may have no IPv6.
+fn listen(config: &Config) -> io::Result<Bound> {
+    let bind = match config.service.transport() {
+        Transport::Udp => bind::udp,
+        Transport::Tcp => bind::tcp,
+    };
+    let mut bound = bind::group(config.address, config.service.workers(), bind)?;
+    if let (Loopbacks::Both, Some(other)) = (config.loopbacks, bind::other_loopback(bound.address)) {
+        match bound.add(other, bind) {
+            Ok(()) => info!("serving {other} as well"),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => warn!(
+                "another program has {other}: clients that ask localhost may reach it instead of this server: \
+                 stop it, or let clients ask {}",
+                bound.address
+            ),
+            Err(error) => info!("not serving {other}: {error}"),
+        }
+    }
+    Ok(bound)
+}
+
+fn listen_for_http(address: SocketAddr) -> Result<http::Listener, ServerError> {
+    let (bound, listener) = http::listen(address).map_err(|error| ServerError::Http { address, error })?;
+    info!("HTTP: for monitoring at http://{bound}/");
+    if !bound.ip().to_canonical().is_loopback() {
+        warn!(
+            "HTTP: other machines can read the numbers at {bound}, without encryption; 127.0.0.1 is for this one only"
+        );
+    }
+    Ok(listener)
+}
+
+/// What there is to see of a server, once it runs.
+fn watched(
+    config: &Config,
+    workers: &Workers,
+    followed: &Followed,
+    writer: Option<&audit::Writer>,
+    clock: Clock,
+) -> Arc<Watched> {
+    let reasons = match &config.service {
+        Service::Logins { http: Some(http), .. } => http.reasons,
+        Service::Logins { http: None, .. } | Service::Exchange(..) => Reasons::Kept,
+    };
+    Arc::new(Watched {
+        transport: config.service.transport(),
+        reasons,
+        address: workers.address,
+        tallies: workers.tallies.clone(),
+        users: followed.users.clone(),
+        reloads: followed.reloads.clone(),
+        penalties: workers.penalties.clone(),
+        open: workers.connections.clone(),
+        losses: writer.map(audit::Writer::losses),
+        clock,
+        started_unix_s: clock.now().unix_s,
+        is_stopping: false.into(),
+        looks: Mutex::default(),
+    })
+}
+
+/// From here on the server can do what it is for, and little else.
+fn give_up_privileges(
+    config: &Config,
+    followed: Option<&Followed>,
+    writer: Option<&mut audit::Writer>,
+) -> Result<(), ServerError> {
+    let read = followed.map_or(Ok(Vec::new()), |followed| followed.source.file.folders())?;
+    become_user(config)?;
+    if config.user.is_none() && geteuid().is_root() {
+        warn!("running as root: give --user NAME for a user with fewer rights");
+    }
+    let mut append = Vec::new();
+    if let Some(writer) = writer {
+        let opened = writer.open();
+        opened.map_err(|error| ServerError::Audit { target: writer.target().clone(), error })?;
+        append.extend(writer.folder().map(OwnedFd::try_clone).transpose()?);
+        if followed
+            .is_some_and(|followed| writer.folder().is_some_and(|folder| followed.source.file.is_in(folder)))
+        {
+            warn!(
+                "the audit is in the folder of the users file, which the sandbox then lets the server write: give it one of its own"
+            );
+        }
+    }
+    Ok(sandbox::enter(config.sandbox, &Needs { read, append, network: network(config) })?)
+}
+
+/// Tries what a server must not be able to do, in the sandbox that one of this configuration has. Gives a line for each
+/// attempt, and whether all were refused.
+///
+/// # Errors
+/// If there can be no sandbox, or no server would use the users file.
+pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
+    let (read, append) = match &config.service {
+        Service::Logins { users, audit, .. } => {
+            let read = match users_file(users, config) {
+                Ok(file) => file.folders()?,
+                // Without a users file there would be no server, but there is a sandbox.
+                Err(ServerError::Users(UsersError::Unreadable { .. })) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
+            (read, append.into_iter().collect())
+        }
+        Service::Exchange(..) => (Vec::new(), Vec::new()),
+    };
+    let needs = Needs { read, append, network: network(config) };
+    let test = SelfTest::prepare(&needs)?;
+    sandbox::enter(config.sandbox, &needs)?;
+    Ok(test.run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
+}
+
+fn network(config: &Config) -> Network {
+    match config.service.transport() {
+        Transport::Udp => Network::Datagrams,
+        Transport::Tcp => Network::Connections,
+    }
+}
+
+/// The first line on standard output, for which scripts wait.
+fn announce(ready: &str, address: SocketAddr, loopbacks: Loopbacks) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{ready}")?;
+    stdout.flush()?;
+    let (ip, port) = (address.ip().to_canonical(), address.port());
+    if ip.is_loopback() {
+        info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");
+    }
+    if let Some(other) = bind::other_loopback(address) {
+        let remedy = match loopbacks {
+            Loopbacks::Both => return Ok(()),
+            Loopbacks::One => String::new(),
+            Loopbacks::AsGiven if ip.is_loopback() => "give a port alone to serve both, or ".to_owned(),
+            Loopbacks::AsGiven => format!("give [::]:{port} to serve both, or "),
+        };
+        info!(
+            "clients that ask localhost may be led to {other}, where another program can listen: \
+             {remedy}let clients ask for an address"
+        );
+    }
+    Ok(())
+}
+
+/// The limits of a server, on this machine.
+#[must_use]
+pub fn limits(config: &Config) -> Vec<Limit> {
+    limits::of(config, descriptors::limit())
+}
+
+fn draw_keys() -> io::Result<Keys> {
+    let mut keys = Keys { challenges: [0; 16], welcomes: [0; 16], sources: [0; 16], names: [0; 16] };
+    for key in [&mut keys.challenges, &mut keys.welcomes, &mut keys.sources, &mut keys.names] {
+        SysRng.try_fill_bytes(key)?;
+    }
+    Ok(keys)
+}
+
+/// What becomes of each worker.
+type Running = JoinSet<io::Result<()>>;
+
+/// Starts a thread for each worker.
+fn start(workers: Vec<Work>, clock: Clock, stop: &Stop) -> io::Result<Running> {
+    let mut running = JoinSet::new();
+    for (number, work) in workers.into_iter().enumerate() {
+        let (stop, (sender, receiver)) = (stop.clone(), oneshot::channel());
+        thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+            // Nobody listens any more if the server ends for another reason first.
+            let _ = sender.send(work(clock, stop));
+        })?;
+        running
+            .spawn(async { receiver.await.unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))) });
+    }
+    Ok(running)
+}
+
+/// Ends with the last worker, or with the first that fails.
+async fn all_ended(running: &mut Running) -> Result<(), ServerError> {
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
+}

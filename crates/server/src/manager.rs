@@ -1,0 +1,174 @@
+//! The service manager, such as systemd: told when the server serves, reads its users again, stops, and that it is alive
+//! (sd_notify(3)).
+//!
+//! The socket is had before the sandbox, which forbids to open one. Crates for this open one for each message.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::env;
+use std::ffi::OsString;
+use std::future;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+use crate::tally::{Tally, Turns, Verdicts};
+use proto::users::Users;
+use users::counted;
+
+/// Whoever started the server, if they want to be told.
+pub(crate) struct Manager {
+    socket: Option<UnixDatagram>,
+    /// After so long without a sign of life the server is taken for stuck.
+    watchdog: Option<Duration>,
+    /// The last word of its state, if nobody could take it.
+    unsent: Cell<Option<String>>,
+    /// The status that it has, unless a state came with another.
+    status: RefCell<String>,
+    last_reload: Cell<LastReload>,
+}
+
+#[derive(Clone, Copy)]
+enum LastReload {
+    NoneOrGood,
+    Failed,
+}
+
+/// How often the status is looked at.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// In less than this an idle worker may make no turn.
+const BEAT_MIN: Duration = Duration::from_millis(200);
+
+impl Manager {
+    /// As the environment says. No server fails for it.
+    pub(crate) fn from_env() -> Self {
+        let socket = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()).and_then(|name| {
+            let warn = |error| warn!("NOTIFY_SOCKET: {name:?}: {error}; the service manager is told nothing");
+            connect(&name).map_err(warn).ok()
+        });
+        let number = |name| env::var(name).ok()?.parse::<u64>().ok();
+        let is_ours = match env::var_os("WATCHDOG_PID") {
+            Some(_) => number("WATCHDOG_PID") == Some(process::id().into()),
+            None => true,
+        };
+        let watchdog = number("WATCHDOG_USEC").filter(|usec| is_ours && *usec > 0).map(Duration::from_micros);
+        let (unsent, status) = (Cell::default(), RefCell::default());
+        Self { socket, watchdog, unsent, status, last_reload: Cell::new(LastReload::NoneOrGood) }
+    }
+
+    /// The server serves.
+    pub(crate) fn ready(&self, status: &str) {
+        self.tell_state(format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// It begins to read its users again; [`Self::reloaded`] or [`Self::reload_failed`] ends that.
+    pub(crate) fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let usec = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+        self.tell_state(format!("RELOADING=1\nMONOTONIC_USEC={usec}"));
+    }
+
+    /// It has read them.
+    pub(crate) fn reloaded(&self, users: usize) {
+        self.last_reload.set(LastReload::NoneOrGood);
+        self.ready(&format!("{}, read again", counted(users)));
+    }
+
+    /// It has not, and has those that it had. Everybody may read a status, so only the log says why.
+    pub(crate) fn reload_failed(&self, users: usize) {
+        self.last_reload.set(LastReload::Failed);
+        self.ready(&format!("{}{FAILED}", counted(users)));
+    }
+
+    /// The server ends what it has begun, and then itself.
+    pub(crate) fn stopping(&self) {
+        self.tell_state("STOPPING=1\nSTATUS=stopping".to_owned());
+    }
+
+    /// Keeps the manager informed for as long as the server runs.
+    pub(crate) async fn attend(&self, tallies: &[Arc<Tally>], users: Option<&ArcSwap<Users>>) -> Infallible {
+        if self.socket.is_none() {
+            return future::pending().await;
+        }
+        let (mut turns, mut verdicts) = (Turns::default(), Verdicts::of(tallies));
+        let mut beats = interval(self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 2).max(BEAT_MIN)));
+        let mut looks = interval(STATUS_EVERY);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = beats.tick() => {
+                    if let Some(state) = self.unsent.take() {
+                        self.tell_state(state);
+                    }
+                    turns.look(tallies);
+                    if turns.longest_rest() == 0 && self.watchdog.is_some() {
+                        self.tell("WATCHDOG=1");
+                    }
+                }
+                _ = looks.tick() => {
+                    let before = verdicts;
+                    verdicts = Verdicts::of(tallies);
+                    if let Some(users) = users {
+                        self.tell_status(self.status(users.load().len(), verdicts.since(before)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn status(&self, users: usize, new: Verdicts) -> String {
+        let rate = |new: u64| (new as f64 / STATUS_EVERY.as_secs_f64()).round();
+        let (logins, refusals) = (rate(new.welcomed), rate(new.refused));
+        let reload = match self.last_reload.get() {
+            LastReload::NoneOrGood => "",
+            LastReload::Failed => FAILED,
+        };
+        format!("{}, {logins} logins/s, {refusals} refusals/s{reload}", counted(users))
+    }
+
+    fn tell_status(&self, status: String) {
+        if *self.status.borrow() != status && self.tell(&format!("STATUS={status}")) {
+            self.status.replace(status);
+        }
+    }
+
+    /// What is not taken now is said again later, unless there is a newer state by then.
+    fn tell_state(&self, state: String) {
+        self.status.take();
+        if self.tell(&state) {
+            self.unsent.set(None);
+        } else {
+            self.unsent.set(Some(state));
+        }
+    }
+
+    /// Whether it was taken. A manager that does not listen holds nobody up.
+    fn tell(&self, words: &str) -> bool {
+        self.socket.as_ref().is_none_or(|socket| socket.send(words.as_bytes()).is_ok())
+    }
+}
+
+const FAILED: &str = "; the last reload failed, and the log says why";
+
+/// A path, or a name without a file, which begins with @.
+fn connect(name: &OsString) -> io::Result<UnixDatagram> {
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        [b'/', ..] => SocketAddr::from_pathname(name)?,
+        _ => return Err(io::Error::other("neither a path nor a name that begins with @")),
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}

@@ -1,0 +1,17 @@
+//! Sockets and clocks: everything that touches the network, and decides nothing.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this subtree is where sockets and clocks belong"
+)]
+
+pub mod batch;
+pub mod bind;
+pub mod clock;
+pub(crate) mod connections;
+pub(crate) mod link;
+pub mod passed;
+pub(crate) mod services;
+pub(crate) mod tcp;
+pub mod udp;
+pub(crate) mod workers;

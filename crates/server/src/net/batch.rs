@@ -1,0 +1,359 @@
+//! Datagrams in batches: one system call receives many, another sends the replies to them.
+//!
+//! This is the one file with unsafe code, since no safe interface to `recvmmsg(2)`, `sendmmsg(2)` and the packet
+//! information of `ip(7)` and `ipv6(7)` does without an allocation for each datagram. All of its memory is made
+//! once. Pointers are handed to the kernel only for the length of a call.
+#![expect(unsafe_code, reason = "the island of unsafe: system calls that take pointers")]
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use libc::{c_int, c_uint, c_void, cmsghdr, iovec, mmsghdr, sockaddr_storage};
+
+/// Room for one control message with the larger kind of packet information, aligned as control messages are.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_LEN]);
+
+const CONTROL_LEN: usize = 64;
+
+// SAFETY: CMSG_SPACE only computes.
+const _: () =
+    assert!(unsafe { libc::CMSG_SPACE(size_of::<libc::in6_pktinfo>() as c_uint) } as usize <= CONTROL_LEN);
+const _: () = assert!(align_of::<Control>() >= align_of::<cmsghdr>());
+
+/// The sizes of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Datagrams that one call may receive.
+    pub datagrams: usize,
+    /// Bytes kept of a datagram; of a longer one the rest is lost, so this is one more than the longest of use.
+    pub datagram_len: usize,
+    /// Bytes of the longest reply.
+    pub reply_len: usize,
+}
+
+impl Shape {
+    /// The memory of a batch.
+    pub(crate) fn bytes(self) -> usize {
+        let bookkeeping = size_of::<mmsghdr>()
+            + size_of::<iovec>()
+            + size_of::<sockaddr_storage>()
+            + CONTROL_LEN
+            + size_of::<Vec<u8>>();
+        self.datagrams * (bookkeeping + self.datagram_len + self.reply_len)
+    }
+}
+
+/// What could not be sent of a batch.
+#[derive(Debug)]
+pub struct Unsent {
+    /// How many replies were not sent.
+    pub replies: u64,
+    /// The system's error of the last one.
+    pub error: io::Error,
+}
+
+/// Room for a batch of datagrams and the replies to them.
+pub struct Batch {
+    shape: Shape,
+    received: usize,
+    headers: Vec<mmsghdr>,
+    iovecs: Vec<iovec>,
+    names: Vec<sockaddr_storage>,
+    controls: Vec<Control>,
+    datagrams: Vec<u8>,
+    replies: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    /// A batch of this shape, with nothing in it.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        // SAFETY: these are C structures of integers and pointers, for which all zeros is a value.
+        let (header, iovec, name) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+        Self {
+            shape,
+            received: 0,
+            headers: vec![header; shape.datagrams],
+            iovecs: vec![iovec; shape.datagrams],
+            names: vec![name; shape.datagrams],
+            controls: vec![Control([0; CONTROL_LEN]); shape.datagrams],
+            datagrams: vec![0; shape.datagrams * shape.datagram_len],
+            replies: (0..shape.datagrams).map(|_| Vec::with_capacity(shape.reply_len)).collect(),
+        }
+    }
+
+    /// Waits for a datagram, and takes it with all that are there, as far as there is room.
+    ///
+    /// # Errors
+    /// The system's; among them `WouldBlock` after the socket's read timeout.
+    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.received = 0;
+        let rooms = self.datagrams.chunks_exact_mut(self.shape.datagram_len).zip(&mut self.iovecs);
+        let sources = self.names.iter_mut().zip(&mut self.controls);
+        for (header, ((room, iovec), (name, control))) in self.headers.iter_mut().zip(rooms.zip(sources)) {
+            *iovec = iovec_of(room);
+            point(&mut header.msg_hdr, iovec, name, control);
+            header.msg_hdr.msg_namelen = size_of::<sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = CONTROL_LEN as _;
+        }
+        // SAFETY: every header points to a name, a control buffer and an iovec that live in `self`, are not
+        // borrowed elsewhere, and have the lengths given with them.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as c_uint,
+                libc::MSG_WAITFORONE as _,
+                ptr::null_mut(),
+            )
+        };
+        self.received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        Ok(())
+    }
+
+    /// Makes a batch of empty datagrams from `peer` to these addresses of ours, as if they had been received: what
+    /// the reaction to them is, is sent to `peer` from there. Gives how many there was room for.
+    pub fn imagine(&mut self, peer: SocketAddrV4, locals: &[Ipv4Addr]) -> usize {
+        let places = self.headers.iter_mut().zip(self.names.iter_mut().zip(&mut self.controls));
+        self.received = 0;
+        for ((header, (name, control)), local) in places.zip(locals) {
+            header.msg_len = 0;
+            header.msg_hdr.msg_namelen = write_v4(peer, name);
+            header.msg_hdr.msg_controllen = write_packet_information(*local, control) as _;
+            header.msg_hdr.msg_control = ptr::from_mut(control).cast();
+            self.received += 1;
+        }
+        self.received
+    }
+
+    /// The datagrams in the batch.
+    pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len).zip(&self.headers);
+        let received = datagrams.take(self.received);
+        received.map(|(datagram, header)| datagram.get(..header.msg_len as usize).unwrap_or(datagram))
+    }
+
+    /// Hands each received datagram to `react`, with where it came from, and keeps the replies to send. An empty one
+    /// is silence.
+    pub fn react(&mut self, mut react: impl FnMut(Envelope<'_>, &[u8], &mut Vec<u8>)) {
+        let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len);
+        let messages = self.headers.iter().zip(&self.names).zip(datagrams).zip(&mut self.replies);
+        for (((header, name), datagram), reply) in messages.take(self.received) {
+            reply.clear();
+            let message = datagram.get(..header.msg_len as usize).unwrap_or(datagram);
+            react(Envelope { header, name }, message, reply);
+        }
+    }
+
+    /// Sends the replies, each from the address that was asked. One that cannot be sent does not keep back the
+    /// others.
+    ///
+    /// # Errors
+    /// How many could not be sent, and why the last one.
+    pub fn send(&mut self, socket: &UdpSocket) -> Result<(), Unsent> {
+        let mut unsent = self.prepare_replies();
+        let (mut replies, mut result) = (0, Ok(()));
+        while !unsent.is_empty() {
+            // SAFETY: every header was made by `prepare_replies` just now, and points into `self`.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    unsent.as_mut_ptr(),
+                    unsent.len() as c_uint,
+                    libc::MSG_DONTWAIT as _,
+                )
+            };
+            // An error is that of the first message.
+            let done = usize::try_from(sent).unwrap_or_else(|_| {
+                replies += 1;
+                result = Err(Unsent { replies, error: io::Error::last_os_error() });
+                1
+            });
+            let done = done.max(1);
+            unsent = unsent.split_at_mut_checked(done).map_or(&mut [], |(_, rest)| rest);
+        }
+        result
+    }
+
+    /// Turns the headers of datagrams that have a reply into the headers of these, packed to the front.
+    fn prepare_replies(&mut self) -> &mut [mmsghdr] {
+        let mut outgoing = 0;
+        let sources = self.names.iter_mut().zip(&mut self.controls);
+        let rooms = self.replies.iter_mut().zip(&mut self.iovecs).zip(sources);
+        for (index, ((reply, iovec), (name, control))) in rooms.enumerate().take(self.received) {
+            if reply.is_empty() {
+                continue;
+            }
+            self.headers.swap(outgoing, index);
+            if let Some(header) = self.headers.get_mut(outgoing) {
+                *iovec = iovec_of(reply);
+                point(&mut header.msg_hdr, iovec, name, control);
+                answer_from_where_it_was_asked(&mut header.msg_hdr);
+            }
+            outgoing += 1;
+        }
+        self.headers.get_mut(..outgoing).unwrap_or_default()
+    }
+}
+
+/// Where a datagram came from, and where it went to.
+#[derive(Clone, Copy)]
+pub struct Envelope<'a> {
+    header: &'a mmsghdr,
+    name: &'a sockaddr_storage,
+}
+
+impl Envelope<'_> {
+    /// `None` for a family that no socket of ours has.
+    pub fn source(self) -> Option<SocketAddr> {
+        socket_addr(self.name)
+    }
+
+    /// `None` unless it was [requested](request_destinations).
+    pub fn destination(self) -> Option<IpAddr> {
+        // SAFETY: the header and its control buffer are as the kernel, or `imagine`, left them.
+        let control = unsafe { libc::CMSG_FIRSTHDR(&raw const self.header.msg_hdr) };
+        // SAFETY: CMSG_FIRSTHDR gives null, or a header that lies whole in the buffer.
+        let info = unsafe { control.as_ref() }?;
+        // SAFETY: a control message of this level and type has this structure for its data, whole and aligned.
+        unsafe {
+            match (info.cmsg_level, info.cmsg_type) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = &*libc::CMSG_DATA(control).cast::<libc::in_pktinfo>();
+                    Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into())
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = &*libc::CMSG_DATA(control).cast::<libc::in6_pktinfo>();
+                    Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into())
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
+/// Writes an address as the kernel does, and gives its length.
+fn write_v4(address: SocketAddrV4, name: &mut sockaddr_storage) -> libc::socklen_t {
+    let place = ptr::from_mut(name).cast::<libc::sockaddr_in>();
+    // SAFETY: a sockaddr_storage has the size and alignment of every address, and any bytes are one of IPv4.
+    let v4 = unsafe { &mut *place };
+    v4.sin_family = libc::AF_INET as libc::sa_family_t;
+    v4.sin_port = address.port().to_be();
+    v4.sin_addr.s_addr = u32::from(*address.ip()).to_be();
+    size_of::<libc::sockaddr_in>() as libc::socklen_t
+}
+
+/// Writes the packet information of a datagram to `local`, as the kernel does, and gives its length.
+fn write_packet_information(local: Ipv4Addr, control: &mut Control) -> usize {
+    let address = libc::in_addr { s_addr: u32::from(local).to_be() };
+    let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: address };
+    let len = size_of::<libc::in_pktinfo>() as c_uint;
+    let head = ptr::from_mut(control).cast::<cmsghdr>();
+    // SAFETY: a Control has room for a control message with the larger kind of packet information, and is aligned
+    // for it; CMSG_LEN and CMSG_SPACE only compute.
+    unsafe {
+        (*head).cmsg_level = libc::IPPROTO_IP;
+        (*head).cmsg_type = libc::IP_PKTINFO;
+        (*head).cmsg_len = libc::CMSG_LEN(len) as _;
+        libc::CMSG_DATA(head).cast::<libc::in_pktinfo>().write(info);
+        libc::CMSG_SPACE(len) as usize
+    }
+}
+
+/// Points a header at its buffers, for the next call to the kernel; their lengths are the caller's to say.
+fn point(header: &mut libc::msghdr, iovec: &mut iovec, name: &mut sockaddr_storage, control: &mut Control) {
+    header.msg_name = ptr::from_mut(name).cast();
+    header.msg_iov = iovec;
+    header.msg_iovlen = 1;
+    header.msg_control = ptr::from_mut(control).cast();
+}
+
+fn iovec_of(buffer: &mut [u8]) -> iovec {
+    iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() }
+}
+
+/// The source of a datagram; `None` for a family that no socket of ours has.
+fn socket_addr(name: &sockaddr_storage) -> Option<SocketAddr> {
+    match c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: a sockaddr_storage has the size and alignment of every address, and the family is IPv4.
+            let v4 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(address, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, and the family is IPv6.
+            let v6 = unsafe { &*ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Some(SocketAddrV6::new(address, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Makes the packet information that came with a datagram that of its reply: the destination becomes the source,
+/// and routing chooses the interface.
+fn answer_from_where_it_was_asked(header: &mut libc::msghdr) {
+    // SAFETY: the control buffer and its length are what the kernel left there after receiving.
+    let control = unsafe { libc::CMSG_FIRSTHDR(header) };
+    // SAFETY: CMSG_FIRSTHDR gives null, or a header that lies whole in the buffer.
+    let Some(info) = (unsafe { control.as_ref() }) else {
+        return;
+    };
+    // SAFETY: the kernel wrote a control message of this level and type with its data whole behind it, and the
+    // data is aligned as CMSG_DATA gives it.
+    unsafe {
+        match (info.cmsg_level, info.cmsg_type) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                (*libc::CMSG_DATA(control).cast::<libc::in_pktinfo>()).ipi_ifindex = 0;
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                let info = &mut *libc::CMSG_DATA(control).cast::<libc::in6_pktinfo>();
+                // The address of a link means nothing without its interface.
+                if !Ipv6Addr::from(info.ipi6_addr.s6_addr).is_unicast_link_local() {
+                    info.ipi6_ifindex = 0;
+                }
+            }
+            _ => header.msg_controllen = 0,
+        }
+    }
+}
+
+/// Asks the kernel for the destination of each datagram, which on a wildcard address is not known otherwise.
+///
+/// # Errors
+/// The system's.
+pub fn request_destinations(socket: &UdpSocket) -> io::Result<()> {
+    let (level, option) = match socket.local_addr()? {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    };
+    let on: c_int = 1;
+    let len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the option takes an int, and `on` is one.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(&on).cast::<c_void>(), len)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reply_that_cannot_be_sent_is_counted() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::new(Shape { datagrams: 4, datagram_len: 16, reply_len: 16 });
+        // Nobody said that this socket may send to all.
+        batch.imagine(SocketAddrV4::new(Ipv4Addr::BROADCAST, 9), &[Ipv4Addr::LOCALHOST; 3]);
+        batch.react(|_, _, reply| reply.push(b'x'));
+        assert_eq!(batch.send(&socket).unwrap_err().replies, 3);
+    }
+}

@@ -1,0 +1,141 @@
+//! Sockets at an address, one for each worker.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel may complete before they are accepted; it caps this at net.core.somaxconn.
+pub(crate) const BACKLOG: i32 = 4096;
+
+/// Who else may have a socket at the same address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody: an address that is taken is an error.
+    Nobody,
+    /// The other workers.
+    Workers,
+}
+
+/// Sockets at one address, one for each worker, and perhaps one at the other loopback address.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where they listen.
+    pub address: SocketAddr,
+    /// At least one.
+    pub sockets: Vec<Socket>,
+}
+
+/// Binds as many sockets as there are workers; port 0 is any that is free. The kernel spreads peers over them, and
+/// sends each peer to the same one for as long as there are as many.
+///
+/// Only the first is bound as if it were alone, so that a second server at the same address is told that it is taken,
+/// instead of getting a part of the first one's peers.
+pub(crate) fn group(
+    address: SocketAddr,
+    count: NonZeroUsize,
+    bind: impl Fn(SocketAddr, Sharing) -> io::Result<Socket>,
+) -> io::Result<Bound> {
+    let first = bind(address, Sharing::Nobody)?;
+    let no_address = || io::Error::other("a socket without an address");
+    let address = first.local_addr()?.as_socket().ok_or_else(no_address)?;
+    if count > NonZeroUsize::MIN {
+        first.set_reuse_port(true)?;
+    }
+    let mut sockets = vec![first];
+    for _ in 1..count.get() {
+        sockets.push(bind(address, Sharing::Workers)?);
+    }
+    Ok(Bound { address, sockets })
+}
+
+impl Bound {
+    /// Binds one more socket, for one more worker, at an address that nobody else has.
+    pub(crate) fn add(
+        &mut self,
+        address: SocketAddr,
+        bind: impl Fn(SocketAddr, Sharing) -> io::Result<Socket>,
+    ) -> io::Result<()> {
+        self.sockets.push(bind(address, Sharing::Nobody)?);
+        Ok(())
+    }
+}
+
+/// Where `localhost` may lead clients that look for a server at this address, whoever listens there.
+pub(crate) fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
+    let other: IpAddr = match address.ip().to_canonical() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => return None,
+    };
+    Some(SocketAddr::new(other, address.port()))
+}
+
+/// A socket for datagrams.
+pub fn udp(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+    let socket = open(address, Type::DGRAM, Protocol::UDP, sharing)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// A socket that listens for connections.
+pub fn tcp(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+    let socket = open(address, Type::STREAM, Protocol::TCP, sharing)?;
+    // Connections of a server that has just stopped do not keep the next from its port.
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit this: no reply waits for another to be acknowledged.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn open(address: SocketAddr, kind: Type, protocol: Protocol, sharing: Sharing) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_port(sharing == Sharing::Workers)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+    fn any_port() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    #[test]
+    fn workers_share_an_address_which_nobody_else_gets() {
+        for bind in [udp, tcp] {
+            let Bound { address, sockets } = group(any_port(), TWO, bind).unwrap();
+            for socket in &sockets {
+                assert_eq!(socket.local_addr().unwrap().as_socket(), Some(address));
+            }
+            assert_eq!(sockets.len(), 2);
+            assert_eq!(group(address, TWO, bind).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn the_kernel_spreads_peers_over_workers() {
+        let Bound { address, sockets } = group(any_port(), TWO, udp).unwrap();
+        let peers: Vec<_> = (0..64).map(|_| udp(any_port(), Sharing::Nobody).unwrap()).collect();
+        for peer in &peers {
+            peer.send_to(b"x", &address.into()).unwrap();
+        }
+        let received = sockets.iter().map(|socket| {
+            socket.set_nonblocking(true).unwrap();
+            std::iter::from_fn(|| socket.recv(&mut [std::mem::MaybeUninit::uninit(); 1]).ok()).count()
+        });
+        let received: Vec<_> = received.collect();
+        assert_eq!(received.iter().sum::<usize>(), 64);
+        assert!(received.iter().all(|datagrams| *datagrams > 0), "{received:?}");
+    }
+}

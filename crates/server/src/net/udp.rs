@@ -1,0 +1,158 @@
+//! The UDP worker: receives a batch, reacts, sends the replies, until told to stop.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+};
+use socket2::{Domain, SockRef, Socket};
+
+use crate::net::batch::{self, Batch, Shape, Unsent};
+use crate::net::clock::DRAIN;
+use crate::net::clock::{Clock, Stop};
+use crate::report::{self, Buffers};
+use crate::tally::Tally;
+use proto::Now;
+use proto::transport::Transport;
+
+/// What a worker serves: the loop below is the same for all services.
+pub(crate) trait Service {
+    /// The sizes of its messages.
+    fn shape(&self) -> Shape;
+
+    /// These datagrams have come, and it will react to each.
+    fn expect<'d>(&self, _datagrams: impl Iterator<Item = &'d [u8]>) {}
+
+    /// Reacts to a datagram from `peer`. What it puts into `reply`, which is empty, is sent back.
+    fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>);
+
+    /// Whether somebody is waiting for the end of something, which a stop would keep from them.
+    fn is_busy(&self, _now: Now) -> bool {
+        false
+    }
+
+    /// Whether the service has done all that it was to do.
+    fn is_done(&self) -> bool {
+        false
+    }
+}
+
+/// How soon an idle worker sees that it is to stop.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+/// The pause after an error of the socket, so that a lasting one does not keep a core busy.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// What the kernel queues while a worker is busy, at most: some 10,000 small datagrams.
+pub(crate) const BUFFER_LEN: usize = 8 << 20;
+
+/// Makes a bound socket that of a worker.
+pub fn prepare(socket: Socket) -> io::Result<UdpSocket> {
+    // The kernel gives what it allows, and no error. A service manager may have been allowed more.
+    if socket.recv_buffer_size()? / 2 < BUFFER_LEN {
+        socket.set_recv_buffer_size(BUFFER_LEN)?;
+    }
+    if socket.send_buffer_size()? / 2 < BUFFER_LEN {
+        socket.set_send_buffer_size(BUFFER_LEN)?;
+    }
+    let socket = UdpSocket::from(socket);
+    socket.set_read_timeout(Some(STOP_CHECK))?;
+    if socket.local_addr()?.ip().to_canonical().is_unspecified() {
+        batch::request_destinations(&socket)?;
+    }
+    Ok(socket)
+}
+
+/// Has the kernel send without looking up what it knows of the path's MTU, which costs a login of short datagrams some 7 %.
+/// No datagram of a login is longer than the shortest MTU there is.
+pub(crate) fn ignore_path_mtu(socket: &Socket) -> io::Result<()> {
+    if socket.domain()? == Domain::IPV6 {
+        set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)?;
+    }
+    // A socket of both families has it for each.
+    Ok(set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE)?)
+}
+
+/// What the kernel gave.
+pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
+    // It says twice what it gives, as it counts its own bookkeeping in.
+    let receive_len = SockRef::from(socket).recv_buffer_size()? / 2;
+    Ok(Buffers { receive_len, asked_len: BUFFER_LEN })
+}
+
+/// Serves until told to stop, and then until nobody is waiting any more.
+pub(crate) fn serve(
+    socket: &UdpSocket,
+    service: &mut impl Service,
+    clock: Clock,
+    stop: &Stop,
+    tally: &Tally,
+) {
+    let mut batch = Batch::new(service.shape());
+    let mut last_moment = None;
+    while !service.is_done() {
+        tally.turns.add(1);
+        if stop.is_requested() {
+            let now = clock.now();
+            let last_moment = *last_moment.get_or_insert(now.uptime + DRAIN);
+            if now.uptime >= last_moment || !service.is_busy(now) {
+                return;
+            }
+        }
+        if let Err(error) = exchange(&mut batch, socket, service, clock, tally) {
+            report::socket_error(Transport::Udp, &error);
+            thread::sleep(ERROR_PAUSE);
+        }
+    }
+}
+
+fn exchange(
+    batch: &mut Batch,
+    socket: &UdpSocket,
+    service: &mut impl Service,
+    clock: Clock,
+    tally: &Tally,
+) -> io::Result<()> {
+    match batch.receive(socket) {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    }
+    let now = clock.now();
+    tally.batch(batch.datagrams().len());
+    service.expect(batch.datagrams());
+    batch.react(|envelope, datagram, reply| {
+        if let Some(peer) = envelope.source() {
+            service.react(now, peer, datagram, reply);
+        }
+    });
+    if let Err(Unsent { replies, error }) = batch.send(socket) {
+        tally.unsent.add(replies);
+        report::unsent(replies, &error);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt::{ip_mtu_discover, ipv6_mtu_discover};
+    use socket2::Type;
+
+    use super::*;
+
+    #[test]
+    fn sockets_of_logins_ignore_the_mtu_of_the_path_in_both_families() {
+        for domain in [Domain::IPV4, Domain::IPV6] {
+            let socket = Socket::new(domain, Type::DGRAM, None).unwrap();
+            ignore_path_mtu(&socket).unwrap();
+            assert_eq!(ip_mtu_discover(&socket), Ok(Ipv4PathMtuDiscovery::PROBE));
+            if domain == Domain::IPV6 {
+                assert_eq!(ipv6_mtu_discover(&socket), Ok(Ipv6PathMtuDiscovery::PROBE));
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The users file, followed: read again when it changes or on SIGHUP, checked whole, and swapped in one step.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
+use tokio::signal::unix::Signal;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::error::ServerError;
+use crate::manager::Manager;
+use crate::net::clock::Clock;
+use crate::report::audit::Reopen;
+use crate::settings::SampleUsers;
+use crate::watch::Reloads;
+use proto::users::{Samples, Users};
+use users::{Changes, Stamp, UsersFile, counted};
+
+/// A users file, and what it may hold where the server listens.
+pub(crate) struct Source {
+    pub(crate) file: UsersFile,
+    pub(crate) sample_users: SampleUsers,
+    pub(crate) address: SocketAddr,
+}
+
+impl Source {
+    /// Reads the file whole, and says what the operator should know about it.
+    ///
+    /// # Errors
+    /// What keeps it from being used.
+    pub(crate) fn load(&self) -> Result<(Users, Stamp), ServerError> {
+        let loaded = self.file.load()?;
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        if let Samples::Some(user) | Samples::Only(user) = loaded.users.samples()
+            && self.sample_users == SampleUsers::Local
+            && !self.address.ip().to_canonical().is_loopback()
+        {
+            let (path, user) = (self.file.path().to_owned(), user.clone());
+            return Err(ServerError::SampleUser { path, user, address: self.address });
+        }
+        Ok((loaded.users, loaded.stamp))
+    }
+}
+
+/// The users of a file, and all that it takes to follow it.
+pub(crate) struct Followed {
+    pub(crate) users: Arc<ArcSwap<Users>>,
+    /// What comes of reading it again.
+    pub(crate) reloads: Arc<Reloads>,
+    pub(crate) source: Source,
+    stamp: Stamp,
+    watch: Option<OwnedFd>,
+}
+
+impl Followed {
+    /// Loads the users, and watches their file from before that.
+    ///
+    /// # Errors
+    /// What keeps the file from being used. If it cannot be watched, that is said, and SIGHUP is left.
+    pub(crate) fn load(source: Source) -> Result<Self, ServerError> {
+        let watch = watch(&source.file).map_err(|error| {
+            let path = source.file.path().display();
+            warn!("{path}: {error}: changes to it will be seen only on SIGHUP");
+        });
+        let (users, stamp) = source.load()?;
+        let users = Arc::new(ArcSwap::from_pointee(users));
+        Ok(Self { users, reloads: Arc::default(), source, stamp, watch: watch.ok() })
+    }
+}
+
+/// Watches the folders of a file. Editors and tools put a new file in the place of the old one, and mounted secrets swap
+/// a link beside it, so a watch of the file would miss them. A file that is written in its place is complete once it is
+/// closed, and no sooner.
+fn watch(file: &UsersFile) -> io::Result<OwnedFd> {
+    let descriptor = inotify::init(CreateFlags::CLOEXEC)?;
+    let changes = [
+        WatchFlags::CLOSE_WRITE,
+        WatchFlags::ATTRIB,
+        WatchFlags::DELETE,
+        WatchFlags::MOVE,
+        WatchFlags::MOVE_SELF,
+        WatchFlags::DELETE_SELF,
+        WatchFlags::ONLYDIR,
+    ];
+    for folder in file.folder_paths() {
+        inotify::add_watch(&descriptor, folder, changes.into_iter().collect())?;
+    }
+    Ok(descriptor)
+}
+
+/// Waits in a thread of its own for something to happen in the folder. It does not matter what: whether the file is
+/// another one is for its stamp to tell.
+fn report_changes(watch: OwnedFd) -> io::Result<Arc<Notify>> {
+    let changes = Arc::new(Notify::new());
+    let told = changes.clone();
+    thread::Builder::new().name("watch".to_owned()).spawn(move || {
+        let mut events = [0; 4096];
+        loop {
+            match rustix::io::read(&watch, &mut events) {
+                Ok(_) => told.notify_one(),
+                Err(Errno::INTR) => {}
+                Err(error) => return warn!("changes to the users file are seen only on SIGHUP now: {error}"),
+            }
+        }
+    })?;
+    Ok(changes)
+}
+
+/// A file that is being written is left alone until it has rested for so long.
+const QUIET: Duration = Duration::from_millis(200);
+/// In a folder that never rests the file is looked at all the same after this.
+const QUIET_MAX: Duration = Duration::from_secs(5);
+
+/// Waits for something to happen, and then until nothing happens any more.
+async fn rest_after_change(changes: &Notify) {
+    changes.notified().await;
+    let quiet = async { while timeout(QUIET, changes.notified()).await.is_ok() {} };
+    // It is looked at in any case.
+    let _ = timeout(QUIET_MAX, quiet).await;
+}
+
+/// Keeps the users of a running server those of their file.
+pub(crate) struct Reloader<'m> {
+    source: Arc<Source>,
+    users: Arc<ArcSwap<Users>>,
+    /// Of the file that was read last, whatever came of it; nothing if there was none.
+    last: Option<Stamp>,
+    changes: Arc<Notify>,
+    /// Of the audit, whose file may have been moved away by then.
+    reopen: Option<Reopen>,
+    reloads: Arc<Reloads>,
+    clock: Clock,
+    /// Is told when a reload begins and ends.
+    manager: &'m Manager,
+}
+
+impl<'m> Reloader<'m> {
+    /// To be called in a runtime, with the rights that the server will have from now on.
+    pub(crate) fn new(
+        Followed { users, reloads, mut source, stamp, watch }: Followed,
+        reopen: Option<Reopen>,
+        clock: Clock,
+        manager: &'m Manager,
+    ) -> io::Result<Self> {
+        if let Err(error) = source.file.settle() {
+            warn!("{error}");
+            warn!("the users file cannot be read again: changes to it will have no effect");
+        }
+        let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
+        let source = Arc::new(source);
+        Ok(Self { source, users, last: Some(stamp), changes, reopen, reloads, clock, manager })
+    }
+
+    /// Reads the file again whenever there is a reason to.
+    pub(crate) async fn run(mut self, mut hangups: Signal) -> Infallible {
+        loop {
+            let changes = self.changes.clone();
+            tokio::select! {
+                _ = hangups.recv() => {
+                    if let Some(reopen) = &self.reopen {
+                        reopen.request();
+                    }
+                }
+                () = rest_after_change(&changes) => {
+                    if self.source.file.stamp() == self.last {
+                        continue;
+                    }
+                }
+            }
+            self.reload().await;
+        }
+    }
+
+    async fn reload(&mut self) {
+        self.manager.reloading();
+        self.last = self.source.file.stamp();
+        let (source, users) = (self.source.clone(), self.users.clone());
+        let (sender, done) = oneshot::channel();
+        let thread = thread::Builder::new().name("reload".to_owned());
+        let started = thread.spawn(move || {
+            // Nobody waits for it any more if the server ends first.
+            let _ = sender.send(replace(&source, &users));
+        });
+        let replaced = match started {
+            Ok(_) => done.await.unwrap_or_else(|_| Err(io::Error::other("the reload panicked").into())),
+            Err(error) => Err(error.into()),
+        };
+        self.reloads.note(self.clock.now(), replaced.is_ok());
+        match replaced {
+            Ok(stamp) => {
+                self.last = Some(stamp);
+                self.manager.reloaded(self.users.load().len());
+            }
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    error!("{line}");
+                }
+                error!("the users stay as they were: {} reloads have failed", self.reloads.so_far().failures);
+                self.manager.reload_failed(self.users.load().len());
+            }
+        }
+    }
+}
+
+/// Reads the file, and puts its users in the place of those there are, when there is no login to work on.
+fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError> {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    // It is none the worse for a reload if it cannot be had.
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    let (new, stamp) = source.load()?;
+    if new.is_empty() && !users.load().is_empty() {
+        // More likely a file that is not whole than one that is meant.
+        let path = source.file.path().to_owned();
+        return Err(ServerError::NoUsersLeft(path));
+    }
+    let changes = Changes::between(&users.load(), &new);
+    let (len, new) = (new.len(), Arc::new(new));
+    // Twice: who logs in while this goes on is noted with the old users.
+    new.adopt(&users.load());
+    let old = users.swap(new.clone());
+    new.adopt(&old);
+    info!("{}: {}: {changes}", source.file.path().display(), counted(len));
+    // Whoever is the last to hold the old users wipes their memory, which takes a while: no worker should.
+    while Arc::strong_count(&old) > 1 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(stamp)
+}

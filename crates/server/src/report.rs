@@ -1,0 +1,198 @@
+//! What happened → log lines, and the audit.
+
+pub(crate) mod audit;
+mod blocks;
+mod budget;
+mod lines;
+mod log;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher24;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tracing::{debug, info, warn};
+
+use crate::tally::Tally;
+use proto::Now;
+use proto::peer::Address;
+use proto::server::event::{Event, Reaction, Reason, Refusal};
+use proto::server::penalty::{Blocks, Scope};
+use proto::server::recent::Sighting;
+use proto::shown::Shown;
+use proto::small;
+use proto::source::Source;
+use proto::transport::Transport;
+
+use audit::{Audit, Decision};
+pub(crate) use blocks::BlockLog;
+use blocks::Followed;
+pub(crate) use lines::Lines;
+pub use lines::Verbosity;
+pub use log::{LOG_LINES, LogFormat, log_to_stderr};
+
+/// Reports what came of a worker's messages: to the log, to the audit, and in numbers.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    transport: Transport,
+    unknown_names: UnknownNames,
+    keyed: SipHasher24,
+    audit: Option<Audit>,
+    blocks: Arc<BlockLog>,
+    tally: Arc<Tally>,
+}
+
+/// What is logged of a name that nobody has. People type passwords where a name belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownNames {
+    /// A short hash under a key that changes with each start: the same name can be known again, and is not told.
+    Hashed,
+    /// The name, escaped.
+    Shown,
+}
+
+impl Reporter {
+    pub(crate) fn new(
+        transport: Transport,
+        unknown_names: UnknownNames,
+        key: &[u8; 16],
+        audit: Option<Audit>,
+        blocks: Arc<BlockLog>,
+    ) -> Self {
+        let keyed = SipHasher24::new_with_key(key);
+        Self { transport, unknown_names, keyed, audit, blocks, tally: Arc::default() }
+    }
+
+    /// The same for a worker, with the numbers of that worker.
+    pub(crate) fn of_worker(&self, tally: &Arc<Tally>) -> Self {
+        Self { tally: tally.clone(), ..self.clone() }
+    }
+
+    /// A verdict was given over TCP, so long after its connection began.
+    pub(crate) fn login_took(&self, time: Duration) {
+        self.tally.login_took(time);
+    }
+
+    /// What came of a message, and whom it blocked. Blocks of answers that prove no address are not logged, since anybody
+    /// can forge them.
+    pub(crate) fn reaction(&self, now: Now, peer: SocketAddr, reaction: &Reaction<'_>) {
+        self.event(now, peer, &reaction.event);
+        if let Event::Refused(refusal) = &reaction.event
+            && refusal.address == Address::Proven
+            && reaction.blocks != Blocks::default()
+        {
+            self.blocked(now, peer, refusal, &reaction.blocks);
+        }
+    }
+
+    fn blocked(&self, now: Now, peer: SocketAddr, refusal: &Refusal<'_>, blocks: &Blocks) {
+        if let Some((source, end)) = blocks.source {
+            self.blocks.begin(now, Followed::Other, source.to_string(), end);
+        }
+        let Some((scope, end)) = blocks.name else { return };
+        // Both are made whatever the name, so that the time does not tell which is shown.
+        let (hashed, shown) =
+            (Hashed(&self.keyed, refusal.name).to_string(), Shown(refusal.name.as_bytes()).to_string());
+        let (followed, name) = match (refusal.reason, self.unknown_names) {
+            (Reason::UnknownUser, UnknownNames::Hashed) => (Followed::Other, hashed),
+            (Reason::UnknownUser, UnknownNames::Shown) => (Followed::Other, shown),
+            (Reason::WrongPassword | Reason::TriedTooOften | Reason::Denied(_), _) => (Followed::User, shown),
+        };
+        let blocked = match scope {
+            Scope::Everywhere => format!("user {name}"),
+            Scope::Here => format!("user {name} from {}", Source::of(peer.ip())),
+        };
+        self.blocks.begin(now, followed, blocked, end);
+    }
+
+    pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
+        self.tally.event(event);
+        if let Some(audit) = &self.audit
+            && let Some(decision) = Decision::of(now, peer, event)
+        {
+            audit.note(now.uptime, decision);
+        }
+        let transport = self.transport;
+        match event {
+            Event::Silenced { penalty, .. } => debug!("{transport} {peer}: not looked at: {penalty}"),
+            Event::Malformed(reason) => debug!("{transport} {peer}: malformed: {reason}"),
+            Event::Challenged => debug!("{transport} {peer}: sent a challenge"),
+            Event::Rechallenged => debug!("{transport} {peer}: answered an old challenge, sent a new one"),
+            Event::Welcomed { user, sighting: Sighting::First } => {
+                debug!("{transport} {peer}: {} is welcome", Shown(user.as_bytes()));
+            }
+            Event::Welcomed { user, sighting: Sighting::Repeat } => {
+                debug!("{transport} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
+            }
+            Event::Refused(Refusal { name, reason: Reason::UnknownUser, .. }) => match self.unknown_names {
+                UnknownNames::Hashed => {
+                    // The hash is made only for a line that is written: its time would tell.
+                    debug!("{transport} {peer}: refused an unknown user {}", Hashed(&self.keyed, name));
+                }
+                UnknownNames::Shown => {
+                    debug!("{transport} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
+                }
+            },
+            Event::Refused(Refusal { name, reason, .. }) => {
+                debug!("{transport} {peer}: refused {}: {reason}", Shown(name.as_bytes()));
+            }
+        }
+    }
+}
+
+/// A short hash of a name, in place of the name.
+struct Hashed<'a>(&'a SipHasher24, &'a str);
+
+impl fmt::Display for Hashed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{:08x}", self.0.hash(self.1.as_bytes()) as u32)
+    }
+}
+
+/// Seconds since 1970-01-01 as RFC 3339 writes them, UTC.
+fn unix_time(unix_s: u64) -> String {
+    let time = i64::try_from(unix_s).ok().and_then(|unix_s| OffsetDateTime::from_unix_timestamp(unix_s).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+pub(crate) fn turned_away(peer: SocketAddr, reason: &dyn fmt::Display) {
+    debug!("TCP {peer}: turned away: {reason}");
+}
+
+pub(crate) fn connection_lost(peer: SocketAddr, error: &io::Error) {
+    debug!("TCP {peer}: connection lost: {error}");
+}
+
+pub(crate) fn socket_error(transport: Transport, error: &io::Error) {
+    warn!("{transport} socket: {error}; going on");
+}
+
+/// How much the kernel queues for a socket, and how much it was asked to.
+pub(crate) struct Buffers {
+    pub(crate) receive_len: usize,
+    pub(crate) asked_len: usize,
+}
+
+/// Says how much the kernel queues for each worker, and how to have it queue more.
+pub(crate) fn buffers(buffers: &Buffers, workers: usize) {
+    let Buffers { receive_len, asked_len } = buffers;
+    info!("UDP workers: {workers}, for each of which the kernel queues {} KiB", receive_len / 1024);
+    if receive_len < asked_len {
+        info!(
+            "for {} KiB, which carry longer floods: sysctl net.core.rmem_max={asked_len}",
+            asked_len / 1024
+        );
+    }
+}
+
+pub(crate) fn unsent(replies: u64, error: &io::Error) {
+    debug!("UDP: replies that could not be sent: {replies}: {error}");
+}
+
+pub(crate) fn unanswered(peer: SocketAddr, reason: small::guard::Silence) {
+    debug!("UDP {peer}: not answered: {reason}");
+}

@@ -1,0 +1,175 @@
+//! Least privilege: what a server can no longer do once its sockets are bound.
+//!
+//! | part | takes away |
+//! |---|---|
+//! | another user (`--user`) | the rights of root |
+//! | no new privileges | programs that would give rights back |
+//! | not dumpable, no core files | memory with passwords in it, for debuggers and in files |
+//! | Landlock | all files but those in the users file's folder, to read, and in that of the audit, to write; TCP
+//! sockets that listen or connect; signals to other processes, and abstract sockets of theirs |
+//! | seccomp | all system calls but those in `syscalls` |
+//!
+//! The gateway alone (`letmein-http`) may open sockets that connect: it logs in.
+//!
+//! All of it is for the thread that enters and those that it starts later, so it comes before any worker.
+
+pub(crate) mod self_test;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
+mod syscalls;
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+use nix::unistd::{User, setgid, setgroups, setuid};
+use rustix::fs::{Stat, fstat};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::set_no_new_privs;
+use seccompiler::SeccompAction;
+use tracing::{info, warn};
+
+/// What becomes of forbidden acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are not forbidden.
+    Off,
+    /// System calls are let through and logged by the kernel; the rest is as without a sandbox.
+    Log,
+    /// They are refused.
+    On,
+}
+
+/// The Landlock of Linux 6.12. An older kernel gives the part that it has.
+const LANDLOCK: ABI = ABI::V6;
+
+/// Changes to another user, with the groups of that user's own.
+///
+/// # Errors
+/// If there is none, or if the system refuses.
+pub(crate) fn become_user(name: &str) -> io::Result<()> {
+    let user = find_user(name)?;
+    setgroups(&[user.gid])?;
+    setgid(user.gid)?;
+    setuid(user.uid)?;
+    Ok(())
+}
+
+/// What is needed all the same.
+#[derive(Debug)]
+pub struct Needs {
+    /// Folders below which all may be read.
+    pub read: Vec<OwnedFd>,
+    /// Folders in which files may be made and written to.
+    pub append: Vec<OwnedFd>,
+    /// What happens on sockets.
+    pub network: Network,
+}
+
+/// What a program does on sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It answers datagrams, each to an address of its own.
+    Datagrams,
+    /// It answers on connections that it has accepted.
+    Connections,
+    /// It logs in at a server, for which it opens and connects sockets of IPv4 and IPv6.
+    Logins,
+}
+
+impl Needs {
+    /// Whether a path is below a folder that is needed.
+    pub(crate) fn include(&self, path: &Path) -> bool {
+        let is_needed = |folder: &Path| {
+            let Ok(folder) = fs::metadata(folder) else { return false };
+            let is_same = |stat: Stat| (stat.st_dev, stat.st_ino) == (folder.dev(), folder.ino());
+            self.read.iter().chain(&self.append).any(|needed| fstat(needed).is_ok_and(is_same))
+        };
+        path.canonicalize().is_ok_and(|path| path.ancestors().any(is_needed))
+    }
+}
+
+/// A user of this machine.
+///
+/// # Errors
+/// If there is none of this name.
+pub(crate) fn find_user(name: &str) -> io::Result<User> {
+    User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))
+}
+
+/// Gives up what is not needed any more.
+///
+/// # Errors
+/// If the system refuses what every kernel has. What this kernel lacks is said, and gone without.
+pub fn enter(mode: Mode, needs: &Needs) -> io::Result<()> {
+    set_no_new_privs(true)?;
+    hide_memory()?;
+    match mode {
+        Mode::Off => warn!("sandbox: off"),
+        Mode::Log => restrict_syscalls(SeccompAction::Log, needs),
+        Mode::On => {
+            restrict_files(needs);
+            // As if the kernel did not have them: libraries then do without, or with an older one.
+            restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32), needs);
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the memory of this process from debuggers and core files.
+///
+/// # Errors
+/// If the system refuses.
+pub fn hide_memory() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
+}
+
+fn restrict_files(needs: &Needs) {
+    let forbidden = match needs.network {
+        Network::Datagrams | Network::Connections => AccessNet::BindTcp | AccessNet::ConnectTcp,
+        Network::Logins => AccessNet::BindTcp.into(),
+    };
+    let restricted = || -> Result<_, RulesetError> {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(LANDLOCK))?
+            .handle_access(forbidden)?
+            .scope(Scope::from_all(LANDLOCK))?
+            .create()?
+            .add_rules(
+                needs
+                    .read
+                    .iter()
+                    .map(|folder| Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::ReadFile))),
+            )?
+            .add_rules(needs.append.iter().map(|folder| {
+                Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::WriteFile | AccessFs::MakeReg))
+            }))?
+            .restrict_self()
+    };
+    match restricted().map(|status| status.ruleset) {
+        Ok(RulesetStatus::FullyEnforced) => {}
+        Ok(RulesetStatus::PartiallyEnforced) => info!("sandbox: this kernel has only a part of Landlock"),
+        Ok(RulesetStatus::NotEnforced) => warn!("sandbox: this kernel has no Landlock; going on without"),
+        Err(error) => warn!("sandbox: Landlock: {error}; going on without"),
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
+fn restrict_syscalls(otherwise: SeccompAction, needs: &Needs) {
+    if let Err(error) = syscalls::allow_only_listed(otherwise, needs) {
+        warn!("sandbox: seccomp: {error}; going on without");
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+fn restrict_syscalls(_: SeccompAction, _: &Needs) {
+    warn!("sandbox: there is no list of system calls for this kind of processor; going on without");
+}

@@ -1,0 +1,312 @@
+//! The system calls that a server needs once its sockets are bound.
+//!
+//! Measured on x86_64 with glibc; for aarch64, and for musl, which uses some older ones, written by their manuals.
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+use std::process;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
+
+use super::{Needs, Network};
+
+/// Whatever their arguments.
+const ALLOWED: &[c_long] = &[
+    // Datagrams, connections, and waiting for them.
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_accept4,
+    libc::SYS_shutdown,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_ppoll,
+    libc::SYS_eventfd2,
+    // What is open, such as standard error.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_lseek,
+    libc::SYS_geteuid,
+    // Memory.
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    // Threads of its own; to start one is below.
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Signals, time, randomness.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_getrandom,
+];
+
+/// Older ones, which newer machines do not have.
+#[cfg(target_arch = "x86_64")]
+const OLDER: &[c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER: &[c_long] = &[];
+
+/// The request to make a socket non-blocking; libc has it in types that differ.
+const FIONBIO: u64 = 0x5421;
+
+/// What opens a file for more than to read it, or without opening it.
+const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | libc::O_PATH;
+
+/// What an argument has to be: which one, the bits of it that are looked at, and how they are to be.
+type Argument = (u8, u64, u64);
+
+/// All bits of an argument that is no pointer.
+const ALL: u64 = u32::MAX as u64;
+
+/// The first bytes connect no socket.
+const fn no_fast_open(flags: u8) -> Argument {
+    (flags, libc::MSG_FASTOPEN as u64, 0)
+}
+const NO_ADDRESS: Argument = (4, u64::MAX, 0);
+const NOT_EXECUTABLE: Argument = (2, libc::PROT_EXEC as u64, 0);
+
+/// With these arguments. What is not here or above is missing for a reason: clone3 has its flags in memory, where no
+/// filter sees them, so libraries have to do with clone; and newfstatat and statx have paths there, to any file.
+const ALLOWED_WITH: &[(c_long, &[Argument])] = &[
+    (libc::SYS_sendto, &[no_fast_open(3), NO_ADDRESS]),
+    (libc::SYS_socketpair, &[(0, ALL, libc::AF_UNIX as u64), (1, SOCKET_KIND, libc::SOCK_STREAM as u64)]),
+    (libc::SYS_mmap, &[NOT_EXECUTABLE]),
+    (libc::SYS_mprotect, &[NOT_EXECUTABLE]),
+    (libc::SYS_clone, &[(0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64)]),
+    (libc::SYS_prctl, &[(0, ALL, libc::PR_SET_NAME as u64)]),
+    (libc::SYS_prctl, &[(0, ALL, libc::PR_SET_VMA as u64)]),
+    (libc::SYS_fcntl, &[(1, ALL, libc::F_GETFD as u64)]),
+    (libc::SYS_fcntl, &[(1, ALL, libc::F_GETFL as u64)]),
+    (libc::SYS_fcntl, &[(1, ALL, libc::F_DUPFD_CLOEXEC as u64)]),
+    (libc::SYS_ioctl, &[(1, ALL, FIONBIO)]),
+];
+
+/// The kind of a socket, without its flags.
+const SOCKET_KIND: u64 = 0xf;
+
+/// Where there is a file that is read again; whoever does that steps back for others.
+const READING: &[(c_long, &[Argument])] = &[
+    (libc::SYS_openat, &[(2, WRITING as u64, libc::O_RDONLY as u64)]),
+    (libc::SYS_fstatfs, &[]),
+    (libc::SYS_sched_setscheduler, &[(1, ALL, libc::SCHED_IDLE as u64)]),
+    (libc::SYS_setpriority, &[(0, ALL, libc::PRIO_PROCESS as u64), (1, ALL, 0)]),
+];
+
+/// Where there is a file to append to.
+const APPENDING: &[(c_long, &[Argument])] = &[(
+    libc::SYS_openat,
+    &[(
+        2,
+        (libc::O_ACCMODE | libc::O_TRUNC | libc::O_APPEND | libc::O_PATH) as u64,
+        (libc::O_WRONLY | libc::O_APPEND) as u64,
+    )],
+)];
+
+/// Where datagrams are answered. The addresses are in memory; some libraries send a batch one by one.
+const DATAGRAMS: &[(c_long, &[Argument])] = &[
+    (libc::SYS_recvmmsg, &[]),
+    (libc::SYS_sendmmsg, &[no_fast_open(3)]),
+    (libc::SYS_sendmsg, &[no_fast_open(2)]),
+];
+
+/// Where logins are made: sockets of IPv4 and IPv6, and no others.
+const LOGINS: &[(c_long, &[Argument])] = &[
+    (libc::SYS_socket, &[(0, ALL, libc::AF_INET as u64)]),
+    (libc::SYS_socket, &[(0, ALL, libc::AF_INET6 as u64)]),
+    (libc::SYS_bind, &[]),
+    (libc::SYS_connect, &[]),
+];
+
+/// Makes all calls but those listed come to `otherwise`, for this thread and those that it starts later.
+pub(super) fn allow_only_listed(otherwise: SeccompAction, needs: &Needs) -> Result<(), Error> {
+    apply_filter(&filter(otherwise, needs)?)
+}
+
+fn filter(otherwise: SeccompAction, needs: &Needs) -> Result<BpfProgram, Error> {
+    let own: &[Argument] = &[(0, ALL, process::id().into())];
+    let of_network = match needs.network {
+        Network::Datagrams => DATAGRAMS,
+        Network::Connections => &[],
+        Network::Logins => LOGINS,
+    };
+    let reading = if needs.read.is_empty() { &[] } else { READING };
+    let appending = if needs.append.is_empty() { &[] } else { APPENDING };
+    let always = ALLOWED.iter().chain(OLDER).map(|call| (*call, Vec::new()));
+    let mut rules: BTreeMap<_, Vec<_>> = always.collect();
+    for (call, arguments) in
+        [ALLOWED_WITH, of_network, reading, appending, &[(libc::SYS_tgkill, own)]].concat()
+    {
+        let rules = rules.entry(call).or_default();
+        if !arguments.is_empty() {
+            rules.push(rule(arguments)?);
+        }
+    }
+    let filter = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, ARCH.try_into()?)?;
+    Ok(filter.try_into()?)
+}
+
+fn rule(arguments: &[Argument]) -> Result<SeccompRule, Error> {
+    let condition = |(argument, mask, bits): &Argument| {
+        SeccompCondition::new(*argument, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(*mask), *bits)
+    };
+    Ok(SeccompRule::new(arguments.iter().map(condition).collect::<Result<_, _>>()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use users::open_folder;
+
+    const SERVERS: [Network; 2] = [Network::Datagrams, Network::Connections];
+    const ALL: [Network; 3] = [Network::Datagrams, Network::Connections, Network::Logins];
+
+    /// A server that reads users and writes an audit, or a gateway.
+    fn needs(network: Network) -> Needs {
+        let folders = || match network {
+            Network::Datagrams | Network::Connections => vec![open_folder("/".as_ref()).unwrap()],
+            Network::Logins => Vec::new(),
+        };
+        Needs { read: folders(), append: folders(), network }
+    }
+
+    /// What a kernel does with the filter.
+    fn is_allowed(network: Network, call: c_long, args: [u64; 6]) -> bool {
+        let program = filter(SeccompAction::Trap, &needs(network)).unwrap();
+        let arch = match ARCH {
+            "x86_64" => 0xc000_003e,
+            "aarch64" => 0xc000_00b7_u32,
+            _ => 0xc000_00f3,
+        };
+        let mut data = [(call as u32).to_ne_bytes(), arch.to_ne_bytes(), [0; 4], [0; 4]].concat();
+        data.extend(args.iter().flat_map(|arg| arg.to_le_bytes()));
+        let (mut accumulator, mut next) = (0, 0);
+        loop {
+            let instruction = &program[next];
+            let operand = instruction.k;
+            let is_true = match instruction.code {
+                0x06 => return operand == u32::from(SeccompAction::Allow),
+                0x20 => {
+                    let place = operand as usize;
+                    accumulator = u32::from_le_bytes(data[place..place + 4].try_into().unwrap());
+                    true
+                }
+                0x54 => {
+                    accumulator &= operand;
+                    true
+                }
+                0x05 => {
+                    next += operand as usize;
+                    true
+                }
+                0x15 => accumulator == operand,
+                0x25 => accumulator > operand,
+                0x35 => accumulator >= operand,
+                code => panic!("instruction {code:#x}"),
+            };
+            let is_jump = matches!(instruction.code, 0x15 | 0x25 | 0x35);
+            let jump = if is_true { instruction.jt } else { instruction.jf };
+            next += 1 + if is_jump { usize::from(jump) } else { 0 };
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_that_opens_a_connection() {
+        for network in ALL {
+            for flags in
+                [libc::MSG_FASTOPEN, libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL].map(|flags| flags as u64)
+            {
+                assert!(!is_allowed(network, libc::SYS_sendto, [3, 0, 1, flags, 0, 0]), "{network:?}");
+                assert!(!is_allowed(network, libc::SYS_sendmsg, [3, 0, flags, 0, 0, 0]), "{network:?}");
+                assert!(!is_allowed(network, libc::SYS_sendmmsg, [3, 0, 1, flags, 0, 0]), "{network:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_replies_to_datagrams_say_where_they_go() {
+        for network in ALL {
+            let flags = libc::MSG_NOSIGNAL as u64;
+            assert!(is_allowed(network, libc::SYS_sendto, [3, 0, 1, flags, 0, 0]), "{network:?}");
+            for address in [1, 1 << 32] {
+                assert!(!is_allowed(network, libc::SYS_sendto, [3, 0, 1, flags, address, 16]), "{network:?}");
+            }
+            let answers_datagrams = network == Network::Datagrams;
+            let batch = [3, 0, 1, libc::MSG_DONTWAIT as u64, 0, 0];
+            assert_eq!(is_allowed(network, libc::SYS_sendmmsg, batch), answers_datagrams, "{network:?}");
+        }
+        for (kind, allowed) in [(libc::SOCK_STREAM, true), (libc::SOCK_DGRAM, false)] {
+            let args = [libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, 0, 0, 0].map(|arg| arg as u64);
+            assert_eq!(is_allowed(Network::Datagrams, libc::SYS_socketpair, args), allowed);
+        }
+    }
+
+    #[test]
+    fn signals_reach_no_other_process() {
+        let own = u64::from(process::id());
+        for network in ALL {
+            assert!(is_allowed(network, libc::SYS_tgkill, [own, 1, 6, 0, 0, 0]));
+            assert!(!is_allowed(network, libc::SYS_tgkill, [own + 1, own + 1, 9, 0, 0, 0]));
+            for call in [libc::SYS_kill, libc::SYS_tkill, libc::SYS_rt_tgsigqueueinfo] {
+                assert!(!is_allowed(network, call, [own, 9, 9, 0, 0, 0]));
+            }
+        }
+    }
+
+    #[test]
+    fn no_memory_becomes_executable() {
+        let (data, code) = ((libc::PROT_READ | libc::PROT_WRITE) as u64, libc::PROT_EXEC as u64);
+        for network in ALL {
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                assert!(is_allowed(network, call, [0, 4096, data, 0, 0, 0]));
+                for executable in [code, code | data] {
+                    assert!(!is_allowed(network, call, [0, 4096, executable, 0, 0, 0]));
+                }
+            }
+            assert!(!is_allowed(network, libc::SYS_pkey_mprotect, [0, 4096, code, 0, 0, 0]));
+        }
+    }
+
+    #[test]
+    fn files_are_opened_or_not_there() {
+        for network in SERVERS {
+            let opens = |flags: i32| is_allowed(network, libc::SYS_openat, [0, 0, flags as u64, 0, 0, 0]);
+            assert!(opens(libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK));
+            assert!(opens(libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT));
+            assert!(!opens(libc::O_PATH) && !opens(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW));
+            assert!(!opens(libc::O_PATH | libc::O_WRONLY | libc::O_APPEND));
+            assert!(!opens(libc::O_RDWR) && !opens(libc::O_WRONLY | libc::O_TRUNC));
+            assert!(is_allowed(network, libc::SYS_fstat, [0; 6]));
+            // Even with AT_EMPTY_PATH, the path may be a whole one, and no filter sees it.
+            for call in [libc::SYS_newfstatat, libc::SYS_statx] {
+                assert!(!is_allowed(network, call, [0, 0, libc::AT_EMPTY_PATH as u64, 0, 0, 0]));
+                assert!(!is_allowed(network, call, [0, 0, 0, libc::AT_EMPTY_PATH as u64, 0, 0]));
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! `users.toml` on disk: reading it, and what its permissions tell.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::iter;
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::folder::{Folder, Openness, folder_of};
+use crate::{Problem, parse};
+use proto::users::wipe;
+use proto::users::{Samples, Users};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Uid, fstat, openat, statat};
+use rustix::io::Errno;
+use rustix::path::Arg;
+use rustix::process::geteuid;
+
+/// How often a file may be replaced while it is opened.
+const REPLACEMENTS_MAX: u32 = 3;
+/// How many problems are shown of one file.
+const PROBLEMS_SHOWN: usize = 20;
+
+/// A users file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// It cannot be read.
+    #[error("{}: {error}: {}", path.display(), remedy(path, error))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word for it.
+        error: io::Error,
+    },
+    /// Somebody else decides what is in it.
+    #[error("{}: {reason}", path.display())]
+    Unsafe {
+        /// The file.
+        path: PathBuf,
+        /// Who, and what to do about it.
+        reason: Distrust,
+    },
+    /// It can be read, but has problems.
+    #[error("{}", listing(path, problems))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// At least one.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Why a users file is not to be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// Everybody on the machine can make themselves a user.
+    #[error("everybody can write it, and so log in: chmod o-w it")]
+    OpenToAll,
+    /// Everybody on the machine can put another file in its place.
+    #[error(
+        "everybody can write {folder}, and so replace the file: chmod o-w {folder}, or keep the file in a folder that \
+         root alone can write (in Kubernetes, mount it from a Secret, not from a ConfigMap)", folder = .0.display()
+    )]
+    FolderOpenToAll(PathBuf),
+    /// Everybody can have made it: its folder lets everybody make files, as /tmp does.
+    #[error(
+        "another user owns it, in a folder in which everybody can make files: move it, or chown it to root"
+    )]
+    ForeignFile,
+    /// Everybody can have made a folder or a link on its way.
+    #[error(
+        "{folder}: another user owns it, in a folder in which everybody can make files: chown it to root, or keep the \
+         users file elsewhere", folder = .0.display()
+    )]
+    ForeignFolder(PathBuf),
+    /// Its folder is not the one that it was when the server started.
+    #[error("its folder was replaced by another: start the server anew")]
+    OtherFolder,
+    /// It is a symbolic link that everybody can have made.
+    #[error("it is a symbolic link in a folder in which everybody can make files: name the file itself")]
+    LinkOpenToAll,
+    /// It is a symbolic link of somebody who is neither root nor the user who starts the server.
+    #[error("it is a symbolic link that another user owns: name the file itself, or make the link yours")]
+    ForeignLink,
+}
+
+/// A users file that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The users in it.
+    pub users: Users,
+    /// What the operator should know about it.
+    pub warnings: Vec<Warning>,
+    /// Which file it was.
+    pub stamp: Stamp,
+}
+
+/// Something about a users file that is no reason not to use it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// Everybody on the machine can read the passwords.
+    #[error("{path}: others can read the passwords in it: chmod o-r {path}", path = .0.display())]
+    OpenToOthers(PathBuf),
+    /// Its owner is neither root nor the server's user.
+    #[error("{path}: another user owns it, and can make themselves a user: chown root {path}", path = .0.display())]
+    ForeignOwner(PathBuf),
+    /// Everybody will be refused.
+    #[error("{}: there are no users in it: everybody will be refused", .0.display())]
+    NoUsers(PathBuf),
+}
+
+/// Reads and parses a users file.
+///
+/// # Errors
+/// What keeps it from being used, with file, line, column and remedy.
+pub fn load(path: &Path) -> Result<Loaded, UsersError> {
+    UsersFile::new(path)?.load()
+}
+
+/// A users file that can be used, and its text.
+pub struct LoadedText {
+    /// What came of it.
+    pub loaded: Loaded,
+    bytes: FileBytes,
+}
+
+impl LoadedText {
+    /// The text as it is in the file, passwords and all.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.bytes).unwrap_or_default()
+    }
+}
+
+/// The same as [`load`], for those who want to see the text, too.
+pub fn load_text(path: &Path) -> Result<LoadedText, UsersError> {
+    UsersFile::new(path)?.load_text()
+}
+
+/// A users file that is read again and again, also by a server that has given up all but its folder.
+pub struct UsersFile {
+    path: PathBuf,
+    name: OsString,
+    folder: Folder,
+    /// That of the file which a link leads to.
+    target: Option<Folder>,
+    /// Who reads it once a server runs, if it is for one.
+    reader: Option<Uid>,
+    /// Whether the path has to lead to the file, and not only its folder.
+    is_path_open: bool,
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    len: i64,
+    modified: (i64, u64),
+    changed: (i64, u64),
+}
+
+impl Stamp {
+    /// The stamp of a file with this status.
+    #[must_use]
+    pub fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            len: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+impl UsersFile {
+    /// Opens the folder; the file need not be there yet.
+    ///
+    /// # Errors
+    /// If there is no such folder, or others decide what is in it.
+    pub fn new(path: &Path) -> Result<Self, UsersError> {
+        let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
+        let name = path.file_name().ok_or_else(|| unreadable(io::ErrorKind::IsADirectory.into()))?;
+        if let Err(error @ UsersError::Unsafe { .. }) = distrust_link(path) {
+            return Err(error);
+        }
+        let folder = Folder::open(folder_of(path)).map_err(unreadable)?;
+        let target = fs::canonicalize(path).ok();
+        let target = target.map(|target| Folder::open(folder_of(&target))).transpose().map_err(unreadable)?;
+        for folder in iter::once(&folder).chain(&target) {
+            if let Some(open) = folder.open_to_all_on_its_way().map_err(unreadable)? {
+                return Err(UsersError::Unsafe {
+                    path: path.into(),
+                    reason: Distrust::FolderOpenToAll(open),
+                });
+            }
+        }
+        Ok(Self { path: path.into(), name: name.into(), folder, target, reader: None, is_path_open: false })
+    }
+
+    /// The same for a server that runs as this user.
+    ///
+    /// # Errors
+    /// If its way leads through what another user has made.
+    pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
+        let unreadable = |error| UsersError::Unreadable { path: self.path.clone(), error };
+        for folder in self.both_folders() {
+            if let Some(foreign) = folder.foreign_on_its_way(reader).map_err(unreadable)? {
+                return Err(self.distrusted(Distrust::ForeignFolder(foreign)));
+            }
+        }
+        Ok(Self { reader: Some(reader), ..self })
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its own folder, and that of the file which a link leads to.
+    fn both_folders(&self) -> impl Iterator<Item = &Folder> {
+        iter::once(&self.folder).chain(&self.target)
+    }
+
+    /// Where these are.
+    pub fn folder_paths(&self) -> impl Iterator<Item = &Path> {
+        self.both_folders().map(|folder| &*folder.path)
+    }
+
+    /// The folders that must be readable for the file to be.
+    pub fn folders(&self) -> io::Result<Vec<OwnedFd>> {
+        self.both_folders().map(|folder| folder.descriptor.try_clone()).collect()
+    }
+
+    /// Whether this is its folder.
+    pub fn is_in(&self, folder: &OwnedFd) -> bool {
+        is_same(&self.folder.descriptor, folder)
+    }
+
+    /// Opens the file with the rights that are kept. If its path leads there, it has to do so from now on.
+    ///
+    /// # Errors
+    /// What keeps it from being read again.
+    pub fn settle(&mut self) -> Result<(), UsersError> {
+        self.is_path_open = open_at(CWD, &self.path, OFlags::empty()).is_ok();
+        self.open().map(drop)
+    }
+
+    /// Which file there is now, if there is one that can be read, in the folder that there was at the start.
+    pub fn stamp(&self) -> Option<Stamp> {
+        fstat(self.open().ok()?).ok().map(|stat| Stamp::of(&stat))
+    }
+
+    /// Opens the file, as whoever this process is by now. A path is not looked at in any other way: the sandbox keeps
+    /// a server from that.
+    fn open(&self) -> Result<File, UsersError> {
+        let unreadable =
+            |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
+        let is_closed = self.folder.openness().map_err(unreadable)? == Openness::Nothing
+            || self.folder.is_secret().map_err(unreadable)?;
+        let link = if is_closed { OFlags::empty() } else { OFlags::NOFOLLOW };
+        for _ in 0..REPLACEMENTS_MAX {
+            let file = open_at(&self.folder.descriptor, &self.name, link).map_err(|error| match error {
+                Errno::LOOP if link == OFlags::NOFOLLOW => self.distrusted(Distrust::LinkOpenToAll),
+                error => unreadable(error),
+            })?;
+            match open_at(CWD, &self.path, link) {
+                Ok(by_path) if is_same(&file, &by_path) => return Ok(file.into()),
+                // A server that has become another user may not see its way to the folder.
+                Err(_) if !self.is_path_open => return Ok(file.into()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Err(self.distrusted(Distrust::OtherFolder))
+    }
+
+    fn distrusted(&self, reason: Distrust) -> UsersError {
+        UsersError::Unsafe { path: self.path.clone(), reason }
+    }
+
+    /// Refuses a file that everybody can have put there, and warns of one that another user can write.
+    fn distrust_owner(&self, stat: &Stat) -> Result<Option<Warning>, UsersError> {
+        let unreadable =
+            |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
+        let is_foreign = stat.st_uid != 0 && self.reader.is_some_and(|reader| reader.as_raw() != stat.st_uid);
+        for folder in self.both_folders() {
+            match folder.openness().map_err(unreadable)? {
+                Openness::ReplaceFiles => {
+                    return Err(self.distrusted(Distrust::FolderOpenToAll(folder.path.clone())));
+                }
+                Openness::MakeFiles if is_foreign => return Err(self.distrusted(Distrust::ForeignFile)),
+                Openness::MakeFiles | Openness::Nothing => {}
+            }
+        }
+        Ok(is_foreign.then(|| Warning::ForeignOwner(self.path.clone())))
+    }
+
+    /// Reads and parses the file.
+    pub fn load(&self) -> Result<Loaded, UsersError> {
+        self.load_text().map(|text| text.loaded)
+    }
+
+    fn load_text(&self) -> Result<LoadedText, UsersError> {
+        let (bytes, stat) = read(&self.open()?, &self.path)?;
+        let wrong = |problems| UsersError::Wrong { path: self.path.clone(), problems };
+        let users = parse(text(&bytes, &self.path)?).map_err(wrong)?;
+        let mut warnings: Vec<_> = self.distrust_owner(&stat)?.into_iter().collect();
+        if Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH)
+            && !matches!(users.samples(), Samples::Only(_))
+        {
+            warnings.push(Warning::OpenToOthers(self.path.clone()));
+        }
+        if users.is_empty() {
+            warnings.push(Warning::NoUsers(self.path.clone()));
+        }
+        Ok(LoadedText { loaded: Loaded { users, warnings, stamp: Stamp::of(&stat) }, bytes })
+    }
+}
+
+/// What is in a users file; wiped in the end.
+pub struct FileBytes(Vec<u8>);
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for FileBytes {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Reads a users file to its end, unless everybody can write it.
+pub fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), UsersError> {
+    let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
+    let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(unreadable(io::Error::other("it is not a regular file")));
+    }
+    if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
+        return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });
+    }
+    // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
+    let mut bytes = FileBytes(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
+    file.read_to_end(&mut bytes.0).map_err(unreadable)?;
+    Ok((bytes, stat))
+}
+
+/// Refuses a path that is a link that neither root nor this user made. Whoever owns its folder can change that at any
+/// time, so this protects from links in folders that all may write to.
+pub fn distrust_link(path: &Path) -> Result<(), UsersError> {
+    let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| UsersError::Unreadable { path: path.into(), error: error.into() })?;
+    let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    if is_link && stat.st_uid != geteuid().as_raw() && stat.st_uid != 0 {
+        return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::ForeignLink });
+    }
+    Ok(())
+}
+
+/// Without waiting for the other end of what is no file.
+fn open_at(folder: impl AsFd, name: impl Arg, more: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | more;
+    openat(folder, name, flags, Mode::empty())
+}
+
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
+    let place = |file| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    place(one).is_ok_and(|one| place(other) == Ok(one))
+}
+
+/// The bytes of a users file as text.
+pub fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, UsersError> {
+    str::from_utf8(bytes).map_err(|error| {
+        let line = bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
+        let message = "this line is not UTF-8: save the file as UTF-8".into();
+        UsersError::Wrong { path: path.into(), problems: vec![Problem { line, column: 1, message }] }
+    })
+}
+
+fn remedy(path: &Path, error: &io::Error) -> String {
+    let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
+        let path = path.display();
+        format!("let the server's user read it (chgrp letmein-auth {path}; chmod 640 {path})")
+    } else {
+        "create it".to_owned()
+    };
+    format!("{remedy}, or name another with --users FILE")
+}
+
+/// Problems of a file, a line each.
+pub fn listing(path: &Path, problems: &[Problem]) -> String {
+    let shown = problems.iter().take(PROBLEMS_SHOWN).map(|problem| format!("{}:{problem}", path.display()));
+    let left_out = problems.len().saturating_sub(PROBLEMS_SHOWN);
+    let more = (left_out > 0).then(|| format!("{}: {left_out} more problems", path.display()));
+    shown.chain(more).collect::<Vec<_>>().join("\n")
+}

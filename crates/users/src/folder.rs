@@ -1,0 +1,102 @@
+//! The folder of a file, and what everybody on the machine can do there.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{self, Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, Stat, StatVfsMountFlags, Uid, fstat, fstatfs, fstatvfs, stat, statat,
+};
+use rustix::io::Errno;
+
+/// What everybody on the machine can do in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Openness {
+    Nothing,
+    /// As in /tmp.
+    MakeFiles,
+    ReplaceFiles,
+}
+
+impl Openness {
+    /// A read-only mount closes no folder: the service manager makes such mounts for this server alone, while
+    /// everybody else can write there.
+    fn of(stat: &Stat) -> Self {
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if !mode.contains(Mode::WOTH) {
+            Self::Nothing
+        } else if mode.contains(Mode::SVTX) {
+            Self::MakeFiles
+        } else {
+            Self::ReplaceFiles
+        }
+    }
+}
+
+/// A folder, by which files in it can be had.
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    pub(crate) descriptor: OwnedFd,
+}
+
+impl Folder {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.into(), descriptor: open_folder(path)? })
+    }
+
+    pub(crate) fn openness(&self) -> Result<Openness, Errno> {
+        Ok(Openness::of(&fstat(&self.descriptor)?))
+    }
+
+    /// Whether it is in memory and mounted read-only, as a Secret of Kubernetes is, in which files are links that root
+    /// makes. A folder such as /tmp on a tmpfs that is read-only for this server alone is taken for one, too: links there
+    /// are looked at when the server starts, and the sandbox lets it follow them to few folders.
+    pub(crate) fn is_secret(&self) -> Result<bool, Errno> {
+        let is_read_only = fstatvfs(&self.descriptor)?.f_flag.contains(StatVfsMountFlags::RDONLY);
+        Ok(is_read_only && fstatfs(&self.descriptor)?.f_type == libc::TMPFS_MAGIC)
+    }
+
+    /// A folder on the way to this one, or the end of it, in which everybody can replace files. Paths are looked at,
+    /// so this is for servers that have yet to enter the sandbox.
+    pub(crate) fn open_to_all_on_its_way(&self) -> io::Result<Option<PathBuf>> {
+        for folder in self.way()? {
+            if Openness::of(&stat(&folder)?) == Openness::ReplaceFiles {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A folder or a link on the way to this one, or the end of it, that everybody can have made, and that belongs
+    /// neither to root nor to this user. For the start, too.
+    pub(crate) fn foreign_on_its_way(&self, reader: Uid) -> io::Result<Option<PathBuf>> {
+        for folder in self.way()?.into_iter().filter(|folder| folder.file_name().is_some()) {
+            let owner = statat(CWD, &folder, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
+            let is_foreign = owner != 0 && owner != reader.as_raw();
+            if is_foreign && Openness::of(&stat(folder_of(&folder))?) == Openness::MakeFiles {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The folders on the way to this one, and itself: as they are named, and as they are without links. Where a link
+    /// leads to another link, the folders in between are not among them.
+    fn way(&self) -> io::Result<Vec<PathBuf>> {
+        let whole = self.path.canonicalize()?;
+        let path = path::absolute(&self.path)?;
+        let named = path.ancestors();
+        Ok(named.chain(whole.ancestors()).map(Path::to_owned).collect())
+    }
+}
+
+/// The folder that a path is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A descriptor of a folder, by which files in it can be had.
+pub fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}

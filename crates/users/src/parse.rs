@@ -1,0 +1,379 @@
+//! The text of `users.toml` → [`Users`], or every problem in it with its place and its remedy.
+//!
+//! ```toml
+//! [users]
+//! alice = "her password"
+//! bob   = { password = "his password", disabled = true, expires = 2027-01-31, from = ["10.0.0.0/8"] }
+//! ```
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::thread;
+
+use ipnet::IpNet;
+use time::{Date, Month};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use proto::credentials::{Password, Username};
+use proto::users::{BuildError, Builder, Conditions, EqualSecrets, Full, IndexError, Standing, Users};
+
+/// What to do about a text that is not TOML.
+const REMEDY: &str = "write a line a user, as in alice = \"password\", each name once, and between quotes if there \
+                      is more to it than A to Z, a to z, digits, - and _";
+
+/// Something wrong in a users file. It never shows a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// What is wrong, and what to do about it.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+/// Parses the text of a users file.
+///
+/// # Errors
+/// Every problem, in the order of the file; a text that is not TOML has one.
+pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
+    match parse_in_pieces(text, PIECE_LEN) {
+        Some(users) => Ok(users),
+        None => parse_whole(text),
+    }
+}
+
+/// Bytes of a text that are parsed at a time: a tenth of a millisecond's work.
+const PIECE_LEN: usize = 4096;
+
+/// Parses a text that is one section of users, a few lines at a time, each as a text of its own. A million users whole
+/// would take ten times their memory, and half a second without a system call, in which a kernel that preempts nobody
+/// lets nobody else have the processor. `None` if something is wrong, or written in another way.
+fn parse_in_pieces(text: &str, piece_len: usize) -> Option<Users> {
+    let (head, mut rest) = text.split_at(end_of_header(text)?);
+    let head = DeTable::parse(head).ok()?;
+    let is_section = |users: &Value<'_>| users.get_ref().as_table().is_some_and(DeTable::is_empty);
+    if head.get_ref().len() != 1 || !head.get_ref().get("users").is_some_and(is_section) {
+        return None;
+    }
+    let mut parser = Parser::new(Builder::for_text(text.len()).ok()?);
+    let mut len = piece_len;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(end_of_line(rest, len));
+        // Below another header are no users of this section; and a mark of the byte order is one only in front of all.
+        if end_of_header(piece).is_some() || piece.starts_with('\u{feff}') {
+            return None;
+        }
+        match DeTable::parse(piece) {
+            Ok(users) => users.get_ref().iter().for_each(|(name, value)| parser.user(name, value)),
+            Err(_) if after.is_empty() => return None,
+            // Perhaps its end is in the middle of a value.
+            Err(_) => {
+                len = piece.len() * 2;
+                continue;
+            }
+        }
+        (rest, len) = (after, piece_len);
+        thread::yield_now();
+    }
+    parser.finish(text).ok()
+}
+
+/// Behind the first line that begins as a header of a section does.
+fn end_of_header(text: &str) -> Option<usize> {
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        end += line.len();
+        if line.trim_start_matches([' ', '\t', '\u{feff}']).starts_with('[') {
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// Behind the line in which a text of this length would end.
+fn end_of_line(text: &str, len: usize) -> usize {
+    let rest = text.as_bytes().get(len..).unwrap_or_default();
+    rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |newline| len + newline + 1)
+}
+
+fn parse_whole(text: &str) -> Result<Users, Vec<Problem>> {
+    let mut parser = Parser::new(
+        Builder::for_text(text.len()).map_err(|error| vec![unusable(&IndexError::NoMemory(error))])?,
+    );
+    match DeTable::parse(text) {
+        Ok(document) => parser.document(document.get_ref()),
+        // Only the message: the rest of such an error shows the line, and so perhaps a password.
+        Err(error) => {
+            parser.problem(error.span().unwrap_or_default(), format!("{}: {REMEDY}", error.message()))
+        }
+    }
+    parser.finish(text)
+}
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+struct Parser {
+    users: Builder,
+    /// Where in the text each user of the builder is.
+    places: Vec<Range<usize>>,
+    problems: Vec<(Range<usize>, String)>,
+}
+
+impl Parser {
+    fn new(users: Builder) -> Self {
+        Self { users, places: Vec::new(), problems: Vec::new() }
+    }
+
+    fn problem(&mut self, place: Range<usize>, message: impl Into<String>) {
+        self.problems.push((place, message.into()));
+    }
+
+    fn document(&mut self, document: &DeTable<'_>) {
+        for (key, value) in document {
+            match (key.get_ref().as_ref(), value.get_ref().as_table()) {
+                ("users", Some(users)) => users.iter().for_each(|(name, value)| self.user(name, value)),
+                ("users", None) => self.problem(value.span(), "users is no section: write [users]"),
+                (other, _) => self.problem(
+                    key.span(),
+                    format!("unknown key {other:?}: users go into the section [users], a line a user"),
+                ),
+            }
+        }
+        if document.is_empty() {
+            self.problem(0..0, "there is no section [users]: add it, and a line a user to it");
+        }
+    }
+
+    fn user(&mut self, key: &Spanned<impl AsRef<str>>, value: &Value<'_>) {
+        let name = match key.get_ref().as_ref().parse::<Username>() {
+            Ok(name) => name,
+            Err(error) => return self.problem(key.span(), format!("the user name {error}: choose another")),
+        };
+        let conditions = self.conditions(value);
+        let Some(password) = self.password(&name, value) else {
+            return;
+        };
+        match self.users.push(&name, &password, conditions) {
+            Ok(()) => self.places.push(key.span()),
+            Err(Full) => {
+                self.problem(key.span(), "no room for more users: their names and passwords make 4 GiB");
+            }
+        }
+    }
+
+    fn conditions(&mut self, value: &Value<'_>) -> Conditions {
+        let mut conditions = Conditions::none();
+        for (key, value) in value.get_ref().as_table().into_iter().flatten() {
+            match key.get_ref().as_ref() {
+                "password" => {}
+                "disabled" => conditions.standing = self.standing(value),
+                "expires" => conditions.expires_unix_s = self.expiry(value),
+                "from" => conditions.from = self.networks(value),
+                other => self.problem(
+                    key.span(),
+                    format!("unknown key {other:?}: a user has password, disabled, expires and from"),
+                ),
+            }
+        }
+        conditions
+    }
+
+    fn password(&mut self, name: &Username, entry: &Value<'_>) -> Option<Password> {
+        let value = match entry.get_ref().as_table() {
+            Some(table) => table.get("password"),
+            None => Some(entry),
+        };
+        let problem = match value.map(|value| value.get_ref().as_str()) {
+            None => format!("{name} has no password: add password = \"…\""),
+            Some(None) => format!("the password of {name} is no string: put it between quotes"),
+            Some(Some("")) => format!("the password of {name} is empty: give them one, or take the line out"),
+            Some(Some(text)) => match Password::new(text) {
+                Ok(password) => return Some(password),
+                Err(error) => format!("the password of {name} {error}: choose another"),
+            },
+        };
+        self.problem(value.unwrap_or(entry).span(), problem);
+        None
+    }
+
+    fn standing(&mut self, value: &Value<'_>) -> Standing {
+        match value.get_ref().as_bool() {
+            Some(false) => return Standing::Enabled,
+            Some(true) => {}
+            None => self.problem(value.span(), "disabled is true or false"),
+        }
+        Standing::Disabled
+    }
+
+    fn expiry(&mut self, value: &Value<'_>) -> Option<u64> {
+        let expiry = value.get_ref().as_datetime().and_then(first_second_after);
+        if expiry.is_none() {
+            self.problem(value.span(), "expires is the last good day, as in 2027-01-31, without quotes");
+        }
+        expiry
+    }
+
+    fn networks(&mut self, value: &Value<'_>) -> Vec<IpNet> {
+        let Some(values) = value.get_ref().as_array().filter(|values| !values.is_empty()) else {
+            self.problem(value.span(), "from is a list of networks, as in [\"10.0.0.0/8\", \"2001:db8::1\"]");
+            return Vec::new();
+        };
+        values.iter().filter_map(|value| self.network(value)).collect()
+    }
+
+    fn network(&mut self, value: &Value<'_>) -> Option<IpNet> {
+        let network = value.get_ref().as_str().and_then(parse_network);
+        if network.is_none() {
+            self.problem(value.span(), "no network: write \"10.0.0.0/8\", \"2001:db8::/32\" or one address");
+        }
+        network
+    }
+
+    fn finish(self, text: &str) -> Result<Users, Vec<Problem>> {
+        let Self { users, places, mut problems } = self;
+        let users = match users.finish() {
+            Ok(users) => Some(users),
+            Err(BuildError::Equal(equal)) => {
+                problems.extend(equal.into_iter().map(|equal| equal_secrets(&places, equal)));
+                None
+            }
+            Err(BuildError::Index(error)) if problems.is_empty() => return Err(vec![unusable(&error)]),
+            Err(BuildError::Index(_)) => None,
+        };
+        match users {
+            Some(users) if problems.is_empty() => Ok(users),
+            Some(_) | None => {
+                problems.sort_by_key(|(place, _)| place.start);
+                Err(problems.into_iter().map(|(place, what)| locate(text, &place, what)).collect())
+            }
+        }
+    }
+}
+
+/// Where the later of two users is, and what is wrong with them.
+fn equal_secrets(places: &[Range<usize>], equal: EqualSecrets) -> (Range<usize>, String) {
+    let EqualSecrets { number, name, other } = equal;
+    let message = format!(
+        "name and password of {name} and of {other}, written together, are the same: change a password"
+    );
+    (places.get(number).cloned().unwrap_or_default(), message)
+}
+
+/// A problem that has no place in the text.
+fn unusable(error: &dyn fmt::Display) -> Problem {
+    Problem { line: 1, column: 1, message: error.to_string() }
+}
+
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+
+/// The end of a day, UTC; `None` for anything but a day of the calendar since 1970.
+pub fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
+    let (Some(date), None, None) = (value.date, value.time, value.offset) else {
+        return None;
+    };
+    let month = Month::try_from(date.month).ok()?;
+    let day = Date::from_calendar_date(date.year.into(), month, date.day).ok()?;
+    let midnight: u64 = day.midnight().assume_utc().unix_timestamp().try_into().ok()?;
+    Some(midnight + SECONDS_A_DAY)
+}
+
+/// A network or an address. One of v4-mapped addresses is one of IPv4, as sources are.
+pub fn parse_network(text: &str) -> Option<IpNet> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    match (network.addr().to_canonical(), network.prefix_len().checked_sub(V4_MAPPED_PREFIX_LEN)) {
+        (IpAddr::V4(v4), Some(prefix_len)) if network.addr().is_ipv6() => {
+            IpNet::new(v4.into(), prefix_len).ok()
+        }
+        _ => Some(network),
+    }
+}
+
+/// Bits in front of the IPv4 address in a v4-mapped one (RFC 4291, section 2.5.5.2).
+const V4_MAPPED_PREFIX_LEN: u8 = 96;
+
+/// A problem with the line and column of its place in a text.
+#[must_use]
+pub fn locate(text: &str, place: &Range<usize>, message: String) -> Problem {
+    let before = text.get(..place.start).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Problem {
+        line: before.matches('\n').count() + 1,
+        column: before.chars().count() - before.get(..line_start).unwrap_or("").chars().count() + 1,
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::discriminant;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn is_the_same(one: &Users, other: &Users) -> bool {
+        one.len() == other.len()
+            && one.names().all(|name| one.is_unchanged(other, name) == Some(true))
+            && discriminant(one.samples()) == discriminant(other.samples())
+    }
+
+    #[test]
+    fn a_text_in_pieces_is_the_same_users_as_the_whole() {
+        for text in [
+            "[users]\n",
+            "[users]\na = '1'\nb = '2'\nc = '3'",
+            "\u{feff}# Ours.\n\n  [users] # all\r\na = '1'\r\n# No more.\r\n",
+            "[users]\na = { password = '1', from = [\n'10.0.0.0/8',\n  '::1'\n] }\nb.password = '2'\nc = '3'\n",
+            "[users]\na = '''\nb = '1'\nc = '2'\n'''\nb = \"\"\"\\\n  4\n  \"\"\"\n",
+        ] {
+            for piece_len in [1, 8, 40, 4096] {
+                let users = parse_in_pieces(text, piece_len).expect(text);
+                assert!(is_the_same(&users, &parse_whole(text).unwrap()), "{text} by {piece_len}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_or_written_in_another_way_is_left_to_the_whole() {
+        for text in [
+            "",
+            "users = { a = '1' }",
+            "other = 1\n[users]\na = '1'\n",
+            "[users]\na = '1'\nb = '2'\na = '3'\n",
+            "[users]\na.password = '1'\na.disabled = true\n",
+            "[users]\na = '1'\n\u{feff}b = '2'\n",
+            "[users]\na = '1'\n[users.b]\npassword = '2'\n",
+            "[users]\na = '1'\n[other]\nb = '2'\n",
+            "[users]\na = '1'\nb = 2\n",
+            "[users]\nab = 'c'\na = 'bc'\n",
+            "[users]\na = '1'\nb = '''\n",
+        ] {
+            assert!(parse_in_pieces(text, 1).is_none(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_can_be_had_in_pieces_is_what_the_whole_is(
+            head in "(\u{feff}|# .\n|x = 1\n)?\\[users\\]\r?\n",
+            lines in prop::collection::vec(
+                "[abc](\\.[pd]assword)? = ('[a-c]'|'''|\"\"\"|[{\\[\\]}]|\\{ password = 'a' \\})?|.{0,3}|'''|\"\"\"|\\[|\\]", 0..8),
+            piece_len in 1_usize..20,
+        ) {
+            let text = head + &lines.join("\n");
+            if let Some(users) = parse_in_pieces(&text, piece_len) {
+                let whole = parse_whole(&text);
+                prop_assert!(whole.is_ok_and(|whole| is_the_same(&users, &whole)), "{text:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The load generator: many logins at a server, how long they took, and what they cost it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `load` | which logins: users, wrong passwords, unknown names; what one says when |
+//! | `one_socket` | UDP clients of a server on this machine: one socket, an address of 127.0.0.0/8 a login |
+//! | `many_sockets` | all other clients: a socket a login |
+//! | `floor` | the least that a server can do: it echoes messages of the same sizes |
+//! | `meter` | what came of the logins |
+//! | `process` | the server's processor time and memory |
+//! | `plot` | the same as a picture |
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a load generator is made of sockets and clocks"
+)]
+
+mod floor;
+mod load;
+mod many_sockets;
+mod meter;
+mod one_socket;
+mod plot;
+mod process;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
+use std::time::{Duration, Instant};
+
+pub(crate) use load::{Echo, Load};
+pub(crate) use meter::Figures;
+pub(crate) use plot::draw;
+pub(crate) use process::Process;
+
+use rustix::thread::{gettid, set_current_timer_slack};
+
+use meter::Meter;
+use proto::transport::Transport;
+
+/// What to do to which server.
+pub(crate) struct Plan {
+    /// The server.
+    pub(crate) server: SocketAddr,
+    /// How it is spoken to.
+    pub(crate) transport: Transport,
+    /// The logins to make.
+    pub(crate) load: Load,
+    /// How many at a time, or how often.
+    pub(crate) pace: Pace,
+    /// For how long logins are begun.
+    pub(crate) duration: Duration,
+    /// How long after its first message a login without a verdict is lost.
+    pub(crate) patience: Duration,
+    /// Addresses of 127.0.0.0/8 that logins come from, one after the other; at least one for each client.
+    pub(crate) sources: u32,
+    /// The server's process, if its cost is to be told.
+    pub(crate) process: Option<Process>,
+}
+
+/// When logins begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Pace {
+    /// Closed loop: so many clients, each beginning a login when its last has ended.
+    Closed {
+        /// Logins at a time.
+        clients: usize,
+    },
+    /// Open loop: so many logins a second, whether the server keeps up or not.
+    Open {
+        /// Logins a second.
+        rate: f64,
+        /// Logins at a time, at most; those beyond wait, and the wait counts.
+        clients: usize,
+    },
+}
+
+impl Pace {
+    /// Logins at a time, at most.
+    #[must_use]
+    pub(crate) fn clients(self) -> usize {
+        match self {
+            Self::Closed { clients } | Self::Open { clients, .. } => clients,
+        }
+    }
+}
+
+/// The first address that logins come from, on this machine; those below are left to others.
+const FIRST_SOURCE: u32 = u32::from_be_bytes([127, 1, 0, 0]);
+/// How many there are.
+pub(crate) const SOURCES_MAX: u32 = u32::from_be_bytes([127, 255, 0, 0]) - FIRST_SOURCE;
+/// How often it is looked for messages that are to be sent again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Makes the logins, and says what came of them. `watch` is told of each second that is over.
+///
+/// # Errors
+/// The system's, for what the generator itself needs; what befalls a login is counted.
+pub(crate) fn run(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Result<Figures> {
+    // A login begins when it is due, and not up to 50 µs later.
+    set_current_timer_slack(NonZero::new(1))?;
+    let generator = Process::thread(gettid());
+    let before = (generator.cpu(), plan.process.as_ref().and_then(Process::cpu));
+    let mut pacer = Pacer::new(plan);
+    let mut meter = Meter::start(pacer.started, plan.duration, watch)?;
+    match (plan.transport, plan.server) {
+        (Transport::Udp, SocketAddr::V4(server)) if server.ip().is_loopback() => {
+            one_socket::run(plan, server, &mut pacer, &mut meter)?;
+        }
+        (Transport::Udp | Transport::Tcp, _) => many_sockets::run(plan, &mut pacer, &mut meter)?,
+    }
+    meter.lost(pacer.never_begun());
+    let elapsed = pacer.started.elapsed();
+    let mut figures = meter.finish();
+    let used = |process: &Process, before| {
+        process.cpu().zip(before).map(|(now, then): (Duration, _)| now.saturating_sub(then))
+    };
+    figures.generator_load = used(&generator, before.0).map(|cpu| cpu.as_secs_f64() / elapsed.as_secs_f64());
+    figures.cpu = plan.process.as_ref().and_then(|process| used(process, before.1));
+    figures.resident_bytes = plan.process.as_ref().and_then(Process::resident_bytes);
+    Ok(figures)
+}
+
+/// Does the same to the least that a server can do, on the processors that the server of `plan` may use.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn run_floor(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Result<Figures> {
+    let address = SocketAddr::new(loopback(plan.server.ip()), 0);
+    let floor = floor::Floor::start(plan.transport, address, plan.process.as_ref())?;
+    let server = std::mem::replace(&mut plan.server, floor.address);
+    let process = plan.process.replace(floor.process);
+    plan.load.expect_welcome();
+    let figures = run(plan, watch);
+    plan.load.expect_verdicts();
+    plan.server = server;
+    plan.process = process;
+    figures
+}
+
+fn loopback(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// Says which logins are due.
+struct Pacer {
+    pace: Pace,
+    started: Instant,
+    end: Instant,
+    /// When those that could not begin in time are given up.
+    last_moment: Instant,
+    begun: u64,
+    /// All that an open loop has to begin.
+    due: u64,
+}
+
+impl Pacer {
+    fn new(plan: &Plan) -> Self {
+        let started = Instant::now();
+        let end = started + plan.duration;
+        let due = match plan.pace {
+            Pace::Closed { .. } => 0,
+            Pace::Open { rate, .. } => (plan.duration.as_secs_f64() * rate).ceil() as u64,
+        };
+        Self { pace: plan.pace, started, end, last_moment: end + plan.patience, begun: 0, due }
+    }
+
+    /// When the next login was to begin, if it is due.
+    fn next(&mut self, now: Instant) -> Option<Instant> {
+        let intended = self.intended(now)?;
+        let is_due = intended <= now && !self.is_over(now);
+        is_due.then(|| {
+            self.begun += 1;
+            intended
+        })
+    }
+
+    /// When the next login is to begin, if there is to be one.
+    fn intended(&self, now: Instant) -> Option<Instant> {
+        match self.pace {
+            Pace::Closed { .. } => Some(now),
+            Pace::Open { rate, .. } => (self.begun < self.due)
+                .then(|| self.started + Duration::from_secs_f64(self.begun as f64 / rate)),
+        }
+    }
+
+    /// How long there is nothing to begin, if no login ends before.
+    fn rest(&self, now: Instant, crew: Crew) -> Duration {
+        match (self.pace, crew, self.intended(now)) {
+            (Pace::Open { .. }, Crew::SomeIdle, Some(intended)) => {
+                intended.saturating_duration_since(now).min(LOOK)
+            }
+            (Pace::Open { .. } | Pace::Closed { .. }, Crew::SomeIdle | Crew::AllBusy, _) => LOOK,
+        }
+    }
+
+    /// Whether no more logins begin.
+    fn is_over(&self, now: Instant) -> bool {
+        match self.pace {
+            Pace::Closed { .. } => now >= self.end,
+            Pace::Open { .. } => self.begun >= self.due || now >= self.last_moment,
+        }
+    }
+
+    /// How many logins were due and could not begin.
+    fn never_begun(&self) -> u64 {
+        self.due.saturating_sub(self.begun)
+    }
+}
+
+/// Whether there is a client to begin a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crew {
+    SomeIdle,
+    AllBusy,
+}
+
+impl Crew {
+    fn of(idle: usize) -> Self {
+        if idle > 0 { Self::SomeIdle } else { Self::AllBusy }
+    }
+}

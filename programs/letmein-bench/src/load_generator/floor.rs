@@ -1,0 +1,135 @@
+//! The least that a server can do: it says something of the right size to whoever says anything.
+//!
+//! What it costs is what the kernel takes for the messages of a login, so a server cannot cost less.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use rustix::thread::{gettid, sched_setaffinity};
+use slab::Slab;
+
+use super::process::Process;
+use proto::form::REQUEST_LEN;
+use proto::transport::Transport;
+use proto::wire::{MESSAGE_MAX, REPLY_MAX};
+use server::net::batch::{Batch, Shape};
+use server::net::bind::{self, Sharing};
+use server::net::udp;
+
+/// A floor under way.
+pub(super) struct Floor {
+    pub(super) address: SocketAddr,
+    pub(super) process: Process,
+    _thread: Running,
+}
+
+/// A thread that ends with this.
+struct Running {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Answers all that comes until it is told to stop.
+type Echo = Box<dyn FnOnce(&AtomicBool) + Send>;
+
+/// How soon it sees that it is to stop.
+const PAUSE: Duration = Duration::from_millis(100);
+const CHALLENGE: &[u8] = b"0123456789abcdef";
+const VERDICT: &[u8] = b"Welcome to our service.";
+
+impl Floor {
+    /// Starts one, on the processors of another process.
+    pub(super) fn start(
+        transport: Transport,
+        address: SocketAddr,
+        like: Option<&Process>,
+    ) -> io::Result<Self> {
+        let processors = like.map(Process::processors).transpose()?;
+        let (address, echo): (_, Echo) = match transport {
+            Transport::Udp => {
+                let socket = udp::prepare(bind::udp(address, Sharing::Nobody)?)?;
+                (socket.local_addr()?, Box::new(move |stop| echo_datagrams(&socket, stop)))
+            }
+            Transport::Tcp => {
+                let listener = TcpListener::from_std(bind::tcp(address, Sharing::Nobody)?.into());
+                (listener.local_addr()?, Box::new(move |stop| drop(echo_connections(listener, stop))))
+            }
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, id) = mpsc::channel();
+        let seen = stop.clone();
+        let thread = thread::spawn(move || {
+            // A floor on other processors is a floor all the same.
+            let _ = processors.map(|processors| sched_setaffinity(None, &processors));
+            let _ = sender.send(gettid());
+            echo(&seen);
+        });
+        let process = Process::thread(id.recv().map_err(io::Error::other)?);
+        Ok(Self { address, process, _thread: Running { stop, thread: Some(thread) } })
+    }
+}
+
+fn reply_to(message: &[u8]) -> &'static [u8] {
+    if message.len() == REQUEST_LEN { CHALLENGE } else { VERDICT }
+}
+
+fn echo_datagrams(socket: &UdpSocket, stop: &AtomicBool) {
+    let mut batch = Batch::new(Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX });
+    while !stop.load(Ordering::Relaxed) {
+        if batch.receive(socket).is_ok() {
+            batch.react(|_, message, reply| reply.extend_from_slice(reply_to(message)));
+            let _ = batch.send(socket);
+        }
+    }
+}
+
+fn echo_connections(mut listener: TcpListener, stop: &AtomicBool) -> io::Result<()> {
+    const LISTENER: Token = Token(usize::MAX);
+    let (mut poll, mut events, mut streams) = (Poll::new()?, Events::with_capacity(256), Slab::new());
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    while !stop.load(Ordering::Relaxed) {
+        poll.poll(&mut events, Some(PAUSE))?;
+        for event in &events {
+            match event.token() {
+                LISTENER => {
+                    while let Ok((mut stream, _)) = listener.accept() {
+                        let entry = streams.vacant_entry();
+                        poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE)?;
+                        entry.insert(stream);
+                    }
+                }
+                Token(key) => {
+                    if streams.get_mut(key).is_some_and(|stream| echo(stream).is_err()) {
+                        streams.remove(key);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Answers what has come. The end comes with the verdict.
+fn echo(stream: &mut TcpStream) -> io::Result<()> {
+    let mut message = [0; MESSAGE_MAX];
+    let len = stream.read(&mut message)?;
+    let reply = reply_to(message.get(..len).unwrap_or_default());
+    stream.write_all(reply)?;
+    if reply == VERDICT { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}

@@ -1,0 +1,202 @@
+//! UDP clients of a server on this machine. One socket stands in for all of them: each login comes from an address of
+//! 127.0.0.0/8 of its own, so that the generator has batches as large as the server's.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::load::{Client, Heard, Silence};
+use super::meter::Meter;
+use super::{Crew, FIRST_SOURCE, LOOK, Load, Pacer, Plan};
+use proto::wire::{MESSAGE_MAX, REPLY_MAX};
+use server::net::batch::{self, Batch, Shape};
+
+/// The kernel queues replies while the generator is busy; it caps this at net.core.rmem_max.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+pub(super) fn run(
+    plan: &mut Plan,
+    server: SocketAddrV4,
+    pacer: &mut Pacer,
+    meter: &mut Meter<'_>,
+) -> io::Result<()> {
+    let socket = bind()?;
+    let mut crowd = Crowd::new(plan.pace.clients() as u32, plan.sources);
+    let shape = Shape { datagrams: 64, datagram_len: REPLY_MAX + 1, reply_len: MESSAGE_MAX };
+    let (mut batch, mut opening) = (Batch::new(shape), Batch::new(shape));
+    let mut looked = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now - looked >= LOOK {
+            looked = now;
+            meter.tick(now);
+            crowd.look(plan.patience, now, meter);
+        }
+        crowd.begin_due(&mut plan.load, pacer, now);
+        crowd.open(&mut opening, &socket, server);
+        if pacer.is_over(now) && crowd.is_idle() {
+            return Ok(());
+        }
+        match batch.receive(&socket) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(&socket, pacer.rest(now, Crew::of(crowd.idle.len())))?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let now = Instant::now();
+        batch.react(|envelope, datagram, reply| {
+            if let (Some(SocketAddr::V4(source)), Some(IpAddr::V4(local))) =
+                (envelope.source(), envelope.destination())
+                && source == server
+            {
+                crowd.hear(&plan.load, now, local, datagram, reply, meter);
+            }
+        });
+        let _ = batch.send(&socket);
+    }
+}
+
+fn bind() -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_nonblocking(true)?;
+    let socket = UdpSocket::from(socket);
+    batch::request_destinations(&socket)?;
+    Ok(socket)
+}
+
+fn wait(socket: &UdpSocket, rest: Duration) -> io::Result<()> {
+    let rest = Timespec { tv_sec: rest.as_secs() as _, tv_nsec: rest.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&rest)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All clients. The address of a login tells which of them it is of.
+struct Crowd {
+    places: Vec<Place>,
+    /// Who has been idle longest begins first, so that all addresses have their turn.
+    idle: VecDeque<u32>,
+    /// Addresses whose clients have something to send that is no reply.
+    speaking: Vec<Ipv4Addr>,
+    turns: u32,
+}
+
+struct Place {
+    client: Client,
+    turn: u32,
+    is_idle: bool,
+}
+
+impl Crowd {
+    fn new(clients: u32, sources: u32) -> Self {
+        let places = (0..clients)
+            .map(|seed| Place { client: Client::new(seed.into()), turn: 0, is_idle: true })
+            .collect();
+        Self { places, idle: (0..clients).collect(), speaking: Vec::new(), turns: (sources / clients).max(1) }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle.len() == self.places.len()
+    }
+
+    fn address(&self, index: u32, turn: u32) -> Ipv4Addr {
+        Ipv4Addr::from(FIRST_SOURCE + turn * self.places.len() as u32 + index)
+    }
+
+    /// Begins the logins that are due, as far as there are clients that are idle.
+    fn begin_due(&mut self, load: &mut Load, pacer: &mut Pacer, now: Instant) {
+        while !self.idle.is_empty()
+            && let Some(intended) = pacer.next(now)
+            && let Some(index) = self.idle.pop_front()
+        {
+            let turns = self.turns;
+            let Some(place) = self.places.get_mut(index as usize) else { continue };
+            place.turn = (place.turn + 1) % turns;
+            place.is_idle = false;
+            place.client.begin(load, now, intended);
+            let turn = place.turn;
+            self.speaking.push(self.address(index, turn));
+        }
+    }
+
+    /// Sends what is no reply.
+    fn open(&mut self, batch: &mut Batch, socket: &UdpSocket, server: SocketAddrV4) {
+        let mut speaking = std::mem::take(&mut self.speaking);
+        let mut left = &speaking[..];
+        while !left.is_empty() {
+            let taken = batch.imagine(server, left);
+            left = left.get(taken..).unwrap_or_default();
+            batch.react(|envelope, _, message| {
+                if let Some(IpAddr::V4(local)) = envelope.destination()
+                    && let Some((_, place)) = self.place(local)
+                {
+                    message.extend_from_slice(place.client.message());
+                }
+            });
+            // What is not sent is lost, and sent again like all that is lost.
+            let _ = batch.send(socket);
+        }
+        speaking.clear();
+        self.speaking = speaking;
+    }
+
+    /// The client whose login comes from this address, if it is the one under way.
+    fn place(&mut self, local: Ipv4Addr) -> Option<(u32, &mut Place)> {
+        let clients = self.places.len() as u32;
+        let number = u32::from(local).checked_sub(FIRST_SOURCE)?;
+        let place = self.places.get_mut((number % clients) as usize)?;
+        (!place.is_idle && place.turn == number / clients).then_some((number % clients, place))
+    }
+
+    fn hear(
+        &mut self,
+        load: &Load,
+        now: Instant,
+        local: Ipv4Addr,
+        datagram: &[u8],
+        reply: &mut Vec<u8>,
+        meter: &mut Meter<'_>,
+    ) {
+        let Some((index, place)) = self.place(local) else { return };
+        match place.client.hear(load, now, datagram) {
+            Heard::Challenge => reply.extend_from_slice(place.client.message()),
+            Heard::Verdict { is_right } => {
+                meter.verdict(now, place.client.age(now), is_right);
+                place.is_idle = true;
+                self.idle.push_back(index);
+            }
+            Heard::Nothing => {}
+        }
+    }
+
+    /// Looks for clients that have waited long enough.
+    fn look(&mut self, patience: Duration, now: Instant, meter: &mut Meter<'_>) {
+        for index in 0..self.places.len() as u32 {
+            let Some(place) = self.places.get_mut(index as usize).filter(|place| !place.is_idle) else {
+                continue;
+            };
+            match place.client.silence(patience, now) {
+                Silence::Waits => {}
+                Silence::SendsAgain => {
+                    meter.resent(1);
+                    let turn = place.turn;
+                    self.speaking.push(self.address(index, turn));
+                }
+                Silence::GivesUp => {
+                    meter.lost(1);
+                    place.is_idle = true;
+                    self.idle.push_back(index);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The users of a file one by one, with the places of their passwords: for lists and checks, not for logins.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::de::DeTable;
+use toml::value::Datetime;
+
+use crate::strength::Holds;
+use proto::credentials::{Password, Username};
+use users::first_second_after;
+
+/// A user of a file in which all is right.
+pub(crate) struct Entry {
+    pub(crate) name: Username,
+    password: Password,
+    /// Where the password is.
+    place: Range<usize>,
+    is_disabled: bool,
+    /// The last good day.
+    pub(crate) expires: Option<Datetime>,
+    pub(crate) from: Vec<String>,
+}
+
+/// Whether a user is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Enabled,
+    Disabled,
+    Expired,
+}
+
+impl State {
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl Entry {
+    /// Whether they are let in at this time.
+    pub(crate) fn state(&self, unix_s: u64) -> State {
+        let expiry = self.expires.as_ref().and_then(first_second_after);
+        if self.is_disabled {
+            State::Disabled
+        } else if expiry.is_some_and(|expiry| unix_s >= expiry) {
+            State::Expired
+        } else {
+            State::Enabled
+        }
+    }
+}
+
+/// All users of a text that [`parse`](super::parse()) has found right, in its order.
+pub(crate) fn entries(text: &str) -> Vec<Entry> {
+    let Ok(document) = DeTable::parse(text) else { return Vec::new() };
+    let users = document.get_ref().get("users").and_then(|users| users.get_ref().as_table());
+    let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<toml::de::DeValue<'_>>)| {
+        let key: &str = AsRef::<str>::as_ref(key.get_ref());
+        let table = value.get_ref().as_table();
+        let part = |key| table.and_then(|table| table.get(key));
+        let password = part("password").unwrap_or(value);
+        let from = part("from").and_then(|from| from.get_ref().as_array());
+        Some(Entry {
+            name: key.parse().ok()?,
+            password: Password::new(password.get_ref().as_str()?).ok()?,
+            place: password.span(),
+            is_disabled: part("disabled").is_some_and(|disabled| disabled.get_ref().as_bool() == Some(true)),
+            expires: part("expires").and_then(|expires| expires.get_ref().as_datetime()).copied(),
+            from: from
+                .into_iter()
+                .flatten()
+                .filter_map(|from| Some(from.get_ref().as_str()?.to_owned()))
+                .collect(),
+        })
+    };
+    let mut entries: Vec<_> = users.into_iter().flatten().filter_map(entry).collect();
+    entries.sort_by_key(|entry| entry.place.start);
+    entries
+}
+
+/// What an operator should know about users, with file, line and column.
+pub(crate) fn warnings(path: &Path, text: &str, entries: &[Entry], unix_s: u64) -> Vec<String> {
+    let mut line_starts = vec![0];
+    line_starts.extend(text.match_indices('\n').map(|(newline, _)| newline + 1));
+    let mut first: HashMap<&[u8], &Username> = HashMap::new();
+    let mut warnings = Vec::new();
+    for entry in entries {
+        let line = line_starts.partition_point(|start| *start <= entry.place.start);
+        let line_start = line_starts.get(line - 1).copied().unwrap_or(0);
+        let column = text.get(line_start..entry.place.start).unwrap_or_default().chars().count() + 1;
+        let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
+        let Entry { name, password, .. } = entry;
+        let holds = Holds::estimate(name, password);
+        if holds.is_too_short() {
+            warn(format!(
+                "the password of {name} may be guessable: whoever captures a login needs {holds} on one GPU: \
+                 change it with passwd --generate"
+            ));
+        }
+        match first.get(password.expose()) {
+            Some(other) => warn(format!("{name} has the same password as {other}: give each their own")),
+            None => drop(first.insert(password.expose(), name)),
+        }
+        if entry.state(unix_s) == State::Expired {
+            warn(format!(
+                "{name} is expired: take them out with remove, or give them a later day with expire"
+            ));
+        }
+    }
+    warnings
+}

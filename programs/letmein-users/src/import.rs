@@ -1,0 +1,265 @@
+//! Lists of users → users to add, or every problem in them with its line.
+
+use std::collections::HashMap;
+
+use csv::{ReaderBuilder, StringRecord};
+use toml::value::Datetime;
+use toml_edit::{Array, Value};
+
+use crate::edit::NewUser;
+use proto::credentials::{Password, Username};
+use users::{first_second_after, parse_network};
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// `name:password`, a line a user.
+    Lines,
+    /// With a row of column names.
+    Csv,
+}
+
+/// A user of a list, and their line.
+pub(crate) struct Listed {
+    pub(crate) line: u64,
+    pub(crate) user: NewUser,
+}
+
+/// Something wrong in a list. It never shows a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}: {message}")]
+pub(crate) struct ListProblem {
+    pub(crate) line: u64,
+    pub(crate) message: String,
+}
+
+/// What a day is to look like.
+pub(crate) const DAY: &str = "a day is the last good one, as in 2027-01-31";
+
+/// Reads a list.
+///
+/// # Errors
+/// Every problem, in the order of the list.
+pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Vec<Listed>, Vec<ListProblem>> {
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let line =
+            bytes.iter().take(error.valid_up_to()).map(|byte| u64::from(*byte == b'\n')).sum::<u64>() + 1;
+        vec![ListProblem { line, message: "this line is not UTF-8: save the list as UTF-8".into() }]
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let rows = match format {
+        Format::Lines => from_lines(text),
+        Format::Csv => from_csv(text).map_err(|problem| vec![problem])?,
+    };
+    let mut first = HashMap::new();
+    let (mut users, mut problems) = (Vec::new(), Vec::new());
+    for (line, row) in rows {
+        match row {
+            Ok(user) => {
+                if let Some(other) = first.insert(user.name.clone(), line) {
+                    let message = format!("the same name is in line {other}, too");
+                    problems.push(ListProblem { line, message });
+                }
+                users.push(Listed { line, user });
+            }
+            Err(message) => problems.push(ListProblem { line, message }),
+        }
+    }
+    if problems.is_empty() { Ok(users) } else { Err(problems) }
+}
+
+type Row = (u64, Result<NewUser, String>);
+
+fn from_lines(text: &str) -> Vec<Row> {
+    let lines = (1..).zip(text.lines());
+    let users = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    users.map(|(number, line)| (number, from_line(line))).collect()
+}
+
+fn from_line(line: &str) -> Result<NewUser, String> {
+    let (name, password) = line.split_once(':').ok_or("there is no colon: write name:password")?;
+    user(name, password)
+}
+
+fn user(name: &str, password: &str) -> Result<NewUser, String> {
+    let name: Username = name.parse().map_err(|error| format!("the user name {error}"))?;
+    let password = parse_password(password).map_err(|error| format!("the password {error}"))?;
+    Ok(NewUser { name, password, conditions: Vec::new() })
+}
+
+fn parse_password(text: &str) -> Result<Password, String> {
+    if text.is_empty() {
+        return Err("is empty".into());
+    }
+    if text.contains(['\n', '\r']) {
+        return Err("goes on in the next line: is there a quote that does not end?".into());
+    }
+    Password::new(text).map_err(|error| error.to_string())
+}
+
+/// The columns of a table, in the order in which they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Name,
+    Password,
+    Disabled,
+    Expires,
+    From,
+}
+
+fn from_csv(text: &str) -> Result<Vec<Row>, ListProblem> {
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut lines = LineCount { text, counted: 0, line: 1 };
+    let mut records = reader.records().map(|record| {
+        let record = record.map_err(|error| ListProblem { line: lines.line, message: error.to_string() })?;
+        let start = record.position().map_or(0, |position| position.byte());
+        Ok((lines.of_record(usize::try_from(start).unwrap_or(usize::MAX)), record))
+    });
+    let (line, header) = records.next().transpose()?.unwrap_or((1, StringRecord::new()));
+    let columns = columns(&header).map_err(|message| ListProblem { line, message })?;
+    records.map(|record| record.map(|(line, record)| (line, from_record(&columns, &record)))).collect()
+}
+
+/// Lines up to a place in a text that only moves on.
+struct LineCount<'a> {
+    text: &'a str,
+    counted: usize,
+    line: u64,
+}
+
+impl LineCount<'_> {
+    /// The line of a record that begins here, or after blank lines.
+    fn of_record(&mut self, start: usize) -> u64 {
+        let rest = self.text.get(start..).unwrap_or_default();
+        let start = self.text.len() - rest.trim_start_matches(['\r', '\n']).len();
+        let between = self.text.get(self.counted..start).unwrap_or_default();
+        self.line += between.bytes().map(|byte| u64::from(byte == b'\n')).sum::<u64>();
+        self.counted = start;
+        self.line
+    }
+}
+
+fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
+    let mut columns = Vec::new();
+    for (number, name) in (1..).zip(header) {
+        let column = match name.trim() {
+            "name" => Column::Name,
+            "password" => Column::Password,
+            "disabled" => Column::Disabled,
+            "expires" => Column::Expires,
+            "from" => Column::From,
+            // It may be a password, where the first row is missing.
+            _ => {
+                return Err(format!(
+                    "column {number} is none of name, password, disabled, expires and from: \
+                     begin with a row name,password"
+                ));
+            }
+        };
+        if columns.contains(&column) {
+            return Err(format!("the column {:?} is there twice", name.trim()));
+        }
+        columns.push(column);
+    }
+    if columns.contains(&Column::Name) && columns.contains(&Column::Password) {
+        Ok(columns)
+    } else {
+        Err("there is no column name or no column password: begin with a row name,password".into())
+    }
+}
+
+fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, String> {
+    if record.len() != columns.len() {
+        return Err(format!(
+            "there are {} columns here, and {} in the first row",
+            record.len(),
+            columns.len()
+        ));
+    }
+    let field =
+        |column| columns.iter().zip(record).find(|(each, _)| **each == column).map_or("", |(_, field)| field);
+    let mut user = user(field(Column::Name), field(Column::Password))?;
+    match field(Column::Disabled) {
+        "" | "false" => {}
+        "true" => user.conditions.push(("disabled", "true".into())),
+        _ => return Err("disabled is true, false or nothing".into()),
+    }
+    match field(Column::Expires) {
+        "" => {}
+        day => {
+            let day = parse_day(day).ok_or_else(|| format!("expires is no day: {DAY}"))?;
+            user.conditions.push(("expires", day));
+        }
+    }
+    match field(Column::From) {
+        "" => {}
+        networks => user.conditions.push(("from", parse_networks(networks)?)),
+    }
+    Ok(user)
+}
+
+/// A day as TOML has it; `None` if it is not in the calendar, or before 1970.
+pub(crate) fn parse_day(text: &str) -> Option<String> {
+    let day: Option<Datetime> = text.parse().ok();
+    let day = day.filter(|day| first_second_after(day).is_some());
+    day.map(|day| day.to_string())
+}
+
+fn parse_networks(text: &str) -> Result<String, String> {
+    let mut networks = Array::new();
+    for network in text.split_whitespace() {
+        parse_network(network).ok_or(
+            "from has something in it that is no network: write 10.0.0.0/8, 2001:db8::/32 or one address",
+        )?;
+        networks.push(network);
+    }
+    Ok(Value::Array(networks).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(list: &str, format: Format) -> Vec<String> {
+        parse(list.as_bytes(), format).err().unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_quote_that_does_not_end_takes_no_other_users_with_it() {
+        let list = "name,password\nalice,\"secret\nbob,b\ncarol,c\n";
+        let expected = "2: the password goes on in the next line: is there a quote that does not end?";
+        assert_eq!(problems(list, Format::Csv), [expected]);
+        assert_eq!(problems("alice:sec\rret\n", Format::Lines).len(), 1);
+    }
+
+    #[test]
+    fn lines_are_counted_with_the_blank_ones() {
+        for (list, line) in [
+            ("name,password\n\n\n\na:b,x\n", 5),
+            ("\r\nname,password\r\n\r\n\r\na:b,x", 5),
+            ("name,password,disabled\nalice,x,\"\n\"\n\n", 2),
+            ("\n\nname\n", 3),
+        ] {
+            let problems = problems(list, Format::Csv);
+            assert!(problems[0].starts_with(&format!("{line}: ")), "{list:?}: {problems:?}");
+        }
+        let list = parse(b"name,password\n\n\"a\",a\n\nb,b\n", Format::Csv).ok().unwrap();
+        assert_eq!(list.iter().map(|listed| listed.line).collect::<Vec<_>>(), [3, 5]);
+    }
+
+    #[test]
+    fn problems_show_no_text_of_the_list() {
+        for list in [
+            "alice,SECRET\n",
+            "name,password,expires\nalice,a,SECRET\n",
+            "name,password,from\nalice,a,10.0.0.0/8 SECRET\n",
+            "name,password,disabled\nalice,a,SECRET\n",
+            "name,password\nSECRET,\n",
+            "name,password\nSECRET,a\nSECRET,b\n",
+            "name,password\nalice,a,SECRET\n",
+        ] {
+            let problems = problems(list, Format::Csv);
+            assert!(problems.len() == 1 && !problems[0].contains("SECRET"), "{problems:?}");
+        }
+    }
+}

@@ -1,7 +1,0 @@
-//! The load generator; all of it is in the library.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    letmein::cli::bench::main()
-}
