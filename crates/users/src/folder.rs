@@ -49,8 +49,8 @@ impl Folder {
     }
 
     /// Whether it is in memory and mounted read-only, as a Secret of Kubernetes is, in which files are links that root
-    /// makes. A folder such as /tmp on a tmpfs that is read-only for this server alone is taken for one, too: links there
-    /// are looked at when the server starts, and the sandbox lets it follow them to few folders.
+    /// makes. A folder such as /tmp on a tmpfs that is read-only for this server alone is taken for one, too: links
+    /// there are looked at when the server starts, and the sandbox lets it follow them to few folders.
     pub(crate) fn is_secret(&self) -> Result<bool, Errno> {
         let is_read_only = fstatvfs(&self.descriptor)?.f_flag.contains(StatVfsMountFlags::RDONLY);
         Ok(is_read_only && fstatfs(&self.descriptor)?.f_type == libc::TMPFS_MAGIC)

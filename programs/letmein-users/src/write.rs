@@ -1,8 +1,9 @@
 //! Writing `users.toml`: one at a time, all or nothing.
 //!
 //! Whoever writes holds a lock on the folder from before the file is read until after it is replaced, so two changes at
-//! once are two changes. An editor knows nothing of the lock, so what it saves meanwhile is not replaced. The new file is complete and on disk before it takes the old one's name, so whoever reads,
-//! and whoever comes after a crash, sees the old file or the new one.
+//! once are two changes. An editor knows nothing of the lock, so what it saves meanwhile is not replaced. The new file
+//! is complete and on disk before it takes the old one's name, so whoever reads, and whoever comes after a crash, sees
+//! the old file or the new one.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
