@@ -60,7 +60,7 @@ pub(crate) struct NewUser {
 }
 
 impl<'a> Edit<'a> {
-    /// Begins to change a text that [`parse`](super::parse()) has found right, or one that has nothing in it but
+    /// Begins to change a text that [`parse`](fn@users::parse) has found right, or one that has nothing in it but
     /// comments, which gets a section of users.
     ///
     /// # Errors

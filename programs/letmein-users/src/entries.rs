@@ -56,7 +56,7 @@ impl Entry {
     }
 }
 
-/// All users of a text that [`parse`](super::parse()) has found right, in its order.
+/// All users of a text that [`parse`](fn@users::parse) has found right, in its order.
 pub(crate) fn entries(text: &str) -> Vec<Entry> {
     let Ok(document) = DeTable::parse(text) else { return Vec::new() };
     let users = document.get_ref().get("users").and_then(|users| users.get_ref().as_table());
