@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
-use crate::form::Form;
+use crate::dialect::Dialect;
 use crate::hex::{from_hex, to_hex};
 
 /// Digits of a challenge.
@@ -69,25 +69,25 @@ impl fmt::Display for Challenge {
 /// What a challenge is issued for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A request, which asked for the verdict in a form.
-    Request(Form),
+    /// A request for a verdict in this dialect.
+    Request(Dialect),
     /// An answer whose challenge is none of ours, or no longer.
     Renewal,
 }
 
 impl Purpose {
-    /// The form of the verdict. Only our own clients, which ask for words, have their challenges renewed.
-    pub(crate) fn form(self) -> Form {
+    /// The dialect of the verdict. Challenges are renewed only for clients of this project, which all ask for words.
+    pub(crate) fn dialect(self) -> Dialect {
         match self {
-            Self::Request(form) => form,
-            Self::Renewal => Form::Words,
+            Self::Request(dialect) => dialect,
+            Self::Renewal => Dialect::Words,
         }
     }
 
     fn byte(self) -> u8 {
         match self {
-            Self::Request(Form::Words) => 0,
-            Self::Request(Form::Letters) => 1,
+            Self::Request(Dialect::Words) => 0,
+            Self::Request(Dialect::Letters) => 1,
             Self::Renewal => 2,
         }
     }
@@ -128,7 +128,7 @@ impl Challenges {
     /// What a challenge was issued for, if this peer was given it and it is still good.
     #[must_use]
     pub fn redeem(&self, peer: SocketAddr, uptime: Duration, challenge: Challenge) -> Option<Purpose> {
-        [Purpose::Request(Form::Words), Purpose::Renewal, Purpose::Request(Form::Letters)]
+        [Purpose::Request(Dialect::Words), Purpose::Renewal, Purpose::Request(Dialect::Letters)]
             .into_iter()
             .find(|purpose| self.live(peer, *purpose, uptime).any(|live| live == challenge))
     }
@@ -156,7 +156,7 @@ fn tick(uptime: Duration) -> u64 {
     uptime.as_secs() / TICK.as_secs()
 }
 
-/// One form for the addresses of both families, so that a v4 peer is the same on a dual-stack socket.
+/// One spelling for the addresses of both families, so that a v4 peer is the same on a dual-stack socket.
 fn v4_mapped(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

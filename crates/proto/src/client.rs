@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::backoff::{Backoff, FIRST_WAIT};
 use crate::challenge::Challenge;
 use crate::credentials::{Password, Username};
-use crate::form::Form;
+use crate::dialect::Dialect;
 use crate::proof::{Digest, Secret};
 use crate::wire::{Message, ServerMessage, Verdict};
 
@@ -146,7 +146,7 @@ impl Client {
             name: name.clone(),
             secret: Secret::new(name, password),
             phase: Phase::Requesting,
-            message: Message::request(Form::Words),
+            message: Message::request(Dialect::Words),
             resends,
             backoff: Backoff::new(seed),
             send_at: Duration::ZERO,

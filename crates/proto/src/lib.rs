@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client                                             server
-//!   | -- Authentication Request ----------------------> |  Form: words or letters
+//!   | -- Authentication Request ----------------------> |  Dialect: words or letters
 //!   | <------------------------------- 5bf76b8a82f5f462 |  Challenge
 //!   | -- userone:f82160d5…8ca30[:5bf76b8a82f5f462] ---> |  Answer: name, Digest, echoed Challenge
 //!   | <------------------------- Welcome to our service.|  Verdict
@@ -26,7 +26,7 @@ pub mod backoff;
 pub mod challenge;
 pub mod client;
 pub mod credentials;
-pub mod form;
+pub mod dialect;
 pub mod hex;
 mod lanes;
 mod now;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::Now;
 use crate::challenge::{Challenges, Purpose};
-use crate::form::Form;
+use crate::dialect::Dialect;
 use crate::peer::Address;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
@@ -75,7 +75,7 @@ impl Server {
             return Reaction::silence(Event::Silenced { penalty, user: None });
         }
         let reaction = match wire::decode(datagram) {
-            Ok(ClientMessage::Request(form)) => self.request(now, peer, form),
+            Ok(ClientMessage::Request(dialect)) => self.request(now, peer, dialect),
             Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer),
             Err(reason) => Reaction::silence(Event::Malformed(reason)),
         };
@@ -89,11 +89,11 @@ impl Server {
         self.pending.any(uptime)
     }
 
-    fn request(&mut self, now: Now, peer: SocketAddr, form: Form) -> Reaction<'static> {
-        let challenge = self.challenges.issue(peer, Purpose::Request(form), now.uptime);
-        match form {
-            Form::Words => {}
-            Form::Letters => self.letters.note(challenge, now.uptime),
+    fn request(&mut self, now: Now, peer: SocketAddr, dialect: Dialect) -> Reaction<'static> {
+        let challenge = self.challenges.issue(peer, Purpose::Request(dialect), now.uptime);
+        match dialect {
+            Dialect::Words => {}
+            Dialect::Letters => self.letters.note(challenge, now.uptime),
         }
         self.pending.issued(now.uptime);
         Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
@@ -109,7 +109,7 @@ impl Server {
         };
         self.pending.answered();
         let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Proven };
-        let form = purpose.form();
+        let dialect = purpose.dialect();
         let sight = |challenge| match purpose {
             Purpose::Request(_) => self.welcomes.note(challenge, iter::empty(), answer.name),
             // A doubled answer to a void challenge may have brought its sender several new ones.
@@ -118,7 +118,7 @@ impl Server {
                 self.welcomes.note(challenge, renewals, answer.name)
             }
         };
-        desk.settle(answer, form, |desk, found| desk.judge(found, answer, (form, echo)), sight)
+        desk.settle(answer, dialect, |desk, found| desk.judge(found, answer, (dialect, echo)), sight)
     }
 
     /// An answer that does not say which challenge it is for: each that the peer may have asked for is tried.
@@ -129,21 +129,21 @@ impl Server {
         peer: SocketAddr,
         answer: &Answer<'a>,
     ) -> Reaction<'a> {
-        let live = |form| {
-            let challenges = self.challenges.live(peer, Purpose::Request(form), now.uptime);
-            challenges.map(move |challenge| (form, challenge))
+        let live = |dialect| {
+            let challenges = self.challenges.live(peer, Purpose::Request(dialect), now.uptime);
+            challenges.map(move |challenge| (dialect, challenge))
         };
         self.pending.answered();
         // Where nobody has asked for letters, nobody answers a challenge for them.
         let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
-        let letters = || live(Form::Letters).take(letters_max);
+        let letters = || live(Dialect::Letters).take(letters_max);
         let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
-        let form = if asked_for_letters { Form::Letters } else { Form::Words };
+        let dialect = if asked_for_letters { Dialect::Letters } else { Dialect::Words };
         let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Claimed };
-        let challenges = live(Form::Words).chain(letters());
+        let challenges = live(Dialect::Words).chain(letters());
         desk.settle(
             answer,
-            form,
+            dialect,
             |desk, found| desk.judge_by_any(found, answer, challenges),
             |challenge| self.welcomes.note(challenge, iter::empty(), answer.name),
         )

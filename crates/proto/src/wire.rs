@@ -2,7 +2,7 @@
 
 use crate::challenge::{CHALLENGE_LEN, Challenge};
 use crate::credentials::{NAME_MAX, NameError, Username};
-use crate::form::{Form, REQUEST_LEN};
+use crate::dialect::{Dialect, REQUEST_LEN};
 use crate::proof::{DIGEST_LEN, Digest};
 use std::fmt;
 
@@ -56,7 +56,7 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientMessage<'a> {
     /// It asks for a challenge.
-    Request(Form),
+    Request(Dialect),
     /// It answers one.
     Answer(Answer<'a>),
 }
@@ -79,8 +79,8 @@ pub struct Message(Bytes<MESSAGE_MAX>);
 impl Message {
     /// The request for a challenge.
     #[must_use]
-    pub fn request(form: Form) -> Self {
-        Self(Bytes::concat([form.request()]))
+    pub fn request(dialect: Dialect) -> Self {
+        Self(Bytes::concat([dialect.request()]))
     }
 
     /// The answer to a challenge, which it carries back.
@@ -141,8 +141,8 @@ pub fn decode(datagram: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
         return Err(Malformed::TooLong);
     }
     let text = trim_padding(datagram);
-    match Form::requested_by(text) {
-        Some(form) => Ok(ClientMessage::Request(form)),
+    match Dialect::requested_by(text) {
+        Some(dialect) => Ok(ClientMessage::Request(dialect)),
         None => decode_answer(text).map(ClientMessage::Answer),
     }
 }
@@ -197,7 +197,7 @@ pub enum ServerMessage {
     /// The challenge carried back is not one of ours, or no longer; here is one that is.
     NewChallenge(Challenge),
     /// The end.
-    Verdict(Verdict, Form),
+    Verdict(Verdict, Dialect),
 }
 
 impl ServerMessage {
@@ -207,8 +207,8 @@ impl ServerMessage {
         Reply(match self {
             Self::Challenge(challenge) => Bytes::concat([&challenge.digits()]),
             Self::NewChallenge(challenge) => Bytes::concat([NEW_CHALLENGE.as_bytes(), &challenge.digits()]),
-            Self::Verdict(verdict, Form::Words) => Bytes::concat([verdict.sentence().as_bytes()]),
-            Self::Verdict(verdict, Form::Letters) => Bytes::concat([verdict.letter().as_bytes()]),
+            Self::Verdict(verdict, Dialect::Words) => Bytes::concat([verdict.sentence().as_bytes()]),
+            Self::Verdict(verdict, Dialect::Letters) => Bytes::concat([verdict.letter().as_bytes()]),
         })
     }
 
@@ -216,10 +216,10 @@ impl ServerMessage {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes == WELCOME.as_bytes() {
-            return Some(Self::Verdict(Verdict::Welcome, Form::Words));
+            return Some(Self::Verdict(Verdict::Welcome, Dialect::Words));
         }
         if bytes == REFUSED.as_bytes() {
-            return Some(Self::Verdict(Verdict::Refused, Form::Words));
+            return Some(Self::Verdict(Verdict::Refused, Dialect::Words));
         }
         match bytes.strip_prefix(NEW_CHALLENGE.as_bytes()) {
             Some(digits) => Challenge::from_lower_digits(digits).map(Self::NewChallenge),
@@ -273,20 +273,20 @@ mod tests {
     fn answer(text: &str) -> Result<Answer<'_>, Malformed> {
         match decode(text.as_bytes())? {
             ClientMessage::Answer(answer) => Ok(answer),
-            ClientMessage::Request(form) => panic!("a request in {form:?}"),
+            ClientMessage::Request(dialect) => panic!("a request in {dialect:?}"),
         }
     }
 
     #[test]
     fn each_spelling_of_the_request_asks_for_its_form() {
-        for (text, form) in [
-            ("Authentication Request", Form::Words),
-            ("authentication request", Form::Words),
-            ("Authentication request", Form::Letters),
+        for (text, dialect) in [
+            ("Authentication Request", Dialect::Words),
+            ("authentication request", Dialect::Words),
+            ("Authentication request", Dialect::Letters),
         ] {
             for padding in ["", "\0", "\r\n", " \n\0\0"] {
                 let padded = format!("{text}{padding}");
-                assert_eq!(decode(padded.as_bytes()), Ok(ClientMessage::Request(form)), "{padded:?}");
+                assert_eq!(decode(padded.as_bytes()), Ok(ClientMessage::Request(dialect)), "{padded:?}");
             }
         }
     }
@@ -353,8 +353,8 @@ mod tests {
         for message in [
             ServerMessage::Challenge(challenge),
             ServerMessage::NewChallenge(challenge),
-            ServerMessage::Verdict(Verdict::Welcome, Form::Words),
-            ServerMessage::Verdict(Verdict::Refused, Form::Words),
+            ServerMessage::Verdict(Verdict::Welcome, Dialect::Words),
+            ServerMessage::Verdict(Verdict::Refused, Dialect::Words),
         ] {
             assert_eq!(ServerMessage::decode(message.encode().as_ref()), Some(message));
         }
@@ -362,8 +362,8 @@ mod tests {
 
     #[test]
     fn letters_are_one_byte() {
-        assert_eq!(ServerMessage::Verdict(Verdict::Welcome, Form::Letters).encode().as_ref(), b"Y");
-        assert_eq!(ServerMessage::Verdict(Verdict::Refused, Form::Letters).encode().as_ref(), b"N");
+        assert_eq!(ServerMessage::Verdict(Verdict::Welcome, Dialect::Letters).encode().as_ref(), b"Y");
+        assert_eq!(ServerMessage::Verdict(Verdict::Refused, Dialect::Letters).encode().as_ref(), b"N");
     }
 
     #[test]

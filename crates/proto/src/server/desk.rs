@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 
 use crate::Now;
 use crate::challenge::Challenge;
-use crate::form::Form;
+use crate::dialect::Dialect;
 use crate::lanes::LANES;
 use crate::peer::Address;
 use crate::proof::Digest;
@@ -27,17 +27,17 @@ pub(crate) struct Desk<'u> {
     pub(crate) address: Address,
 }
 
-/// The challenge that an answer is right for, and the form in which that asked for the verdict.
-pub(crate) type Right = (Form, Challenge);
+/// A challenge as it was issued: for a verdict in this dialect.
+pub(crate) type Issued = (Dialect, Challenge);
 
 impl Desk<'_> {
     /// Judges an answer, and counts what came of it. `sight` tells whether a login by its challenge has been counted
-    /// before. A refusal is told in `form`, after the same steps whatever its reason.
+    /// before. A refusal is told in `dialect`, after the same steps whatever its reason.
     pub(crate) fn settle<'a>(
         &self,
         answer: &Answer<'a>,
-        form: Form,
-        judge: impl FnOnce(&Self, &Found<'_>) -> Result<Right, Reason>,
+        dialect: Dialect,
+        judge: impl FnOnce(&Self, &Found<'_>) -> Result<Issued, Reason>,
         sight: impl FnOnce(Challenge) -> Sighting,
     ) -> Reaction<'a> {
         let Self { users, penalties, now, peer, address } = *self;
@@ -50,25 +50,28 @@ impl Desk<'_> {
             }
         };
         match judge(self, &attempt.found) {
-            Ok((form, challenge)) => {
+            Ok((dialect, challenge)) => {
                 let sighting = sight(challenge);
                 if sighting == Sighting::First {
                     penalties.welcomed(&attempt);
                 }
                 let event = Event::Welcomed { user: answer.name, sighting };
-                Reaction::reply(ServerMessage::Verdict(Verdict::Welcome, form), event)
+                Reaction::reply(ServerMessage::Verdict(Verdict::Welcome, dialect), event)
             }
             Err(reason) => {
                 let blocks = penalties.failed(&attempt, answer.digest);
                 let event = Event::Refused(Refusal { name: answer.name, reason, address });
-                Reaction { blocks, ..Reaction::reply(ServerMessage::Verdict(Verdict::Refused, form), event) }
+                Reaction {
+                    blocks,
+                    ..Reaction::reply(ServerMessage::Verdict(Verdict::Refused, dialect), event)
+                }
             }
         }
     }
 
     /// Judges an answer to a challenge that the peer has shown to have. A digest is made for an unknown user, too, with
     /// somebody else's password, and is right in no case.
-    pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Right) -> Result<Right, Reason> {
+    pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Issued) -> Result<Issued, Reason> {
         let (_, challenge) = to;
         let digest = found.secret().digest_in(self.users.blocks(), challenge);
         if is_right(found, digest, answer) { self.admit(found).map(|()| to) } else { Err(wrong(found)) }
@@ -79,8 +82,8 @@ impl Desk<'_> {
         &self,
         found: &Found<'_>,
         answer: &Answer<'_>,
-        mut challenges: impl Iterator<Item = Right>,
-    ) -> Result<Right, Reason> {
+        mut challenges: impl Iterator<Item = Issued>,
+    ) -> Result<Issued, Reason> {
         let mut trials = found.secret().trials(self.users.blocks());
         let mut reason = wrong(found);
         while let Some(first) = challenges.next() {
@@ -144,8 +147,8 @@ mod tests {
             let answer = Answer { name, digest: secret.digest(challenge), echo: None };
             let desk = Desk { users: &users, penalties: &penalties, now, peer, address: Address::Proven };
             let judge =
-                |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (Form::Words, challenge));
-            desk.settle(&answer, Form::Words, judge, |_| Sighting::First)
+                |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (Dialect::Words, challenge));
+            desk.settle(&answer, Dialect::Words, judge, |_| Sighting::First)
         };
         for guess in 0..62 {
             settle("victim", &format!("guess{guess}"), 100);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::Now;
 use crate::challenge::Challenge;
 use crate::credentials::{NAME_MAX, NameError, Username};
-use crate::form::{Form, REQUEST_LEN};
+use crate::dialect::{Dialect, REQUEST_LEN};
 use crate::peer::Address;
 use crate::proof::DIGEST_LEN;
 use crate::proof::Digest;
@@ -36,7 +36,7 @@ pub struct Conversation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Request,
-    Answer(Form),
+    Answer(Dialect),
     Nothing,
 }
 
@@ -67,7 +67,7 @@ impl Conversation {
     ) -> Option<Reaction<'a>> {
         let reaction = match self.expected {
             Expected::Request => self.request(received),
-            Expected::Answer(form) => self.answer(form, users, penalties, now, peer, received),
+            Expected::Answer(dialect) => self.answer(dialect, users, penalties, now, peer, received),
             Expected::Nothing => Ok(None),
         };
         reaction.unwrap_or_else(|reason| {
@@ -80,15 +80,15 @@ impl Conversation {
         let Some((text, rest)) = received.split_first_chunk::<REQUEST_LEN>() else {
             return Ok(None);
         };
-        let form = Form::requested_by(text).ok_or(Malformed::NotAMessage)?;
+        let dialect = Dialect::requested_by(text).ok_or(Malformed::NotAMessage)?;
         *received = rest;
-        self.expected = Expected::Answer(form);
+        self.expected = Expected::Answer(dialect);
         Ok(Some(Reaction::reply(ServerMessage::Challenge(self.challenge), Event::Challenged)))
     }
 
     fn answer<'a>(
         &mut self,
-        asked: Form,
+        asked: Dialect,
         users: &Users,
         penalties: &Penalties,
         now: Now,
@@ -99,14 +99,15 @@ impl Conversation {
         let Some((answer, encoding)) = decode_answer(received)? else {
             return Ok(None);
         };
-        let form = match encoding {
+        let dialect = match encoding {
             Encoding::Digits => asked,
-            Encoding::Raw => Form::Letters,
+            Encoding::Raw => Dialect::Letters,
         };
         self.expected = Expected::Nothing;
         let desk = Desk { users, penalties, now, peer, address: Address::Proven };
-        let judge = |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (form, self.challenge));
-        Ok(Some(desk.settle(&answer, form, judge, |_| Sighting::First)))
+        let judge =
+            |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (dialect, self.challenge));
+        Ok(Some(desk.settle(&answer, dialect, judge, |_| Sighting::First)))
     }
 
     fn skip_padding(&mut self, received: &mut &[u8]) -> Result<(), Malformed> {
