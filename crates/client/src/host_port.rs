@@ -70,7 +70,7 @@ impl HostPort {
     /// Looks up the addresses. The system's resolver has no deadline, so it is left behind when `timeout` is over.
     ///
     /// # Errors
-    /// The resolver's, or its silence.
+    /// The resolver's, or one of ours if it does not answer in time.
     pub fn resolve(&self, timeout: Duration) -> io::Result<Vec<SocketAddr>> {
         let (sender, receiver) = mpsc::channel();
         let Self { host, port } = self.clone();
@@ -84,8 +84,8 @@ impl HostPort {
         } else {
             thread::Builder::new().spawn(resolve)?;
         }
-        let silence = |_| Err(io::Error::other("the resolver does not answer"));
-        receiver.recv_timeout(timeout).unwrap_or_else(silence)
+        let unanswered = |_| Err(io::Error::other("the resolver does not answer"));
+        receiver.recv_timeout(timeout).unwrap_or_else(unanswered)
     }
 }
 

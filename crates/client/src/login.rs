@@ -13,7 +13,7 @@ use crate::channel::{Channel, Inbox, is_timeout};
 use crate::host_port::HostPort;
 use proto::client::{self, Client, Receipt, Sending, Step};
 use proto::credentials::{Password, Username};
-use proto::server::penalty::{FIRST_SILENCE, LONGEST_SILENCE};
+use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK};
 use proto::transport::Transport;
 use proto::wire::Verdict;
 
@@ -155,7 +155,7 @@ impl std::error::Error for LoginError {}
 
 /// Why a server that is up may say nothing.
 fn maybe_blocking() -> String {
-    let (seconds, minutes) = (FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs() / 60);
+    let (seconds, minutes) = (FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs() / 60);
     format!("may be blocking this address after failed logins ({seconds} s to {minutes} min)")
 }
 

@@ -24,7 +24,7 @@ pub use framed::{FramedClient, FramedError};
 /// no late answer is taken for that of another message.
 ///
 /// # Errors
-/// `InvalidInput` for a message to which every server keeps silent; `TimedOut` after `timeout`, which is for the
+/// `InvalidInput` for a message that every server ignores; `TimedOut` after `timeout`, which is for the
 /// look-up of the server and all its addresses together; else the system's, of the last of the addresses.
 pub fn ask(
     service: DatagramService,
@@ -32,8 +32,8 @@ pub fn ask(
     message: &[u8],
     timeout: Duration,
 ) -> io::Result<Vec<u8>> {
-    if let Some(silence) = guard::silence_to(service, message) {
-        return Err(invalid(format!("no server answers this message: {silence}")));
+    if let Err(reason) = guard::check(service, message) {
+        return Err(invalid(format!("no server answers this message: {reason}")));
     }
     at_any_address(server, timeout, |address, share| ask_at(service, address, message, share))
 }

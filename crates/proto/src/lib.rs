@@ -30,7 +30,7 @@ pub mod dialect;
 pub mod hex;
 mod lanes;
 mod now;
-pub mod peer;
+pub mod origin;
 pub mod proof;
 pub mod server;
 pub mod shown;

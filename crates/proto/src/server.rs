@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::Now;
 use crate::challenge::{Challenges, Purpose};
 use crate::dialect::Dialect;
-use crate::peer::Address;
+use crate::origin::Origin;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
 use crate::server::penalty::Penalties;
@@ -72,12 +72,12 @@ impl Server {
         datagram: &'a [u8],
     ) -> Reaction<'a> {
         if let Err(penalty) = self.penalties.check_source(now.uptime, peer.ip()) {
-            return Reaction::silence(Event::Silenced { penalty, user: None });
+            return Reaction::ignore(Event::Penalized { penalty, user: None });
         }
         let reaction = match wire::decode(datagram) {
             Ok(ClientMessage::Request(dialect)) => self.request(now, peer, dialect),
             Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer),
-            Err(reason) => Reaction::silence(Event::Malformed(reason)),
+            Err(reason) => Reaction::ignore(Event::Malformed(reason)),
         };
         debug_assert!(reaction.reply.is_none_or(|reply| reply.as_ref().len() <= datagram.len()));
         reaction
@@ -108,7 +108,7 @@ impl Server {
             return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
         };
         self.pending.answered();
-        let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Proven };
+        let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Proven };
         let dialect = purpose.dialect();
         let sight = |challenge| match purpose {
             Purpose::Request(_) => self.welcomes.note(challenge, iter::empty(), answer.name),
@@ -139,7 +139,7 @@ impl Server {
         let letters = || live(Dialect::Letters).take(letters_max);
         let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
         let dialect = if asked_for_letters { Dialect::Letters } else { Dialect::Words };
-        let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Claimed };
+        let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Unproven };
         let challenges = live(Dialect::Words).chain(letters());
         desk.settle(
             answer,

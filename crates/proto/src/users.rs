@@ -17,7 +17,7 @@ use conditions::NO_CONDITIONS;
 pub use conditions::{Conditions, Denial, Standing};
 
 use crate::credentials::Username;
-use crate::peer::Address;
+use crate::origin::Origin;
 use crate::proof::{Blocks, SecretRef};
 use exemptions::Exemptions;
 use guesses::Guesses;
@@ -178,8 +178,8 @@ impl<'a> Found<'a> {
     }
 
     /// Whether this user was. For an unknown name it tells of somebody else, which makes no difference to a refusal.
-    pub(crate) fn are_guesses_spent(&self, address: Address, price: Price, uptime: Duration) -> bool {
-        self.users.guesses.is_spent(self.number, address, price, uptime)
+    pub(crate) fn are_guesses_spent(&self, origin: Origin, price: Price, uptime: Duration) -> bool {
+        self.users.guesses.is_spent(self.number, origin, price, uptime)
     }
 
     /// The same, but refused whatever the answer, after the usual steps, if the user's guesses are `spent`.
@@ -193,8 +193,8 @@ impl<'a> Found<'a> {
     }
 
     /// Counts a guess at the user, if its digest was looked at.
-    pub(crate) fn guessed(&self, address: Address, price: Price, uptime: Duration) {
-        self.users.guesses.add(self.number, address, price, uptime, self.may_enter());
+    pub(crate) fn guessed(&self, origin: Origin, price: Price, uptime: Duration) {
+        self.users.guesses.add(self.number, origin, price, uptime, self.may_enter());
     }
 
     /// Notes that the user has logged in from a source, given as a keyed hash.
@@ -260,12 +260,12 @@ mod tests {
         for name in ["alice", "bob", "carol"] {
             old.find(name).exempt(1 << 40, uptime);
         }
-        (0..3).for_each(|_| old.find("bob").guessed(Address::Proven, price, uptime));
+        (0..3).for_each(|_| old.find("bob").guessed(Origin::Proven, price, uptime));
         let new = with_passwords(&[("dave", "four"), ("carol", "new"), ("bob", "two")]);
         new.adopt(&old);
         let known = ["carol", "bob", "dave"].map(|name| {
             let found = new.find(name);
-            (found.is_exempt(1 << 40, uptime), found.are_guesses_spent(Address::Proven, price, uptime))
+            (found.is_exempt(1 << 40, uptime), found.are_guesses_spent(Origin::Proven, price, uptime))
         });
         assert_eq!(known, [(false, false), (true, true), (false, false)]);
         assert!(new.find("bob").are_any_guesses_spent(uptime));

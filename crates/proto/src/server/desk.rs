@@ -8,7 +8,7 @@ use crate::Now;
 use crate::challenge::Challenge;
 use crate::dialect::Dialect;
 use crate::lanes::LANES;
-use crate::peer::Address;
+use crate::origin::Origin;
 use crate::proof::Digest;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
 use crate::server::penalty::{Attempt, Penalties};
@@ -23,8 +23,8 @@ pub(crate) struct Desk<'u> {
     pub(crate) penalties: &'u Penalties,
     pub(crate) now: Now,
     pub(crate) peer: SocketAddr,
-    /// Whether the answer has shown that it comes from there.
-    pub(crate) address: Address,
+    /// Whether the sender has shown that it can receive there.
+    pub(crate) origin: Origin,
 }
 
 /// A challenge as it was issued: for a verdict in this dialect.
@@ -40,13 +40,13 @@ impl Desk<'_> {
         judge: impl FnOnce(&Self, &Found<'_>) -> Result<Issued, Reason>,
         sight: impl FnOnce(Challenge) -> Sighting,
     ) -> Reaction<'a> {
-        let Self { users, penalties, now, peer, address } = *self;
+        let Self { users, penalties, now, peer, origin } = *self;
         let found = users.find(answer.name);
-        let attempt = match penalties.check(Attempt::new(now.uptime, address, peer, found)) {
+        let attempt = match penalties.check(Attempt::new(now.uptime, origin, peer, found)) {
             Ok(attempt) => attempt,
             Err(penalty) => {
                 let user = bool::from(found.is_known).then_some(answer.name);
-                return Reaction::silence(Event::Silenced { penalty, user });
+                return Reaction::ignore(Event::Penalized { penalty, user });
             }
         };
         match judge(self, &attempt.found) {
@@ -60,7 +60,7 @@ impl Desk<'_> {
             }
             Err(reason) => {
                 let blocks = penalties.failed(&attempt, answer.digest);
-                let event = Event::Refused(Refusal { name: answer.name, reason, address });
+                let event = Event::Refused(Refusal { name: answer.name, reason, origin });
                 Reaction {
                     blocks,
                     ..Reaction::reply(ServerMessage::Verdict(Verdict::Refused, dialect), event)
@@ -145,7 +145,7 @@ mod tests {
             let now = Now { uptime, unix_s: 1_767_225_600 };
             let secret = Secret::new(&name.parse().unwrap(), &Password::new(password).unwrap());
             let answer = Answer { name, digest: secret.digest(challenge), echo: None };
-            let desk = Desk { users: &users, penalties: &penalties, now, peer, address: Address::Proven };
+            let desk = Desk { users: &users, penalties: &penalties, now, peer, origin: Origin::Proven };
             let judge =
                 |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (Dialect::Words, challenge));
             desk.settle(&answer, Dialect::Words, judge, |_| Sighting::First)
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(right.reply, unknown.reply);
         assert!(right.reply.is_some());
         let reason = Reason::TriedTooOften;
-        assert_eq!(right.event, Event::Refused(Refusal { name: "victim", reason, address: Address::Proven }));
+        assert_eq!(right.event, Event::Refused(Refusal { name: "victim", reason, origin: Origin::Proven }));
         let later = settle("victim", "right", 102).event;
         assert_eq!(later, Event::Welcomed { user: "victim", sighting: Sighting::First });
     }

@@ -2,8 +2,8 @@
 //!
 //! | who failed | counts against | and blocks |
 //! |---|---|---|
-//! | a proven address: over TCP, or with its challenge carried back | the source, and for IPv6 the networks around it; the user | all that comes from the source; proven answers for the user, except from sources that logged in as that user lately, which have a budget of their own |
-//! | an answer without its challenge, which anybody may have forged | the same, counted apart | answers without their challenge, and nothing else |
+//! | the sender of an answer from a proven address: over TCP, or with its challenge carried back | the source, and for IPv6 the networks around it; the user | all that comes from the source; proven answers for the user, except from sources that logged in as that user lately, which have a budget of their own |
+//! | the sender of an answer without its challenge, which may be forged | the same, counted apart | answers without their challenge, and nothing else |
 //!
 //! So nobody can lock out somebody else by writing their address on datagrams. A name that is unknown is counted like
 //! one that is known, in the same table, by the same steps.
@@ -26,16 +26,16 @@ use std::time::Duration;
 use ipnet::IpNet;
 use siphasher::sip::SipHasher24;
 
-use crate::peer::Address;
+use crate::origin::Origin;
 use crate::proof::Digest;
 use crate::source::{Source, counted_with, covers};
 use crate::users::{Found, Price};
 use tables::{Counted, Table, Trace};
 
 /// The first block; each further one is twice as long.
-pub const FIRST_SILENCE: Duration = Duration::from_secs(15);
+pub const FIRST_BLOCK: Duration = Duration::from_secs(15);
 /// The longest block.
-pub const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+pub const LONGEST_BLOCK: Duration = Duration::from_secs(600);
 /// The longest time that a budget is for.
 pub const WINDOW_MAX: Duration = Duration::from_secs(600);
 
@@ -101,7 +101,7 @@ impl std::error::Error for Penalty {}
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub(crate) uptime: Duration,
-    pub(crate) address: Address,
+    pub(crate) origin: Origin,
     pub(crate) peer: SocketAddr,
     /// What the search for its name came to.
     pub(crate) found: Found<'a>,
@@ -110,8 +110,8 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(crate) fn new(uptime: Duration, address: Address, peer: SocketAddr, found: Found<'a>) -> Self {
-        Self { uptime, address, peer, found, scope: Scope::Everywhere }
+    pub(crate) fn new(uptime: Duration, origin: Origin, peer: SocketAddr, found: Found<'a>) -> Self {
+        Self { uptime, origin, peer, found, scope: Scope::Everywhere }
     }
 }
 
@@ -150,8 +150,8 @@ pub struct Fill {
     pub used: u64,
     /// Slots in all.
     pub places: u64,
-    /// How many are blocked now.
-    pub silent: u64,
+    /// Slots whose source or name is blocked now.
+    pub blocked: u64,
     /// The uptime at which the oldest of these blocks began.
     pub since: Option<Duration>,
 }
@@ -180,11 +180,11 @@ impl Failures {
 
     /// Blocks in force.
     pub fn blocks(&self) -> u64 {
-        self.of_sources().iter().chain(&self.of_names()).map(|(_, fill)| fill.silent).sum()
+        self.of_sources().iter().chain(&self.of_names()).map(|(_, fill)| fill.blocked).sum()
     }
 }
 
-/// The failures of one kind of address; none where there is no budget.
+/// The failures of answers of one origin. A table is absent where there is no budget for it.
 struct Counts {
     sources: Option<Table>,
     names: Option<Table>,
@@ -237,8 +237,8 @@ impl Penalties {
     /// Gives the attempt as it is to be judged, or the penalty that has it ignored. Exemptions are looked up only where
     /// they matter: a cache miss would tell which users have any.
     pub(crate) fn check<'a>(&self, attempt: Attempt<'a>) -> Result<Attempt<'a>, Penalty> {
-        let Attempt { uptime, address, peer, found, .. } = attempt;
-        let counts = self.counts(address);
+        let Attempt { uptime, origin, peer, found, .. } = attempt;
+        let counts = self.counts(origin);
         self.source_in(counts, uptime, peer.ip())?;
         let Some(names) = &counts.names else { return Ok(attempt) };
         let is_blocked = names.is_blocked(uptime, ONE, || self.name(&attempt));
@@ -247,7 +247,7 @@ impl Penalties {
         if (!is_blocked && price.is_none()) || self.is_trusted(peer.ip()) {
             return Ok(attempt);
         }
-        let is_spent = price.is_some_and(|price| found.are_guesses_spent(address, price, uptime));
+        let is_spent = price.is_some_and(|price| found.are_guesses_spent(origin, price, uptime));
         let is_exempt = found.is_exempt(self.exempt_source(peer.ip()), uptime);
         if is_exempt && (is_blocked || is_spent) {
             let is_blocked_here = names.is_blocked(uptime, ONE, || self.login(&attempt));
@@ -266,7 +266,7 @@ impl Penalties {
         if self.is_trusted(source) {
             return Blocks::default();
         }
-        let counts = self.counts(attempt.address);
+        let counts = self.counts(attempt.origin);
         let port = attempt.peer.port().to_be_bytes();
         let trace = Trace::new(self.name(attempt), self.hash(Kind::Failure, &[digest.as_bytes(), &port]));
         let mut blocks = Blocks::default();
@@ -284,7 +284,7 @@ impl Penalties {
             let counted = names.fail(uptime, ONE, key, trace);
             blocks.name = counted.block().map(|end| (attempt.scope, end));
             if let (Counted::Now(_), Scope::Everywhere, Some(price)) = (counted, attempt.scope, self.price) {
-                attempt.found.guessed(attempt.address, price, uptime);
+                attempt.found.guessed(attempt.origin, price, uptime);
             }
         }
         blocks
@@ -315,10 +315,10 @@ impl Penalties {
         if is_blocked && !self.is_trusted(source) { Err(Penalty::Source) } else { Ok(()) }
     }
 
-    fn counts(&self, address: Address) -> &Counts {
-        match address {
-            Address::Proven => &self.proven,
-            Address::Claimed => &self.unproven,
+    fn counts(&self, origin: Origin) -> &Counts {
+        match origin {
+            Origin::Proven => &self.proven,
+            Origin::Unproven => &self.unproven,
         }
     }
 
@@ -390,51 +390,45 @@ mod tests {
             Self { penalties: Penalties::new(&[1; 16], limits), users, failures: 0 }
         }
 
-        fn attempt<'a>(
-            &'a self,
-            at: Duration,
-            address: Address,
-            source: IpAddr,
-            name: &'a str,
-        ) -> Attempt<'a> {
-            Attempt::new(at, address, (source, 5000).into(), self.users.find(name))
+        fn attempt<'a>(&'a self, at: Duration, origin: Origin, source: IpAddr, name: &'a str) -> Attempt<'a> {
+            Attempt::new(at, origin, (source, 5000).into(), self.users.find(name))
         }
 
         /// Fails several times at once, each time with another digest.
-        fn fail(&mut self, at: Duration, address: Address, source: IpAddr, name: &str, times: u32) -> Blocks {
+        fn fail(&mut self, at: Duration, origin: Origin, source: IpAddr, name: &str, times: u32) -> Blocks {
             let mut blocks = Blocks::default();
             for _ in 0..times {
                 self.failures += 1;
                 let digest = Digest::from_raw(u128::from(self.failures).to_be_bytes());
-                blocks = self.penalties.failed(&self.attempt(at, address, source, name), digest);
+                blocks = self.penalties.failed(&self.attempt(at, origin, source, name), digest);
             }
             blocks
         }
 
         fn fail_proven(&mut self, at: Duration, source: IpAddr, name: &str, times: u32) -> Blocks {
-            self.fail(at, Address::Proven, source, name, times)
+            self.fail(at, Origin::Proven, source, name, times)
         }
 
         fn welcome(&self, at: Duration, source: IpAddr, name: &str) {
-            self.penalties.welcomed(&self.attempt(at, Address::Proven, source, name));
+            self.penalties.welcomed(&self.attempt(at, Origin::Proven, source, name));
         }
 
-        fn check(&self, at: Duration, address: Address, source: IpAddr, name: &str) -> Result<(), Penalty> {
-            self.penalties.check(self.attempt(at, address, source, name)).map(|_| ())
+        fn check(&self, at: Duration, origin: Origin, source: IpAddr, name: &str) -> Result<(), Penalty> {
+            self.penalties.check(self.attempt(at, origin, source, name)).map(|_| ())
         }
 
         /// Guesses at a name, and tells whether the guess was looked at.
         fn guess(&mut self, at: Duration, source: IpAddr, name: &str) -> bool {
             self.failures += 1;
             let digest = Digest::from_raw(u128::from(self.failures).to_be_bytes());
-            let attempt = self.attempt(at, Address::Proven, source, name);
+            let attempt = self.attempt(at, Origin::Proven, source, name);
             let Ok(attempt) = self.penalties.check(attempt) else { return false };
             self.penalties.failed(&attempt, digest);
             attempt.found.may_enter().into()
         }
 
         fn check_proven(&self, at: Duration, source: IpAddr, name: &str) -> Result<(), Penalty> {
-            self.check(at, Address::Proven, source, name)
+            self.check(at, Origin::Proven, source, name)
         }
 
         fn check_source(&self, at: Duration, source: IpAddr) -> Result<(), Penalty> {
@@ -461,11 +455,11 @@ mod tests {
         house.fail_proven(at(100), SOURCE, "userone", 11);
         house.fail_proven(at(102), source(1), "userone", 11);
         house.fail_proven(at(100), OTHER, "nobody", 2);
-        house.fail(at(100), Address::Claimed, OTHER, "userone", 1);
+        house.fail(at(100), Origin::Unproven, OTHER, "userone", 1);
         let held = |second| {
             let failures = house.penalties.count(at(second));
             [failures.of_sources(), failures.of_names()].map(|two| {
-                two.map(|(_, fill)| (fill.used, fill.silent, fill.since.map(|since| since.as_secs())))
+                two.map(|(_, fill)| (fill.used, fill.blocked, fill.since.map(|since| since.as_secs())))
             })
         };
         assert_eq!(held(102), [[(3, 2, Some(100)), (1, 0, None)], [(2, 0, None), (1, 0, None)]]);
@@ -477,7 +471,7 @@ mod tests {
         let mut house = house();
         assert_eq!(house.fail_proven(at(100), SOURCE, "userone", 10), Blocks::default());
         let mut now = at(100);
-        for silence in [15, 30, 60, 120, 240, 480, 600, 600] {
+        for block in [15, 30, 60, 120, 240, 480, 600, 600] {
             assert_eq!(house.check_source(now, SOURCE), Ok(()));
             let blocks = loop {
                 let blocks = house.fail_proven(now, SOURCE, "userone", 1);
@@ -486,7 +480,7 @@ mod tests {
                 }
             };
             let (blocked, end) = blocks.source.unwrap();
-            assert_eq!((blocked, end - now), (Source::of(SOURCE), at(silence)));
+            assert_eq!((blocked, end - now), (Source::of(SOURCE), at(block)));
             assert_eq!(house.check_source(end - Duration::from_millis(10), SOURCE), Err(Penalty::Source));
             assert_eq!(house.check_source(end, SOURCE), Ok(()));
             assert_eq!(house.check_source(now, OTHER), Ok(()));
@@ -513,7 +507,7 @@ mod tests {
         let failed = |port, number: u32| {
             let attempt = Attempt {
                 peer: (SOURCE, port).into(),
-                ..house.attempt(at(5), Address::Proven, SOURCE, "userone")
+                ..house.attempt(at(5), Origin::Proven, SOURCE, "userone")
             };
             house.penalties.failed(&attempt, Digest::from_raw([number as u8 % 2; 16]))
         };
@@ -524,10 +518,10 @@ mod tests {
     #[test]
     fn forged_failures_block_answers_that_may_be_forged_and_nothing_else() {
         let mut house = house();
-        house.fail(at(5), Address::Claimed, SOURCE, "userone", 11);
-        assert_eq!(house.check(at(6), Address::Claimed, SOURCE, "usertwo"), Err(Penalty::Source));
-        (0..10).for_each(|number| _ = house.fail(at(5), Address::Claimed, source(number), "userone", 10));
-        assert_eq!(house.check(at(6), Address::Claimed, OTHER, "userone"), Err(Penalty::User));
+        house.fail(at(5), Origin::Unproven, SOURCE, "userone", 11);
+        assert_eq!(house.check(at(6), Origin::Unproven, SOURCE, "usertwo"), Err(Penalty::Source));
+        (0..10).for_each(|number| _ = house.fail(at(5), Origin::Unproven, source(number), "userone", 10));
+        assert_eq!(house.check(at(6), Origin::Unproven, OTHER, "userone"), Err(Penalty::User));
         assert_eq!(house.check_source(at(6), SOURCE), Ok(()));
         assert_eq!(house.check_proven(at(6), SOURCE, "userone"), Ok(()));
     }
@@ -684,7 +678,7 @@ mod tests {
     fn blocks_are_lifted_together() {
         let mut house = house();
         house.fail_proven(at(5), SOURCE, "userone", 11);
-        house.fail(at(5), Address::Claimed, OTHER, "userone", 11);
+        house.fail(at(5), Origin::Unproven, OTHER, "userone", 11);
         assert_eq!(house.penalties.count(at(5)).blocks(), 2);
         house.penalties.lift();
         assert_eq!(house.penalties.count(at(5)).blocks(), 0);
@@ -711,7 +705,7 @@ mod tests {
                 second += wait;
                 house.fail_proven(at(second), SOURCE, "userone", 3);
             }
-            prop_assert_eq!(house.check_source(at(second) + LONGEST_SILENCE, SOURCE), Ok(()));
+            prop_assert_eq!(house.check_source(at(second) + LONGEST_BLOCK, SOURCE), Ok(()));
             prop_assert_eq!(house.check_source(at(second), OTHER), Ok(()));
         }
     }

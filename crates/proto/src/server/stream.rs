@@ -6,7 +6,7 @@ use crate::Now;
 use crate::challenge::Challenge;
 use crate::credentials::{NAME_MAX, NameError, Username};
 use crate::dialect::{Dialect, REQUEST_LEN};
-use crate::peer::Address;
+use crate::origin::Origin;
 use crate::proof::DIGEST_LEN;
 use crate::proof::Digest;
 use crate::server::desk::Desk;
@@ -72,7 +72,7 @@ impl Conversation {
         };
         reaction.unwrap_or_else(|reason| {
             self.expected = Expected::Nothing;
-            Some(Reaction::silence(Event::Malformed(reason)))
+            Some(Reaction::ignore(Event::Malformed(reason)))
         })
     }
 
@@ -104,7 +104,7 @@ impl Conversation {
             Encoding::Raw => Dialect::Letters,
         };
         self.expected = Expected::Nothing;
-        let desk = Desk { users, penalties, now, peer, address: Address::Proven };
+        let desk = Desk { users, penalties, now, peer, origin: Origin::Proven };
         let judge =
             |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (dialect, self.challenge));
         Ok(Some(desk.settle(&answer, dialect, judge, |_| Sighting::First)))

@@ -9,18 +9,18 @@ use std::time::Duration;
 use bytemuck::zeroed_slice_box;
 use subtle::{Choice, ConditionallySelectable};
 
-use crate::peer::Address;
+use crate::origin::Origin;
 
 /// Steps of the time in a second: 8 years of them have room.
 const TICKS_PER_S: u64 = 16;
 
-/// Guesses from proven addresses and from others are counted apart.
-const ADDRESSES: [Address; 2] = [Address::Proven, Address::Claimed];
+/// Guesses of each origin are counted apart.
+const ORIGINS: [Origin; 2] = [Origin::Proven, Origin::Unproven];
 
 /// What each user owes.
 pub(super) struct Guesses {
-    /// By kind of address: when all is paid, in ticks.
-    paid_at: Box<[[AtomicU32; ADDRESSES.len()]]>,
+    /// By origin: when all is paid, in ticks.
+    paid_at: Box<[[AtomicU32; ORIGINS.len()]]>,
     /// When the last user has paid enough to be guessed at again. While nobody owes that much, nothing is looked up.
     spent_until: AtomicU32,
 }
@@ -57,15 +57,15 @@ impl Guesses {
     }
 
     /// Whether the user of this number has.
-    pub(super) fn is_spent(&self, user: u32, address: Address, price: Price, uptime: Duration) -> bool {
-        self.slot(user, address).is_some_and(|paid_at| {
+    pub(super) fn is_spent(&self, user: u32, origin: Origin, price: Price, uptime: Duration) -> bool {
+        self.slot(user, origin).is_some_and(|paid_at| {
             paid_at.load(Ordering::Relaxed).saturating_sub(ticks(uptime)) > price.limit
         })
     }
 
     /// Counts a guess if it `counts`. If not it takes the same time, and changes nothing.
-    pub(super) fn add(&self, user: u32, address: Address, price: Price, uptime: Duration, counts: Choice) {
-        let Some(slot) = self.slot(user, address) else { return };
+    pub(super) fn add(&self, user: u32, origin: Origin, price: Price, uptime: Duration, counts: Choice) {
+        let Some(slot) = self.slot(user, origin) else { return };
         let now = ticks(uptime);
         let added =
             |old: u32| u32::conditional_select(&old, &old.max(now).saturating_add(price.cost), counts);
@@ -80,8 +80,8 @@ impl Guesses {
 
     /// Adds what other guesses hold of a user who had another number there.
     pub(super) fn adopt(&self, user: u32, others: &Self, other: u32) {
-        for address in ADDRESSES {
-            if let (Some(own), Some(other)) = (self.slot(user, address), others.slot(other, address)) {
+        for origin in ORIGINS {
+            if let (Some(own), Some(other)) = (self.slot(user, origin), others.slot(other, origin)) {
                 own.fetch_max(other.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
@@ -90,7 +90,7 @@ impl Guesses {
 
     /// Whether that user has ever been guessed at.
     pub(super) fn has_any(&self, user: u32) -> bool {
-        let mut slots = ADDRESSES.into_iter().filter_map(|address| self.slot(user, address));
+        let mut slots = ORIGINS.into_iter().filter_map(|origin| self.slot(user, origin));
         slots.any(|slot| slot.load(Ordering::Relaxed) != 0)
     }
 
@@ -99,8 +99,8 @@ impl Guesses {
         self.paid_at.iter().flatten().for_each(|slot| slot.store(0, Ordering::Relaxed));
     }
 
-    fn slot(&self, user: u32, address: Address) -> Option<&AtomicU32> {
-        self.paid_at.get(user as usize)?.get(address as usize)
+    fn slot(&self, user: u32, origin: Origin) -> Option<&AtomicU32> {
+        self.paid_at.get(user as usize)?.get(origin as usize)
     }
 }
 
@@ -118,16 +118,16 @@ mod tests {
         let mut heard = 0;
         for ms in (100_000..160_000).step_by(10) {
             let uptime = Duration::from_millis(ms);
-            if !guesses.is_spent(1, Address::Proven, price(), uptime) {
-                guesses.add(1, Address::Proven, price(), uptime, Choice::from(1));
+            if !guesses.is_spent(1, Origin::Proven, price(), uptime) {
+                guesses.add(1, Origin::Proven, price(), uptime, Choice::from(1));
                 heard += 1;
             }
-            guesses.add(0, Address::Proven, price(), uptime, Choice::from(0));
+            guesses.add(0, Origin::Proven, price(), uptime, Choice::from(0));
         }
         assert!((120..=123).contains(&heard), "{heard}");
         let end = Duration::from_secs(160);
-        assert!(!guesses.is_spent(0, Address::Proven, price(), end) && !guesses.has_any(0));
-        assert!(!guesses.is_spent(1, Address::Claimed, price(), end));
+        assert!(!guesses.is_spent(0, Origin::Proven, price(), end) && !guesses.has_any(0));
+        assert!(!guesses.is_spent(1, Origin::Unproven, price(), end));
         guesses.clear();
         assert!(!guesses.has_any(1));
     }

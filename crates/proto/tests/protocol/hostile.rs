@@ -71,7 +71,7 @@ proptest! {
 }
 
 #[test]
-fn empty_oversized_and_huge_datagrams_get_silence() {
+fn empty_oversized_and_huge_datagrams_are_ignored() {
     let users = sample_users();
     let huge = vec![b'a'; 65_507];
     for (datagram, reason) in [

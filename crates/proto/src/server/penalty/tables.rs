@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
 
-use super::{Budget, FIRST_SILENCE, Fill, LONGEST_SILENCE, WINDOW_MAX};
+use super::{Budget, FIRST_BLOCK, Fill, LONGEST_BLOCK, WINDOW_MAX};
 
 /// Slots that one hash may have: a cache line of them.
 const WAYS: usize = 8;
@@ -57,7 +57,7 @@ impl Rate {
 
     /// What is owed at the most: more is not needed for the longest block.
     fn most(self) -> u64 {
-        self.blocked().max(ticks(LONGEST_SILENCE))
+        self.blocked().max(ticks(LONGEST_BLOCK))
     }
 }
 
@@ -210,7 +210,7 @@ impl Table {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
             fill.used += u64::from(debt.is_kept(now));
             if debt.is_blocked(now, rate) {
-                fill.silent += 1;
+                fill.blocked += 1;
                 let began = time(debt.block_ends_at(rate).saturating_sub(debt.block_len()).min(now));
                 fill.since = Some(fill.since.map_or(began, |since| since.min(began)));
             }
@@ -310,7 +310,7 @@ impl Debt {
     /// How long the last block is.
     fn block_len(self) -> u64 {
         let doublings = self.blocks.saturating_sub(1);
-        ticks(FIRST_SILENCE.saturating_mul(1 << doublings).min(LONGEST_SILENCE))
+        ticks(FIRST_BLOCK.saturating_mul(1 << doublings).min(LONGEST_BLOCK))
     }
 
     fn after_failure(self, now: u64, rate: Rate) -> Self {

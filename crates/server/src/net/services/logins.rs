@@ -79,7 +79,7 @@ impl Login {
         peer: SocketAddr,
     ) -> io::Result<Self> {
         if let Err(penalty) = penalties.check_source(now.uptime, peer.ip()) {
-            reporter.event(now, peer, &Event::Silenced { penalty, user: None });
+            reporter.event(now, peer, &Event::Penalized { penalty, user: None });
             return Err(io::Error::other(penalty));
         }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
