@@ -14,6 +14,8 @@ use crate::lanes::{LANES, State};
 
 /// Digits of a digest.
 pub const DIGEST_LEN: usize = 32;
+/// Bytes of a digest.
+pub(crate) const RAW_DIGEST_LEN: usize = 16;
 const MD5_BLOCK: usize = 64;
 /// MD5 appends a byte and the length in eight (RFC 1321, section 3).
 const MD5_TRAILER: usize = 9;

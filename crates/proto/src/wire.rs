@@ -3,7 +3,7 @@
 use crate::challenge::{CHALLENGE_LEN, Challenge};
 use crate::credentials::{NAME_MAX, NameError, Username};
 use crate::dialect::{Dialect, REQUEST_LEN};
-use crate::proof::{DIGEST_LEN, Digest};
+use crate::proof::{DIGEST_LEN, Digest, RAW_DIGEST_LEN};
 use std::fmt;
 
 /// The longest message that a client may send, in bytes. Receive buffers are one byte longer, so that a longer
@@ -154,17 +154,45 @@ pub fn name_in(datagram: &[u8]) -> Option<&str> {
 }
 
 fn decode_answer(text: &[u8]) -> Result<Answer<'_>, Malformed> {
-    let colon = text.iter().position(|byte| *byte == b':').ok_or(Malformed::NotAMessage)?;
-    let (name, rest) = text.split_at_checked(colon).ok_or(Malformed::NotAMessage)?;
-    let (digits, rest) = rest
-        .strip_prefix(b":")
-        .and_then(|rest| rest.split_at_checked(DIGEST_LEN))
-        .ok_or(Malformed::Digest)?;
-    Ok(Answer {
-        name: Username::check(name)?,
-        digest: Digest::from_digits(digits).ok_or(Malformed::Digest)?,
-        echo: decode_echo(rest)?,
-    })
+    match decode_prefix(text)? {
+        Some((answer, Encoding::Digits, rest)) => Ok(Answer { echo: decode_echo(rest)?, ..answer }),
+        Some((_, Encoding::Raw, _)) => Err(Malformed::Digest),
+        None if text.contains(&b':') => Err(Malformed::Digest),
+        None => Err(Malformed::NotAMessage),
+    }
+}
+
+/// How a digest is spelled in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// 32 hexadecimal digits, in either case.
+    Digits,
+    /// Its 16 bytes, as the first clients send it over TCP.
+    Raw,
+}
+
+/// Decodes `name:digest` at the front of some bytes, and gives the bytes after it; `None` while it is not whole.
+pub(crate) fn decode_prefix(bytes: &[u8]) -> Result<Option<(Answer<'_>, Encoding, &[u8])>, Malformed> {
+    let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
+        return if bytes.len() > NAME_MAX { Err(NameError::TooLong.into()) } else { Ok(None) };
+    };
+    let (name, rest) = bytes.split_at(colon);
+    let name = Username::check(name)?;
+    let answer = |digest| Answer { name, digest, echo: None };
+    let rest = rest.strip_prefix(b":").unwrap_or_default();
+    let digits = rest.split_at_checked(DIGEST_LEN);
+    if let Some((digits, rest)) = digits
+        && let Some(digest) = Digest::from_digits(digits)
+    {
+        return Ok(Some((answer(digest), Encoding::Digits, rest)));
+    }
+    match rest.split_first_chunk::<RAW_DIGEST_LEN>() {
+        Some((raw, rest)) if !raw.iter().all(u8::is_ascii_hexdigit) => {
+            Ok(Some((answer(Digest::from_raw(*raw)), Encoding::Raw, rest)))
+        }
+        Some(_) if digits.is_some() => Err(Malformed::Digest),
+        Some(_) | None => Ok(None),
+    }
 }
 
 fn decode_echo(rest: &[u8]) -> Result<Option<Challenge>, Malformed> {

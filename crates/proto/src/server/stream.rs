@@ -4,20 +4,17 @@ use std::net::SocketAddr;
 
 use crate::Now;
 use crate::challenge::Challenge;
-use crate::credentials::{NAME_MAX, NameError, Username};
+use crate::credentials::NAME_MAX;
 use crate::dialect::{Dialect, REQUEST_LEN};
 use crate::origin::Origin;
 use crate::proof::DIGEST_LEN;
-use crate::proof::Digest;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
 use crate::server::penalty::Penalties;
 use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
-use crate::wire::{Answer, Malformed, ServerMessage, is_padding};
+use crate::wire::{self, Encoding, Malformed, ServerMessage};
 
-/// Bytes of a digest in the raw.
-const RAW_DIGEST_LEN: usize = 16;
 /// Padding that may follow a request: a first client may send a buffer of fixed size.
 const PADDING_MAX: usize = 4096;
 /// A buffer of this size never fills up before a message in it is whole, or is seen to be malformed.
@@ -96,7 +93,7 @@ impl Conversation {
         received: &mut &'a [u8],
     ) -> Result<Option<Reaction<'a>>, Malformed> {
         self.skip_padding(received)?;
-        let Some((answer, encoding)) = decode_answer(received)? else {
+        let Some((answer, encoding, _)) = wire::decode_prefix(received)? else {
             return Ok(None);
         };
         let dialect = match encoding {
@@ -112,37 +109,11 @@ impl Conversation {
 
     fn skip_padding(&mut self, received: &mut &[u8]) -> Result<(), Malformed> {
         while let Some((first, rest)) = received.split_first()
-            && is_padding(*first)
+            && wire::is_padding(*first)
         {
             *received = rest;
             self.padding += 1;
         }
         if self.padding > PADDING_MAX { Err(Malformed::TooLong) } else { Ok(()) }
     }
-}
-
-enum Encoding {
-    Digits,
-    /// The dialect of the first clients.
-    Raw,
-}
-
-/// Decodes an answer at the front of `received`; `None` while it is not whole.
-fn decode_answer(received: &[u8]) -> Result<Option<(Answer<'_>, Encoding)>, Malformed> {
-    let Some(colon) = received.iter().position(|byte| *byte == b':') else {
-        return if received.len() > NAME_MAX { Err(NameError::TooLong.into()) } else { Ok(None) };
-    };
-    let (name, rest) = received.split_at(colon);
-    let name = Username::check(name)?;
-    let Some(start) = rest.get(1..=RAW_DIGEST_LEN).and_then(<[u8]>::first_chunk) else {
-        return Ok(None);
-    };
-    if !start.iter().all(u8::is_ascii_hexdigit) {
-        return Ok(Some((Answer { name, digest: Digest::from_raw(*start), echo: None }, Encoding::Raw)));
-    }
-    let Some(digits) = rest.get(1..=DIGEST_LEN) else {
-        return Ok(None);
-    };
-    let digest = Digest::from_digits(digits).ok_or(Malformed::Digest)?;
-    Ok(Some((Answer { name, digest, echo: None }, Encoding::Digits)))
 }
