@@ -12,7 +12,6 @@ pub mod stream;
 use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::Now;
 use crate::challenge::{Challenges, Purpose};
@@ -25,15 +24,11 @@ use crate::server::recent::{LetterChallenges, Welcomes};
 use crate::users::Users;
 use crate::wire::{self, Answer, ClientMessage, ServerMessage};
 
-/// How long after its challenge a login counts as in progress, when the server is to stop.
-const IN_PROGRESS: Duration = Duration::from_secs(2);
-
 /// The authentication service over UDP.
 pub struct Server {
     challenges: Challenges,
     welcomes: Welcomes,
     letters: LetterChallenges,
-    pending: Pending,
     penalties: Arc<Penalties>,
 }
 
@@ -58,7 +53,6 @@ impl Server {
             challenges: Challenges::new(&keys.challenges),
             welcomes: Welcomes::new(&keys.welcomes),
             letters: LetterChallenges::new(),
-            pending: Pending::default(),
             penalties,
         }
     }
@@ -83,19 +77,12 @@ impl Server {
         reaction
     }
 
-    /// Whether somebody was given a challenge lately and has not answered it, as far as counting can tell.
-    #[must_use]
-    pub fn logins_in_progress(&self, uptime: Duration) -> bool {
-        self.pending.any(uptime)
-    }
-
     fn request(&mut self, now: Now, peer: SocketAddr, dialect: Dialect) -> Reaction<'static> {
         let challenge = self.challenges.issue(peer, Purpose::Request(dialect), now.uptime);
         match dialect {
             Dialect::Words => {}
             Dialect::Letters => self.letters.note(challenge, now.uptime),
         }
-        self.pending.issued(now.uptime);
         Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
     }
 
@@ -107,7 +94,6 @@ impl Server {
             let challenge = self.challenges.issue(peer, Purpose::Renewal, now.uptime);
             return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
         };
-        self.pending.answered();
         let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Proven };
         let dialect = purpose.dialect();
         let sight = |challenge| match purpose {
@@ -133,7 +119,6 @@ impl Server {
             let challenges = self.challenges.live(peer, Purpose::Request(dialect), now.uptime);
             challenges.map(move |challenge| (dialect, challenge))
         };
-        self.pending.answered();
         // Where nobody has asked for letters, nobody answers a challenge for them.
         let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
         let letters = || live(Dialect::Letters).take(letters_max);
@@ -147,28 +132,5 @@ impl Server {
             |desk, found| desk.judge_by_any(found, answer, challenges),
             |challenge| self.welcomes.note(challenge, iter::empty(), answer.name),
         )
-    }
-}
-
-/// Counts the challenges that have not been answered. Doubled and lost datagrams make it guess too high; a server
-/// that is to stop then waits [`IN_PROGRESS`] for nobody.
-#[derive(Default)]
-struct Pending {
-    count: u32,
-    last_issued: Duration,
-}
-
-impl Pending {
-    fn issued(&mut self, uptime: Duration) {
-        self.count = if self.any(uptime) { self.count.saturating_add(1) } else { 1 };
-        self.last_issued = uptime;
-    }
-
-    fn answered(&mut self) {
-        self.count = self.count.saturating_sub(1);
-    }
-
-    fn any(&self, uptime: Duration) -> bool {
-        self.count > 0 && uptime.saturating_sub(self.last_issued) < IN_PROGRESS
     }
 }

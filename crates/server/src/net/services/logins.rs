@@ -50,10 +50,6 @@ impl udp::Service for Logins {
             reply.extend_from_slice(words.as_ref());
         }
     }
-
-    fn is_busy(&self, now: Now) -> bool {
-        self.server.logins_in_progress(now.uptime)
-    }
 }
 
 /// A login over TCP.
