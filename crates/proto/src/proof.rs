@@ -139,7 +139,7 @@ impl<'a> SecretRef<'a> {
 
     /// The digest, after the work of `blocks` MD5 blocks, which are at least as many as it takes: the time of an
     /// answer does not tell whether its user has a long password, or is known at all.
-    pub(crate) fn digest_in(self, blocks: Blocks, challenge: Challenge) -> Digest {
+    pub(crate) fn digest_in(self, blocks: BlockCount, challenge: Challenge) -> Digest {
         let padded = self.padded(challenge);
         let (message, rest) = padded.split_at(self.blocks().0);
         let mut state = MD5_START;
@@ -151,7 +151,7 @@ impl<'a> SecretRef<'a> {
     }
 
     /// The same for many challenges, several at a time.
-    pub(crate) fn trials(self, blocks: Blocks) -> Trials {
+    pub(crate) fn trials(self, blocks: BlockCount) -> Trials {
         let messages = [self.padded(Challenge::from_random(0)); LANES];
         Trials { messages, challenge_at: self.len(), own_blocks: self.blocks(), blocks }
     }
@@ -173,8 +173,8 @@ impl<'a> SecretRef<'a> {
         blocks
     }
 
-    pub(crate) fn blocks(self) -> Blocks {
-        Blocks((self.len() + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK))
+    pub(crate) fn blocks(self) -> BlockCount {
+        BlockCount((self.len() + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK))
     }
 }
 
@@ -185,8 +185,8 @@ type Padded = [[u8; MD5_BLOCK]; BLOCKS_MAX];
 pub(crate) struct Trials {
     messages: [Padded; LANES],
     challenge_at: usize,
-    own_blocks: Blocks,
-    blocks: Blocks,
+    own_blocks: BlockCount,
+    blocks: BlockCount,
 }
 
 impl Trials {
@@ -215,9 +215,9 @@ impl Trials {
 
 /// A number of MD5 blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Blocks(usize);
+pub(crate) struct BlockCount(usize);
 
-impl Blocks {
+impl BlockCount {
     /// The least.
     pub(crate) const ONE: Self = Self(1);
 
@@ -259,7 +259,7 @@ mod tests {
         let challenge = Challenge::from_digits(b"0123456789abcdef").unwrap();
         let short = secret("userone", "passwordone");
         for blocks in 0..=BLOCKS_MAX {
-            assert_eq!(short.as_ref().digest_in(Blocks(blocks), challenge), short.digest(challenge));
+            assert_eq!(short.as_ref().digest_in(BlockCount(blocks), challenge), short.digest(challenge));
         }
     }
 
@@ -270,7 +270,7 @@ mod tests {
         for password in ["", "passwordone", &"p".repeat(39), &"p".repeat(PASSWORD_MAX)] {
             let secret = secret("userone", password);
             for blocks in 0..=BLOCKS_MAX {
-                let mut trials = secret.as_ref().trials(Blocks(blocks));
+                let mut trials = secret.as_ref().trials(BlockCount(blocks));
                 for challenges in [challenges, [Challenge::from_random(7); LANES]] {
                     assert_eq!(
                         trials.digests(challenges),
@@ -283,10 +283,10 @@ mod tests {
 
     #[test]
     fn blocks_are_counted_as_md5_counts_them() {
-        assert_eq!(Secret::decoy().as_ref().blocks(), Blocks(1));
-        assert_eq!(secret("u", &"p".repeat(38)).as_ref().blocks(), Blocks(1));
-        assert_eq!(secret("u", &"p".repeat(39)).as_ref().blocks(), Blocks(2));
-        assert_eq!(secret(&"u".repeat(64), &"p".repeat(128)).as_ref().blocks(), Blocks(BLOCKS_MAX));
+        assert_eq!(Secret::decoy().as_ref().blocks(), BlockCount(1));
+        assert_eq!(secret("u", &"p".repeat(38)).as_ref().blocks(), BlockCount(1));
+        assert_eq!(secret("u", &"p".repeat(39)).as_ref().blocks(), BlockCount(2));
+        assert_eq!(secret(&"u".repeat(64), &"p".repeat(128)).as_ref().blocks(), BlockCount(BLOCKS_MAX));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The server's side: one message in, at most one out, one event.
+//! The server's side: a message in, at most one message and exactly one event out.
 //!
-//! [`Server`] is the UDP service whole. Over TCP a [`Conversation`](crate::server::stream::Conversation) turns
-//! a connection's bytes into the same messages and comes to the same judgement.
+//! [`Server`] is the whole service over UDP. Over TCP a [`LoginStream`](crate::server::stream::LoginStream) decodes
+//! the same messages from the bytes of a connection, and judges them in the same way.
 
 mod desk;
 pub mod event;
@@ -32,21 +32,21 @@ pub struct Server {
     penalties: Arc<Penalties>,
 }
 
-/// The secrets of a running server: random, never written anywhere.
+/// The keys of a running server, each of 128 random bits. They are never written anywhere.
 #[derive(Clone)]
 pub struct Keys {
-    /// Of the challenges.
+    /// The key of the challenges.
     pub challenges: [u8; 16],
-    /// Of the table of recent logins.
+    /// The key of the table of recent logins.
     pub welcomes: [u8; 16],
-    /// Of the tables of sources and users.
+    /// The key of the tables of failures.
     pub sources: [u8; 16],
-    /// Of the hashes that stand in the log for names that nobody has.
+    /// The key of the hashes that stand in the log for unknown names.
     pub names: [u8; 16],
 }
 
 impl Server {
-    /// A server with these keys, which has issued nothing yet. Workers share what they know of failures.
+    /// A server that has issued no challenge yet. All workers share the same penalties.
     #[must_use]
     pub fn new(keys: &Keys, penalties: Arc<Penalties>) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl Server {
         let dialect = purpose.dialect();
         let sight = |challenge| match purpose {
             Purpose::Request(_) => self.welcomes.note(challenge, iter::empty(), answer.name),
-            // A doubled answer to a void challenge may have brought its sender several new ones.
+            // If an answer to an expired challenge is doubled, its sender may be given several new challenges.
             Purpose::Renewal => {
                 let renewals = self.challenges.live(peer, purpose, now.uptime);
                 self.welcomes.note(challenge, renewals, answer.name)
@@ -107,7 +107,7 @@ impl Server {
         desk.settle(answer, dialect, |desk, found| desk.judge(found, answer, (dialect, echo)), sight)
     }
 
-    /// An answer that does not say which challenge it is for: each that the peer may have asked for is tried.
+    /// An answer that does not say which challenge it is for is tried with each that the peer may have been given.
     fn unproven_answer<'a>(
         &mut self,
         users: &Users,
@@ -119,7 +119,7 @@ impl Server {
             let challenges = self.challenges.live(peer, Purpose::Request(dialect), now.uptime);
             challenges.map(move |challenge| (dialect, challenge))
         };
-        // Where nobody has asked for letters, nobody answers a challenge for them.
+        // If no letters were asked for lately, no challenge for them needs to be tried.
         let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
         let letters = || live(Dialect::Letters).take(letters_max);
         let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));

@@ -103,10 +103,10 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
         limit("workers", workers, 0),
         limit("bytes of a datagram", MESSAGE_MAX, 0),
         limit("datagrams in a batch", Logins::SHAPE.datagrams, workers * Logins::SHAPE.bytes()),
-        limit("logins remembered by a worker", Welcomes::PLACES, workers * Welcomes::BYTES),
+        limit("logins remembered by a worker", Welcomes::CAPACITY, workers * Welcomes::BYTES),
         limit(
             "challenges for letters remembered by a worker",
-            LetterChallenges::PLACES,
+            LetterChallenges::CAPACITY,
             workers * LetterChallenges::BYTES,
         ),
         limit(

@@ -148,8 +148,8 @@ pub struct Penalties {
 pub struct Fill {
     /// Slots in use.
     pub used: u64,
-    /// Slots in all.
-    pub places: u64,
+    /// All slots.
+    pub capacity: u64,
     /// Slots whose source or name is blocked now.
     pub blocked: u64,
     /// The uptime at which the oldest of these blocks began.

@@ -1,4 +1,4 @@
-//! The server's side over TCP: a connection's bytes, in any pieces, make one login.
+//! The server's side over TCP: one login from the bytes of a connection, however they are segmented.
 
 use std::net::SocketAddr;
 
@@ -15,16 +15,16 @@ use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
 use crate::wire::{self, Encoding, Malformed, ServerMessage};
 
-/// Padding that may follow a request: a first client may send a buffer of fixed size.
+/// Bytes of padding that may follow a request: the first clients may send a buffer of fixed size.
 const PADDING_MAX: usize = 4096;
-/// A buffer of this size never fills up before a message in it is whole, or is seen to be malformed.
+/// Bytes of a receive buffer: any message is whole, or known to be malformed, before such a buffer is full.
 pub const BUFFER_LEN: usize = NAME_MAX + ":".len() + DIGEST_LEN;
 
-/// One login over one connection: a request, a challenge, one answer, a verdict.
+/// A login over one connection: a request, a challenge, one answer, a verdict.
 ///
-/// The bytes alone tell where a message ends, so it makes no difference how they are cut into segments. The verdict
-/// is given as soon as the digest is whole; what follows the digest is not read.
-pub struct Conversation {
+/// Messages are delimited by their bytes alone, so segmentation makes no difference. The verdict follows as soon as the
+/// digest is whole; bytes after the digest are not read.
+pub struct LoginStream {
     challenge: Challenge,
     expected: Expected,
     padding: usize,
@@ -37,23 +37,23 @@ enum Expected {
     Nothing,
 }
 
-impl Conversation {
-    /// A conversation in which `challenge` will be issued: 64 bits of the system's generator, for this one alone.
+impl LoginStream {
+    /// A login for which `challenge` will be issued: 64 bits of the system's generator, drawn for this login alone.
     #[must_use]
     pub fn new(challenge: Challenge) -> Self {
         Self { challenge, expected: Expected::Request, padding: 0 }
     }
 
-    /// Whether the verdict has been given, or never will be.
+    /// Whether the login has ended, with a verdict or without one.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.expected == Expected::Nothing
     }
 
-    /// Takes what it understands off the front of `received`, and reacts to it.
+    /// Takes a message off the front of `received`, and reacts to it.
     ///
-    /// To be called until it gives `None`, which means that the conversation is over or wants more bytes. What it
-    /// has left in `received` by then is to be given again, in front of what comes next.
+    /// Call it until it returns `None`: the login has ended, or needs more bytes. Pass the bytes that are then left in
+    /// `received` again, followed by the next ones from the connection.
     pub fn receive<'a>(
         &mut self,
         users: &Users,

@@ -201,7 +201,7 @@ impl Table {
     /// How full it is, and how many in it are blocked. It looks at all slots, and takes each for one with a single
     /// share: blocks of others end sooner by less than the cost of a failure.
     pub(super) fn fill(&self, uptime: Duration) -> Fill {
-        let mut fill = Fill { places: SLOTS as u64, ..Fill::default() };
+        let mut fill = Fill { capacity: SLOTS as u64, ..Fill::default() };
         if self.is_empty(uptime) {
             return fill;
         }

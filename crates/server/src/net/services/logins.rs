@@ -18,7 +18,7 @@ use proto::challenge::Challenge;
 use proto::server::Server;
 use proto::server::event::Event;
 use proto::server::penalty::Penalties;
-use proto::server::stream::{BUFFER_LEN, Conversation};
+use proto::server::stream::{BUFFER_LEN, LoginStream};
 use proto::users::Users;
 use proto::wire::{self, MESSAGE_MAX, REPLY_MAX};
 
@@ -40,7 +40,7 @@ impl udp::Service for Logins {
     }
 
     fn expect<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {
-        self.users.load().fetch(datagrams.filter_map(wire::name_in));
+        self.users.load().prefetch(datagrams.filter_map(wire::name_in));
     }
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
@@ -54,7 +54,7 @@ impl udp::Service for Logins {
 
 /// A login over TCP.
 pub(crate) struct Login {
-    conversation: Conversation,
+    conversation: LoginStream,
     users: Arc<ArcSwap<Users>>,
     penalties: Arc<Penalties>,
     reporter: Arc<Reporter>,
@@ -80,7 +80,7 @@ impl Login {
         }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
         Ok(Self {
-            conversation: Conversation::new(challenge),
+            conversation: LoginStream::new(challenge),
             users,
             penalties,
             reporter,
