@@ -264,14 +264,14 @@ impl Family {
 }
 
 /// Why one attempt at one address gave no verdict.
-enum Failure {
+enum AttemptError {
     Client(client::Failure),
     /// The connection ended after a challenge.
     Closed(io::Error),
     Unreachable(io::Error),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for AttemptError {
     fn from(error: io::Error) -> Self {
         // Of what this is made from, only connecting over TCP runs into its timeout.
         if is_timeout(&error) {
@@ -331,15 +331,15 @@ impl Run<'_> {
     }
 
     /// Tries one address, for its share of what is left of the time.
-    fn attempt(&mut self, server: SocketAddr, addresses_left: usize) -> Result<Verdict, Failure> {
+    fn attempt(&mut self, server: SocketAddr, addresses_left: usize) -> Result<Verdict, AttemptError> {
         let share = self.left().map_or(TIMEOUT, |left| left / addresses_left as u32);
         let started = Instant::now();
         let mut channel = Channel::open(self.login.transport, server, share)?;
         let seed = SysRng.try_next_u64().map_err(io::Error::from)?;
         let mut client = Client::new(self.user, self.password, channel.resends(), share, seed);
         match self.converse(server, &mut channel, &mut client, started) {
-            Err(Failure::Unreachable(error)) if client.has_challenge() && is_end(&error) => {
-                Err(Failure::Closed(error))
+            Err(AttemptError::Unreachable(error)) if client.has_challenge() && is_end(&error) => {
+                Err(AttemptError::Closed(error))
             }
             ended => ended,
         }
@@ -351,7 +351,7 @@ impl Run<'_> {
         channel: &mut Channel,
         client: &mut Client,
         started: Instant,
-    ) -> Result<Verdict, Failure> {
+    ) -> Result<Verdict, AttemptError> {
         let mut inbox = Inbox::default();
         loop {
             match client.next(started.elapsed()) {
@@ -369,7 +369,7 @@ impl Run<'_> {
                         inbox.clear();
                     }
                 }
-                Step::Done(outcome) => return outcome.map_err(Failure::Client),
+                Step::Done(outcome) => return outcome.map_err(AttemptError::Client),
             }
         }
     }
@@ -398,15 +398,15 @@ impl Run<'_> {
         Outcome { verdict, server, transport, sends, elapsed }
     }
 
-    fn error(&self, address: SocketAddr, failure: Failure) -> LoginError {
+    fn error(&self, address: SocketAddr, failure: AttemptError) -> LoginError {
         let server = self.login.server.clone();
         let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
         match failure {
-            Failure::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
-            Failure::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
-            Failure::Client(client::Failure::Conflict) => LoginError::Conflict(address),
-            Failure::Closed(error) => LoginError::Closed { server: address, error },
-            Failure::Unreachable(error) => LoginError::Unreachable { server: address, error },
+            AttemptError::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
+            AttemptError::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
+            AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
+            AttemptError::Closed(error) => LoginError::Closed { server: address, error },
+            AttemptError::Unreachable(error) => LoginError::Unreachable { server: address, error },
         }
     }
 }

@@ -95,7 +95,7 @@ pub enum Resends {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum Stage {
     Requesting,
     Answering {
         challenge: Challenge,
@@ -114,7 +114,7 @@ enum Phase {
 pub struct Client {
     name: Username,
     secret: Secret,
-    phase: Phase,
+    stage: Stage,
     message: Message,
     resends: Resends,
     backoff: Backoff,
@@ -145,7 +145,7 @@ impl Client {
         Self {
             name: name.clone(),
             secret: Secret::new(name, password),
-            phase: Phase::Requesting,
+            stage: Stage::Requesting,
             message: Message::request(Dialect::Words),
             resends,
             backoff: Backoff::new(seed),
@@ -162,16 +162,16 @@ impl Client {
 
     /// What to do at the time `now`.
     pub fn next(&mut self, now: Duration) -> Step<'_> {
-        match self.phase {
-            Phase::Over(outcome) => return Step::Done(outcome),
-            Phase::Listening { verdict, since, .. } => return self.listen(now, verdict, since),
-            Phase::Requesting if now >= self.deadline => return Step::Done(Err(Failure::NoChallenge)),
-            Phase::Answering { .. } if now >= self.deadline => return Step::Done(Err(Failure::NoVerdict)),
-            Phase::Requesting | Phase::Answering { .. } if now < self.send_at => {
+        match self.stage {
+            Stage::Over(outcome) => return Step::Done(outcome),
+            Stage::Listening { verdict, since, .. } => return self.listen(now, verdict, since),
+            Stage::Requesting if now >= self.deadline => return Step::Done(Err(Failure::NoChallenge)),
+            Stage::Answering { .. } if now >= self.deadline => return Step::Done(Err(Failure::NoVerdict)),
+            Stage::Requesting | Stage::Answering { .. } if now < self.send_at => {
                 return Step::WaitUntil(self.send_at.min(self.deadline));
             }
-            Phase::Requesting => self.requests += 1,
-            Phase::Answering { .. } => self.answers += 1,
+            Stage::Requesting => self.requests += 1,
+            Stage::Answering { .. } => self.answers += 1,
         }
         self.first_sent.get_or_insert(now);
         let sending = self.sending();
@@ -181,17 +181,17 @@ impl Client {
 
     /// Hands over what came from the server: a datagram, or what a stream has brought since the last message.
     pub fn receive(&mut self, now: Duration, bytes: &[u8]) -> Receipt {
-        match (ServerMessage::decode(bytes), self.phase) {
-            (None, _) | (Some(_), Phase::Over(_)) => Receipt::Ignored,
+        match (ServerMessage::decode(bytes), self.stage) {
+            (None, _) | (Some(_), Stage::Over(_)) => Receipt::Ignored,
             (Some(ServerMessage::Challenge(challenge)), _) => self.challenge(now, challenge),
             (
                 Some(ServerMessage::NewChallenge(new)),
-                Phase::Answering { challenge, .. } | Phase::Listening { challenge, .. },
+                Stage::Answering { challenge, .. } | Stage::Listening { challenge, .. },
             ) if new != challenge => self.new_challenge(now, new),
-            (Some(ServerMessage::Verdict(verdict, _)), Phase::Answering { challenge, .. }) => {
+            (Some(ServerMessage::Verdict(verdict, _)), Stage::Answering { challenge, .. }) => {
                 self.verdict(now, challenge, verdict)
             }
-            (Some(ServerMessage::Verdict(other, _)), Phase::Listening { verdict, .. })
+            (Some(ServerMessage::Verdict(other, _)), Stage::Listening { verdict, .. })
                 if other != verdict =>
             {
                 self.conflict()
@@ -212,9 +212,9 @@ impl Client {
             }
             self.challenges.push(challenge);
         }
-        match self.phase {
-            Phase::Requesting => self.answer(now, challenge),
-            Phase::Answering { .. } | Phase::Listening { .. } | Phase::Over(_) => Receipt::Ignored,
+        match self.stage {
+            Stage::Requesting => self.answer(now, challenge),
+            Stage::Answering { .. } | Stage::Listening { .. } | Stage::Over(_) => Receipt::Ignored,
         }
     }
 
@@ -226,7 +226,7 @@ impl Client {
         if self.new_challenges.len() >= NEW_CHALLENGES_MAX {
             return self.conflict();
         }
-        if let Phase::Listening { verdict, .. } = self.phase {
+        if let Stage::Listening { verdict, .. } = self.stage {
             // Of one answer, one server does not both give the verdict and not know the challenge.
             if self.answers <= 1 && self.new_challenges.is_empty() {
                 return self.conflict();
@@ -243,9 +243,9 @@ impl Client {
         if self.doubtful.is_some_and(|doubtful| doubtful != verdict) {
             return self.conflict();
         }
-        self.phase = match self.resends {
-            Resends::Timed => Phase::Listening { challenge, verdict, since: now },
-            Resends::Never => Phase::Over(Ok(verdict)),
+        self.stage = match self.resends {
+            Resends::Timed => Stage::Listening { challenge, verdict, since: now },
+            Resends::Never => Stage::Over(Ok(verdict)),
         };
         Receipt::Taken
     }
@@ -254,7 +254,7 @@ impl Client {
     fn conflict(&mut self) -> Receipt {
         match self.resends {
             Resends::Timed => {
-                self.phase = Phase::Over(Err(Failure::Conflict));
+                self.stage = Stage::Over(Err(Failure::Conflict));
                 Receipt::Taken
             }
             Resends::Never => Receipt::Ignored,
@@ -263,7 +263,7 @@ impl Client {
 
     fn answer(&mut self, now: Duration, challenge: Challenge) -> Receipt {
         let digest = self.secret.digest(challenge);
-        self.phase = Phase::Answering { challenge, digest };
+        self.stage = Stage::Answering { challenge, digest };
         self.message = Message::answer(&self.name, digest, challenge);
         self.answers = 0;
         self.backoff.restart();
@@ -281,11 +281,11 @@ impl Client {
     }
 
     fn sending(&self) -> Sending {
-        match (self.phase, self.backoff.waited()) {
-            (Phase::Answering { digest, .. }, None) => Sending::Answer(digest),
-            (Phase::Answering { .. }, Some(waited)) => Sending::AnswerAgain(waited),
-            (Phase::Requesting | Phase::Listening { .. } | Phase::Over(_), None) => Sending::Request,
-            (Phase::Requesting | Phase::Listening { .. } | Phase::Over(_), Some(waited)) => {
+        match (self.stage, self.backoff.waited()) {
+            (Stage::Answering { digest, .. }, None) => Sending::Answer(digest),
+            (Stage::Answering { .. }, Some(waited)) => Sending::AnswerAgain(waited),
+            (Stage::Requesting | Stage::Listening { .. } | Stage::Over(_), None) => Sending::Request,
+            (Stage::Requesting | Stage::Listening { .. } | Stage::Over(_), Some(waited)) => {
                 Sending::RequestAgain(waited)
             }
         }

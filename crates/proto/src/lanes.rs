@@ -15,9 +15,9 @@ type Words = u32x8;
 
 /// The state of eight digests.
 #[derive(Clone, Copy)]
-pub(crate) struct State([Words; 4]);
+pub(crate) struct LaneStates([Words; 4]);
 
-impl State {
+impl LaneStates {
     /// Before the first block.
     pub(crate) fn start(state: [u32; 4]) -> Self {
         Self(state.map(Words::splat))
@@ -197,7 +197,7 @@ mod tests {
             std::array::from_fn(|block| std::array::from_fn(|byte| (lane * 91 + block * 37 + byte * 7) as u8))
         });
         let start = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
-        let mut state = State::start(start);
+        let mut state = LaneStates::start(start);
         for block in 0..2 {
             state.compress(blocks.each_ref().map(|message| &message[block]));
         }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::challenge::{CHALLENGE_LEN, Challenge};
 use crate::credentials::{NAME_MAX, PASSWORD_MAX, Password, Username};
 use crate::hex::{from_hex, to_hex};
-use crate::lanes::{LANES, State};
+use crate::lanes::{LANES, LaneStates};
 
 /// Digits of a digest.
 pub const DIGEST_LEN: usize = 32;
@@ -198,7 +198,7 @@ impl Trials {
                 digits.copy_from_slice(&challenge.digits());
             }
         }
-        let mut state = State::start(MD5_START);
+        let mut state = LaneStates::start(MD5_START);
         let mut digests = state;
         for number in 0..self.blocks.max(self.own_blocks).0 {
             state.compress(

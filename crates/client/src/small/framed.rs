@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::channel::is_timeout;
 use crate::host_port::HostPort;
 use crate::timed_stream::TimedStream;
-use proto::small::framed::{self, Malformed};
+use proto::small::framed::{self, FrameError};
 
 /// A connection to a framed server.
 ///
@@ -47,7 +47,7 @@ pub enum FramedError {
     /// The server, or the way to it, let a wait become too long.
     TimedOut,
     /// What came is no message, or what was to go is none.
-    Malformed(Malformed),
+    Malformed(FrameError),
     /// The system's word for anything else.
     Io(io::Error),
 }
@@ -70,8 +70,8 @@ impl fmt::Display for FramedError {
 
 impl std::error::Error for FramedError {}
 
-impl From<Malformed> for FramedError {
-    fn from(error: Malformed) -> Self {
+impl From<FrameError> for FramedError {
+    fn from(error: FrameError) -> Self {
         Self::Malformed(error)
     }
 }

@@ -11,7 +11,7 @@ use crate::lanes::LANES;
 use crate::origin::Origin;
 use crate::proof::Digest;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
-use crate::server::penalty::{Attempt, Penalties};
+use crate::server::penalty::{LoginAttempt, Penalties};
 use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
 use crate::wire::{Answer, ServerMessage, Verdict};
@@ -42,7 +42,7 @@ impl Desk<'_> {
     ) -> Reaction<'a> {
         let Self { users, penalties, now, peer, origin } = *self;
         let found = users.find(answer.name);
-        let attempt = match penalties.check(Attempt::new(now.uptime, origin, peer, found)) {
+        let attempt = match penalties.check(LoginAttempt::new(now.uptime, origin, peer, found)) {
             Ok(attempt) => attempt,
             Err(penalty) => {
                 let user = bool::from(found.is_known).then_some(answer.name);

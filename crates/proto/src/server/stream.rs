@@ -13,7 +13,7 @@ use crate::server::event::{Event, Reaction};
 use crate::server::penalty::Penalties;
 use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
-use crate::wire::{self, Encoding, Malformed, ServerMessage};
+use crate::wire::{self, Answer, Encoding, Malformed, Prefix, ServerMessage};
 
 /// Bytes of padding that may follow a request: the first clients may send a buffer of fixed size.
 const PADDING_MAX: usize = 4096;
@@ -93,9 +93,10 @@ impl LoginStream {
         received: &mut &'a [u8],
     ) -> Result<Option<Reaction<'a>>, Malformed> {
         self.skip_padding(received)?;
-        let Some((answer, encoding, _)) = wire::decode_prefix(received)? else {
+        let Some(Prefix { name, digest, encoding, .. }) = wire::decode_prefix(received)? else {
             return Ok(None);
         };
+        let answer = Answer { name, digest, echo: None };
         let dialect = match encoding {
             Encoding::Digits => asked,
             Encoding::Raw => Dialect::Letters,

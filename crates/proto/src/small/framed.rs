@@ -15,7 +15,7 @@ const LEFT_OUT: usize = 10;
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum FrameError {
     /// The length is above the limit.
     TooLong {
         /// The length in front of the message.
@@ -27,7 +27,7 @@ pub enum Malformed {
     NotUtf8,
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { len, max } => write!(f, "a message of {len} bytes is longer than {max}"),
@@ -36,33 +36,33 @@ impl fmt::Display for Malformed {
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for FrameError {}
 
 /// Takes the message at the front of `received`, once it is whole.
 ///
 /// # Errors
-/// [`Malformed`] says why there can be none.
-pub fn decode<'a>(received: &mut &'a [u8], message_max: usize) -> Result<Option<&'a str>, Malformed> {
+/// [`FrameError`] says why there can be none.
+pub fn decode<'a>(received: &mut &'a [u8], message_max: usize) -> Result<Option<&'a str>, FrameError> {
     let Some((length, rest)) = received.split_first_chunk::<LENGTH_LEN>() else {
         return Ok(None);
     };
     let len = u32::from_be_bytes(*length) as usize;
     if len > message_max {
-        return Err(Malformed::TooLong { len, max: message_max });
+        return Err(FrameError::TooLong { len, max: message_max });
     }
     let Some((text, rest)) = rest.split_at_checked(len) else {
         return Ok(None);
     };
     *received = rest;
-    str::from_utf8(text).map(Some).map_err(|_| Malformed::NotUtf8)
+    str::from_utf8(text).map(Some).map_err(|_| FrameError::NotUtf8)
 }
 
 /// Puts a text with its length in front into `out`.
 ///
 /// # Errors
 /// A text that is longer than its length can say, 4 GiB, is left out.
-pub fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let too_long = |_| Malformed::TooLong { len: text.len(), max: u32::MAX as usize };
+pub fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let too_long = |_| FrameError::TooLong { len: text.len(), max: u32::MAX as usize };
     out.extend_from_slice(&u32::try_from(text.len()).map_err(too_long)?.to_be_bytes());
     out.extend_from_slice(text.as_bytes());
     Ok(())
@@ -71,12 +71,12 @@ pub fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
 /// Takes the message at the front of `received`, once it is whole, and puts its answer into `replies`.
 ///
 /// # Errors
-/// [`Malformed`] says why there can be none.
+/// [`FrameError`] says why there can be none.
 pub fn exchange<'a>(
     received: &mut &'a [u8],
     message_max: usize,
     replies: &mut Vec<u8>,
-) -> Result<Option<&'a str>, Malformed> {
+) -> Result<Option<&'a str>, FrameError> {
     let text = decode(received, message_max)?;
     if let Some(text) = text {
         encode(answer(text), replies)?;
@@ -139,15 +139,15 @@ mod tests {
 
     #[test]
     fn a_length_above_the_limit_is_refused_before_its_message_comes() {
-        assert_eq!(decode(&mut &b"\0\0\0\x05"[..], 4), Err(Malformed::TooLong { len: 5, max: 4 }));
+        assert_eq!(decode(&mut &b"\0\0\0\x05"[..], 4), Err(FrameError::TooLong { len: 5, max: 4 }));
         assert_eq!(
             decode(&mut &b"\xff\xff\xff\xff"[..], MESSAGE_MAX),
-            Err(Malformed::TooLong { len: u32::MAX as usize, max: MESSAGE_MAX })
+            Err(FrameError::TooLong { len: u32::MAX as usize, max: MESSAGE_MAX })
         );
     }
 
     #[test]
     fn bytes_that_are_no_text_are_refused() {
-        assert_eq!(decode(&mut &b"\0\0\0\x02\xc3\x28"[..], MESSAGE_MAX), Err(Malformed::NotUtf8));
+        assert_eq!(decode(&mut &b"\0\0\0\x02\xc3\x28"[..], MESSAGE_MAX), Err(FrameError::NotUtf8));
     }
 }
