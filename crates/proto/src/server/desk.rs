@@ -1,4 +1,4 @@
-//! Settles an answer, whatever carried it: is its sender blocked, is it right, and what does it count for?
+//! Settles an answer over either transport: checks the penalties, judges the answer, and counts the result.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
 use crate::wire::{Answer, ServerMessage, Verdict};
 
-/// Where an answer is settled.
+/// The context in which an answer is settled.
 #[derive(Clone, Copy)]
 pub(crate) struct Desk<'u> {
     pub(crate) users: &'u Users,
@@ -31,8 +31,8 @@ pub(crate) struct Desk<'u> {
 pub(crate) type Issued = (Dialect, Challenge);
 
 impl Desk<'_> {
-    /// Judges an answer, and counts what came of it. `sight` tells whether a login by its challenge has been counted
-    /// before. A refusal is told in `dialect`, after the same steps whatever its reason.
+    /// Judges an answer, and counts the result. `sight` says whether a login by this challenge was counted before. A
+    /// refusal is in `dialect`, and follows after the same steps whatever its reason.
     pub(crate) fn settle<'a>(
         &self,
         answer: &Answer<'a>,
@@ -69,15 +69,15 @@ impl Desk<'_> {
         }
     }
 
-    /// Judges an answer to a challenge that the peer has shown to have. A digest is made for an unknown user, too, with
-    /// somebody else's password, and is right in no case.
+    /// Judges an answer to a challenge that the peer has proven to have. For an unknown name the digest is made with
+    /// another user's password, and is never right.
     pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Issued) -> Result<Issued, Reason> {
         let (_, challenge) = to;
         let digest = found.secret().digest_in(self.users.blocks(), challenge);
         if is_right(found, digest, answer) { self.admit(found).map(|()| to) } else { Err(wrong(found)) }
     }
 
-    /// Judges an answer by all the challenges that it may be for. Only a login that is let in ends the search.
+    /// Judges an answer by all challenges that it may be for. The search ends early only for a welcome.
     pub(crate) fn judge_by_any(
         &self,
         found: &Found<'_>,
@@ -109,12 +109,12 @@ impl Desk<'_> {
     }
 }
 
-/// Whether a user who is heard has the name of an answer, and gives this digest for the challenge.
+/// Whether the digest of an answer is that of a known user whose guesses are not spent.
 fn is_right(found: &Found<'_>, digest: Digest, answer: &Answer<'_>) -> bool {
     (found.may_enter() & digest.ct_eq(&answer.digest)).into()
 }
 
-/// The reason to refuse a digest that fits nothing, or that was not looked at.
+/// The reason to refuse a digest that is wrong or was not looked at.
 fn wrong(found: &Found<'_>) -> Reason {
     match (found.is_known.into(), found.is_refused_unseen()) {
         (false, _) => Reason::UnknownUser,
@@ -133,8 +133,7 @@ mod tests {
     use crate::server::penalty::Limits;
     use crate::users::with_passwords;
 
-    /// Even the right password, once the user was guessed at beyond the budget and a flood has made the table of names
-    /// forget it; and the reply is that to an unknown name.
+    /// A user was guessed at beyond the budget, and a flood has made the table of names forget it.
     #[test]
     fn beyond_the_budget_a_right_answer_is_refused_as_an_unknown_name_is() {
         let users = with_passwords(&[("victim", "right")]);
