@@ -162,7 +162,7 @@ impl Page<'_> {
         )?;
         let fills = watched.fills();
         let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();
-        let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.places)).collect();
+        let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
         self.by(
             "letmein_failures_remembered",
             "Places taken in the tables of failures",
