@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `load` | which logins: users, wrong passwords, unknown names; what one says when |
 //! | `one_socket` | UDP clients of a server on this machine: one socket, an address of 127.0.0.0/8 a login |
+//! | `datagrams` | batches of datagrams at that socket |
 //! | `many_sockets` | all other clients: a socket a login |
 //! | `floor` | the least that a server can do: it echoes messages of the same sizes |
 //! | `meter` | what came of the logins |
@@ -15,6 +16,7 @@
     reason = "a load generator is made of sockets and clocks"
 )]
 
+mod datagrams;
 mod floor;
 mod load;
 mod many_sockets;
