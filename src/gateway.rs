@@ -18,8 +18,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::Full;
-use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use tokio::runtime::Builder;
@@ -256,7 +254,7 @@ fn ending(outcome: &Result<Outcome, LoginError>) -> Ending {
 
 /// A response without a body.
 fn reply(status: StatusCode, header: Option<(HeaderName, HeaderValue)>) -> Reply {
-    let mut reply = Reply::new(Full::new(Bytes::new()));
+    let mut reply = Reply::new(String::new());
     *reply.status_mut() = status;
     reply.headers_mut().extend(header);
     reply
@@ -264,7 +262,7 @@ fn reply(status: StatusCode, header: Option<(HeaderName, HeaderValue)>) -> Reply
 
 /// Not 403, which a web server takes for a refusal of the visitor.
 fn misdirected() -> Reply {
-    let mut reply = Reply::new(Full::new("not a host of this gateway: see --host\n".into()));
+    let mut reply = Reply::new("not a host of this gateway: see --host\n".into());
     *reply.status_mut() = StatusCode::MISDIRECTED_REQUEST;
     reply
 }

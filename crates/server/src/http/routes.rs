@@ -4,7 +4,6 @@ use std::future::{pending, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -69,8 +68,8 @@ fn status_page() -> Reply {
     reply
 }
 
-fn reply(status: StatusCode, kind: &'static str, body: impl Into<hyper::body::Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+fn reply(status: StatusCode, kind: &'static str, body: impl Into<String>) -> Reply {
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     let headers = [(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
     reply.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
