@@ -3,6 +3,7 @@
 mod edit;
 mod entries;
 mod import;
+mod new_password;
 mod strength;
 mod write;
 
@@ -20,8 +21,8 @@ use zeroize::Zeroizing;
 use edit::{Edit, NewUser};
 use entries::{Entry, entries, warnings};
 use import::{Format, ListProblem, Listed};
-use letmein::cli::password::{NewPassword, NoPassword};
 use letmein::cli::{Status, invalid, parse_commands, say};
+use new_password::{NewPassword, NoNewPassword};
 use proto::credentials::{Password, Username};
 use proto::shown::Shown;
 use server::sandbox;
@@ -270,7 +271,7 @@ fn confirm(name: &Username) -> Result<(), Status> {
 /// Makes, reads or asks for a new password.
 fn read(source: &NewPassword, name: &Username) -> Result<Password, Status> {
     source.read(name).map_err(|error| {
-        if matches!(error, NoPassword::NotMade(_)) {
+        if matches!(error, NoNewPassword::NotMade(_)) {
             failed(&error)
         } else {
             invalid(&error.to_string(), EXAMPLE)
