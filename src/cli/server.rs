@@ -4,7 +4,7 @@ mod fits;
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,8 +22,8 @@ use server::error::ServerError;
 use server::net::passed;
 use server::report::{LogFormat, log_to_stderr};
 use server::settings::{
-    self, AuditTarget, Budget, Config, Exchange, Limits, Loopbacks, Mode, Monitoring, Reasons, SampleUsers,
-    Service, Serving, UnknownNames, Verbosity,
+    self, AuditTarget, Budget, Config, Door, Doors, Exchange, Limits, Loopbacks, Mode, Monitoring, Reasons,
+    SampleUsers, Service, Serving, UnknownNames, Verbosity,
 };
 
 use fits::Said;
@@ -39,6 +39,10 @@ struct Args {
     /// Where to listen; a port alone takes the address of the service's default, and ::1 beside 127.0.0.1
     #[arg(value_name = "[ADDR:]PORT", value_parser = parse_place)]
     place: Option<Place>,
+    /// Serve the same logins over another transport or at another address, too, such as tcp:8591 or udp:[::1]:8591; may be
+    /// given more than once (auth)
+    #[arg(long, value_name = "TRANSPORT:[ADDR:]PORT", value_parser = parse_door)]
+    also: Vec<(Transport, Place)>,
     /// What to serve: auth; over UDP also md5 or hello; over TCP also md5 or framed
     #[arg(long, value_name = "SERVICE", default_value = "auth", value_parser = parse_service)]
     service: ServiceName,
@@ -164,6 +168,24 @@ enum Place {
     Address(SocketAddr),
 }
 
+impl Place {
+    /// The address, where `default` is that of a port alone.
+    fn address(self, default: IpAddr) -> SocketAddr {
+        match self {
+            Self::Port(port) => SocketAddr::new(default, port),
+            Self::Address(address) => address,
+        }
+    }
+
+    /// A port alone, or none, is for clients of this machine, who may ask for localhost.
+    fn loopbacks(self, default: IpAddr) -> Loopbacks {
+        match self {
+            Self::Port(_) if default == Ipv4Addr::LOCALHOST => Loopbacks::Both,
+            Self::Port(_) | Self::Address(_) => Loopbacks::AsGiven,
+        }
+    }
+}
+
 fn after_help(program: &str) -> String {
     let small = match program {
         "server-udp" => {
@@ -249,16 +271,14 @@ fn refused(program: &str, error: &ServerError) -> Status {
 impl Args {
     fn config(self, transport: Transport, passed: Option<&Bound>) -> Result<Config, String> {
         self.check_passed(passed)?;
-        let (address, user, sandbox) =
-            (self.address(transport, passed)?, self.user.clone(), self.sandbox.into());
-        let loopbacks = self.loopbacks(address, passed);
+        let (doors, user, sandbox) = (self.doors(transport, passed)?, self.user.clone(), self.sandbox.into());
         let service = match self.exchange(transport)? {
             Some(exchange) => {
                 Service::Exchange(exchange, if self.quiet { Verbosity::Quiet } else { Verbosity::Lines })
             }
-            None => self.logins(transport, passed)?,
+            None => self.logins(),
         };
-        Ok(Config { address, loopbacks, service, user, sandbox })
+        Ok(Config { doors, service, user, sandbox })
     }
 
     /// Refuses sockets that would be without effect.
@@ -272,37 +292,51 @@ impl Args {
         }
     }
 
-    /// Where to listen, or where the sockets are that were passed.
-    fn address(&self, transport: Transport, passed: Option<&Bound>) -> Result<SocketAddr, String> {
-        let default = self.service.default_address(transport);
-        let said = self.place.map(|place| match place {
-            Place::Port(port) => SocketAddr::new(default.ip(), port),
-            Place::Address(address) => address,
-        });
-        match (said, passed) {
-            (said, None) => Ok(said.unwrap_or(default)),
-            (Some(said), Some(Bound { address, .. })) if said != *address => Err(format!(
-                "the command line says {said}, and the service manager passed a socket at {address}: \
-                 leave the address out, or let them agree"
-            )),
-            (_, Some(bound)) => Ok(bound.address),
+    /// Refuses a door that is there already; port 0 is another each time.
+    fn doors(&self, transport: Transport, passed: Option<&Bound>) -> Result<Doors, String> {
+        let mut doors = Doors { first: self.first_door(transport, passed)?, also: Vec::new() };
+        for (transport, place) in &self.also {
+            let default = self.service.default_address(*transport).ip();
+            let door = Door {
+                transport: *transport,
+                address: place.address(default),
+                loopbacks: place.loopbacks(default),
+                workers: workers(self.workers, None)?,
+            };
+            let is_same = |other: &Door| {
+                other.transport == door.transport && other.address == door.address && door.address.port() != 0
+            };
+            if is_same(&doors.first) || doors.also.iter().any(is_same) {
+                return Err(format!("--also {}:{}: it is served already", transport.name(), door.address));
+            }
+            doors.also.push(door);
         }
+        Ok(doors)
     }
 
-    /// A port alone, or none, is for clients of this machine, who may ask for localhost.
-    fn loopbacks(&self, address: SocketAddr, passed: Option<&Bound>) -> Loopbacks {
-        let is_default = match self.place {
-            None | Some(Place::Port(_)) => address.ip() == Ipv4Addr::LOCALHOST,
-            Some(Place::Address(_)) => false,
+    /// Where the program itself listens, or where the sockets are that were passed.
+    fn first_door(&self, transport: Transport, passed: Option<&Bound>) -> Result<Door, String> {
+        let default = self.service.default_address(transport);
+        let place = self.place.unwrap_or(Place::Port(default.port()));
+        let said = self.place.map(|place| place.address(default.ip()));
+        let address = match (said, passed) {
+            (said, None) => said.unwrap_or(default),
+            (Some(said), Some(Bound { address, .. })) if said != *address => {
+                return Err(format!(
+                    "the command line says {said}, and the service manager passed a socket at {address}: \
+                     leave the address out, or let them agree"
+                ));
+            }
+            (_, Some(bound)) => bound.address,
         };
         // Two sockets would answer two messages.
-        if passed.is_some() || self.once {
-            Loopbacks::One
-        } else if is_default {
-            Loopbacks::Both
-        } else {
-            Loopbacks::AsGiven
-        }
+        let is_one = passed.is_some() || self.once;
+        let loopbacks = if is_one { Loopbacks::One } else { place.loopbacks(default.ip()) };
+        let workers = match self.service {
+            ServiceName::Auth => workers(self.workers, passed)?,
+            ServiceName::Md5 | ServiceName::Hello | ServiceName::Framed => NonZeroUsize::MIN,
+        };
+        Ok(Door { transport, address, loopbacks, workers })
     }
 
     /// The small service that was asked for, if it is one.
@@ -324,19 +358,17 @@ impl Args {
         }))
     }
 
-    fn logins(self, transport: Transport, passed: Option<&Bound>) -> Result<Service, String> {
+    fn logins(self) -> Service {
         let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
         let reasons = if self.http_reasons { Reasons::Told } else { Reasons::Kept };
-        Ok(Service::Logins {
-            transport,
+        Service::Logins {
             users: self.users,
-            workers: workers(self.workers, passed)?,
             limits: Limits { of_source, of_user, trusted: self.trust },
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },
             audit: self.audit,
             sample_users: if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },
             http: self.http.map(|address| Monitoring { address, reasons }),
-        })
+        }
     }
 }
 
@@ -459,6 +491,16 @@ fn parse_trusted(text: &str) -> Result<IpNet, String> {
 fn parse_service(text: &str) -> Result<ServiceName, String> {
     ServiceName::from_str(text, false)
         .map_err(|_| format!("no service {text:?}: there are auth, md5, hello and framed"))
+}
+
+fn parse_door(text: &str) -> Result<(Transport, Place), String> {
+    let (transport, place) = text.split_once(':').unwrap_or((text, ""));
+    let transport = match transport {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        _ => return Err(format!("no transport {transport:?}: write tcp:8591, udp:8591 or tcp:ADDRESS:PORT")),
+    };
+    Ok((transport, parse_place(place)?))
 }
 
 fn parse_place(text: &str) -> Result<Place, String> {

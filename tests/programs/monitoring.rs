@@ -29,9 +29,14 @@ pub(crate) fn watched(transport: Transport, more: &[&str]) -> (Server, SocketAdd
 pub(crate) fn watched_with(transport: Transport, users: &str, more: &[&str]) -> (Server, SocketAddr) {
     let args = ["127.0.0.1:0", "--users", users, "--http", "127.0.0.1:0"];
     let mut server = Server::start(transport, &[&args, more].concat());
-    let line = logged(&mut server, "HTTP: for monitoring at http://");
-    let address = line.rsplit_once("http://").unwrap().1.trim_end_matches('/').parse().unwrap();
+    let address = http_address(&mut server);
     (server, address)
+}
+
+/// Where the numbers of a server are, as it says.
+pub(crate) fn http_address(server: &mut Server) -> SocketAddr {
+    let line = logged(server, "HTTP: for monitoring at http://");
+    line.rsplit_once("http://").unwrap().1.trim_end_matches('/').parse().unwrap()
 }
 
 /// What bytes bring in reply, up to the end. A reset is one.

@@ -200,6 +200,13 @@ impl Server {
         Ok(server)
     }
 
+    /// Where the next of its other doors is, from the line that says so.
+    pub(crate) fn next_door(&mut self) -> SocketAddr {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().rsplit_once(' ').and_then(|(_, address)| address.parse().ok()).expect(&line)
+    }
+
     /// A client of this server, which wants a user and a password yet.
     pub(crate) fn client(&self) -> Command {
         let mut client = letmein();

@@ -28,13 +28,13 @@ use crate::net::bind;
 pub use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
 pub use crate::net::passed::PassedError;
-use crate::net::workers::{Work, Workers};
+use crate::net::workers::{Shared, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
 use crate::report::audit::AuditTarget;
-use crate::report::{BlockLog, Reporter, audit};
+use crate::report::{BlockLog, Reports, audit};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
-use crate::settings::{self, Config, Loopbacks, Reasons, Service};
+use crate::settings::{self, Config, Door, Loopbacks, Reasons, Service};
 use crate::signals::Signals;
 use crate::watch::Watched;
 use proto::server::Keys;
@@ -51,10 +51,11 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     descriptors::raise_limit();
     let clock = Clock::start();
     let manager = Manager::from_env();
-    let Prepared { workers, followed, mut writer, http, blocks } = prepare(config, passed)?;
-    let watched =
-        followed.as_ref().map(|followed| watched(config, &workers, followed, writer.as_ref(), clock));
-    let Workers { address, work, tallies, penalties, .. } = workers;
+    let Prepared { workers, followed, penalties, mut writer, http, blocks } = prepare(config, passed)?;
+    let watched = followed
+        .as_ref()
+        .map(|followed| watched(config, &workers, followed, penalties.clone(), writer.as_ref(), clock));
+    let Workers { doors, work, tallies, .. } = workers;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
@@ -68,10 +69,14 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
         let reloader =
             followed.map(|followed| Reloader::new(followed, reopen, clock, &manager)).transpose()?;
         // The sockets are bound, so whoever comes now is served as soon as the workers are there.
-        let ready = config.service.ready(address);
-        announce(&ready, address, config.loopbacks)?;
+        let ready: Vec<_> =
+            doors.iter().map(|(transport, address)| config.service.ready(*transport, *address)).collect();
+        announce(&ready)?;
+        for (door, (_, address)) in config.doors.iter().zip(&doors) {
+            advise(*address, door.loopbacks);
+        }
         let mut running = start(work, clock, &stop)?;
-        manager.ready(&ready);
+        manager.ready(&ready.join("; "));
         if let (Some(http), Some(watched)) = (http, &watched) {
             // It goes on while logins in progress end, and ends with the runtime.
             tokio::spawn(routes::serve(http, watched.clone()));
@@ -148,7 +153,7 @@ async fn lift_blocks(
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
     if let Service::Logins { users: path, sample_users, audit, .. } = &config.service {
-        let (file, sample_users, address) = (users_file(path, config)?, *sample_users, config.address);
+        let (file, sample_users, address) = (users_file(path, config)?, *sample_users, config.doors.widest());
         let mut source = Source { file, sample_users, address };
         let (users, _) = source.load()?;
         if users.is_empty() {
@@ -194,48 +199,60 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 struct Prepared {
     workers: Workers,
     followed: Option<Followed>,
+    penalties: Option<Arc<Penalties>>,
     writer: Option<audit::Writer>,
     http: Option<http::Listener>,
     blocks: Arc<BlockLog>,
 }
 
-fn prepare(config: &Config, passed: Option<Bound>) -> Result<Prepared, ServerError> {
-    let (address, keys, blocks) = (config.address, draw_keys()?, Arc::<BlockLog>::default());
-    let cannot_bind = |error| ServerError::Bind { address, error };
-    let bind = || passed.map_or_else(|| listen(config), Ok).map_err(cannot_bind);
+fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, ServerError> {
+    let (keys, blocks) = (draw_keys()?, Arc::<BlockLog>::default());
+    let mut bind = |door: &Door| {
+        let cannot_bind = |error| ServerError::Bind { address: door.address, error };
+        passed.take().map_or_else(|| listen(door), Ok).map_err(cannot_bind)
+    };
     match &config.service {
-        Service::Logins { transport, users, limits, unknown_names, audit, sample_users, http, .. } => {
+        Service::Logins { users, limits, unknown_names, audit, sample_users, http } => {
             let file = users_file(users, config)?;
-            let source = Source { file, sample_users: *sample_users, address };
+            let source = Source { file, sample_users: *sample_users, address: config.doors.widest() };
             let followed = Followed::load(source)?;
             let users = &followed.users;
             let audit = audit.as_ref().map(|target| {
-                audit::audit(target, *transport, *unknown_names, &keys.names)
+                audit::audit(target, *unknown_names, &keys.names)
                     .map_err(|error| ServerError::Audit { target: target.clone(), error })
             });
             let (audit, writer) = audit.transpose()?.unzip();
-            let reporter = Reporter::new(*transport, *unknown_names, &keys.names, audit, blocks.clone());
-            let workers =
-                Workers::logins(*transport, bind()?, users, &keys, limits, reporter).map_err(cannot_bind)?;
+            let reports = &Reports::new(*unknown_names, &keys.names, audit, blocks.clone());
+            let penalties = &Arc::new(Penalties::new(&keys.sources, limits.clone()));
+            let shared = Shared { users, penalties, keys: &keys, reports };
+            let mut workers = Workers::default();
+            for door in config.doors.iter() {
+                let (address, threads) = (door.address, config.doors.threads(Transport::Tcp));
+                let added = workers.add_logins(door.transport, bind(door)?, &shared, threads);
+                added.map_err(|error| ServerError::Bind { address, error })?;
+            }
             let http = http.map(|http| listen_for_http(http.address)).transpose()?;
             info!("users: {}", users.load().len());
-            Ok(Prepared { workers, followed: Some(followed), writer, http, blocks })
+            let penalties = Some(penalties.clone());
+            Ok(Prepared { workers, followed: Some(followed), penalties, writer, http, blocks })
         }
         Service::Exchange(service, verbosity) => {
-            let workers = Workers::exchange(*service, *verbosity, bind()?, &keys).map_err(cannot_bind)?;
-            Ok(Prepared { workers, followed: None, writer: None, http: None, blocks })
+            let door = &config.doors.first;
+            let workers = Workers::exchange(*service, *verbosity, bind(door)?, &keys);
+            let workers = workers.map_err(|error| ServerError::Bind { address: door.address, error })?;
+            Ok(Prepared { workers, followed: None, penalties: None, writer: None, http: None, blocks })
         }
     }
 }
 
 /// Binds a socket for each worker and, if it is to be, one for the other loopback address. A machine may have no IPv6.
-fn listen(config: &Config) -> io::Result<Bound> {
-    let bind = match config.service.transport() {
+fn listen(door: &Door) -> io::Result<Bound> {
+    let bind = match door.transport {
         Transport::Udp => bind::udp,
         Transport::Tcp => bind::tcp,
     };
-    let mut bound = bind::group(config.address, config.service.workers(), bind)?;
-    if let (Loopbacks::Both, Some(other)) = (config.loopbacks, bind::other_loopback(bound.address)) {
+    let mut bound = bind::group(door.address, door.workers, bind)?;
+    if let (Loopbacks::Both, Some(other)) = (door.loopbacks, bind::other_loopback(bound.address)) {
         match bound.add(other, bind) {
             Ok(()) => info!("serving {other} as well"),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => warn!(
@@ -265,6 +282,7 @@ fn watched(
     config: &Config,
     workers: &Workers,
     followed: &Followed,
+    penalties: Option<Arc<Penalties>>,
     writer: Option<&audit::Writer>,
     clock: Clock,
 ) -> Arc<Watched> {
@@ -273,13 +291,13 @@ fn watched(
         Service::Logins { http: None, .. } | Service::Exchange(..) => Reasons::Kept,
     };
     Arc::new(Watched {
-        transport: config.service.transport(),
+        server: settings::program(config.doors.first.transport),
         reasons,
-        address: workers.address,
+        doors: workers.doors.clone(),
         tallies: workers.tallies.clone(),
         users: followed.users.clone(),
         reloads: followed.reloads.clone(),
-        penalties: workers.penalties.clone(),
+        penalties,
         open: workers.connections.clone(),
         losses: writer.map(audit::Writer::losses),
         clock,
@@ -342,24 +360,27 @@ pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
 }
 
 fn network(config: &Config) -> Network {
-    match config.service.transport() {
-        Transport::Udp => Network::Datagrams,
-        Transport::Tcp => Network::Connections,
-    }
+    if config.doors.threads(Transport::Udp) > 0 { Network::Datagrams } else { Network::Connections }
 }
 
-/// The first line on standard output, for which scripts wait.
-fn announce(ready: &str, address: SocketAddr, loopbacks: Loopbacks) -> io::Result<()> {
+/// The first lines on standard output, for which scripts wait: one for each door.
+fn announce(ready: &[String]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{ready}")?;
-    stdout.flush()?;
+    for line in ready {
+        writeln!(stdout, "{line}")?;
+    }
+    stdout.flush()
+}
+
+/// Tells who can reach a door, and who may be led elsewhere.
+fn advise(address: SocketAddr, loopbacks: Loopbacks) {
     let (ip, port) = (address.ip().to_canonical(), address.port());
     if ip.is_loopback() {
         info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");
     }
     if let Some(other) = bind::other_loopback(address) {
         let remedy = match loopbacks {
-            Loopbacks::Both => return Ok(()),
+            Loopbacks::Both => return,
             Loopbacks::One => String::new(),
             Loopbacks::AsGiven if ip.is_loopback() => "give a port alone to serve both, or ".to_owned(),
             Loopbacks::AsGiven => format!("give [::]:{port} to serve both, or "),
@@ -369,7 +390,6 @@ fn announce(ready: &str, address: SocketAddr, loopbacks: Loopbacks) -> io::Resul
              {remedy}let clients ask for an address"
         );
     }
-    Ok(())
 }
 
 /// The limits of a server, on this machine.

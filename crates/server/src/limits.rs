@@ -38,15 +38,17 @@ pub struct Limit {
 /// user where these are more than a million.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
-    let workers = config.workers();
+    let threads = |transport| config.doors.threads(transport);
+    let [datagram_workers, workers] = [Transport::Udp, Transport::Tcp].map(threads);
     let mut limits = match &config.service {
-        Service::Logins { transport, limits, audit, http, .. } => {
-            let mut all = match transport {
-                Transport::Udp => of_login_datagrams(workers),
-                Transport::Tcp => {
-                    of_connections(size_of::<Link<Login>>(), Login::READING, workers, descriptors)
-                }
-            };
+        Service::Logins { limits, audit, http, .. } => {
+            let mut all = Vec::new();
+            if datagram_workers > 0 {
+                all.extend(of_login_datagrams(datagram_workers));
+            }
+            if workers > 0 {
+                all.extend(of_connections(size_of::<Link<Login>>(), Login::READING, workers, descriptors));
+            }
             let silence = format!("{} s to {} s", FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs());
             all.push(limit("block after too many failures", silence, 0));
             let tables = format!("in tables of {} slots", Penalties::SLOTS);
@@ -65,10 +67,14 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             all
         }
         Service::Exchange(Exchange::Datagrams(..), _) => vec![
-            limit("answers to a source", answers(1), workers * Guard::BYTES),
+            limit("answers to a source", answers(1), datagram_workers * Guard::BYTES),
             limit("answers to an IPv6 /56", answers(HOME_SHARES), 0),
             limit("answers to an IPv6 /48", answers(SITE_SHARES), 0),
-            limit("datagrams in a batch", Datagrams::SHAPE.datagrams, workers * Datagrams::SHAPE.bytes()),
+            limit(
+                "datagrams in a batch",
+                Datagrams::SHAPE.datagrams,
+                datagram_workers * Datagrams::SHAPE.bytes(),
+            ),
         ],
         Service::Exchange(Exchange::Md5Stream, _) => {
             of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, workers, descriptors)

@@ -35,14 +35,19 @@ pub(crate) use lines::Lines;
 pub use lines::Verbosity;
 pub use log::{LOG_LINES, LogFormat, log_to_stderr};
 
-/// Reports what came of a worker's messages: to the log, to the audit, and in numbers.
+/// Where reports of logins go: what all doors of a server share.
 #[derive(Clone)]
-pub(crate) struct Reporter {
-    transport: Transport,
+pub(crate) struct Reports {
     unknown_names: UnknownNames,
     keyed: SipHasher24,
     audit: Option<Audit>,
     blocks: Arc<BlockLog>,
+}
+
+/// Reports what came of a worker's messages: to the log, to the audit, and in numbers.
+pub(crate) struct Reporter {
+    reports: Reports,
+    transport: Transport,
     tally: Arc<Tally>,
 }
 
@@ -55,23 +60,23 @@ pub enum UnknownNames {
     Shown,
 }
 
-impl Reporter {
+impl Reports {
     pub(crate) fn new(
-        transport: Transport,
         unknown_names: UnknownNames,
         key: &[u8; 16],
         audit: Option<Audit>,
         blocks: Arc<BlockLog>,
     ) -> Self {
-        let keyed = SipHasher24::new_with_key(key);
-        Self { transport, unknown_names, keyed, audit, blocks, tally: Arc::default() }
+        Self { unknown_names, keyed: SipHasher24::new_with_key(key), audit, blocks }
     }
 
-    /// The same for a worker, with the numbers of that worker.
-    pub(crate) fn of_worker(&self, tally: &Arc<Tally>) -> Self {
-        Self { tally: tally.clone(), ..self.clone() }
+    /// Those of a worker, which has numbers of its own.
+    pub(crate) fn of_worker(&self, transport: Transport, tally: &Arc<Tally>) -> Reporter {
+        Reporter { reports: self.clone(), transport, tally: tally.clone() }
     }
+}
 
+impl Reporter {
     /// A verdict was given over TCP, so long after its connection began.
     pub(crate) fn login_took(&self, time: Duration) {
         self.tally.login_took(time);
@@ -91,13 +96,15 @@ impl Reporter {
 
     fn blocked(&self, now: Now, peer: SocketAddr, refusal: &Refusal<'_>, blocks: &Blocks) {
         if let Some((source, end)) = blocks.source {
-            self.blocks.begin(now, Followed::Other, source.to_string(), end);
+            self.reports.blocks.begin(now, Followed::Other, source.to_string(), end);
         }
         let Some((scope, end)) = blocks.name else { return };
         // Both are made whatever the name, so that the time does not tell which is shown.
-        let (hashed, shown) =
-            (Hashed(&self.keyed, refusal.name).to_string(), Shown(refusal.name.as_bytes()).to_string());
-        let (followed, name) = match (refusal.reason, self.unknown_names) {
+        let (hashed, shown) = (
+            Hashed(&self.reports.keyed, refusal.name).to_string(),
+            Shown(refusal.name.as_bytes()).to_string(),
+        );
+        let (followed, name) = match (refusal.reason, self.reports.unknown_names) {
             (Reason::UnknownUser, UnknownNames::Hashed) => (Followed::Other, hashed),
             (Reason::UnknownUser, UnknownNames::Shown) => (Followed::Other, shown),
             (Reason::WrongPassword | Reason::TriedTooOften | Reason::Denied(_), _) => (Followed::User, shown),
@@ -106,13 +113,13 @@ impl Reporter {
             Scope::Everywhere => format!("user {name}"),
             Scope::Here => format!("user {name} from {}", Source::of(peer.ip())),
         };
-        self.blocks.begin(now, followed, blocked, end);
+        self.reports.blocks.begin(now, followed, blocked, end);
     }
 
     pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
         self.tally.event(event);
-        if let Some(audit) = &self.audit
-            && let Some(decision) = Decision::of(now, peer, event)
+        if let Some(audit) = &self.reports.audit
+            && let Some(decision) = Decision::of(now, self.transport, peer, event)
         {
             audit.note(now.uptime, decision);
         }
@@ -128,15 +135,20 @@ impl Reporter {
             Event::Welcomed { user, sighting: Sighting::Repeat } => {
                 debug!("{transport} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
             }
-            Event::Refused(Refusal { name, reason: Reason::UnknownUser, .. }) => match self.unknown_names {
-                UnknownNames::Hashed => {
-                    // The hash is made only for a line that is written: its time would tell.
-                    debug!("{transport} {peer}: refused an unknown user {}", Hashed(&self.keyed, name));
+            Event::Refused(Refusal { name, reason: Reason::UnknownUser, .. }) => {
+                match self.reports.unknown_names {
+                    UnknownNames::Hashed => {
+                        // The hash is made only for a line that is written: its time would tell.
+                        debug!(
+                            "{transport} {peer}: refused an unknown user {}",
+                            Hashed(&self.reports.keyed, name)
+                        );
+                    }
+                    UnknownNames::Shown => {
+                        debug!("{transport} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
+                    }
                 }
-                UnknownNames::Shown => {
-                    debug!("{transport} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
-                }
-            },
+            }
             Event::Refused(Refusal { name, reason, .. }) => {
                 debug!("{transport} {peer}: refused {}: {reason}", Shown(name.as_bytes()));
             }

@@ -74,7 +74,7 @@ pub struct Needs {
 /// What a program does on sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// It answers datagrams, each to an address of its own.
+    /// It answers datagrams, each to an address of its own, and perhaps on connections, too.
     Datagrams,
     /// It answers on connections that it has accepted.
     Connections,

@@ -1,5 +1,6 @@
 //! What a server is told, and what of that is in force, for whoever wants to see it before it runs.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -24,10 +25,8 @@ pub fn program(transport: Transport) -> &'static str {
 /// What a server is told on its command line.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen, or where the sockets are that were passed; port 0 for any that is free.
-    pub address: SocketAddr,
-    /// Whether to listen at the other loopback address, too.
-    pub loopbacks: Loopbacks,
+    /// Where to serve: one door or, for logins, several.
+    pub doors: Doors,
     /// What to do there.
     pub service: Service,
     /// Who to be, once the socket is bound.
@@ -36,14 +35,52 @@ pub struct Config {
     pub sandbox: Mode,
 }
 
-impl Config {
-    /// Threads that serve, each with a socket of its own.
-    pub(crate) fn workers(&self) -> usize {
-        let workers = self.service.workers().get();
+/// A transport and an address at which a server can be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// What carries the messages.
+    pub transport: Transport,
+    /// Where to listen, or where the sockets are that were passed; port 0 for any that is free.
+    pub address: SocketAddr,
+    /// Whether to listen at the other loopback address, too.
+    pub loopbacks: Loopbacks,
+    /// How many threads serve at the address, each with a socket of its own.
+    pub workers: NonZeroUsize,
+}
+
+impl Door {
+    /// All threads, with that for the other loopback address.
+    pub(crate) fn threads(&self) -> usize {
         match self.loopbacks {
-            Loopbacks::AsGiven | Loopbacks::One => workers,
-            Loopbacks::Both => workers + 1,
+            Loopbacks::AsGiven | Loopbacks::One => self.workers.get(),
+            Loopbacks::Both => self.workers.get() + 1,
         }
+    }
+}
+
+/// The doors of a server.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// The one that the program is named after, and that takes the sockets of a service manager.
+    pub first: Door,
+    /// The others.
+    pub also: Vec<Door>,
+}
+
+impl Doors {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Door> {
+        iter::once(&self.first).chain(&self.also)
+    }
+
+    /// Threads that serve over a transport.
+    pub(crate) fn threads(&self, transport: Transport) -> usize {
+        self.iter().filter(|door| door.transport == transport).map(Door::threads).sum()
+    }
+
+    /// The address of a door that other machines can reach, if there is one; else that of the first.
+    pub(crate) fn widest(&self) -> SocketAddr {
+        let mut addresses = self.iter().map(|door| door.address);
+        addresses.find(|address| !address.ip().to_canonical().is_loopback()).unwrap_or(self.first.address)
     }
 }
 
@@ -63,12 +100,8 @@ pub enum Loopbacks {
 pub enum Service {
     /// It tells who knows their password.
     Logins {
-        /// What carries the messages.
-        transport: Transport,
         /// The users file.
         users: PathBuf,
-        /// How many threads serve.
-        workers: NonZeroUsize,
         /// What failed logins cost.
         limits: Limits,
         /// What is logged of names that nobody has.
@@ -85,30 +118,13 @@ pub enum Service {
 }
 
 impl Service {
-    /// The line that says that a server is ready.
-    pub(crate) fn ready(&self, address: SocketAddr) -> String {
+    /// The line that says that a door is open.
+    pub(crate) fn ready(&self, transport: Transport, address: SocketAddr) -> String {
         match self {
             Self::Exchange(Exchange::Datagrams(DatagramService::Hello, _), _) => {
                 format!("Server is listening on {address}")
             }
-            Self::Logins { .. } | Self::Exchange(..) => {
-                format!("{} server listening on {address}", self.transport())
-            }
-        }
-    }
-
-    pub(crate) fn transport(&self) -> Transport {
-        match self {
-            Self::Logins { transport, .. } => *transport,
-            Self::Exchange(Exchange::Datagrams(..), _) => Transport::Udp,
-            Self::Exchange(Exchange::Md5Stream | Exchange::FramedStream { .. }, _) => Transport::Tcp,
-        }
-    }
-
-    pub(crate) fn workers(&self) -> NonZeroUsize {
-        match self {
-            Self::Logins { workers, .. } => *workers,
-            Self::Exchange(..) => NonZeroUsize::MIN,
+            Self::Logins { .. } | Self::Exchange(..) => format!("{transport} server listening on {address}"),
         }
     }
 }
@@ -144,25 +160,21 @@ pub enum SampleUsers {
 
 /// Every setting that is in force, with its name; whatever was not said has its default.
 pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
-    let address = config.address;
-    let addresses = match config.loopbacks {
-        Loopbacks::AsGiven | Loopbacks::One => address.to_string(),
-        Loopbacks::Both => format!("{address} and [::1]:{}", address.port()),
-    };
-    let mut settings = vec![("address", addresses)];
+    let Doors { first, also } = &config.doors;
+    let mut settings = vec![("address", addresses(first))];
     match &config.service {
-        Service::Logins { transport, users, workers, limits, unknown_names, audit, sample_users, http } => {
+        Service::Logins { users, limits, unknown_names, audit, sample_users, http } => {
             let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
             settings.extend([
-                ("service", format!("logins over {transport}")),
+                ("service", format!("logins over {}", first.transport)),
                 ("users file", users.display().to_string()),
-                (
-                    "workers",
-                    match config.loopbacks {
-                        Loopbacks::AsGiven | Loopbacks::One => workers.to_string(),
-                        Loopbacks::Both => format!("{workers}, and one for [::1]"),
-                    },
-                ),
+                ("workers", workers(first)),
+            ]);
+            settings.extend(also.iter().map(|door| {
+                let Door { transport, .. } = door;
+                ("also", format!("{transport} at {}; workers: {}", addresses(door), workers(door)))
+            }));
+            settings.extend([
                 ("failed logins of a source that are free", budget(limits.of_source)),
                 ("failed logins of a user that are free", budget(limits.of_user)),
                 ("networks whose failed logins are all free", or_none(trusted.join(" "))),
@@ -214,6 +226,22 @@ pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
         ("sandbox", sandbox.to_owned()),
     ]);
     settings
+}
+
+fn addresses(door: &Door) -> String {
+    let address = door.address;
+    match door.loopbacks {
+        Loopbacks::AsGiven | Loopbacks::One => address.to_string(),
+        Loopbacks::Both => format!("{address} and [::1]:{}", address.port()),
+    }
+}
+
+fn workers(door: &Door) -> String {
+    let workers = door.workers;
+    match door.loopbacks {
+        Loopbacks::AsGiven | Loopbacks::One => workers.to_string(),
+        Loopbacks::Both => format!("{workers}, and one for [::1]"),
+    }
 }
 
 fn budget(budget: Option<Budget>) -> String {

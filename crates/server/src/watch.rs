@@ -31,9 +31,10 @@ const LOOKS_MAX: u32 = 10;
 
 /// A running server.
 pub(crate) struct Watched {
-    pub(crate) transport: Transport,
-    /// Where it serves.
-    pub(crate) address: SocketAddr,
+    /// The name of the program.
+    pub(crate) server: &'static str,
+    /// Where it serves: the door that the program is named after, then the others.
+    pub(crate) doors: Vec<(Transport, SocketAddr)>,
     /// Whether those who watch are told why logins were refused.
     pub(crate) reasons: Reasons,
     pub(crate) tallies: Vec<Arc<Tally>>,
@@ -84,6 +85,11 @@ impl Watched {
 
     pub(crate) fn sum(&self, number: impl Fn(&Tally) -> u64) -> u64 {
         self.tallies.iter().map(|tally| number(tally)).sum()
+    }
+
+    /// Whether a door of this transport is open.
+    pub(crate) fn serves(&self, transport: Transport) -> bool {
+        self.doors.iter().any(|(other, _)| *other == transport)
     }
 
     /// Connections that are open, and how many may be.

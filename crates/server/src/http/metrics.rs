@@ -10,9 +10,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::settings;
 use crate::tally::{BATCH_BOUNDS, Counter, Histogram, LOGIN_BOUNDS_US, Outcome, Tally};
 use crate::watch::{LastReload, Reloaded, Watched};
+use proto::transport::Transport;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -83,8 +83,7 @@ struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
     fn process(&mut self, watched: &Watched) -> fmt::Result {
-        let labels =
-            [("server", settings::program(watched.transport)), ("version", env!("CARGO_PKG_VERSION"))];
+        let labels = [("server", watched.server), ("version", env!("CARGO_PKG_VERSION"))];
         let build = ConstGauge::new(1_u64);
         let kind = MetricType::Gauge;
         let mut encoder =
@@ -217,21 +216,16 @@ impl Page<'_> {
     }
 
     fn transport(&mut self, watched: &Watched) -> fmt::Result {
-        let Some((open, max)) = watched.connections() else {
+        if watched.serves(Transport::Udp) {
             self.one(
                 "letmein_replies_unsent",
                 "Replies that the system would not send",
                 ConstCounter::new(watched.sum(|tally| tally.unsent.get())),
             )?;
             let batches = watched.histogram(|tally| &tally.batches, &BATCH_BOUNDS);
-            return self.histogram(
-                "letmein_batch_datagrams",
-                "Datagrams received at a time",
-                None,
-                batches,
-                1.0,
-            );
-        };
+            self.histogram("letmein_batch_datagrams", "Datagrams received at a time", None, batches, 1.0)?;
+        }
+        let Some((open, max)) = watched.connections() else { return Ok(()) };
         self.one("letmein_connections_open", "TCP connections that are open", ConstGauge::new(open as u64))?;
         self.one("letmein_connections_max", "TCP connections that may be open", ConstGauge::new(max as u64))?;
         self.by(

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::settings;
 use crate::tally::Outcome;
 use crate::watch::{Blocked, HISTORY_STEP, LastReload, Reloaded, Watched};
 use proto::server::penalty::Fill;
@@ -31,10 +30,16 @@ pub(crate) fn page(watched: &Watched) -> String {
     let reasons = watched.refusals().map(|refusals| {
         refusals.into_iter().map(|(reason, count)| (spaced(reason), count.into())).collect::<Map<_, _>>()
     });
+    let doors = watched
+        .doors
+        .iter()
+        .map(|(transport, address)| json!({ "transport": transport.name(), "address": address.to_string() }));
+    let doors: Vec<_> = doors.collect();
     json!({
-        "server": settings::program(watched.transport),
+        "server": watched.server,
         "version": env!("CARGO_PKG_VERSION"),
-        "address": watched.address.to_string(),
+        "address": doors.first().map(|door| &door["address"]),
+        "doors": doors,
         "uptime_s": now.as_secs_f64(),
         "is_stopping": watched.is_stopping(),
         "users": watched.users.load().len(),

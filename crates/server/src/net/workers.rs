@@ -14,66 +14,74 @@ use crate::net::link::{Conversation, Reading};
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
 use crate::net::services::logins::{Login, Logins};
 use crate::net::{connections, tcp, udp};
-use crate::report::{self, Reporter, Verbosity};
+use crate::report::{self, Reports, Verbosity};
 use crate::tally::Tally;
 use proto::Now;
-use proto::server::penalty::{Limits, Penalties};
+use proto::server::penalty::Penalties;
 use proto::server::{Keys, Server};
 use proto::transport::Transport;
 use proto::users::Users;
 
-/// A server's sockets, each with the loop that serves it.
+/// The sockets of a server's doors, each with the loop that serves it.
+#[derive(Default)]
 pub(crate) struct Workers {
-    /// Where they listen, but for one that may be at the other loopback address.
-    pub(crate) address: SocketAddr,
+    /// The doors, by their transport, and where they are, but for a socket that may be at the other loopback address.
+    pub(crate) doors: Vec<(Transport, SocketAddr)>,
     /// To be called by a thread each, which serves until told to stop, and until nobody is waiting any more.
     pub(crate) work: Vec<Work>,
     /// The numbers of each.
     pub(crate) tallies: Vec<Arc<Tally>>,
-    /// Who is out of favour; over both transports, for logins.
-    pub(crate) penalties: Option<Arc<Penalties>>,
     /// TCP: who is connected.
     pub(crate) connections: Option<Connections>,
+}
+
+/// What the logins of all doors share.
+pub(crate) struct Shared<'a> {
+    pub(crate) users: &'a Arc<ArcSwap<Users>>,
+    pub(crate) penalties: &'a Arc<Penalties>,
+    pub(crate) keys: &'a Keys,
+    pub(crate) reports: &'a Reports,
 }
 
 /// The loop of one worker.
 pub(crate) type Work = Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>;
 
 impl Workers {
-    /// Workers for logins. Those at one address share its peers, and the kernel sends all datagrams of a peer to the
-    /// same one.
-    pub(crate) fn logins(
+    /// Adds the workers of a door for logins. Those at one address share its peers, and the kernel sends all datagrams of
+    /// a peer to the same one. The first door over TCP brings the caps on connections, for `tcp_threads` in all.
+    pub(crate) fn add_logins(
+        &mut self,
         transport: Transport,
         bound: Bound,
-        users: &Arc<ArcSwap<Users>>,
-        keys: &Keys,
-        limits: &Limits,
-        reporter: Reporter,
-    ) -> io::Result<Self> {
-        let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
-        let workers = match transport {
+        shared: &Shared<'_>,
+        tcp_threads: usize,
+    ) -> io::Result<()> {
+        let Shared { users, penalties, keys, reports } = *shared;
+        match transport {
             Transport::Udp => {
                 for socket in &bound.sockets {
                     // A system without this serves all the same.
                     let _ = udp::ignore_path_mtu(socket);
                 }
-                Self::udp(bound, |_, tally| {
+                self.add_udp(bound, |_, tally| {
                     let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
-                    let logins = Logins { server, reporter: reporter.of_worker(tally), users };
+                    let logins = Logins { server, reporter: reports.of_worker(transport, tally), users };
                     || logins
                 })
             }
-            Transport::Tcp => Self::tcp(bound, Login::READING, |tally| {
-                let (users, penalties) = (users.clone(), penalties.clone());
-                let reporter = Arc::new(reporter.of_worker(tally));
-                move || {
-                    move |peer, now| {
-                        Login::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
+            Transport::Tcp => {
+                self.add_tcp(bound, Login::READING, tcp_threads, |tally| {
+                    let (users, penalties) = (users.clone(), penalties.clone());
+                    let reporter = Arc::new(reports.of_worker(transport, tally));
+                    move || {
+                        move |peer, now| {
+                            Login::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
+                        }
                     }
-                }
-            }),
-        };
-        workers.map(|workers| Self { penalties: Some(penalties), ..workers })
+                });
+                Ok(())
+            }
+        }
     }
 
     /// A worker for a small service.
@@ -83,74 +91,83 @@ impl Workers {
         bound: Bound,
         keys: &Keys,
     ) -> io::Result<Self> {
+        let (mut workers, threads) = (Self::default(), bound.sockets.len());
         match service {
             Exchange::Datagrams(service, serving) => {
                 let key = keys.sources;
-                Self::udp(bound, |own, _| move || Datagrams::new(service, own, &key, serving, verbosity))
+                let serve =
+                    |own, _: &Arc<Tally>| move || Datagrams::new(service, own, &key, serving, verbosity);
+                workers.add_udp(bound, serve)?;
             }
-            Exchange::Md5Stream => Self::tcp(bound, Md5Stream::READING, |_| {
+            Exchange::Md5Stream => workers.add_tcp(bound, Md5Stream::READING, threads, |_| {
                 move || {
                     let lines = shared_lines(verbosity);
                     move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
                 }
             }),
             Exchange::FramedStream { buffer_len, message_max } => {
-                Self::tcp(bound, FramedStream::reading(buffer_len, message_max), |_| {
+                workers.add_tcp(bound, FramedStream::reading(buffer_len, message_max), threads, |_| {
                     move || {
                         let lines = shared_lines(verbosity);
                         move |peer, _| Ok(FramedStream { peer, message_max, lines: lines.clone() })
                     }
-                })
+                });
             }
         }
+        Ok(workers)
     }
 
-    /// What `service` gives is called by the worker's thread, as it may start another.
-    fn udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
+    /// `service` returns a constructor, which runs on the worker's thread, because it may start threads of its own.
+    fn add_udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
+        &mut self,
         Bound { address, sockets }: Bound,
         service: impl Fn(SocketAddr, &Arc<Tally>) -> M,
-    ) -> io::Result<Self> {
+    ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
             report::buffers(&udp::buffers(socket)?, sockets.len());
         }
-        let tallies = tallies(sockets.len());
-        let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> io::Result<Work> {
+        self.doors.push((Transport::Udp, address));
+        for socket in sockets {
+            let tally = self.add_tally();
             let service = service(socket.local_addr()?, &tally);
-            Ok(Box::new(move |clock, stop| {
+            self.work.push(Box::new(move |clock, stop| {
                 udp::serve(&socket, &mut service(), clock, &stop, &tally);
                 Ok(())
-            }))
-        });
-        let work = work.collect::<io::Result<_>>()?;
-        Ok(Self { address, work, tallies, penalties: None, connections: None })
+            }));
+        }
+        Ok(())
     }
 
-    /// What `service` gives is called by the worker's thread, and gives what opens a conversation.
-    fn tcp<C, O, S>(
+    /// `service` returns a constructor, which runs on the worker's thread, of what accepts a connection.
+    fn add_tcp<C, O, S>(
+        &mut self,
         Bound { address, sockets }: Bound,
         reading: Reading,
+        threads: usize,
         service: impl Fn(&Arc<Tally>) -> S,
-    ) -> io::Result<Self>
-    where
+    ) where
         C: Conversation + 'static,
         O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
-        let places = connections::places(descriptors::limit(), sockets.len());
-        let connections = Connections::new(places, reading.memory_max);
-        let tallies = tallies(sockets.len());
-        let work = sockets.into_iter().zip(tallies.clone()).map(|(socket, tally)| -> Work {
+        let places = connections::places(descriptors::limit(), threads);
+        let connections =
+            self.connections.get_or_insert_with(|| Connections::new(places, reading.memory_max));
+        let connections = connections.clone();
+        self.doors.push((Transport::Tcp, address));
+        for socket in sockets {
+            let tally = self.add_tally();
             let (service, connections) = (service(&tally), connections.clone());
-            Box::new(move |clock, stop| {
+            self.work.push(Box::new(move |clock, stop| {
                 tcp::serve(socket.into(), reading, connections, service(), clock, &stop, &tally)
-            })
-        });
-        let work = work.collect();
-        Ok(Self { address, work, tallies, penalties: None, connections: Some(connections) })
+            }));
+        }
     }
-}
 
-fn tallies(workers: usize) -> Vec<Arc<Tally>> {
-    (0..workers).map(|_| Arc::default()).collect()
+    fn add_tally(&mut self) -> Arc<Tally> {
+        let tally = Arc::<Tally>::default();
+        self.tallies.push(tally.clone());
+        tally
+    }
 }

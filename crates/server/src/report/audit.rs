@@ -27,7 +27,6 @@ pub(crate) use line::Decision;
 use line::Lines;
 pub use output::AuditTarget;
 use output::Output;
-use proto::transport::Transport;
 
 /// Decisions that wait to be written.
 pub(crate) const QUEUE_LEN: usize = 16_384;
@@ -126,7 +125,6 @@ impl Losses {
 /// An audit, and the writer of its lines.
 pub(crate) fn audit(
     target: &AuditTarget,
-    transport: Transport,
     unknown_names: UnknownNames,
     key: &[u8; 16],
 ) -> io::Result<(Audit, Writer)> {
@@ -135,7 +133,7 @@ pub(crate) fn audit(
     let writer = Writer {
         entries,
         reopen: Reopen { queue: queue.clone(), counts: counts.clone() },
-        lines: Lines::new(transport, unknown_names, key),
+        lines: Lines::new(unknown_names, key),
         output: Output::new(target)?,
     };
     Ok((Audit { queue, counts }, writer))
@@ -247,17 +245,18 @@ mod tests {
     use proto::Now;
     use proto::peer::Address;
     use proto::server::event::{Event, Reason, Refusal};
+    use proto::transport::Transport;
 
     #[test]
     fn proven_failures_find_room_in_a_queue_that_forged_ones_have_filled() {
-        let (audit, writer) =
-            audit(&AuditTarget::Stdout, Transport::Udp, UnknownNames::Hashed, &[1; 16]).unwrap();
+        let (audit, writer) = audit(&AuditTarget::Stdout, UnknownNames::Hashed, &[1; 16]).unwrap();
         let losses = writer.losses();
         let fail = |second, source: u32, address| {
             let now = Now { uptime: Duration::from_secs(second), unix_s: second };
             let refusal = Refusal { name: "alice", reason: Reason::WrongPassword, address };
             let peer = SocketAddr::from((source.to_be_bytes(), 5000));
-            audit.note(now.uptime, Decision::of(now, peer, &Event::Refused(refusal)).unwrap());
+            audit
+                .note(now.uptime, Decision::of(now, Transport::Udp, peer, &Event::Refused(refusal)).unwrap());
         };
         for second in 1..=100 {
             (0..100).for_each(|source| fail(second, source + 100 * second as u32, Address::Claimed));

@@ -22,6 +22,7 @@ pub(super) const LINE_MAX: usize = 465;
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
     unix_s: u64,
+    transport: Transport,
     pub(super) peer: SocketAddr,
     pub(super) verdict: Verdict,
     name: [u8; NAME_MAX],
@@ -38,7 +39,7 @@ pub(super) enum Verdict {
 
 impl Decision {
     /// What was decided, if anything was.
-    pub(crate) fn of(now: Now, peer: SocketAddr, event: &Event<'_>) -> Option<Self> {
+    pub(crate) fn of(now: Now, transport: Transport, peer: SocketAddr, event: &Event<'_>) -> Option<Self> {
         let (verdict, name) = match event {
             Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
             Event::Refused(Refusal { name, reason, address }) => (Verdict::Refused(*reason, *address), *name),
@@ -46,7 +47,7 @@ impl Decision {
             Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
         };
         let mut decision =
-            Self { unix_s: now.unix_s, peer, verdict, name: [0; NAME_MAX], name_len: name.len() };
+            Self { unix_s: now.unix_s, transport, peer, verdict, name: [0; NAME_MAX], name_len: name.len() };
         decision.name.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
         Some(decision)
     }
@@ -62,7 +63,6 @@ impl Decision {
 
 /// Lines that wait to be written together.
 pub(super) struct Lines {
-    transport: Transport,
     unknown_names: UnknownNames,
     keyed: SipHasher24,
     pub(super) text: Vec<u8>,
@@ -88,8 +88,8 @@ struct Line<'a> {
 }
 
 impl Lines {
-    pub(super) fn new(transport: Transport, unknown_names: UnknownNames, key: &[u8; 16]) -> Self {
-        Self { transport, unknown_names, keyed: SipHasher24::new_with_key(key), text: Vec::new() }
+    pub(super) fn new(unknown_names: UnknownNames, key: &[u8; 16]) -> Self {
+        Self { unknown_names, keyed: SipHasher24::new_with_key(key), text: Vec::new() }
     }
 
     pub(super) fn add(&mut self, decision: &Decision) {
@@ -98,7 +98,7 @@ impl Lines {
             time: unix_time(decision.unix_s),
             source: decision.peer.ip().to_canonical(),
             port: decision.peer.port(),
-            transport: self.transport.name(),
+            transport: decision.transport.name(),
             verdict: "welcome",
             user: Some(name),
             unknown_user: None,
@@ -153,9 +153,9 @@ mod tests {
     fn longest(event: &Event<'_>) -> usize {
         let now = Now { uptime: Duration::ZERO, unix_s: 1_767_225_600 };
         let peer = "[2001:db80:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
-        let decision = Decision::of(now, peer, event).unwrap();
+        let decision = Decision::of(now, Transport::Udp, peer, event).unwrap();
         let lengths = [UnknownNames::Hashed, UnknownNames::Shown].map(|unknown_names| {
-            let mut lines = Lines::new(Transport::Udp, unknown_names, &[1; 16]);
+            let mut lines = Lines::new(unknown_names, &[1; 16]);
             lines.add(&decision);
             lines.text.len()
         });
