@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_types, reason = "it accepts connections of its own kind")]
 
+mod exposition;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod routes;

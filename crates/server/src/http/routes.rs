@@ -11,6 +11,7 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use tracing::warn;
 
+use super::exposition::Format;
 use super::{Limits, Listener, Reply, metrics, page, status};
 use crate::watch::Watched;
 
@@ -49,8 +50,8 @@ fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter();
             let is_open = accept.filter_map(|value| value.to_str().ok()).any(metrics::names_openmetrics);
-            let (kind, text) = metrics::page(watched, is_open);
-            reply(StatusCode::OK, kind, text)
+            let format = if is_open { Format::OpenMetrics } else { Format::Plain };
+            reply(StatusCode::OK, format.content_type(), metrics::page(watched, format))
         }
         "/status.json" => reply(StatusCode::OK, "application/json", status::page(watched)),
         "/healthz" => match watched.health() {
