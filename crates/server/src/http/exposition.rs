@@ -26,8 +26,8 @@ enum Kind {
     Histogram,
 }
 
-/// A page of metrics. Names, descriptions and labels are constants without quotes, backslashes and line ends, so nothing
-/// is escaped. A name that ends in `_seconds` has that unit.
+/// A page of metrics. Names, descriptions and labels are constants without quotes, backslashes and line ends, so
+/// nothing is escaped. A name that ends in `_seconds` has that unit.
 pub(crate) struct Page {
     format: Format,
     text: String,

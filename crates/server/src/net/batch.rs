@@ -1,7 +1,7 @@
 //! Datagrams in batches: one system call receives many, another sends the replies to them.
 //!
-//! This is the server's one file with unsafe code, since no safe interface to `recvmmsg(2)`, `sendmmsg(2)` and the packet
-//! information of `ip(7)` and `ipv6(7)` does without an allocation for each datagram. All of its memory is made
+//! This is the server's one file with unsafe code, since no safe interface to `recvmmsg(2)`, `sendmmsg(2)` and the
+//! packet information of `ip(7)` and `ipv6(7)` does without an allocation for each datagram. All of its memory is made
 //! once. Pointers are handed to the kernel only for the length of a call.
 #![expect(unsafe_code, reason = "the island of unsafe: system calls that take pointers")]
 

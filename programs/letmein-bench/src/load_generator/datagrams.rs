@@ -1,8 +1,8 @@
 //! Datagrams in batches, at one socket that has many addresses: each is received with the address of ours that it was
 //! sent to, and each is sent from an address of its own.
 //!
-//! No safe interface to `recvmmsg(2)` and `sendmmsg(2)` sends each datagram of a batch from another address. Pointers are
-//! handed to the kernel only for the length of a call.
+//! No safe interface to `recvmmsg(2)` and `sendmmsg(2)` sends each datagram of a batch from another address. Pointers
+//! are handed to the kernel only for the length of a call.
 #![expect(unsafe_code, reason = "system calls that take pointers")]
 
 use std::io;

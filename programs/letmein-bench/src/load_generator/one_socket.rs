@@ -76,13 +76,13 @@ fn wait(socket: &UdpSocket, rest: Duration) -> io::Result<()> {
     }
 }
 
-/// All clients. The address of a login tells which of them it is of.
+/// All clients. The address of a login tells its client.
 struct Crowd {
     server: SocketAddrV4,
     places: Vec<Place>,
-    /// Who has been idle longest begins first, so that all addresses have their turn.
+    /// The longest idle first, so that all addresses are used by turns.
     idle: VecDeque<u32>,
-    /// Addresses whose clients have something to send that is no reply.
+    /// Addresses whose clients have something to send that is not a reply.
     speaking: Vec<Ipv4Addr>,
     turns: u32,
 }
@@ -131,7 +131,7 @@ impl Crowd {
         }
     }
 
-    /// Sends what is no reply.
+    /// Sends the messages that are not replies.
     fn speak(&mut self, outgoing: &mut Batch, socket: &UdpSocket) {
         let server = self.server;
         let mut speaking = std::mem::take(&mut self.speaking);
@@ -177,7 +177,7 @@ impl Crowd {
         }
     }
 
-    /// Looks for clients that have waited long enough.
+    /// Finds the clients that have waited long enough.
     fn look(&mut self, patience: Duration, now: Instant, meter: &mut Meter<'_>) {
         for index in 0..self.places.len() as u32 {
             let Some(place) = self.places.get_mut(index as usize).filter(|place| !place.is_idle) else {
