@@ -90,8 +90,8 @@ fn complete(mut command: Command, folder: &Path) -> io::Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command, &name, &mut script);
         if shell == Shell::Bash {
-            // The commands of a program with a dash in its name have one name where clap_complete finds out which it is,
-            // and another where it offers their options.
+            // The commands of a program with a dash in its name have one name where clap_complete finds out which it
+            // is, and another where it offers their options.
             let text = String::from_utf8_lossy(&script);
             script = text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__")).into_bytes();
         }

@@ -12,6 +12,7 @@ use proto::transport::Transport::{Tcp, Udp};
 use tempfile::TempDir;
 
 use crate::dist_files::DIST;
+use crate::documents::blocks;
 use crate::passwords::run_with_input;
 use crate::running::{Ended, Server, TRANSPORTS, installed, letmein, run};
 
@@ -19,14 +20,6 @@ const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/bridges");
 /// Where the scripts of dist/ look for the client, and where the pages have the server.
 const PATH: &str = "PATH=/usr/local/bin:";
 const ADDRESS: &str = "127.0.0.1:8591";
-
-/// The blocks of a page that are in this language, in their order.
-fn blocks(page: &str, language: &str) -> Vec<String> {
-    let text = fs::read_to_string(format!("{PAGES}/{page}")).unwrap();
-    let fence = format!("```{language}\n");
-    let parts = text.split(&fence).skip(1);
-    parts.map(|part| part.split_once("```").unwrap().0.to_owned()).collect()
-}
 
 /// A script of dist/ that calls the client of this build. It is for `sh` to read: who forks in another test may have it
 /// open for a moment, and until then the system would not execute it.
@@ -50,7 +43,7 @@ impl Stacks {
     fn of_the_page(server: &Server) -> Self {
         let folder = TempDir::new().unwrap();
         let script = script(folder.path(), "pam/letmein-pam");
-        let pages = blocks("pam.md", "pam").into_iter().map(|text| {
+        let pages = blocks("bridges/pam.md", "pam").into_iter().map(|text| {
             assert!(text.contains("/usr/libexec/letmein-pam 127.0.0.1:8591"), "{text}");
             text.replace("/usr/libexec/letmein-pam", &format!("/bin/sh {}", script.display()))
                 .replace(ADDRESS, &server.address.to_string())
@@ -251,7 +244,7 @@ fn ssh_takes_the_way_for_those_who_are_welcome_and_else_the_other() {
     let server = Server::udp();
     let home = TempDir::new().unwrap();
     let (config, secret) = (home.path().join("config"), home.path().join(".ssh/letmein"));
-    let text = blocks("ssh.md", "ssh").concat();
+    let text = blocks("bridges/ssh.md", "ssh").concat();
     assert_eq!((text.matches(ADDRESS).count(), text.matches("~/.ssh/letmein").count()), (1, 1));
     fs::write(&config, text.replace(ADDRESS, &server.address.to_string())).unwrap();
     fs::create_dir(home.path().join(".ssh")).unwrap();

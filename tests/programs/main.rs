@@ -13,6 +13,7 @@ mod browser;
 mod command_lines;
 mod datagrams;
 mod dist_files;
+mod documents;
 mod doors;
 mod exchanges;
 mod flood;

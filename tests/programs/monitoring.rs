@@ -102,7 +102,8 @@ fn logins_and_refusals_are_counted_by_their_reason_where_the_operator_insists() 
     }
 }
 
-/// Else whoever reads the numbers could find out names, who logs in from where, and passwords of those who are not let in.
+/// Else whoever reads the numbers could find out names, who logs in from where, and passwords of those who are not let
+/// in.
 #[test]
 fn the_numbers_tell_no_refusal_from_another() {
     let users = users_file(

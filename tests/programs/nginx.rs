@@ -1,5 +1,5 @@
-//! docs/bridges/nginx.md, with Debian's nginx and with curl as the visitor. What is not installed is not tested, and that
-//! is said.
+//! docs/bridges/nginx.md, with Debian's nginx and with curl as the visitor. What is not installed is not tested, and
+//! that is said.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::iter;
 use std::net::{SocketAddr, UdpSocket};
+use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ enum Destination {
 }
 
 /// One client's way to the server and back.
-struct Relay {
+pub(crate) struct Relay {
     client_side: UdpSocket,
     server_side: UdpSocket,
     client: Option<SocketAddr>,
@@ -44,7 +45,7 @@ struct Relay {
 }
 
 impl Relay {
-    fn to(server: SocketAddr, seed: u32) -> Self {
+    pub(crate) fn to(server: SocketAddr, seed: u32) -> Self {
         let bound = || UdpSocket::bind("127.0.0.1:0").unwrap();
         let (client_side, server_side) = (bound(), bound());
         server_side.connect(server).unwrap();
@@ -55,10 +56,19 @@ impl Relay {
         Self { client_side, server_side, client: None, in_flight: BinaryHeap::new(), random }
     }
 
+    /// Where its client finds it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.client_side.local_addr().unwrap()
+    }
+
     /// Logs in through the relay.
     fn login(&mut self) -> Ended {
-        let address = self.client_side.local_addr().unwrap().to_string();
-        let mut client = letmein().args([&*address, "userone", "passwordone"]).spawn().unwrap();
+        let address = self.address().to_string();
+        self.carry(letmein().args([&*address, "userone", "passwordone"]).spawn().unwrap())
+    }
+
+    /// Carries datagrams until this client has ended.
+    pub(crate) fn carry(&mut self, mut client: Child) -> Ended {
         while client.try_wait().unwrap().is_none() {
             self.wait();
             self.take_in();

@@ -1,15 +1,4 @@
-//! A login over sockets, on any system: one name, one password, one verdict.
-//!
-//! ```no_run
-//! use letmein_auth_client::{Login, Password, Verdict};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let login = Login::to("127.0.0.1:8591".parse()?);
-//! let outcome = login.run(&"userone".parse()?, &Password::new("passwordone")?)?;
-//! assert_eq!(outcome.verdict, Verdict::Welcome);
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! | module | what it is |
 //! |---|---|

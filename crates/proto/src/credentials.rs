@@ -104,8 +104,8 @@ impl fmt::Display for Username {
 
 /// A password: up to 128 bytes of UTF-8 without NUL. It is wiped from memory when dropped, and is never shown.
 ///
-/// One may be empty, since a client can be given such a one; nobody has such a one, since
-/// [`parse`](fn@super::parse) refuses it.
+/// It may be empty, since a client can be given an empty one. No user has one: a users file with an empty password is
+/// refused.
 #[derive(Clone)]
 pub struct Password(Zeroizing<Box<str>>);
 

@@ -58,8 +58,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// Whether a network of `--trust` or of `from` covers an address. One that covers 127.0.0.1 covers ::1, too: a client that
-/// asks localhost may come from either.
+/// Whether a network of `--trust` or of `from` covers an address. One that covers 127.0.0.1 covers ::1, too: a client
+/// that asks localhost may come from either.
 pub fn covers(network: &IpNet, address: IpAddr) -> bool {
     let is_localhost = address == Ipv6Addr::LOCALHOST && network.contains(&IpAddr::from(Ipv4Addr::LOCALHOST));
     network.contains(&address.to_canonical()) || is_localhost

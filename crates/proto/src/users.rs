@@ -62,8 +62,8 @@ impl Users {
         Self { store, conditions, exemptions, guesses, blocks, samples }
     }
 
-    /// Takes over what is known of users that are in both: how often they were guessed at, and from where they logged in
-    /// with the password that they still have.
+    /// Takes over what is known of users that are in both: how often they were guessed at, and from where they logged
+    /// in with the password that they still have.
     pub fn adopt(&self, old: &Self) {
         let is_marked = |number| old.exemptions.has_any(number) || old.guesses.has_any(number);
         for record in old.store.iter().filter(|record| is_marked(record.number)) {

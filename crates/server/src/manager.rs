@@ -1,5 +1,5 @@
-//! The service manager, such as systemd: told when the server serves, reads its users again, stops, and that it is alive
-//! (sd_notify(3)).
+//! The service manager, such as systemd: told when the server serves, reads its users again, stops, and that it is
+//! alive (sd_notify(3)).
 //!
 //! The socket is had before the sandbox, which forbids to open one. Crates for this open one for each message.
 

@@ -80,9 +80,9 @@ impl Followed {
     }
 }
 
-/// Watches the folders of a file. Editors and tools put a new file in the place of the old one, and mounted secrets swap
-/// a link beside it, so a watch of the file would miss them. A file that is written in its place is complete once it is
-/// closed, and no sooner.
+/// Watches the folders of a file. Editors and tools put a new file in the place of the old one, and mounted secrets
+/// swap a link beside it, so a watch of the file would miss them. A file that is written in its place is complete once
+/// it is closed, and no sooner.
 fn watch(file: &UsersFile) -> io::Result<OwnedFd> {
     let descriptor = inotify::init(CreateFlags::CLOEXEC)?;
     let changes = [

@@ -82,8 +82,8 @@ impl Reporter {
         self.tally.login_took(time);
     }
 
-    /// What came of a message, and whom it blocked. Blocks of answers that prove no address are not logged, since anybody
-    /// can forge them.
+    /// What came of a message, and whom it blocked. Blocks of answers that prove no address are not logged, since
+    /// anybody can forge them.
     pub(crate) fn reaction(&self, now: Now, peer: SocketAddr, reaction: &Reaction<'_>) {
         self.event(now, peer, &reaction.event);
         if let Event::Refused(refusal) = &reaction.event

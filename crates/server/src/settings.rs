@@ -138,9 +138,9 @@ pub struct Monitoring {
     pub reasons: Reasons,
 }
 
-/// Whether those who watch are told what refusals tell nobody. Who tries logins and sees which numbers grow knows whether
-/// a name is somebody's, from where that user logs in, and of whoever is disabled, expired or elsewhere whether the
-/// password was right.
+/// Whether those who watch are told what refusals tell nobody. Who tries logins and sees which numbers grow knows
+/// whether a name is somebody's, from where that user logs in, and of whoever is disabled, expired or elsewhere whether
+/// the password was right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reasons {
     /// All refusals are one number, and what differs by name or by reason is left out.

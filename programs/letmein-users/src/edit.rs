@@ -60,8 +60,8 @@ pub(crate) struct NewUser {
 }
 
 impl<'a> Edit<'a> {
-    /// Starts to change a text that [`users::parse`] accepts, or one of nothing but comments, which gets a section of
-    /// users.
+    /// Starts to change a text that [`users::parse`](fn@users::parse) accepts, or one of nothing but comments, which
+    /// gets a section of users.
     ///
     /// # Errors
     /// If the users are written in a form that cannot be changed.

@@ -54,7 +54,7 @@ impl Entry {
     }
 }
 
-/// All users of a text that [`users::parse`] accepts, in its order.
+/// All users of a text that [`users::parse`](fn@users::parse) accepts, in its order.
 pub(crate) fn entries(text: &str) -> Vec<Entry> {
     let Ok(document) = DeTable::parse(text) else { return Vec::new() };
     let users = document.get_ref().get("users").and_then(|users| users.get_ref().as_table());

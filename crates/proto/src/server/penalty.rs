@@ -8,13 +8,13 @@
 //! So nobody can lock out somebody else by writing their address on datagrams. A name that is unknown is counted like
 //! one that is known, in the same table, by the same steps.
 //!
-//! A failure is a debt that is paid off with time: a budget of 10 in 60 s charges 6 s for each, and allows 60 s of debt.
-//! A success takes back one failure of the same name from the same source, and nothing else, so a password lets nobody
-//! guess another one. Tables are of fixed size, shared by all workers without a lock. Where a bucket is full,
+//! A failure is a debt that is paid off with time: a budget of 10 in 60 s charges 6 s for each, and allows 60 s of
+//! debt. A success takes back one failure of the same name from the same source, and nothing else, so a password lets
+//! nobody guess another one. Tables are of fixed size, shared by all workers without a lock. Where a bucket is full,
 //! a newcomer inherits its smallest debt (see `tables`), so no flood of other names or sources makes a debt smaller. A
-//! flood from more sources than a table has slots can make it forget a block, though; how often a user was guessed at is
-//! therefore counted beside the user, too (`users::guesses`), and an answer beyond the budget is refused whatever its
-//! digest, as one for an unknown name is.
+//! flood from more sources than a table has slots can make it forget a block, though; how often a user was guessed at
+//! is therefore counted beside the user, too (`users::guesses`), and an answer beyond the budget is refused whatever
+//! its digest, as one for an unknown name is.
 
 mod tables;
 
@@ -290,8 +290,8 @@ impl Penalties {
         blocks
     }
 
-    /// Notes the first welcome of a login: it takes back one failure of that name from that source, and exempts the source
-    /// from blocks of that user for a day.
+    /// Notes the first welcome of a login: it takes back one failure of that name from that source, and exempts the
+    /// source from blocks of that user for a day.
     pub(crate) fn welcomed(&self, attempt: &Attempt<'_>) {
         let (uptime, source) = (attempt.uptime, attempt.peer.ip());
         let tables = [&self.proven, &self.unproven].into_iter().filter_map(|counts| counts.sources.as_ref());
@@ -582,7 +582,8 @@ mod tests {
         assert_eq!(house.check_proven(at(6), OTHER, "victim"), Ok(()));
     }
 
-    /// Somebody behind the same address, where sources are not counted. Beside the user's budget they have the source's.
+    /// Somebody behind the same address, where sources are not counted. Beside the user's budget they have the
+    /// source's.
     #[test]
     fn a_guesser_who_shares_the_source_of_a_user_keeps_them_out_of_no_other_source() {
         let mut house = House::new(Limits { of_source: None, ..Limits::default() });

@@ -1,7 +1,7 @@
 //! Failed logins of each user, counted where nothing that happens to other names can push them out.
 //!
-//! A user owes a time for each, as in the tables of penalties: the same debts, in fewer bits. Whoever floods those tables
-//! until they forget a block finds here that the user's budget is spent.
+//! A user owes a time for each, as in the tables of penalties: the same debts, in fewer bits. Whoever floods those
+//! tables until they forget a block finds here that the user's budget is spent.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub(crate) struct Price {
 }
 
 impl Price {
-    /// The budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down, so
-    /// that nobody is refused whom the tables of penalties would hear. `None` if a guess costs less than a tick.
+    /// The budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down,
+    /// so that nobody is refused whom the tables of penalties would hear. `None` if a guess costs less than a tick.
     pub(crate) fn new(guesses: u8, window: Duration) -> Option<Self> {
         let cost = ticks(window).checked_div(guesses.into()).filter(|cost| *cost > 0)?;
         Some(Self { cost, limit: cost * (u32::from(guesses) + 1) })

@@ -65,8 +65,8 @@ pub fn prepare(socket: Socket) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Has the kernel send without looking up what it knows of the path's MTU, which costs a login of short datagrams some 7 %.
-/// No datagram of a login is longer than the shortest MTU there is.
+/// Has the kernel send without looking up what it knows of the path's MTU, which costs a login of short datagrams some
+/// 7 %. No datagram of a login is longer than the shortest MTU there is.
 pub(crate) fn ignore_path_mtu(socket: &Socket) -> io::Result<()> {
     if socket.domain()? == Domain::IPV6 {
         set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)?;

@@ -1,8 +1,8 @@
 //! The audit: a line of JSON for each decision, written by a thread of its own.
 //!
-//! A worker puts a decision into a queue of fixed length and goes on. If the queue is full the line is lost, and that is
-//! counted. Each class of decisions has a bound, so that none uses up the lines of another, and the file grows by no more
-//! in a minute than is said.
+//! A worker puts a decision into a queue of fixed length and goes on. If the queue is full the line is lost, and that
+//! is counted. Each class of decisions has a bound, so that none uses up the lines of another, and the file grows by no
+//! more in a minute than is said.
 
 mod bounds;
 mod line;

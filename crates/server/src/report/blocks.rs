@@ -11,7 +11,8 @@ use tracing::{info, warn};
 use super::unix_time;
 use proto::Now;
 
-/// Blocks that are followed at a time. The rest are counted, so that an attacker with many addresses does not fill the log.
+/// Blocks that are followed at a time. The rest are counted, so that an attacker with many addresses does not fill the
+/// log.
 const FOLLOWED_MAX: usize = 64;
 /// Those of addresses and unknown names leave the rest to users.
 const OTHERS_MAX: usize = 48;
@@ -50,8 +51,8 @@ struct Changes {
 }
 
 impl BlockLog {
-    /// Notes that somebody is blocked until an uptime. It is logged later, by another thread, whoever it is: the time of
-    /// the answer does not tell.
+    /// Notes that somebody is blocked until an uptime. It is logged later, by another thread, whoever it is: the time
+    /// of the answer does not tell.
     pub(super) fn begin(&self, now: Now, followed: Followed, blocked: String, end: Duration) {
         // The last second counts, though it is a part of one.
         let left_s = end.saturating_sub(now.uptime).as_secs_f64().ceil() as u64;

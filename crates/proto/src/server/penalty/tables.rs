@@ -3,8 +3,8 @@
 //! A failure is a debt of time, and all debts shrink at the same pace, that of the clock. Where a bucket is full, the
 //! newcomer takes the slot of the smallest debt and inherits that debt (Space-Saving: Metwally, Agrawal and El Abbadi,
 //! "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005). So a table may charge somebody too
-//! much, and not too little: whoever was pushed out and comes back owes at least as much as they would owe by now, or is
-//! blocked at the next failure.
+//! much, and not too little: whoever was pushed out and comes back owes at least as much as they would owe by now, or
+//! is blocked at the next failure.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -218,8 +218,8 @@ impl Table {
         fill
     }
 
-    /// The slot of a hash; else that of the smallest debt. Workers that count at the same time may give a hash two slots:
-    /// then the larger debt is its own.
+    /// The slot of a hash; else that of the smallest debt. Workers that count at the same time may give a hash two
+    /// slots: then the larger debt is its own.
     fn slot(&self, hash: u64) -> Option<(&AtomicU64, &Traces)> {
         self.bucket(hash).min_by_key(|(slot, _)| {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));

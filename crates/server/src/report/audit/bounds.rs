@@ -1,9 +1,9 @@
 //! How many lines there may be of each class of decisions, so that no class uses up the lines of another.
 //!
 //! Within a class no source uses up those of all others, nor does a home or a site of IPv6, and among welcomes no
-//! user. Workers share tables of fixed size, each class behind a lock of its own: a line needs room with all its parties, and
-//! two workers that looked at once would both take the last. Refusals take the same steps whatever their reason, so that
-//! their time does not tell it.
+//! user. Workers share tables of fixed size, each class behind a lock of its own: a line needs room with all its
+//! parties, and two workers that looked at once would both take the last. Refusals take the same steps whatever their
+//! reason, so that their time does not tell it.
 
 use std::iter;
 use std::sync::{Mutex, PoisonError};
@@ -122,8 +122,8 @@ impl Bound {
         Self { per_second, per_minute, queue_max, spent: Mutex::new(table) }
     }
 
-    /// Whether each of the parties has a line left: a user, or a source with the networks around it and their shares. Only
-    /// lines that are written count. Otherwise a crowd that gets few lines would fill the whole table.
+    /// Whether each of the parties has a line left: a user, or a source with the networks around it and their shares.
+    /// Only lines that are written count. Otherwise a crowd that gets few lines would fill the whole table.
     fn admits<P: Iterator<Item = (u64, u32)>>(&self, second: u64, parties: impl Fn() -> P) -> bool {
         let minute = second / 60;
         // Whoever panicked had not begun to change anything, or was done.
