@@ -227,7 +227,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             let shared = Shared { users, penalties, keys: &keys, reports };
             let mut workers = Workers::default();
             for door in config.doors.iter() {
-                let (address, threads) = (door.address, config.doors.threads(Transport::Tcp));
+                let (address, threads) = (door.address, config.doors.all_threads());
                 let added = workers.add_logins(door.transport, bind(door)?, &shared, threads);
                 added.map_err(|error| ServerError::Bind { address, error })?;
             }

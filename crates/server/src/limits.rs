@@ -40,6 +40,8 @@ pub struct Limit {
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     let threads = |transport| config.doors.threads(transport);
     let [datagram_workers, workers] = [Transport::Udp, Transport::Tcp].map(threads);
+    let all_threads = config.doors.all_threads();
+    let places = connections::places(descriptors, all_threads);
     let mut limits = match &config.service {
         Service::Logins { limits, audit, http, .. } => {
             let mut all = Vec::new();
@@ -47,7 +49,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                 all.extend(of_login_datagrams(datagram_workers));
             }
             if workers > 0 {
-                all.extend(of_connections(size_of::<Link<Login>>(), Login::READING, workers, descriptors));
+                all.extend(of_connections(size_of::<Link<Login>>(), Login::READING, workers, places));
             }
             let silence = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
             all.push(limit("block after too many failures", silence, 0));
@@ -77,13 +79,17 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             ),
         ],
         Service::Exchange(Exchange::Md5Stream, _) => {
-            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, workers, descriptors)
+            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, workers, places)
         }
         Service::Exchange(Exchange::FramedStream { buffer_len, message_max }, _) => {
             let reading = FramedStream::reading(*buffer_len, *message_max);
-            of_connections(size_of::<Link<FramedStream>>(), reading, workers, descriptors)
+            of_connections(size_of::<Link<FramedStream>>(), reading, workers, places)
         }
     };
+    if workers > 0 {
+        let kept = connections::descriptors_kept(all_threads);
+        limits.push(limit("descriptors kept for all else", kept, 0));
+    }
     limits.push(limit("log lines of each level", format!("{LOG_LINES} a second"), 0));
     limits
 }
@@ -123,8 +129,7 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     ]
 }
 
-fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors: usize) -> Vec<Limit> {
-    let places = connections::places(descriptors, workers);
+fn of_connections(link_len: usize, reading: Reading, workers: usize, places: usize) -> Vec<Limit> {
     let patience = match reading.patience {
         Patience::InAll(time) => format!("{} s", time.as_secs()),
         Patience::PerMessage { rest, message } => {
@@ -151,7 +156,6 @@ fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors
         ),
         limit("time of a connection", patience, 0),
         limit("connections that wait to be accepted by a worker", BACKLOG, 0),
-        limit("descriptors kept for all else", connections::descriptors_kept(workers), 0),
     ]
 }
 

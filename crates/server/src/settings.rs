@@ -77,6 +77,11 @@ impl Doors {
         self.iter().filter(|door| door.transport == transport).map(Door::threads).sum()
     }
 
+    /// Threads that serve at all doors, each with a socket.
+    pub(crate) fn all_threads(&self) -> usize {
+        self.iter().map(Door::threads).sum()
+    }
+
     /// The address of a door that other machines can reach, if there is one; else that of the first.
     pub(crate) fn widest(&self) -> SocketAddr {
         let mut addresses = self.iter().map(|door| door.address);

@@ -48,13 +48,14 @@ pub(crate) type Work = Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>;
 
 impl Workers {
     /// Adds the workers of a door for logins. Those at one address share its peers, and the kernel sends all datagrams of
-    /// a peer to the same one. The first door over TCP brings the caps on connections, for `tcp_threads` in all.
+    /// a peer to the same one. The first door over TCP brings the caps on connections, where all doors together have
+    /// so many `threads`.
     pub(crate) fn add_logins(
         &mut self,
         transport: Transport,
         bound: Bound,
         shared: &Shared<'_>,
-        tcp_threads: usize,
+        threads: usize,
     ) -> io::Result<()> {
         let Shared { users, penalties, keys, reports } = *shared;
         match transport {
@@ -70,7 +71,7 @@ impl Workers {
                 })
             }
             Transport::Tcp => {
-                self.add_tcp(bound, Login::READING, tcp_threads, |tally| {
+                self.add_tcp(bound, Login::READING, threads, |tally| {
                     let (users, penalties) = (users.clone(), penalties.clone());
                     let reporter = Arc::new(reports.of_worker(transport, tally));
                     move || {
