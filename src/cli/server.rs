@@ -22,8 +22,8 @@ use server::error::ServerError;
 use server::net::passed;
 use server::report::{LogFormat, log_to_stderr};
 use server::settings::{
-    self, AuditTarget, Budget, Config, Door, Doors, Exchange, Limits, Loopbacks, Mode, Monitoring, Reasons,
-    SampleUsers, Service, Serving, UnknownNames, Verbosity,
+    self, AuditTarget, Budget, Config, Door, Doors, Exchange, Limits, Logins, Loopbacks, Mode, Monitoring,
+    Reasons, SampleUsers, Service, Serving, UnknownNames, Verbosity,
 };
 
 use fits::Said;
@@ -361,14 +361,14 @@ impl Args {
     fn logins(self) -> Service {
         let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
         let reasons = if self.http_reasons { Reasons::Told } else { Reasons::Kept };
-        Service::Logins {
+        Service::Logins(Logins {
             users: self.users,
             limits: Limits { of_source, of_user, trusted: self.trust },
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },
             audit: self.audit,
             sample_users: if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },
             http: self.http.map(|address| Monitoring { address, reasons }),
-        }
+        })
     }
 }
 

@@ -34,7 +34,7 @@ use crate::report::audit::AuditTarget;
 use crate::report::{BlockLog, Reports, audit};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
-use crate::settings::{self, Config, Door, Loopbacks, Reasons, Service};
+use crate::settings::{self, Config, Door, Logins, Loopbacks, Reasons, Service};
 use crate::signals::Signals;
 use crate::watch::Watched;
 use proto::server::Keys;
@@ -152,7 +152,7 @@ async fn lift_blocks(
 /// What would keep the server from starting, or from reading its files again.
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
-    if let Service::Logins { users: path, sample_users, audit, .. } = &config.service {
+    if let Service::Logins(Logins { users: path, sample_users, audit, .. }) = &config.service {
         let (file, sample_users, address) = (users_file(path, config)?, *sample_users, config.doors.widest());
         let mut source = Source { file, sample_users, address };
         let (users, _) = source.load()?;
@@ -212,7 +212,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
         passed.take().map_or_else(|| listen(door), Ok).map_err(cannot_bind)
     };
     match &config.service {
-        Service::Logins { users, limits, unknown_names, audit, sample_users, http } => {
+        Service::Logins(Logins { users, limits, unknown_names, audit, sample_users, http }) => {
             let file = users_file(users, config)?;
             let source = Source { file, sample_users: *sample_users, address: config.doors.widest() };
             let followed = Followed::load(source)?;
@@ -287,8 +287,8 @@ fn watched(
     clock: Clock,
 ) -> Arc<Watched> {
     let reasons = match &config.service {
-        Service::Logins { http: Some(http), .. } => http.reasons,
-        Service::Logins { http: None, .. } | Service::Exchange(..) => Reasons::Kept,
+        Service::Logins(Logins { http: Some(http), .. }) => http.reasons,
+        Service::Logins(Logins { http: None, .. }) | Service::Exchange(..) => Reasons::Kept,
     };
     Arc::new(Watched {
         server: settings::program(config.doors.first.transport),
@@ -341,7 +341,7 @@ fn give_up_privileges(
 /// If there can be no sandbox, or no server would use the users file.
 pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
     let (read, append) = match &config.service {
-        Service::Logins { users, audit, .. } => {
+        Service::Logins(Logins { users, audit, .. }) => {
             let read = match users_file(users, config) {
                 Ok(file) => file.folders()?,
                 // Without a users file there would be no server, but there is a sandbox.

@@ -14,7 +14,7 @@ use crate::report::LOG_LINES;
 use crate::report::audit::{
     BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
 };
-use crate::settings::{Config, Exchange, Service};
+use crate::settings::{self, Config, Exchange, Limits, Service};
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{LetterChallenges, Welcomes};
 use proto::small::guard::{ANSWERS_PER_SECOND, Guard};
@@ -38,12 +38,11 @@ pub struct Limit {
 /// user where these are more than a million.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
-    let threads = |transport| config.doors.threads(transport);
-    let [datagram_workers, workers] = [Transport::Udp, Transport::Tcp].map(threads);
+    let [datagram_workers, workers] = [Transport::Udp, Transport::Tcp].map(|it| config.doors.threads(it));
     let all_threads = config.doors.all_threads();
     let places = connections::places(descriptors, all_threads);
     let mut limits = match &config.service {
-        Service::Logins { limits, audit, http, .. } => {
+        Service::Logins(settings::Logins { limits, audit, http, .. }) => {
             let mut all = Vec::new();
             if datagram_workers > 0 {
                 all.extend(of_login_datagrams(datagram_workers));
@@ -51,33 +50,12 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             if workers > 0 {
                 all.extend(of_connections(size_of::<Link<Login>>(), Login::READING, workers, places));
             }
-            let silence = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
-            all.push(limit("block after too many failures", silence, 0));
-            let tables = format!("in tables of {} slots", Penalties::SLOTS);
-            all.push(limit("failures remembered", tables, Penalties::bytes(limits)));
-            if audit.is_some() {
-                all.extend(of_audit());
-            }
-            if http.is_some() {
-                let bytes = routes::LIMITS.connections as usize * routes::CONNECTION_BYTES;
-                all.push(limit(
-                    "connections of those who watch over HTTP",
-                    routes::LIMITS.connections,
-                    bytes,
-                ));
-            }
+            all.extend(of_penalties(limits));
+            all.extend(audit.iter().flat_map(|_| of_audit()));
+            all.extend(http.map(|_| of_monitoring()));
             all
         }
-        Service::Exchange(Exchange::Datagrams(..), _) => vec![
-            limit("answers to a source", answers(1), datagram_workers * Guard::BYTES),
-            limit("answers to an IPv6 /56", answers(HOME_SHARES), 0),
-            limit("answers to an IPv6 /48", answers(SITE_SHARES), 0),
-            limit(
-                "datagrams in a batch",
-                Datagrams::SHAPE.datagrams,
-                datagram_workers * Datagrams::SHAPE.bytes(),
-            ),
-        ],
+        Service::Exchange(Exchange::Datagrams(..), _) => of_small_datagrams(datagram_workers),
         Service::Exchange(Exchange::Md5Stream, _) => {
             of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, workers, places)
         }
@@ -87,11 +65,34 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
         }
     };
     if workers > 0 {
-        let kept = connections::descriptors_kept(all_threads);
-        limits.push(limit("descriptors kept for all else", kept, 0));
+        limits.push(limit("descriptors kept for all else", connections::descriptors_kept(all_threads), 0));
     }
     limits.push(limit("log lines of each level", format!("{LOG_LINES} a second"), 0));
     limits
+}
+
+fn of_penalties(limits: &Limits) -> [Limit; 2] {
+    let block = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
+    let tables = format!("in tables of {} slots", Penalties::SLOTS);
+    [
+        limit("block after too many failures", block, 0),
+        limit("failures remembered", tables, Penalties::bytes(limits)),
+    ]
+}
+
+fn of_monitoring() -> Limit {
+    let connections = routes::LIMITS.connections;
+    let bytes = connections as usize * routes::CONNECTION_BYTES;
+    limit("connections of those who watch over HTTP", connections, bytes)
+}
+
+fn of_small_datagrams(workers: usize) -> Vec<Limit> {
+    vec![
+        limit("answers to a source", answers(1), workers * Guard::BYTES),
+        limit("answers to an IPv6 /56", answers(HOME_SHARES), 0),
+        limit("answers to an IPv6 /48", answers(SITE_SHARES), 0),
+        limit("datagrams in a batch", Datagrams::SHAPE.datagrams, workers * Datagrams::SHAPE.bytes()),
+    ]
 }
 
 /// Answers to a network with this many shares.

@@ -104,22 +104,26 @@ pub enum Loopbacks {
 #[derive(Clone, Debug)]
 pub enum Service {
     /// It tells who knows their password.
-    Logins {
-        /// The users file.
-        users: PathBuf,
-        /// What failed logins cost.
-        limits: Limits,
-        /// What is logged of names that nobody has.
-        unknown_names: UnknownNames,
-        /// Where each decision is written down, if anywhere.
-        audit: Option<AuditTarget>,
-        /// Whether the shipped sample users may log in from other machines.
-        sample_users: SampleUsers,
-        /// Where those who watch the server find its numbers, if anywhere.
-        http: Option<Monitoring>,
-    },
+    Logins(Logins),
     /// It answers messages by a function of them.
     Exchange(Exchange, Verbosity),
+}
+
+/// What a server for logins is told.
+#[derive(Clone, Debug)]
+pub struct Logins {
+    /// The users file.
+    pub users: PathBuf,
+    /// What failed logins cost.
+    pub limits: Limits,
+    /// What is logged of names that nobody has.
+    pub unknown_names: UnknownNames,
+    /// Where each decision is written down, if anywhere.
+    pub audit: Option<AuditTarget>,
+    /// Whether the shipped sample users may log in from other machines.
+    pub sample_users: SampleUsers,
+    /// Where those who watch the server find its numbers, if anywhere.
+    pub http: Option<Monitoring>,
 }
 
 impl Service {
@@ -129,7 +133,7 @@ impl Service {
             Self::Exchange(Exchange::Datagrams(DatagramService::Hello, _), _) => {
                 format!("Server is listening on {address}")
             }
-            Self::Logins { .. } | Self::Exchange(..) => format!("{transport} server listening on {address}"),
+            Self::Logins(_) | Self::Exchange(..) => format!("{transport} server listening on {address}"),
         }
     }
 }
@@ -163,74 +167,77 @@ pub enum SampleUsers {
     Allowed,
 }
 
-/// Every setting that is in force, with its name; whatever was not said has its default.
-pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
-    let Doors { first, also } = &config.doors;
-    let mut settings = vec![("address", addresses(first))];
-    match &config.service {
-        Service::Logins { users, limits, unknown_names, audit, sample_users, http } => {
-            let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
-            settings.extend([
-                ("service", format!("logins over {}", first.transport)),
-                ("users file", users.display().to_string()),
-                ("workers", workers(first)),
-            ]);
-            settings.extend(also.iter().map(|door| {
-                let Door { transport, .. } = door;
-                ("also", format!("{transport} at {}; workers: {}", addresses(door), workers(door)))
-            }));
-            settings.extend([
-                ("failed logins of a source that are free", budget(limits.of_source)),
-                ("failed logins of a user that are free", budget(limits.of_user)),
-                ("networks whose failed logins are all free", or_none(trusted.join(" "))),
-                (
-                    "names that nobody has, in the log",
-                    match unknown_names {
-                        UnknownNames::Hashed => "a hash",
-                        UnknownNames::Shown => "as they are",
-                    }
-                    .to_owned(),
-                ),
-                ("audit", or_none(audit.as_ref().map(ToString::to_string).unwrap_or_default())),
-                ("HTTP for monitoring", or_none(http.map(monitoring).unwrap_or_default())),
-                (
-                    "sample users",
-                    match sample_users {
-                        SampleUsers::Local => "this machine only",
-                        SampleUsers::Allowed => "from everywhere",
-                    }
-                    .to_owned(),
-                ),
-            ]);
-        }
-        Service::Exchange(exchange, verbosity) => {
-            let service = match exchange {
-                Exchange::Datagrams(DatagramService::Md5, _) => "MD5 over UDP".to_owned(),
-                Exchange::Datagrams(DatagramService::Hello, _) => "hello over UDP".to_owned(),
-                Exchange::Md5Stream => "MD5 over TCP".to_owned(),
-                Exchange::FramedStream { buffer_len, message_max } => {
-                    format!("framed over TCP, reads of {buffer_len} bytes, messages of at most {message_max}")
-                }
-            };
-            let is_once = matches!(exchange, Exchange::Datagrams(_, Serving::Once));
-            let is_quiet = *verbosity == Verbosity::Quiet;
-            settings.extend([
-                ("service", service),
-                ("messages", if is_once { "one" } else { "all that come" }.to_owned()),
-                ("a line for each message", if is_quiet { "no" } else { "yes" }.to_owned()),
-            ]);
-        }
-    }
-    let sandbox = match config.sandbox {
+/// A setting by its name.
+type Setting = (&'static str, String);
+
+/// Every setting that is in force; whatever was not said has its default.
+pub(crate) fn of(config: &Config) -> Vec<Setting> {
+    let Config { doors, service, user, sandbox } = config;
+    let mut settings = vec![("address", addresses(&doors.first))];
+    settings.extend(match service {
+        Service::Logins(logins) => of_logins(doors, logins),
+        Service::Exchange(exchange, verbosity) => of_small(exchange, *verbosity),
+    });
+    let sandbox = match sandbox {
         Mode::On => "on",
         Mode::Log => "log",
         Mode::Off => "off",
     };
     settings.extend([
-        ("user", config.user.clone().unwrap_or_else(|| "who starts it".to_owned())),
+        ("user", user.clone().unwrap_or_else(|| "who starts it".to_owned())),
         ("sandbox", sandbox.to_owned()),
     ]);
     settings
+}
+
+fn of_logins(doors: &Doors, logins: &Logins) -> Vec<Setting> {
+    let Logins { users, limits, unknown_names, audit, sample_users, http } = logins;
+    let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
+    let unknown_names = match unknown_names {
+        UnknownNames::Hashed => "a hash",
+        UnknownNames::Shown => "as they are",
+    };
+    let sample_users = match sample_users {
+        SampleUsers::Local => "this machine only",
+        SampleUsers::Allowed => "from everywhere",
+    };
+    let also = doors.also.iter().map(|door| {
+        ("also", format!("{} at {}; workers: {}", door.transport, addresses(door), workers(door)))
+    });
+    let mut settings = vec![
+        ("service", format!("logins over {}", doors.first.transport)),
+        ("users file", users.display().to_string()),
+        ("workers", workers(&doors.first)),
+    ];
+    settings.extend(also);
+    settings.extend([
+        ("failed logins of a source that are free", budget(limits.of_source)),
+        ("failed logins of a user that are free", budget(limits.of_user)),
+        ("networks whose failed logins are all free", or_none(trusted.join(" "))),
+        ("names that nobody has, in the log", unknown_names.to_owned()),
+        ("audit", or_none(audit.as_ref().map(ToString::to_string).unwrap_or_default())),
+        ("HTTP for monitoring", or_none(http.map(monitoring).unwrap_or_default())),
+        ("sample users", sample_users.to_owned()),
+    ]);
+    settings
+}
+
+fn of_small(exchange: &Exchange, verbosity: Verbosity) -> Vec<Setting> {
+    let service = match exchange {
+        Exchange::Datagrams(DatagramService::Md5, _) => "MD5 over UDP".to_owned(),
+        Exchange::Datagrams(DatagramService::Hello, _) => "hello over UDP".to_owned(),
+        Exchange::Md5Stream => "MD5 over TCP".to_owned(),
+        Exchange::FramedStream { buffer_len, message_max } => {
+            format!("framed over TCP, reads of {buffer_len} bytes, messages of at most {message_max}")
+        }
+    };
+    let is_once = matches!(exchange, Exchange::Datagrams(_, Serving::Once));
+    let is_quiet = verbosity == Verbosity::Quiet;
+    vec![
+        ("service", service),
+        ("messages", if is_once { "one" } else { "all that come" }.to_owned()),
+        ("a line for each message", if is_quiet { "no" } else { "yes" }.to_owned()),
+    ]
 }
 
 fn addresses(door: &Door) -> String {

@@ -48,8 +48,8 @@ pub(crate) type Work = Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>;
 
 impl Workers {
     /// Adds the workers of a door for logins. Those at one address share its peers, and the kernel sends all datagrams of
-    /// a peer to the same one. The first door over TCP brings the caps on connections, where all doors together have
-    /// so many `threads`.
+    /// a peer to the same one. `threads` is the number of all doors' threads, which the caps on connections
+    /// leave descriptors to.
     pub(crate) fn add_logins(
         &mut self,
         transport: Transport,
