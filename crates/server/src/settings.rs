@@ -8,7 +8,7 @@ pub use crate::net::services::exchanges::{Exchange, Serving};
 pub use crate::report::audit::AuditTarget;
 pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
-pub use proto::server::penalty::{Budget, Limits};
+pub use proto::server::penalty::{FailureBudget, Policy};
 use proto::small::DatagramService;
 use proto::transport::Transport;
 
@@ -70,7 +70,7 @@ pub enum Service {
         /// How many threads serve.
         workers: NonZeroUsize,
         /// What failed logins cost.
-        limits: Limits,
+        limits: Policy,
         /// What is logged of names that nobody has.
         unknown_names: UnknownNames,
         /// Where each decision is written down, if anywhere.
@@ -216,10 +216,10 @@ pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
     settings
 }
 
-fn budget(budget: Option<Budget>) -> String {
+fn budget(budget: Option<FailureBudget>) -> String {
     budget.map_or_else(
         || "all".to_owned(),
-        |Budget { failures, window }| format!("{failures} in {} s", window.as_secs()),
+        |FailureBudget { failures, window }| format!("{failures} in {} s", window.as_secs()),
     )
 }
 

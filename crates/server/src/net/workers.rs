@@ -17,7 +17,7 @@ use crate::net::{connections, tcp, udp};
 use crate::report::{self, Reporter, Verbosity};
 use crate::tally::Tally;
 use proto::Now;
-use proto::server::penalty::{Limits, Penalties};
+use proto::server::penalty::{Penalties, Policy};
 use proto::server::{Keys, Server};
 use proto::transport::Transport;
 use proto::users::Users;
@@ -47,7 +47,7 @@ impl Workers {
         bound: Bound,
         users: &Arc<ArcSwap<Users>>,
         keys: &Keys,
-        limits: &Limits,
+        limits: &Policy,
         reporter: Reporter,
     ) -> io::Result<Self> {
         let penalties = Arc::new(Penalties::new(&keys.sources, limits.clone()));
