@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
-use letmein_auth_proto::server::penalty::{Policy, Penalties};
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;

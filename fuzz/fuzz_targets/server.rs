@@ -12,7 +12,7 @@ use letmein_auth_proto::challenge::{Challenge, LIFE_TICKS};
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::{Digest, Secret};
 use letmein_auth_proto::server::event::Event;
-use letmein_auth_proto::server::penalty::{Policy, Penalties};
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::wire::{Message, ServerMessage};
 use letmein_auth_users::parse;

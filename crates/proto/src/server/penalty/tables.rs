@@ -203,7 +203,7 @@ impl DebtTable {
     }
 
     /// Counts slots in use and blocks. All slots are taken for owners of a single share, so the block of a wider
-    /// network is taken to last longer than it does, by less than the cost of a failure.
+    /// network is taken to end sooner than it does, by less than the cost of a failure.
     pub(super) fn fill(&self, uptime: Duration) -> Fill {
         let mut fill = Fill { capacity: SLOTS as u64, ..Fill::default() };
         if self.is_empty(uptime) {
