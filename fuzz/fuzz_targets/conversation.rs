@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
-use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;
@@ -16,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 fn said(users: &Users, bytes: &[u8], segment_len: usize) -> (Vec<u8>, bool) {
     let now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
     let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
-    let penalties = Penalties::new(&[1; 16], Limits::none());
+    let penalties = Penalties::new(&[1; 16], Policy::none());
     let mut conversation = LoginStream::new(Challenge::from_random(7));
     let (mut said, mut received) = (Vec::new(), Vec::new());
     for segment in bytes.chunks(segment_len) {

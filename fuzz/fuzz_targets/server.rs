@@ -12,7 +12,7 @@ use letmein_auth_proto::challenge::{Challenge, LIFE_TICKS};
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::{Digest, Secret};
 use letmein_auth_proto::server::event::Event;
-use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::wire::{Message, ServerMessage};
 use letmein_auth_users::parse;
@@ -54,7 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (name, password): (Username, _) = ("userone".parse().expect("a name"), Password::new("passwordone"));
     let secret = Secret::new(&name, &password.expect("a password"));
     let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [4; 16] };
-    let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Limits::none())));
+    let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Policy::none())));
     let stranger: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
     let mut second = 0;
     // At first one that was never given, and is good for nobody.

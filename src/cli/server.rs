@@ -22,8 +22,8 @@ use server::error::ServerError;
 use server::net::passed;
 use server::report::{LogFormat, log_to_stderr};
 use server::settings::{
-    self, AuditTarget, Budget, Config, Door, Doors, Exchange, Limits, Logins, Loopbacks, Mode, Monitoring,
-    Reasons, SampleUsers, Service, Serving, UnknownNames, Verbosity,
+    self, AuditTarget, Config, Door, Doors, Exchange, FailureBudget, Logins, Loopbacks, Mode, Monitoring,
+    Policy, Reasons, SampleUsers, Service, Serving, UnknownNames, Verbosity,
 };
 
 use fits::Said;
@@ -148,12 +148,12 @@ impl From<ModeName> for Mode {
 /// How many failures are free.
 #[derive(Clone, Copy, Debug)]
 enum Allowance {
-    Some(Budget),
+    Some(FailureBudget),
     All,
 }
 
 impl Allowance {
-    fn budget(self) -> Option<Budget> {
+    fn budget(self) -> Option<FailureBudget> {
         match self {
             Self::Some(budget) => Some(budget),
             Self::All => None,
@@ -363,7 +363,7 @@ impl Args {
         let reasons = if self.http_reasons { Reasons::Told } else { Reasons::Kept };
         Service::Logins(Logins {
             users: self.users,
-            limits: Limits { of_source, of_user, trusted: self.trust },
+            limits: Policy { of_source, of_user, trusted: self.trust },
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },
             audit: self.audit,
             sample_users: if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },
@@ -476,7 +476,7 @@ fn parse_budget(text: &str) -> Result<Allowance, String> {
         let (failures, seconds) = text.split_once('/')?;
         let failures = failures.parse().ok().filter(|failures| *failures > 0)?;
         let window = Duration::from_secs(seconds.strip_suffix('s').unwrap_or(seconds).parse().ok()?);
-        (!window.is_zero() && window <= WINDOW_MAX).then_some(Budget { failures, window })
+        (!window.is_zero() && window <= WINDOW_MAX).then_some(FailureBudget { failures, window })
     };
     parse().map(Allowance::Some).ok_or_else(|| {
         format!("no budget {text:?}: give 1 to 255 failures and the seconds that they are for, up to 600, as in 10/60s, or off")

@@ -1,4 +1,4 @@
-//! What the exchange itself takes for a datagram, without the network.
+//! The time of the exchange for a datagram, without the network.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::Secret;
-use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;
@@ -18,12 +18,12 @@ fn main() {
     divan::main();
 }
 
-/// All challenges have their whole life behind them, so that an answer without one has as many to try as there can be.
+/// Late enough that an answer without its challenge has the most challenges to try.
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
 const KEYS: Keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
-/// With penalties that nobody earns, so that all answers are looked at.
+/// A server without budgets, so that no answer is ignored.
 fn server() -> Server {
-    Server::new(&KEYS, Arc::new(Penalties::new(&[4; 16], Limits::none())))
+    Server::new(&KEYS, Arc::new(Penalties::new(&[4; 16], Policy::none())))
 }
 
 const PEERS: u16 = 1024;
@@ -42,9 +42,9 @@ fn digest(name: &str, password: &str, challenge: Challenge) -> String {
     Secret::new(&name, &Password::new(password).expect("a password")).digest(challenge).to_string()
 }
 
-/// What a login is, and who answers it how.
+/// The kind of answer to a challenge.
 #[derive(Clone, Copy, Debug)]
-enum Answer {
+enum AnswerKind {
     Right,
     RightWithoutChallenge,
     Wrong,
@@ -52,7 +52,7 @@ enum Answer {
     Unknown,
 }
 
-impl Answer {
+impl AnswerKind {
     fn to(self, challenge: Challenge) -> String {
         let (name, password) = match self {
             Self::Right | Self::RightWithoutChallenge => ("user0000001", "password0000001"),
@@ -67,7 +67,7 @@ impl Answer {
     }
 }
 
-/// The datagrams one after the other, over and over.
+/// Measures the datagrams in turn, over and over.
 fn datagrams(
     bencher: Bencher<'_, '_>,
     users: &Users,
@@ -88,8 +88,8 @@ fn a_datagram_that_is_no_answer(bencher: Bencher<'_, '_>, datagram: &str) {
     datagrams(bencher, &users(3), server(), &all);
 }
 
-#[divan::bench(sample_size = 1024, args = [Answer::Right, Answer::Wrong, Answer::Unknown, Answer::RightWithoutChallenge, Answer::WrongWithoutChallenge])]
-fn an_answer(bencher: Bencher<'_, '_>, answer: Answer) {
+#[divan::bench(sample_size = 1024, args = [AnswerKind::Right, AnswerKind::Wrong, AnswerKind::Unknown, AnswerKind::RightWithoutChallenge, AnswerKind::WrongWithoutChallenge])]
+fn an_answer(bencher: Bencher<'_, '_>, answer: AnswerKind) {
     let (users, mut server) = (users(3), server());
     let ask = |peer| {
         let reply = server.datagram(&users, NOW, peer, b"Authentication Request").reply.expect("a challenge");

@@ -1,4 +1,4 @@
-//! Whether the time of a refusal tells a known user from an unknown one: Welch's t-test, as dudect does it.
+//! Checks that the time of a refusal does not tell a known user from an unknown one: Welch's t-test, as in dudect.
 //!
 //! Answers with a wrong password and answers of unknown users come in random order, 200,000 of each. The slowest
 //! hundredth is left out, since it is the machine's. Ends with status 1 if the means differ at p < 0.001.
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use letmein_auth_proto::Now;
 use letmein_auth_proto::credentials::NAME_MAX;
-use letmein_auth_proto::server::penalty::{Budget, Limits, Penalties};
+use letmein_auth_proto::server::penalty::{FailureBudget, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;
@@ -24,12 +24,12 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 const EACH: usize = 200_000;
-/// |t| beyond which p < 0.001, for so many.
+/// |t| beyond which p < 0.001 for this many samples.
 const CRITICAL: f64 = 3.291;
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
 /// The time from one answer to the next, by the clock of the server.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Names of each length that somebody has, and as many that nobody has.
+/// Known names of each length, and as many unknown ones.
 const NAMES_OF_A_LEN: usize = 16;
 /// The longest name and password together that take one block of MD5.
 const ONE_BLOCK: usize = 39;
@@ -41,22 +41,22 @@ fn main() -> ExitCode {
     let in_one_block = Population::new(&mut random, 8..=31, |random, name_len| {
         random.random_range(1..=ONE_BLOCK - name_len)
     });
-    let alike = [("passwords of one length", Limits::none()), ("the same, failures counted", counted())]
+    let alike = [("passwords of one length", Policy::none()), ("the same, failures counted", counted())]
         .map(|(what, limits)| alike.measure(what, limits, &mut random));
     // The longer the names, the shorter the passwords: here a name is known by its length, if by anything.
     let Times { difference_ns, t: _ } =
-        in_one_block.measure("all in one block of MD5", Limits::none(), &mut random);
+        in_one_block.measure("all in one block of MD5", Policy::none(), &mut random);
     let differs = alike.iter().any(|times| times.t.abs() >= CRITICAL) || difference_ns.abs() >= FAINT_NS;
     if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Budgets that nobody here uses up, so that each failure is counted.
-fn counted() -> Limits {
-    let budget = |failures| Some(Budget { failures, window: Duration::from_secs(1) });
-    Limits { of_source: budget(255), of_user: budget(16), trusted: Vec::new() }
+/// Budgets that are never used up here, so that each failure is counted.
+fn counted() -> Policy {
+    let budget = |failures| Some(FailureBudget { failures, window: Duration::from_secs(1) });
+    Policy { of_source: budget(255), of_user: budget(16), trusted: Vec::new() }
 }
 
-/// What the second population may differ by: an MD5 block is 90.
+/// The largest difference of the second population: an MD5 block takes 90 ns.
 const FAINT_NS: f64 = 2.0;
 
 struct Times {
@@ -64,7 +64,7 @@ struct Times {
     t: f64,
 }
 
-/// Users, and pairs of one's name and one that nobody has, of the same length and otherwise random.
+/// Users, and pairs of a known and an unknown name of the same length, otherwise random.
 struct Population {
     users: Users,
     names: Vec<[String; 2]>,
@@ -88,8 +88,8 @@ impl Population {
         Self { users: parse(&text).expect("users"), names }
     }
 
-    /// How the times of refusals of known names and of unknown ones differ.
-    fn measure(&self, what: &str, limits: Limits, random: &mut SmallRng) -> Times {
+    /// Measures the difference between the times of refusals of known and of unknown names.
+    fn measure(&self, what: &str, limits: Policy, random: &mut SmallRng) -> Times {
         let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
         let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, limits)));
         let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use letmein_auth_proto::Now;
 use letmein_auth_proto::client::{Client, Resends, Step};
 use letmein_auth_proto::credentials::{Password, Username};
-use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::{Builder, Conditions};
 
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The keys of a real server are random.
     let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [4; 16] };
-    let penalties = Arc::new(Penalties::new(&keys.sources, Limits::default()));
+    let penalties = Arc::new(Penalties::new(&keys.sources, Policy::default()));
     let mut server = Server::new(&keys, penalties);
     let peer: SocketAddr = "192.0.2.1:5000".parse()?;
 

@@ -104,7 +104,7 @@ impl fmt::Display for Username {
 
 /// A password: up to 128 bytes of UTF-8 without NUL. It is wiped from memory when dropped, and is never shown.
 ///
-/// It may be empty, since somebody may type nothing; but no users file gives a user an empty password.
+/// A client's password may be empty, but no users file has an empty one.
 #[derive(Clone)]
 pub struct Password(Zeroizing<Box<str>>);
 

@@ -31,7 +31,7 @@ const CACHED_MAX: usize = 4096;
 /// All users, with the conditions of their logins.
 pub struct Users {
     store: Store,
-    /// Of users who have any, by the offset of their record.
+    /// The conditions of users who have any, by the offset of their record.
     conditions: HashMap<u32, Conditions>,
     // These two change while the server runs; the rest of a snapshot does not.
     exemptions: Exemptions,
@@ -62,7 +62,8 @@ impl Users {
         Self { store, conditions, exemptions, guesses, blocks, samples }
     }
 
-    /// Takes over the guesses at users who are in both snapshots, and the exemptions of those whose password is the same.
+    /// Takes over the guesses at users who are in both snapshots, and the exemptions of those whose password is the
+    /// same.
     pub fn adopt(&self, old: &Self) {
         let is_marked = |number| old.exemptions.has_any(number) || old.guesses.has_any(number);
         for record in old.store.iter().filter(|record| is_marked(record.number)) {
@@ -203,15 +204,15 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Whether the user has logged in from that source lately. For an unknown name the slots of another user are looked at,
-    /// so that the time does not tell the two apart.
+    /// Whether the user has logged in from that source lately. For an unknown name the slots of another user are looked
+    /// at, so that the time does not tell the two apart.
     pub(crate) fn is_exempt(&self, source: u64, uptime: Duration) -> bool {
         let is_noted = self.users.exemptions.contains(self.number, source, uptime);
         bool::from(self.is_known & Choice::from(u8::from(is_noted)))
     }
 
-    /// The secret to check an answer with. For an unknown name it has another user's password, and a right digest proves
-    /// nothing. It is cut to the longest of all users, since one more block of MD5 would take longer.
+    /// The secret to check an answer with. For an unknown name it has another user's password, and a right digest
+    /// proves nothing. It is cut to the longest of all users, since one more block of MD5 would take longer.
     pub(crate) fn secret(self) -> SecretRef<'a> {
         let (name, room) = cut(self.name.as_bytes(), self.users.blocks.room());
         let (password, _) = cut(self.password, room);

@@ -109,9 +109,9 @@ pub enum Malformed {
     NotAMessage,
     /// The user name breaks a rule.
     Name(NameError),
-    /// What follows the name is not a digest, or more than a digest and a challenge.
+    /// The bytes after the name are not a digest.
     Digest,
-    /// What follows the digest is not a challenge.
+    /// The bytes after the digest are not a challenge.
     Echo,
 }
 

@@ -11,7 +11,7 @@ use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::client::{Client, Resends, Step};
 use letmein_auth_proto::credentials::Password;
 use letmein_auth_proto::proof::Secret;
-use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::stream::LoginStream;
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_users::parse;
@@ -19,7 +19,7 @@ use letmein_auth_users::parse;
 const NOW: Now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
 
 fn penalties() -> Penalties {
-    Penalties::new(&[4; 16], Limits::default())
+    Penalties::new(&[4; 16], Policy::default())
 }
 
 fn peer() -> SocketAddr {

@@ -14,7 +14,7 @@ use crate::report::LOG_LINES;
 use crate::report::audit::{
     BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
 };
-use crate::settings::{self, Config, Exchange, Limits, Service};
+use crate::settings::{self, Config, Exchange, Policy, Service};
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{LetterChallenges, Welcomes};
 use proto::small::guard::{ANSWERS_PER_SECOND, Guard};
@@ -71,7 +71,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     limits
 }
 
-fn of_penalties(limits: &Limits) -> [Limit; 2] {
+fn of_penalties(limits: &Policy) -> [Limit; 2] {
     let block = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
     let tables = format!("in tables of {} slots", Penalties::SLOTS);
     [

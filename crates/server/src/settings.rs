@@ -9,7 +9,7 @@ pub use crate::net::services::exchanges::{Exchange, Serving};
 pub use crate::report::audit::AuditTarget;
 pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
-pub use proto::server::penalty::{Budget, Limits};
+pub use proto::server::penalty::{FailureBudget, Policy};
 use proto::small::DatagramService;
 use proto::transport::Transport;
 
@@ -115,7 +115,7 @@ pub struct Logins {
     /// The users file.
     pub users: PathBuf,
     /// What failed logins cost.
-    pub limits: Limits,
+    pub limits: Policy,
     /// What is logged of names that nobody has.
     pub unknown_names: UnknownNames,
     /// Where each decision is written down, if anywhere.
@@ -256,10 +256,10 @@ fn workers(door: &Door) -> String {
     }
 }
 
-fn budget(budget: Option<Budget>) -> String {
+fn budget(budget: Option<FailureBudget>) -> String {
     budget.map_or_else(
         || "all".to_owned(),
-        |Budget { failures, window }| format!("{failures} in {} s", window.as_secs()),
+        |FailureBudget { failures, window }| format!("{failures} in {} s", window.as_secs()),
     )
 }
 

@@ -130,14 +130,14 @@ mod tests {
     use super::*;
     use crate::credentials::Password;
     use crate::proof::Secret;
-    use crate::server::penalty::Limits;
+    use crate::server::penalty::Policy;
     use crate::users::with_passwords;
 
     /// A user was guessed at beyond the budget, and a flood has made the table of names forget it.
     #[test]
     fn beyond_the_budget_a_right_answer_is_refused_as_an_unknown_name_is() {
         let users = with_passwords(&[("victim", "right")]);
-        let penalties = Penalties::new(&[1; 16], Limits { of_source: None, ..Limits::default() });
+        let penalties = Penalties::new(&[1; 16], Policy { of_source: None, ..Policy::default() });
         let challenge = Challenge::from_random(7);
         let settle = |name: &'static str, password: &str, second| {
             let (uptime, peer) = (Duration::from_secs(second), "192.0.2.1:5000".parse().unwrap());

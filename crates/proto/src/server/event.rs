@@ -12,7 +12,7 @@ use std::fmt;
 pub struct Reaction<'a> {
     /// The bytes to send to the peer. Without them the datagram is ignored, or the connection closed.
     pub reply: Option<Reply>,
-    /// What is logged and counted.
+    /// The event to log and count.
     pub event: Event<'a>,
     /// The blocks that it began.
     pub blocks: Blocks,
@@ -28,7 +28,7 @@ impl<'a> Reaction<'a> {
     }
 }
 
-/// What happened to a message.
+/// The result of a message, for logs and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The bytes were no message.

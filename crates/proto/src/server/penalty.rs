@@ -45,35 +45,35 @@ pub const WINDOW_MAX: Duration = Duration::from_secs(600);
 
 /// Failures that begin no block: this many at once, and as many again in each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct FailureBudget {
     /// 1 to 255. The next failure begins a block.
     pub failures: u8,
     /// The time in which that many failures are paid off: whole seconds, up to [`WINDOW_MAX`].
     pub window: Duration,
 }
 
-/// The budgets, and the networks that need none.
+/// The budgets of sources and users, and the networks that are exempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct Policy {
     /// The budget of each source: an IPv4 address, or the /64 of an IPv6 address. Its /56 has 4 times as much, its /48
     /// 16 times. If absent, sources are not counted.
-    pub of_source: Option<Budget>,
+    pub of_source: Option<FailureBudget>,
     /// The budget of each user, from all sources together. If absent, users are not counted.
-    pub of_user: Option<Budget>,
+    pub of_user: Option<FailureBudget>,
     /// Networks whose failures are not counted.
     pub trusted: Vec<IpNet>,
 }
 
-impl Default for Limits {
+impl Default for Policy {
     /// 10 failures a minute for a source, 60 for a user.
     fn default() -> Self {
         let window = Duration::from_secs(60);
-        let budget = |failures| Some(Budget { failures, window });
+        let budget = |failures| Some(FailureBudget { failures, window });
         Self { of_source: budget(10), of_user: budget(60), trusted: Vec::new() }
     }
 }
 
-impl Limits {
+impl Policy {
     /// No failures are counted.
     #[must_use]
     pub fn none() -> Self {
@@ -162,8 +162,8 @@ impl Penalties {
 
     /// Starts without failures. The key is 128 random bits.
     #[must_use]
-    pub fn new(key: &[u8; 16], limits: Limits) -> Self {
-        let Limits { of_source, of_user, trusted } = limits;
+    pub fn new(key: &[u8; 16], policy: Policy) -> Self {
+        let Policy { of_source, of_user, trusted } = policy;
         let counts =
             || FailureTables { sources: of_source.map(DebtTable::new), names: of_user.map(DebtTable::new) };
         let price = of_user.and_then(|budget| Price::new(budget.failures, budget.window));
@@ -189,9 +189,9 @@ impl Penalties {
         tables.iter().flatten().filter_map(|table| table.as_ref()).for_each(DebtTable::clear);
     }
 
-    /// The size in bytes of the tables for these limits.
-    pub fn bytes(limits: &Limits) -> usize {
-        [limits.of_source, limits.of_user].iter().flatten().count() * 2 * tables::BYTES
+    /// The size in bytes of the tables for this policy.
+    pub fn bytes(policy: &Policy) -> usize {
+        [policy.of_source, policy.of_user].iter().flatten().count() * 2 * tables::BYTES
     }
 
     /// Checks that a source is not blocked.

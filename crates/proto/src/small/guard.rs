@@ -105,9 +105,9 @@ impl Guard {
         peer.port() == self.own.port() && (own == ip || own.is_unspecified())
     }
 
-    /// Counts an answer, and says whether it is within the limits. A network evicts another one from their common slot, and
-    /// starts at 0: so no network uses up the limit of another one, though two in one slot reset each other. A source
-    /// beyond its limit takes nothing from the networks around it.
+    /// Counts an answer, and says whether it is within the limits. A network evicts another one from their common slot,
+    /// and starts at 0: so no network uses up the limit of another one, though two in one slot reset each other. A
+    /// source beyond its limit takes nothing from the networks around it.
     fn count(&mut self, uptime: Duration, address: IpAddr) -> bool {
         let second = uptime.as_secs();
         counted_with(address).zip(&mut self.counts).all(|((network, shares), counts)| {
@@ -236,7 +236,7 @@ mod tests {
                 .map(|(site, network)| SocketAddr::from(([0x2001, 0xdb8, site, network, 0, 0, 0, 1], 5000)));
             peers.filter(|peer| guard.admit(START, *peer, b"x").is_ok()).count()
         };
-        // What one source gets no answer to is not taken from the others.
+        // Ignored datagrams of one source do not count against the others.
         assert_eq!(admitted(1, 0..=0, 50_000), 1000);
         assert_eq!(admitted(1, 1..=0xff, 100), 3000);
         assert_eq!(admitted(1, 0x100..=u16::MAX, 2), 12_000);

@@ -1,4 +1,4 @@
-//! Challenges over UDP: whom they are good for, and for how long.
+//! Challenges over UDP: the peers and the time for which they are valid.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn challenge(server: &mut Server, client: &str, uptime_s: f64) -> Challenge {
     }
 }
 
-/// Says something, and gives what is said back.
+/// Sends a datagram, and gives the reply.
 fn said_back(server: &mut Server, client: &str, uptime_s: f64, datagram: &str) -> Option<ServerMessage> {
     let users = sample_users();
     let reaction = server.datagram(&users, at(uptime_s), peer(client), datagram.as_bytes());
@@ -152,8 +152,8 @@ fn any_purpose() -> impl Strategy<Value = Purpose> {
 }
 
 proptest! {
-    /// Whatever the key, the time and the peer: a challenge is known again for what it was issued for, by its own
-    /// peer, for 16 ticks, and by nobody else, not under another key, and not before or after.
+    /// Whatever the key, the time and the peer: only the peer of a challenge can redeem it, for its own purpose, for 16
+    /// ticks, and under the same key.
     #[test]
     fn a_challenge_is_its_peers_and_its_times_alone(
         keys: [[u8; 16]; 2],

@@ -1,4 +1,4 @@
-//! Logins over TCP: the same bytes in any pieces.
+//! Logins over TCP: the same bytes, however they are segmented.
 
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
@@ -12,8 +12,7 @@ fn challenge() -> Challenge {
     Challenge::from_digits(CHALLENGE.as_bytes()).unwrap()
 }
 
-/// Plays a connection whose bytes come in these pieces, as `net::tcp` does; gives all that was said back, and
-/// whether the conversation was over.
+/// Plays a connection whose bytes come in these pieces; gives all replies, and whether the login has ended.
 fn play<'a>(users: &Users, pieces: impl IntoIterator<Item = &'a [u8]>) -> (String, bool) {
     let (mut conversation, penalties) = (LoginStream::new(challenge()), penalties());
     let (mut said_back, mut buffer) = (Vec::new(), Vec::new());
@@ -31,7 +30,7 @@ fn play<'a>(users: &Users, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Strin
     (String::from_utf8(said_back).unwrap(), conversation.is_over())
 }
 
-/// Every whole conversation: what the client says, and what it is told after the challenge.
+/// All kinds of logins: the bytes of the client, and the reply after the challenge.
 fn conversations() -> Vec<(Vec<u8>, &'static str)> {
     let words = b"Authentication Request".to_vec();
     let letters = b"Authentication request".to_vec();

@@ -1,4 +1,4 @@
-//! Forged datagrams beside an honest server: what a client believes, and what it reports instead of a verdict.
+//! Forged datagrams beside those of a real server: the client's verdicts and its conflicts.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn client(resends: Resends) -> Client {
     Client::new(&name, &password, resends, Duration::from_secs(15), 1)
 }
 
-/// Sends all that is to be sent, and gives the step after it.
+/// Takes all steps that send, and gives the first other one.
 fn rest(client: &mut Client, now: Duration) -> Step<'static> {
     loop {
         match client.next(now) {
@@ -43,7 +43,7 @@ fn rest(client: &mut Client, now: Duration) -> Step<'static> {
     }
 }
 
-/// A client that has sent its request at 0 ms, and then hears these messages at these milliseconds.
+/// A client that sends its request at 0 ms, and then receives these messages at these milliseconds.
 fn after(heard: &[(u64, &str)]) -> Client {
     let mut client = client(Resends::Timed);
     rest(&mut client, Duration::ZERO);
@@ -178,7 +178,7 @@ const LOGINS: u64 = 5_000;
 /// client may have are fewer than one pair a second; these are twenty times as many, so that there is much to count.
 const PAIRS_PER_S: f64 = 20.0;
 
-/// Of logins with a wrong password beside a blind forger, how many end in a welcome, and how many in a conflict.
+/// The number of welcomes and of conflicts among logins with a wrong password beside a blind forger.
 fn welcomed_and_in_conflict(weather: &Weather) -> (usize, usize) {
     let users = sample_users();
     let login = |seed| {
@@ -190,7 +190,7 @@ fn welcomed_and_in_conflict(weather: &Weather) -> (usize, usize) {
     (count(Ok(Verdict::Welcome)), count(Err(Failure::Conflict)))
 }
 
-/// A network whose round trips take up to so many seconds.
+/// A network with round trips of up to this many seconds.
 fn calm(round_trip_s: f64) -> Weather {
     Weather {
         loss: 0.0,
@@ -202,7 +202,7 @@ fn calm(round_trip_s: f64) -> Weather {
     }
 }
 
-/// The second figure is how long a blind forger has to be believed in, at the most, of each login.
+/// The second figure is the longest time of each login in which a blind forger can succeed.
 #[test]
 fn a_blind_forger_has_half_a_round_trip_to_be_believed_and_none_where_servers_are_near() {
     for (round_trip_s, believed_s) in [(0.002, 0.0), (0.02, 0.01), (0.1, 0.05)] {

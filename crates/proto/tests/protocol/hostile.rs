@@ -1,4 +1,4 @@
-//! Bytes of every kind: no panic, no amplification, nobody let in who does not know a password.
+//! Arbitrary bytes: no panic, no amplification, and no login without a password.
 
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::server::Server;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::{at, echoing_answer, peer, penalties, plain_answer, sample_users, server};
 
-/// Datagrams that are nearly right: a right one with one part replaced, doubled or cut.
+/// Valid datagrams of which one part is replaced, doubled or cut.
 fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
     let challenge = Challenge::from_random(1);
     let seeds = [

@@ -1,7 +1,7 @@
-//! A simulated network and its clock: one login between our client and our server.
+//! A simulated network and its clock, for a login between client and server.
 //!
-//! Datagrams are lost, doubled, delayed, and thereby reordered. Nothing sleeps: the clock jumps to whatever comes
-//! next. A seed decides everything, so that a failure can be seen again.
+//! Datagrams are lost, doubled, delayed, and thereby reordered. Nothing sleeps: the clock jumps to the next
+//! event. Everything depends on a seed, so that a failure can be reproduced.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,24 +19,24 @@ use letmein_auth_proto::wire::Verdict;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// What the network does to datagrams, each way.
+/// The faults of the network, in each direction.
 #[derive(Clone)]
 pub(crate) struct Weather {
     pub(crate) loss: f64,
     pub(crate) duplication: f64,
-    /// Most datagrams take this long, in seconds.
+    /// The delay of most datagrams, in seconds.
     pub(crate) delay_s: RangeInclusive<f64>,
-    /// This part of them takes this long instead.
+    /// The fraction of datagrams that have the second delay instead.
     pub(crate) straggling: f64,
     pub(crate) straggle_s: RangeInclusive<f64>,
-    /// When the server is restarted, counted from the start of the login.
+    /// The time of a restart of the server, in seconds from the start of the login.
     pub(crate) restart_s: Option<RangeInclusive<f64>>,
 }
 
-/// What came of one login.
-pub(crate) struct Ending {
+/// The result of a simulated login.
+pub(crate) struct SimulatedLogin {
     pub(crate) outcome: Result<Verdict, Failure>,
-    /// For each life of the server, how many logins it counted.
+    /// The number of logins that the server counted, between each two restarts.
     pub(crate) counted: Vec<u32>,
 }
 
@@ -46,17 +46,17 @@ enum Destination {
     Server,
 }
 
-/// The arrival of a datagram; a number orders those that arrive together.
-type Arrival = (Duration, u64, Destination, Vec<u8>);
+/// A datagram and its time of arrival; a number orders those that arrive together.
+type Delivery = (Duration, u64, Destination, Vec<u8>);
 
-/// A login under way.
+/// A login in progress.
 pub(crate) struct Simulation<'a> {
     weather: Weather,
     random: SmallRng,
     users: &'a Users,
     server: Server,
     restart: Option<Duration>,
-    in_flight: BinaryHeap<Reverse<Arrival>>,
+    in_flight: BinaryHeap<Reverse<Delivery>>,
     sent: u64,
     now: Duration,
     counted: Vec<u32>,
@@ -64,7 +64,7 @@ pub(crate) struct Simulation<'a> {
 
 /// The time for one login.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// A server's uptime is beside the point, but not zero.
+/// The uptime of the server at the start: any, but not zero.
 const STARTED: f64 = 1000.0;
 
 impl<'a> Simulation<'a> {
@@ -76,8 +76,8 @@ impl<'a> Simulation<'a> {
         Self { weather, random, users, server, restart, in_flight, sent, now, counted }
     }
 
-    /// Logs in, and then lets all that is in flight arrive.
-    pub(crate) fn login(mut self, user: &str, password: &str) -> Ending {
+    /// Logs in, and then delivers all datagrams that are still in flight.
+    pub(crate) fn login(mut self, user: &str, password: &str) -> SimulatedLogin {
         let name: Username = user.parse().unwrap();
         let password = Password::new(password).unwrap();
         let mut client = Client::new(&name, &password, Resends::Timed, TIMEOUT, self.random.random());
@@ -91,10 +91,10 @@ impl<'a> Simulation<'a> {
         while !self.in_flight.is_empty() {
             self.advance(Duration::MAX, &mut client);
         }
-        Ending { outcome, counted: self.counted }
+        SimulatedLogin { outcome, counted: self.counted }
     }
 
-    /// Beside somebody who sends the client pairs of a challenge and a welcome in the server's name, at random times of
+    /// Adds a forger, who sends the client pairs of a challenge and a welcome in the server's name, at random times of
     /// its first second.
     pub(crate) fn beside_a_forger(mut self, pairs_per_s: f64) -> Self {
         let mut arrival = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! Ten thousand logins through bad networks, and what a client makes of what it hears.
+//! Ten thousand logins through bad networks, and the client's reaction to each message.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ fn storm() -> Weather {
     }
 }
 
-/// As bad, but only one datagram in ten takes long.
+/// The same faults, but only one datagram in ten is slow.
 fn squall() -> Weather {
     Weather { delay_s: 0.001..=0.2, straggling: 0.1, ..storm() }
 }
 
-/// Makes the logins, every third with a wrong password, and checks each; gives how many had no answer.
+/// Makes the logins, every third with a wrong password, and checks each; gives the number of those without an answer.
 fn unanswered(weather: &Weather) -> usize {
     let users = sample_users();
     let unanswered = (0..LOGINS).filter(|seed| {
@@ -71,13 +71,13 @@ fn client(resends: Resends) -> Client {
     Client::new(&name, &password, resends, Duration::from_secs(15), 1)
 }
 
-/// Takes the step that must be a sending.
+/// Takes a step, which must be to send.
 fn sent(client: &mut Client, now: Duration) -> (String, Sending) {
     let Step::Send { bytes, sending } = client.next(now) else { panic!("nothing is sent at {now:?}") };
     (String::from_utf8(bytes.to_vec()).unwrap(), sending)
 }
 
-/// Takes the step that must be a wait.
+/// Takes a step, which must be to wait.
 fn awaited(client: &mut Client, now: Duration) -> Duration {
     let Step::WaitUntil(time) = client.next(now) else { panic!("nothing is awaited at {now:?}") };
     time

@@ -1,4 +1,4 @@
-//! The exchange without sockets: bytes, addresses and times go in, and the tests look at what comes out.
+//! The exchange without sockets: the tests give bytes, addresses and times, and check replies and events.
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod challenges;
@@ -18,7 +18,7 @@ use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::credentials::Password;
 use letmein_auth_proto::proof::{Digest, Secret};
-use letmein_auth_proto::server::penalty::{Limits, Penalties};
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;
@@ -28,18 +28,18 @@ fn peer(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// So many seconds after the server started, which it did on 2026-01-01.
+/// This many seconds after the start of the server, on 2026-01-01.
 fn at(uptime_s: f64) -> Now {
     let uptime = Duration::from_secs_f64(uptime_s);
     Now { uptime, unix_s: 1_767_225_600 + uptime.as_secs() }
 }
 
-/// Failed logins cost nothing, unless told otherwise.
+/// Penalties without budgets: failed logins cost nothing.
 fn penalties() -> Penalties {
-    Penalties::new(&[9; 16], Limits::none())
+    Penalties::new(&[9; 16], Policy::none())
 }
 
-/// A server whose keys nobody else has.
+/// A server with keys of its own.
 fn server(number: u8) -> Server {
     Server::new(
         &Keys { challenges: [number; 16], welcomes: [number; 16], sources: [number; 16], names: [5; 16] },
@@ -64,7 +64,7 @@ fn plain_answer(user: &str, password: &str, challenge: Challenge) -> String {
     format!("{user}:{}", digest(user, password, challenge))
 }
 
-/// An answer that does.
+/// An answer that carries the challenge back.
 fn echoing_answer(user: &str, password: &str, challenge: Challenge) -> String {
     format!("{}:{challenge}", plain_answer(user, password, challenge))
 }

@@ -1,4 +1,4 @@
-//! Verdicts: who is let in, what is told, what is counted.
+//! Verdicts, their replies and their events.
 
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::origin::Origin;
@@ -11,13 +11,13 @@ use crate::{at, echoing_answer, peer, plain_answer, sample_users, server, users}
 
 const CLIENT: &str = "192.0.2.1:5000";
 
-/// Asks in a spelling of the request, and gives the challenge.
+/// Sends a request, and gives the challenge.
 fn ask(server: &mut Server, users: &Users, request: &str) -> Challenge {
     let reaction = server.datagram(users, at(0.0), peer(CLIENT), request.as_bytes());
     Challenge::from_digits(reaction.reply.unwrap().as_ref()).unwrap()
 }
 
-/// Answers, and gives the words of the reply with the event.
+/// Sends an answer, and gives the text of the reply with the event.
 fn tell<'a>(server: &mut Server, users: &Users, answer: &'a str) -> (String, Event<'a>) {
     let reaction = server.datagram(users, at(0.0), peer(CLIENT), answer.as_bytes());
     (String::from_utf8(reaction.reply.unwrap().as_ref().to_vec()).unwrap(), reaction.event)
@@ -56,9 +56,9 @@ fn every_reason_for_a_refusal_is_told_in_the_same_words() {
     }
 }
 
-/// The search for a name that nobody has ends with somebody's password, which must not let anybody else in.
+/// The search for an unknown name ends with the record of a user, whose password must not be accepted.
 #[test]
-fn somebody_elses_password_lets_nobody_in_whatever_the_name() {
+fn the_password_of_another_user_is_refused_whatever_the_name() {
     let users = users(r#"somebody = "password""#);
     let mut server = server(1);
     let challenge = ask(&mut server, &users, "Authentication Request");

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
 
-use super::{Budget, FIRST_BLOCK, Fill, LONGEST_BLOCK, WINDOW_MAX};
+use super::{FIRST_BLOCK, FailureBudget, Fill, LONGEST_BLOCK, WINDOW_MAX};
 
 /// Slots of a bucket, which is one cache line. A hash may take any of them.
 const WAYS: usize = 8;
@@ -47,7 +47,7 @@ struct Rate {
 
 impl Rate {
     /// The rate of a budget that is `shares` times as large.
-    fn new(budget: Budget, shares: u32) -> Self {
+    fn new(budget: FailureBudget, shares: u32) -> Self {
         let failures = u64::from(budget.failures) * u64::from(shares);
         let cost = (ticks(budget.window) / failures.max(1)).max(1);
         Self { cost, limit: cost * failures }
@@ -102,7 +102,7 @@ type Traces = [AtomicU64; 2];
 
 /// Debts by keyed hash. While no debts are kept, which is the usual case, no hash is computed and no slot looked at.
 pub(super) struct DebtTable {
-    budget: Budget,
+    budget: FailureBudget,
     debts: Box<[[AtomicU64; WAYS]]>,
     traces: Box<[[Traces; WAYS]]>,
     /// The uptime in seconds at which the last block ends.
@@ -112,7 +112,7 @@ pub(super) struct DebtTable {
 }
 
 impl DebtTable {
-    pub(super) fn new(budget: Budget) -> Self {
+    pub(super) fn new(budget: FailureBudget) -> Self {
         Self {
             budget,
             debts: zeroed_slice_box(BUCKETS),
@@ -203,7 +203,7 @@ impl DebtTable {
     }
 
     /// Counts slots in use and blocks. All slots are taken for owners of a single share, so the block of a wider
-    /// network is taken to last longer than it does, by less than the cost of a failure.
+    /// network is taken to end sooner than it does, by less than the cost of a failure.
     pub(super) fn fill(&self, uptime: Duration) -> Fill {
         let mut fill = Fill { capacity: SLOTS as u64, ..Fill::default() };
         if self.is_empty(uptime) {

@@ -16,9 +16,9 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(limits: Limits) -> Self {
+    fn new(policy: Policy) -> Self {
         let users = with_passwords(&[("userone", "1"), ("usertwo", "2"), ("victim", "3")]);
-        Self { penalties: Penalties::new(&[1; 16], limits), users, failures: 0 }
+        Self { penalties: Penalties::new(&[1; 16], policy), users, failures: 0 }
     }
 
     fn attempt<'a>(
@@ -74,7 +74,7 @@ impl Fixture {
 }
 
 fn fixture() -> Fixture {
-    Fixture::new(Limits::default())
+    Fixture::new(Policy::default())
 }
 
 fn at(second: u64) -> Duration {
@@ -216,7 +216,7 @@ fn a_user_keeps_an_exemption_through_a_hundred_thousand_logins_of_another() {
 /// A guesser behind the same address, where sources are not counted, has the user's budget and that of the source.
 #[test]
 fn a_guesser_who_shares_the_source_of_a_user_keeps_them_out_of_no_other_source() {
-    let mut fixture = Fixture::new(Limits { of_source: None, ..Limits::default() });
+    let mut fixture = Fixture::new(Policy { of_source: None, ..Policy::default() });
     fixture.welcome(at(1), SOURCE, "victim");
     fixture.welcome(at(1), OTHER, "victim");
     assert_eq!((0..200).filter(|_| fixture.guess(at(2), SOURCE, "victim")).count(), 2 * 61);
@@ -247,7 +247,7 @@ fn a_table_that_forgets_gives_no_more_guesses_and_tells_no_user_from_an_unknown_
 /// Other sources take all slots before each guess.
 #[test]
 fn a_table_full_of_other_sources_gives_a_source_none_of_its_budget_back() {
-    let mut fixture = Fixture::new(Limits { of_user: None, ..Limits::default() });
+    let mut fixture = Fixture::new(Policy { of_user: None, ..Policy::default() });
     let unblocked = (0..12_u32).filter(|round| {
         for number in 0..tables::SLOTS as u32 {
             fixture.fail_proven(at(100), source((round << 20) + number), "unknown", 1);
@@ -262,7 +262,7 @@ fn a_table_full_of_other_sources_gives_a_source_none_of_its_budget_back() {
 /// Even where all slots owe as much as they can.
 #[test]
 fn the_first_failure_of_an_innocent_in_a_full_table_costs_the_first_block_at_most() {
-    let mut fixture = Fixture::new(Limits { of_user: None, ..Limits::default() });
+    let mut fixture = Fixture::new(Policy { of_user: None, ..Policy::default() });
     for number in 0..2 * tables::SLOTS as u32 {
         fixture.fail_proven(at(100), source(number), "unknown", 11);
     }
@@ -275,7 +275,7 @@ fn the_first_failure_of_an_innocent_in_a_full_table_costs_the_first_block_at_mos
 #[test]
 fn failures_from_trusted_networks_are_not_counted() {
     let trusted = vec!["192.0.2.0/24".parse().unwrap()];
-    let mut fixture = Fixture::new(Limits { trusted, ..Limits::default() });
+    let mut fixture = Fixture::new(Policy { trusted, ..Policy::default() });
     fixture.fail_proven(at(5), SOURCE, "userone", 200);
     assert_eq!(fixture.check_proven(at(5), SOURCE, "userone"), Ok(()));
     let mapped = "::ffff:192.0.2.1".parse().unwrap();
@@ -286,7 +286,7 @@ fn failures_from_trusted_networks_are_not_counted() {
 #[test]
 fn an_ipv6_network_has_one_budget_a_home_four_and_a_site_sixteen() {
     for (hosts, free) in [((0, 0, 1), 10), ((0, 1, 0), 40), ((1, 0, 0), 160)] {
-        let mut fixture = Fixture::new(Limits { of_user: None, ..Limits::default() });
+        let mut fixture = Fixture::new(Policy { of_user: None, ..Policy::default() });
         let host = |number: u16| {
             let (site, home, last) = hosts;
             // The third group is of the site, the fourth of the home and of the network.
@@ -316,7 +316,7 @@ fn blocks_are_lifted_together() {
 /// All slots owe so much that the first failure of a newcomer would begin a block.
 #[test]
 fn a_source_without_failures_is_not_blocked_by_a_table_that_is_full() {
-    let mut fixture = Fixture::new(Limits { of_user: None, ..Limits::default() });
+    let mut fixture = Fixture::new(Policy { of_user: None, ..Policy::default() });
     (0..100_000).for_each(|number| _ = fixture.fail_proven(at(5), source(number), "userone", 11));
     let innocent = (0..100_000_u32).map(|number| IpAddr::from((0xc000_0000 + number).to_be_bytes()));
     let kept_out = innocent.filter(|source| fixture.check_source(at(6), *source).is_err()).count();

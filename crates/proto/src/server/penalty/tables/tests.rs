@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BUDGET: Budget = Budget { failures: 10, window: Duration::from_secs(10) };
+const BUDGET: FailureBudget = FailureBudget { failures: 10, window: Duration::from_secs(10) };
 
 /// Hashes of one bucket, each with a tag of its own.
 fn neighbour(number: u64) -> u64 {
