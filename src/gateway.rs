@@ -18,8 +18,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::Full;
-use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use tokio::runtime::Builder;
@@ -41,22 +39,21 @@ use server::http::{self, Limits, Reply};
 use server::sandbox::{self, Mode, Needs, Network};
 use server::signals::Signals;
 
-/// What a gateway is told on its command line.
+/// The configuration of a gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen; port 0 for any that is free.
     pub address: SocketAddr,
-    /// Where to log in. An address, since the sandbox has no files to look up names in.
+    /// Where to log in. An address, since names cannot be looked up in the sandbox.
     pub service: SocketAddr,
-    /// What carries the logins.
     pub transport: Transport,
     /// How long a request waits for its turn; the login then takes 1.5 s at the most, and no longer than this.
     pub timeout: Duration,
-    /// What people are asked the password for: ASCII without quotes and backslashes.
+    /// What browsers say that the password is for: ASCII without quotes and backslashes.
     pub realm: String,
     /// The hosts that it answers for, beside this machine's own.
     pub hosts: Vec<Host>,
-    /// The header in which the web server says whose request it is, by their address.
+    /// The header in which the web server gives the address of the visitor.
     pub visitor_header: Option<HeaderName>,
     /// Whether passwords may come in plain from other machines.
     pub listening: Listening,
@@ -69,7 +66,7 @@ pub struct Config {
 pub enum Listening {
     /// From this machine only.
     Local,
-    /// The operator insists.
+    /// From other machines, too: the operator insists.
     Insecure,
 }
 
@@ -82,15 +79,15 @@ pub enum GatewayError {
          or insist with --insecure-listen"
     )]
     Open(SocketAddr),
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
     Bind {
         /// Where the gateway was to listen.
         address: SocketAddr,
-        /// The system's word for it.
+        /// The system's error.
         error: io::Error,
     },
-    /// The system lacks something.
+    /// The system refuses something else.
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -105,7 +102,7 @@ const HEAD_LEN: usize = 16 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// For the response to be read.
 const REPLY_TIME: Duration = Duration::from_secs(2);
-/// What `name:password` can be at the most, in base64.
+/// The longest `name:password`, in base64.
 const CREDENTIALS_MAX: usize = (NAME_MAX + 1 + PASSWORD_MAX).div_ceil(3) * 4;
 
 /// Runs a gateway until it is told to stop.
@@ -141,7 +138,7 @@ pub fn run(config: &Config) -> Result<(), GatewayError> {
         };
         http::serve(socket, limits, stop, handler).await
     });
-    // A login that is under way is no reason to stay.
+    // Logins under way are abandoned.
     runtime.shutdown_background();
     Ok(ended?)
 }
@@ -193,8 +190,8 @@ impl Gateway {
         }
     }
 
-    /// The visitor, by the last address in the header, which the nearest web server has added. Those without an address
-    /// are one visitor.
+    /// The visitor, by the last address in the header, which the nearest web server has added. Requests without an
+    /// address count as one visitor.
     fn visitor(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let header = self.visitor_header.as_ref()?;
         let visitor = last_address(headers, header);
@@ -206,7 +203,7 @@ impl Gateway {
         Some(visitor.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
     }
 
-    /// Logs in. `None` where there is no verdict.
+    /// Logs in. `None` if there is no verdict.
     async fn judge(&self, user: Username, password: Password, visitor: Option<IpAddr>) -> Option<Verdict> {
         let turn = match timeout(self.timeout, self.turns.take(&user, visitor)).await {
             Ok(Ok(turn)) => turn,
@@ -243,7 +240,7 @@ fn ending(outcome: &Result<Outcome, LoginError>) -> Ending {
     match outcome {
         // A conflict has too many answers.
         Ok(_) | Err(LoginError::Conflict(_)) => Ending::Answered,
-        // Over TCP a connection that ends is how a service keeps silent.
+        // Over TCP, a service ignores a message by closing the connection.
         Err(LoginError::NoVerdict { .. } | LoginError::Closed { .. }) => Ending::Unanswered,
         Err(
             LoginError::NoAnswer { .. }
@@ -256,7 +253,7 @@ fn ending(outcome: &Result<Outcome, LoginError>) -> Ending {
 
 /// A response without a body.
 fn reply(status: StatusCode, header: Option<(HeaderName, HeaderValue)>) -> Reply {
-    let mut reply = Reply::new(Full::new(Bytes::new()));
+    let mut reply = Reply::new(String::new());
     *reply.status_mut() = status;
     reply.headers_mut().extend(header);
     reply
@@ -264,13 +261,13 @@ fn reply(status: StatusCode, header: Option<(HeaderName, HeaderValue)>) -> Reply
 
 /// Not 403, which a web server takes for a refusal of the visitor.
 fn misdirected() -> Reply {
-    let mut reply = Reply::new(Full::new("not a host of this gateway: see --host\n".into()));
+    let mut reply = Reply::new("not a host of this gateway: see --host\n".into());
     *reply.status_mut() = StatusCode::MISDIRECTED_REQUEST;
     reply
 }
 
-/// The name and the password of the one `Authorization: Basic`. `None` for what cannot be anybody's, which is refused
-/// as a wrong password is: web servers make a fault of their own of any other status.
+/// The name and the password of the one `Authorization: Basic`. `None` for credentials that nobody can have, which are
+/// refused like a wrong password: web servers turn any other status into an error of their own.
 fn credentials(headers: &HeaderMap) -> Option<(Username, Password)> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };
@@ -342,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_anybodys_is_no_credentials() {
+    fn credentials_that_nobody_can_have_are_none() {
         let one = basic("alice:secrets");
         let wrong: [&[&str]; 13] = [
             &[],

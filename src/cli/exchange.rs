@@ -83,13 +83,12 @@ fn after_help() -> String {
     )
 }
 
-/// The command line, of which the help, the manual and the completions are made.
+/// The command line, from which the help, the manual and the completions are generated.
 #[must_use]
 pub fn command() -> Command {
     Args::command()
 }
 
-/// The program.
 #[must_use]
 pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
@@ -110,7 +109,7 @@ fn run() -> Result<Status, Status> {
     })
 }
 
-/// What a program that prints as it goes comes to.
+/// The result of a program that prints as it goes.
 type Done = Result<(), Box<dyn Error>>;
 
 impl Args {

@@ -70,13 +70,12 @@ fn after_help() -> String {
     )
 }
 
-/// The command line, of which the help, the manual and the completions are made.
+/// The command line, from which the help, the manual and the completions are generated.
 #[must_use]
 pub fn command() -> Command {
     Args::command()
 }
 
-/// The program.
 #[must_use]
 pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
@@ -95,7 +94,7 @@ fn run() -> Result<Status, Status> {
 }
 
 impl Args {
-    /// TCP leaves this machine: there only those who read the network can forge a verdict.
+    /// TCP to other machines: there, only an attacker who can read the network can forge a verdict.
     fn transport(&self) -> Transport {
         let is_here = self.service.ip().to_canonical().is_loopback();
         if self.udp || (is_here && !self.tcp) { Transport::Udp } else { Transport::Tcp }
@@ -120,7 +119,7 @@ fn parse_header(text: &str) -> Result<HeaderName, String> {
     text.parse().map_err(|_| format!("no header {text:?}: give a name, as in X-Real-IP"))
 }
 
-/// A scope would be looked up, for which the sandbox has no files.
+/// A scope would have to be looked up, which the sandbox prevents.
 fn parse_service(text: &str) -> Result<SocketAddr, String> {
     let address = parse_address(text)?;
     let has_scope = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);

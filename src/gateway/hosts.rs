@@ -1,5 +1,5 @@
-//! By which names a gateway is asked. A page in somebody's browser can give a name of its own this machine's address
-//! (DNS rebinding), but it cannot choose what the browser sends as `Host`.
+//! The names by which a gateway may be asked. A page in somebody's browser can give a name of its own this machine's
+//! address (DNS rebinding), but it cannot choose what the browser sends as `Host`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -20,7 +20,7 @@ pub enum Host {
     Address(IpAddr),
 }
 
-/// A text is neither a name nor an address.
+/// The text is neither a name nor an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a host is a name or an address, without a port")]
 pub struct NoHost;

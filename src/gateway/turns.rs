@@ -1,5 +1,5 @@
 //! Which login is next. Users and visitors have shares of the places, so that nobody waits long for the logins of
-//! others; and a user whom the service does not answer gets no place for some seconds.
+//! others; and a user that the service does not answer gets no place for some seconds.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,15 +20,15 @@ pub(super) const LOGINS: usize = 64;
 const LOGINS_OF_USER: usize = 2;
 /// Logins of a visitor at once: people may share an address.
 const LOGINS_OF_VISITOR: usize = 8;
-/// Times the share of a visitor that the networks around one have, at most: a quarter of all places.
+/// The largest share of a network around a visitor, in shares of a visitor: a quarter of all places.
 const SHARES_MAX: u32 = 2;
 /// Requests of a user or a visitor at once: those of a large page. Eight users have as many as there are connections,
 /// though only while the service answers them: see `STALL`.
 const REQUESTS_EACH: usize = 64;
 /// Requests at once of a user or a visitor all of whose logins have been under way for `STALL`.
 const STALLED_REQUESTS: usize = 8;
-/// Far more than a login takes that the service answers, also if a datagram is lost, and less than one that it does
-/// not.
+/// Far longer than a login that the service answers, even one that loses a datagram, and shorter than one without an
+/// answer.
 const STALL: Duration = Duration::from_millis(500);
 /// How long a user gets no place after a login without a verdict.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
@@ -39,7 +39,6 @@ const UNANSWERED: usize = 2048;
 /// Why there is no turn for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoTurn {
-    /// The share is used up.
     #[error("too many requests of the same user or visitor are under way")]
     Share,
     /// The logins under way take long, and enough requests wait for them.
@@ -131,12 +130,12 @@ impl Turn {
     }
 }
 
-/// Those who have a share.
+/// A user or a network that has a share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Party {
     /// A user, as one visitor where these are known.
     User(Username, Option<Source>),
-    /// A visitor, or a network around some, with how many times the share of a visitor.
+    /// A visitor, or a network around one, and its share in shares of a visitor.
     Visitor(Source, u32),
 }
 
@@ -260,7 +259,7 @@ impl Drop for Request {
     }
 }
 
-/// The users whom the service has not answered, and until when they get no place.
+/// The users that the service has not answered, and the end of each one's pause.
 #[derive(Default)]
 struct Unanswered(HashMap<Username, Duration>);
 

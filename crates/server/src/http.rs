@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_types, reason = "it accepts connections of its own kind")]
 
+mod exposition;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod routes;
@@ -19,8 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,7 +35,7 @@ use crate::net::bind::{self, Sharing};
 use crate::net::clock::Clock;
 
 /// What a response is.
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<String>;
 
 /// A socket that listens.
 pub type Listener = TcpListener;
@@ -185,7 +185,7 @@ where
 }
 
 fn method_not_allowed() -> Reply {
-    let mut reply = Reply::new(Full::new("only GET and HEAD\n".into()));
+    let mut reply = Reply::new("only GET and HEAD\n".into());
     *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     reply

@@ -11,10 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
-    thread_native_id,
-};
+use rustix::process::setpriority_process;
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -217,11 +214,9 @@ impl<'m> Reloader<'m> {
     }
 }
 
-/// Reads the file, and puts its users in the place of those there are, when there is no login to work on.
+/// Reads the file, and puts its users in the place of those there are.
 fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError> {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    // It is none the worse for a reload if it cannot be had.
-    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    yield_to_logins();
     let (new, stamp) = source.load()?;
     if new.is_empty() && !users.load().is_empty() {
         // More likely a file that is not whole than one that is meant.
@@ -240,4 +235,32 @@ fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError
         thread::sleep(Duration::from_millis(1));
     }
     Ok(stamp)
+}
+
+/// The highest nice value: the scheduler gives it 15 for each 1,024 of a thread of the usual priority (sched(7)).
+const NICEST: i32 = 19;
+
+/// Gives this thread what processor time the logins leave. If the priority cannot be lowered, the reload runs all the
+/// same.
+fn yield_to_logins() {
+    // On Linux this is of the calling thread alone: setpriority(2).
+    let _ = setpriority_process(None, NICEST);
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::getpriority_process;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_yields_to_logins_and_no_other_thread_does() {
+        let before = getpriority_process(None).unwrap();
+        let nice = thread::spawn(|| {
+            yield_to_logins();
+            getpriority_process(None).unwrap()
+        });
+        assert_eq!(nice.join().unwrap(), NICEST);
+        assert_eq!(getpriority_process(None).unwrap(), before);
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use proto::shown::Shown;
 use proto::users::Users;
 
-/// The names of those who have come, gone and changed; most of them only counted, if they are many.
+/// The users that were added, removed and changed: the first few of each by name, and how many there are.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     added: Names,
@@ -13,7 +13,7 @@ pub struct Changes {
     changed: Names,
 }
 
-/// So many names are told.
+/// Names shown of each kind; the others are only counted.
 const NAMES_MAX: usize = 10;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_come_gone_and_changed_is_told_by_name() {
+    fn users_that_were_added_removed_and_changed_are_shown_by_name() {
         assert_eq!(changes("a = '1'\nb = '2'", "b = '2'\na = '1'"), "nothing changed");
         assert_eq!(changes("a = '1'\nb = '2'", "c = '3'\nb = '4'"), "+1 (c), -1 (a), 1 changed (b)");
         for new in ["{password = '1', disabled = true}", "{password = '1', from = ['10.0.0.0/8']}", "'2'"] {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_names_ten_are_told() {
+    fn ten_of_many_names_are_shown() {
         let many: String = (0..1000).map(|number| format!("user{number:03} = 'x{number}'\n")).collect();
         let names = (0..10).map(|number| format!("user{number:03}")).collect::<Vec<_>>().join(", ");
         assert_eq!(changes("", &many), format!("+1000 ({names}, …)"));

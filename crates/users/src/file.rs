@@ -30,18 +30,18 @@ pub enum UsersError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's word for it.
+        /// The system's error.
         error: io::Error,
     },
-    /// Somebody else decides what is in it.
+    /// Somebody else can decide what is in it.
     #[error("{}: {reason}", path.display())]
     Unsafe {
         /// The file.
         path: PathBuf,
-        /// Who, and what to do about it.
+        /// Who can, and what to do about it.
         reason: Distrust,
     },
-    /// It can be read, but has problems.
+    /// It is readable, but not valid.
     #[error("{}", listing(path, problems))]
     Wrong {
         /// The file.
@@ -63,21 +63,21 @@ pub enum Distrust {
          root alone can write (in Kubernetes, mount it from a Secret, not from a ConfigMap)", folder = .0.display()
     )]
     FolderOpenToAll(PathBuf),
-    /// Everybody can have made it: its folder lets everybody make files, as /tmp does.
+    /// Anybody may have made it: its folder lets everybody make files, as /tmp does.
     #[error(
         "another user owns it, in a folder in which everybody can make files: move it, or chown it to root"
     )]
     ForeignFile,
-    /// Everybody can have made a folder or a link on its way.
+    /// Anybody may have made a folder or a link on its path.
     #[error(
         "{folder}: another user owns it, in a folder in which everybody can make files: chown it to root, or keep the \
          users file elsewhere", folder = .0.display()
     )]
     ForeignFolder(PathBuf),
-    /// Its folder is not the one that it was when the server started.
+    /// Its folder is another one than when the server started.
     #[error("its folder was replaced by another: start the server anew")]
     OtherFolder,
-    /// It is a symbolic link that everybody can have made.
+    /// It is a symbolic link that anybody may have made.
     #[error("it is a symbolic link in a folder in which everybody can make files: name the file itself")]
     LinkOpenToAll,
     /// It is a symbolic link of somebody who is neither root nor the user who starts the server.
@@ -85,7 +85,7 @@ pub enum Distrust {
     ForeignLink,
 }
 
-/// A users file that can be used.
+/// A valid users file.
 #[derive(Debug)]
 pub struct Loaded {
     /// The users in it.
@@ -96,7 +96,7 @@ pub struct Loaded {
     pub stamp: Stamp,
 }
 
-/// Something about a users file that is no reason not to use it.
+/// A flaw of a users file that does not keep it from being used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// Everybody on the machine can read the passwords.
@@ -118,9 +118,9 @@ pub fn load(path: &Path) -> Result<Loaded, UsersError> {
     UsersFile::new(path)?.load()
 }
 
-/// A users file that can be used, and its text.
+/// A valid users file, and its text.
 pub struct LoadedText {
-    /// What came of it.
+    /// The users, and what to know about them.
     pub loaded: Loaded,
     bytes: FileBytes,
 }
@@ -133,25 +133,25 @@ impl LoadedText {
     }
 }
 
-/// The same as [`load`], for those who want to see the text, too.
+/// Like [`load`], with the text.
 pub fn load_text(path: &Path) -> Result<LoadedText, UsersError> {
     UsersFile::new(path)?.load_text()
 }
 
-/// A users file that is read again and again, also by a server that has given up all but its folder.
+/// A users file that is read repeatedly, even by a server whose sandbox leaves it only the file's folder.
 pub struct UsersFile {
     path: PathBuf,
     name: OsString,
     folder: Folder,
-    /// That of the file which a link leads to.
+    /// The folder of the file that a link leads to.
     target: Option<Folder>,
-    /// Who reads it once a server runs, if it is for one.
+    /// The user that the server runs as, if a server reads it.
     reader: Option<Uid>,
-    /// Whether the path has to lead to the file, and not only its folder.
+    /// Whether the path has to lead to the file, beside its name in the folder.
     is_path_open: bool,
 }
 
-/// What tells one state of a file from another.
+/// Identifies a state of a file: whatever changes the file changes this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -190,7 +190,7 @@ impl UsersFile {
         let target = fs::canonicalize(path).ok();
         let target = target.map(|target| Folder::open(folder_of(&target))).transpose().map_err(unreadable)?;
         for folder in iter::once(&folder).chain(&target) {
-            if let Some(open) = folder.open_to_all_on_its_way().map_err(unreadable)? {
+            if let Some(open) = folder.open_to_all_on_path().map_err(unreadable)? {
                 return Err(UsersError::Unsafe {
                     path: path.into(),
                     reason: Distrust::FolderOpenToAll(open),
@@ -200,32 +200,32 @@ impl UsersFile {
         Ok(Self { path: path.into(), name: name.into(), folder, target, reader: None, is_path_open: false })
     }
 
-    /// The same for a server that runs as this user.
+    /// Prepares it for a server that runs as this user.
     ///
     /// # Errors
-    /// If its way leads through what another user has made.
+    /// If its path leads through a folder or a link that another user may have made.
     pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
         let unreadable = |error| UsersError::Unreadable { path: self.path.clone(), error };
         for folder in self.both_folders() {
-            if let Some(foreign) = folder.foreign_on_its_way(reader).map_err(unreadable)? {
+            if let Some(foreign) = folder.foreign_on_path(reader).map_err(unreadable)? {
                 return Err(self.distrusted(Distrust::ForeignFolder(foreign)));
             }
         }
         Ok(Self { reader: Some(reader), ..self })
     }
 
-    /// Where the file is.
+    /// The path as it was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its own folder, and that of the file which a link leads to.
+    /// The folder of the file, and that of the file that a link leads to.
     fn both_folders(&self) -> impl Iterator<Item = &Folder> {
         iter::once(&self.folder).chain(&self.target)
     }
 
-    /// Where these are.
+    /// The paths of the folders that have to be watched for changes.
     pub fn folder_paths(&self) -> impl Iterator<Item = &Path> {
         self.both_folders().map(|folder| &*folder.path)
     }
@@ -240,7 +240,7 @@ impl UsersFile {
         is_same(&self.folder.descriptor, folder)
     }
 
-    /// Opens the file with the rights that are kept. If its path leads there, it has to do so from now on.
+    /// Opens the file with the rights that the process keeps. If the path leads to it, it has to from now on.
     ///
     /// # Errors
     /// What keeps it from being read again.
@@ -249,13 +249,13 @@ impl UsersFile {
         self.open().map(drop)
     }
 
-    /// Which file there is now, if there is one that can be read, in the folder that there was at the start.
+    /// The present state of the file in the folder that was opened at the start. `None` if it cannot be opened.
     pub fn stamp(&self) -> Option<Stamp> {
         fstat(self.open().ok()?).ok().map(|stat| Stamp::of(&stat))
     }
 
-    /// Opens the file, as whoever this process is by now. A path is not looked at in any other way: the sandbox keeps
-    /// a server from that.
+    /// Opens the file with the rights that the process has now. Paths are only opened: the sandbox keeps a server from
+    /// looking at them in other ways.
     fn open(&self) -> Result<File, UsersError> {
         let unreadable =
             |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
@@ -269,7 +269,7 @@ impl UsersFile {
             })?;
             match open_at(CWD, &self.path, link) {
                 Ok(by_path) if is_same(&file, &by_path) => return Ok(file.into()),
-                // A server that has become another user may not see its way to the folder.
+                // A server that has become another user may not be able to follow the path.
                 Err(_) if !self.is_path_open => return Ok(file.into()),
                 Ok(_) | Err(_) => {}
             }
@@ -281,7 +281,7 @@ impl UsersFile {
         UsersError::Unsafe { path: self.path.clone(), reason }
     }
 
-    /// Refuses a file that everybody can have put there, and warns of one that another user can write.
+    /// Refuses a file that anybody may have put there, and warns of one that another user can write.
     fn distrust_owner(&self, stat: &Stat) -> Result<Option<Warning>, UsersError> {
         let unreadable =
             |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
@@ -320,7 +320,7 @@ impl UsersFile {
     }
 }
 
-/// What is in a users file; wiped in the end.
+/// The bytes of a users file, wiped when dropped.
 pub struct FileBytes(Vec<u8>);
 
 impl Deref for FileBytes {
@@ -353,8 +353,8 @@ pub fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), UsersErro
     Ok((bytes, stat))
 }
 
-/// Refuses a path that is a link that neither root nor this user made. Whoever owns its folder can change that at any
-/// time, so this protects from links in folders that all may write to.
+/// Refuses a path that is a link which neither root nor this user made. The owner of its folder can replace the link at
+/// any time, so this protects only from links in folders that everybody can write.
 pub fn distrust_link(path: &Path) -> Result<(), UsersError> {
     let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| UsersError::Unreadable { path: path.into(), error: error.into() })?;
@@ -365,7 +365,7 @@ pub fn distrust_link(path: &Path) -> Result<(), UsersError> {
     Ok(())
 }
 
-/// Without waiting for the other end of what is no file.
+/// Opens for reading, without waiting for the other end of a FIFO.
 fn open_at(folder: impl AsFd, name: impl Arg, more: OFlags) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | more;
     openat(folder, name, flags, Mode::empty())

@@ -33,7 +33,7 @@ impl Openness {
     }
 }
 
-/// A folder, by which files in it can be had.
+/// An open folder, through which files in it are opened.
 pub(crate) struct Folder {
     pub(crate) path: PathBuf,
     pub(crate) descriptor: OwnedFd,
@@ -48,18 +48,18 @@ impl Folder {
         Ok(Openness::of(&fstat(&self.descriptor)?))
     }
 
-    /// Whether it is in memory and mounted read-only, as a Secret of Kubernetes is, in which files are links that root
-    /// makes. A folder such as /tmp on a tmpfs that is read-only for this server alone is taken for one, too: links
-    /// there are looked at when the server starts, and the sandbox lets it follow them to few folders.
+    /// Whether it is in memory and mounted read-only, as is a Secret of Kubernetes, whose files are links that root
+    /// makes. A folder on a tmpfs that is read-only for this server alone, such as /tmp, passes for one, too: links
+    /// there are checked when the server starts, and the sandbox lets it follow them to few folders.
     pub(crate) fn is_secret(&self) -> Result<bool, Errno> {
         let is_read_only = fstatvfs(&self.descriptor)?.f_flag.contains(StatVfsMountFlags::RDONLY);
         Ok(is_read_only && fstatfs(&self.descriptor)?.f_type == libc::TMPFS_MAGIC)
     }
 
-    /// A folder on the way to this one, or the end of it, in which everybody can replace files. Paths are looked at,
-    /// so this is for servers that have yet to enter the sandbox.
-    pub(crate) fn open_to_all_on_its_way(&self) -> io::Result<Option<PathBuf>> {
-        for folder in self.way()? {
+    /// A folder on the path to this one, or this one, in which everybody can replace files. This looks at paths, so a
+    /// server calls it before it enters the sandbox.
+    pub(crate) fn open_to_all_on_path(&self) -> io::Result<Option<PathBuf>> {
+        for folder in self.path_folders()? {
             if Openness::of(&stat(&folder)?) == Openness::ReplaceFiles {
                 return Ok(Some(folder));
             }
@@ -67,10 +67,10 @@ impl Folder {
         Ok(None)
     }
 
-    /// A folder or a link on the way to this one, or the end of it, that everybody can have made, and that belongs
-    /// neither to root nor to this user. For the start, too.
-    pub(crate) fn foreign_on_its_way(&self, reader: Uid) -> io::Result<Option<PathBuf>> {
-        for folder in self.way()?.into_iter().filter(|folder| folder.file_name().is_some()) {
+    /// A folder or a link on the path to this one, or this one, that anybody may have made, and that belongs neither to
+    /// root nor to this user. A server calls this, too, before it enters the sandbox.
+    pub(crate) fn foreign_on_path(&self, reader: Uid) -> io::Result<Option<PathBuf>> {
+        for folder in self.path_folders()?.into_iter().filter(|folder| folder.file_name().is_some()) {
             let owner = statat(CWD, &folder, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
             let is_foreign = owner != 0 && owner != reader.as_raw();
             if is_foreign && Openness::of(&stat(folder_of(&folder))?) == Openness::MakeFiles {
@@ -80,9 +80,9 @@ impl Folder {
         Ok(None)
     }
 
-    /// The folders on the way to this one, and itself: as they are named, and as they are without links. Where a link
-    /// leads to another link, the folders in between are not among them.
-    fn way(&self) -> io::Result<Vec<PathBuf>> {
+    /// The folders on the path to this one, and this one: by the path as given, and by the path without links. Where a
+    /// link leads to another link, the folders in between are not among them.
+    fn path_folders(&self) -> io::Result<Vec<PathBuf>> {
         let whole = self.path.canonicalize()?;
         let path = path::absolute(&self.path)?;
         let named = path.ancestors();
@@ -95,7 +95,7 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A descriptor of a folder, by which files in it can be had.
+/// Opens a folder, so that files in it can be opened through it.
 pub fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)

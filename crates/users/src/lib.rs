@@ -1,4 +1,4 @@
-//! Where users come from: `users.toml`, read, checked whole, and compared with what it was.
+//! Reads `users.toml`, checks it whole, and compares it with what it was before.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

@@ -54,9 +54,9 @@ pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
 /// Bytes of a text that are parsed at a time: a tenth of a millisecond's work.
 const PIECE_LEN: usize = 4096;
 
-/// Parses a text that is one section of users, a few lines at a time, each as a text of its own. A million users whole
-/// would take ten times their memory, and half a second without a system call, in which a kernel that preempts nobody
-/// lets nobody else have the processor. `None` if something is wrong, or written in another way.
+/// Parses a text that is one section of users, a few lines at a time, each as a text of its own. Parsed whole, a
+/// million users would take ten times their memory, and half a second without a system call, during which a kernel
+/// without preemption runs nothing else on the processor. `None` if something is wrong, or written in another way.
 fn parse_in_pieces(text: &str, piece_len: usize) -> Option<Users> {
     let (head, mut rest) = text.split_at(end_of_header(text)?);
     let head = DeTable::parse(head).ok()?;
@@ -68,14 +68,15 @@ fn parse_in_pieces(text: &str, piece_len: usize) -> Option<Users> {
     let mut len = piece_len;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(end_of_line(rest, len));
-        // Below another header are no users of this section; and a mark of the byte order is one only in front of all.
+        // Lines below another header are not of this section, and a byte order mark is one only at the start of the
+        // text.
         if end_of_header(piece).is_some() || piece.starts_with('\u{feff}') {
             return None;
         }
         match DeTable::parse(piece) {
             Ok(users) => users.get_ref().iter().for_each(|(name, value)| parser.user(name, value)),
             Err(_) if after.is_empty() => return None,
-            // Perhaps its end is in the middle of a value.
+            // The piece may end in the middle of a value.
             Err(_) => {
                 len = piece.len() * 2;
                 continue;
@@ -87,7 +88,7 @@ fn parse_in_pieces(text: &str, piece_len: usize) -> Option<Users> {
     parser.finish(text).ok()
 }
 
-/// Behind the first line that begins as a header of a section does.
+/// The offset after the first line that begins like the header of a section.
 fn end_of_header(text: &str) -> Option<usize> {
     let mut end = 0;
     for line in text.split_inclusive('\n') {
@@ -99,7 +100,7 @@ fn end_of_header(text: &str) -> Option<usize> {
     None
 }
 
-/// Behind the line in which a text of this length would end.
+/// The offset after the line in which a text of this length would end.
 fn end_of_line(text: &str, len: usize) -> usize {
     let rest = text.as_bytes().get(len..).unwrap_or_default();
     rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |newline| len + newline + 1)
@@ -123,7 +124,7 @@ type Value<'a> = Spanned<DeValue<'a>>;
 
 struct Parser {
     users: Builder,
-    /// Where in the text each user of the builder is.
+    /// The place in the text of each user of the builder.
     places: Vec<Range<usize>>,
     problems: Vec<(Range<usize>, String)>,
 }
@@ -259,7 +260,7 @@ impl Parser {
     }
 }
 
-/// Where the later of two users is, and what is wrong with them.
+/// The place of the later of two users, and what is wrong with them.
 fn equal_secrets(places: &[Range<usize>], equal: EqualSecrets) -> (Range<usize>, String) {
     let EqualSecrets { number, name, other } = equal;
     let message = format!(
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_in_pieces_is_the_same_users_as_the_whole() {
+    fn a_text_in_pieces_has_the_same_users_as_the_whole() {
         for text in [
             "[users]\n",
             "[users]\na = '1'\nb = '2'\nc = '3'",
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_or_written_in_another_way_is_left_to_the_whole() {
+    fn a_text_that_is_wrong_or_written_in_another_way_is_parsed_whole() {
         for text in [
             "",
             "users = { a = '1' }",
@@ -363,7 +364,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_can_be_had_in_pieces_is_what_the_whole_is(
+        fn a_text_that_parses_in_pieces_parses_whole_to_the_same_users(
             head in "(\u{feff}|# .\n|x = 1\n)?\\[users\\]\r?\n",
             lines in prop::collection::vec(
                 "[abc](\\.[pd]assword)? = ('[a-c]'|'''|\"\"\"|[{\\[\\]}]|\\{ password = 'a' \\})?|.{0,3}|'''|\"\"\"|\\[|\\]", 0..8),

@@ -1,4 +1,4 @@
-//! `letmein-bench`: many logins at a server of one's own.
+//! `letmein-bench`: makes many logins at a server, and measures them.
 
 mod load_generator;
 
@@ -80,7 +80,7 @@ struct Args {
     i_own_this_network: bool,
 }
 
-/// More would not find sockets.
+/// There are not enough ports and descriptors for more.
 const CLIENTS_MAX: u32 = 65_536;
 /// Logins at a time, unless told otherwise.
 const CLIENTS: u32 = 256;
@@ -106,13 +106,12 @@ fn after_help() -> String {
     )
 }
 
-/// The command line, of which the help, the manual and the completions are made.
+/// The command line, from which the help, the manual and the completions are generated.
 #[must_use]
 pub fn command() -> Command {
     Args::command()
 }
 
-/// The program.
 #[must_use]
 pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
@@ -152,7 +151,7 @@ fn failed(error: io::Error) -> Status {
     Status::Failed
 }
 
-/// Makes the logins of a plan, or what stands in for them.
+/// Carries out a plan at the server, or at the floor.
 type Measurement = fn(&mut Plan, &mut dyn FnMut(&Figures)) -> io::Result<Figures>;
 
 impl Args {
@@ -285,7 +284,6 @@ impl Row {
     }
 }
 
-/// All that was measured.
 #[derive(Serialize)]
 struct Table {
     server: Row,

@@ -1,12 +1,13 @@
-//! The load generator: many logins at a server, how long they took, and what they cost it.
+//! The load generator: makes many logins at a server, and measures how long they take and what they cost it.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `load` | which logins: users, wrong passwords, unknown names; what one says when |
+//! | `load` | the logins: users, wrong passwords, unknown names; what a client sends when |
 //! | `one_socket` | UDP clients of a server on this machine: one socket, an address of 127.0.0.0/8 a login |
+//! | `datagrams` | batches of datagrams at that socket |
 //! | `many_sockets` | all other clients: a socket a login |
-//! | `floor` | the least that a server can do: it echoes messages of the same sizes |
-//! | `meter` | what came of the logins |
+//! | `floor` | an echo of messages of the same sizes, the least that a server can do |
+//! | `meter` | verdicts, latencies and failures, counted |
 //! | `process` | the server's processor time and memory |
 //! | `plot` | the same as a picture |
 #![expect(
@@ -15,6 +16,7 @@
     reason = "a load generator is made of sockets and clocks"
 )]
 
+mod datagrams;
 mod floor;
 mod load;
 mod many_sockets;
@@ -38,13 +40,10 @@ use rustix::thread::{gettid, set_current_timer_slack};
 use meter::Meter;
 use proto::transport::Transport;
 
-/// What to do to which server.
+/// A server, and the load to put on it.
 pub(crate) struct Plan {
-    /// The server.
     pub(crate) server: SocketAddr,
-    /// How it is spoken to.
     pub(crate) transport: Transport,
-    /// The logins to make.
     pub(crate) load: Load,
     /// How many at a time, or how often.
     pub(crate) pace: Pace,
@@ -54,19 +53,19 @@ pub(crate) struct Plan {
     pub(crate) patience: Duration,
     /// Addresses of 127.0.0.0/8 that logins come from, one after the other; at least one for each client.
     pub(crate) sources: u32,
-    /// The server's process, if its cost is to be told.
+    /// The server's process, if its cost is to be measured.
     pub(crate) process: Option<Process>,
 }
 
 /// When logins begin.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// Closed loop: so many clients, each beginning a login when its last has ended.
+    /// Closed loop: each client begins a login when its last has ended.
     Closed {
         /// Logins at a time.
         clients: usize,
     },
-    /// Open loop: so many logins a second, whether the server keeps up or not.
+    /// Open loop: logins begin at this rate, whether the server keeps up or not.
     Open {
         /// Logins a second.
         rate: f64,
@@ -87,15 +86,15 @@ impl Pace {
 
 /// The first address that logins come from, on this machine; those below are left to others.
 const FIRST_SOURCE: u32 = u32::from_be_bytes([127, 1, 0, 0]);
-/// How many there are.
+/// How many addresses there are from it on.
 pub(crate) const SOURCES_MAX: u32 = u32::from_be_bytes([127, 255, 0, 0]) - FIRST_SOURCE;
-/// How often it is looked for messages that are to be sent again.
+/// How often clients are checked for messages to send again.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Makes the logins, and says what came of them. `watch` is told of each second that is over.
+/// Makes the logins, and measures them. `watch` is called after each second.
 ///
 /// # Errors
-/// The system's, for what the generator itself needs; what befalls a login is counted.
+/// The system's, for what the generator itself needs. Logins that fail are counted.
 pub(crate) fn run(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Result<Figures> {
     // A login begins when it is due, and not up to 50 µs later.
     set_current_timer_slack(NonZero::new(1))?;
@@ -121,7 +120,7 @@ pub(crate) fn run(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Resul
     Ok(figures)
 }
 
-/// Does the same to the least that a server can do, on the processors that the server of `plan` may use.
+/// Measures the floor in the same way, on the processors that the server of `plan` may use.
 ///
 /// # Errors
 /// The system's.
@@ -153,7 +152,7 @@ struct Pacer {
     /// When those that could not begin in time are given up.
     last_moment: Instant,
     begun: u64,
-    /// All that an open loop has to begin.
+    /// Logins that an open loop has to begin in all.
     due: u64,
 }
 
@@ -187,7 +186,7 @@ impl Pacer {
         }
     }
 
-    /// How long there is nothing to begin, if no login ends before.
+    /// How long to wait for something to begin, if no login ends before.
     fn rest(&self, now: Instant, crew: Crew) -> Duration {
         match (self.pace, crew, self.intended(now)) {
             (Pace::Open { .. }, Crew::SomeIdle, Some(intended)) => {

@@ -21,7 +21,7 @@ use proto::credentials::{Password, Username};
 use users::Problem;
 use users::locate;
 
-/// The text of a users file in which all is right, and what is to become of it.
+/// The text of a valid users file, and the changes to make in it.
 pub(crate) struct Edit<'a> {
     text: &'a str,
     document: Document<&'a str>,
@@ -30,14 +30,14 @@ pub(crate) struct Edit<'a> {
     changes: Vec<Change>,
 }
 
-/// Two changes are of the same place.
+/// Two changes overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overlap;
 
-/// What some editors write in front of a text.
+/// The byte order mark, which some editors write at the start of a text.
 const BOM: char = '\u{feff}';
 
-/// A piece of the text, and what takes its place.
+/// A range of the text, and its replacement.
 struct Change {
     place: Range<usize>,
     new: Zeroizing<String>,
@@ -45,13 +45,13 @@ struct Change {
 
 /// Where new users go.
 enum Room {
-    /// Lines, here, that begin with this.
+    /// Lines at this offset, with this indent.
     Lines { at: usize, indent: String },
     /// A section each, at the end.
     Sections,
 }
 
-/// Somebody who is to be added.
+/// A user to add.
 pub(crate) struct NewUser {
     pub(crate) name: Username,
     pub(crate) password: Password,
@@ -60,11 +60,11 @@ pub(crate) struct NewUser {
 }
 
 impl<'a> Edit<'a> {
-    /// Begins to change a text that [`parse`](fn@users::parse) has found right, or one that has nothing in it but
-    /// comments, which gets a section of users.
+    /// Starts to change a text that [`users::parse`](fn@users::parse) accepts, or one of nothing but comments, which
+    /// gets a section of users.
     ///
     /// # Errors
-    /// A form that cannot be changed.
+    /// If the users are written in a form that cannot be changed.
     pub(crate) fn new(text: &'a str) -> Result<Self, Problem> {
         // Only the message: the rest of such an error shows the line, and so perhaps a password.
         let document = Document::parse(text)
@@ -93,7 +93,7 @@ impl<'a> Edit<'a> {
         self.entry(name).is_some()
     }
 
-    /// Adds a user whom there is not.
+    /// Adds a user. There must be none of that name.
     pub(crate) fn add(&mut self, user: &NewUser) {
         let newline = self.newline;
         let key = Key::new(user.name.as_str()).display_repr().into_owned();
@@ -110,7 +110,7 @@ impl<'a> Edit<'a> {
         self.change(at..at, new);
     }
 
-    /// Gives a user another password.
+    /// Changes the password of a user.
     pub(crate) fn set_password(&mut self, name: &Username, password: &Password) {
         let literal = literal(password);
         match self.entry(name) {
@@ -121,7 +121,7 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Gives a user this condition, a value in TOML.
+    /// Sets a condition of a user to a value in TOML.
     pub(crate) fn set(&mut self, name: &Username, key: &str, value: String) {
         let Some(entry) = self.entry(name) else { return };
         let condition = format!("{key} = {value}");
@@ -148,10 +148,10 @@ impl<'a> Edit<'a> {
         self.change(place, new);
     }
 
-    /// Takes a condition from a user who may have it.
+    /// Removes a condition of a user, if there is one.
     ///
     /// # Errors
-    /// If a comment would go with it.
+    /// If that would remove a comment.
     pub(crate) fn unset(&mut self, name: &Username, key: &str) -> Result<(), Problem> {
         let Some(entry) = self.entry(name) else { return Ok(()) };
         let parts = entry.as_table_like().map(parts).unwrap_or_default();
@@ -181,7 +181,7 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    /// Takes a user out, with the rest of their lines.
+    /// Removes a user, with all that is on their lines.
     pub(crate) fn remove(&mut self, name: &Username) {
         let Some((key, entry)) = self.users().and_then(|users| users.get_key_value(name.as_str())) else {
             return;
@@ -216,7 +216,7 @@ impl<'a> Edit<'a> {
     /// The text after all changes.
     ///
     /// # Errors
-    /// If two of them are of one place.
+    /// If two of them overlap.
     pub(crate) fn finish(mut self) -> Result<Zeroizing<String>, Overlap> {
         self.changes.sort_by_key(|change| (change.place.start, change.place.end));
         let mut neighbours = self.changes.iter().zip(self.changes.iter().skip(1));
@@ -248,7 +248,7 @@ impl<'a> Edit<'a> {
         self.changes.push(Change { place, new: Zeroizing::new(new) });
     }
 
-    /// A line that is to be at this place, where a line ends.
+    /// What to insert for a new line at `at`, the end of a line.
     fn as_line(&self, at: usize, line: &str) -> String {
         let newline = self.newline;
         let before = self.text.get(..at).unwrap_or_default().trim_start_matches(BOM);
@@ -265,7 +265,7 @@ impl<'a> Edit<'a> {
 }
 
 impl NewUser {
-    /// What goes behind the name.
+    /// The value in TOML.
     fn value(&self) -> Zeroizing<String> {
         Zeroizing::new(if self.conditions.is_empty() {
             literal(&self.password)
@@ -299,7 +299,7 @@ impl Part<'_> {
     }
 }
 
-/// All of an entry, in the order of the text.
+/// The keys and values of an entry, in the order of the text.
 fn parts(table: &dyn TableLike) -> Vec<Part<'_>> {
     let part = |(name, value): (_, &Item)| {
         let (key, _) = table.get_key_value(name)?;
@@ -318,7 +318,7 @@ fn has_header(users: &Table) -> bool {
     !users.is_implicit() && !users.is_dotted()
 }
 
-/// Room behind the last line of the section of users, or behind its header.
+/// Room after the last line of the section of users, or after its header.
 fn room(text: &str, users: &Table) -> Room {
     let line = |(name, entry): (&str, &Item)| {
         let key = users.get_key_value(name)?.0.span()?;
@@ -339,13 +339,13 @@ fn room(text: &str, users: &Table) -> Room {
     }
 }
 
-/// What a line has in front of a key, which is not the mark in front of the whole text.
+/// The indent of the line with this key, without a byte order mark.
 fn indent(text: &str, key_start: usize) -> &str {
     let line_start = lines(text, &(key_start..key_start)).start;
     text.get(line_start..key_start).unwrap_or_default().trim_start_matches(BOM)
 }
 
-/// The lines on which a place is, with the end of the last.
+/// The whole lines that a range touches, with the newline of the last.
 fn lines(text: &str, place: &Range<usize>) -> Range<usize> {
     let start =
         text.get(..place.start).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
@@ -357,7 +357,7 @@ fn lines(text: &str, place: &Range<usize>) -> Range<usize> {
 mod tests {
     use super::*;
 
-    /// A text after a change, which must leave it right.
+    /// A text after a change, which must leave it valid.
     fn changed(text: &str, change: impl FnOnce(&mut Edit<'_>)) -> String {
         users::parse(text).unwrap();
         let mut edit = Edit::new(text).unwrap();
@@ -395,7 +395,7 @@ d\"\"\"  # two lines
 # end
 ";
 
-    /// `FORMS` with something else for a part of it.
+    /// `FORMS` with one part replaced.
     fn forms_with(old: &str, new: &str) -> String {
         assert_eq!(FORMS.matches(old).count(), 1, "{old}");
         FORMS.replacen(old, new, 1)

@@ -11,7 +11,7 @@ use crate::strength::Holds;
 use proto::credentials::{Password, Username};
 use users::first_second_after;
 
-/// A user of a file in which all is right.
+/// A user of a valid file.
 pub(crate) struct Entry {
     pub(crate) name: Username,
     password: Password,
@@ -32,7 +32,6 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// The word for it.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Enabled => "enabled",
@@ -43,7 +42,6 @@ impl State {
 }
 
 impl Entry {
-    /// Whether they are let in at this time.
     pub(crate) fn state(&self, unix_s: u64) -> State {
         let expiry = self.expires.as_ref().and_then(first_second_after);
         if self.is_disabled {
@@ -56,7 +54,7 @@ impl Entry {
     }
 }
 
-/// All users of a text that [`parse`](fn@users::parse) has found right, in its order.
+/// All users of a text that [`users::parse`](fn@users::parse) accepts, in its order.
 pub(crate) fn entries(text: &str) -> Vec<Entry> {
     let Ok(document) = DeTable::parse(text) else { return Vec::new() };
     let users = document.get_ref().get("users").and_then(|users| users.get_ref().as_table());
@@ -84,7 +82,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry> {
     entries
 }
 
-/// What an operator should know about users, with file, line and column.
+/// Warnings about users, each with file, line and column.
 pub(crate) fn warnings(path: &Path, text: &str, entries: &[Entry], unix_s: u64) -> Vec<String> {
     let mut line_starts = vec![0];
     line_starts.extend(text.match_indices('\n').map(|(newline, _)| newline + 1));

@@ -33,7 +33,7 @@ pub(crate) struct ListProblem {
     pub(crate) message: String,
 }
 
-/// What a day is to look like.
+/// The form of a day, for messages.
 pub(crate) const DAY: &str = "a day is the last good one, as in 2027-01-31";
 
 /// Reads a list.
@@ -120,7 +120,7 @@ fn from_csv(text: &str) -> Result<Vec<Row>, ListProblem> {
     records.map(|record| record.map(|(line, record)| (line, from_record(&columns, &record)))).collect()
 }
 
-/// Lines up to a place in a text that only moves on.
+/// Counts the lines up to offsets that only rise.
 struct LineCount<'a> {
     text: &'a str,
     counted: usize,
@@ -148,7 +148,7 @@ fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
             "disabled" => Column::Disabled,
             "expires" => Column::Expires,
             "from" => Column::From,
-            // It may be a password, where the first row is missing.
+            // Where the first row is missing, this may be a password.
             _ => {
                 return Err(format!(
                     "column {number} is none of name, password, disabled, expires and from: \
@@ -198,7 +198,7 @@ fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, Str
     Ok(user)
 }
 
-/// A day as TOML has it; `None` if it is not in the calendar, or before 1970.
+/// A day in TOML; `None` if it is not in the calendar, or before 1970.
 pub(crate) fn parse_day(text: &str) -> Option<String> {
     let day: Option<Datetime> = text.parse().ok();
     let day = day.filter(|day| first_second_after(day).is_some());

@@ -1,8 +1,9 @@
-//! `letmein-users`: who may log in, changed and checked without an editor.
+//! `letmein-users`: changes and checks a users file without an editor.
 
 mod edit;
 mod entries;
 mod import;
+mod new_password;
 mod strength;
 mod write;
 
@@ -20,12 +21,12 @@ use zeroize::Zeroizing;
 use edit::{Edit, NewUser};
 use entries::{Entry, entries, warnings};
 use import::{Format, ListProblem, Listed};
-use letmein::cli::password::{NewPassword, NoPassword};
 use letmein::cli::{Status, invalid, parse_commands, say};
+use new_password::{NewPassword, NoNewPassword};
 use proto::credentials::{Password, Username};
 use proto::shown::Shown;
 use server::sandbox;
-use users::{Problem, UsersError, load_text};
+use users::{Problem, UsersError, counted, load_text};
 use write::{ChangeError, Missing};
 
 const PROGRAM: &str = "letmein-users";
@@ -149,13 +150,12 @@ const USERS_STATUSES: &str = "\
 Exit status: 0 done, 1 no such user, or one too many, or not confirmed, 2 wrong command line, list or users file,\n\
 3 the system failed";
 
-/// The command line, of which the help, the manual and the completions are made.
+/// The command line, from which the help, the manual and the completions are generated.
 #[must_use]
 pub fn command() -> clap::Command {
     Args::command()
 }
 
-/// The program.
 #[must_use]
 pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
@@ -222,7 +222,7 @@ fn passwd(users: &Path, name: &Username, password: &NewPassword) -> Result<Statu
     tell(password, &new)
 }
 
-/// Changes a user whom there has to be.
+/// Changes a user, who must exist.
 fn change_user(
     users: &Path,
     name: &Username,
@@ -238,7 +238,7 @@ fn change_user(
     changed.map(|()| Status::Done).map_err(|error| unchanged(&error))
 }
 
-/// Changes the file, and tells if that has to wait.
+/// Changes the file, and says so if that has to wait for another change.
 fn change<T>(
     users: &Path,
     missing: Missing,
@@ -251,12 +251,12 @@ fn change<T>(
     write::change(users, missing, waiting, edit)
 }
 
-/// Asks whether a user is to go.
+/// Asks whether to remove a user.
 fn confirm(name: &Username) -> Result<(), Status> {
     if !io::stdin().is_terminal() {
         return Err(invalid("there is no terminal to ask at whether the user is to go: add --yes", EXAMPLE));
     }
-    // Nobody is asked if this fails, and nobody says yes.
+    // If this fails, nobody sees the question, and nobody says yes.
     let _ = write!(io::stderr(), "Remove {}? [y/N] ", Shown(name.as_str().as_bytes()));
     let mut answer = String::new();
     io::stdin().lock().take(10).read_line(&mut answer).map_err(|error| failed(&error))?;
@@ -270,7 +270,7 @@ fn confirm(name: &Username) -> Result<(), Status> {
 /// Makes, reads or asks for a new password.
 fn read(source: &NewPassword, name: &Username) -> Result<Password, Status> {
     source.read(name).map_err(|error| {
-        if matches!(error, NoPassword::NotMade(_)) {
+        if matches!(error, NoNewPassword::NotMade(_)) {
             failed(&error)
         } else {
             invalid(&error.to_string(), EXAMPLE)
@@ -278,7 +278,7 @@ fn read(source: &NewPassword, name: &Username) -> Result<Password, Status> {
     })
 }
 
-/// Prints a password that nobody knows yet.
+/// Prints a password that was generated.
 fn tell(source: &NewPassword, password: &Password) -> Result<Status, Status> {
     if source.generate {
         let text = str::from_utf8(password.expose()).unwrap_or_default();
@@ -289,7 +289,7 @@ fn tell(source: &NewPassword, password: &Password) -> Result<Status, Status> {
     Ok(Status::Done)
 }
 
-/// What `list` tells of a user.
+/// A user, as `list` shows them.
 #[derive(Serialize)]
 struct Row {
     name: String,
@@ -346,8 +346,8 @@ fn check(users: &Path) -> Result<Status, Status> {
         1 => "1 warning".to_owned(),
         count => format!("{count} warnings"),
     };
-    let summary = format!("{}, {problems}", users_count(entries.len()));
-    // Names are in them.
+    let summary = format!("{}, {problems}", counted(entries.len()));
+    // They contain names.
     let shown = warnings.iter().map(|warning| Shown(warning.as_bytes()).to_string());
     print(shown.chain([summary]))
 }
@@ -372,7 +372,7 @@ fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<S
         Ok((new.len(), old.len()))
     });
     let (added, changed) = changed.map_err(|error| unchanged(&error))?;
-    print([format!("+{}, {changed} changed", users_count(added))])
+    print([format!("+{}, {changed} changed", counted(added))])
 }
 
 fn exists(listed: &Listed) -> ListProblem {
@@ -400,10 +400,6 @@ fn read_list(list: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
         file.read_to_end(&mut bytes)?;
     }
     Ok(bytes)
-}
-
-fn users_count(count: usize) -> String {
-    if count == 1 { "1 user".to_owned() } else { format!("{count} users") }
 }
 
 #[expect(clippy::disallowed_methods, reason = "whether a user is expired is a matter of the day")]
@@ -447,7 +443,7 @@ fn unchanged(error: &ChangeError) -> Status {
 }
 
 fn say_each_line(error: &dyn Display) {
-    // Names are in them.
+    // They contain names.
     error.to_string().lines().for_each(|line| say(format_args!("{PROGRAM}: {}", Shown(line.as_bytes()))));
 }
 

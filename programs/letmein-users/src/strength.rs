@@ -1,4 +1,4 @@
-//! How long a password would hold against somebody who has captured an exchange and tries passwords on it.
+//! How long a password would resist an attacker who has captured a login and tries passwords on it.
 
 use std::fmt;
 
@@ -8,84 +8,87 @@ use zxcvbn::{Entropy, zxcvbn};
 
 use proto::credentials::{Password, Username};
 
-/// What one GPU tries, for the protocol prescribes one MD5.
+/// Guesses a second of one GPU: the protocol prescribes a single MD5.
 const GUESSES_A_SECOND: f64 = 1e11;
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 60.0 * MINUTE;
 const DAY: f64 = 24.0 * HOUR;
 const YEAR: f64 = 365.25 * DAY;
-/// What a password should hold at least.
+/// How long a password should hold at least.
 const ENOUGH: f64 = 10.0 * YEAR;
-/// What `zxcvbn` counts for a character in which it sees no pattern.
-const COUNTED: f64 = 10.0;
-/// What counts for one among small letters, capitals and digits: half of them, for it may be part of a word.
-const MIXED: f64 = 31.0;
+/// Choices that `zxcvbn` assumes for each character where it finds no pattern.
+const ZXCVBN_CHOICES: f64 = 10.0;
+/// Choices assumed for each character of a mix of lower case, upper case and digits: half of 62, since part of it may
+/// be a word.
+const MIXED_CHOICES: f64 = 31.0;
+/// Choices assumed for each character of what may be words that `zxcvbn` does not know.
+const WORD_CHOICES: f64 = 8.0;
 
-/// What counts for one that may be of words which `zxcvbn` does not know.
-const WORDS: f64 = 8.0;
-
-/// The time that one GPU needs.
+/// The time that one GPU needs to guess a password.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(crate) struct Holds {
     seconds: f64,
 }
 
 impl Holds {
-    /// Estimates it by the words and patterns in a password.
+    /// Estimates the time by the words and patterns in the password.
     pub(crate) fn estimate(name: &Username, password: &Password) -> Self {
         let text = str::from_utf8(password.expose()).unwrap_or_default();
         let entropy = zxcvbn(text, &[name.as_str()]);
         let guesses = if entropy.guesses() == u64::MAX {
-            // From here on it counts no further, but it does for each part.
-            entropy.sequence().iter().map(of_part).product()
+            // The count is saturated, but those of the parts are not.
+            entropy.sequence().iter().map(guesses_for_part).product()
         } else {
             entropy.guesses() as f64
         };
-        Self { seconds: guesses * random(&entropy) / GUESSES_A_SECOND }
+        Self { seconds: guesses * correction(&entropy) / GUESSES_A_SECOND }
     }
 
-    /// Whether the password is one to be warned of.
+    /// Whether to warn of the password.
     pub(crate) fn is_too_short(self) -> bool {
         self.seconds < ENOUGH
     }
 }
 
-/// The guesses for a part, also where `zxcvbn` counts no further.
-fn of_part(part: &Match) -> f64 {
+/// The guesses for a part, even where the count of `zxcvbn` is saturated.
+fn guesses_for_part(part: &Match) -> f64 {
     match part.guesses {
         Some(guesses) if guesses < u64::MAX => guesses as f64,
-        Some(_) | None => COUNTED.powf(part.token.chars().count() as f64),
+        Some(_) | None => ZXCVBN_CHOICES.powf(part.token.chars().count() as f64),
     }
 }
 
-/// How many times more guesses there are, or fewer, where a password has no pattern: `zxcvbn` takes any text for one
-/// that people chose, but nobody chooses small letters, capitals and digits in a jumble; and it knows few languages.
-fn random(entropy: &Entropy) -> f64 {
+/// The factor by which the estimate of `zxcvbn` is wrong for the parts without a pattern. It takes any text for one
+/// that a person chose, but nobody chooses a jumble of lower case, upper case and digits; and it knows the words of few
+/// languages.
+fn correction(entropy: &Entropy) -> f64 {
     let stretches = entropy.sequence().iter().filter(|part| matches!(part.pattern, MatchPattern::BruteForce));
-    stretches.map(|part| (worth(&part.token) / COUNTED).powf(part.token.chars().count() as f64)).product()
+    stretches
+        .map(|part| (choices(&part.token) / ZXCVBN_CHOICES).powf(part.token.chars().count() as f64))
+        .product()
 }
 
-/// What counts for a character of a text in which `zxcvbn` sees no pattern. In a jumble there is another class after at
-/// least a third of the characters; words that are written together, with numbers between them, are none.
-fn worth(text: &str) -> f64 {
+/// The choices for each character of a text in which `zxcvbn` finds no pattern. In a jumble, at least a third of the
+/// characters are followed by one of another class; in a row of words with numbers between them, fewer are.
+fn choices(text: &str) -> f64 {
     let classes: Vec<_> = text.chars().map(Class::of).collect();
     let neighbours = classes.iter().zip(classes.iter().skip(1));
     // Words begin with a capital.
     let changes = neighbours
-        .filter(|(first, second)| first != second && (**first, **second) != (Class::Capital, Class::Small));
+        .filter(|(first, second)| first != second && (**first, **second) != (Class::Upper, Class::Lower));
     let is_jumble = 3 * changes.count() >= classes.len().saturating_sub(1);
-    let has_all = [Class::Small, Class::Capital, Class::Digit].iter().all(|class| classes.contains(class));
+    let has_all = [Class::Lower, Class::Upper, Class::Digit].iter().all(|class| classes.contains(class));
     match (is_jumble, has_all) {
-        (true, true) => MIXED,
-        (true, false) => COUNTED,
-        (false, _) => WORDS,
+        (true, true) => MIXED_CHOICES,
+        (true, false) => ZXCVBN_CHOICES,
+        (false, _) => WORD_CHOICES,
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    Small,
-    Capital,
+    Lower,
+    Upper,
     Digit,
     Other,
 }
@@ -93,8 +96,8 @@ enum Class {
 impl Class {
     fn of(character: char) -> Self {
         match character {
-            _ if character.is_lowercase() => Self::Small,
-            _ if character.is_uppercase() => Self::Capital,
+            _ if character.is_lowercase() => Self::Lower,
+            _ if character.is_uppercase() => Self::Upper,
             _ if character.is_numeric() => Self::Digit,
             _ => Self::Other,
         }

@@ -1,9 +1,9 @@
 //! Writing `users.toml`: one at a time, all or nothing.
 //!
-//! Whoever writes holds a lock on the folder from before the file is read until after it is replaced, so two changes at
-//! once are two changes. An editor knows nothing of the lock, so what it saves meanwhile is not replaced. The new file
-//! is complete and on disk before it takes the old one's name, so whoever reads, and whoever comes after a crash, sees
-//! the old file or the new one.
+//! A change holds a lock on the folder from before it reads the file until after it has replaced it, so no change is
+//! lost to another one. An editor does not take the lock, so a file that was saved in the meantime is not replaced. The
+//! new file is complete and on disk before it takes the old one's name, so a reader sees the old file or the new one,
+//! even after a crash.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ use users::{Problem, Stamp, UsersError, file, folder_of, open_folder, parse};
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangeError {
-    /// The file is not to be changed.
+    /// The file cannot be used.
     #[error(transparent)]
     Users(#[from] UsersError),
     #[error("{}: there is no user {name}", path.display())]
@@ -35,7 +35,7 @@ pub(crate) enum ChangeError {
     /// The list of an import.
     #[error("{}", list_problems.iter().map(|problem| format!("{from}:{problem}")).collect::<Vec<_>>().join("\n"))]
     List { from: String, list_problems: Vec<ListProblem> },
-    /// The places are those that there would be.
+    /// The problems have their places in the new text.
     #[error(
         "with this change the file would be wrong, so nothing was changed:\n{}",
         file::listing(path, problems)
@@ -63,10 +63,10 @@ pub(crate) enum ChangeError {
     System { path: PathBuf, doing: &'static str, error: io::Error },
 }
 
-/// Why no other file can take the place of one.
+/// Why a new file cannot replace the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Bound {
-    /// In a file without it, the bits of the mask would be those of the group.
+    /// Without it, the group would get the permissions that are its mask.
     #[error(
         "it has an access control list, which a new file would not have: nothing was changed; \
          take it away with setfacl -b, or use an editor that keeps it"
@@ -79,14 +79,14 @@ pub(crate) enum Bound {
     OtherName,
 }
 
-/// What to do where there is no file.
+/// What to do if there is no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     Create,
     Refuse,
 }
 
-/// A new file, before anybody is in it.
+/// The text of a new file.
 const EMPTY: &str = "\
 # Who may log in: a line a user. letmein-users changes it, and so may you.
 #
@@ -100,23 +100,24 @@ const EMPTY: &str = "\
 /// Nobody but the owner reads passwords.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// Where the kernel has the access control list of a file.
+/// The extended attribute that is the access control list of a file.
 const ACCESS_LIST: &str = "system.posix_acl_access";
 
-/// Told the folder for whose lock a change has to wait.
+/// Called once with the folder if a change has to wait for its lock.
 pub(crate) type Waiting = fn(&Path);
 
-/// How long it is until the lock is tried again.
+/// The time between two attempts to take the lock.
 const WAIT: Duration = Duration::from_millis(50);
-/// Ten seconds: a change takes a fraction of one, but whoever can open the folder can lock it for ever.
+/// Ten seconds: a change takes a fraction of one, but anybody who can open the folder can lock it for ever.
 const WAITS_MAX: u32 = 200;
-/// How often the file may be elsewhere once the lock is held; the first of many who make it finds it so once.
+/// How often the file may turn out to be elsewhere once the lock is held. Where the file is created by many at once,
+/// that happens once to the first.
 const MOVES_MAX: u32 = 5;
 
 /// Changes a users file.
 ///
 /// # Errors
-/// Why not; the file is then as it was, unless the error says that it may not be on disk yet.
+/// Why the file is not changed. It is then as it was, unless the error says that the change may not be on disk yet.
 pub(crate) fn change<T>(
     path: &Path,
     missing: Missing,
@@ -141,13 +142,13 @@ pub(crate) fn change<T>(
     Ok(done)
 }
 
-/// Whether this is a file before anybody is in it.
+/// Whether a text has nothing in it but comments.
 fn has_only_comments(text: &str) -> bool {
     let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
     lines.all(|line| line.is_empty() || line.starts_with('#'))
 }
 
-/// The file itself, without links on the way to it if it is there.
+/// The path of the file itself: without links if the file exists.
 fn resolve(path: &Path, missing: Missing) -> Result<PathBuf, ChangeError> {
     let is_missing = fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     if is_missing && missing == Missing::Create {
@@ -157,7 +158,7 @@ fn resolve(path: &Path, missing: Missing) -> Result<PathBuf, ChangeError> {
     Ok(path.canonicalize().map_err(|error| UsersError::Unreadable { path: path.into(), error })?)
 }
 
-/// Locks a folder, and waits for it if there are waits left.
+/// Locks a folder, waiting as often as there are waits left.
 fn lock_in_turn(
     folder: &OwnedFd,
     path: &Path,
@@ -183,14 +184,14 @@ fn lock_in_turn(
     }
 }
 
-/// The folder of a users file, which nobody else writes to in this way while this is there.
+/// The folder of a users file, locked: no other change is made in it until this is dropped.
 struct Folder {
     /// The file, without links on the way to it.
     path: PathBuf,
     folder: OwnedFd,
 }
 
-/// A file that is there.
+/// The file before the change.
 struct Old {
     file: File,
     bytes: file::FileBytes,
@@ -198,7 +199,7 @@ struct Old {
 }
 
 impl Folder {
-    /// Waits for the lock on the folder that the file is in once the lock is held.
+    /// Locks the folder of the file. Links may move while this waits, so the path is resolved again under the lock.
     fn lock(path: &Path, missing: Missing, waiting: Waiting) -> Result<Self, ChangeError> {
         let mut waits = 0..WAITS_MAX;
         for _ in 0..MOVES_MAX {
@@ -221,7 +222,7 @@ impl Folder {
         Err(ChangeError::Meanwhile { path: path.into() })
     }
 
-    /// The file, once the lock is held.
+    /// Reads the file, under the lock.
     fn read(&self, missing: Missing) -> Result<Option<Old>, ChangeError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()) {
@@ -241,7 +242,7 @@ impl Folder {
         if let Some(old) = old {
             self.refuse_bound(old)?;
         }
-        // Of somebody who was stopped on the way: nobody else has the lock.
+        // It was left by a change that was interrupted: nobody else has the lock.
         match rustix::fs::unlinkat(&self.folder, self.new_name(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(self.failed("remove what is left of another change of", error.into())),
@@ -251,7 +252,7 @@ impl Folder {
                 .map_err(|error| self.failed("replace", error.into()))
         });
         if replaced.is_err() {
-            // There may be none; the next change removes what is left.
+            // It may not exist; if it cannot be removed, the next change tries again.
             let _ = rustix::fs::unlinkat(&self.folder, self.new_name(), AtFlags::empty());
         }
         replaced?;
@@ -260,7 +261,7 @@ impl Folder {
         })
     }
 
-    /// Refuses a file of which a new one could not keep everything that decides who reads it.
+    /// Refuses a file whose replacement could not keep everything that decides who can read it.
     fn refuse_bound(&self, old: &Old) -> Result<(), ChangeError> {
         let bound = |reason| Err(ChangeError::Bound { path: self.path.clone(), reason });
         if old.stat.st_nlink > 1 {
@@ -286,12 +287,12 @@ impl Folder {
         Err(ChangeError::Meanwhile { path: self.path.clone() })
     }
 
-    /// Writes the new file under its other name.
+    /// Writes the new file under its temporary name.
     fn create(&self, text: &str, old: Option<&Old>) -> Result<(), ChangeError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let new = rustix::fs::openat(&self.folder, self.new_name(), flags, PRIVATE)
             .map_err(|error| self.failed("write a new file beside", error.into()))?;
-        // The folder may give one to each new file.
+        // The folder may give an access control list to each new file.
         match rustix::fs::fremovexattr(&new, ACCESS_LIST) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
             Err(error) => return Err(self.failed("write a new file beside", error.into())),
@@ -314,7 +315,7 @@ impl Folder {
                 }
                 rustix::fs::fchown(new, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             })
-            // After the owner, whose change takes bits from the mode.
+            // After the owner, since changing the owner clears bits of the mode.
             .and_then(|()| rustix::fs::fchmod(new, Mode::from_raw_mode(mode)))
             .map_err(|error| ChangeError::Owner {
                 path: self.path.clone(),
@@ -420,7 +421,7 @@ mod tests {
         assert!(fs::read_to_string(new.join("users.toml")).unwrap().contains("disabled = true"));
     }
 
-    /// Lets the link beside this folder lead to the new one.
+    /// Points the link beside this folder at the new one.
     fn move_link(old: &Path) {
         let [link, new, other] = ["link", "new", "other"].map(|name| old.with_file_name(name));
         symlink(new, &other).unwrap();

@@ -4,7 +4,6 @@ use std::future::{pending, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -12,6 +11,7 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use tracing::warn;
 
+use super::exposition::Format;
 use super::{Limits, Listener, Reply, metrics, page, status};
 use crate::watch::Watched;
 
@@ -50,8 +50,8 @@ fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter();
             let is_open = accept.filter_map(|value| value.to_str().ok()).any(metrics::names_openmetrics);
-            let (kind, text) = metrics::page(watched, is_open);
-            reply(StatusCode::OK, kind, text)
+            let format = if is_open { Format::OpenMetrics } else { Format::Plain };
+            reply(StatusCode::OK, format.content_type(), metrics::page(watched, format))
         }
         "/status.json" => reply(StatusCode::OK, "application/json", status::page(watched)),
         "/healthz" => match watched.health() {
@@ -69,8 +69,8 @@ fn status_page() -> Reply {
     reply
 }
 
-fn reply(status: StatusCode, kind: &'static str, body: impl Into<hyper::body::Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+fn reply(status: StatusCode, kind: &'static str, body: impl Into<String>) -> Reply {
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     let headers = [(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
     reply.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));

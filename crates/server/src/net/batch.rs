@@ -1,13 +1,13 @@
 //! Datagrams in batches: one system call receives many, another sends the replies to them.
 //!
-//! This is the one file with unsafe code, since no safe interface to `recvmmsg(2)`, `sendmmsg(2)` and the packet
-//! information of `ip(7)` and `ipv6(7)` does without an allocation for each datagram. All of its memory is made
+//! This is the server's one file with unsafe code, since no safe interface to `recvmmsg(2)`, `sendmmsg(2)` and the
+//! packet information of `ip(7)` and `ipv6(7)` does without an allocation for each datagram. All of its memory is made
 //! once. Pointers are handed to the kernel only for the length of a call.
 #![expect(unsafe_code, reason = "the island of unsafe: system calls that take pointers")]
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -116,21 +116,6 @@ impl Batch {
         Ok(())
     }
 
-    /// Makes a batch of empty datagrams from `peer` to these addresses of ours, as if they had been received: what
-    /// the reaction to them is, is sent to `peer` from there. Gives how many there was room for.
-    pub fn imagine(&mut self, peer: SocketAddrV4, locals: &[Ipv4Addr]) -> usize {
-        let places = self.headers.iter_mut().zip(self.names.iter_mut().zip(&mut self.controls));
-        self.received = 0;
-        for ((header, (name, control)), local) in places.zip(locals) {
-            header.msg_len = 0;
-            header.msg_hdr.msg_namelen = write_v4(peer, name);
-            header.msg_hdr.msg_controllen = write_packet_information(*local, control) as _;
-            header.msg_hdr.msg_control = ptr::from_mut(control).cast();
-            self.received += 1;
-        }
-        self.received
-    }
-
     /// The datagrams in the batch.
     pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len).zip(&self.headers);
@@ -146,7 +131,7 @@ impl Batch {
         for (((header, name), datagram), reply) in messages.take(self.received) {
             reply.clear();
             let message = datagram.get(..header.msg_len as usize).unwrap_or(datagram);
-            react(Envelope { header, name }, message, reply);
+            react(Envelope { name }, message, reply);
         }
     }
 
@@ -201,10 +186,9 @@ impl Batch {
     }
 }
 
-/// Where a datagram came from, and where it went to.
+/// Where a datagram came from.
 #[derive(Clone, Copy)]
 pub struct Envelope<'a> {
-    header: &'a mmsghdr,
     name: &'a sockaddr_storage,
 }
 
@@ -212,56 +196,6 @@ impl Envelope<'_> {
     /// `None` for a family that no socket of ours has.
     pub fn source(self) -> Option<SocketAddr> {
         socket_addr(self.name)
-    }
-
-    /// `None` unless it was [requested](request_destinations).
-    pub fn destination(self) -> Option<IpAddr> {
-        // SAFETY: the header and its control buffer are as the kernel, or `imagine`, left them.
-        let control = unsafe { libc::CMSG_FIRSTHDR(&raw const self.header.msg_hdr) };
-        // SAFETY: CMSG_FIRSTHDR gives null, or a header that lies whole in the buffer.
-        let info = unsafe { control.as_ref() }?;
-        // SAFETY: a control message of this level and type has this structure for its data, whole and aligned.
-        unsafe {
-            match (info.cmsg_level, info.cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    let info = &*libc::CMSG_DATA(control).cast::<libc::in_pktinfo>();
-                    Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into())
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    let info = &*libc::CMSG_DATA(control).cast::<libc::in6_pktinfo>();
-                    Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into())
-                }
-                _ => None,
-            }
-        }
-    }
-}
-
-/// Writes an address as the kernel does, and gives its length.
-fn write_v4(address: SocketAddrV4, name: &mut sockaddr_storage) -> libc::socklen_t {
-    let place = ptr::from_mut(name).cast::<libc::sockaddr_in>();
-    // SAFETY: a sockaddr_storage has the size and alignment of every address, and any bytes are one of IPv4.
-    let v4 = unsafe { &mut *place };
-    v4.sin_family = libc::AF_INET as libc::sa_family_t;
-    v4.sin_port = address.port().to_be();
-    v4.sin_addr.s_addr = u32::from(*address.ip()).to_be();
-    size_of::<libc::sockaddr_in>() as libc::socklen_t
-}
-
-/// Writes the packet information of a datagram to `local`, as the kernel does, and gives its length.
-fn write_packet_information(local: Ipv4Addr, control: &mut Control) -> usize {
-    let address = libc::in_addr { s_addr: u32::from(local).to_be() };
-    let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: address };
-    let len = size_of::<libc::in_pktinfo>() as c_uint;
-    let head = ptr::from_mut(control).cast::<cmsghdr>();
-    // SAFETY: a Control has room for a control message with the larger kind of packet information, and is aligned
-    // for it; CMSG_LEN and CMSG_SPACE only compute.
-    unsafe {
-        (*head).cmsg_level = libc::IPPROTO_IP;
-        (*head).cmsg_type = libc::IP_PKTINFO;
-        (*head).cmsg_len = libc::CMSG_LEN(len) as _;
-        libc::CMSG_DATA(head).cast::<libc::in_pktinfo>().write(info);
-        libc::CMSG_SPACE(len) as usize
     }
 }
 
@@ -349,11 +283,16 @@ mod tests {
 
     #[test]
     fn each_reply_that_cannot_be_sent_is_counted() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let [socket, peer] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        for _ in 0..3 {
+            peer.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+        }
         let mut batch = Batch::new(Shape { datagrams: 4, datagram_len: 16, reply_len: 16 });
-        // Nobody said that this socket may send to all.
-        batch.imagine(SocketAddrV4::new(Ipv4Addr::BROADCAST, 9), &[Ipv4Addr::LOCALHOST; 3]);
-        batch.react(|_, _, reply| reply.push(b'x'));
+        while let Err(error) = batch.receive(&socket) {
+            assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+        }
+        // No datagram is as long.
+        batch.react(|_, _, reply| reply.resize(1 << 16, b'x'));
         assert_eq!(batch.send(&socket).unwrap_err().replies, 3);
     }
 }

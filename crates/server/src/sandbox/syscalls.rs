@@ -114,7 +114,6 @@ const SOCKET_KIND: u64 = 0xf;
 const READING: &[(c_long, &[Argument])] = &[
     (libc::SYS_openat, &[(2, WRITING as u64, libc::O_RDONLY as u64)]),
     (libc::SYS_fstatfs, &[]),
-    (libc::SYS_sched_setscheduler, &[(1, ALL, libc::SCHED_IDLE as u64)]),
     (libc::SYS_setpriority, &[(0, ALL, libc::PRIO_PROCESS as u64), (1, ALL, 0)]),
 ];
 

@@ -1,6 +1,6 @@
-//! The least that a server can do: it says something of the right size to whoever says anything.
+//! The least that a server can do: an echo, which answers each message with one of the right size.
 //!
-//! What it costs is what the kernel takes for the messages of a login, so a server cannot cost less.
+//! It costs what the kernel takes for the messages of a login, so a server cannot cost less.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
@@ -23,14 +23,14 @@ use server::net::batch::{Batch, Shape};
 use server::net::bind::{self, Sharing};
 use server::net::udp;
 
-/// A floor under way.
+/// A running floor.
 pub(super) struct Floor {
     pub(super) address: SocketAddr,
     pub(super) process: Process,
     _thread: Running,
 }
 
-/// A thread that ends with this.
+/// A thread that ends when this is dropped.
 struct Running {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -48,7 +48,7 @@ impl Drop for Running {
 /// Answers all that comes until it is told to stop.
 type Echo = Box<dyn FnOnce(&AtomicBool) + Send>;
 
-/// How soon it sees that it is to stop.
+/// How often it checks whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
 const CHALLENGE: &[u8] = b"0123456789abcdef";
 const VERDICT: &[u8] = b"Welcome to our service.";

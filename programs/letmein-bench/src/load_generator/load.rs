@@ -1,4 +1,4 @@
-//! Which logins are made, and what a client says when.
+//! The logins to make, and what a client sends when.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ use proto::proof::{Digest, Secret, SecretRef};
 use proto::users::Users;
 use proto::wire::{ServerMessage, Verdict};
 
-/// The logins to make.
 pub(crate) struct Load {
     people: Vec<(String, Secret)>,
     nobody: Secret,
@@ -27,9 +26,9 @@ pub(crate) struct Load {
 /// Whether answers carry their challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Echo {
-    /// As our own client's do.
+    /// As in those of our own client.
     Challenge,
-    /// As those of the first clients.
+    /// As in those of the first clients.
     Nothing,
 }
 
@@ -39,12 +38,12 @@ pub(crate) enum LoadError {
     /// The users file has nobody who can log in from anywhere at any time.
     #[error("there is no user who can log in from anywhere at any time")]
     NoUsers,
-    /// The shares are no percentages, or more than all.
+    /// The shares are not percentages, or more than a hundred together.
     #[error("shares of wrong passwords and unknown users are percentages, and together at most 100")]
     BadShares,
 }
 
-/// One login: whose, and what is wrong with it.
+/// A login: its user, and what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Intent {
     Right(usize),
@@ -84,7 +83,7 @@ impl Load {
     /// With these percentages of wrong passwords and of unknown users.
     ///
     /// # Errors
-    /// If they are none.
+    /// If they are not percentages.
     pub(crate) fn with_failures(self, wrong: f64, unknown: f64) -> Result<Self, LoadError> {
         if wrong >= 0.0 && unknown >= 0.0 && wrong + unknown <= 100.0 {
             Ok(Self { wrong, unknown, ..self })
@@ -99,12 +98,12 @@ impl Load {
         Self { echo, ..self }
     }
 
-    /// From now on every verdict is to be a welcome, as the floor's is.
+    /// From now on the right verdict is always a welcome, which is all that the floor says.
     pub(super) fn expect_welcome(&mut self) {
         self.expects_welcome = true;
     }
 
-    /// From now on verdicts are to be right.
+    /// From now on the right verdict depends on the login.
     pub(super) fn expect_verdicts(&mut self) {
         self.expects_welcome = false;
     }
@@ -155,7 +154,7 @@ impl Load {
     }
 }
 
-/// Another digest than this.
+/// A wrong digest.
 fn spoilt(digest: Digest) -> Digest {
     let mut digits = digest.digits();
     digits.reverse();
@@ -173,14 +172,14 @@ pub(super) struct Client {
     backoff: Backoff,
 }
 
-/// What a client makes of what it hears.
+/// What a message means to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// There is something to answer.
     Challenge,
     /// The login is over.
     Verdict {
-        /// Whether it is the one that was to come.
+        /// Whether it is the one that was expected.
         is_right: bool,
     },
     /// It was no message, or one for an earlier time.

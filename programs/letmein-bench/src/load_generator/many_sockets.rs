@@ -53,18 +53,18 @@ struct Crowd {
     epoll: OwnedFd,
     places: Vec<Place>,
     idle: VecDeque<usize>,
-    /// Those whose login has failed at once, who are not to try again at once.
+    /// Clients whose login failed as it began, and which wait for the next look.
     resting: Vec<usize>,
     sources: Sources,
 }
 
 struct Place {
     client: Client,
-    /// While a login is under way.
+    /// There is one while a login is under way.
     socket: Option<Socket>,
-    /// What has come over a stream and is no message yet.
+    /// Bytes of a stream that are not a whole message yet.
     received: Vec<u8>,
-    /// What the client has to say and could not yet.
+    /// Whether the client's message is still to be sent.
     is_speaking: bool,
 }
 
@@ -156,12 +156,12 @@ impl Place {
         if self.is_speaking
             && let Some(socket) = &mut self.socket
         {
-            // Whatever fails now is told again by the next read.
+            // The next read reports a failure again.
             self.is_speaking = socket.write_all(self.client.message()).is_err();
         }
     }
 
-    /// Reads what is there. Whether the verdict was right, if there is one.
+    /// Reads what has arrived. Returns whether the verdict was right, if there is one.
     fn listen(&mut self, plan: &Plan, now: Instant) -> io::Result<Option<bool>> {
         let mut room = [0; REPLY_MAX + 1];
         loop {

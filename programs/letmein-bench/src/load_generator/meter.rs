@@ -1,11 +1,11 @@
-//! What came of the logins.
+//! Verdicts, latencies and failures, counted while logins go on.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-/// What came of the logins, and what they cost.
+/// The measurements of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
     /// From when each login was to begin to its verdict, in nanoseconds.
@@ -20,9 +20,9 @@ pub(crate) struct Figures {
     pub(crate) resends: u64,
     /// Logins without a verdict.
     pub(crate) lost: u64,
-    /// Verdicts that were not the right ones.
+    /// Verdicts that were wrong.
     pub(crate) wrong: u64,
-    /// What last kept a login from its verdict.
+    /// The last error that kept a login from its verdict.
     pub(crate) last_error: Option<String>,
     /// How much of a processor the generator took: near 1, it was the bottleneck.
     pub(crate) generator_load: Option<f64>,
@@ -99,7 +99,7 @@ impl<'a> Meter<'a> {
         Ok(Self { figures, started, watch })
     }
 
-    /// Time goes on, whether anything happens or not.
+    /// Begins new seconds as they come, even if nothing happens in them.
     pub(super) fn tick(&mut self, now: Instant) {
         let second = (now - self.started).as_secs() as usize;
         while self.figures.per_second.len() <= second {
@@ -110,7 +110,7 @@ impl<'a> Meter<'a> {
 
     pub(super) fn verdict(&mut self, now: Instant, age: Duration, is_right: bool) {
         self.tick(now);
-        // It grows as it needs to.
+        // The histogram grows as needed, so there is no error.
         let _ = self.figures.latency_ns.record(age.as_nanos() as u64);
         self.figures.wrong += u64::from(!is_right);
         self.figures.in_time += u64::from(now < self.started + self.figures.duration);
@@ -127,7 +127,7 @@ impl<'a> Meter<'a> {
         self.figures.lost += logins;
     }
 
-    /// A login has come to an untimely end.
+    /// A login has failed.
     pub(super) fn broken(&mut self, error: &io::Error) {
         self.figures.lost += 1;
         self.figures.last_error = Some(error.to_string());

@@ -3,17 +3,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::datagrams::Batch;
 use super::load::{Client, Heard, Silence};
 use super::meter::Meter;
 use super::{Crew, FIRST_SOURCE, LOOK, Load, Pacer, Plan};
-use proto::wire::{MESSAGE_MAX, REPLY_MAX};
-use server::net::batch::{self, Batch, Shape};
+use server::net::batch::request_destinations;
 
 /// The kernel queues replies while the generator is busy; it caps this at net.core.rmem_max.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -25,9 +25,8 @@ pub(super) fn run(
     meter: &mut Meter<'_>,
 ) -> io::Result<()> {
     let socket = bind()?;
-    let mut crowd = Crowd::new(plan.pace.clients() as u32, plan.sources);
-    let shape = Shape { datagrams: 64, datagram_len: REPLY_MAX + 1, reply_len: MESSAGE_MAX };
-    let (mut batch, mut opening) = (Batch::new(shape), Batch::new(shape));
+    let mut crowd = Crowd::new(server, plan.pace.clients() as u32, plan.sources);
+    let (mut received, mut outgoing) = (Batch::new(), Batch::new());
     let mut looked = Instant::now();
     loop {
         let now = Instant::now();
@@ -37,11 +36,11 @@ pub(super) fn run(
             crowd.look(plan.patience, now, meter);
         }
         crowd.begin_due(&mut plan.load, pacer, now);
-        crowd.open(&mut opening, &socket, server);
+        crowd.speak(&mut outgoing, &socket);
         if pacer.is_over(now) && crowd.is_idle() {
             return Ok(());
         }
-        match batch.receive(&socket) {
+        match received.receive(&socket) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 wait(&socket, pacer.rest(now, Crew::of(crowd.idle.len())))?;
@@ -50,15 +49,12 @@ pub(super) fn run(
             Err(error) => return Err(error),
         }
         let now = Instant::now();
-        batch.react(|envelope, datagram, reply| {
-            if let (Some(SocketAddr::V4(source)), Some(IpAddr::V4(local))) =
-                (envelope.source(), envelope.destination())
-                && source == server
-            {
-                crowd.hear(&plan.load, now, local, datagram, reply, meter);
+        for (source, local, datagram) in received.datagrams() {
+            if source == server {
+                crowd.hear(&plan.load, now, local, datagram, &mut outgoing, meter);
             }
-        });
-        let _ = batch.send(&socket);
+        }
+        outgoing.send(&socket);
     }
 }
 
@@ -68,7 +64,7 @@ fn bind() -> io::Result<UdpSocket> {
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_nonblocking(true)?;
     let socket = UdpSocket::from(socket);
-    batch::request_destinations(&socket)?;
+    request_destinations(&socket)?;
     Ok(socket)
 }
 
@@ -80,12 +76,13 @@ fn wait(socket: &UdpSocket, rest: Duration) -> io::Result<()> {
     }
 }
 
-/// All clients. The address of a login tells which of them it is of.
+/// All clients. The address of a login tells its client.
 struct Crowd {
+    server: SocketAddrV4,
     places: Vec<Place>,
-    /// Who has been idle longest begins first, so that all addresses have their turn.
+    /// The longest idle first, so that all addresses are used by turns.
     idle: VecDeque<u32>,
-    /// Addresses whose clients have something to send that is no reply.
+    /// Addresses whose clients have something to send that is not a reply.
     speaking: Vec<Ipv4Addr>,
     turns: u32,
 }
@@ -97,11 +94,17 @@ struct Place {
 }
 
 impl Crowd {
-    fn new(clients: u32, sources: u32) -> Self {
+    fn new(server: SocketAddrV4, clients: u32, sources: u32) -> Self {
         let places = (0..clients)
             .map(|seed| Place { client: Client::new(seed.into()), turn: 0, is_idle: true })
             .collect();
-        Self { places, idle: (0..clients).collect(), speaking: Vec::new(), turns: (sources / clients).max(1) }
+        Self {
+            server,
+            places,
+            idle: (0..clients).collect(),
+            speaking: Vec::new(),
+            turns: (sources / clients).max(1),
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -128,24 +131,19 @@ impl Crowd {
         }
     }
 
-    /// Sends what is no reply.
-    fn open(&mut self, batch: &mut Batch, socket: &UdpSocket, server: SocketAddrV4) {
+    /// Sends the messages that are not replies.
+    fn speak(&mut self, outgoing: &mut Batch, socket: &UdpSocket) {
+        let server = self.server;
         let mut speaking = std::mem::take(&mut self.speaking);
-        let mut left = &speaking[..];
-        while !left.is_empty() {
-            let taken = batch.imagine(server, left);
-            left = left.get(taken..).unwrap_or_default();
-            batch.react(|envelope, _, message| {
-                if let Some(IpAddr::V4(local)) = envelope.destination()
-                    && let Some((_, place)) = self.place(local)
-                {
-                    message.extend_from_slice(place.client.message());
-                }
-            });
-            // What is not sent is lost, and sent again like all that is lost.
-            let _ = batch.send(socket);
+        for local in speaking.drain(..) {
+            if let Some((_, place)) = self.place(local) {
+                outgoing.push(local, server, place.client.message());
+            }
+            if outgoing.is_full() {
+                outgoing.send(socket);
+            }
         }
-        speaking.clear();
+        outgoing.send(socket);
         self.speaking = speaking;
     }
 
@@ -163,12 +161,13 @@ impl Crowd {
         now: Instant,
         local: Ipv4Addr,
         datagram: &[u8],
-        reply: &mut Vec<u8>,
+        outgoing: &mut Batch,
         meter: &mut Meter<'_>,
     ) {
+        let server = self.server;
         let Some((index, place)) = self.place(local) else { return };
         match place.client.hear(load, now, datagram) {
-            Heard::Challenge => reply.extend_from_slice(place.client.message()),
+            Heard::Challenge => outgoing.push(local, server, place.client.message()),
             Heard::Verdict { is_right } => {
                 meter.verdict(now, place.client.age(now), is_right);
                 place.is_idle = true;
@@ -178,7 +177,7 @@ impl Crowd {
         }
     }
 
-    /// Looks for clients that have waited long enough.
+    /// Finds the clients that have waited long enough.
     fn look(&mut self, patience: Duration, now: Instant, meter: &mut Meter<'_>) {
         for index in 0..self.places.len() as u32 {
             let Some(place) = self.places.get_mut(index as usize).filter(|place| !place.is_idle) else {
