@@ -7,7 +7,7 @@ use std::time::Duration;
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::server::penalty::{Limits, Penalties};
-use letmein_auth_proto::server::stream::{BUFFER_LEN, Conversation};
+use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ fn said(users: &Users, bytes: &[u8], segment_len: usize) -> (Vec<u8>, bool) {
     let now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
     let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
     let penalties = Penalties::new(&[1; 16], Limits::none());
-    let mut conversation = Conversation::new(Challenge::from_random(7));
+    let mut conversation = LoginStream::new(Challenge::from_random(7));
     let (mut said, mut received) = (Vec::new(), Vec::new());
     for segment in bytes.chunks(segment_len) {
         received.extend_from_slice(segment);

@@ -1,12 +1,12 @@
 //! However framed texts are cut into segments, they are answered the same, and no answer is longer than its text.
 #![no_main]
 
-use letmein_auth_proto::small::framed::{Malformed, exchange};
+use letmein_auth_proto::small::framed::{FrameError, exchange};
 use libfuzzer_sys::fuzz_target;
 
 const MESSAGE_MAX: usize = 1000;
 
-fn said(bytes: &[u8], segment_len: usize) -> (Vec<u8>, Option<Malformed>) {
+fn said(bytes: &[u8], segment_len: usize) -> (Vec<u8>, Option<FrameError>) {
     let (mut replies, mut received) = (Vec::new(), Vec::new());
     for segment in bytes.chunks(segment_len) {
         received.extend_from_slice(segment);

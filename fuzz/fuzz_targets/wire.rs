@@ -1,14 +1,14 @@
 //! What is decoded is what is encoded.
 #![no_main]
 
-use letmein_auth_proto::form::{Form, REQUEST_LEN};
+use letmein_auth_proto::dialect::{Dialect, REQUEST_LEN};
 use letmein_auth_proto::wire::{ClientMessage, Message, ServerMessage, decode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     match decode(bytes) {
-        Ok(ClientMessage::Request(form)) => {
-            assert_eq!(bytes.get(..REQUEST_LEN).and_then(Form::requested_by), Some(form));
+        Ok(ClientMessage::Request(dialect)) => {
+            assert_eq!(bytes.get(..REQUEST_LEN).and_then(Dialect::requested_by), Some(dialect));
         }
         Ok(ClientMessage::Answer(answer)) => {
             let name = answer.name.parse().expect("a name that was decoded is one");

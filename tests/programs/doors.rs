@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use proto::transport::Transport::{self, Tcp, Udp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::monitoring::{http_address, status};
 use crate::running::{
@@ -76,8 +76,8 @@ fn the_status_has_all_doors_and_counts_what_comes_through_them_together() {
     login(Udp, server.address, "passwordone");
     login(Tcp, other, "wrong");
     let status = status(http);
-    let door = |transport: &str, address: SocketAddr| serde_json::json!({ "transport": transport, "address": address.to_string() });
-    assert_eq!(status["doors"], serde_json::json!([door("udp", server.address), door("tcp", other)]));
+    let door = |transport: &str, address: SocketAddr| json!({ "transport": transport, "address": address.to_string() });
+    assert_eq!(status["doors"], json!([door("udp", server.address), door("tcp", other)]));
     assert_eq!((&status["totals"]["welcomed"], &status["totals"]["refused"]), (&1.into(), &1.into()));
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use client::small::{FramedClient, FramedError};
-use proto::small::framed::Malformed;
+use proto::small::framed::FrameError;
 use proto::transport::Transport::Tcp;
 
 use crate::peers::{PATIENCE, tcp_peer, uninterrupted};
@@ -221,7 +221,7 @@ fn an_answer_beyond_what_a_client_takes_is_refused_before_it_comes() {
     client.send_message("0123456789four").unwrap();
     assert!(matches!(
         client.receive_message(),
-        Err(FramedError::Malformed(Malformed::TooLong { len: 4, max: 3 }))
+        Err(FramedError::Malformed(FrameError::TooLong { len: 4, max: 3 }))
     ));
 }
 

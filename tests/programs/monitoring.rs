@@ -122,7 +122,7 @@ fn the_numbers_tell_no_refusal_from_another() {
         }
         let text = metrics_once(http, "letmein_failures_remembered{table=\"sources\"} 2");
         let mut status = status(http);
-        for changing in ["address", "uptime_s", "history"] {
+        for changing in ["address", "doors", "uptime_s", "history"] {
             status[changing].take();
         }
         let changing = ["process_start_time", "letmein_batch"];

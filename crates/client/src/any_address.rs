@@ -1,4 +1,4 @@
-//! A server may have several addresses: each is tried, and has its share of the time.
+//! Tries all addresses of a server, one after the other.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::channel::is_timeout;
 use crate::host_port::HostPort;
 
-/// The first success at any of a server's addresses, or the last failure. Each has its share of the time that is
-/// left.
+/// Acts on each address of a server until one succeeds, and gives the last failure if none does. Each address has an
+/// equal share of the time that is left.
 pub(crate) fn at_any_address<T>(
     server: &HostPort,
     timeout: Duration,
@@ -30,7 +30,7 @@ pub(crate) fn at_any_address<T>(
     result
 }
 
-/// A time that sockets and clocks can take: they know none of nothing, and none that never ends.
+/// A timeout that sockets and clocks accept: neither zero nor longer than a year.
 pub(crate) fn clamped(timeout: Duration) -> Duration {
     timeout.clamp(Duration::from_millis(1), Duration::from_secs(365 * 24 * 60 * 60))
 }

@@ -1,4 +1,4 @@
-//! A client's socket: datagrams or a stream, and what came over it that is no message yet.
+//! A client's socket, over UDP or TCP, and its receive buffer.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -9,13 +9,13 @@ use proto::client::Resends;
 use proto::transport::Transport;
 use proto::wire::REPLY_MAX;
 
-/// The shortest timeout that is worth a system call; a stream takes none of zero.
+/// The shortest timeout of a socket: zero is not allowed.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
-/// Some ticks of a system with a hundred of them in a second.
+/// Two ticks of a kernel with 100 Hz.
 const TICKS: Duration = Duration::from_millis(20);
 
-/// A socket that is connected to the server.
+/// A socket connected to the server.
 pub(crate) enum Channel {
     Udp { socket: UdpSocket, server: SocketAddr },
     Tcp(TcpStream),
@@ -60,7 +60,7 @@ impl Channel {
         match self {
             Self::Udp { socket, server } => {
                 let (len, source) = receive_datagram(socket, room, wait)?;
-                // What a stranger sent between bind and connect is still in the queue.
+                // Datagrams from other addresses, sent between bind and connect, are still in the queue.
                 if (source.ip(), source.port()) == (server.ip(), server.port()) { Ok(len) } else { Ok(0) }
             }
             Self::Tcp(stream) => {
@@ -71,8 +71,8 @@ impl Channel {
     }
 }
 
-/// Waits for a datagram. The timeout of a socket is rounded up to ticks of the system, so a wait that is hardly longer
-/// than these is slept through: a client that has its verdict listens on so briefly, and is in no hurry to be told.
+/// Waits for a datagram. The kernel rounds the timeout of a socket up to its ticks, so a short wait is spent asleep
+/// instead. Waits are that short only after the verdict, when no datagram is urgent.
 fn receive_datagram(socket: &UdpSocket, room: &mut [u8], wait: Duration) -> io::Result<(usize, SocketAddr)> {
     if wait > TICKS {
         socket.set_read_timeout(Some(wait))?;
@@ -90,17 +90,20 @@ fn receive_datagram(socket: &UdpSocket, room: &mut [u8], wait: Duration) -> io::
     received
 }
 
-/// Bytes from the server that are no message yet.
+/// Bytes from the server that are not a whole message yet.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    /// One byte longer than any message, so that a longer one is not cut to one.
+    /// One byte longer than any message, so that a longer one is not cut to a valid length.
     bytes: [u8; REPLY_MAX + 1],
     len: usize,
 }
 
 impl Inbox {
-    /// Waits for bytes: a datagram, or what a stream has brought so far. `None` if none came in time;
-    /// `UnexpectedEof` if the stream has ended.
+    /// Waits for bytes, and gives a datagram or all bytes of a stream since the last [`clear`](Self::clear). `None` if
+    /// none came in time.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the stream has ended; else the system's.
     pub(crate) fn fill(&mut self, channel: &mut Channel, wait: Duration) -> io::Result<Option<&[u8]>> {
         let start = match channel {
             Channel::Udp { .. } => 0,
@@ -137,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stranger_who_was_quicker_than_connect_is_not_heard() {
+    fn a_datagram_from_another_address_before_connect_is_ignored() {
         let (server, stranger) =
             (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         let (server_addr, client) = (server.local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());

@@ -1,4 +1,4 @@
-//! `HOST:PORT`, as people write it: a name, an IPv4 address, or an IPv6 address in brackets; and its addresses.
+//! Parses and resolves `HOST:PORT`, where the host is a name, an IPv4 address, or an IPv6 address in brackets.
 
 use std::fmt;
 use std::io;
@@ -8,25 +8,25 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// A host and a port, not looked up yet.
+/// A host and a port, not resolved yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
-    /// A name or an address, without brackets.
+    /// A name or an address without brackets, not empty.
     pub host: String,
     /// 1 to 65535.
     pub port: u16,
 }
 
-/// Why a text is no `HOST:PORT`.
+/// Why a text is not a `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPortError {
-    /// Nothing after the host.
+    /// There is no port in this text.
     NoPort(String),
-    /// Not a number from 1 to 65535.
+    /// This port is not a number from 1 to 65535.
     BadPort(String),
-    /// Nothing before the port.
+    /// There is no host in this text.
     NoHost(String),
-    /// An IPv6 address whose end cannot be told from a port.
+    /// This is an IPv6 address without brackets, whose end could be a port.
     NoBrackets(String),
 }
 
@@ -67,16 +67,17 @@ impl FromStr for HostPort {
 }
 
 impl HostPort {
-    /// Looks up the addresses. The system's resolver has no deadline, so it is left behind when `timeout` is over.
+    /// Resolves the addresses. The system's resolver has no timeout, so it runs in a thread that is abandoned after
+    /// `timeout`.
     ///
     /// # Errors
-    /// The resolver's, or its silence.
+    /// The resolver's, or one of ours if it does not answer in time.
     pub fn resolve(&self, timeout: Duration) -> io::Result<Vec<SocketAddr>> {
         let (sender, receiver) = mpsc::channel();
         let Self { host, port } = self.clone();
         let is_address = host.parse::<IpAddr>().is_ok();
         let resolve = move || {
-            // Nobody listens any more once the time is over.
+            // The receiver is gone after the timeout.
             let _ = sender.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
         };
         if is_address {
@@ -84,8 +85,8 @@ impl HostPort {
         } else {
             thread::Builder::new().spawn(resolve)?;
         }
-        let silence = |_| Err(io::Error::other("the resolver does not answer"));
-        receiver.recv_timeout(timeout).unwrap_or_else(silence)
+        let unanswered = |_| Err(io::Error::other("the resolver does not answer"));
+        receiver.recv_timeout(timeout).unwrap_or_else(unanswered)
     }
 }
 

@@ -1,10 +1,10 @@
 #![doc = include_str!("../README.md")]
 //!
-//! | module | what it is |
+//! | module | purpose |
 //! |---|---|
 //! | [`login`] | drives the protocol's client with a clock and a socket |
-//! | `channel` | that socket, over UDP or TCP |
-//! | [`host_port`] | `HOST:PORT`, and the addresses of a host |
+//! | `channel` | that socket and its receive buffer |
+//! | [`host_port`] | parses and resolves `HOST:PORT` |
 //! | [`small`] | the clients of the small services |
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! One login over the network: drives [`Client`] with a socket and a clock.
+//! A login over the network: drives [`Client`] with a socket and a clock.
 
 use std::fmt;
 use std::io;
@@ -13,18 +13,18 @@ use crate::channel::{Channel, Inbox, is_timeout};
 use crate::host_port::HostPort;
 use proto::client::{self, Client, Receipt, Sending, Step};
 use proto::credentials::{Password, Username};
-use proto::server::penalty::{FIRST_SILENCE, LONGEST_SILENCE};
+use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK};
 use proto::transport::Transport;
 use proto::wire::Verdict;
 
-/// The time for a whole login, unless told otherwise.
+/// The default timeout of a login.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a server that refuses or resets is tried again: as long as a restart may take.
+/// How long a server that refuses or resets connections is tried again: as long as a restart may take.
 const REFUSED_GRACE: Duration = Duration::from_secs(1);
-/// The pause before all addresses are tried again.
+/// The pause before the next round of attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// A login to be made: where, how, and for how long to try.
+/// The settings of a login: the server, the transport and the timeout.
 ///
 /// ```no_run
 /// use letmein_auth_client::{Login, Password, Verdict};
@@ -59,69 +59,69 @@ pub enum Family {
     V6,
 }
 
-/// What to make of a server that is not there.
+/// What to do about a server that does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Absence {
-    Fails,
-    IsWaitedOut,
+    Fail,
+    Wait,
 }
 
-/// What came of a login.
+/// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whether the server knows the password.
+    /// Whether the server accepts the name and the password.
     pub verdict: Verdict,
     /// The address that gave the verdict.
     pub server: SocketAddr,
-    /// What carried it.
+    /// The transport of the login.
     pub transport: Transport,
-    /// Messages sent, resends included.
+    /// The number of messages sent, including resends.
     pub sends: u32,
-    /// From the first look-up to the verdict. Over UDP the client has then listened on, for 0.1 s at most unless there
-    /// was more than one challenge.
+    /// The time from the first look-up to the verdict. Over UDP the client has listened on after that, for at most 0.1
+    /// s if there was only one challenge.
     pub elapsed: Duration,
 }
 
-/// Why there is no verdict.
+/// Why a login has no verdict.
 #[derive(Debug)]
 pub enum LoginError {
-    /// The name of the server has no address.
+    /// The server's name could not be resolved.
     Unresolved {
         /// The name.
         host: String,
-        /// The resolver's word for it.
+        /// The resolver's error.
         error: io::Error,
     },
-    /// The name has addresses, but none of the family that was asked for.
+    /// This name has no address of the required family.
     NoAddress(String),
-    /// The server never said anything.
+    /// The server has not answered at all.
     NoAnswer {
         /// The server.
         server: HostPort,
-        /// How long it was tried.
+        /// The time spent on the login.
         after: Duration,
     },
-    /// The server gave a challenge, but no verdict.
+    /// The server sent a challenge, but no verdict.
     NoVerdict {
         /// The server.
         server: HostPort,
-        /// How long it was tried.
+        /// The time spent on the login.
         after: Duration,
     },
-    /// The server's address sent what no single server sends: two verdicts, or more challenges than it was asked for.
+    /// The messages from this address cannot all come from one server: two verdicts, or too many challenges.
     Conflict(SocketAddr),
-    /// The network said that there is no way, or nobody there.
+    /// The connection or the datagrams were refused, or there is no route.
     Unreachable {
         /// The address.
         server: SocketAddr,
-        /// The system's word for it.
+        /// The system's error.
         error: io::Error,
     },
-    /// The server gave a challenge, and closed the connection instead of giving a verdict.
+    /// The server sent a challenge, and closed the connection without a verdict.
     Closed {
         /// The address.
         server: SocketAddr,
-        /// The system's word for it.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -153,13 +153,13 @@ impl fmt::Display for LoginError {
 
 impl std::error::Error for LoginError {}
 
-/// Why a server that is up may say nothing.
+/// Why a running server may not answer.
 fn maybe_blocking() -> String {
-    let (seconds, minutes) = (FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs() / 60);
+    let (seconds, minutes) = (FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs() / 60);
     format!("may be blocking this address after failed logins ({seconds} s to {minutes} min)")
 }
 
-/// A step of a login, for whoever watches it. It reads as a sentence.
+/// A step of a login. Its text is a sentence for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress<'a> {
     server: SocketAddr,
@@ -187,34 +187,34 @@ impl Login {
     #[must_use]
     pub fn to(server: HostPort) -> Self {
         let (transport, family, timeout) = (Transport::Udp, Family::Any, Some(TIMEOUT));
-        Self { server, transport, family, timeout, absence: Absence::Fails }
+        Self { server, transport, family, timeout, absence: Absence::Fail }
     }
 
-    /// Over another transport.
+    /// Uses another transport than UDP.
     #[must_use]
     pub fn over(self, transport: Transport) -> Self {
         Self { transport, ..self }
     }
 
-    /// At addresses of one family only.
+    /// Tries only the addresses of one family.
     #[must_use]
     pub fn family(self, family: Family) -> Self {
         Self { family, ..self }
     }
 
-    /// Within another time.
+    /// Sets the timeout of the whole login.
     #[must_use]
     pub fn within(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }
 
-    /// Waiting until the server is up, and for ever if [`within`](Self::within) does not say otherwise afterwards.
+    /// Waits until the server is up: without end, unless [`within`](Self::within) sets a timeout afterwards.
     #[must_use]
     pub fn wait(self) -> Self {
-        Self { absence: Absence::IsWaitedOut, timeout: None, ..self }
+        Self { absence: Absence::Wait, timeout: None, ..self }
     }
 
-    /// Makes the login. Blocks until there is a verdict or an error.
+    /// Logs in. Blocks until there is a verdict or an error.
     ///
     /// # Errors
     /// [`LoginError`] says why there is no verdict. A refusal is a verdict.
@@ -222,7 +222,7 @@ impl Login {
         self.run_watched(user, password, &mut |_| {})
     }
 
-    /// Makes the login, and tells `watch` each step of it.
+    /// Logs in, and calls `watch` at each step.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -240,7 +240,7 @@ impl Login {
         loop {
             let error = match run.round() {
                 Ok(outcome) => return Ok(outcome),
-                // The deadline may cut off the last of many rounds; what the others said tells more.
+                // The deadline may cut off the last of many rounds, and the error of an earlier one says more.
                 Err(error @ LoginError::NoAnswer { .. }) => refusal.take().unwrap_or(error),
                 Err(error) => error,
             };
@@ -263,17 +263,17 @@ impl Family {
     }
 }
 
-/// Why one attempt at one address gave no verdict.
-enum Failure {
+/// Why an attempt at one address gave no verdict.
+enum AttemptError {
     Client(client::Failure),
     /// The connection ended after a challenge.
     Closed(io::Error),
     Unreachable(io::Error),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for AttemptError {
     fn from(error: io::Error) -> Self {
-        // Of what this is made from, only connecting over TCP runs into its timeout.
+        // Of all these errors, only that of connecting over TCP can be a timeout.
         if is_timeout(&error) {
             Self::Client(client::Failure::NoChallenge)
         } else if is_end(&error) {
@@ -291,7 +291,7 @@ fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-/// A login under way.
+/// A login in progress.
 struct Run<'a> {
     login: &'a Login,
     user: &'a Username,
@@ -315,7 +315,7 @@ impl Run<'_> {
                 Ok(verdict) => return Ok(self.outcome(*server, verdict)),
                 Err(failure) => last_error = self.error(*server, failure),
             }
-            // Another address is no way around a forger.
+            // At another address the messages may be forged as well.
             if self.left() == Some(Duration::ZERO) || matches!(last_error, LoginError::Conflict(_)) {
                 break;
             }
@@ -330,16 +330,16 @@ impl Run<'_> {
         Ok(addresses.filter(|address| self.login.family.contains(address)).collect())
     }
 
-    /// Tries one address, for its share of what is left of the time.
-    fn attempt(&mut self, server: SocketAddr, addresses_left: usize) -> Result<Verdict, Failure> {
+    /// Tries one address, for its share of the time that is left.
+    fn attempt(&mut self, server: SocketAddr, addresses_left: usize) -> Result<Verdict, AttemptError> {
         let share = self.left().map_or(TIMEOUT, |left| left / addresses_left as u32);
         let started = Instant::now();
         let mut channel = Channel::open(self.login.transport, server, share)?;
         let seed = SysRng.try_next_u64().map_err(io::Error::from)?;
         let mut client = Client::new(self.user, self.password, channel.resends(), share, seed);
         match self.converse(server, &mut channel, &mut client, started) {
-            Err(Failure::Unreachable(error)) if client.has_challenge() && is_end(&error) => {
-                Err(Failure::Closed(error))
+            Err(AttemptError::Unreachable(error)) if client.has_challenge() && is_end(&error) => {
+                Err(AttemptError::Closed(error))
             }
             ended => ended,
         }
@@ -351,7 +351,7 @@ impl Run<'_> {
         channel: &mut Channel,
         client: &mut Client,
         started: Instant,
-    ) -> Result<Verdict, Failure> {
+    ) -> Result<Verdict, AttemptError> {
         let mut inbox = Inbox::default();
         loop {
             match client.next(started.elapsed()) {
@@ -369,12 +369,12 @@ impl Run<'_> {
                         inbox.clear();
                     }
                 }
-                Step::Done(outcome) => return outcome.map_err(Failure::Client),
+                Step::Done(outcome) => return outcome.map_err(AttemptError::Client),
             }
         }
     }
 
-    /// What is left of the time; `None` if there is no end to it.
+    /// The time that is left; `None` without a timeout.
     fn left(&self) -> Option<Duration> {
         self.login.timeout.map(|timeout| timeout.saturating_sub(self.started.elapsed()))
     }
@@ -385,11 +385,11 @@ impl Run<'_> {
         }
         match (self.login.absence, error) {
             (_, LoginError::Conflict(_)) => true,
-            (Absence::IsWaitedOut, _) => false,
-            (Absence::Fails, LoginError::Unreachable { .. } | LoginError::Closed { .. }) => {
+            (Absence::Wait, _) => false,
+            (Absence::Fail, LoginError::Unreachable { .. } | LoginError::Closed { .. }) => {
                 self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
             }
-            (Absence::Fails, _) => true,
+            (Absence::Fail, _) => true,
         }
     }
 
@@ -398,15 +398,15 @@ impl Run<'_> {
         Outcome { verdict, server, transport, sends, elapsed }
     }
 
-    fn error(&self, address: SocketAddr, failure: Failure) -> LoginError {
+    fn error(&self, address: SocketAddr, failure: AttemptError) -> LoginError {
         let server = self.login.server.clone();
         let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
         match failure {
-            Failure::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
-            Failure::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
-            Failure::Client(client::Failure::Conflict) => LoginError::Conflict(address),
-            Failure::Closed(error) => LoginError::Closed { server: address, error },
-            Failure::Unreachable(error) => LoginError::Unreachable { server: address, error },
+            AttemptError::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
+            AttemptError::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
+            AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
+            AttemptError::Closed(error) => LoginError::Closed { server: address, error },
+            AttemptError::Unreachable(error) => LoginError::Unreachable { server: address, error },
         }
     }
 }

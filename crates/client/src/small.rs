@@ -1,4 +1,4 @@
-//! The client's side of the small services that need no more than a question and an answer.
+//! Clients of the small services.
 
 mod framed;
 
@@ -20,20 +20,20 @@ use proto::transport::Transport;
 
 pub use framed::{FramedClient, FramedError};
 
-/// Sends a message over UDP until it is answered, and gives the answer. Each message has a socket of its own, so that
-/// no late answer is taken for that of another message.
+/// Sends a message over UDP until it is answered, and gives the answer. Each message has a socket of its own, so that a
+/// late answer is not mistaken for that of another message.
 ///
 /// # Errors
-/// `InvalidInput` for a message to which every server keeps silent; `TimedOut` after `timeout`, which is for the
-/// look-up of the server and all its addresses together; else the system's, of the last of the addresses.
+/// `InvalidInput` for a message that every server ignores; `TimedOut` after `timeout`, which covers the look-up and all
+/// addresses of the server; else the system's error at the last address.
 pub fn ask(
     service: DatagramService,
     server: &HostPort,
     message: &[u8],
     timeout: Duration,
 ) -> io::Result<Vec<u8>> {
-    if let Some(silence) = guard::silence_to(service, message) {
-        return Err(invalid(format!("no server answers this message: {silence}")));
+    if let Err(reason) = guard::check(service, message) {
+        return Err(invalid(format!("no server answers this message: {reason}")));
     }
     at_any_address(server, timeout, |address, share| ask_at(service, address, message, share))
 }
@@ -66,17 +66,17 @@ fn ask_at(
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// A connection to an MD5 server. After an error it is of no more use.
+/// A connection to an MD5 server. It cannot be used after an error.
 pub struct Md5Client {
     stream: TimedStream,
     timeout: Duration,
 }
 
 impl Md5Client {
-    /// Connects. Each answer will have `timeout`; the first has what connecting left of it.
+    /// Connects. `timeout` is that of each answer; for the first, it includes connecting.
     ///
     /// # Errors
-    /// The system's, of the last of the server's addresses.
+    /// The system's error at the last of the server's addresses.
     pub fn connect(server: &HostPort, timeout: Duration) -> io::Result<Self> {
         Ok(Self { stream: TimedStream::connect(server, timeout)?, timeout })
     }
@@ -84,10 +84,9 @@ impl Md5Client {
     /// Sends a message, and gives the digits of its MD5.
     ///
     /// # Errors
-    /// `InvalidInput` for a message that no server could see whole: an empty one, or one of more than
-    /// [`md5::STREAM_MESSAGE_MAX`] bytes. `TimedOut` if no answer comes; `UnexpectedEof` if the server closes before
-    /// it has answered; `InvalidData` if it answers anything but the MD5 of the message, as it does with one that
-    /// did not arrive in one piece. Else the system's.
+    /// `InvalidInput` for an empty message, or one of more than [`md5::STREAM_MESSAGE_MAX`] bytes. `TimedOut` if no
+    /// answer comes; `UnexpectedEof` if the server closes the connection before its answer; `InvalidData` if the answer
+    /// is not the MD5 of the message, which happens if the message does not arrive in one piece. Else the system's.
     pub fn ask(&mut self, message: &[u8]) -> io::Result<String> {
         if message.is_empty() {
             return Err(invalid(

@@ -1,4 +1,4 @@
-//! A client's TCP stream with one deadline for each answer, which no trickle of bytes extends.
+//! A client's TCP stream with a deadline for each answer, which a trickle of bytes does not extend.
 
 use std::io::{self, Read, Write};
 use std::mem;
@@ -11,7 +11,7 @@ use crate::host_port::HostPort;
 pub(crate) struct TimedStream {
     stream: TcpStream,
     timeout: Duration,
-    /// The time for the next answer: the first has what connecting left.
+    /// The time for the next answer. For the first, the time of connecting has been taken off.
     allowance: Duration,
     deadline: Instant,
 }
@@ -20,7 +20,7 @@ impl TimedStream {
     /// Connects to any of a server's addresses, within `timeout`.
     ///
     /// # Errors
-    /// The system's, of the last of the addresses; `TimedOut` for a server that does not answer.
+    /// `TimedOut` for a server that does not answer; else the system's error at the last address.
     pub(crate) fn connect(server: &HostPort, timeout: Duration) -> io::Result<Self> {
         let timeout = clamped(timeout);
         let deadline = Instant::now() + timeout;
@@ -31,12 +31,12 @@ impl TimedStream {
         Ok(Self { stream, timeout, allowance, deadline })
     }
 
-    /// Sets the deadline for all that is read and written from now on.
+    /// Starts the time for the next answer, and for all reads and writes until then.
     pub(crate) fn begin(&mut self) {
         self.deadline = Instant::now() + mem::replace(&mut self.allowance, self.timeout);
     }
 
-    /// The same stream, with deadlines of its own.
+    /// Another handle of the stream, with deadlines of its own.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { stream: self.stream.try_clone()?, ..*self })
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_connecting_took_is_taken_from_the_first_answer_alone() {
+    fn the_time_of_connecting_is_taken_off_the_first_answer_alone() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = HostPort { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
         let timeout = Duration::from_secs(60);

@@ -1,13 +1,13 @@
-//! The challenge: 64 bits that no peer can foretell.
+//! The challenge: 64 bits that no peer can predict.
 //!
-//! Over UDP nothing is stored for a peer. A challenge is a keyed hash of who asked, what for, and when:
+//! Over UDP nothing is stored for a peer. A challenge is a keyed hash of the peer, the purpose and the time:
 //!
 //! ```text
 //! challenge = SipHash-2-4(key, address ‖ port ‖ purpose ‖ tick)
 //! ```
 //!
-//! so a flood of requests costs no memory, a doubled request is harmless, any worker can redeem what another
-//! issued, and a restart, which draws a new key, voids every challenge.
+//! so a flood of requests costs no memory, a doubled request is harmless, any worker can redeem the challenges of
+//! another, and a restart, which draws a new key, voids all challenges.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
-use crate::form::Form;
+use crate::dialect::Dialect;
 use crate::hex::{from_hex, to_hex};
 
-/// Digits of a challenge.
+/// Hexadecimal digits of a challenge.
 pub const CHALLENGE_LEN: usize = 16;
-/// A challenge is good in the tick it was issued in and the 15 ticks after it.
+/// Ticks in which a challenge is valid, including the tick in which it was issued.
 pub const LIFE_TICKS: u64 = 16;
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -31,19 +31,20 @@ pub const TICK: Duration = Duration::from_secs(1);
 pub struct Challenge(u64);
 
 impl Challenge {
-    /// A challenge from a random number.
+    /// A challenge of 64 random bits.
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// Reads 16 hexadecimal digits in either case, as a server does.
+    /// Decodes 16 hexadecimal digits in either case, as servers do; `None` for other bytes.
     #[must_use]
     pub fn from_digits(digits: &[u8]) -> Option<Self> {
         from_hex(digits).map(u64::from_be_bytes).map(Self)
     }
 
-    /// Reads 16 lower-case hexadecimal digits, as a client does: these bytes go into its digest.
+    /// Decodes 16 lower-case hexadecimal digits, as clients do, since these bytes go into their digest; `None` for
+    /// others.
     #[must_use]
     pub fn from_lower_digits(digits: &[u8]) -> Option<Self> {
         Self::from_digits(digits).filter(|challenge| challenge.digits() == digits)
@@ -66,47 +67,47 @@ impl fmt::Display for Challenge {
     }
 }
 
-/// What a challenge is issued for.
+/// The message for which a challenge is issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A request, which asked for the verdict in a form.
-    Request(Form),
-    /// An answer whose challenge is none of ours, or no longer.
+    /// A request for a verdict in this dialect.
+    Request(Dialect),
+    /// An answer to a challenge that this server did not issue, or that has expired.
     Renewal,
 }
 
 impl Purpose {
-    /// The form of the verdict. Only our own clients, which ask for words, have their challenges renewed.
-    pub(crate) fn form(self) -> Form {
+    /// The dialect of the verdict. Challenges are renewed only for clients of this project, which all ask for words.
+    pub(crate) fn dialect(self) -> Dialect {
         match self {
-            Self::Request(form) => form,
-            Self::Renewal => Form::Words,
+            Self::Request(dialect) => dialect,
+            Self::Renewal => Dialect::Words,
         }
     }
 
     fn byte(self) -> u8 {
         match self {
-            Self::Request(Form::Words) => 0,
-            Self::Request(Form::Letters) => 1,
+            Self::Request(Dialect::Words) => 0,
+            Self::Request(Dialect::Letters) => 1,
             Self::Renewal => 2,
         }
     }
 }
 
-/// Issues challenges and knows them again, without keeping any. There is no `Debug`: the key is never shown.
+/// Issues and redeems challenges without storing any. It has no `Debug`, so that the key is never shown.
 #[derive(Clone)]
 pub struct Challenges {
     keyed: SipHasher24,
 }
 
 impl Challenges {
-    /// Challenges under a key of 128 random bits.
+    /// The key is 128 random bits.
     #[must_use]
     pub fn new(key: &[u8; 16]) -> Self {
         Self { keyed: SipHasher24::new_with_key(key) }
     }
 
-    /// The challenge for a peer at `uptime`; within one tick it is the same.
+    /// The challenge for a peer at `uptime`. It is the same throughout a tick.
     #[must_use]
     pub fn issue(&self, peer: SocketAddr, purpose: Purpose, uptime: Duration) -> Challenge {
         self.of(peer, purpose).at(tick(uptime))
@@ -125,10 +126,10 @@ impl Challenges {
         (oldest..=newest).rev().map(move |tick| of_peer.at(tick))
     }
 
-    /// What a challenge was issued for, if this peer was given it and it is still good.
+    /// The purpose of a challenge; `None` if it was not issued to this peer, or has expired.
     #[must_use]
     pub fn redeem(&self, peer: SocketAddr, uptime: Duration, challenge: Challenge) -> Option<Purpose> {
-        [Purpose::Request(Form::Words), Purpose::Renewal, Purpose::Request(Form::Letters)]
+        [Purpose::Request(Dialect::Words), Purpose::Renewal, Purpose::Request(Dialect::Letters)]
             .into_iter()
             .find(|purpose| self.live(peer, *purpose, uptime).any(|live| live == challenge))
     }
@@ -156,7 +157,7 @@ fn tick(uptime: Duration) -> u64 {
     uptime.as_secs() / TICK.as_secs()
 }
 
-/// One form for the addresses of both families, so that a v4 peer is the same on a dual-stack socket.
+/// Spells an IPv4 address as a dual-stack socket does, so that a peer is the same on any socket.
 fn v4_mapped(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),

@@ -1,107 +1,106 @@
-//! The client's side: what to send now, until when to wait, or what came of it.
+//! The client's side of a login: what to send, how long to wait, and the outcome.
 //!
 //! The caller owns the socket and the clock, and repeats:
 //!
 //! ```text
 //! match client.next(now) {
 //!     Step::Send { bytes, .. } => send them
-//!     Step::WaitUntil(time)    => receive until then; hand over what came: client.receive(now, bytes)
+//!     Step::WaitUntil(time)    => receive until then, and pass the bytes on: client.receive(now, bytes)
 //!     Step::Done(outcome)      => stop
 //! }
 //! ```
 //!
-//! All times are durations since an instant of the caller's choice. Nothing that arrives moves the deadline.
+//! All times are durations since an instant of the caller's choice. No message moves the deadline.
 //!
-//! Anybody may send a datagram in the server's name. So the client does not take the first verdict for the last: it
-//! goes on listening for a while, sends nothing, and ends with [`Failure::Conflict`] if what it hears cannot all be
-//! one server's.
+//! Datagrams in the server's name can be forged. So the client does not stop at the first verdict: it listens for a
+//! while longer without sending, and ends with [`Failure::Conflict`] if the messages cannot all come from one server.
 
 use std::time::Duration;
 
 use crate::backoff::{Backoff, FIRST_WAIT};
 use crate::challenge::Challenge;
 use crate::credentials::{Password, Username};
-use crate::form::Form;
+use crate::dialect::Dialect;
 use crate::proof::{Digest, Secret};
 use crate::wire::{Message, ServerMessage, Verdict};
 
-/// How many `New challenge` a client answers: no server is restarted more often within a login.
+/// The most `New challenge` messages that a client answers: no server is restarted more often within a login.
 const NEW_CHALLENGES_MAX: usize = 5;
-/// A request may be doubled by the network, and its copies may reach the server in two ticks.
+/// The most challenges for a request: the network may double it, and the copies may reach the server in two ticks.
 const CHALLENGES_PER_REQUEST: usize = 2;
-/// All that come for the requests of 15 s: no network holds back more.
+/// The most challenges in a login: enough for all the requests of 15 s.
 const CHALLENGES_MAX: usize = 32;
-/// The shortest time to listen after a verdict: a reply from a server of the same network takes no longer.
+/// The shortest time to listen after a verdict: the server's reply takes no longer within a local network.
 const LISTENING_MIN: Duration = Duration::from_millis(2);
-/// The longest, unless challenges are in doubt: people notice a longer one.
+/// The longest time to listen after a verdict, unless a challenge may be forged: people would notice more.
 const LISTENING_MAX: Duration = Duration::from_millis(100);
 
-/// What the caller does next.
+/// The caller's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// Send these bytes.
     Send {
         /// One whole message.
         bytes: &'a [u8],
-        /// What it is, for whoever watches.
+        /// The kind of message, for progress messages.
         sending: Sending,
     },
     /// Wait for bytes from the server until this time.
     WaitUntil(Duration),
-    /// The login has come to its end.
+    /// The login has ended.
     Done(Result<Verdict, Failure>),
 }
 
-/// What a client sends.
+/// A message that a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
     /// The request for a challenge.
     Request,
-    /// The request again, after a wait for a reply.
+    /// The request again, after this wait for a reply.
     RequestAgain(Duration),
     /// The answer to a challenge.
     Answer(Digest),
-    /// The answer again, after a wait for a reply.
+    /// The answer again, after this wait for a reply.
     AnswerAgain(Duration),
 }
 
 /// Why a login has no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// There was no challenge by the deadline.
+    /// No challenge came before the deadline.
     NoChallenge,
-    /// There was a challenge, but no verdict by the deadline.
+    /// A challenge came, but no verdict before the deadline.
     NoVerdict,
-    /// The server's address sent what no single server sends.
+    /// The messages from the server's address cannot all come from one server.
     Conflict,
 }
 
-/// Whether bytes were what the client waits for.
+/// Whether the client could use some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receipt {
-    /// They were a message, and it took the login a step on.
+    /// They were a message that took the login further.
     Taken,
-    /// They were something else; as if they had never come.
+    /// They had no effect.
     Ignored,
 }
 
 /// Whether messages are sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resends {
-    /// For datagrams, which get lost.
+    /// They are, since datagrams get lost.
     Timed,
-    /// For streams, which see to it themselves.
+    /// They are not, since a stream resends by itself.
     Never,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum Stage {
     Requesting,
     Answering {
         challenge: Challenge,
         digest: Digest,
     },
-    /// There is a verdict, since this time; another may come.
+    /// A verdict came at this time, and another message may contradict it.
     Listening {
         challenge: Challenge,
         verdict: Verdict,
@@ -110,11 +109,11 @@ enum Phase {
     Over(Result<Verdict, Failure>),
 }
 
-/// One login.
+/// The state of one login.
 pub struct Client {
     name: Username,
     secret: Secret,
-    phase: Phase,
+    stage: Stage,
     message: Message,
     resends: Resends,
     backoff: Backoff,
@@ -122,18 +121,18 @@ pub struct Client {
     deadline: Duration,
     first_sent: Option<Duration>,
     requests: usize,
-    /// How often the answer to the challenge at hand was sent.
+    /// The number of times the answer to the current challenge was sent.
     answers: usize,
-    /// Different ones, whether they were answered or not.
+    /// All different challenges for requests, answered or not.
     challenges: Vec<Challenge>,
-    /// Different ones, all of them answered.
+    /// All different `New challenge` messages, each of which was answered.
     new_challenges: Vec<Challenge>,
-    /// The verdict that a `New challenge` made doubtful.
+    /// The verdict that was followed by a `New challenge`.
     doubtful: Option<Verdict>,
 }
 
 impl Client {
-    /// A login that has its verdict by `deadline`, or none. The seed is for the jitter of resends.
+    /// A login that ends at `deadline` without a verdict. The seed is for the jitter of resends.
     #[must_use]
     pub fn new(
         name: &Username,
@@ -145,8 +144,8 @@ impl Client {
         Self {
             name: name.clone(),
             secret: Secret::new(name, password),
-            phase: Phase::Requesting,
-            message: Message::request(Form::Words),
+            stage: Stage::Requesting,
+            message: Message::request(Dialect::Words),
             resends,
             backoff: Backoff::new(seed),
             send_at: Duration::ZERO,
@@ -160,18 +159,18 @@ impl Client {
         }
     }
 
-    /// What to do at the time `now`.
+    /// The caller's step at the time `now`.
     pub fn next(&mut self, now: Duration) -> Step<'_> {
-        match self.phase {
-            Phase::Over(outcome) => return Step::Done(outcome),
-            Phase::Listening { verdict, since, .. } => return self.listen(now, verdict, since),
-            Phase::Requesting if now >= self.deadline => return Step::Done(Err(Failure::NoChallenge)),
-            Phase::Answering { .. } if now >= self.deadline => return Step::Done(Err(Failure::NoVerdict)),
-            Phase::Requesting | Phase::Answering { .. } if now < self.send_at => {
+        match self.stage {
+            Stage::Over(outcome) => return Step::Done(outcome),
+            Stage::Listening { verdict, since, .. } => return self.listen(now, verdict, since),
+            Stage::Requesting if now >= self.deadline => return Step::Done(Err(Failure::NoChallenge)),
+            Stage::Answering { .. } if now >= self.deadline => return Step::Done(Err(Failure::NoVerdict)),
+            Stage::Requesting | Stage::Answering { .. } if now < self.send_at => {
                 return Step::WaitUntil(self.send_at.min(self.deadline));
             }
-            Phase::Requesting => self.requests += 1,
-            Phase::Answering { .. } => self.answers += 1,
+            Stage::Requesting => self.requests += 1,
+            Stage::Answering { .. } => self.answers += 1,
         }
         self.first_sent.get_or_insert(now);
         let sending = self.sending();
@@ -179,19 +178,19 @@ impl Client {
         Step::Send { bytes: self.message.as_ref(), sending }
     }
 
-    /// Hands over what came from the server: a datagram, or what a stream has brought since the last message.
+    /// Takes bytes from the server: a datagram, or all bytes of a stream since the last message.
     pub fn receive(&mut self, now: Duration, bytes: &[u8]) -> Receipt {
-        match (ServerMessage::decode(bytes), self.phase) {
-            (None, _) | (Some(_), Phase::Over(_)) => Receipt::Ignored,
+        match (ServerMessage::decode(bytes), self.stage) {
+            (None, _) | (Some(_), Stage::Over(_)) => Receipt::Ignored,
             (Some(ServerMessage::Challenge(challenge)), _) => self.challenge(now, challenge),
             (
                 Some(ServerMessage::NewChallenge(new)),
-                Phase::Answering { challenge, .. } | Phase::Listening { challenge, .. },
+                Stage::Answering { challenge, .. } | Stage::Listening { challenge, .. },
             ) if new != challenge => self.new_challenge(now, new),
-            (Some(ServerMessage::Verdict(verdict, _)), Phase::Answering { challenge, .. }) => {
+            (Some(ServerMessage::Verdict(verdict, _)), Stage::Answering { challenge, .. }) => {
                 self.verdict(now, challenge, verdict)
             }
-            (Some(ServerMessage::Verdict(other, _)), Phase::Listening { verdict, .. })
+            (Some(ServerMessage::Verdict(other, _)), Stage::Listening { verdict, .. })
                 if other != verdict =>
             {
                 self.conflict()
@@ -200,7 +199,7 @@ impl Client {
         }
     }
 
-    /// Whether the server has given a challenge.
+    /// Whether the server has sent a challenge.
     pub fn has_challenge(&self) -> bool {
         !self.challenges.is_empty()
     }
@@ -212,9 +211,9 @@ impl Client {
             }
             self.challenges.push(challenge);
         }
-        match self.phase {
-            Phase::Requesting => self.answer(now, challenge),
-            Phase::Answering { .. } | Phase::Listening { .. } | Phase::Over(_) => Receipt::Ignored,
+        match self.stage {
+            Stage::Requesting => self.answer(now, challenge),
+            Stage::Answering { .. } | Stage::Listening { .. } | Stage::Over(_) => Receipt::Ignored,
         }
     }
 
@@ -226,13 +225,13 @@ impl Client {
         if self.new_challenges.len() >= NEW_CHALLENGES_MAX {
             return self.conflict();
         }
-        if let Phase::Listening { verdict, .. } = self.phase {
-            // Of one answer, one server does not both give the verdict and not know the challenge.
+        if let Stage::Listening { verdict, .. } = self.stage {
+            // One server does not give a verdict and a new challenge for the same answer.
             if self.answers <= 1 && self.new_challenges.is_empty() {
                 return self.conflict();
             }
-            // The server may have been restarted between two answers, or somebody may have forged all that came
-            // before. Either way the server that sent this one gives the verdict.
+            // The server may have been restarted between two answers, or all earlier messages may be forged. In both
+            // cases the sender of this new challenge gives the verdict.
             self.doubtful = Some(verdict);
         }
         self.new_challenges.push(new);
@@ -243,18 +242,18 @@ impl Client {
         if self.doubtful.is_some_and(|doubtful| doubtful != verdict) {
             return self.conflict();
         }
-        self.phase = match self.resends {
-            Resends::Timed => Phase::Listening { challenge, verdict, since: now },
-            Resends::Never => Phase::Over(Ok(verdict)),
+        self.stage = match self.resends {
+            Resends::Timed => Stage::Listening { challenge, verdict, since: now },
+            Resends::Never => Stage::Over(Ok(verdict)),
         };
         Receipt::Taken
     }
 
-    /// Ends a login over datagrams. Nobody forges what a stream brings, and nonsense in it is ignored.
+    /// Ends a login over datagrams. A stream cannot be forged, and nonsense in it is ignored.
     fn conflict(&mut self) -> Receipt {
         match self.resends {
             Resends::Timed => {
-                self.phase = Phase::Over(Err(Failure::Conflict));
+                self.stage = Stage::Over(Err(Failure::Conflict));
                 Receipt::Taken
             }
             Resends::Never => Receipt::Ignored,
@@ -263,7 +262,7 @@ impl Client {
 
     fn answer(&mut self, now: Duration, challenge: Challenge) -> Receipt {
         let digest = self.secret.digest(challenge);
-        self.phase = Phase::Answering { challenge, digest };
+        self.stage = Stage::Answering { challenge, digest };
         self.message = Message::answer(&self.name, digest, challenge);
         self.answers = 0;
         self.backoff.restart();
@@ -271,8 +270,9 @@ impl Client {
         Receipt::Taken
     }
 
-    /// Waits for what contradicts a verdict: for as long as the login took to get it, in which the server has been
-    /// heard if it is as near as that; longer if there was a challenge too many, since one of them may be forged.
+    /// Waits for a message that contradicts the verdict: for as long as the login has taken, since a real server that
+    /// is no farther away replies within that time; longer after more than one challenge, since one of them may be
+    /// forged.
     fn listen(&self, now: Duration, verdict: Verdict, since: Duration) -> Step<'static> {
         let took = since.saturating_sub(self.first_sent.unwrap_or(since));
         let shortest = if self.challenges.len() > 1 { FIRST_WAIT } else { LISTENING_MIN };
@@ -281,11 +281,11 @@ impl Client {
     }
 
     fn sending(&self) -> Sending {
-        match (self.phase, self.backoff.waited()) {
-            (Phase::Answering { digest, .. }, None) => Sending::Answer(digest),
-            (Phase::Answering { .. }, Some(waited)) => Sending::AnswerAgain(waited),
-            (Phase::Requesting | Phase::Listening { .. } | Phase::Over(_), None) => Sending::Request,
-            (Phase::Requesting | Phase::Listening { .. } | Phase::Over(_), Some(waited)) => {
+        match (self.stage, self.backoff.waited()) {
+            (Stage::Answering { digest, .. }, None) => Sending::Answer(digest),
+            (Stage::Answering { .. }, Some(waited)) => Sending::AnswerAgain(waited),
+            (Stage::Requesting | Stage::Listening { .. } | Stage::Over(_), None) => Sending::Request,
+            (Stage::Requesting | Stage::Listening { .. } | Stage::Over(_), Some(waited)) => {
                 Sending::RequestAgain(waited)
             }
         }

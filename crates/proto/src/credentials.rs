@@ -15,14 +15,14 @@ pub const PASSWORD_MAX: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Username(Box<str>);
 
-/// The rule that a name breaks.
+/// The rule that a name violates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
     /// No bytes.
     Empty,
     /// More than [`NAME_MAX`] bytes.
     TooLong,
-    /// Bytes that are no text.
+    /// Bytes that are not UTF-8.
     NotUtf8,
     /// The colon, which ends a name on the wire.
     Colon,
@@ -51,7 +51,7 @@ impl Username {
     /// Checks a name without making one.
     ///
     /// # Errors
-    /// The first rule that it breaks.
+    /// The first rule that it violates.
     pub fn check(name: &[u8]) -> Result<&str, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -62,7 +62,7 @@ impl Username {
         let is_plain = name.iter().all(|byte| byte.is_ascii_graphic() && *byte != b':');
         let name = str::from_utf8(name).map_err(|_| NameError::NotUtf8)?;
         if is_plain {
-            // As nearly all are.
+            // Most names are, and need no slower check.
             Ok(name)
         } else if name.contains(':') {
             Err(NameError::Colon)
@@ -75,7 +75,7 @@ impl Username {
         }
     }
 
-    /// The name.
+    /// The name, valid by all rules.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -104,12 +104,11 @@ impl fmt::Display for Username {
 
 /// A password: up to 128 bytes of UTF-8 without NUL. It is wiped from memory when dropped, and is never shown.
 ///
-/// It may be empty, since a client can be given an empty one. No user has one: a users file with an empty password is
-/// refused.
+/// It may be empty, since somebody may type nothing; but no users file gives a user an empty password.
 #[derive(Clone)]
 pub struct Password(Zeroizing<Box<str>>);
 
-/// The rule that a password breaks.
+/// The rule that a password violates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordError {
     /// More than [`PASSWORD_MAX`] bytes.
@@ -130,10 +129,10 @@ impl fmt::Display for PasswordError {
 impl std::error::Error for PasswordError {}
 
 impl Password {
-    /// A password that somebody types, or has.
+    /// Checks a password, and copies it.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that it violates.
     pub fn new(password: &str) -> Result<Self, PasswordError> {
         if password.len() > PASSWORD_MAX {
             Err(PasswordError::TooLong)
@@ -144,7 +143,7 @@ impl Password {
         }
     }
 
-    /// The bytes of the password: to be digested, compared or written to a users file, and never shown.
+    /// The bytes of the password, to digest, compare or write to a users file. Never show them.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.as_bytes()

@@ -1,6 +1,6 @@
-//! Bytes ⇄ hexadecimal digits, in a time that depends on their number alone.
+//! Bytes ⇄ hexadecimal digits. The time depends on their number alone.
 
-/// Reads exactly `N` bytes from `2 * N` hexadecimal digits in either case.
+/// Decodes `N` bytes from exactly `2 * N` hexadecimal digits in either case; `None` for anything else.
 pub fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let (pairs, rest) = digits.as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {
@@ -19,7 +19,7 @@ pub fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 /// Bits that no nibble has.
 const NO_NIBBLE: u8 = 0xf0;
 
-/// The value of a digit, or [`NO_NIBBLE`]. Without a branch for each, so that many are read at a time.
+/// The value of a digit, or [`NO_NIBBLE`]. It has no early return, so that the compiler can vectorize the loop.
 fn nibble(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',
@@ -29,7 +29,7 @@ fn nibble(digit: u8) -> u8 {
     }
 }
 
-/// Writes bytes as lower-case hexadecimal digits; `D` is `2 * N`.
+/// Encodes bytes as lower-case hexadecimal digits. `D` must be `2 * N`.
 pub fn to_hex<const N: usize, const D: usize>(bytes: [u8; N]) -> [u8; D] {
     const { assert!(D == 2 * N) };
     let mut digits = [0; D];

@@ -1,7 +1,8 @@
 //! MD5 of eight messages at a time (RFC 1321, section 3.4).
 //!
-//! One MD5 cannot be hurried: each of its 64 steps waits for the one before it. Eight of them take little longer, side
-//! by side in the processor's vectors. It is what an answer without its challenge needs, which may be to any of 32.
+//! The 64 steps of MD5 depend on each other, so a single digest cannot be computed any faster. Eight digests side by
+//! side in vector registers take little longer than one. An answer without its challenge needs them, since it may be
+//! for any of 32 challenges.
 
 use wide::u32x8;
 
@@ -15,10 +16,10 @@ type Words = u32x8;
 
 /// The state of eight digests.
 #[derive(Clone, Copy)]
-pub(crate) struct State([Words; 4]);
+pub(crate) struct LaneStates([Words; 4]);
 
-impl State {
-    /// Before the first block.
+impl LaneStates {
+    /// The states before the first block.
     pub(crate) fn start(state: [u32; 4]) -> Self {
         Self(state.map(Words::splat))
     }
@@ -26,9 +27,9 @@ impl State {
     /// The states one by one.
     pub(crate) fn each(self) -> [[u32; 4]; LANES] {
         let mut states = [[0; 4]; LANES];
-        for (place, words) in self.0.into_iter().enumerate() {
+        for (index, words) in self.0.into_iter().enumerate() {
             for (state, word) in states.iter_mut().zip(words.to_array()) {
-                if let Some(slot) = state.get_mut(place) {
+                if let Some(slot) = state.get_mut(index) {
                     *slot = word;
                 }
             }
@@ -36,7 +37,7 @@ impl State {
         states
     }
 
-    /// Takes in a block of each message.
+    /// Digests a block of each message.
     pub(crate) fn compress(&mut self, blocks: [&[u8; BLOCK_LEN]; LANES]) {
         let message = words_of(blocks);
         let [a0, b0, c0, d0] = self.0;
@@ -48,7 +49,7 @@ impl State {
     }
 }
 
-/// Sixteen steps, four at a time: after four, each word of the state is back at its place.
+/// Sixteen steps, four at a time: after four, the words of the state are in their first order again.
 fn round(
     state: [Words; 4],
     message: &[Words; 16],
@@ -56,11 +57,11 @@ fn round(
     mix: impl Fn(Words, Words, Words) -> Words,
 ) -> [Words; 4] {
     let [mut a, mut b, mut c, mut d] = state;
-    let [r0, r1, r2, r3] = steps.turns;
-    let step = |a: Words, b: Words, mixed: Words, (place, sine): (usize, u32), turn: u32| {
-        let word = message.get(place).copied().unwrap_or_default();
+    let [r0, r1, r2, r3] = steps.rotations;
+    let step = |a: Words, b: Words, mixed: Words, (index, sine): (usize, u32), rotation: u32| {
+        let word = message.get(index).copied().unwrap_or_default();
         let sum = a + mixed + (word + Words::splat(sine));
-        b + ((sum << turn) | (sum >> (u32::BITS - turn)))
+        b + ((sum << rotation) | (sum >> (u32::BITS - rotation)))
     };
     for [s0, s1, s2, s3] in steps.steps {
         a = step(a, b, mix(b, c, d), s0, r0);
@@ -71,7 +72,7 @@ fn round(
     [a, b, c, d]
 }
 
-/// The blocks, word by word.
+/// Transposes the blocks: word by word, for all messages.
 fn words_of(blocks: [&[u8; BLOCK_LEN]; LANES]) -> [Words; 16] {
     let mut message = [[0; LANES]; 16];
     for (lane, block) in blocks.into_iter().enumerate() {
@@ -84,22 +85,22 @@ fn words_of(blocks: [&[u8; BLOCK_LEN]; LANES]) -> [Words; 16] {
     message.map(Words::new)
 }
 
-/// What the steps of a round do.
+/// The constants of a round.
 struct Round {
-    /// The word of the message and the constant of each.
+    /// For each step, the index of its word of the message and the constant that is added.
     steps: [[(usize, u32); 4]; 4],
-    /// By how many bits each of four turns.
-    turns: [u32; 4],
+    /// The rotation of each of four steps, in bits.
+    rotations: [u32; 4],
 }
 
 const ROUNDS: [Round; 4] = [
-    Round { steps: steps(SINES[0], 1, 0), turns: [7, 12, 17, 22] },
-    Round { steps: steps(SINES[1], 5, 1), turns: [5, 9, 14, 20] },
-    Round { steps: steps(SINES[2], 3, 5), turns: [4, 11, 16, 23] },
-    Round { steps: steps(SINES[3], 7, 0), turns: [6, 10, 15, 21] },
+    Round { steps: steps(SINES[0], 1, 0), rotations: [7, 12, 17, 22] },
+    Round { steps: steps(SINES[1], 5, 1), rotations: [5, 9, 14, 20] },
+    Round { steps: steps(SINES[2], 3, 5), rotations: [4, 11, 16, 23] },
+    Round { steps: steps(SINES[3], 7, 0), rotations: [6, 10, 15, 21] },
 ];
 
-/// Steps that take every so manieth word of the message, from the first of them on.
+/// Steps that take every `every`-th word of the message, starting at `first`.
 #[expect(clippy::indexing_slicing, reason = "it is evaluated when it is compiled")]
 const fn steps(sines: [u32; 16], every: usize, first: usize) -> [[(usize, u32); 4]; 4] {
     let mut steps = [[(0, 0); 4]; 4];
@@ -111,7 +112,7 @@ const fn steps(sines: [u32; 16], every: usize, first: usize) -> [[(usize, u32); 
     steps
 }
 
-/// The first 32 bits behind the point of |sin 1|, |sin 2|, and so on, as the RFC lists them.
+/// The first 32 fractional bits of |sin 1|, |sin 2|, and so on, as listed in the RFC.
 const SINES: [[u32; 16]; 4] = [
     [
         0xd76a_a478,
@@ -197,7 +198,7 @@ mod tests {
             std::array::from_fn(|block| std::array::from_fn(|byte| (lane * 91 + block * 37 + byte * 7) as u8))
         });
         let start = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
-        let mut state = State::start(start);
+        let mut state = LaneStates::start(start);
         for block in 0..2 {
             state.compress(blocks.each_ref().map(|message| &message[block]));
         }

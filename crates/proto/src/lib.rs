@@ -1,23 +1,23 @@
-//! The login exchange, decided here and carried by whoever has a socket and a clock.
+//! The login exchange, without sockets and clocks: the caller brings both.
 //!
 //! ```text
 //! client                                             server
-//!   | -- Authentication Request ----------------------> |  Form: words or letters
+//!   | -- Authentication Request ----------------------> |  Dialect: words or letters
 //!   | <------------------------------- 5bf76b8a82f5f462 |  Challenge
 //!   | -- userone:f82160d5…8ca30[:5bf76b8a82f5f462] ---> |  Answer: name, Digest, echoed Challenge
 //!   | <------------------------- Welcome to our service.|  Verdict
 //! ```
 //!
-//! docs/PROTOCOL.md is the specification. What holds everywhere below, and is tested:
+//! docs/PROTOCOL.md is the specification. These rules hold in all modules, and are tested:
 //!
 //! 1. Time, address and bytes go in; bytes and an [`Event`](server::event::Event) come out. Nothing here reads a
 //!    clock, opens a file or a socket, logs, or allocates for a message.
 //! 2. A reply to a datagram is never longer than the datagram.
-//! 3. Decoding is total: no bytes panic, and what is decoded is already within every limit.
-//! 4. All refusals are one: the same bytes after the same number of MD5 blocks.
-//! 5. What a server remembers of recent logins and failures is of fixed size: [`recent`](server::recent),
+//! 3. Decoding is total: no input panics, and decoded values are within all limits.
+//! 4. All refusals look alike: the same bytes after the same number of MD5 blocks.
+//! 5. A server's memory of recent logins and failures has a fixed size: [`recent`](server::recent),
 //!    [`penalty`](server::penalty).
-//! 6. What was not proven to come from an address costs that address nothing.
+//! 6. An answer that may carry a forged address costs the owner of that address nothing.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
@@ -26,11 +26,11 @@ pub mod backoff;
 pub mod challenge;
 pub mod client;
 pub mod credentials;
-pub mod form;
+pub mod dialect;
 pub mod hex;
 mod lanes;
 mod now;
-pub mod peer;
+pub mod origin;
 pub mod proof;
 pub mod server;
 pub mod shown;

@@ -1,12 +1,12 @@
-//! The time.
+//! The time, as the caller has read it.
 
 use std::time::Duration;
 
-/// The time, as the caller read it, of everything in one batch of messages.
+/// The time of all messages in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Since the server started, by a clock that never goes back: the age of challenges.
+    /// The time since the server started, by a monotonic clock: for challenges and penalties.
     pub uptime: Duration,
-    /// Seconds since 1970-01-01 UTC: the expiry of users.
+    /// Seconds since 1970-01-01 UTC: for the expiry of users.
     pub unix_s: u64,
 }

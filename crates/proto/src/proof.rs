@@ -10,10 +10,12 @@ use zeroize::Zeroizing;
 use crate::challenge::{CHALLENGE_LEN, Challenge};
 use crate::credentials::{NAME_MAX, PASSWORD_MAX, Password, Username};
 use crate::hex::{from_hex, to_hex};
-use crate::lanes::{LANES, State};
+use crate::lanes::{LANES, LaneStates};
 
-/// Digits of a digest.
+/// Hexadecimal digits of a digest.
 pub const DIGEST_LEN: usize = 32;
+/// Bytes of a digest.
+pub(crate) const RAW_DIGEST_LEN: usize = 16;
 const MD5_BLOCK: usize = 64;
 /// MD5 appends a byte and the length in eight (RFC 1321, section 3).
 const MD5_TRAILER: usize = 9;
@@ -26,13 +28,13 @@ const BLOCKS_MAX: usize = (NAME_MAX + PASSWORD_MAX + CHALLENGE_LEN + MD5_TRAILER
 pub struct Digest([u8; 16]);
 
 impl Digest {
-    /// Reads 32 hexadecimal digits in either case.
+    /// Decodes 32 hexadecimal digits in either case; `None` for other bytes.
     #[must_use]
     pub fn from_digits(digits: &[u8]) -> Option<Self> {
         from_hex(digits).map(Self)
     }
 
-    /// The digest in its raw form, as the first clients send it over TCP.
+    /// A digest of 16 bytes, as the first clients send it over TCP.
     #[must_use]
     pub fn from_raw(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -63,7 +65,7 @@ impl ConstantTimeEq for Digest {
     }
 }
 
-/// In constant time.
+/// Compares in constant time.
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
         self.ct_eq(other).into()
@@ -78,22 +80,22 @@ impl fmt::Display for Digest {
     }
 }
 
-/// What a digest is made of before the challenge is known: name ‖ password.
+/// name ‖ password: a digest without its challenge. Wiped when dropped.
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
-    /// The secret of a user.
+    /// The secret of a user, as name ‖ password.
     #[must_use]
     pub fn new(name: &Username, password: &Password) -> Self {
         Self(Zeroizing::new([name.as_str().as_bytes(), password.expose()].concat().into()))
     }
 
-    /// The secret of nobody.
+    /// A secret of zeros, which is no user's.
     pub fn decoy() -> Self {
         Self(Zeroizing::new(Box::new([0; 16])))
     }
 
-    /// The same, borrowed.
+    /// Borrows the secret.
     #[must_use]
     pub fn as_ref(&self) -> SecretRef<'_> {
         SecretRef::new(&self.0, &[])
@@ -106,7 +108,7 @@ impl Secret {
     }
 }
 
-/// A [`Secret`] that somebody else keeps.
+/// A borrowed [`Secret`].
 #[derive(Clone, Copy)]
 pub struct SecretRef<'a> {
     name: &'a [u8],
@@ -114,12 +116,12 @@ pub struct SecretRef<'a> {
 }
 
 impl<'a> SecretRef<'a> {
-    /// Where one ends and the other begins makes no difference.
+    /// Only the concatenation of the two matters.
     pub(crate) fn new(name: &'a [u8], password: &'a [u8]) -> Self {
         Self { name, password }
     }
 
-    /// A copy that lasts, and is wiped in the end.
+    /// Copies the secret; the copy is wiped when dropped.
     #[must_use]
     pub fn to_owned(self) -> Secret {
         Secret(Zeroizing::new([self.name, self.password].concat().into()))
@@ -135,9 +137,9 @@ impl<'a> SecretRef<'a> {
         self.digest_in(self.blocks(), challenge)
     }
 
-    /// The digest, after the work of `blocks` MD5 blocks, which are at least as many as it takes: the time of an
-    /// answer does not tell whether its user has a long password, or is known at all.
-    pub(crate) fn digest_in(self, blocks: Blocks, challenge: Challenge) -> Digest {
+    /// The digest, after the work of `blocks` MD5 blocks, at least as many as it takes: so the time of an answer tells
+    /// neither the length of a password nor whether the user is known.
+    pub(crate) fn digest_in(self, blocks: BlockCount, challenge: Challenge) -> Digest {
         let padded = self.padded(challenge);
         let (message, rest) = padded.split_at(self.blocks().0);
         let mut state = MD5_START;
@@ -148,8 +150,8 @@ impl<'a> SecretRef<'a> {
         Digest::from_state(state)
     }
 
-    /// The same for many challenges, several at a time.
-    pub(crate) fn trials(self, blocks: Blocks) -> Trials {
+    /// Prepares digests for many challenges, each after the work of `blocks`.
+    pub(crate) fn trials(self, blocks: BlockCount) -> Trials {
         let messages = [self.padded(Challenge::from_random(0)); LANES];
         Trials { messages, challenge_at: self.len(), own_blocks: self.blocks(), blocks }
     }
@@ -159,9 +161,9 @@ impl<'a> SecretRef<'a> {
         let mut blocks = [[0; MD5_BLOCK]; BLOCKS_MAX];
         let mut room = blocks.as_flattened_mut();
         for part in [self.name, self.password, &challenge.digits(), &[0x80]] {
-            // A name and a password of the longest have room.
-            let Some((place, rest)) = room.split_at_mut_checked(part.len()) else { break };
-            place.copy_from_slice(part);
+            // The longest name and password fit.
+            let Some((slot, rest)) = room.split_at_mut_checked(part.len()) else { break };
+            slot.copy_from_slice(part);
             room = rest;
         }
         let bits = 8 * (self.len() + CHALLENGE_LEN) as u64;
@@ -171,32 +173,32 @@ impl<'a> SecretRef<'a> {
         blocks
     }
 
-    pub(crate) fn blocks(self) -> Blocks {
-        Blocks((self.len() + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK))
+    pub(crate) fn blocks(self) -> BlockCount {
+        BlockCount((self.len() + CHALLENGE_LEN + MD5_TRAILER).div_ceil(MD5_BLOCK))
     }
 }
 
-/// Room for the longest message.
+/// The longest padded message.
 type Padded = [[u8; MD5_BLOCK]; BLOCKS_MAX];
 
-/// The messages of one secret with several challenges.
+/// Digests of one secret with several challenges at a time.
 pub(crate) struct Trials {
     messages: [Padded; LANES],
     challenge_at: usize,
-    own_blocks: Blocks,
-    blocks: Blocks,
+    own_blocks: BlockCount,
+    blocks: BlockCount,
 }
 
 impl Trials {
-    /// The digest with each of these challenges, after the work that [`SecretRef::digest_in`] has for one.
+    /// The digest for each of these challenges, after the work that [`SecretRef::digest_in`] does for one.
     pub(crate) fn digests(&mut self, challenges: [Challenge; LANES]) -> [Digest; LANES] {
-        let place = self.challenge_at..self.challenge_at + CHALLENGE_LEN;
+        let range = self.challenge_at..self.challenge_at + CHALLENGE_LEN;
         for (message, challenge) in self.messages.iter_mut().zip(challenges) {
-            if let Some(digits) = message.as_flattened_mut().get_mut(place.clone()) {
+            if let Some(digits) = message.as_flattened_mut().get_mut(range.clone()) {
                 digits.copy_from_slice(&challenge.digits());
             }
         }
-        let mut state = State::start(MD5_START);
+        let mut state = LaneStates::start(MD5_START);
         let mut digests = state;
         for number in 0..self.blocks.max(self.own_blocks).0 {
             state.compress(
@@ -213,13 +215,13 @@ impl Trials {
 
 /// A number of MD5 blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Blocks(usize);
+pub(crate) struct BlockCount(usize);
 
-impl Blocks {
-    /// The least.
+impl BlockCount {
+    /// The fewest that a digest takes.
     pub(crate) const ONE: Self = Self(1);
 
-    /// Bytes of the longest name and password together that take no more.
+    /// The most bytes of a name and a password, together, that fit in this many blocks.
     pub(crate) fn room(self) -> usize {
         self.0 * MD5_BLOCK - CHALLENGE_LEN - MD5_TRAILER
     }
@@ -257,7 +259,7 @@ mod tests {
         let challenge = Challenge::from_digits(b"0123456789abcdef").unwrap();
         let short = secret("userone", "passwordone");
         for blocks in 0..=BLOCKS_MAX {
-            assert_eq!(short.as_ref().digest_in(Blocks(blocks), challenge), short.digest(challenge));
+            assert_eq!(short.as_ref().digest_in(BlockCount(blocks), challenge), short.digest(challenge));
         }
     }
 
@@ -268,7 +270,7 @@ mod tests {
         for password in ["", "passwordone", &"p".repeat(39), &"p".repeat(PASSWORD_MAX)] {
             let secret = secret("userone", password);
             for blocks in 0..=BLOCKS_MAX {
-                let mut trials = secret.as_ref().trials(Blocks(blocks));
+                let mut trials = secret.as_ref().trials(BlockCount(blocks));
                 for challenges in [challenges, [Challenge::from_random(7); LANES]] {
                     assert_eq!(
                         trials.digests(challenges),
@@ -281,10 +283,10 @@ mod tests {
 
     #[test]
     fn blocks_are_counted_as_md5_counts_them() {
-        assert_eq!(Secret::decoy().as_ref().blocks(), Blocks(1));
-        assert_eq!(secret("u", &"p".repeat(38)).as_ref().blocks(), Blocks(1));
-        assert_eq!(secret("u", &"p".repeat(39)).as_ref().blocks(), Blocks(2));
-        assert_eq!(secret(&"u".repeat(64), &"p".repeat(128)).as_ref().blocks(), Blocks(BLOCKS_MAX));
+        assert_eq!(Secret::decoy().as_ref().blocks(), BlockCount(1));
+        assert_eq!(secret("u", &"p".repeat(38)).as_ref().blocks(), BlockCount(1));
+        assert_eq!(secret("u", &"p".repeat(39)).as_ref().blocks(), BlockCount(2));
+        assert_eq!(secret(&"u".repeat(64), &"p".repeat(128)).as_ref().blocks(), BlockCount(BLOCKS_MAX));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The server's side: one message in, at most one out, one event.
+//! The server's side: a message in, at most one message and exactly one event out.
 //!
-//! [`Server`] is the UDP service whole. Over TCP a [`Conversation`](crate::server::stream::Conversation) turns
-//! a connection's bytes into the same messages and comes to the same judgement.
+//! [`Server`] is the whole service over UDP. Over TCP a [`LoginStream`](crate::server::stream::LoginStream) decodes
+//! the same messages from the bytes of a connection, and judges them in the same way.
 
 mod desk;
 pub mod event;
@@ -12,12 +12,11 @@ pub mod stream;
 use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::Now;
 use crate::challenge::{Challenges, Purpose};
-use crate::form::Form;
-use crate::peer::Address;
+use crate::dialect::Dialect;
+use crate::origin::Origin;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
 use crate::server::penalty::Penalties;
@@ -25,40 +24,35 @@ use crate::server::recent::{LetterChallenges, Welcomes};
 use crate::users::Users;
 use crate::wire::{self, Answer, ClientMessage, ServerMessage};
 
-/// How long after its challenge a login counts as in progress, when the server is to stop.
-const IN_PROGRESS: Duration = Duration::from_secs(2);
-
 /// The authentication service over UDP.
 pub struct Server {
     challenges: Challenges,
     welcomes: Welcomes,
     letters: LetterChallenges,
-    pending: Pending,
     penalties: Arc<Penalties>,
 }
 
-/// The secrets of a running server: random, never written anywhere.
+/// The keys of a running server, each of 128 random bits. They are never written anywhere.
 #[derive(Clone)]
 pub struct Keys {
-    /// Of the challenges.
+    /// The key of the challenges.
     pub challenges: [u8; 16],
-    /// Of the table of recent logins.
+    /// The key of the table of recent logins.
     pub welcomes: [u8; 16],
-    /// Of the tables of sources and users.
+    /// The key of the tables of failures.
     pub sources: [u8; 16],
-    /// Of the hashes that stand in the log for names that nobody has.
+    /// The key of the hashes that stand in the log for unknown names.
     pub names: [u8; 16],
 }
 
 impl Server {
-    /// A server with these keys, which has issued nothing yet. Workers share what they know of failures.
+    /// A server that has issued no challenge yet. All workers share the same penalties.
     #[must_use]
     pub fn new(keys: &Keys, penalties: Arc<Penalties>) -> Self {
         Self {
             challenges: Challenges::new(&keys.challenges),
             welcomes: Welcomes::new(&keys.welcomes),
             letters: LetterChallenges::new(),
-            pending: Pending::default(),
             penalties,
         }
     }
@@ -72,30 +66,23 @@ impl Server {
         datagram: &'a [u8],
     ) -> Reaction<'a> {
         if let Err(penalty) = self.penalties.check_source(now.uptime, peer.ip()) {
-            return Reaction::silence(Event::Silenced { penalty, user: None });
+            return Reaction::ignore(Event::Penalized { penalty, user: None });
         }
         let reaction = match wire::decode(datagram) {
-            Ok(ClientMessage::Request(form)) => self.request(now, peer, form),
+            Ok(ClientMessage::Request(dialect)) => self.request(now, peer, dialect),
             Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer),
-            Err(reason) => Reaction::silence(Event::Malformed(reason)),
+            Err(reason) => Reaction::ignore(Event::Malformed(reason)),
         };
         debug_assert!(reaction.reply.is_none_or(|reply| reply.as_ref().len() <= datagram.len()));
         reaction
     }
 
-    /// Whether somebody was given a challenge lately and has not answered it, as far as counting can tell.
-    #[must_use]
-    pub fn logins_in_progress(&self, uptime: Duration) -> bool {
-        self.pending.any(uptime)
-    }
-
-    fn request(&mut self, now: Now, peer: SocketAddr, form: Form) -> Reaction<'static> {
-        let challenge = self.challenges.issue(peer, Purpose::Request(form), now.uptime);
-        match form {
-            Form::Words => {}
-            Form::Letters => self.letters.note(challenge, now.uptime),
+    fn request(&mut self, now: Now, peer: SocketAddr, dialect: Dialect) -> Reaction<'static> {
+        let challenge = self.challenges.issue(peer, Purpose::Request(dialect), now.uptime);
+        match dialect {
+            Dialect::Words => {}
+            Dialect::Letters => self.letters.note(challenge, now.uptime),
         }
-        self.pending.issued(now.uptime);
         Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
     }
 
@@ -107,21 +94,20 @@ impl Server {
             let challenge = self.challenges.issue(peer, Purpose::Renewal, now.uptime);
             return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
         };
-        self.pending.answered();
-        let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Proven };
-        let form = purpose.form();
+        let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Proven };
+        let dialect = purpose.dialect();
         let sight = |challenge| match purpose {
             Purpose::Request(_) => self.welcomes.note(challenge, iter::empty(), answer.name),
-            // A doubled answer to a void challenge may have brought its sender several new ones.
+            // If an answer to an expired challenge is doubled, its sender may be given several new challenges.
             Purpose::Renewal => {
                 let renewals = self.challenges.live(peer, purpose, now.uptime);
                 self.welcomes.note(challenge, renewals, answer.name)
             }
         };
-        desk.settle(answer, form, |desk, found| desk.judge(found, answer, (form, echo)), sight)
+        desk.settle(answer, dialect, |desk, found| desk.judge(found, answer, (dialect, echo)), sight)
     }
 
-    /// An answer that does not say which challenge it is for: each that the peer may have asked for is tried.
+    /// An answer that does not say which challenge it is for is tried with each that the peer may have been given.
     fn unproven_answer<'a>(
         &mut self,
         users: &Users,
@@ -129,46 +115,22 @@ impl Server {
         peer: SocketAddr,
         answer: &Answer<'a>,
     ) -> Reaction<'a> {
-        let live = |form| {
-            let challenges = self.challenges.live(peer, Purpose::Request(form), now.uptime);
-            challenges.map(move |challenge| (form, challenge))
+        let live = |dialect| {
+            let challenges = self.challenges.live(peer, Purpose::Request(dialect), now.uptime);
+            challenges.map(move |challenge| (dialect, challenge))
         };
-        self.pending.answered();
-        // Where nobody has asked for letters, nobody answers a challenge for them.
+        // If no letters were asked for lately, no challenge for them needs to be tried.
         let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
-        let letters = || live(Form::Letters).take(letters_max);
+        let letters = || live(Dialect::Letters).take(letters_max);
         let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
-        let form = if asked_for_letters { Form::Letters } else { Form::Words };
-        let desk = Desk { users, penalties: &self.penalties, now, peer, address: Address::Claimed };
-        let challenges = live(Form::Words).chain(letters());
+        let dialect = if asked_for_letters { Dialect::Letters } else { Dialect::Words };
+        let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Unproven };
+        let challenges = live(Dialect::Words).chain(letters());
         desk.settle(
             answer,
-            form,
+            dialect,
             |desk, found| desk.judge_by_any(found, answer, challenges),
             |challenge| self.welcomes.note(challenge, iter::empty(), answer.name),
         )
-    }
-}
-
-/// Counts the challenges that have not been answered. Doubled and lost datagrams make it guess too high; a server
-/// that is to stop then waits [`IN_PROGRESS`] for nobody.
-#[derive(Default)]
-struct Pending {
-    count: u32,
-    last_issued: Duration,
-}
-
-impl Pending {
-    fn issued(&mut self, uptime: Duration) {
-        self.count = if self.any(uptime) { self.count.saturating_add(1) } else { 1 };
-        self.last_issued = uptime;
-    }
-
-    fn answered(&mut self) {
-        self.count = self.count.saturating_sub(1);
-    }
-
-    fn any(&self, uptime: Duration) -> bool {
-        self.count > 0 && uptime.saturating_sub(self.last_issued) < IN_PROGRESS
     }
 }

@@ -1,12 +1,11 @@
-//! What a stranger wrote, as it may be shown on a terminal or in a log.
+//! Shows untrusted text on a terminal or in a log.
 
 use std::fmt;
 
-/// Bytes of a stranger as text for a terminal: what is no text or would steer the terminal is escaped, what is
-/// long is cut.
+/// Shows untrusted bytes as text of at most 1000 characters. Characters that would control the terminal are escaped.
 pub struct Shown<'a>(pub &'a [u8]);
 
-/// Characters of a message that are printed.
+/// Characters of a message that are shown.
 const SHOWN_MAX: usize = 1000;
 
 impl fmt::Display for Shown<'_> {
@@ -25,13 +24,13 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Text of a stranger, whole and as it is, but for what would steer a terminal: that is escaped.
+/// Shows untrusted text in full. Characters that would control the terminal are escaped.
 pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
-        while let Some(at) = rest.find(steers_terminals) {
+        while let Some(at) = rest.find(controls_terminals) {
             let (plain, from) = rest.split_at(at);
             f.write_str(plain)?;
             let mut characters = from.chars();
@@ -44,8 +43,8 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Control characters, of which a tab alone is plain text, and those that reorder a line.
-fn steers_terminals(character: char) -> bool {
+/// Control characters except the tab, and characters that reorder a line.
+fn controls_terminals(character: char) -> bool {
     let reorders = matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     reorders || (character.is_control() && character != '\t')
 }
@@ -55,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_steer_a_terminal_is_escaped_and_all_else_is_shown() {
+    fn characters_that_control_a_terminal_are_escaped_and_others_are_shown() {
         let shown = |bytes| Shown(bytes).to_string();
         assert_eq!(shown(b"It's \"fine\", zo\xc3\xab"), "It's \"fine\", zoë");
         assert_eq!(shown(b"\x1b[2J\r\n\0"), "\\u{1b}[2J\\r\\n\\0");
@@ -64,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut() {
+    fn a_long_text_is_cut() {
         assert_eq!(Shown(&[b'a'; SHOWN_MAX]).to_string(), "a".repeat(SHOWN_MAX));
         assert_eq!(Shown(&[b'a'; SHOWN_MAX + 1]).to_string(), "a".repeat(SHOWN_MAX) + "…");
         assert_eq!(Shown(&[b'a'; 65_507]).to_string(), "a".repeat(SHOWN_MAX) + "…");

@@ -1,14 +1,14 @@
-//! The small services beside the login. Each answers a message by a function of that message alone.
+//! The small services beside the login. The answer to a message depends on that message alone.
 //!
 //! | service | over | message | answer |
 //! |---|---|---|---|
 //! | [`md5`] | UDP | any bytes | the 32 lower-case hexadecimal digits of their MD5 |
-//! | [`md5`] | TCP | what has arrived when the server reads | the same |
-//! | [`hello`] | UDP | any bytes | `Hello ` and these bytes |
+//! | [`md5`] | TCP | the bytes that have arrived when the server reads | the same |
+//! | [`hello`] | UDP | any bytes | `Hello ` and the same bytes |
 //! | [`framed`] | TCP | a length and a text | a length and the text without its first 10 characters |
 //!
-//! As pure as [`auth`](crate): bytes in, bytes out. None of the services over UDP can be made to answer
-//! itself or another for ever, or to flood a third party: [`guard`] decides which datagrams are answered.
+//! Like the login exchange, they take bytes and give bytes. [`guard`] decides which datagrams are answered, so that no
+//! service over UDP can be made to answer itself or another service for ever, or to flood a third party.
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 pub mod framed;
@@ -16,20 +16,20 @@ pub mod guard;
 pub mod hello;
 pub mod md5;
 
-/// The most bytes that a datagram of IPv4 can hold.
+/// The most bytes in a datagram over IPv4.
 pub const DATAGRAM_MAX: usize = 65_507;
 
 /// A service over datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatagramService {
-    /// [`md5`]
+    /// The service of [`md5`].
     Md5,
-    /// [`hello`]
+    /// The service of [`hello`].
     Hello,
 }
 
 impl DatagramService {
-    /// Bytes of the longest message that a datagram can answer.
+    /// The longest message, in bytes, whose answer fits in a datagram.
     #[must_use]
     pub fn message_max(self) -> usize {
         match self {
@@ -38,7 +38,7 @@ impl DatagramService {
         }
     }
 
-    /// Puts the answer to a message into `reply`.
+    /// Appends the answer to a message to `reply`.
     pub fn answer(self, message: &[u8], reply: &mut Vec<u8>) {
         match self {
             Self::Md5 => reply.extend_from_slice(&md5::answer(message)),
@@ -46,7 +46,7 @@ impl DatagramService {
         }
     }
 
-    /// Whether a datagram is the answer to a message, as far as its form tells.
+    /// Whether a datagram can be the answer to a message.
     #[must_use]
     pub fn is_answer(self, message: &[u8], datagram: &[u8]) -> bool {
         match self {
@@ -55,7 +55,7 @@ impl DatagramService {
         }
     }
 
-    /// Whether a datagram may be the answer of a server: this service answers no such one.
+    /// Whether a datagram may be the answer of a server. This service ignores such datagrams.
     #[must_use]
     pub fn takes_for_an_answer(self, datagram: &[u8]) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! The networks that an address is counted with.
+//! The networks with which an address is counted.
 
 use std::fmt;
 use std::iter;
@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// A network whose addresses are counted together. The wider networks around an address are counted too, each as a
-/// `Source`.
+/// A network whose addresses are counted together. The wider networks around an address are counted as well, each as a
+/// `Source` of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
     prefix_len: u8,
@@ -23,13 +23,14 @@ pub const HOME_SHARES: u32 = 4;
 /// link-local addresses as it likes, so all of these have as much together.
 pub const SITE_SHARES: u32 = 16;
 
-/// Networks that an address is counted with, at most.
+/// The most networks with which an address is counted.
 pub const NETWORKS_MAX: usize = 3;
 
 impl Source {
-    /// The narrowest network that an address is counted with. An IPv4 address is one by itself, also when written as
-    /// IPv6 or translated to it (RFC 6052, section 2.1). An IPv6 address is counted with its /64, all of which one host
-    /// may have; but the addresses of a link (RFC 4291, section 2.5.6) belong to many hosts.
+    /// The narrowest network with which an address is counted. For an IPv4 address, also if mapped or translated to
+    /// IPv6 (RFC 6052, section 2.1), that is the address itself. For an IPv6 address it is the /64, since one host may
+    /// have all of it; but link-local addresses (RFC 4291, section 2.5.6) belong to many hosts, and are sources
+    /// themselves.
     pub fn of(address: IpAddr) -> Self {
         let (source, _) = networks(address);
         source
@@ -40,7 +41,7 @@ impl Source {
         Self { prefix_len, network: Ipv6Addr::from_bits(address.to_bits() & mask) }
     }
 
-    /// The length of the prefix, and the address of the network.
+    /// The length of the prefix in bits, followed by the address of the network.
     pub fn octets(self) -> [u8; 17] {
         let mut octets = [0; 17];
         let [prefix_len, network @ ..] = &mut octets;
@@ -58,16 +59,15 @@ impl fmt::Display for Source {
     }
 }
 
-/// Whether a network of `--trust` or of `from` covers an address. One that covers 127.0.0.1 covers ::1, too: a client
-/// that asks localhost may come from either.
+/// Whether a network of `--trust` or of `from` covers an address. One that covers 127.0.0.1 covers ::1 as well, since a
+/// client of localhost may come from either.
 pub fn covers(network: &IpNet, address: IpAddr) -> bool {
     let is_localhost = address == Ipv6Addr::LOCALHOST && network.contains(&IpAddr::from(Ipv4Addr::LOCALHOST));
     network.contains(&address.to_canonical()) || is_localhost
 }
 
-/// The networks that an address is counted with, the narrowest first, each with how many times the share of a single
-/// source it may have. That is the source itself and, for an IPv6 address, the networks around it: one customer may
-/// have all the sources in them.
+/// The networks with which an address is counted, the narrowest first, each with its number of shares: 1 for the source
+/// itself, and more for the networks around an IPv6 address, since one customer may have all the sources in them.
 pub fn counted_with(address: IpAddr) -> impl Iterator<Item = (Source, u32)> {
     let (source, wider) = networks(address);
     let wider =

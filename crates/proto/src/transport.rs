@@ -1,18 +1,18 @@
-//! UDP or TCP.
+//! The transports of the protocol.
 
 use std::fmt;
 
-/// What carries the messages.
+/// The transport of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// A message a datagram, resent when lost.
+    /// Each message is a datagram, and resent when lost.
     Udp,
-    /// A login a connection.
+    /// Each login has a connection.
     Tcp,
 }
 
 impl Transport {
-    /// `udp` or `tcp`, as programs write it.
+    /// `udp` or `tcp`, for machine-readable output.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

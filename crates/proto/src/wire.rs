@@ -1,13 +1,16 @@
 //! Messages ⇄ bytes, and every size and limit of the exchange.
 
+#[cfg(test)]
+mod tests;
+
 use crate::challenge::{CHALLENGE_LEN, Challenge};
 use crate::credentials::{NAME_MAX, NameError, Username};
-use crate::form::{Form, REQUEST_LEN};
-use crate::proof::{DIGEST_LEN, Digest};
+use crate::dialect::{Dialect, REQUEST_LEN};
+use crate::proof::{DIGEST_LEN, Digest, RAW_DIGEST_LEN};
 use std::fmt;
 
-/// The longest message that a client may send, in bytes. Receive buffers are one byte longer, so that a longer
-/// message is seen to be one and is dropped, never cut to a valid length.
+/// The longest message that a client may send, in bytes. Receive buffers are one byte longer, so that a longer message
+/// is recognized and dropped, instead of being cut to a valid length.
 pub const MESSAGE_MAX: usize = 128;
 /// The longest message that a server sends, in bytes.
 pub const REPLY_MAX: usize = NEW_CHALLENGE.len() + CHALLENGE_LEN;
@@ -25,17 +28,17 @@ const _: () = assert!(WELCOME.len() <= ANSWER_MIN && REFUSED.len() <= ANSWER_MIN
 const _: () = assert!(REPLY_MAX <= ANSWER_MIN + ECHO_LEN);
 const _: () = assert!(NAME_MAX + ":".len() + DIGEST_LEN + ECHO_LEN <= MESSAGE_MAX);
 
-/// Whether somebody knows their password.
+/// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They do, and may log in.
+    /// The password is right, and the user may log in.
     Welcome,
-    /// They do not, or may not; the server does not say which.
+    /// The password is wrong, or the user is unknown or may not log in; the server does not say which.
     Refused,
 }
 
 impl Verdict {
-    /// The server's sentence, as printed and as sent.
+    /// The sentence that is sent in the dialect of words, and printed by clients.
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
@@ -52,12 +55,12 @@ impl Verdict {
     }
 }
 
-/// What a client says.
+/// A message from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientMessage<'a> {
-    /// It asks for a challenge.
-    Request(Form),
-    /// It answers one.
+    /// It asks for a challenge, and for the verdict in this dialect.
+    Request(Dialect),
+    /// It answers a challenge.
     Answer(Answer<'a>),
 }
 
@@ -66,24 +69,24 @@ pub enum ClientMessage<'a> {
 pub struct Answer<'a> {
     /// A valid user name, known or not.
     pub name: &'a str,
-    /// What the client says MD5(name ‖ password ‖ challenge) is.
+    /// The client's MD5(name ‖ password ‖ challenge).
     pub digest: Digest,
-    /// The challenge, carried back.
+    /// The challenge, if it is carried back.
     pub echo: Option<Challenge>,
 }
 
-/// The bytes of one message from our own client, kept in place.
+/// An encoded message of this project's client, without an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message(Bytes<MESSAGE_MAX>);
 
 impl Message {
-    /// The request for a challenge.
+    /// A request for a challenge.
     #[must_use]
-    pub fn request(form: Form) -> Self {
-        Self(Bytes::concat([form.request()]))
+    pub fn request(dialect: Dialect) -> Self {
+        Self(Bytes::concat([dialect.request()]))
     }
 
-    /// The answer to a challenge, which it carries back.
+    /// An answer to a challenge, which it carries back.
     #[must_use]
     pub fn answer(name: &Username, digest: Digest, challenge: Challenge) -> Self {
         let parts = [name.as_str().as_bytes(), b":", &digest.digits(), b":", &challenge.digits()];
@@ -97,7 +100,7 @@ impl AsRef<[u8]> for Message {
     }
 }
 
-/// Why bytes are no message. The peer is never told.
+/// Why bytes from a client are no message. The peer is never told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// Longer than [`MESSAGE_MAX`].
@@ -141,30 +144,70 @@ pub fn decode(datagram: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
         return Err(Malformed::TooLong);
     }
     let text = trim_padding(datagram);
-    match Form::requested_by(text) {
-        Some(form) => Ok(ClientMessage::Request(form)),
+    match Dialect::requested_by(text) {
+        Some(dialect) => Ok(ClientMessage::Request(dialect)),
         None => decode_answer(text).map(ClientMessage::Answer),
     }
 }
 
-/// What stands where an answer has its name.
+/// The text in front of the first colon, where an answer has its name; `None` if it is not UTF-8. The rest of the
+/// datagram is not checked.
 pub fn name_in(datagram: &[u8]) -> Option<&str> {
     let colon = datagram.iter().position(|byte| *byte == b':')?;
     str::from_utf8(datagram.get(..colon)?).ok()
 }
 
 fn decode_answer(text: &[u8]) -> Result<Answer<'_>, Malformed> {
-    let colon = text.iter().position(|byte| *byte == b':').ok_or(Malformed::NotAMessage)?;
-    let (name, rest) = text.split_at_checked(colon).ok_or(Malformed::NotAMessage)?;
-    let (digits, rest) = rest
-        .strip_prefix(b":")
-        .and_then(|rest| rest.split_at_checked(DIGEST_LEN))
-        .ok_or(Malformed::Digest)?;
-    Ok(Answer {
-        name: Username::check(name)?,
-        digest: Digest::from_digits(digits).ok_or(Malformed::Digest)?,
-        echo: decode_echo(rest)?,
-    })
+    match decode_prefix(text)? {
+        Some(Prefix { name, digest, encoding: Encoding::Digits, rest }) => {
+            Ok(Answer { name, digest, echo: decode_echo(rest)? })
+        }
+        Some(Prefix { encoding: Encoding::Raw, .. }) => Err(Malformed::Digest),
+        None if text.contains(&b':') => Err(Malformed::Digest),
+        None => Err(Malformed::NotAMessage),
+    }
+}
+
+/// How a digest is spelled in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// 32 hexadecimal digits, in either case.
+    Digits,
+    /// Its 16 bytes, as the first clients send it over TCP.
+    Raw,
+}
+
+/// `name:digest` at the front of some bytes.
+pub(crate) struct Prefix<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) digest: Digest,
+    pub(crate) encoding: Encoding,
+    /// The bytes after it.
+    rest: &'a [u8],
+}
+
+/// Decodes a name and a digest at the front of some bytes; `None` while they are not whole.
+pub(crate) fn decode_prefix(bytes: &[u8]) -> Result<Option<Prefix<'_>>, Malformed> {
+    let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
+        return if bytes.len() > NAME_MAX { Err(NameError::TooLong.into()) } else { Ok(None) };
+    };
+    let (name, rest) = bytes.split_at(colon);
+    let name = Username::check(name)?;
+    let rest = rest.strip_prefix(b":").unwrap_or_default();
+    let digits = rest.split_at_checked(DIGEST_LEN);
+    if let Some((digits, rest)) = digits
+        && let Some(digest) = Digest::from_digits(digits)
+    {
+        return Ok(Some(Prefix { name, digest, encoding: Encoding::Digits, rest }));
+    }
+    match rest.split_first_chunk::<RAW_DIGEST_LEN>() {
+        Some((raw, rest)) if !raw.iter().all(u8::is_ascii_hexdigit) => {
+            let digest = Digest::from_raw(*raw);
+            Ok(Some(Prefix { name, digest, encoding: Encoding::Raw, rest }))
+        }
+        Some(_) if digits.is_some() => Err(Malformed::Digest),
+        Some(_) | None => Ok(None),
+    }
 }
 
 fn decode_echo(rest: &[u8]) -> Result<Option<Challenge>, Malformed> {
@@ -189,15 +232,15 @@ fn trim_padding(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// What a server says.
+/// A message from a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerMessage {
-    /// The challenge that was asked for.
+    /// The reply to a request.
     Challenge(Challenge),
-    /// The challenge carried back is not one of ours, or no longer; here is one that is.
+    /// The reply to an answer that carries back an unknown or expired challenge: a new one to answer.
     NewChallenge(Challenge),
-    /// The end.
-    Verdict(Verdict, Form),
+    /// The reply to any other answer.
+    Verdict(Verdict, Dialect),
 }
 
 impl ServerMessage {
@@ -207,19 +250,19 @@ impl ServerMessage {
         Reply(match self {
             Self::Challenge(challenge) => Bytes::concat([&challenge.digits()]),
             Self::NewChallenge(challenge) => Bytes::concat([NEW_CHALLENGE.as_bytes(), &challenge.digits()]),
-            Self::Verdict(verdict, Form::Words) => Bytes::concat([verdict.sentence().as_bytes()]),
-            Self::Verdict(verdict, Form::Letters) => Bytes::concat([verdict.letter().as_bytes()]),
+            Self::Verdict(verdict, Dialect::Words) => Bytes::concat([verdict.sentence().as_bytes()]),
+            Self::Verdict(verdict, Dialect::Letters) => Bytes::concat([verdict.letter().as_bytes()]),
         })
     }
 
-    /// Decodes what a server says to a client that asked for words. Exact: no padding, lower-case digits.
+    /// Decodes a message to a client that asked for words. Padding and upper-case digits are not accepted.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes == WELCOME.as_bytes() {
-            return Some(Self::Verdict(Verdict::Welcome, Form::Words));
+            return Some(Self::Verdict(Verdict::Welcome, Dialect::Words));
         }
         if bytes == REFUSED.as_bytes() {
-            return Some(Self::Verdict(Verdict::Refused, Form::Words));
+            return Some(Self::Verdict(Verdict::Refused, Dialect::Words));
         }
         match bytes.strip_prefix(NEW_CHALLENGE.as_bytes()) {
             Some(digits) => Challenge::from_lower_digits(digits).map(Self::NewChallenge),
@@ -228,7 +271,7 @@ impl ServerMessage {
     }
 }
 
-/// The bytes of one message from a server, kept in place: there is no allocation for a reply.
+/// An encoded message of a server, without an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply(Bytes<REPLY_MAX>);
 
@@ -246,13 +289,13 @@ struct Bytes<const N: usize> {
 }
 
 impl<const N: usize> Bytes<N> {
-    /// The parts in a row; what does not fit is left out, and the sizes above see to it that all fits.
+    /// Concatenates parts. One that does not fit is left out; the sizes above guarantee that all fit.
     fn concat<const P: usize>(parts: [&[u8]; P]) -> Self {
         let mut bytes = [0; N];
         let mut len = 0;
         for part in parts {
-            if let Some(place) = bytes.get_mut(len..len + part.len()) {
-                place.copy_from_slice(part);
+            if let Some(free) = bytes.get_mut(len..len + part.len()) {
+                free.copy_from_slice(part);
                 len += part.len();
             }
         }
@@ -261,125 +304,5 @@ impl<const N: usize> Bytes<N> {
 
     fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ANSWER: &str = "userone:f82160d527af37de4ba8ac9f59a8ca30";
-
-    fn answer(text: &str) -> Result<Answer<'_>, Malformed> {
-        match decode(text.as_bytes())? {
-            ClientMessage::Answer(answer) => Ok(answer),
-            ClientMessage::Request(form) => panic!("a request in {form:?}"),
-        }
-    }
-
-    #[test]
-    fn each_spelling_of_the_request_asks_for_its_form() {
-        for (text, form) in [
-            ("Authentication Request", Form::Words),
-            ("authentication request", Form::Words),
-            ("Authentication request", Form::Letters),
-        ] {
-            for padding in ["", "\0", "\r\n", " \n\0\0"] {
-                let padded = format!("{text}{padding}");
-                assert_eq!(decode(padded.as_bytes()), Ok(ClientMessage::Request(form)), "{padded:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn no_other_spelling_is_a_request() {
-        for text in
-            ["AUTHENTICATION REQUEST", "authentication Request", " Authentication Request", "", "\0\r\n "]
-        {
-            assert_eq!(decode(text.as_bytes()), Err(Malformed::NotAMessage), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn an_answer_is_a_name_and_a_digest_in_either_case() {
-        let lower = answer(ANSWER).unwrap();
-        assert_eq!((lower.name, lower.echo), ("userone", None));
-        assert_eq!(answer("userone:F82160D527AF37DE4BA8AC9F59A8CA30\r\n"), Ok(lower));
-    }
-
-    #[test]
-    fn an_answer_may_carry_the_challenge_back() {
-        let echoed = answer(&format!("{ANSWER}:5bf76b8a82f5f462")).map(|answer| answer.echo);
-        assert_eq!(echoed, Ok(Challenge::from_digits(b"5bf76b8a82f5f462")));
-    }
-
-    #[test]
-    fn an_answer_with_anything_else_in_it_is_malformed() {
-        let cases = [
-            ("userone".to_owned(), Malformed::NotAMessage),
-            (format!(":{}", "0".repeat(32)), Malformed::Name(NameError::Empty)),
-            (format!(" {ANSWER}"), Malformed::Name(NameError::OuterSpace)),
-            (format!("user\u{7}one:{}", "0".repeat(32)), Malformed::Name(NameError::Control)),
-            (format!("{}:{}", "u".repeat(65), "0".repeat(32)), Malformed::Name(NameError::TooLong)),
-            ("userone:".to_owned(), Malformed::Digest),
-            (format!("userone:{}", "0".repeat(31)), Malformed::Digest),
-            (format!("userone:{}", "g".repeat(32)), Malformed::Digest),
-            (format!("userone::{}", "0".repeat(32)), Malformed::Digest),
-            (format!("{ANSWER}0"), Malformed::Echo),
-            (format!("{ANSWER}:"), Malformed::Echo),
-            (format!("{ANSWER}:5bf76b8a82f5f46"), Malformed::Echo),
-            (format!("{ANSWER}:5bf76b8a82f5f4621"), Malformed::Echo),
-            (format!("{ANSWER}:+bf76b8a82f5f462"), Malformed::Echo),
-        ];
-        for (text, reason) in cases {
-            assert_eq!(answer(&text), Err(reason), "{text:?}");
-        }
-        assert_eq!(decode(b"\xff\xfe:00000000000000000000000000000000"), Err(NameError::NotUtf8.into()));
-    }
-
-    #[test]
-    fn a_message_one_byte_over_the_limit_is_refused_and_not_cut() {
-        let mut datagram = ANSWER.as_bytes().to_vec();
-        datagram.resize(MESSAGE_MAX, 0);
-        assert!(decode(&datagram).is_ok());
-        datagram.push(0);
-        assert_eq!(decode(&datagram), Err(Malformed::TooLong));
-        assert_eq!(decode(&[b'a'; 65_507]), Err(Malformed::TooLong));
-    }
-
-    #[test]
-    fn a_client_reads_back_what_a_server_writes_in_words() {
-        let challenge = Challenge::from_digits(b"00000000000000ff").unwrap();
-        for message in [
-            ServerMessage::Challenge(challenge),
-            ServerMessage::NewChallenge(challenge),
-            ServerMessage::Verdict(Verdict::Welcome, Form::Words),
-            ServerMessage::Verdict(Verdict::Refused, Form::Words),
-        ] {
-            assert_eq!(ServerMessage::decode(message.encode().as_ref()), Some(message));
-        }
-    }
-
-    #[test]
-    fn letters_are_one_byte() {
-        assert_eq!(ServerMessage::Verdict(Verdict::Welcome, Form::Letters).encode().as_ref(), b"Y");
-        assert_eq!(ServerMessage::Verdict(Verdict::Refused, Form::Letters).encode().as_ref(), b"N");
-    }
-
-    #[test]
-    fn a_client_ignores_all_else() {
-        for bytes in [
-            &b""[..],
-            b"5bf76b8a82f5f46",
-            b"5bf76b8a82f5f4620",
-            b"5BF76B8A82F5F462",
-            b"New challenge 5bf76b8a82f5f46",
-            b"new challenge 5bf76b8a82f5f462",
-            b"Welcome to our service",
-            b"Welcome to our service.\n",
-            b"Y",
-        ] {
-            assert_eq!(ServerMessage::decode(bytes), None, "{bytes:?}");
-        }
     }
 }

@@ -12,7 +12,7 @@ use letmein_auth_proto::client::{Client, Resends, Step};
 use letmein_auth_proto::credentials::Password;
 use letmein_auth_proto::proof::Secret;
 use letmein_auth_proto::server::penalty::{Limits, Penalties};
-use letmein_auth_proto::server::stream::Conversation;
+use letmein_auth_proto::server::stream::LoginStream;
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_users::parse;
 
@@ -65,7 +65,7 @@ fn a_conversation_allocates_nothing() {
     for answer in answers(challenge) {
         let said = format!("Authentication Request\r\n{answer}");
         let allocations = measure(|| {
-            let mut conversation = Conversation::new(challenge);
+            let mut conversation = LoginStream::new(challenge);
             let mut received = said.as_bytes();
             while conversation.receive(&users, &penalties, NOW, peer(), &mut received).is_some() {}
             assert!(conversation.is_over());

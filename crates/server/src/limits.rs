@@ -15,7 +15,7 @@ use crate::report::audit::{
     BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
 };
 use crate::settings::{Config, Exchange, Service};
-use proto::server::penalty::{FIRST_SILENCE, LONGEST_SILENCE, Penalties};
+use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{LetterChallenges, Welcomes};
 use proto::small::guard::{ANSWERS_PER_SECOND, Guard};
 use proto::source::{HOME_SHARES, SITE_SHARES};
@@ -49,7 +49,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             if workers > 0 {
                 all.extend(of_connections(size_of::<Link<Login>>(), Login::READING, workers, descriptors));
             }
-            let silence = format!("{} s to {} s", FIRST_SILENCE.as_secs(), LONGEST_SILENCE.as_secs());
+            let silence = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
             all.push(limit("block after too many failures", silence, 0));
             let tables = format!("in tables of {} slots", Penalties::SLOTS);
             all.push(limit("failures remembered", tables, Penalties::bytes(limits)));
@@ -109,10 +109,10 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
         limit("workers", workers, 0),
         limit("bytes of a datagram", MESSAGE_MAX, 0),
         limit("datagrams in a batch", Logins::SHAPE.datagrams, workers * Logins::SHAPE.bytes()),
-        limit("logins remembered by a worker", Welcomes::PLACES, workers * Welcomes::BYTES),
+        limit("logins remembered by a worker", Welcomes::CAPACITY, workers * Welcomes::BYTES),
         limit(
             "challenges for letters remembered by a worker",
-            LetterChallenges::PLACES,
+            LetterChallenges::CAPACITY,
             workers * LetterChallenges::BYTES,
         ),
         limit(

@@ -43,7 +43,7 @@ impl Source {
         for warning in &loaded.warnings {
             warn!("{warning}");
         }
-        if let Samples::Some(user) | Samples::Only(user) = loaded.users.samples()
+        if let Samples::Mixed(user) | Samples::Alone(user) = loaded.users.samples()
             && self.sample_users == SampleUsers::Local
             && !self.address.ip().to_canonical().is_loopback()
         {

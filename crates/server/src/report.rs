@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use crate::tally::Tally;
 use proto::Now;
-use proto::peer::Address;
+use proto::origin::Origin;
 use proto::server::event::{Event, Reaction, Reason, Refusal};
 use proto::server::penalty::{Blocks, Scope};
 use proto::server::recent::Sighting;
@@ -87,7 +87,7 @@ impl Reporter {
     pub(crate) fn reaction(&self, now: Now, peer: SocketAddr, reaction: &Reaction<'_>) {
         self.event(now, peer, &reaction.event);
         if let Event::Refused(refusal) = &reaction.event
-            && refusal.address == Address::Proven
+            && refusal.origin == Origin::Proven
             && reaction.blocks != Blocks::default()
         {
             self.blocked(now, peer, refusal, &reaction.blocks);
@@ -125,7 +125,7 @@ impl Reporter {
         }
         let transport = self.transport;
         match event {
-            Event::Silenced { penalty, .. } => debug!("{transport} {peer}: not looked at: {penalty}"),
+            Event::Penalized { penalty, .. } => debug!("{transport} {peer}: not looked at: {penalty}"),
             Event::Malformed(reason) => debug!("{transport} {peer}: malformed: {reason}"),
             Event::Challenged => debug!("{transport} {peer}: sent a challenge"),
             Event::Rechallenged => debug!("{transport} {peer}: answered an old challenge, sent a new one"),
@@ -205,6 +205,6 @@ pub(crate) fn unsent(replies: u64, error: &io::Error) {
     debug!("UDP: replies that could not be sent: {replies}: {error}");
 }
 
-pub(crate) fn unanswered(peer: SocketAddr, reason: small::guard::Silence) {
+pub(crate) fn unanswered(peer: SocketAddr, reason: small::guard::Ignored) {
     debug!("UDP {peer}: not answered: {reason}");
 }

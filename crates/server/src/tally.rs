@@ -113,8 +113,8 @@ impl Outcome {
                 Reason::Denied(Denial::Expired) => Self::Expired,
                 Reason::Denied(Denial::NotFromHere) => Self::NotFromHere,
             },
-            Event::Silenced { penalty: Penalty::Source, .. } => Self::SourceSilenced,
-            Event::Silenced { penalty: Penalty::User, .. } => Self::UserSilenced,
+            Event::Penalized { penalty: Penalty::Source, .. } => Self::SourceSilenced,
+            Event::Penalized { penalty: Penalty::User, .. } => Self::UserSilenced,
             Event::Malformed(_) => Self::Malformed,
         }
     }

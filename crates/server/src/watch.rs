@@ -101,7 +101,7 @@ impl Watched {
     pub(crate) fn blocks(&self) -> Vec<(&'static str, Blocked)> {
         let (uptime, failures) = (self.uptime(), self.looks().failures);
         let blocked = |fill: Fill| Blocked {
-            count: fill.silent,
+            count: fill.blocked,
             longest: fill.since.map(|since| uptime.saturating_sub(since)).unwrap_or_default(),
         };
         let tables = [failures.of_sources(), failures.of_names()].concat();

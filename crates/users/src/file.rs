@@ -232,7 +232,7 @@ impl UsersFile {
         let users = parse(text(&bytes, &self.path)?).map_err(wrong)?;
         let mut warnings: Vec<_> = self.distrust_owner(&stat)?.into_iter().collect();
         if Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH)
-            && !matches!(users.samples(), Samples::Only(_))
+            && !matches!(users.samples(), Samples::Alone(_))
         {
             warnings.push(Warning::OpenToOthers(self.path.clone()));
         }

@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use crate::conditions::{first_second_after, parse_network};
 use crate::problem::{Problem, locate};
 use proto::credentials::{Password, Username};
-use proto::users::{BuildError, Builder, Conditions, EqualSecrets, Full, IndexError, Standing, Users};
+use proto::users::{BuildError, Builder, Conditions, EqualSecrets, IndexError, NoRoom, Standing, Users};
 
 /// What to do about a text that is not TOML.
 const REMEDY: &str = "write a line a user, as in alice = \"password\", each name once, and between quotes if there \
@@ -148,7 +148,7 @@ impl Parser {
         };
         match self.users.push(&name, &password, conditions) {
             Ok(()) => self.places.push(key.span()),
-            Err(Full) => {
+            Err(NoRoom) => {
                 self.problem(key.span(), "no room for more users: their names and passwords make 4 GiB");
             }
         }

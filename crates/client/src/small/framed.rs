@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::channel::is_timeout;
 use crate::host_port::HostPort;
 use crate::timed_stream::TimedStream;
-use proto::small::framed::{self, Malformed};
+use proto::small::framed::{self, FrameError};
 
 /// A connection to a framed server.
 ///
@@ -28,7 +28,7 @@ pub struct FramedClient {
     stream: TimedStream,
     buffer_size: usize,
     message_max: usize,
-    /// What has arrived, and is no whole message yet.
+    /// Received bytes that are not a whole message yet.
     received: Vec<u8>,
 }
 
@@ -39,16 +39,16 @@ pub enum FramedError {
     Ended,
     /// The server ended the connection in the middle of a message.
     CutOff {
-        /// What came of the message, its length included.
+        /// Bytes of the message that were received, including its length.
         received: usize,
     },
     /// The server, or something on the way, broke the connection.
     Reset,
-    /// The server, or the way to it, let a wait become too long.
+    /// The server or the network was too slow.
     TimedOut,
-    /// What came is no message, or what was to go is none.
-    Malformed(Malformed),
-    /// The system's word for anything else.
+    /// The received bytes are not a message, or the text cannot be sent as one.
+    Malformed(FrameError),
+    /// Any other error of the system.
     Io(io::Error),
 }
 
@@ -70,8 +70,8 @@ impl fmt::Display for FramedError {
 
 impl std::error::Error for FramedError {}
 
-impl From<Malformed> for FramedError {
-    fn from(error: Malformed) -> Self {
+impl From<FrameError> for FramedError {
+    fn from(error: FrameError) -> Self {
         Self::Malformed(error)
     }
 }
@@ -88,11 +88,11 @@ impl From<io::Error> for FramedError {
     }
 }
 
-/// How long a client waits for a server, unless told otherwise.
+/// The default timeout.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 impl FramedClient {
-    /// Connects. Each read will bring up to `buffer_size` bytes; 0 is taken for 1.
+    /// Connects, with a timeout of 15 s. Each read takes up to `buffer_size` bytes; 0 means 1.
     ///
     /// # Errors
     /// The system's.
@@ -100,8 +100,8 @@ impl FramedClient {
         Self::connect_within(TIMEOUT, &HostPort { host: host.into(), port }, buffer_size)
     }
 
-    /// Connects within a time, which is then that of each message that is sent, received or both, however slowly its
-    /// bytes come and go. The first of these has what connecting left of it.
+    /// Connects within `timeout`, which is then the timeout of each message that is sent, received or both, however
+    /// slowly its bytes come and go. For the first message, it includes connecting.
     ///
     /// # Errors
     /// The system's.
@@ -115,7 +115,7 @@ impl FramedClient {
         Ok(Self { stream, buffer_size, message_max, received: Vec::new() })
     }
 
-    /// Takes messages of up to so many bytes from the server, instead of [`framed::MESSAGE_MAX`].
+    /// Sets the limit of a received text in bytes, instead of [`framed::MESSAGE_MAX`].
     #[must_use]
     pub fn message_max(self, message_max: usize) -> Self {
         Self { message_max, ..self }
@@ -124,8 +124,8 @@ impl FramedClient {
     /// Sends a message.
     ///
     /// # Errors
-    /// After any but [`FramedError::Malformed`] the connection is of no more use, since part of the message may have
-    /// been sent.
+    /// After any error but [`FramedError::Malformed`] the connection cannot be used any more, since part of the message
+    /// may have been sent.
     pub fn send_message(&mut self, text: &str) -> Result<(), FramedError> {
         self.stream.begin();
         send(&mut self.stream, text)
@@ -134,14 +134,14 @@ impl FramedClient {
     /// Waits for a message.
     ///
     /// # Errors
-    /// [`FramedError`] tells an orderly end, a reset and a message that was cut off apart. After
+    /// [`FramedError`] distinguishes an orderly end, a reset and a message that was cut off. After
     /// [`FramedError::TimedOut`] the message may still come.
     pub fn receive_message(&mut self) -> Result<String, FramedError> {
         self.stream.begin();
         self.receive()
     }
 
-    /// Sends a message and waits for its answer, both within the time of one.
+    /// Sends a message and waits for its answer, both within one timeout.
     ///
     /// # Errors
     /// As [`send_message`](Self::send_message) and [`receive_message`](Self::receive_message).
@@ -164,20 +164,20 @@ impl FramedClient {
         }
     }
 
-    /// Sends all messages while it receives their answers, and hands each answer to `take`.
+    /// Sends all messages while receiving their answers, and passes each answer to `take`.
     ///
     /// # Errors
     /// As [`send_message`](Self::send_message) and [`receive_message`](Self::receive_message).
     pub fn pipeline(&mut self, texts: &[String], mut take: impl FnMut(String)) -> Result<(), FramedError> {
         let mut stream = self.stream.try_clone()?;
         thread::scope(|scope| {
-            // Sending from another thread, since a server that cannot get rid of answers reads no further.
+            // A server whose answers are not read stops reading, so messages are sent from another thread.
             let sending = scope.spawn(move || {
                 let sent = texts.iter().try_for_each(|text| {
                     stream.begin();
                     send(&mut stream, text)
                 });
-                // What was not sent is not answered.
+                // The server should not wait for the messages that were not sent.
                 sent.inspect_err(|_| drop(stream.shutdown(Shutdown::Write)))
             });
             let received = texts.iter().try_for_each(|_| {
@@ -185,14 +185,14 @@ impl FramedClient {
                 Ok(())
             });
             if received.is_err() {
-                // What cannot be answered need not be sent.
+                // The remaining messages cannot be answered, so they need not be sent.
                 let _ = self.stream.shutdown(Shutdown::Both);
             }
             let sent = sending.join().unwrap_or_else(|_| Err(io::Error::other("sending panicked").into()));
             match sent {
-                // The server has only seen the end of what was sent.
+                // The server only saw the stream end, so the sender's error is the cause.
                 Err(error @ (FramedError::Malformed(_) | FramedError::TimedOut)) => Err(error),
-                // The end of receiving tells why.
+                // The receiver's error says more.
                 Ok(()) | Err(_) => received.and(sent),
             }
         })

@@ -1,4 +1,4 @@
-//! Settles an answer, whatever carried it: is its sender blocked, is it right, and what does it count for?
+//! Settles an answer over either transport: checks the penalties, judges the answer, and counts the result.
 
 use std::net::SocketAddr;
 
@@ -6,81 +6,84 @@ use subtle::ConstantTimeEq;
 
 use crate::Now;
 use crate::challenge::Challenge;
-use crate::form::Form;
+use crate::dialect::Dialect;
 use crate::lanes::LANES;
-use crate::peer::Address;
+use crate::origin::Origin;
 use crate::proof::Digest;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
-use crate::server::penalty::{Attempt, Penalties};
+use crate::server::penalty::{LoginAttempt, Penalties};
 use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
 use crate::wire::{Answer, ServerMessage, Verdict};
 
-/// Where an answer is settled.
+/// The context in which an answer is settled.
 #[derive(Clone, Copy)]
 pub(crate) struct Desk<'u> {
     pub(crate) users: &'u Users,
     pub(crate) penalties: &'u Penalties,
     pub(crate) now: Now,
     pub(crate) peer: SocketAddr,
-    /// Whether the answer has shown that it comes from there.
-    pub(crate) address: Address,
+    /// Whether the sender has shown that it can receive there.
+    pub(crate) origin: Origin,
 }
 
-/// The challenge that an answer is right for, and the form in which that asked for the verdict.
-pub(crate) type Right = (Form, Challenge);
+/// A challenge as it was issued: for a verdict in this dialect.
+pub(crate) type Issued = (Dialect, Challenge);
 
 impl Desk<'_> {
-    /// Judges an answer, and counts what came of it. `sight` tells whether a login by its challenge has been counted
-    /// before. A refusal is told in `form`, after the same steps whatever its reason.
+    /// Judges an answer, and counts the result. `sight` says whether a login by this challenge was counted before. A
+    /// refusal is in `dialect`, and follows after the same steps whatever its reason.
     pub(crate) fn settle<'a>(
         &self,
         answer: &Answer<'a>,
-        form: Form,
-        judge: impl FnOnce(&Self, &Found<'_>) -> Result<Right, Reason>,
+        dialect: Dialect,
+        judge: impl FnOnce(&Self, &Found<'_>) -> Result<Issued, Reason>,
         sight: impl FnOnce(Challenge) -> Sighting,
     ) -> Reaction<'a> {
-        let Self { users, penalties, now, peer, address } = *self;
+        let Self { users, penalties, now, peer, origin } = *self;
         let found = users.find(answer.name);
-        let attempt = match penalties.check(Attempt::new(now.uptime, address, peer, found)) {
+        let attempt = match penalties.check(LoginAttempt::new(now.uptime, origin, peer, found)) {
             Ok(attempt) => attempt,
             Err(penalty) => {
                 let user = bool::from(found.is_known).then_some(answer.name);
-                return Reaction::silence(Event::Silenced { penalty, user });
+                return Reaction::ignore(Event::Penalized { penalty, user });
             }
         };
         match judge(self, &attempt.found) {
-            Ok((form, challenge)) => {
+            Ok((dialect, challenge)) => {
                 let sighting = sight(challenge);
                 if sighting == Sighting::First {
                     penalties.welcomed(&attempt);
                 }
                 let event = Event::Welcomed { user: answer.name, sighting };
-                Reaction::reply(ServerMessage::Verdict(Verdict::Welcome, form), event)
+                Reaction::reply(ServerMessage::Verdict(Verdict::Welcome, dialect), event)
             }
             Err(reason) => {
                 let blocks = penalties.failed(&attempt, answer.digest);
-                let event = Event::Refused(Refusal { name: answer.name, reason, address });
-                Reaction { blocks, ..Reaction::reply(ServerMessage::Verdict(Verdict::Refused, form), event) }
+                let event = Event::Refused(Refusal { name: answer.name, reason, origin });
+                Reaction {
+                    blocks,
+                    ..Reaction::reply(ServerMessage::Verdict(Verdict::Refused, dialect), event)
+                }
             }
         }
     }
 
-    /// Judges an answer to a challenge that the peer has shown to have. A digest is made for an unknown user, too, with
-    /// somebody else's password, and is right in no case.
-    pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Right) -> Result<Right, Reason> {
+    /// Judges an answer to a challenge that the peer has proven to have. For an unknown name the digest is made with
+    /// another user's password, and is never right.
+    pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Issued) -> Result<Issued, Reason> {
         let (_, challenge) = to;
         let digest = found.secret().digest_in(self.users.blocks(), challenge);
         if is_right(found, digest, answer) { self.admit(found).map(|()| to) } else { Err(wrong(found)) }
     }
 
-    /// Judges an answer by all the challenges that it may be for. Only a login that is let in ends the search.
+    /// Judges an answer by all challenges that it may be for. The search ends early only for a welcome.
     pub(crate) fn judge_by_any(
         &self,
         found: &Found<'_>,
         answer: &Answer<'_>,
-        mut challenges: impl Iterator<Item = Right>,
-    ) -> Result<Right, Reason> {
+        mut challenges: impl Iterator<Item = Issued>,
+    ) -> Result<Issued, Reason> {
         let mut trials = found.secret().trials(self.users.blocks());
         let mut reason = wrong(found);
         while let Some(first) = challenges.next() {
@@ -106,12 +109,12 @@ impl Desk<'_> {
     }
 }
 
-/// Whether a user who is heard has the name of an answer, and gives this digest for the challenge.
+/// Whether the digest of an answer is that of a known user whose guesses are not spent.
 fn is_right(found: &Found<'_>, digest: Digest, answer: &Answer<'_>) -> bool {
     (found.may_enter() & digest.ct_eq(&answer.digest)).into()
 }
 
-/// The reason to refuse a digest that fits nothing, or that was not looked at.
+/// The reason to refuse a digest that is wrong or was not looked at.
 fn wrong(found: &Found<'_>) -> Reason {
     match (found.is_known.into(), found.is_refused_unseen()) {
         (false, _) => Reason::UnknownUser,
@@ -130,8 +133,7 @@ mod tests {
     use crate::server::penalty::Limits;
     use crate::users::with_passwords;
 
-    /// Even the right password, once the user was guessed at beyond the budget and a flood has made the table of names
-    /// forget it; and the reply is that to an unknown name.
+    /// A user was guessed at beyond the budget, and a flood has made the table of names forget it.
     #[test]
     fn beyond_the_budget_a_right_answer_is_refused_as_an_unknown_name_is() {
         let users = with_passwords(&[("victim", "right")]);
@@ -142,10 +144,10 @@ mod tests {
             let now = Now { uptime, unix_s: 1_767_225_600 };
             let secret = Secret::new(&name.parse().unwrap(), &Password::new(password).unwrap());
             let answer = Answer { name, digest: secret.digest(challenge), echo: None };
-            let desk = Desk { users: &users, penalties: &penalties, now, peer, address: Address::Proven };
+            let desk = Desk { users: &users, penalties: &penalties, now, peer, origin: Origin::Proven };
             let judge =
-                |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (Form::Words, challenge));
-            desk.settle(&answer, Form::Words, judge, |_| Sighting::First)
+                |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (Dialect::Words, challenge));
+            desk.settle(&answer, Dialect::Words, judge, |_| Sighting::First)
         };
         for guess in 0..62 {
             settle("victim", &format!("guess{guess}"), 100);
@@ -155,7 +157,7 @@ mod tests {
         assert_eq!(right.reply, unknown.reply);
         assert!(right.reply.is_some());
         let reason = Reason::TriedTooOften;
-        assert_eq!(right.event, Event::Refused(Refusal { name: "victim", reason, address: Address::Proven }));
+        assert_eq!(right.event, Event::Refused(Refusal { name: "victim", reason, origin: Origin::Proven }));
         let later = settle("victim", "right", 102).event;
         assert_eq!(later, Event::Welcomed { user: "victim", sighting: Sighting::First });
     }

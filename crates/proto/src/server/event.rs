@@ -1,20 +1,20 @@
-//! What comes of a message: a reply, and an event for the operator.
+//! The reaction to a message: a reply for the peer, and an event for the operator.
 
-use crate::peer::Address;
+use crate::origin::Origin;
 use crate::server::penalty::{Blocks, Penalty};
 use crate::server::recent::Sighting;
 use crate::users::Denial;
 use crate::wire::{Malformed, Reply, ServerMessage};
 use std::fmt;
 
-/// What came of a message: what to send, and what to report.
+/// The reaction to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reaction<'a> {
-    /// The bytes for the peer; silence, if none.
+    /// The bytes to send to the peer. Without them the datagram is ignored, or the connection closed.
     pub reply: Option<Reply>,
-    /// What happened, for the operator.
+    /// What is logged and counted.
     pub event: Event<'a>,
-    /// Whom it has blocked.
+    /// The blocks that it began.
     pub blocks: Blocks,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Reaction<'a> {
         Self { reply: Some(message.encode()), event, blocks: Blocks::default() }
     }
 
-    pub(crate) fn silence(event: Event<'a>) -> Self {
+    pub(crate) fn ignore(event: Event<'a>) -> Self {
         Self { reply: None, event, blocks: Blocks::default() }
     }
 }
@@ -31,49 +31,49 @@ impl<'a> Reaction<'a> {
 /// What happened to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// It was no message.
+    /// The bytes were no message.
     Malformed(Malformed),
     /// It was a request, and got a challenge.
     Challenged,
-    /// It carried a challenge that is none of ours, or no longer, and got a new one.
+    /// It carried back a challenge that this server did not issue, or that has expired, and got a new one.
     Rechallenged,
-    /// It was a right answer.
+    /// It was a right answer, and the user may log in.
     Welcomed {
         /// The user's name.
         user: &'a str,
         /// Whether this login has been counted before.
         sighting: Sighting,
     },
-    /// It was an answer that is not let in.
+    /// It was an answer, and was refused.
     Refused(Refusal<'a>),
-    /// It was not looked at.
-    Silenced {
-        /// Who is blocked.
+    /// It was ignored without a look at its digest, because of a block.
+    Penalized {
+        /// The source or the user that is blocked.
         penalty: Penalty,
-        /// The name of the user, if it is known by then and somebody's.
+        /// The user's name, if the message was decoded and there is such a user.
         user: Option<&'a str>,
     },
 }
 
-/// An answer that was not let in. The peer is never told why.
+/// A refused answer. The peer is never told why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal<'a> {
-    /// What was given for a name. If nobody has it, it may be a password.
+    /// The name in the answer. If no user has it, it may be a password that was typed in the wrong field.
     pub name: &'a str,
-    /// Why, for the operator.
+    /// Why it was refused, for the operator.
     pub reason: Reason,
-    /// Whether it came from where it says it did.
-    pub address: Address,
+    /// Whether its sender has shown that it can receive at its address.
+    pub origin: Origin,
 }
 
-/// Why an answer was not let in.
+/// Why an answer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Nobody has the name.
+    /// No user has the name.
     UnknownUser,
-    /// The digest fits no challenge.
+    /// The digest is right for no challenge.
     WrongPassword,
-    /// The user was tried too often for the digest to be looked at.
+    /// The user was guessed at beyond the budget, so the digest was not looked at.
     TriedTooOften,
     /// The digest is right, but the user may not log in.
     Denied(Denial),

@@ -1,33 +1,30 @@
-//! The server's side over TCP: a connection's bytes, in any pieces, make one login.
+//! The server's side over TCP: one login from the bytes of a connection, however they are segmented.
 
 use std::net::SocketAddr;
 
 use crate::Now;
 use crate::challenge::Challenge;
-use crate::credentials::{NAME_MAX, NameError, Username};
-use crate::form::{Form, REQUEST_LEN};
-use crate::peer::Address;
+use crate::credentials::NAME_MAX;
+use crate::dialect::{Dialect, REQUEST_LEN};
+use crate::origin::Origin;
 use crate::proof::DIGEST_LEN;
-use crate::proof::Digest;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
 use crate::server::penalty::Penalties;
 use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
-use crate::wire::{Answer, Malformed, ServerMessage, is_padding};
+use crate::wire::{self, Answer, Encoding, Malformed, Prefix, ServerMessage};
 
-/// Bytes of a digest in the raw.
-const RAW_DIGEST_LEN: usize = 16;
-/// Padding that may follow a request: a first client may send a buffer of fixed size.
+/// Bytes of padding that may follow a request: the first clients may send a buffer of fixed size.
 const PADDING_MAX: usize = 4096;
-/// A buffer of this size never fills up before a message in it is whole, or is seen to be malformed.
+/// Bytes of a receive buffer: any message is whole, or known to be malformed, before such a buffer is full.
 pub const BUFFER_LEN: usize = NAME_MAX + ":".len() + DIGEST_LEN;
 
-/// One login over one connection: a request, a challenge, one answer, a verdict.
+/// A login over one connection: a request, a challenge, one answer, a verdict.
 ///
-/// The bytes alone tell where a message ends, so it makes no difference how they are cut into segments. The verdict
-/// is given as soon as the digest is whole; what follows the digest is not read.
-pub struct Conversation {
+/// Messages are delimited by their bytes alone, so segmentation makes no difference. The verdict follows as soon as the
+/// digest is whole; bytes after the digest are not read.
+pub struct LoginStream {
     challenge: Challenge,
     expected: Expected,
     padding: usize,
@@ -36,27 +33,27 @@ pub struct Conversation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Request,
-    Answer(Form),
+    Answer(Dialect),
     Nothing,
 }
 
-impl Conversation {
-    /// A conversation in which `challenge` will be issued: 64 bits of the system's generator, for this one alone.
+impl LoginStream {
+    /// A login for which `challenge` will be issued: 64 bits of the system's generator, drawn for this login alone.
     #[must_use]
     pub fn new(challenge: Challenge) -> Self {
         Self { challenge, expected: Expected::Request, padding: 0 }
     }
 
-    /// Whether the verdict has been given, or never will be.
+    /// Whether the login has ended, with a verdict or without one.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.expected == Expected::Nothing
     }
 
-    /// Takes what it understands off the front of `received`, and reacts to it.
+    /// Takes a message off the front of `received`, and reacts to it.
     ///
-    /// To be called until it gives `None`, which means that the conversation is over or wants more bytes. What it
-    /// has left in `received` by then is to be given again, in front of what comes next.
+    /// Call it until it returns `None`: the login has ended, or needs more bytes. Pass the bytes that are then left in
+    /// `received` again, followed by the next ones from the connection.
     pub fn receive<'a>(
         &mut self,
         users: &Users,
@@ -67,12 +64,12 @@ impl Conversation {
     ) -> Option<Reaction<'a>> {
         let reaction = match self.expected {
             Expected::Request => self.request(received),
-            Expected::Answer(form) => self.answer(form, users, penalties, now, peer, received),
+            Expected::Answer(dialect) => self.answer(dialect, users, penalties, now, peer, received),
             Expected::Nothing => Ok(None),
         };
         reaction.unwrap_or_else(|reason| {
             self.expected = Expected::Nothing;
-            Some(Reaction::silence(Event::Malformed(reason)))
+            Some(Reaction::ignore(Event::Malformed(reason)))
         })
     }
 
@@ -80,15 +77,15 @@ impl Conversation {
         let Some((text, rest)) = received.split_first_chunk::<REQUEST_LEN>() else {
             return Ok(None);
         };
-        let form = Form::requested_by(text).ok_or(Malformed::NotAMessage)?;
+        let dialect = Dialect::requested_by(text).ok_or(Malformed::NotAMessage)?;
         *received = rest;
-        self.expected = Expected::Answer(form);
+        self.expected = Expected::Answer(dialect);
         Ok(Some(Reaction::reply(ServerMessage::Challenge(self.challenge), Event::Challenged)))
     }
 
     fn answer<'a>(
         &mut self,
-        asked: Form,
+        asked: Dialect,
         users: &Users,
         penalties: &Penalties,
         now: Now,
@@ -96,52 +93,28 @@ impl Conversation {
         received: &mut &'a [u8],
     ) -> Result<Option<Reaction<'a>>, Malformed> {
         self.skip_padding(received)?;
-        let Some((answer, encoding)) = decode_answer(received)? else {
+        let Some(Prefix { name, digest, encoding, .. }) = wire::decode_prefix(received)? else {
             return Ok(None);
         };
-        let form = match encoding {
+        let answer = Answer { name, digest, echo: None };
+        let dialect = match encoding {
             Encoding::Digits => asked,
-            Encoding::Raw => Form::Letters,
+            Encoding::Raw => Dialect::Letters,
         };
         self.expected = Expected::Nothing;
-        let desk = Desk { users, penalties, now, peer, address: Address::Proven };
-        let judge = |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (form, self.challenge));
-        Ok(Some(desk.settle(&answer, form, judge, |_| Sighting::First)))
+        let desk = Desk { users, penalties, now, peer, origin: Origin::Proven };
+        let judge =
+            |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (dialect, self.challenge));
+        Ok(Some(desk.settle(&answer, dialect, judge, |_| Sighting::First)))
     }
 
     fn skip_padding(&mut self, received: &mut &[u8]) -> Result<(), Malformed> {
         while let Some((first, rest)) = received.split_first()
-            && is_padding(*first)
+            && wire::is_padding(*first)
         {
             *received = rest;
             self.padding += 1;
         }
         if self.padding > PADDING_MAX { Err(Malformed::TooLong) } else { Ok(()) }
     }
-}
-
-enum Encoding {
-    Digits,
-    /// The dialect of the first clients.
-    Raw,
-}
-
-/// Decodes an answer at the front of `received`; `None` while it is not whole.
-fn decode_answer(received: &[u8]) -> Result<Option<(Answer<'_>, Encoding)>, Malformed> {
-    let Some(colon) = received.iter().position(|byte| *byte == b':') else {
-        return if received.len() > NAME_MAX { Err(NameError::TooLong.into()) } else { Ok(None) };
-    };
-    let (name, rest) = received.split_at(colon);
-    let name = Username::check(name)?;
-    let Some(start) = rest.get(1..=RAW_DIGEST_LEN).and_then(<[u8]>::first_chunk) else {
-        return Ok(None);
-    };
-    if !start.iter().all(u8::is_ascii_hexdigit) {
-        return Ok(Some((Answer { name, digest: Digest::from_raw(*start), echo: None }, Encoding::Raw)));
-    }
-    let Some(digits) = rest.get(1..=DIGEST_LEN) else {
-        return Ok(None);
-    };
-    let digest = Digest::from_digits(digits).ok_or(Malformed::Digest)?;
-    Ok(Some((Answer { name, digest, echo: None }, Encoding::Digits)))
 }

@@ -1,33 +1,33 @@
-//! The framed exchange: texts with their length in front, answered without their first characters.
+//! The framed exchange: each text has its length in front, and is answered without its first 10 characters.
 //!
 //! ```text
-//! | length: 4 bytes, big-endian | so many bytes of UTF-8 |
+//! | length: 4 bytes, big-endian | text: `length` bytes of UTF-8 |
 //! ```
 
 use std::fmt;
 
-/// Bytes of the length in front of a text.
+/// The size in bytes of the length in front of a text.
 pub const LENGTH_LEN: usize = 4;
-/// The longest text that is taken, in bytes, unless told otherwise: 16 MiB.
+/// The default limit of a text: 16 MiB.
 pub const MESSAGE_MAX: usize = 16 << 20;
-/// Characters that an answer leaves out.
+/// Characters that are missing in an answer.
 const LEFT_OUT: usize = 10;
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum FrameError {
     /// The length is above the limit.
     TooLong {
-        /// The length in front of the message.
+        /// The length in front of the message, in bytes.
         len: usize,
-        /// The limit.
+        /// The limit, in bytes.
         max: usize,
     },
     /// The message is not UTF-8.
     NotUtf8,
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { len, max } => write!(f, "a message of {len} bytes is longer than {max}"),
@@ -36,47 +36,47 @@ impl fmt::Display for Malformed {
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for FrameError {}
 
-/// Takes the message at the front of `received`, once it is whole.
+/// Takes the message at the front of `received`; `None` while it is not whole.
 ///
 /// # Errors
-/// [`Malformed`] says why there can be none.
-pub fn decode<'a>(received: &mut &'a [u8], message_max: usize) -> Result<Option<&'a str>, Malformed> {
+/// [`FrameError`] says why the bytes are not a message.
+pub fn decode<'a>(received: &mut &'a [u8], message_max: usize) -> Result<Option<&'a str>, FrameError> {
     let Some((length, rest)) = received.split_first_chunk::<LENGTH_LEN>() else {
         return Ok(None);
     };
     let len = u32::from_be_bytes(*length) as usize;
     if len > message_max {
-        return Err(Malformed::TooLong { len, max: message_max });
+        return Err(FrameError::TooLong { len, max: message_max });
     }
     let Some((text, rest)) = rest.split_at_checked(len) else {
         return Ok(None);
     };
     *received = rest;
-    str::from_utf8(text).map(Some).map_err(|_| Malformed::NotUtf8)
+    str::from_utf8(text).map(Some).map_err(|_| FrameError::NotUtf8)
 }
 
-/// Puts a text with its length in front into `out`.
+/// Appends a text with its length in front to `out`.
 ///
 /// # Errors
-/// A text that is longer than its length can say, 4 GiB, is left out.
-pub fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let too_long = |_| Malformed::TooLong { len: text.len(), max: u32::MAX as usize };
+/// [`FrameError::TooLong`] for a text of 4 GiB or more; nothing is then appended.
+pub fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let too_long = |_| FrameError::TooLong { len: text.len(), max: u32::MAX as usize };
     out.extend_from_slice(&u32::try_from(text.len()).map_err(too_long)?.to_be_bytes());
     out.extend_from_slice(text.as_bytes());
     Ok(())
 }
 
-/// Takes the message at the front of `received`, once it is whole, and puts its answer into `replies`.
+/// Takes the message at the front of `received`, and appends its answer to `replies`; `None` while it is not whole.
 ///
 /// # Errors
-/// [`Malformed`] says why there can be none.
+/// [`FrameError`] says why the bytes are not a message.
 pub fn exchange<'a>(
     received: &mut &'a [u8],
     message_max: usize,
     replies: &mut Vec<u8>,
-) -> Result<Option<&'a str>, Malformed> {
+) -> Result<Option<&'a str>, FrameError> {
     let text = decode(received, message_max)?;
     if let Some(text) = text {
         encode(answer(text), replies)?;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_taken_once_it_is_whole_and_not_before() {
+    fn a_message_is_taken_only_when_it_is_whole() {
         let (first, second) = (frame("grüß dich"), frame(""));
         let both = [&first[..], &second].concat();
         for end in 0..first.len() {
@@ -139,15 +139,15 @@ mod tests {
 
     #[test]
     fn a_length_above_the_limit_is_refused_before_its_message_comes() {
-        assert_eq!(decode(&mut &b"\0\0\0\x05"[..], 4), Err(Malformed::TooLong { len: 5, max: 4 }));
+        assert_eq!(decode(&mut &b"\0\0\0\x05"[..], 4), Err(FrameError::TooLong { len: 5, max: 4 }));
         assert_eq!(
             decode(&mut &b"\xff\xff\xff\xff"[..], MESSAGE_MAX),
-            Err(Malformed::TooLong { len: u32::MAX as usize, max: MESSAGE_MAX })
+            Err(FrameError::TooLong { len: u32::MAX as usize, max: MESSAGE_MAX })
         );
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_refused() {
-        assert_eq!(decode(&mut &b"\0\0\0\x02\xc3\x28"[..], MESSAGE_MAX), Err(Malformed::NotUtf8));
+    fn bytes_that_are_not_utf8_are_refused() {
+        assert_eq!(decode(&mut &b"\0\0\0\x02\xc3\x28"[..], MESSAGE_MAX), Err(FrameError::NotUtf8));
     }
 }

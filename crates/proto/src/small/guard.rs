@@ -1,7 +1,7 @@
-//! Which datagrams the small services answer: none that may come from a server, none too many.
+//! Decides which datagrams the small services answer: none that may come from a server, and a limited number a second.
 //!
-//! Datagrams carry whatever source their sender writes on them. Without care, one of them makes two servers answer
-//! each other for ever, or sends a stream of answers to somebody who never asked.
+//! The source address of a datagram can be forged. Without this guard, one forged datagram could make two servers
+//! answer each other for ever, and many could flood a third party with answers.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -13,33 +13,33 @@ use siphasher::sip::SipHasher24;
 use crate::small::DatagramService;
 use crate::source::{NETWORKS_MAX, counted_with};
 
-/// Answers that one source gets in a second. The networks around it get a multiple together.
+/// Answers to one source in a second. The networks around it get a multiple of it, together.
 pub const ANSWERS_PER_SECOND: u32 = 1000;
-/// Networks of each size that are counted at a time; of 24 bytes each, they make 288 KiB.
+/// Networks of each size that are counted at a time: 288 KiB in all, at 24 bytes each.
 const NETWORKS: usize = 4096;
 
-/// Why a datagram gets silence.
+/// Why a datagram is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// There is nothing to answer.
+pub enum Ignored {
+    /// It has no bytes.
     Empty,
-    /// No datagram can hold the answer; or it was longer than what is kept of a datagram, since IPv6 has a few
-    /// bytes more of room than IPv4.
+    /// No datagram can hold the answer, or the receive buffer did not hold all of the datagram, since one over IPv6 can
+    /// be a few bytes longer than one over IPv4.
     TooLong {
-        /// The most that the service answers.
+        /// The longest message that the service answers, in bytes.
         max: usize,
     },
-    /// Nobody listens at port 0.
+    /// Its source port is 0, where nothing can listen.
     NoPort,
     /// The server would answer itself.
     OwnAddress,
-    /// A server would be answered, and perhaps answer again.
+    /// It has the form of a server's answer, and that server might answer again.
     ServersAnswer,
-    /// The source, or a network around it, had its answers of this second.
+    /// The source, or a network around it, has had all its answers for this second.
     TooMany,
 }
 
-impl fmt::Display for Silence {
+impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("it is empty"),
@@ -54,18 +54,18 @@ impl fmt::Display for Silence {
     }
 }
 
-impl std::error::Error for Silence {}
+impl std::error::Error for Ignored {}
 
-/// Decides which datagrams are answered.
+/// The rate limits of one worker, and its rules.
 pub struct Guard {
     service: DatagramService,
     own: SocketAddr,
     keyed: SipHasher24,
-    /// A table for each network that an address is counted with: many sources push no network out of its place.
+    /// A table for each size of network: a flood of sources cannot evict the networks around others.
     counts: [Box<[Count]>; NETWORKS_MAX],
 }
 
-/// How many answers a network had in a second.
+/// The answers to a network in a second.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Count {
     network: u64,
@@ -74,43 +74,40 @@ struct Count {
 }
 
 impl Guard {
-    /// Bytes of its tables.
+    /// Bytes of the tables of one guard.
     pub const BYTES: usize = NETWORKS_MAX * NETWORKS * size_of::<Count>();
 
-    /// A guard for a server that listens at `own`, with a key of 128 random bits.
+    /// A guard for a server that listens at `own`. The key is 128 random bits.
     #[must_use]
     pub fn new(service: DatagramService, own: SocketAddr, key: &[u8; 16]) -> Self {
         let counts = std::array::from_fn(|_| vec![Count::default(); NETWORKS].into());
         Self { service, own, keyed: SipHasher24::new_with_key(key), counts }
     }
 
-    /// Whether a datagram is answered. Counts the answer.
+    /// Decides whether to answer a datagram, and counts the answer.
     ///
     /// # Errors
-    /// Why not.
-    pub fn admit(&mut self, uptime: Duration, peer: SocketAddr, datagram: &[u8]) -> Result<(), Silence> {
+    /// [`Ignored`] says why the datagram gets no answer.
+    pub fn admit(&mut self, uptime: Duration, peer: SocketAddr, datagram: &[u8]) -> Result<(), Ignored> {
         if peer.port() == 0 {
-            Err(Silence::NoPort)
+            Err(Ignored::NoPort)
         } else if self.is_own(peer) {
-            Err(Silence::OwnAddress)
-        } else if let Some(silence) = silence_to(self.service, datagram) {
-            Err(silence)
-        } else if !self.count(uptime, peer.ip()) {
-            Err(Silence::TooMany)
+            Err(Ignored::OwnAddress)
         } else {
-            Ok(())
+            check(self.service, datagram)?;
+            if self.count(uptime, peer.ip()) { Ok(()) } else { Err(Ignored::TooMany) }
         }
     }
 
-    /// A server on all addresses does not know which of them are its own: to it, all are that have its port.
+    /// A server on a wildcard address does not know its own addresses, so it takes every address with its port for one.
     fn is_own(&self, peer: SocketAddr) -> bool {
         let (own, ip) = (self.own.ip().to_canonical(), peer.ip().to_canonical());
         peer.port() == self.own.port() && (own == ip || own.is_unspecified())
     }
 
-    /// A network takes the place of another that falls on the same one, and starts anew: strangers cannot use up
-    /// what somebody else is owed, though two networks in one place free each other. A source that gets no more answers
-    /// takes none from the networks around it.
+    /// Counts an answer, and says whether it is within the limits. A network evicts another one from their common slot, and
+    /// starts at 0: so no network uses up the limit of another one, though two in one slot reset each other. A source
+    /// beyond its limit takes nothing from the networks around it.
     fn count(&mut self, uptime: Duration, address: IpAddr) -> bool {
         let second = uptime.as_secs();
         counted_with(address).zip(&mut self.counts).all(|((network, shares), counts)| {
@@ -128,18 +125,20 @@ impl Guard {
     }
 }
 
-/// Why a datagram gets silence whoever sends it, if it does.
-#[must_use]
-pub fn silence_to(service: DatagramService, datagram: &[u8]) -> Option<Silence> {
+/// Whether a service answers a datagram, as far as that does not depend on who sent it.
+///
+/// # Errors
+/// [`Ignored`] says why no server answers it.
+pub fn check(service: DatagramService, datagram: &[u8]) -> Result<(), Ignored> {
     let max = service.message_max();
     if datagram.is_empty() {
-        Some(Silence::Empty)
+        Err(Ignored::Empty)
     } else if datagram.len() > max {
-        Some(Silence::TooLong { max })
+        Err(Ignored::TooLong { max })
     } else if service.takes_for_an_answer(datagram) {
-        Some(Silence::ServersAnswer)
+        Err(Ignored::ServersAnswer)
     } else {
-        None
+        Ok(())
     }
 }
 
@@ -159,23 +158,23 @@ mod tests {
     }
 
     #[test]
-    fn what_may_come_from_a_server_gets_silence() {
+    fn a_datagram_that_may_come_from_a_server_is_ignored() {
         use DatagramService::{Hello, Md5};
         let digits = b"0123456789abcdef0123456789abcdef";
         for (service, peer, datagram, expected) in [
             (Md5, "192.0.2.1:5000", &b"Hello Hello x"[..], Ok(())),
-            (Md5, "192.0.2.1:5000", b"", Err(Silence::Empty)),
+            (Md5, "192.0.2.1:5000", b"", Err(Ignored::Empty)),
             (Md5, "192.0.2.1:5000", &[0; DATAGRAM_MAX], Ok(())),
-            (Md5, "[2001:db8::1]:5000", &[0; DATAGRAM_MAX + 1], Err(Silence::TooLong { max: 65_507 })),
+            (Md5, "[2001:db8::1]:5000", &[0; DATAGRAM_MAX + 1], Err(Ignored::TooLong { max: 65_507 })),
             (Hello, "192.0.2.1:5000", &[0; 65_501], Ok(())),
-            (Hello, "192.0.2.1:5000", &[0; 65_502], Err(Silence::TooLong { max: 65_501 })),
-            (Md5, "192.0.2.1:0", b"x", Err(Silence::NoPort)),
-            (Md5, "198.51.100.1:12345", b"x", Err(Silence::OwnAddress)),
-            (Md5, "[::ffff:198.51.100.1]:12345", b"x", Err(Silence::OwnAddress)),
+            (Hello, "192.0.2.1:5000", &[0; 65_502], Err(Ignored::TooLong { max: 65_501 })),
+            (Md5, "192.0.2.1:0", b"x", Err(Ignored::NoPort)),
+            (Md5, "198.51.100.1:12345", b"x", Err(Ignored::OwnAddress)),
+            (Md5, "[::ffff:198.51.100.1]:12345", b"x", Err(Ignored::OwnAddress)),
             (Md5, "198.51.100.2:12345", b"x", Ok(())),
-            (Md5, "192.0.2.1:5000", digits, Err(Silence::ServersAnswer)),
-            (Hello, "192.0.2.1:5000", digits, Err(Silence::ServersAnswer)),
-            (Hello, "192.0.2.1:5000", b"Hello Hello x", Err(Silence::ServersAnswer)),
+            (Md5, "192.0.2.1:5000", digits, Err(Ignored::ServersAnswer)),
+            (Hello, "192.0.2.1:5000", digits, Err(Ignored::ServersAnswer)),
+            (Hello, "192.0.2.1:5000", b"Hello Hello x", Err(Ignored::ServersAnswer)),
             (Hello, "192.0.2.1:5000", b"Hello x", Ok(())),
         ] {
             let mut guard = guard(service, "198.51.100.1:12345");
@@ -191,7 +190,7 @@ mod tests {
     fn a_server_on_all_addresses_takes_every_one_with_its_port_for_its_own() {
         for own in ["0.0.0.0:5000", "[::]:5000"] {
             let mut guard = guard(DatagramService::Hello, own);
-            assert_eq!(guard.admit(START, address("192.0.2.1:5000"), b"x"), Err(Silence::OwnAddress));
+            assert_eq!(guard.admit(START, address("192.0.2.1:5000"), b"x"), Err(Ignored::OwnAddress));
             assert_eq!(guard.admit(START, address("192.0.2.1:5001"), b"x"), Ok(()));
         }
     }

@@ -1,15 +1,15 @@
 //! The hello exchange: a message is answered with `Hello ` in front of it.
 
-/// What goes in front of a message.
+/// The start of every answer.
 pub const GREETING: &[u8] = b"Hello ";
 
-/// Puts `Hello ` and the message into `reply`.
+/// Appends `Hello ` and the message to `reply`.
 pub fn answer(message: &[u8], reply: &mut Vec<u8>) {
     reply.extend_from_slice(GREETING);
     reply.extend_from_slice(message);
 }
 
-/// Whether a datagram is what a server of this service would say to the answer of another.
+/// Whether a datagram is the answer of this service to an answer of this service.
 #[must_use]
 pub fn is_answer_to_an_answer(datagram: &[u8]) -> bool {
     datagram.strip_prefix(GREETING).is_some_and(|rest| rest.starts_with(GREETING))

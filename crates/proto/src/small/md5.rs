@@ -1,13 +1,13 @@
-//! The MD5 exchange: a message is answered with the digits of its digest.
+//! The MD5 exchange: a message is answered with the hexadecimal digits of its digest.
 
 use md5::{Digest as _, Md5};
 
 use crate::hex::to_hex;
 
-/// Bytes of an answer.
+/// The length of an answer, in bytes.
 pub const ANSWER_LEN: usize = 32;
 
-/// The most bytes of a message over TCP, where it has no length of its own: 1 MiB.
+/// The longest message over TCP, where messages have no length of their own: 1 MiB.
 pub const STREAM_MESSAGE_MAX: usize = 1 << 20;
 
 /// The 32 lower-case hexadecimal digits of the MD5 of `message`.
@@ -16,7 +16,7 @@ pub fn answer(message: &[u8]) -> [u8; ANSWER_LEN] {
     to_hex::<16, ANSWER_LEN>(Md5::digest(message).into())
 }
 
-/// Whether a datagram has exactly the form of an answer.
+/// Whether a datagram is 32 lower-case hexadecimal digits.
 #[must_use]
 pub fn is_answer(datagram: &[u8]) -> bool {
     datagram.len() == ANSWER_LEN && datagram.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -1,4 +1,4 @@
-//! Users, put together one by one, and what is checked of all of them together.
+//! Builds a snapshot of users one by one, and checks all of them together.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,37 +8,37 @@ use super::store::{IndexError, Records, Store};
 use super::{Samples, Users};
 use crate::credentials::{Password, Username};
 
-/// The users of the shipped `users.toml`. Everybody knows their passwords.
+/// Names and passwords of the shipped `users.toml`. They are public.
 pub const SAMPLES: [(&str, &str); 3] =
     [("userone", "passwordone"), ("usertwo", "passwordtwo"), ("userthree", "passwordthree")];
 
-/// Takes users one by one.
+/// Collects users for a snapshot.
 pub struct Builder {
     records: Records,
     conditions: HashMap<u32, Conditions>,
     with_sample_password: Option<Username>,
-    /// How many users are no samples.
+    /// The number of users who are not samples.
     others: usize,
 }
 
-/// There is no room for a user: all names and passwords together are limited to 4 GiB, and to what was reserved.
+/// A user does not fit: all names and passwords together are limited to 4 GiB, and to the room that was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub struct NoRoom;
 
-/// Why some users cannot be served together.
+/// Why users cannot be served together.
 #[derive(Debug)]
 pub enum BuildError {
-    /// Some could log in as another.
+    /// Pairs of users who could each log in as the other.
     Equal(Vec<EqualSecrets>),
-    /// There is no index of their names: one occurs twice, or the system has no memory.
+    /// A name occurs twice, or the system has no memory for the index of names.
     Index(IndexError),
 }
 
-/// Two users whose name and password, written together, are the same: both have the same digest for every challenge.
-/// Such are `("al", "icexyz")` and `("alice", "xyz")`.
+/// Two users with the same name ‖ password, and so with the same digest for every challenge: `("al", "icexyz")` and
+/// `("alice", "xyz")`, for example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EqualSecrets {
-    /// How many users were pushed before the later of the two.
+    /// The number of users pushed before the later of the two.
     pub number: usize,
     /// The name of the later one.
     pub name: String,
@@ -47,7 +47,7 @@ pub struct EqualSecrets {
 }
 
 impl Builder {
-    /// Reserves room for the users of a text of this many bytes. What is not used of it takes no memory.
+    /// Reserves room for the users of a text of this many bytes. Room that is not used takes no memory.
     ///
     /// # Errors
     /// The system's, for lack of memory.
@@ -63,9 +63,14 @@ impl Builder {
     /// Adds a user.
     ///
     /// # Errors
-    /// [`Full`], and then the user is not added.
-    pub fn push(&mut self, name: &Username, password: &Password, conditions: Conditions) -> Result<(), Full> {
-        let start = self.records.add(name, password).ok_or(Full)?;
+    /// [`NoRoom`]; the user is then not added.
+    pub fn push(
+        &mut self,
+        name: &Username,
+        password: &Password,
+        conditions: Conditions,
+    ) -> Result<(), NoRoom> {
+        let start = self.records.add(name, password).ok_or(NoRoom)?;
         self.count_sample(name, password);
         if conditions != Conditions::none() {
             self.conditions.insert(start, conditions);
@@ -73,19 +78,19 @@ impl Builder {
         Ok(())
     }
 
-    /// Checks all users together, and makes the snapshot.
+    /// Checks all users together, and builds the snapshot.
     ///
     /// # Errors
-    /// [`BuildError`] says which users do not go together.
+    /// [`BuildError`] names the users that cannot be served together.
     pub fn finish(self) -> Result<Users, BuildError> {
         let equal = self.equal_secrets();
         if !equal.is_empty() {
             return Err(BuildError::Equal(equal));
         }
         let samples = match (self.with_sample_password, self.others) {
-            (None, _) => Samples::None,
-            (Some(name), 0) => Samples::Only(name),
-            (Some(name), _) => Samples::Some(name),
+            (None, _) => Samples::Absent,
+            (Some(name), 0) => Samples::Alone(name),
+            (Some(name), _) => Samples::Mixed(name),
         };
         let store = Store::new(self.records).map_err(BuildError::Index)?;
         Ok(Users::new(store, self.conditions, samples))

@@ -1,4 +1,4 @@
-//! When and from where a user may log in.
+//! The conditions of a user's logins, besides the password.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,18 +7,18 @@ use ipnet::IpNet;
 
 use crate::source::covers;
 
-/// When and from where a user may log in.
+/// Conditions of a user's logins: whether, until when and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conditions {
     /// Whether the user may log in at all.
     pub standing: Standing,
-    /// The first second, since 1970-01-01 UTC, in which the user is refused.
+    /// The first second since 1970-01-01 UTC in which the user is refused; never, if absent.
     pub expires_unix_s: Option<u64>,
-    /// The networks that the user may log in from; from anywhere, if there are none.
+    /// The networks from which the user may log in; all, if empty.
     pub from: Vec<IpNet>,
 }
 
-/// Those of most users.
+/// The conditions of users who have none.
 pub(super) static NO_CONDITIONS: Conditions = Conditions::none();
 
 /// Whether a user may log in at all.
@@ -35,7 +35,7 @@ pub enum Standing {
 pub enum Denial {
     /// `disabled = true`
     Disabled,
-    /// `expires` is over.
+    /// The time of `expires` has passed.
     Expired,
     /// The source is in none of the networks of `from`.
     NotFromHere,

@@ -1,4 +1,4 @@
-//! From where users have logged in lately: a few sources of each user, in slots that no other user can take.
+//! Sources from which users have logged in lately: a few for each user, in slots of their own.
 //!
 //! ```text
 //! | tag of a source: 40 | minute of its last login, from 1: 24 |     a slot; 0 if free
@@ -9,38 +9,38 @@ use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
 
-/// How long a login exempts its source from what others do to its user.
+/// How long a login exempts its source from the blocks of its user.
 const LIFE_MINUTES: u64 = 24 * 60;
 
-/// Slots in all, as long as each user has at least the fewest and at most the most: 16 MiB.
+/// Slots of all users together, unless that would be fewer or more a user than the limits below: 16 MiB.
 const SLOTS: usize = 1 << 21;
-const FEWEST: usize = 2;
-const MOST: usize = 512;
-/// Slots that are searched for a source: those of a cache line.
+const SLOTS_PER_USER_MIN: usize = 2;
+const SLOTS_PER_USER_MAX: usize = 512;
+/// Slots that are searched for a source: one cache line.
 const WAYS: usize = 8;
 
 const MINUTE_BITS: u32 = 24;
 const MINUTE_MAX: u64 = (1 << MINUTE_BITS) - 1;
 
-/// The slots of all users.
+/// Recent logins of all users, by user and source.
 pub(super) struct Exemptions {
     slots: Box<[AtomicU64]>,
     per_user: usize,
 }
 
 impl Exemptions {
-    /// For a number of users, none of whom has logged in yet.
+    /// Starts without exemptions, for this many users.
     pub(super) fn new(users: usize) -> Self {
         let per_user = per_user(users);
         Self { slots: zeroed_slice_box(users * per_user), per_user }
     }
 
-    /// Notes a login of the user of this number. Where all slots for its source are taken, the oldest gives way.
+    /// Notes a login of the user of this number. If all slots for its source are taken, the oldest is evicted.
     pub(super) fn note(&self, user: u32, source: u64, uptime: Duration) {
         self.insert(user, source, word(source, minutes(uptime)));
     }
 
-    /// Whether that user has logged in from this source lately.
+    /// Whether the user has logged in from this source within a day.
     pub(super) fn contains(&self, user: u32, source: u64, uptime: Duration) -> bool {
         let (tag, now) = (tag(source), minutes(uptime));
         self.ways(user, source).iter().any(|slot| {
@@ -49,7 +49,7 @@ impl Exemptions {
         })
     }
 
-    /// Adds what other exemptions hold of a user who had another number there.
+    /// Adds the exemptions of another snapshot, in which the user has the number `other`.
     pub(super) fn adopt(&self, user: u32, others: &Self, other: u32) {
         for word in others.of(other).iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|word| *word != 0)
         {
@@ -57,13 +57,13 @@ impl Exemptions {
         }
     }
 
-    /// Whether that user has logged in at all.
+    /// Whether the user has logged in since the start.
     pub(super) fn has_any(&self, user: u32) -> bool {
         self.of(user).iter().any(|slot| slot.load(Ordering::Relaxed) != 0)
     }
 
-    /// Puts a word in the place of an older one of its source, else of the oldest, unless all are newer. Of two logins
-    /// of a user that workers note at the same moment, one may be forgotten.
+    /// Overwrites the older word of the same source, else the oldest word, unless all are newer. If two workers note logins
+    /// of a user at the same moment, one of them may be lost.
     fn insert(&self, user: u32, source: u64, word: u64) {
         let oldest = self.ways(user, source).iter().min_by_key(|slot| {
             let old = slot.load(Ordering::Relaxed);
@@ -78,11 +78,11 @@ impl Exemptions {
         }
     }
 
-    /// The slots in which a source may be. The bits that choose them are part of its tag.
+    /// The slots that a source may take. They are chosen by bits of its tag.
     fn ways(&self, user: u32, source: u64) -> &[AtomicU64] {
-        let (lines, _) = self.of(user).as_chunks::<WAYS>();
-        match lines.get(tag(source) as usize % lines.len().max(1)) {
-            Some(line) => line,
+        let (sets, _) = self.of(user).as_chunks::<WAYS>();
+        match sets.get(tag(source) as usize % sets.len().max(1)) {
+            Some(set) => set,
             None => self.of(user),
         }
     }
@@ -93,9 +93,9 @@ impl Exemptions {
     }
 }
 
-/// Whole lines, where there is room for any.
+/// Slots of each user: whole cache lines, if there is room for one.
 fn per_user(users: usize) -> usize {
-    let slots = (SLOTS / users.max(1)).clamp(FEWEST, MOST);
+    let slots = (SLOTS / users.max(1)).clamp(SLOTS_PER_USER_MIN, SLOTS_PER_USER_MAX);
     if slots < WAYS { slots } else { slots - slots % WAYS }
 }
 
@@ -103,7 +103,7 @@ fn tag(source: u64) -> u64 {
     source >> MINUTE_BITS
 }
 
-/// From 1, so that no login is a free slot.
+/// Counted from 1, since 0 marks a free slot.
 fn minutes(uptime: Duration) -> u64 {
     (1 + uptime.as_secs() / 60).min(MINUTE_MAX)
 }

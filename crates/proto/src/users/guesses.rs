@@ -1,7 +1,7 @@
-//! Failed logins of each user, counted where nothing that happens to other names can push them out.
+//! Failed logins of each user, in slots that failures of other names cannot evict.
 //!
-//! A user owes a time for each, as in the tables of penalties: the same debts, in fewer bits. Whoever floods those
-//! tables until they forget a block finds here that the user's budget is spent.
+//! A failure is a debt of time, as in the tables of penalties, but in fewer bits. A flood can make those tables forget a
+//! block; the debt that is kept here still forbids further guesses.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,23 +9,23 @@ use std::time::Duration;
 use bytemuck::zeroed_slice_box;
 use subtle::{Choice, ConditionallySelectable};
 
-use crate::peer::Address;
+use crate::origin::Origin;
 
-/// Steps of the time in a second: 8 years of them have room.
+/// Ticks in a second. 32 bits of them last for 8 years.
 const TICKS_PER_S: u64 = 16;
 
-/// Guesses from proven addresses and from others are counted apart.
-const ADDRESSES: [Address; 2] = [Address::Proven, Address::Claimed];
+/// Guesses of each origin are counted apart.
+const ORIGINS: [Origin; 2] = [Origin::Proven, Origin::Unproven];
 
-/// What each user owes.
+/// The debts of all users.
 pub(super) struct Guesses {
-    /// By kind of address: when all is paid, in ticks.
-    paid_at: Box<[[AtomicU32; ADDRESSES.len()]]>,
-    /// When the last user has paid enough to be guessed at again. While nobody owes that much, nothing is looked up.
+    /// By user and origin: the uptime at which nothing is owed any more, in ticks.
+    paid_at: Box<[[AtomicU32; ORIGINS.len()]]>,
+    /// The uptime, in ticks, from which no user is over the budget. After it no slot needs to be looked at.
     spent_until: AtomicU32,
 }
 
-/// What a guess costs, and how much a user may owe before guesses are not looked at any more; in ticks.
+/// The cost of a guess, and the debt beyond which guesses are refused without a look at their digest; in ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Price {
     cost: u32,
@@ -33,8 +33,8 @@ pub(crate) struct Price {
 }
 
 impl Price {
-    /// The budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down,
-    /// so that nobody is refused whom the tables of penalties would hear. `None` if a guess costs less than a tick.
+    /// A budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down, so
+    /// that no answer is refused that the tables of penalties would let through. `None` if a guess costs less than a tick.
     pub(crate) fn new(guesses: u8, window: Duration) -> Option<Self> {
         let cost = ticks(window).checked_div(guesses.into()).filter(|cost| *cost > 0)?;
         Some(Self { cost, limit: cost * (u32::from(guesses) + 1) })
@@ -51,56 +51,56 @@ impl Guesses {
         Self { paid_at: zeroed_slice_box(users), spent_until: 0.into() }
     }
 
-    /// Whether any user has been guessed at beyond the budget.
+    /// Whether any user was guessed at beyond the budget.
     pub(super) fn any_spent(&self, uptime: Duration) -> bool {
         ticks(uptime) < self.spent_until.load(Ordering::Relaxed)
     }
 
-    /// Whether the user of this number has.
-    pub(super) fn is_spent(&self, user: u32, address: Address, price: Price, uptime: Duration) -> bool {
-        self.slot(user, address).is_some_and(|paid_at| {
+    /// Whether the user of this number was.
+    pub(super) fn is_spent(&self, user: u32, origin: Origin, price: Price, uptime: Duration) -> bool {
+        self.slot(user, origin).is_some_and(|paid_at| {
             paid_at.load(Ordering::Relaxed).saturating_sub(ticks(uptime)) > price.limit
         })
     }
 
-    /// Counts a guess if it `counts`. If not it takes the same time, and changes nothing.
-    pub(super) fn add(&self, user: u32, address: Address, price: Price, uptime: Duration, counts: Choice) {
-        let Some(slot) = self.slot(user, address) else { return };
+    /// Counts a guess if it `counts`. Otherwise it changes nothing, and takes the same time.
+    pub(super) fn add(&self, user: u32, origin: Origin, price: Price, uptime: Duration, counts: Choice) {
+        let Some(slot) = self.slot(user, origin) else { return };
         let now = ticks(uptime);
         let added =
             |old: u32| u32::conditional_select(&old, &old.max(now).saturating_add(price.cost), counts);
         let (Ok(old) | Err(old)) =
             slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(added(old)));
         let paid_at = added(old);
-        // Only beyond the budget: a branch that is taken for each guess at a user would tell users from unknown names.
+        // Only beyond the budget, since the time of a branch for each guess would tell users from unknown names.
         if paid_at.saturating_sub(now) > price.limit {
             self.spent_until.fetch_max(paid_at - price.limit, Ordering::Relaxed);
         }
     }
 
-    /// Adds what other guesses hold of a user who had another number there.
+    /// Takes over the debts of another snapshot, in which the user has the number `other`.
     pub(super) fn adopt(&self, user: u32, others: &Self, other: u32) {
-        for address in ADDRESSES {
-            if let (Some(own), Some(other)) = (self.slot(user, address), others.slot(other, address)) {
+        for origin in ORIGINS {
+            if let (Some(own), Some(other)) = (self.slot(user, origin), others.slot(other, origin)) {
                 own.fetch_max(other.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
         self.spent_until.fetch_max(others.spent_until.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Whether that user has ever been guessed at.
+    /// Whether the user was guessed at since the start.
     pub(super) fn has_any(&self, user: u32) -> bool {
-        let mut slots = ADDRESSES.into_iter().filter_map(|address| self.slot(user, address));
+        let mut slots = ORIGINS.into_iter().filter_map(|origin| self.slot(user, origin));
         slots.any(|slot| slot.load(Ordering::Relaxed) != 0)
     }
 
-    /// Forgets all.
+    /// Forgets all debts.
     pub(super) fn clear(&self) {
         self.paid_at.iter().flatten().for_each(|slot| slot.store(0, Ordering::Relaxed));
     }
 
-    fn slot(&self, user: u32, address: Address) -> Option<&AtomicU32> {
-        self.paid_at.get(user as usize)?.get(address as usize)
+    fn slot(&self, user: u32, origin: Origin) -> Option<&AtomicU32> {
+        self.paid_at.get(user as usize)?.get(origin as usize)
     }
 }
 
@@ -118,16 +118,16 @@ mod tests {
         let mut heard = 0;
         for ms in (100_000..160_000).step_by(10) {
             let uptime = Duration::from_millis(ms);
-            if !guesses.is_spent(1, Address::Proven, price(), uptime) {
-                guesses.add(1, Address::Proven, price(), uptime, Choice::from(1));
+            if !guesses.is_spent(1, Origin::Proven, price(), uptime) {
+                guesses.add(1, Origin::Proven, price(), uptime, Choice::from(1));
                 heard += 1;
             }
-            guesses.add(0, Address::Proven, price(), uptime, Choice::from(0));
+            guesses.add(0, Origin::Proven, price(), uptime, Choice::from(0));
         }
         assert!((120..=123).contains(&heard), "{heard}");
         let end = Duration::from_secs(160);
-        assert!(!guesses.is_spent(0, Address::Proven, price(), end) && !guesses.has_any(0));
-        assert!(!guesses.is_spent(1, Address::Claimed, price(), end));
+        assert!(!guesses.is_spent(0, Origin::Proven, price(), end) && !guesses.has_any(0));
+        assert!(!guesses.is_spent(1, Origin::Unproven, price(), end));
         guesses.clear();
         assert!(!guesses.has_any(1));
     }

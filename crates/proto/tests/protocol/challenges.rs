@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use letmein_auth_proto::challenge::{Challenge, Challenges, LIFE_TICKS, Purpose};
-use letmein_auth_proto::form::Form;
+use letmein_auth_proto::dialect::Dialect;
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::wire::{ServerMessage, Verdict};
@@ -32,8 +32,8 @@ fn said_back(server: &mut Server, client: &str, uptime_s: f64, datagram: &str) -
     reaction.reply.and_then(|reply| ServerMessage::decode(reply.as_ref()))
 }
 
-const WELCOME: Option<ServerMessage> = Some(ServerMessage::Verdict(Verdict::Welcome, Form::Words));
-const REFUSED: Option<ServerMessage> = Some(ServerMessage::Verdict(Verdict::Refused, Form::Words));
+const WELCOME: Option<ServerMessage> = Some(ServerMessage::Verdict(Verdict::Welcome, Dialect::Words));
+const REFUSED: Option<ServerMessage> = Some(ServerMessage::Verdict(Verdict::Refused, Dialect::Words));
 
 fn is_renewal(message: Option<ServerMessage>) -> bool {
     matches!(message, Some(ServerMessage::NewChallenge(_)))
@@ -121,7 +121,7 @@ fn requests_in_one_tick_get_one_challenge_and_in_another_tick_another() {
 fn a_million_challenges_show_no_bias_in_any_bit_and_no_repeat() {
     const COUNT: u32 = 1_000_000;
     let challenges = Challenges::new(b"0123456789abcdef");
-    let purpose = Purpose::Request(Form::Words);
+    let purpose = Purpose::Request(Dialect::Words);
     let mut ones = [0_u32; 64];
     let mut seen = HashSet::with_capacity(COUNT as usize);
     for number in 0..COUNT {
@@ -147,7 +147,7 @@ fn a_million_challenges_show_no_bias_in_any_bit_and_no_repeat() {
 }
 
 fn any_purpose() -> impl Strategy<Value = Purpose> {
-    let purposes = [Purpose::Request(Form::Words), Purpose::Request(Form::Letters), Purpose::Renewal];
+    let purposes = [Purpose::Request(Dialect::Words), Purpose::Request(Dialect::Letters), Purpose::Renewal];
     prop::sample::select(purposes.to_vec())
 }
 

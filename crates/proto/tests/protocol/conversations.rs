@@ -1,7 +1,7 @@
 //! Logins over TCP: the same bytes in any pieces.
 
 use letmein_auth_proto::challenge::Challenge;
-use letmein_auth_proto::server::stream::{BUFFER_LEN, Conversation};
+use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
 use letmein_auth_proto::users::Users;
 
 use crate::{at, digest, echoing_answer, peer, penalties, plain_answer, sample_users, users};
@@ -15,7 +15,7 @@ fn challenge() -> Challenge {
 /// Plays a connection whose bytes come in these pieces, as `net::tcp` does; gives all that was said back, and
 /// whether the conversation was over.
 fn play<'a>(users: &Users, pieces: impl IntoIterator<Item = &'a [u8]>) -> (String, bool) {
-    let (mut conversation, penalties) = (Conversation::new(challenge()), penalties());
+    let (mut conversation, penalties) = (LoginStream::new(challenge()), penalties());
     let (mut said_back, mut buffer) = (Vec::new(), Vec::new());
     for byte in pieces.into_iter().flat_map(|piece| piece.chunks(BUFFER_LEN)) {
         buffer.extend_from_slice(byte);

@@ -3,7 +3,7 @@
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::Event;
-use letmein_auth_proto::server::stream::Conversation;
+use letmein_auth_proto::server::stream::LoginStream;
 use letmein_auth_proto::wire::{MESSAGE_MAX, Malformed};
 use letmein_auth_users::parse;
 use proptest::collection::vec;
@@ -54,7 +54,7 @@ proptest! {
     #[test]
     fn no_bytes_of_a_connection_panic_or_let_anybody_in(pieces in vec(datagram(), 0..5)) {
         let users = sample_users();
-        let (mut conversation, penalties) = (Conversation::new(Challenge::from_random(2)), penalties());
+        let (mut conversation, penalties) = (LoginStream::new(Challenge::from_random(2)), penalties());
         for piece in pieces {
             let mut received = &piece[..];
             while let Some(reaction) = conversation.receive(&users, &penalties, at(5.0), peer("192.0.2.1:5000"), &mut received) {
@@ -71,7 +71,7 @@ proptest! {
 }
 
 #[test]
-fn empty_oversized_and_huge_datagrams_get_silence() {
+fn empty_oversized_and_huge_datagrams_are_ignored() {
     let users = sample_users();
     let huge = vec![b'a'; 65_507];
     for (datagram, reason) in [

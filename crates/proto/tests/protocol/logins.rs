@@ -118,13 +118,13 @@ fn nothing_that_arrives_moves_the_deadline() {
 }
 
 #[test]
-fn silence_is_told_from_a_server_that_goes_silent() {
-    let mut silent = client(Resends::Timed);
-    assert_eq!(silent.next(Duration::from_secs(15)), Step::Done(Err(Failure::NoChallenge)));
-    let mut going_silent = client(Resends::Timed);
-    sent(&mut going_silent, START);
-    going_silent.receive(START, CHALLENGE);
-    assert_eq!(going_silent.next(Duration::from_secs(15)), Step::Done(Err(Failure::NoVerdict)));
+fn a_server_that_never_answers_is_told_from_one_that_stops_answering() {
+    let mut unanswered = client(Resends::Timed);
+    assert_eq!(unanswered.next(Duration::from_secs(15)), Step::Done(Err(Failure::NoChallenge)));
+    let mut stopping = client(Resends::Timed);
+    sent(&mut stopping, START);
+    stopping.receive(START, CHALLENGE);
+    assert_eq!(stopping.next(Duration::from_secs(15)), Step::Done(Err(Failure::NoVerdict)));
 }
 
 #[test]

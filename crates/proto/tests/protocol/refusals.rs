@@ -1,7 +1,7 @@
 //! Verdicts: who is let in, what is told, what is counted.
 
 use letmein_auth_proto::challenge::Challenge;
-use letmein_auth_proto::peer::Address;
+use letmein_auth_proto::origin::Origin;
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::{Event, Reason, Refusal};
 use letmein_auth_proto::server::recent::Sighting;
@@ -45,11 +45,11 @@ fn every_reason_for_a_refusal_is_told_in_the_same_words() {
     ] {
         let mut server = server(1);
         let challenge = ask(&mut server, &users, "Authentication Request");
-        for (answer, address) in [
-            (plain_answer(name, password, challenge), Address::Claimed),
-            (echoing_answer(name, password, challenge), Address::Proven),
+        for (answer, origin) in [
+            (plain_answer(name, password, challenge), Origin::Unproven),
+            (echoing_answer(name, password, challenge), Origin::Proven),
         ] {
-            let refusal = Event::Refused(Refusal { name, reason, address });
+            let refusal = Event::Refused(Refusal { name, reason, origin });
             let told = ("User authorization failed.".to_owned(), refusal);
             assert_eq!(tell(&mut server, &users, &answer), told, "{answer}");
         }

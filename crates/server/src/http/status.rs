@@ -15,9 +15,12 @@ pub(crate) fn page(watched: &Watched) -> String {
     if let Some((used, max)) = watched.connections() {
         limits.push(json!({ "name": "connections", "used": used, "max": max }));
     }
-    // A table without places is not there.
-    for (name, Fill { used, places, .. }) in watched.fills().into_iter().filter(|(_, fill)| fill.places > 0) {
-        limits.push(json!({ "name": format!("failures of {}", spaced(name)), "used": used, "max": places }));
+    // A table without capacity is not in use.
+    for (name, Fill { used, capacity, .. }) in
+        watched.fills().into_iter().filter(|(_, fill)| fill.capacity > 0)
+    {
+        limits
+            .push(json!({ "name": format!("failures of {}", spaced(name)), "used": used, "max": capacity }));
     }
     let blocks = watched.blocks().into_iter().map(|(name, Blocked { count, longest })| {
         json!({ "name": spaced(name), "silent": count, "longest_s": longest.as_secs() })

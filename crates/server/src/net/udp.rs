@@ -11,7 +11,6 @@ use rustix::net::sockopt::{
 use socket2::{Domain, SockRef, Socket};
 
 use crate::net::batch::{self, Batch, Shape, Unsent};
-use crate::net::clock::DRAIN;
 use crate::net::clock::{Clock, Stop};
 use crate::report::{self, Buffers};
 use crate::tally::Tally;
@@ -28,11 +27,6 @@ pub(crate) trait Service {
 
     /// Reacts to a datagram from `peer`. What it puts into `reply`, which is empty, is sent back.
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>);
-
-    /// Whether somebody is waiting for the end of something, which a stop would keep from them.
-    fn is_busy(&self, _now: Now) -> bool {
-        false
-    }
 
     /// Whether the service has done all that it was to do.
     fn is_done(&self) -> bool {
@@ -82,7 +76,7 @@ pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
     Ok(Buffers { receive_len, asked_len: BUFFER_LEN })
 }
 
-/// Serves until told to stop, and then until nobody is waiting any more.
+/// Serves until told to stop, or until the service is done.
 pub(crate) fn serve(
     socket: &UdpSocket,
     service: &mut impl Service,
@@ -91,16 +85,8 @@ pub(crate) fn serve(
     tally: &Tally,
 ) {
     let mut batch = Batch::new(service.shape());
-    let mut last_moment = None;
-    while !service.is_done() {
+    while !service.is_done() && !stop.is_requested() {
         tally.turns.add(1);
-        if stop.is_requested() {
-            let now = clock.now();
-            let last_moment = *last_moment.get_or_insert(now.uptime + DRAIN);
-            if now.uptime >= last_moment || !service.is_busy(now) {
-                return;
-            }
-        }
         if let Err(error) = exchange(&mut batch, socket, service, clock, tally) {
             report::socket_error(Transport::Udp, &error);
             thread::sleep(ERROR_PAUSE);

@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
     use proto::Now;
-    use proto::peer::Address;
+    use proto::origin::Origin;
     use proto::server::event::{Event, Reason, Refusal};
     use proto::transport::Transport;
 
@@ -251,19 +251,19 @@ mod tests {
     fn proven_failures_find_room_in_a_queue_that_forged_ones_have_filled() {
         let (audit, writer) = audit(&AuditTarget::Stdout, UnknownNames::Hashed, &[1; 16]).unwrap();
         let losses = writer.losses();
-        let fail = |second, source: u32, address| {
+        let fail = |second, source: u32, origin| {
             let now = Now { uptime: Duration::from_secs(second), unix_s: second };
-            let refusal = Refusal { name: "alice", reason: Reason::WrongPassword, address };
+            let refusal = Refusal { name: "alice", reason: Reason::WrongPassword, origin };
             let peer = SocketAddr::from((source.to_be_bytes(), 5000));
             audit
                 .note(now.uptime, Decision::of(now, Transport::Udp, peer, &Event::Refused(refusal)).unwrap());
         };
         for second in 1..=100 {
-            (0..100).for_each(|source| fail(second, source + 100 * second as u32, Address::Claimed));
+            (0..100).for_each(|source| fail(second, source + 100 * second as u32, Origin::Unproven));
         }
         let (lost, left_out) = losses.totals();
         assert_eq!((lost, left_out), (10_000 - QUEUE_LEN as u64 / 2, 0));
-        (0..400).for_each(|source| fail(100, source, Address::Proven));
+        (0..400).for_each(|source| fail(100, source, Origin::Proven));
         assert_eq!(losses.totals(), (lost, left_out));
     }
 }

@@ -54,7 +54,7 @@ impl Lines {
     }
 
     /// The reason why a connection is closed.
-    pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: small::framed::Malformed) {
+    pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: small::framed::FrameError) {
         let left_out = self.closings.settle(uptime);
         tell_closings(left_out);
         if self.closings.admits_one() {

@@ -16,7 +16,7 @@ use rustix::thread::{gettid, sched_setaffinity};
 use slab::Slab;
 
 use super::process::Process;
-use proto::form::REQUEST_LEN;
+use proto::dialect::REQUEST_LEN;
 use proto::transport::Transport;
 use proto::wire::{MESSAGE_MAX, REPLY_MAX};
 use server::net::batch::{Batch, Shape};

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use proto::backoff::Backoff;
 use proto::challenge::Challenge;
 use proto::credentials::{Password, Username};
-use proto::form::Form;
+use proto::dialect::Dialect;
 use proto::proof::{Digest, Secret, SecretRef};
 use proto::users::Users;
 use proto::wire::{ServerMessage, Verdict};
@@ -217,7 +217,7 @@ impl Client {
         self.intent = load.draw();
         self.is_answering = false;
         self.message.clear();
-        self.message.extend_from_slice(Form::Words.request());
+        self.message.extend_from_slice(Dialect::Words.request());
         (self.intended, self.begun) = (intended, now);
         self.schedule(now);
     }

@@ -1,30 +1,33 @@
 //! The tables behind penalties: of fixed size, shared by all workers without a lock.
 //!
-//! A failure is a debt of time, and all debts shrink at the same pace, that of the clock. Where a bucket is full, the
-//! newcomer takes the slot of the smallest debt and inherits that debt (Space-Saving: Metwally, Agrawal and El Abbadi,
-//! "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005). So a table may charge somebody too
-//! much, and not too little: whoever was pushed out and comes back owes at least as much as they would owe by now, or
-//! is blocked at the next failure.
+//! A failure is a debt of time, and all debts shrink at the pace of the clock. Where a bucket is full, a newcomer takes
+//! the slot of the smallest debt and inherits that debt (Space-Saving: Metwally, Agrawal and El Abbadi, "Efficient
+//! Computation of Frequent and Top-k Elements in Data Streams", 2005). So a table may charge too much, but not too
+//! little: an evicted owner who comes back owes at least as much as without the eviction, or is blocked at the next
+//! failure.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
 
-use super::{Budget, FIRST_SILENCE, Fill, LONGEST_SILENCE, WINDOW_MAX};
+use super::{Budget, FIRST_BLOCK, Fill, LONGEST_BLOCK, WINDOW_MAX};
 
-/// Slots that one hash may have: a cache line of them.
+/// Slots of a bucket, which is one cache line. A hash may take any of them.
 const WAYS: usize = 8;
 const BUCKETS: usize = 4096;
 pub(super) const SLOTS: usize = BUCKETS * WAYS;
-/// Bytes of a table.
+/// The size of a table in bytes.
 pub(super) const BYTES: usize = BUCKETS * (size_of::<[AtomicU64; WAYS]>() + size_of::<[Traces; WAYS]>());
 
-/// How long after a debt is paid its owner is remembered as somebody who was blocked before.
+/// How long an owner's blocks are remembered after the debt is paid: the next block is longer for them.
 const MEMORY: Duration = WINDOW_MAX.saturating_mul(2);
 
-/// The time in which debts are counted: fine enough for 255 failures a second. Costs are rounded down, so the widest
-/// networks with the largest budgets have somewhat more.
+/// Ticks of a debt in a second: enough for 255 failures a second. Costs are rounded down, so the widest networks with
+/// the largest budgets get slightly more failures.
 const TICKS_PER_S: u64 = 256;
 
 fn ticks(time: Duration) -> u64 {
@@ -35,7 +38,7 @@ fn time(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_S)
 }
 
-/// What a failure costs, and how much may be owed without a block; in ticks.
+/// The cost of a failure, and the largest debt without a block; in ticks.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     cost: u64,
@@ -43,25 +46,26 @@ struct Rate {
 }
 
 impl Rate {
-    /// A budget `shares` times as large.
+    /// The rate of a budget that is `shares` times as large.
     fn new(budget: Budget, shares: u32) -> Self {
         let failures = u64::from(budget.failures) * u64::from(shares);
         let cost = (ticks(budget.window) / failures.max(1)).max(1);
         Self { cost, limit: cost * failures }
     }
 
-    /// What is owed at the least when a block begins.
-    fn blocked(self) -> u64 {
+    /// The smallest debt when a block begins.
+    fn debt_min(self) -> u64 {
         self.limit + self.cost
     }
 
-    /// What is owed at the most: more is not needed for the longest block.
-    fn most(self) -> u64 {
-        self.blocked().max(ticks(LONGEST_SILENCE))
+    /// The largest debt, which is enough for the longest block.
+    fn debt_max(self) -> u64 {
+        self.debt_min().max(ticks(LONGEST_BLOCK))
     }
 }
 
-/// A failure: by its name, and by all that tells it from another one of that name. Zero is none.
+/// Identifies a failure: half of the hash of its name, and half of a hash of everything that tells it from other
+/// failures of that name. Zero marks a free place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trace(u64);
 
@@ -75,12 +79,12 @@ impl Trace {
     }
 }
 
-/// What came of a failure.
+/// How a failure was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
-    /// It is counted, and has begun a block that ends then, if any.
+    /// It was counted. If it began a block, this is the uptime at which that ends.
     Now(Option<Duration>),
-    /// It was counted before, or its owner is blocked already.
+    /// It was not: it was counted before, or its owner is blocked already.
     Before,
 }
 
@@ -96,18 +100,18 @@ impl Counted {
 /// The last two failures of a slot.
 type Traces = [AtomicU64; 2];
 
-/// Debts by keyed hash. Mostly nobody owes anything, and then no hash is made, and no slot looked at.
-pub(super) struct Table {
+/// Debts by keyed hash. While no debts are kept, which is the usual case, no hash is computed and no slot looked at.
+pub(super) struct DebtTable {
     budget: Budget,
     debts: Box<[[AtomicU64; WAYS]]>,
     traces: Box<[[Traces; WAYS]]>,
-    /// When the last block ends, in seconds.
+    /// The uptime in seconds at which the last block ends.
     blocked_until_s: AtomicU32,
-    /// When the last debt is forgotten.
+    /// The uptime in seconds at which the last debt is forgotten.
     kept_until_s: AtomicU32,
 }
 
-impl Table {
+impl DebtTable {
     pub(super) fn new(budget: Budget) -> Self {
         Self {
             budget,
@@ -118,7 +122,7 @@ impl Table {
         }
     }
 
-    /// Whether `hash`, which has this many shares of the budget, is blocked.
+    /// Whether the owner of `hash`, with this many shares of the budget, is blocked.
     pub(super) fn is_blocked(&self, uptime: Duration, shares: u32, hash: impl FnOnce() -> u64) -> bool {
         if !self.any_blocked(uptime) {
             return false;
@@ -130,20 +134,20 @@ impl Table {
         })
     }
 
-    /// Whether anybody is blocked.
+    /// Whether any block is in force.
     pub(super) fn any_blocked(&self, uptime: Duration) -> bool {
         !is_over(&self.blocked_until_s, uptime)
     }
 
-    /// Whether nobody owes anything.
+    /// Whether no debt is kept.
     pub(super) fn is_empty(&self, uptime: Duration) -> bool {
         is_over(&self.kept_until_s, uptime)
     }
 
-    /// Counts a failure, unless it is one of the last two again. Gives the end of a block that begins by it.
+    /// Counts a failure, unless it repeats one of the last two of its slot.
     pub(super) fn fail(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Counted {
         let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
-        // Of workers that count at the same time one succeeds, so all do in the end.
+        // Of workers that count at the same moment one succeeds, so the loop ends.
         loop {
             let Some((slot, traces)) = self.slot(hash) else { return Counted::Before };
             let word = slot.load(Ordering::Relaxed);
@@ -158,8 +162,8 @@ impl Table {
             if slot.compare_exchange(word, debt.pack(), Ordering::Relaxed, Ordering::Relaxed).is_err() {
                 continue;
             }
-            for (place, trace) in traces.iter().zip([trace.0, last[0]]) {
-                place.store(trace, Ordering::Relaxed);
+            for (slot, trace) in traces.iter().zip([trace.0, last[0]]) {
+                slot.store(trace, Ordering::Relaxed);
             }
             self.kept_until_s.fetch_max(seconds(debt.paid_at + ticks(MEMORY)), Ordering::Relaxed);
             if !debt.is_blocked(now, rate) {
@@ -171,7 +175,7 @@ impl Table {
         }
     }
 
-    /// Takes one failure of a name back, if it is one of the last two.
+    /// Takes back one failure of a name, if it is one of the last two of its slot.
     pub(super) fn forgive(&self, uptime: Duration, shares: u32, hash: u64, name: u64) {
         let rate = Rate::new(self.budget, shares);
         for (slot, traces) in self.bucket(hash) {
@@ -179,11 +183,11 @@ impl Table {
             let debt = Debt::unpack(word);
             let of_name = |trace: &&AtomicU64| Trace(trace.load(Ordering::Relaxed)).is_of(name);
             if let (true, Some(trace)) = (debt.is_of(hash), traces.iter().find(of_name)) {
-                // Of workers that take back the same failure one does.
+                // Of workers that take back the same failure, one succeeds.
                 if trace.swap(0, Ordering::Relaxed) != 0 {
                     let paid_at = debt.paid_at.saturating_sub(rate.cost).max(debt.paid_at.min(ticks(uptime)));
                     let less = Debt { paid_at, ..debt };
-                    // A failure at the same moment counts, and this one is not taken back.
+                    // If another worker counts a failure at the same moment, this one is not taken back.
                     let _ = slot.compare_exchange(word, less.pack(), Ordering::Relaxed, Ordering::Relaxed);
                 }
                 return;
@@ -198,10 +202,10 @@ impl Table {
         }
     }
 
-    /// How full it is, and how many in it are blocked. It looks at all slots, and takes each for one with a single
-    /// share: blocks of others end sooner by less than the cost of a failure.
+    /// Counts slots in use and blocks. All slots are taken for owners of a single share, so the block of a wider
+    /// network is taken to last longer than it does, by less than the cost of a failure.
     pub(super) fn fill(&self, uptime: Duration) -> Fill {
-        let mut fill = Fill { places: SLOTS as u64, ..Fill::default() };
+        let mut fill = Fill { capacity: SLOTS as u64, ..Fill::default() };
         if self.is_empty(uptime) {
             return fill;
         }
@@ -210,7 +214,7 @@ impl Table {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
             fill.used += u64::from(debt.is_kept(now));
             if debt.is_blocked(now, rate) {
-                fill.silent += 1;
+                fill.blocked += 1;
                 let began = time(debt.block_ends_at(rate).saturating_sub(debt.block_len()).min(now));
                 fill.since = Some(fill.since.map_or(began, |since| since.min(began)));
             }
@@ -218,8 +222,8 @@ impl Table {
         fill
     }
 
-    /// The slot of a hash; else that of the smallest debt. Workers that count at the same time may give a hash two
-    /// slots: then the larger debt is its own.
+    /// The slot of a hash; if it has none, that of the smallest debt. Workers that count at the same moment may give a
+    /// hash two slots: then the one with the larger debt is used.
     fn slot(&self, hash: u64) -> Option<(&AtomicU64, &Traces)> {
         self.bucket(hash).min_by_key(|(slot, _)| {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
@@ -237,25 +241,25 @@ fn is_over(until_s: &AtomicU32, uptime: Duration) -> bool {
     uptime.as_secs() >= until_s.load(Ordering::Relaxed).into()
 }
 
-/// The first second that is over by then.
+/// Rounds ticks up to seconds.
 fn seconds(ticks: u64) -> u32 {
     u32::try_from(ticks.div_ceil(TICKS_PER_S)).unwrap_or(u32::MAX)
 }
 
-/// What one source or name owes, in 64 bits.
+/// The debt of a source or name, in 64 bits.
 ///
 /// ```text
 /// | tag: 23 | paid at, in ticks: 37 | blocks so far: 3 | is the last of them in force: 1 |
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Debt {
-    /// Of its hash. One innocent in a million is taken for somebody else, where the whole table owes.
+    /// The upper bits of its hash. In a table that is full, one innocent owner in a million is taken for another.
     tag: u64,
-    /// When nothing is owed any more; 0 in a slot that is free. 17 years of ticks have room.
+    /// The tick at which nothing is owed any more; 0 in a free slot. 37 bits last for 17 years.
     paid_at: u64,
-    /// Up to [`BLOCKS_MAX`].
+    /// The number of blocks so far, up to [`BLOCKS_MAX`].
     blocks: u8,
-    /// The last failure was one too many.
+    /// Whether the last failure exceeded the limit.
     is_over_limit: bool,
 }
 
@@ -283,7 +287,8 @@ impl Debt {
             | u64::from(self.is_over_limit)
     }
 
-    /// The same debt, of somebody who has not been blocked yet: no more of it than blocks them at their first failure.
+    /// The same debt for a newcomer, who has not been blocked yet: at most the limit, so that only the next failure
+    /// blocks.
     fn inherited_by(self, hash: u64, now: u64, rate: Rate) -> Self {
         let paid_at = self.paid_at.min(now + rate.limit);
         Self { tag: tag(hash), paid_at, blocks: 0, is_over_limit: false }
@@ -293,7 +298,7 @@ impl Debt {
         self.paid_at > 0 && self.tag == tag(hash)
     }
 
-    /// Whether anything of it still matters.
+    /// Whether the debt or the memory of its blocks still matters.
     fn is_kept(self, now: u64) -> bool {
         self.paid_at > 0 && now < self.paid_at + ticks(MEMORY)
     }
@@ -302,15 +307,15 @@ impl Debt {
         self.is_over_limit && now < self.block_ends_at(rate)
     }
 
-    /// A block that is shorter than the debt ends before all is paid.
+    /// A block that is shorter than the debt ends before the debt is paid.
     fn block_ends_at(self, rate: Rate) -> u64 {
-        self.paid_at.saturating_sub(rate.blocked().saturating_sub(self.block_len()))
+        self.paid_at.saturating_sub(rate.debt_min().saturating_sub(self.block_len()))
     }
 
-    /// How long the last block is.
+    /// The length of the last block.
     fn block_len(self) -> u64 {
         let doublings = self.blocks.saturating_sub(1);
-        ticks(FIRST_SILENCE.saturating_mul(1 << doublings).min(LONGEST_SILENCE))
+        ticks(FIRST_BLOCK.saturating_mul(1 << doublings).min(LONGEST_BLOCK))
     }
 
     fn after_failure(self, now: u64, rate: Rate) -> Self {
@@ -320,53 +325,11 @@ impl Debt {
             return Self { paid_at: now + owed, blocks, is_over_limit: false, ..self };
         }
         let blocked = Self { blocks: BLOCKS_MAX.min(blocks + 1), is_over_limit: true, ..self };
-        let owed = owed.max(rate.blocked()).max(blocked.block_len()).min(rate.most());
+        let owed = owed.max(rate.debt_min()).max(blocked.block_len()).min(rate.debt_max());
         Self { paid_at: now + owed, ..blocked }
     }
 }
 
 fn tag(hash: u64) -> u64 {
     hash >> (u64::BITS - TAG_BITS)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BUDGET: Budget = Budget { failures: 10, window: Duration::from_secs(10) };
-
-    /// Hashes of one bucket, each with a tag of its own.
-    fn neighbour(number: u64) -> u64 {
-        number << (u64::BITS - TAG_BITS)
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_packed_is_what_is_unpacked(word: u64) {
-            prop_assert_eq!(Debt::unpack(word).pack(), word);
-        }
-
-        /// The bound on guessing: however many neighbours fail in between, whoever they are and whenever that is, no
-        /// more failures of one go uncharged than its budget has.
-        #[test]
-        fn nobody_owes_less_than_their_failures(steps in prop::collection::vec((0..12_u64, 0..30_u64), 1..400)) {
-            let (table, rate) = (Table::new(BUDGET), Rate::new(BUDGET, 1));
-            let (mut now_ms, mut exact) = (1_000_000_u64, 0_u64);
-            for (number, (who, wait_ms)) in steps.into_iter().enumerate() {
-                now_ms += wait_ms;
-                let uptime = Duration::from_millis(now_ms);
-                let now = ticks(uptime);
-                if table.is_blocked(uptime, 1, || neighbour(who)) {
-                    continue;
-                }
-                let began = table.fail(uptime, 1, neighbour(who), Trace::new(who, 2 * number as u64));
-                if who == 0 {
-                    exact = exact.max(now) + rate.cost;
-                    prop_assert!(exact - now <= rate.limit || began.block().is_some());
-                }
-            }
-        }
-    }
 }

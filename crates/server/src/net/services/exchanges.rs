@@ -81,8 +81,8 @@ impl udp::Service for Datagrams {
         if self.is_done {
             return;
         }
-        if let Err(silence) = self.guard.admit(now.uptime, peer, datagram) {
-            return report::unanswered(peer, silence);
+        if let Err(reason) = self.guard.admit(now.uptime, peer, datagram) {
+            return report::unanswered(peer, reason);
         }
         self.service.answer(datagram, reply);
         self.is_done = self.serving == Serving::Once;

@@ -18,7 +18,7 @@ use proto::challenge::Challenge;
 use proto::server::Server;
 use proto::server::event::Event;
 use proto::server::penalty::Penalties;
-use proto::server::stream::{BUFFER_LEN, Conversation};
+use proto::server::stream::{BUFFER_LEN, LoginStream};
 use proto::users::Users;
 use proto::wire::{self, MESSAGE_MAX, REPLY_MAX};
 
@@ -40,7 +40,7 @@ impl udp::Service for Logins {
     }
 
     fn expect<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {
-        self.users.load().fetch(datagrams.filter_map(wire::name_in));
+        self.users.load().prefetch(datagrams.filter_map(wire::name_in));
     }
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
@@ -50,15 +50,11 @@ impl udp::Service for Logins {
             reply.extend_from_slice(words.as_ref());
         }
     }
-
-    fn is_busy(&self, now: Now) -> bool {
-        self.server.logins_in_progress(now.uptime)
-    }
 }
 
 /// A login over TCP.
 pub(crate) struct Login {
-    conversation: Conversation,
+    conversation: LoginStream,
     users: Arc<ArcSwap<Users>>,
     penalties: Arc<Penalties>,
     reporter: Arc<Reporter>,
@@ -79,12 +75,12 @@ impl Login {
         peer: SocketAddr,
     ) -> io::Result<Self> {
         if let Err(penalty) = penalties.check_source(now.uptime, peer.ip()) {
-            reporter.event(now, peer, &Event::Silenced { penalty, user: None });
+            reporter.event(now, peer, &Event::Penalized { penalty, user: None });
             return Err(io::Error::other(penalty));
         }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
         Ok(Self {
-            conversation: Conversation::new(challenge),
+            conversation: LoginStream::new(challenge),
             users,
             penalties,
             reporter,

@@ -13,7 +13,7 @@ use siphasher::sip::SipHasher24;
 
 use super::QUEUE_LEN;
 use super::line::{Decision, LINE_MAX, Verdict};
-use proto::peer::Address;
+use proto::origin::Origin;
 use proto::server::event::Reason;
 use proto::server::recent::Sighting;
 use proto::source::counted_with;
@@ -74,11 +74,11 @@ impl Bounds {
             Verdict::Refused(Reason::Denied(_), _) => &self.denials,
             Verdict::Refused(
                 Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
-                Address::Proven,
+                Origin::Proven,
             ) => &self.failures,
             Verdict::Refused(
                 Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
-                Address::Claimed,
+                Origin::Unproven,
             ) => &self.unproven,
             Verdict::Silence(_) => &self.silences,
         };
@@ -198,8 +198,8 @@ mod tests {
         decision(0, &Event::Welcomed { user, sighting })
     }
 
-    fn refused(source: u32, reason: Reason, address: Address) -> Decision {
-        decision(source, &Event::Refused(Refusal { name: "alice", reason, address }))
+    fn refused(source: u32, reason: Reason, origin: Origin) -> Decision {
+        decision(source, &Event::Refused(Refusal { name: "alice", reason, origin }))
     }
 
     /// How many of these get a line in a second of its own.
@@ -214,15 +214,15 @@ mod tests {
     /// One of each class that needs no account, and the lines of that class.
     fn floods() -> [(Flood, u32); 5] {
         [
-            (|source| refused(source, Reason::WrongPassword, Address::Proven), FAILURES_PER_SECOND),
-            (|source| refused(source, Reason::UnknownUser, Address::Claimed), OTHERS_PER_SECOND),
-            (|source| refused(source, Reason::Denied(Denial::Disabled), Address::Proven), OTHERS_PER_SECOND),
+            (|source| refused(source, Reason::WrongPassword, Origin::Proven), FAILURES_PER_SECOND),
+            (|source| refused(source, Reason::UnknownUser, Origin::Unproven), OTHERS_PER_SECOND),
+            (|source| refused(source, Reason::Denied(Denial::Disabled), Origin::Proven), OTHERS_PER_SECOND),
             (
                 |source| decision(source, &Event::Welcomed { user: "alice", sighting: Sighting::Repeat }),
                 OTHERS_PER_SECOND,
             ),
             (
-                |source| decision(source, &Event::Silenced { penalty: Penalty::Source, user: None }),
+                |source| decision(source, &Event::Penalized { penalty: Penalty::Source, user: None }),
                 OTHERS_PER_SECOND,
             ),
         ]

@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher24;
 use crate::report::{Hashed, UnknownNames, unix_time};
 use proto::Now;
 use proto::credentials::NAME_MAX;
-use proto::peer::Address;
+use proto::origin::Origin;
 use proto::server::event::{Event, Reason, Refusal};
 use proto::server::penalty::Penalty;
 use proto::server::recent::Sighting;
@@ -33,7 +33,7 @@ pub(crate) struct Decision {
 #[derive(Clone, Copy)]
 pub(super) enum Verdict {
     Welcome(Sighting),
-    Refused(Reason, Address),
+    Refused(Reason, Origin),
     Silence(Penalty),
 }
 
@@ -42,8 +42,8 @@ impl Decision {
     pub(crate) fn of(now: Now, transport: Transport, peer: SocketAddr, event: &Event<'_>) -> Option<Self> {
         let (verdict, name) = match event {
             Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
-            Event::Refused(Refusal { name, reason, address }) => (Verdict::Refused(*reason, *address), *name),
-            Event::Silenced { penalty, user } => (Verdict::Silence(*penalty), user.unwrap_or_default()),
+            Event::Refused(Refusal { name, reason, origin }) => (Verdict::Refused(*reason, *origin), *name),
+            Event::Penalized { penalty, user } => (Verdict::Silence(*penalty), user.unwrap_or_default()),
             Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
         };
         let mut decision =
@@ -108,10 +108,10 @@ impl Lines {
         };
         match decision.verdict {
             Verdict::Welcome(sighting) => line.duplicate = sighting == Sighting::Repeat,
-            Verdict::Refused(reason, address) => {
+            Verdict::Refused(reason, origin) => {
                 line.verdict = "refused";
                 line.reason = Some(reason.to_string());
-                line.proven = Some(address == Address::Proven);
+                line.proven = Some(origin == Origin::Proven);
                 if reason == Reason::UnknownUser {
                     line.user = None;
                     line.unknown_user = Some(self.unknown(name));
@@ -175,8 +175,8 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_the_longest() {
         let refused = |name: &str, reason| {
-            [Address::Proven, Address::Claimed]
-                .map(|address| longest(&Event::Refused(Refusal { name, reason, address })))
+            [Origin::Proven, Origin::Unproven]
+                .map(|origin| longest(&Event::Refused(Refusal { name, reason, origin })))
         };
         let denials = [Denial::Disabled, Denial::Expired, Denial::NotFromHere].map(Reason::Denied);
         let reasons =
@@ -185,10 +185,10 @@ mod tests {
             let welcomes = [Sighting::First, Sighting::Repeat]
                 .map(|sighting| longest(&Event::Welcomed { user: &name, sighting }));
             let refusals = reasons.iter().flat_map(|reason| refused(&name, *reason));
-            let silence = longest(&Event::Silenced { penalty: Penalty::User, user: Some(&name) });
+            let silence = longest(&Event::Penalized { penalty: Penalty::User, user: Some(&name) });
             welcomes.into_iter().chain(refusals).chain([silence]).max()
         });
-        let of_sources = longest(&Event::Silenced { penalty: Penalty::Source, user: None });
+        let of_sources = longest(&Event::Penalized { penalty: Penalty::Source, user: None });
         assert_eq!(of_names.chain([of_sources]).max(), Some(LINE_MAX));
     }
 }

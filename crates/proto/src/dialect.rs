@@ -1,19 +1,19 @@
-//! The spellings of a request, and of the verdict that each asks for.
+//! The two dialects of the protocol: how a client spells its request tells how it reads the verdict.
 
-/// Bytes of a request, in each of its spellings.
+/// Bytes of a request, in either dialect.
 pub const REQUEST_LEN: usize = 22;
 
-/// How a client asked to be told the verdict.
+/// How the verdict is spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// In a sentence.
+pub enum Dialect {
+    /// As a sentence.
     Words,
-    /// As `Y` or `N`, the dialect of the first clients (2015).
+    /// As `Y` or `N`, for the first clients (2015).
     Letters,
 }
 
-impl Form {
-    /// The form that a request asks for, if `text` is a request.
+impl Dialect {
+    /// The dialect in which a request asks for its verdict; `None` if `text` is no request.
     #[must_use]
     pub fn requested_by(text: &[u8]) -> Option<Self> {
         match text {
@@ -23,7 +23,7 @@ impl Form {
         }
     }
 
-    /// The request of our own client.
+    /// A request for this dialect.
     #[must_use]
     pub fn request(self) -> &'static [u8; REQUEST_LEN] {
         match self {

@@ -1,0 +1,49 @@
+//! Memory for secrets.
+
+use std::io;
+use std::thread;
+
+use memmap2::{Advice, MmapMut};
+use zeroize::Zeroize;
+
+/// Zeroed memory in the largest pages that the system has: look-ups among millions of users go anywhere in it, and with
+/// small pages most of their time would go into misses of the TLB. It is left out of core files, and wiped on drop.
+pub(super) struct Pages(MmapMut);
+
+impl Pages {
+    /// # Errors
+    /// The system's, for lack of memory.
+    pub(super) fn new(len: usize) -> io::Result<Self> {
+        let pages = MmapMut::map_anon(len.max(1))?;
+        for advice in [Advice::HugePage, Advice::DontDump] {
+            // On a system that knows no such advice the store works all the same.
+            let _ = pages.advise(advice);
+        }
+        Ok(Self(pages))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Bytes that are wiped between two yields.
+const WIPED_LEN: usize = 64 << 10;
+
+/// Overwrites passwords with zeros, 64 KiB at a time, and yields the processor after each piece.
+pub fn wipe(bytes: &mut [u8]) {
+    for piece in bytes.chunks_mut(WIPED_LEN) {
+        piece.zeroize();
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,140 @@
+//! Records of users: a header, the name and the password.
+
+use std::io;
+use std::iter;
+use std::ops::Range;
+use std::thread;
+
+use subtle::{Choice, ConstantTimeEq};
+
+use super::pages::Pages;
+use crate::credentials::{Password, Username};
+
+/// A user's record.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    /// Its offset in bytes.
+    pub(crate) start: u32,
+    /// How many users were added before this one.
+    pub(crate) number: u32,
+    pub(crate) name: &'a str,
+    /// Name ‖ password.
+    pub(crate) secret: &'a [u8],
+}
+
+/// The record that a search ended with.
+#[derive(Clone, Copy)]
+pub(crate) struct Lookup<'a> {
+    /// Whether this is the record asked for, rather than that of another user.
+    pub(crate) is_match: Choice,
+    /// Its offset in bytes.
+    pub(crate) start: u32,
+    /// How many users were added before this one.
+    pub(crate) number: u32,
+    pub(crate) password: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn password(&self) -> &'a [u8] {
+        self.secret.get(self.name.len()..).unwrap_or_default()
+    }
+}
+
+/// Names and passwords, one after the other. The first record is a placeholder of zeros, which matches no name.
+pub(crate) struct Records {
+    pages: Pages,
+    len: usize,
+    count: usize,
+}
+
+const NUMBER_LEN: usize = 4;
+const HEADER_LEN: usize = NUMBER_LEN + 2;
+/// Bytes by which a record can be longer than the line of its user: such a line has four bytes beside name and password,
+/// or three at the end of the text.
+const EXTRA_LEN: usize = HEADER_LEN - 3;
+/// The shortest line: `a="b"`.
+const LINE_MIN: usize = 5;
+/// Records between two yields of the processor: some twenty microseconds of work, if each is a cache miss.
+const YIELD_RECORDS: u32 = 256;
+pub(super) const PLACEHOLDER_LEN: usize = HEADER_LEN;
+
+impl Records {
+    /// Reserves room for the users of a text of this many bytes. Untouched pages take no memory.
+    ///
+    /// # Errors
+    /// The system's, for lack of memory.
+    pub(crate) fn for_text(text_len: usize) -> io::Result<Self> {
+        let extra = (text_len / LINE_MIN).saturating_mul(EXTRA_LEN);
+        let len = PLACEHOLDER_LEN.saturating_add(text_len).saturating_add(extra);
+        Ok(Self { pages: Pages::new(len)?, len: PLACEHOLDER_LEN, count: 0 })
+    }
+
+    /// Adds a user, and gives the offset of the record; `None` if that does not fit, or would end beyond 4 GiB.
+    pub(crate) fn add(&mut self, name: &Username, password: &Password) -> Option<u32> {
+        let start = u32::try_from(self.len).ok()?;
+        let (name, password) = (name.as_str().as_bytes(), password.expose());
+        let number = u32::try_from(self.count).ok()?.to_ne_bytes();
+        let lens = [u8::try_from(name.len()).ok()?, u8::try_from(password.len()).ok()?];
+        let end = self.len + HEADER_LEN + name.len() + password.len();
+        u32::try_from(end).ok()?;
+        let mut rest = self.pages.bytes_mut().get_mut(self.len..end)?;
+        for part in [&number[..], &lens, name, password] {
+            let (slot, after) = rest.split_at_mut_checked(part.len())?;
+            slot.copy_from_slice(part);
+            rest = after;
+        }
+        self.len = end;
+        self.count += 1;
+        Some(start)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// All users, in the order in which they were added. A walk through a million records yields the processor now and
+    /// then.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut next = PLACEHOLDER_LEN as u32;
+        let records = iter::from_fn(move || {
+            let record = self.at(next)?;
+            next += (HEADER_LEN + record.secret.len()) as u32;
+            Some(record)
+        });
+        records.zip(1_u32..).map(|(record, number)| {
+            if number.is_multiple_of(YIELD_RECORDS) {
+                thread::yield_now();
+            }
+            record
+        })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.pages.bytes()
+    }
+
+    pub(super) fn at(&self, start: u32) -> Option<Record<'_>> {
+        let records: Range<usize> = start as usize..self.len;
+        let (header, rest) = self.pages.bytes().get(records)?.split_first_chunk::<HEADER_LEN>()?;
+        let (number, name_len, password_len) = read(*header);
+        let name = str::from_utf8(rest.get(..name_len)?).ok()?;
+        Some(Record { start, number, name, secret: rest.get(..name_len + password_len)? })
+    }
+
+    /// Compares the name of a record with this one. The time depends on the lengths alone: `memcmp` would stop at the
+    /// first difference.
+    pub(super) fn compare(&self, start: u32, name: &str) -> Lookup<'_> {
+        let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
+        let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
+        let (number, name_len, password_len) = read(*header);
+        let difference = iter::zip(rest, name.as_bytes()).fold(0, |all, (one, other)| all | (one ^ other));
+        let is_match = !start.ct_eq(&0) & name_len.ct_eq(&name.len()) & difference.ct_eq(&0);
+        let password = rest.get(name_len..name_len + password_len).unwrap_or_default();
+        Lookup { is_match, start, number, password }
+    }
+}
+
+/// Decodes a header: the number, and the lengths of name and password.
+fn read([a, b, c, d, name_len, password_len]: [u8; HEADER_LEN]) -> (u32, usize, usize) {
+    (u32::from_ne_bytes([a, b, c, d]), name_len.into(), password_len.into())
+}

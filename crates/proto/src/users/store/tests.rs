@@ -1,0 +1,72 @@
+use super::records::PLACEHOLDER_LEN;
+use super::*;
+use crate::credentials::{Password, Username};
+
+#[test]
+fn all_names_that_were_added_are_found_and_no_others() {
+    let names: Vec<Username> = (0..1000).map(|number| format!("user{number}").parse().unwrap()).collect();
+    let mut records = Records::for_text(100_000).unwrap();
+    for name in &names {
+        records.add(name, &Password::new(&format!("of {name}")).unwrap()).unwrap();
+    }
+    let store = Store::new(records).unwrap();
+    for name in &names {
+        let found = store.find(name.as_str());
+        assert!(bool::from(found.is_match), "{name}");
+        assert_eq!(found.password, format!("of {name}").as_bytes());
+    }
+    assert!(["user1000", ""].iter().all(|name| !bool::from(store.find(name).is_match)));
+    assert!(store.iter().map(|record| record.name).eq(names.iter().map(Username::as_str)));
+    assert_eq!(store.count(), names.len());
+}
+
+/// Nine users in ten are not in the bucket where the search for them begins, and some searches wrap around at the last.
+#[test]
+fn all_names_are_found_among_buckets_that_are_full() {
+    for count in [8, 15, 16, 80] {
+        let mut records = Records::for_text(100_000).unwrap();
+        let names: Vec<Username> =
+            (0..count).map(|number| format!("user{number}").parse().unwrap()).collect();
+        for name in &names {
+            records.add(name, &Password::new(&format!("of {name}")).unwrap()).unwrap();
+        }
+        let store = Store::with_buckets(records, count / BUCKET_SLOTS + 1).unwrap();
+        for name in &names {
+            let found = store.find(name.as_str());
+            assert!(bool::from(found.is_match), "{name} of {count}");
+            assert_eq!(found.password, format!("of {name}").as_bytes());
+        }
+        assert!((0..1000).all(|number| !bool::from(store.find(&format!("nobody{number}")).is_match)));
+    }
+}
+
+#[test]
+fn a_search_for_an_unknown_name_ends_with_the_record_of_another_user() {
+    let mut records = Records::for_text(100_000).unwrap();
+    for number in 0..1000 {
+        let name: Username = format!("user{number}").parse().unwrap();
+        records.add(&name, &Password::new("password").unwrap()).unwrap();
+    }
+    let store = Store::new(records).unwrap();
+    for number in 0..10_000 {
+        let found = store.find(&format!("nobody{number}"));
+        assert_eq!((found.is_match.unwrap_u8(), found.password), (0, &b"password"[..]), "{number}");
+    }
+}
+
+#[test]
+fn no_name_is_found_in_an_empty_store() {
+    let store = Store::new(Records::for_text(0).unwrap()).unwrap();
+    assert!(
+        ["userone", ""].iter().all(|name| !bool::from(store.find(name).is_match))
+            && store.iter().next().is_none()
+    );
+}
+
+#[test]
+fn a_user_beyond_the_reserved_memory_is_not_added() {
+    let mut records = Records::for_text(10).unwrap();
+    let mut add = |name: &str| records.add(&name.parse().unwrap(), &Password::new("123").unwrap());
+    assert_eq!([add("abc"), add("d"), add("de")], [Some(PLACEHOLDER_LEN as u32), None, None]);
+    assert_eq!(records.iter().count(), 1);
+}
