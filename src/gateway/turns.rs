@@ -20,6 +20,7 @@ use server::net::clock::Clock;
 pub(super) const LOGINS: usize = 64;
 /// How long a user gets no place after a login without a verdict.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
+
 /// Why there is no turn for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoTurn {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::PAUSE;
 use proto::credentials::Username;
 
-/// Users remembered for that. The 64 logins at once leave 320 in a pause if each takes a second, and as many as this if
+/// Users remembered at once. The 64 logins under way leave 320 in a pause if each takes a second, and as many as this
+/// if
 /// `--timeout` is 0.16 s. Users beyond are not remembered: each of their logins has its place for its time.
 const UNANSWERED: usize = 2048;
 

@@ -86,7 +86,7 @@ fn failures(page: &mut Page, watched: &Watched) {
     );
     let fills = watched.fills();
     let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();
-    let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.places)).collect();
+    let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
     page.gauges("letmein_failures_remembered", "Places taken in the tables of failures", "table", &used);
     page.gauges("letmein_failures_places", "Places in the tables of failures", "table", &places);
 }
