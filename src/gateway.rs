@@ -9,6 +9,7 @@
 //! | 503 | there is no verdict |
 
 mod hosts;
+mod request;
 mod turns;
 
 use std::io::{self, Write};
@@ -16,22 +17,20 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
-use zeroize::Zeroizing;
 
 use self::hosts::Hosts;
 pub use self::hosts::{Host, NoHost};
+use self::request::{credentials, last_address};
 use self::turns::{Ending, LOGINS, PAUSE, Turns};
 use client::host_port::HostPort;
 use client::login::{Login, LoginError, Outcome};
-use proto::credentials::{NAME_MAX, PASSWORD_MAX, Password, Username};
+use proto::credentials::{Password, Username};
 use proto::shown::Shown;
 use proto::transport::Transport;
 use proto::wire::Verdict;
@@ -102,9 +101,6 @@ const HEAD_LEN: usize = 16 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// For the response to be read.
 const REPLY_TIME: Duration = Duration::from_secs(2);
-/// The longest `name:password`, in base64.
-const CREDENTIALS_MAX: usize = (NAME_MAX + 1 + PASSWORD_MAX).div_ceil(3) * 4;
-
 /// Runs a gateway until it is told to stop.
 ///
 /// # Errors
@@ -264,100 +260,4 @@ fn misdirected() -> Reply {
     let mut reply = Reply::new("not a host of this gateway: see --host\n".into());
     *reply.status_mut() = StatusCode::MISDIRECTED_REQUEST;
     reply
-}
-
-/// The name and the password of the one `Authorization: Basic`. `None` for credentials that nobody can have, which are
-/// refused like a wrong password: web servers turn any other status into an error of their own.
-fn credentials(headers: &HeaderMap) -> Option<(Username, Password)> {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (Some(only), None) = (all.next(), all.next()) else { return None };
-    let (scheme, encoded) = only.to_str().ok()?.split_once(' ')?;
-    let encoded = encoded.trim();
-    if !scheme.eq_ignore_ascii_case("Basic") || encoded.len() > CREDENTIALS_MAX {
-        return None;
-    }
-    let decoded = Zeroizing::new(STANDARD.decode(encoded).ok()?);
-    let (user, password) = str::from_utf8(&decoded).ok()?.split_once(':')?;
-    Some((user.parse().ok()?, Password::new(password).ok()?))
-}
-
-/// The last address in a header: bare, in brackets, or with a port.
-fn last_address(headers: &HeaderMap, header: &HeaderName) -> Option<IpAddr> {
-    let addresses = headers.get_all(header).iter().next_back()?.to_str().ok()?;
-    let last = addresses.rsplit(',').next()?.trim();
-    let bare = last.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(last);
-    bare.parse().ok().or_else(|| last.parse::<SocketAddr>().ok().map(|address| address.ip()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_visitor_is_the_last_address_of_the_header_with_or_without_a_port() {
-        let header = HeaderName::from_static("x-forwarded-for");
-        for (text, visitor) in [
-            ("192.0.2.1", Some("192.0.2.1")),
-            ("203.0.113.9, 192.0.2.1", Some("192.0.2.1")),
-            ("192.0.2.1:5678", Some("192.0.2.1")),
-            ("2001:db8::1", Some("2001:db8::1")),
-            ("[2001:db8::1]", Some("2001:db8::1")),
-            ("[2001:db8::1]:5678", Some("2001:db8::1")),
-            ("192.0.2.1, unknown", None),
-            ("", None),
-        ] {
-            let headers = [(header.clone(), HeaderValue::from_static(text))].into_iter().collect();
-            assert_eq!(last_address(&headers, &header), visitor.map(|text| text.parse().unwrap()), "{text}");
-        }
-        assert_eq!(last_address(&HeaderMap::new(), &header), None);
-    }
-
-    fn understood(values: &[&str]) -> Option<(String, Vec<u8>)> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-        }
-        credentials(&headers).map(|(user, password)| (user.to_string(), password.expose().to_vec()))
-    }
-
-    fn basic(credentials: &(impl AsRef<[u8]> + ?Sized)) -> String {
-        format!("Basic {}", STANDARD.encode(credentials))
-    }
-
-    #[test]
-    fn the_first_colon_ends_the_name_and_the_longest_fits() {
-        for (user, password) in
-            [("alice", "a:b:c"), ("zoë", "pässword"), (&*"u".repeat(64), &*"p".repeat(128))]
-        {
-            let expected = Some((user.to_owned(), password.as_bytes().to_vec()));
-            assert_eq!(understood(&[&basic(&format!("{user}:{password}"))]), expected);
-            assert_eq!(
-                understood(&[&basic(&format!("{user}:{password}")).replace("Basic", "bAsIc")]),
-                expected
-            );
-        }
-    }
-
-    #[test]
-    fn credentials_that_nobody_can_have_are_none() {
-        let one = basic("alice:secrets");
-        let wrong: [&[&str]; 13] = [
-            &[],
-            &[&one, &one],
-            &["Basic"],
-            &["Basic !!!!"],
-            &[one.trim_end_matches('=')],
-            &[&one.replace("Basic", "Bearer")],
-            &[&basic("no colon")],
-            &[&basic(":empty name")],
-            &[&basic("nul:pass\0word")],
-            &[&basic("control\n:x")],
-            &[&basic(b"zo\xeb:latin-1")],
-            &[&basic(&format!("{}:x", "u".repeat(65)))],
-            &[&basic(&format!("u:{}", "p".repeat(129)))],
-        ];
-        for values in wrong {
-            assert_eq!(understood(values), None, "{values:?}");
-        }
-    }
 }

@@ -8,8 +8,10 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::error::{Distrust, UsersError, Warning};
 use crate::folder::{Folder, Openness, folder_of};
-use crate::{Problem, parse};
+use crate::parse;
+use crate::problem::Problem;
 use proto::users::wipe;
 use proto::users::{Samples, Users};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Uid, fstat, openat, statat};
@@ -19,71 +21,6 @@ use rustix::process::geteuid;
 
 /// How often a file may be replaced while it is opened.
 const REPLACEMENTS_MAX: u32 = 3;
-/// How many problems are shown of one file.
-const PROBLEMS_SHOWN: usize = 20;
-
-/// A users file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum UsersError {
-    /// It cannot be read.
-    #[error("{}: {error}: {}", path.display(), remedy(path, error))]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        error: io::Error,
-    },
-    /// Somebody else can decide what is in it.
-    #[error("{}: {reason}", path.display())]
-    Unsafe {
-        /// The file.
-        path: PathBuf,
-        /// Who can, and what to do about it.
-        reason: Distrust,
-    },
-    /// It is readable, but not valid.
-    #[error("{}", listing(path, problems))]
-    Wrong {
-        /// The file.
-        path: PathBuf,
-        /// At least one.
-        problems: Vec<Problem>,
-    },
-}
-
-/// Why a users file is not to be trusted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Distrust {
-    /// Everybody on the machine can make themselves a user.
-    #[error("everybody can write it, and so log in: chmod o-w it")]
-    OpenToAll,
-    /// Everybody on the machine can put another file in its place.
-    #[error(
-        "everybody can write {folder}, and so replace the file: chmod o-w {folder}, or keep the file in a folder that \
-         root alone can write (in Kubernetes, mount it from a Secret, not from a ConfigMap)", folder = .0.display()
-    )]
-    FolderOpenToAll(PathBuf),
-    /// Anybody may have made it: its folder lets everybody make files, as /tmp does.
-    #[error(
-        "another user owns it, in a folder in which everybody can make files: move it, or chown it to root"
-    )]
-    ForeignFile,
-    /// Anybody may have made a folder or a link on its path.
-    #[error(
-        "{folder}: another user owns it, in a folder in which everybody can make files: chown it to root, or keep the \
-         users file elsewhere", folder = .0.display()
-    )]
-    ForeignFolder(PathBuf),
-    /// Its folder is another one than when the server started.
-    #[error("its folder was replaced by another: start the server anew")]
-    OtherFolder,
-    /// It is a symbolic link that anybody may have made.
-    #[error("it is a symbolic link in a folder in which everybody can make files: name the file itself")]
-    LinkOpenToAll,
-    /// It is a symbolic link of somebody who is neither root nor the user who starts the server.
-    #[error("it is a symbolic link that another user owns: name the file itself, or make the link yours")]
-    ForeignLink,
-}
 
 /// A valid users file.
 #[derive(Debug)]
@@ -94,20 +31,6 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// Which file it was.
     pub stamp: Stamp,
-}
-
-/// A flaw of a users file that does not keep it from being used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Warning {
-    /// Everybody on the machine can read the passwords.
-    #[error("{path}: others can read the passwords in it: chmod o-r {path}", path = .0.display())]
-    OpenToOthers(PathBuf),
-    /// Its owner is neither root nor the server's user.
-    #[error("{path}: another user owns it, and can make themselves a user: chown root {path}", path = .0.display())]
-    ForeignOwner(PathBuf),
-    /// Everybody will be refused.
-    #[error("{}: there are no users in it: everybody will be refused", .0.display())]
-    NoUsers(PathBuf),
 }
 
 /// Reads and parses a users file.
@@ -383,22 +306,4 @@ pub fn text<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, UsersError> {
         let message = "this line is not UTF-8: save the file as UTF-8".into();
         UsersError::Wrong { path: path.into(), problems: vec![Problem { line, column: 1, message }] }
     })
-}
-
-fn remedy(path: &Path, error: &io::Error) -> String {
-    let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
-        let path = path.display();
-        format!("let the server's user read it (chgrp letmein-auth {path}; chmod 640 {path})")
-    } else {
-        "create it".to_owned()
-    };
-    format!("{remedy}, or name another with --users FILE")
-}
-
-/// Problems of a file, a line each.
-pub fn listing(path: &Path, problems: &[Problem]) -> String {
-    let shown = problems.iter().take(PROBLEMS_SHOWN).map(|problem| format!("{}:{problem}", path.display()));
-    let left_out = problems.len().saturating_sub(PROBLEMS_SHOWN);
-    let more = (left_out > 0).then(|| format!("{}: {left_out} more problems", path.display()));
-    shown.chain(more).collect::<Vec<_>>().join("\n")
 }

@@ -3,16 +3,20 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+mod conditions;
+mod error;
 pub mod file;
 mod folder;
 mod parse;
+mod problem;
 
 pub use changes::Changes;
-pub use file::{Distrust, Loaded, UsersError, Warning, load};
-pub use file::{Stamp, UsersFile, load_text};
+pub use conditions::{first_second_after, parse_network};
+pub use error::{Distrust, UsersError, Warning, listing};
+pub use file::{Loaded, Stamp, UsersFile, load, load_text};
 pub use folder::{folder_of, open_folder};
-pub use parse::{Problem, parse};
-pub use parse::{first_second_after, locate, parse_network};
+pub use parse::parse;
+pub use problem::{Problem, locate};
 
 /// A number of users, in words.
 #[must_use]

@@ -7,38 +7,21 @@
 //! ```
 
 use std::fmt;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::thread;
 
 use ipnet::IpNet;
-use time::{Date, Month};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::conditions::{first_second_after, parse_network};
+use crate::problem::{Problem, locate};
 use proto::credentials::{Password, Username};
 use proto::users::{BuildError, Builder, Conditions, EqualSecrets, IndexError, NoRoom, Standing, Users};
 
 /// What to do about a text that is not TOML.
 const REMEDY: &str = "write a line a user, as in alice = \"password\", each name once, and between quotes if there \
                       is more to it than A to Z, a to z, digits, - and _";
-
-/// Something wrong in a users file. It never shows a password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// What is wrong, and what to do about it.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.message)
-    }
-}
 
 /// Parses the text of a users file.
 ///
@@ -272,45 +255,6 @@ fn equal_secrets(places: &[Range<usize>], equal: EqualSecrets) -> (Range<usize>,
 /// A problem that has no place in the text.
 fn unusable(error: &dyn fmt::Display) -> Problem {
     Problem { line: 1, column: 1, message: error.to_string() }
-}
-
-const SECONDS_A_DAY: u64 = 24 * 60 * 60;
-
-/// The end of a day, UTC; `None` for anything but a day of the calendar since 1970.
-pub fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
-    let (Some(date), None, None) = (value.date, value.time, value.offset) else {
-        return None;
-    };
-    let month = Month::try_from(date.month).ok()?;
-    let day = Date::from_calendar_date(date.year.into(), month, date.day).ok()?;
-    let midnight: u64 = day.midnight().assume_utc().unix_timestamp().try_into().ok()?;
-    Some(midnight + SECONDS_A_DAY)
-}
-
-/// A network or an address. One of v4-mapped addresses is one of IPv4, as sources are.
-pub fn parse_network(text: &str) -> Option<IpNet> {
-    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
-    match (network.addr().to_canonical(), network.prefix_len().checked_sub(V4_MAPPED_PREFIX_LEN)) {
-        (IpAddr::V4(v4), Some(prefix_len)) if network.addr().is_ipv6() => {
-            IpNet::new(v4.into(), prefix_len).ok()
-        }
-        _ => Some(network),
-    }
-}
-
-/// Bits in front of the IPv4 address in a v4-mapped one (RFC 4291, section 2.5.5.2).
-const V4_MAPPED_PREFIX_LEN: u8 = 96;
-
-/// A problem with the line and column of its place in a text.
-#[must_use]
-pub fn locate(text: &str, place: &Range<usize>, message: String) -> Problem {
-    let before = text.get(..place.start).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Problem {
-        line: before.matches('\n').count() + 1,
-        column: before.chars().count() - before.get(..line_start).unwrap_or("").chars().count() + 1,
-        message,
-    }
 }
 
 #[cfg(test)]

@@ -12,11 +12,14 @@
 //! password = "his"
 //! ```
 
+mod places;
+
 use std::ops::Range;
 
-use toml_edit::{Document, Item, Key, Table, TableLike, Value};
+use toml_edit::{Document, Item, Key, Table, Value};
 use zeroize::Zeroizing;
 
+use self::places::{BOM, Part, Room, has_header, indent, lines, parts, span};
 use proto::credentials::{Password, Username};
 use users::Problem;
 use users::locate;
@@ -34,21 +37,10 @@ pub(crate) struct Edit<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overlap;
 
-/// The byte order mark, which some editors write at the start of a text.
-const BOM: char = '\u{feff}';
-
 /// A range of the text, and its replacement.
 struct Change {
     place: Range<usize>,
     new: Zeroizing<String>,
-}
-
-/// Where new users go.
-enum Room {
-    /// Lines at this offset, with this indent.
-    Lines { at: usize, indent: String },
-    /// A section each, at the end.
-    Sections,
 }
 
 /// A user to add.
@@ -72,7 +64,7 @@ impl<'a> Edit<'a> {
         let users = document.as_table().get_key_value("users");
         let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
         let room = match users {
-            Some((_, Item::Table(users))) => room(text, users),
+            Some((_, Item::Table(users))) => Room::of(text, users),
             Some((key, Item::None | Item::Value(_) | Item::ArrayOfTables(_))) => {
                 let message =
                     "users are between braces, where they cannot be changed: write [users], a line a user";
@@ -286,277 +278,5 @@ fn literal(password: &Password) -> String {
     Value::from(str::from_utf8(password.expose()).unwrap_or_default()).to_string()
 }
 
-/// A key with its value.
-struct Part<'a> {
-    name: &'a str,
-    key: Range<usize>,
-    value: Range<usize>,
-}
-
-impl Part<'_> {
-    fn whole(&self) -> Range<usize> {
-        self.key.start..self.value.end
-    }
-}
-
-/// The keys and values of an entry, in the order of the text.
-fn parts(table: &dyn TableLike) -> Vec<Part<'_>> {
-    let part = |(name, value): (_, &Item)| {
-        let (key, _) = table.get_key_value(name)?;
-        Some(Part { name, key: key.span()?, value: span(value) })
-    };
-    let mut parts: Vec<_> = table.iter().filter_map(part).collect();
-    parts.sort_by_key(|part| part.key.start);
-    parts
-}
-
-fn span(item: &Item) -> Range<usize> {
-    item.span().unwrap_or_default()
-}
-
-fn has_header(users: &Table) -> bool {
-    !users.is_implicit() && !users.is_dotted()
-}
-
-/// Room after the last line of the section of users, or after its header.
-fn room(text: &str, users: &Table) -> Room {
-    let line = |(name, entry): (&str, &Item)| {
-        let key = users.get_key_value(name)?.0.span()?;
-        let end = match entry {
-            Item::Table(table) if table.is_dotted() => parts(table).last()?.value.end,
-            Item::Table(_) => return None,
-            Item::None | Item::Value(_) | Item::ArrayOfTables(_) => span(entry).end,
-        };
-        Some((end, key.start))
-    };
-    if let Some((end, key_start)) = users.iter().filter_map(line).max() {
-        let indent = indent(text, key_start).to_owned();
-        Room::Lines { at: lines(text, &(end..end)).end, indent }
-    } else if has_header(users) {
-        Room::Lines { at: lines(text, &users.span().unwrap_or_default()).end, indent: String::new() }
-    } else {
-        Room::Sections
-    }
-}
-
-/// The indent of the line with this key, without a byte order mark.
-fn indent(text: &str, key_start: usize) -> &str {
-    let line_start = lines(text, &(key_start..key_start)).start;
-    text.get(line_start..key_start).unwrap_or_default().trim_start_matches(BOM)
-}
-
-/// The whole lines that a range touches, with the newline of the last.
-fn lines(text: &str, place: &Range<usize>) -> Range<usize> {
-    let start =
-        text.get(..place.start).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
-    let end = text.get(place.end..).and_then(|after| after.find('\n'));
-    start..end.map_or(text.len(), |newline| place.end + newline + 1)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A text after a change, which must leave it valid.
-    fn changed(text: &str, change: impl FnOnce(&mut Edit<'_>)) -> String {
-        users::parse(text).unwrap();
-        let mut edit = Edit::new(text).unwrap();
-        change(&mut edit);
-        let new = edit.finish().unwrap();
-        assert!(users::parse(&new).is_ok(), "{}", *new);
-        new.to_string()
-    }
-
-    fn name(name: &str) -> Username {
-        name.parse().unwrap()
-    }
-
-    fn user(user: &str, conditions: &[(&'static str, &str)]) -> NewUser {
-        let conditions = conditions.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        NewUser { name: name(user), password: Password::new("new").unwrap(), conditions }
-    }
-
-    const FORMS: &str = "\
-# Who may log in.
-[users] # all of them
-# Staff
-alice = \"a\"     # since 2020
-  \"bob b\"   = { password = 'b', # his
-             disabled = true, from = [\"::1\"] } # gone
-carol . password = \"c\" # hers
-carol . expires  =  2027-01-31 # contract
-
-# A section.
-[users.dave] # of his own
-  # secret
-  password = \"\"\"
-d\"\"\"  # two lines
-  disabled = false
-# end
-";
-
-    /// `FORMS` with one part replaced.
-    fn forms_with(old: &str, new: &str) -> String {
-        assert_eq!(FORMS.matches(old).count(), 1, "{old}");
-        FORMS.replacen(old, new, 1)
-    }
-
-    #[test]
-    fn a_password_changes_where_it_is_in_every_form() {
-        for (user, old, new) in [
-            ("alice", "= \"a\" ", "= \"new\" "),
-            ("bob b", "'b'", "\"new\""),
-            ("carol", "= \"c\"", "= \"new\""),
-            ("dave", "\"\"\"\nd\"\"\"", "\"new\""),
-        ] {
-            let password = Password::new("new").unwrap();
-            let text = changed(FORMS, |edit| edit.set_password(&name(user), &password));
-            assert_eq!(text, forms_with(old, new), "{user}");
-        }
-    }
-
-    #[test]
-    fn a_condition_is_added_or_changed_in_every_form() {
-        for (user, key, value, old, new) in [
-            ("alice", "disabled", "true", "\"a\" ", "{ password = \"a\", disabled = true } "),
-            ("bob b", "disabled", "false", "= true", "= false"),
-            ("bob b", "expires", "2027-01-31", "[\"::1\"]", "[\"::1\"], expires = 2027-01-31"),
-            ("carol", "disabled", "true", "# hers\n", "# hers\ncarol . disabled = true\n"),
-            ("carol", "expires", "2028-01-31", "2027-01-31", "2028-01-31"),
-            ("dave", "expires", "2027-01-31", "# two lines\n", "# two lines\n  expires = 2027-01-31\n"),
-        ] {
-            let text = changed(FORMS, |edit| edit.set(&name(user), key, value.to_owned()));
-            assert_eq!(text, forms_with(old, new), "{user}");
-        }
-    }
-
-    #[test]
-    fn a_condition_is_taken_out_of_every_form() {
-        for (user, key, old, new) in [
-            ("alice", "disabled", "# since 2020", "# since 2020"),
-            ("bob b", "from", ", from = [\"::1\"]", ""),
-            ("carol", "expires", "carol . expires  =  2027-01-31 # contract\n", ""),
-            ("dave", "disabled", "  disabled = false\n", ""),
-        ] {
-            let text = changed(FORMS, |edit| edit.unset(&name(user), key).unwrap());
-            assert_eq!(text, forms_with(old, new), "{user}");
-        }
-        let text = "[users]\na = { disabled = true, password = \"a\" }\n";
-        let enabled = changed(text, |edit| edit.unset(&name("a"), "disabled").unwrap());
-        assert_eq!(enabled, "[users]\na = { password = \"a\" }\n");
-    }
-
-    #[test]
-    fn comments_between_braces_stay() {
-        for (text, enabled) in [
-            (
-                "[users]\na = { password = \"a\", # mine\n disabled = true }\n",
-                "[users]\na = { password = \"a\", # mine\n disabled = false }\n",
-            ),
-            (
-                "[users]\na = { disabled = true, # why\n password = \"a\" }\n",
-                "[users]\na = { disabled = false, # why\n password = \"a\" }\n",
-            ),
-            (
-                "[users]\na = { password = \"a#\", disabled = true # why\n }\n",
-                "[users]\na = { password = \"a#\" # why\n }\n",
-            ),
-        ] {
-            assert_eq!(changed(text, |edit| edit.unset(&name("a"), "disabled").unwrap()), enabled);
-        }
-        let text = "[users]\na = { password = \"a\", # mine\n expires = 2027-01-31 }\n";
-        let problem = Edit::new(text).unwrap().unset(&name("a"), "expires").unwrap_err();
-        assert_eq!(problem.to_string(), "3:2: a comment would go with expires: take expires out by hand");
-    }
-
-    #[test]
-    fn a_user_goes_with_their_lines_and_the_comments_above_stay() {
-        for (user, old) in [
-            ("alice", "alice = \"a\"     # since 2020\n"),
-            (
-                "bob b",
-                "  \"bob b\"   = { password = 'b', # his\n             disabled = true, from = [\"::1\"] } # gone\n",
-            ),
-            ("carol", "carol . password = \"c\" # hers\ncarol . expires  =  2027-01-31 # contract\n"),
-        ] {
-            let text = changed(FORMS, |edit| edit.remove(&name(user)));
-            assert_eq!(text, forms_with(old, ""), "{user}");
-        }
-        let text = changed(FORMS, |edit| edit.remove(&name("dave")));
-        let rest = FORMS.split_once("[users.dave]").unwrap().0;
-        assert_eq!(text, format!("{rest}  # secret\n# end\n"));
-    }
-
-    #[test]
-    fn a_new_user_comes_after_the_last_in_the_form_of_the_file() {
-        for (text, added) in [
-            ("[users]\n", "[users]\nzoe = \"new\"\n"),
-            ("[users]", "[users]\nzoe = \"new\""),
-            ("[users]\n\n# nobody\n", "[users]\nzoe = \"new\"\n\n# nobody\n"),
-            ("[users]\na = \"a\" # a\n\n# end", "[users]\na = \"a\" # a\nzoe = \"new\"\n\n# end"),
-            ("[users]\na = \"a\" # a", "[users]\na = \"a\" # a\nzoe = \"new\""),
-            ("[users]\r\n  a = \"a\"\r\n", "[users]\r\n  a = \"a\"\r\n  zoe = \"new\"\r\n"),
-            ("users.a.password = \"a\"\n", "users.a.password = \"a\"\nusers.zoe = \"new\"\n"),
-            (
-                "[users.a]\npassword = \"a\"\n",
-                "[users.a]\npassword = \"a\"\n\n[users.zoe]\npassword = \"new\"\n",
-            ),
-            (
-                "[users.a]\npassword = \"a\"\n[users]\n# more\n",
-                "[users.a]\npassword = \"a\"\n[users]\nzoe = \"new\"\n# more\n",
-            ),
-            ("\u{feff}[users]\na = \"a\"\n", "\u{feff}[users]\na = \"a\"\nzoe = \"new\"\n"),
-            ("\u{feff}users.a = \"a\"\n", "\u{feff}users.a = \"a\"\nusers.zoe = \"new\"\n"),
-        ] {
-            assert_eq!(changed(text, |edit| edit.add(&user("zoe", &[]))), added, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn new_users_may_have_conditions_and_names_in_need_of_quotes() {
-        let conditions = [("disabled", "true"), ("expires", "2027-01-31")];
-        let text = changed("[users]\n", |edit| {
-            edit.add(&user("zo\u{eb}.x", &conditions));
-            edit.add(&user("y", &[]));
-        });
-        assert_eq!(
-            text,
-            "[users]\n\"zo\u{eb}.x\" = { password = \"new\", disabled = true, expires = 2027-01-31 }\ny = \"new\"\n"
-        );
-    }
-
-    #[test]
-    fn the_section_stays_when_the_last_user_goes() {
-        for (text, empty) in [
-            ("[users]\na = \"a\"\n", "[users]\n"),
-            ("# all\n[users.a] # of a\npassword = \"a\"\n", "# all\n[users]\n"),
-            ("users.a = \"a\"", "[users]\n"),
-            ("users.a = \"a\"\n# end", "# end\n[users]"),
-            ("# all\nusers.a = \"a\"", "# all\n[users]\n"),
-        ] {
-            assert_eq!(changed(text, |edit| edit.remove(&name("a"))), empty, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn two_changes_of_one_place_are_not_made() {
-        let mut edit = Edit::new(FORMS).unwrap();
-        edit.set(&name("alice"), "disabled", "true".into());
-        edit.set_password(&name("alice"), &Password::new("new").unwrap());
-        assert_eq!(edit.finish().err(), Some(Overlap));
-    }
-
-    #[test]
-    fn a_mark_in_front_of_the_text_is_not_written_again() {
-        let text = changed("\u{feff}users.a.password = \"a\"\n", |edit| {
-            edit.set(&name("a"), "disabled", "true".into());
-        });
-        assert_eq!(text, "\u{feff}users.a.password = \"a\"\nusers.a.disabled = true\n");
-    }
-
-    #[test]
-    fn users_between_braces_are_refused_with_a_remedy() {
-        let problem = Edit::new("users = { a = \"a\" }\n").err().unwrap();
-        assert!(problem.to_string().starts_with("1:1: users are between braces"), "{problem}");
-    }
-}
+mod tests;

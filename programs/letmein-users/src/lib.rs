@@ -1,33 +1,29 @@
 //! `letmein-users`: changes and checks a users file without an editor.
 
+mod change;
 mod edit;
 mod entries;
 mod import;
+mod list;
 mod new_password;
 mod strength;
 mod write;
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser, Subcommand};
-use serde::Serialize;
-use zeroize::Zeroizing;
 
-use edit::{Edit, NewUser};
-use entries::{Entry, entries, warnings};
-use import::{Format, ListProblem, Listed};
-use letmein::cli::{Status, invalid, parse_commands, say};
-use new_password::{NewPassword, NoNewPassword};
-use proto::credentials::{Password, Username};
+use change::{add, change_user, confirm, import, passwd};
+use import::Format;
+use letmein::cli::{Status, parse_commands, say};
+use list::{check, list, list_json};
+use new_password::NewPassword;
+use proto::credentials::Username;
 use proto::shown::Shown;
 use server::sandbox;
-use users::{Problem, UsersError, counted, load_text};
-use write::{ChangeError, Missing};
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
@@ -199,214 +195,6 @@ fn run() -> Result<Status, Status> {
     }
 }
 
-fn add(users: &Path, name: Username, password: &NewPassword) -> Result<Status, Status> {
-    let new = read(password, &name)?;
-    let shown = new.clone();
-    change(users, Missing::Create, |edit| {
-        if edit.contains(&name) {
-            return Err(ChangeError::Exists { path: users.into(), name });
-        }
-        edit.add(&NewUser { name, password: new, conditions: Vec::new() });
-        Ok(())
-    })
-    .map_err(|error| unchanged(&error))?;
-    tell(password, &shown)
-}
-
-fn passwd(users: &Path, name: &Username, password: &NewPassword) -> Result<Status, Status> {
-    let new = read(password, name)?;
-    change_user(users, name, |edit| {
-        edit.set_password(name, &new);
-        Ok(())
-    })?;
-    tell(password, &new)
-}
-
-/// Changes a user, who must exist.
-fn change_user(
-    users: &Path,
-    name: &Username,
-    act: impl FnOnce(&mut Edit<'_>) -> Result<(), Problem>,
-) -> Result<Status, Status> {
-    let changed = change(users, Missing::Refuse, |edit| {
-        if !edit.contains(name) {
-            return Err(ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
-        }
-        act(edit).map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
-        Ok(())
-    });
-    changed.map(|()| Status::Done).map_err(|error| unchanged(&error))
-}
-
-/// Changes the file, and says so if that has to wait for another change.
-fn change<T>(
-    users: &Path,
-    missing: Missing,
-    edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
-) -> Result<T, ChangeError> {
-    let waiting = |folder: &Path| {
-        let folder = folder.display().to_string();
-        say(format_args!("{PROGRAM}: waiting for another change of {}", Shown(folder.as_bytes())));
-    };
-    write::change(users, missing, waiting, edit)
-}
-
-/// Asks whether to remove a user.
-fn confirm(name: &Username) -> Result<(), Status> {
-    if !io::stdin().is_terminal() {
-        return Err(invalid("there is no terminal to ask at whether the user is to go: add --yes", EXAMPLE));
-    }
-    // If this fails, nobody sees the question, and nobody says yes.
-    let _ = write!(io::stderr(), "Remove {}? [y/N] ", Shown(name.as_str().as_bytes()));
-    let mut answer = String::new();
-    io::stdin().lock().take(10).read_line(&mut answer).map_err(|error| failed(&error))?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
-    }
-    say(format_args!("{PROGRAM}: nobody is removed"));
-    Err(Status::Refused)
-}
-
-/// Makes, reads or asks for a new password.
-fn read(source: &NewPassword, name: &Username) -> Result<Password, Status> {
-    source.read(name).map_err(|error| {
-        if matches!(error, NoNewPassword::NotMade(_)) {
-            failed(&error)
-        } else {
-            invalid(&error.to_string(), EXAMPLE)
-        }
-    })
-}
-
-/// Prints a password that was generated.
-fn tell(source: &NewPassword, password: &Password) -> Result<Status, Status> {
-    if source.generate {
-        let text = str::from_utf8(password.expose()).unwrap_or_default();
-        writeln!(io::stdout(), "{text}").map_err(|error| {
-            failed(&format_args!("the password is changed, but cannot be printed: {error}"))
-        })?;
-    }
-    Ok(Status::Done)
-}
-
-/// A user, as `list` shows them.
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    state: &'static str,
-    expires: Option<String>,
-    from: Vec<String>,
-}
-
-impl Row {
-    fn new(entry: Entry, unix_s: u64) -> Self {
-        Self {
-            name: entry.name.to_string(),
-            state: entry.state(unix_s).word(),
-            expires: entry.expires.map(|day| day.to_string()),
-            from: entry.from,
-        }
-    }
-}
-
-fn rows(users: &Path) -> Result<Vec<Row>, Status> {
-    let source = load_text(users).map_err(|error| wrong(&error))?;
-    let now = unix_s();
-    Ok(entries(source.text()).into_iter().map(|entry| Row::new(entry, now)).collect())
-}
-
-fn list(users: &Path) -> Result<Status, Status> {
-    let rows = rows(users)?;
-    let cells = rows.iter().map(|row| {
-        let from = if row.from.is_empty() { "anywhere".to_owned() } else { row.from.join(" ") };
-        let expires = row.expires.clone().unwrap_or_else(|| "never".into());
-        [Shown(row.name.as_bytes()).to_string(), row.state.to_owned(), expires, from]
-    });
-    let header = ["NAME", "STATE", "EXPIRES", "FROM"].map(str::to_owned);
-    let table: Vec<_> = [header].into_iter().chain(cells).collect();
-    let width = table.iter().map(|[name, ..]| name.chars().count()).max().unwrap_or(0);
-    let lines = table
-        .iter()
-        .map(|[name, state, expires, from]| format!("{name:width$}  {state:8}  {expires:10}  {from}"));
-    print(lines)
-}
-
-fn list_json(users: &Path) -> Result<Status, Status> {
-    let json = serde_json::to_string(&rows(users)?).map_err(|error| failed(&error))?;
-    print([json])
-}
-
-fn check(users: &Path) -> Result<Status, Status> {
-    let source = load_text(users).map_err(|error| wrong(&error))?;
-    let entries = entries(source.text());
-    let of_file = source.loaded.warnings.iter().map(ToString::to_string);
-    let warnings: Vec<_> = of_file.chain(warnings(users, source.text(), &entries, unix_s())).collect();
-    let problems = match warnings.len() {
-        0 => "no problems".to_owned(),
-        1 => "1 warning".to_owned(),
-        count => format!("{count} warnings"),
-    };
-    let summary = format!("{}, {problems}", counted(entries.len()));
-    // They contain names.
-    let shown = warnings.iter().map(|warning| Shown(warning.as_bytes()).to_string());
-    print(shown.chain([summary]))
-}
-
-fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<Status, Status> {
-    let from = if list == Path::new("-") { "standard input".to_owned() } else { list.display().to_string() };
-    let bytes = read_list(list).map_err(|error| invalid(&format!("cannot read {from}: {error}"), EXAMPLE))?;
-    let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
-    let listed = import::parse(&bytes, format).map_err(|problems| unchanged(&in_list(problems)))?;
-    let changed = change(users, Missing::Create, |edit| {
-        let is_there = |listed: &&Listed| edit.contains(&listed.user.name);
-        let (old, new): (Vec<_>, Vec<_>) = listed.iter().partition(is_there);
-        if !old.is_empty() && !replaces {
-            return Err(in_list(old.iter().map(|listed| exists(listed)).collect()));
-        }
-        let conditioned: Vec<_> = old.iter().filter(|listed| !listed.user.conditions.is_empty()).collect();
-        if !conditioned.is_empty() {
-            return Err(in_list(conditioned.into_iter().map(|listed| only_password(listed)).collect()));
-        }
-        old.iter().for_each(|Listed { user, .. }| edit.set_password(&user.name, &user.password));
-        new.iter().for_each(|Listed { user, .. }| edit.add(user));
-        Ok((new.len(), old.len()))
-    });
-    let (added, changed) = changed.map_err(|error| unchanged(&error))?;
-    print([format!("+{}, {changed} changed", counted(added))])
-}
-
-fn exists(listed: &Listed) -> ListProblem {
-    let message = format!("there is a user {} already: --replace changes the password", listed.user.name);
-    ListProblem { line: listed.line, message }
-}
-
-fn only_password(listed: &Listed) -> ListProblem {
-    let message = format!(
-        "--replace changes only the password: there is a user {} already, so leave disabled, expires and from empty, \
-         and change them with disable and expire, or by hand",
-        listed.user.name
-    );
-    ListProblem { line: listed.line, message }
-}
-
-fn read_list(list: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    if list == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut bytes)?;
-    } else {
-        let mut file = File::open(list)?;
-        // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
-        bytes.reserve_exact(file.metadata()?.len() as usize + 1);
-        file.read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
-}
-
-#[expect(clippy::disallowed_methods, reason = "whether a user is expired is a matter of the day")]
-fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 fn print(lines: impl IntoIterator<Item = String>) -> Result<Status, Status> {
     let mut stdout = io::stdout().lock();
     for line in lines {
@@ -418,28 +206,6 @@ fn print(lines: impl IntoIterator<Item = String>) -> Result<Status, Status> {
 fn failed(error: &dyn Display) -> Status {
     say(format_args!("{PROGRAM}: {error}"));
     Status::Failed
-}
-
-fn wrong(error: &UsersError) -> Status {
-    say_each_line(error);
-    Status::Usage
-}
-
-/// Says why nothing is changed.
-fn unchanged(error: &ChangeError) -> Status {
-    say_each_line(error);
-    match error {
-        ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } => Status::Refused,
-        ChangeError::Users(_)
-        | ChangeError::List { .. }
-        | ChangeError::WouldBeWrong { .. }
-        | ChangeError::Bound { .. } => Status::Usage,
-        ChangeError::Owner { .. }
-        | ChangeError::Overlap { .. }
-        | ChangeError::Meanwhile { .. }
-        | ChangeError::Locked { .. }
-        | ChangeError::System { .. } => Status::Failed,
-    }
 }
 
 fn say_each_line(error: &dyn Display) {

@@ -1,0 +1,85 @@
+//! The commands that show a users file.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::entries::{Entry, entries, warnings};
+use crate::{failed, print, say_each_line};
+use letmein::cli::Status;
+use proto::shown::Shown;
+use users::{UsersError, counted, load_text};
+
+/// A user, as `list` shows them.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    state: &'static str,
+    expires: Option<String>,
+    from: Vec<String>,
+}
+
+impl Row {
+    fn new(entry: Entry, unix_s: u64) -> Self {
+        Self {
+            name: entry.name.to_string(),
+            state: entry.state(unix_s).word(),
+            expires: entry.expires.map(|day| day.to_string()),
+            from: entry.from,
+        }
+    }
+}
+
+fn rows(users: &Path) -> Result<Vec<Row>, Status> {
+    let source = load_text(users).map_err(|error| wrong(&error))?;
+    let now = unix_s();
+    Ok(entries(source.text()).into_iter().map(|entry| Row::new(entry, now)).collect())
+}
+
+pub(crate) fn list(users: &Path) -> Result<Status, Status> {
+    let rows = rows(users)?;
+    let cells = rows.iter().map(|row| {
+        let from = if row.from.is_empty() { "anywhere".to_owned() } else { row.from.join(" ") };
+        let expires = row.expires.clone().unwrap_or_else(|| "never".into());
+        [Shown(row.name.as_bytes()).to_string(), row.state.to_owned(), expires, from]
+    });
+    let header = ["NAME", "STATE", "EXPIRES", "FROM"].map(str::to_owned);
+    let table: Vec<_> = [header].into_iter().chain(cells).collect();
+    let width = table.iter().map(|[name, ..]| name.chars().count()).max().unwrap_or(0);
+    let lines = table
+        .iter()
+        .map(|[name, state, expires, from]| format!("{name:width$}  {state:8}  {expires:10}  {from}"));
+    print(lines)
+}
+
+pub(crate) fn list_json(users: &Path) -> Result<Status, Status> {
+    let json = serde_json::to_string(&rows(users)?).map_err(|error| failed(&error))?;
+    print([json])
+}
+
+pub(crate) fn check(users: &Path) -> Result<Status, Status> {
+    let source = load_text(users).map_err(|error| wrong(&error))?;
+    let entries = entries(source.text());
+    let of_file = source.loaded.warnings.iter().map(ToString::to_string);
+    let warnings: Vec<_> = of_file.chain(warnings(users, source.text(), &entries, unix_s())).collect();
+    let problems = match warnings.len() {
+        0 => "no problems".to_owned(),
+        1 => "1 warning".to_owned(),
+        count => format!("{count} warnings"),
+    };
+    let summary = format!("{}, {problems}", counted(entries.len()));
+    // They contain names.
+    let shown = warnings.iter().map(|warning| Shown(warning.as_bytes()).to_string());
+    print(shown.chain([summary]))
+}
+
+#[expect(clippy::disallowed_methods, reason = "whether a user is expired is a matter of the day")]
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn wrong(error: &UsersError) -> Status {
+    say_each_line(error);
+    Status::Usage
+}
