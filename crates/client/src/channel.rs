@@ -50,7 +50,7 @@ impl Channel {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Udp { socket, .. } => socket.send(bytes).map(drop),
+            Self::Udp { socket, .. } => socket.send(bytes).map(drop).map_err(without_connection),
             Self::Tcp(stream) => stream.write_all(bytes),
         }
     }
@@ -59,9 +59,15 @@ impl Channel {
         let wait = wait.max(SHORTEST_WAIT);
         match self {
             Self::Udp { socket, server } => {
-                let (len, source) = receive_datagram(socket, room, wait)?;
-                // What a stranger sent between bind and connect is still in the queue.
-                if (source.ip(), source.port()) == (server.ip(), server.port()) { Ok(len) } else { Ok(0) }
+                let is_from_server =
+                    |source: SocketAddr| (source.ip(), source.port()) == (server.ip(), server.port());
+                match receive_datagram(socket, room, wait) {
+                    Ok((len, source)) if is_from_server(source) => Ok(len),
+                    // What a stranger sent between bind and connect is still in the queue.
+                    Ok(_) => Ok(0),
+                    Err(error) if is_too_long(&error) => Ok(0),
+                    Err(error) => Err(without_connection(error)),
+                }
             }
             Self::Tcp(stream) => {
                 stream.set_read_timeout(Some(wait))?;
@@ -88,6 +94,22 @@ fn receive_datagram(socket: &UdpSocket, room: &mut [u8], wait: Duration) -> io::
     });
     socket.set_nonblocking(false)?;
     received
+}
+
+/// Whether a datagram was longer than the room for it. Windows makes an error of that (WSAEMSGSIZE, for which std has
+/// no kind), where other systems cut the datagram; as an error, one forged datagram would end a login.
+fn is_too_long(error: &io::Error) -> bool {
+    cfg!(windows) && error.raw_os_error() == Some(10040)
+}
+
+/// The error of a socket for datagrams. Of a port where nobody listens, Windows says that the connection was reset,
+/// which is also how a server ends a stream; other systems say that the connection was refused.
+fn without_connection(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::ConnectionReset {
+        io::ErrorKind::ConnectionRefused.into()
+    } else {
+        error
+    }
 }
 
 /// Bytes from the server that are no message yet.
@@ -132,6 +154,13 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
+/// Whether the other side, or something on the way, broke a stream. Windows says that this side aborted it where other
+/// systems speak of a broken pipe.
+pub(crate) fn is_broken(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,5 +177,29 @@ mod tests {
         let mut inbox = Inbox::default();
         let mut next = || inbox.fill(&mut channel, Duration::from_secs(10)).unwrap().unwrap().to_vec();
         assert_eq!([next(), next()], [b"".to_vec(), b"0123456789abcdef".to_vec()]);
+    }
+
+    #[test]
+    fn a_datagram_longer_than_any_message_is_no_message_and_no_error() {
+        let (server, client) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (server_addr, client_addr) = (server.local_addr().unwrap(), client.local_addr().unwrap());
+        client.connect(server_addr).unwrap();
+        for datagram in [&[b'W'; 4 * REPLY_MAX][..], b"0123456789abcdef"] {
+            server.send_to(datagram, client_addr).unwrap();
+        }
+        let mut channel = Channel::Udp { socket: client, server: server_addr };
+        let mut inbox = Inbox::default();
+        let mut next = || inbox.fill(&mut channel, Duration::from_secs(10)).unwrap().unwrap().to_vec();
+        let too_long = next().len();
+        assert!(too_long == 0 || too_long > REPLY_MAX, "{too_long}");
+        assert_eq!(next(), b"0123456789abcdef");
+    }
+
+    #[test]
+    fn a_port_where_nobody_listens_refuses_datagrams_in_every_systems_words() {
+        for word in [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset] {
+            assert_eq!(without_connection(word.into()).kind(), io::ErrorKind::ConnectionRefused);
+        }
     }
 }

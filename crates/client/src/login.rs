@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::channel::{Channel, Inbox, is_timeout};
+use crate::channel::{Channel, Inbox, is_broken, is_timeout};
 use crate::host_port::HostPort;
 use proto::client::{self, Client, Receipt, Sending, Step};
 use proto::credentials::{Password, Username};
@@ -287,8 +287,7 @@ impl From<io::Error> for Failure {
 
 /// Whether the other side has ended the connection.
 fn is_end(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+    is_broken(error) || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// A login under way.

@@ -16,7 +16,7 @@ use std::iter;
 use std::ops::Range;
 use std::thread;
 
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
 
@@ -353,10 +353,7 @@ struct Pages(MmapMut);
 impl Pages {
     fn new(len: usize) -> io::Result<Self> {
         let pages = MmapMut::map_anon(len.max(1))?;
-        for advice in [Advice::HugePage, Advice::DontDump] {
-            // A system that does not take advice serves all the same.
-            let _ = pages.advise(advice);
-        }
+        advise(&pages);
         Ok(Self(pages))
     }
 
@@ -368,6 +365,18 @@ impl Pages {
         &mut self.0
     }
 }
+
+#[cfg(target_os = "linux")]
+fn advise(pages: &MmapMut) {
+    for advice in [memmap2::Advice::HugePage, memmap2::Advice::DontDump] {
+        // A kernel that does not take advice serves all the same.
+        let _ = pages.advise(advice);
+    }
+}
+
+/// Other systems have neither piece of advice.
+#[cfg(not(target_os = "linux"))]
+fn advise(_: &MmapMut) {}
 
 impl Drop for Pages {
     fn drop(&mut self) {
