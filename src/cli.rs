@@ -1,18 +1,25 @@
 //! Command lines → configuration, and what all programs have in common: usage and exit statuses.
 
 mod argv;
+#[cfg(target_os = "linux")]
 pub mod bench;
 pub mod exchange;
+#[cfg(target_os = "linux")]
 pub mod http;
 pub mod letmein;
+#[cfg(target_os = "linux")]
+mod new_password;
 mod password;
+#[cfg(target_os = "linux")]
 pub mod server;
+#[cfg(target_os = "linux")]
 pub mod users;
 
 use std::env;
 use std::error::Error as _;
 use std::fmt;
 use std::io::{self, Write};
+#[cfg(target_os = "linux")]
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -63,6 +70,7 @@ pub(crate) fn parse<A: FromArgMatches>(command: Command, example: &str) -> Resul
 }
 
 /// The same for a program with commands, which have help texts of their own, and take no password as an argument.
+#[cfg(target_os = "linux")]
 pub(crate) fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
     let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
@@ -118,6 +126,7 @@ pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses an address with its port.
+#[cfg(target_os = "linux")]
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("no address {text:?}: write ADDRESS:PORT or [IPV6-ADDRESS]:PORT, no name"))

@@ -5,13 +5,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use rand::TryRng;
-use rand::rngs::{SysError, SysRng};
 use zeroize::Zeroizing;
 
 use crate::cli::argv;
 use proto::credentials::{PASSWORD_MAX, Password, PasswordError, Username};
-use proto::shown::Shown;
 
 const VARIABLE: &str = "LETMEIN_PASSWORD";
 /// A line that is longer holds no password, even one that ends in CR and LF.
@@ -42,14 +39,6 @@ pub(super) enum NoPassword {
     Unreadable { from: String, error: io::Error },
     #[error("the variable {VARIABLE} is not UTF-8")]
     VariableNotUtf8,
-    #[error("no password, and no terminal to ask at: add --generate or --password-stdin")]
-    NoTerminal,
-    #[error("the two passwords differ")]
-    Differ,
-    #[error("the password is empty")]
-    Empty,
-    #[error("no password could be made: {0}")]
-    NotMade(SysError),
 }
 
 impl Source {
@@ -111,55 +100,8 @@ fn prompt(user: &Username) -> Result<Password, NoPassword> {
     Ok(Password::new(&ask(format!("Password of {user}: "))?)?)
 }
 
-fn ask(prompt: String) -> Result<Zeroizing<String>, NoPassword> {
+/// The answer of whoever is at the terminal, which does not show it.
+pub(super) fn ask(prompt: String) -> Result<Zeroizing<String>, NoPassword> {
     let unreadable = |error| NoPassword::Unreadable { from: "the terminal".to_owned(), error };
     rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(unreadable)
-}
-
-/// Where a new password comes from; without an option, from a terminal.
-#[derive(clap::Args)]
-pub(super) struct NewPassword {
-    /// Make a password of 130 random bits, and print it
-    #[arg(long, conflicts_with = "password_stdin")]
-    pub(super) generate: bool,
-    /// Read the password from the first line of standard input
-    #[arg(long)]
-    password_stdin: bool,
-}
-
-/// Small letters and digits that nobody takes for another: a character has five bits.
-const ALPHABET: [u8; 32] = *b"abcdefghijkmnpqrstuvwxyz23456789";
-/// For 130 bits.
-const GENERATED_LEN: usize = 26;
-
-impl NewPassword {
-    pub(super) fn read(&self, name: &Username) -> Result<Password, NoPassword> {
-        let password = match (self.generate, self.password_stdin) {
-            (true, _) => generate(),
-            (_, true) => first_line(io::stdin().lock(), "standard input"),
-            (false, false) => prompt_twice(name),
-        }?;
-        if password.expose().is_empty() { Err(NoPassword::Empty) } else { Ok(password) }
-    }
-}
-
-fn generate() -> Result<Password, NoPassword> {
-    let mut random = Zeroizing::new([0; GENERATED_LEN]);
-    SysRng.try_fill_bytes(&mut *random).map_err(NoPassword::NotMade)?;
-    let letter = |byte: &u8| ALPHABET.get(usize::from(byte % 32)).copied().map(char::from);
-    let mut text = Zeroizing::new(String::with_capacity(GENERATED_LEN));
-    text.extend(random.iter().filter_map(letter));
-    Ok(Password::new(&text)?)
-}
-
-fn prompt_twice(name: &Username) -> Result<Password, NoPassword> {
-    if !io::stdin().is_terminal() {
-        return Err(NoPassword::NoTerminal);
-    }
-    let name = Shown(name.as_str().as_bytes());
-    let password = ask(format!("New password of {name}: "))?;
-    if *ask(format!("New password of {name}, again: "))? != *password {
-        return Err(NoPassword::Differ);
-    }
-    Ok(Password::new(&password)?)
 }

@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::cli::password::{NewPassword, NoPassword};
+use crate::cli::new_password::{NewPassword, NoNewPassword};
 use crate::cli::{Status, invalid, parse_commands, say};
 use crate::sandbox;
 use crate::users::edit::{Edit, NewUser};
@@ -264,7 +264,7 @@ fn confirm(name: &Username) -> Result<(), Status> {
 /// Makes, reads or asks for a new password.
 fn read(source: &NewPassword, name: &Username) -> Result<Password, Status> {
     source.read(name).map_err(|error| {
-        if matches!(error, NoPassword::NotMade(_)) {
+        if matches!(error, NoNewPassword::NotMade(_)) {
             failed(&error)
         } else {
             invalid(&error.to_string(), EXAMPLE)
