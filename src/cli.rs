@@ -2,15 +2,18 @@
 
 mod argv;
 pub mod exchange;
+#[cfg(target_os = "linux")]
 pub mod http;
 pub mod letmein;
 pub mod password;
+#[cfg(target_os = "linux")]
 pub mod server;
 
 use std::env;
 use std::error::Error as _;
 use std::fmt;
 use std::io::{self, Write};
+#[cfg(target_os = "linux")]
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,6 +64,7 @@ pub fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, St
 }
 
 /// The same for a program with commands, which have help texts of their own, and take no password as an argument.
+#[cfg(target_os = "linux")]
 pub fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
     let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
@@ -116,6 +120,7 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses an address with its port.
+#[cfg(target_os = "linux")]
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("no address {text:?}: write ADDRESS:PORT or [IPV6-ADDRESS]:PORT, no name"))

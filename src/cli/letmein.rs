@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Command, CommandFactory, Parser};
 use serde::Serialize;
 
+use crate::cli::argv;
 use crate::cli::password::Source;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
 use client::host_port::HostPort;
@@ -16,7 +17,6 @@ use client::login::{Family, Login, Outcome, Progress};
 use proto::credentials::Username;
 use proto::transport::Transport;
 use proto::wire::Verdict;
-use server::sandbox;
 
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
 
@@ -60,8 +60,8 @@ struct Args {
 
 fn after_help() -> String {
     format!(
-        "The password is the argument, which is wiped from the process list at once, or else is read from\n\
-         --password-file, --password-stdin, the variable LETMEIN_PASSWORD, or a prompt.\n\n\
+        "The password is the argument, which is wiped from the process list at once (on Linux), or else is\n\
+         read from --password-file, --password-stdin, the variable LETMEIN_PASSWORD, or a prompt.\n\n\
          Examples:\n  \
          {EXAMPLE}\n  \
          letmein [::1]:8591 userone --password-file secret --tcp\n  \
@@ -86,7 +86,7 @@ fn run() -> Result<Status, Status> {
     let args: Args = parse(command(), EXAMPLE)?;
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();
-    sandbox::hide_memory().map_err(|error| fail(&error))?;
+    argv::hide_memory().map_err(|error| fail(&error))?;
     let (login, output) = (args.login(), args.output());
     let password = args.password.read(&args.user).map_err(|error| invalid(&error.to_string(), EXAMPLE))?;
     let mut watch = |step: Progress<'_>| {

@@ -14,7 +14,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     };
     let mut password = String::new();
     io::stdin().lock().read_line(&mut password)?;
-    let password = Password::new(password.trim_end_matches('\n'))?;
+    let password = Password::new(password.trim_end_matches(['\r', '\n']))?;
     let outcome = Login::to(server.parse()?).run(&user.parse()?, &password)?;
     println!("{}", outcome.verdict.sentence());
     Ok(match outcome.verdict {

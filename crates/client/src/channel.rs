@@ -50,7 +50,7 @@ impl Channel {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Udp { socket, .. } => socket.send(bytes).map(drop),
+            Self::Udp { socket, .. } => socket.send(bytes).map(drop).map_err(without_connection),
             Self::Tcp(stream) => stream.write_all(bytes),
         }
     }
@@ -59,9 +59,15 @@ impl Channel {
         let wait = wait.max(SHORTEST_WAIT);
         match self {
             Self::Udp { socket, server } => {
-                let (len, source) = receive_datagram(socket, room, wait)?;
-                // Datagrams from other addresses, sent between bind and connect, are still in the queue.
-                if (source.ip(), source.port()) == (server.ip(), server.port()) { Ok(len) } else { Ok(0) }
+                let is_from_server =
+                    |source: SocketAddr| (source.ip(), source.port()) == (server.ip(), server.port());
+                match receive_datagram(socket, room, wait) {
+                    Ok((len, source)) if is_from_server(source) => Ok(len),
+                    // Datagrams from other addresses, sent between bind and connect, are still in the queue.
+                    Ok(_) => Ok(0),
+                    Err(error) if is_too_long(&error) => Ok(0),
+                    Err(error) => Err(without_connection(error)),
+                }
             }
             Self::Tcp(stream) => {
                 stream.set_read_timeout(Some(wait))?;
@@ -88,6 +94,25 @@ fn receive_datagram(socket: &UdpSocket, room: &mut [u8], wait: Duration) -> io::
     });
     socket.set_nonblocking(false)?;
     received
+}
+
+/// Windows' number for a datagram that is longer than the room for it, for which std has no kind.
+const WSAEMSGSIZE: i32 = 10040;
+
+/// Whether a datagram was longer than the room for it. Other systems than Windows cut it instead. No message is so long,
+/// and one forged datagram must not end a login.
+fn is_too_long(error: &io::Error) -> bool {
+    cfg!(windows) && error.raw_os_error() == Some(WSAEMSGSIZE)
+}
+
+/// The error of a UDP socket, in the words of all systems but one: if nobody listens at the port, Windows says that a
+/// connection was reset, as it does if a server ends a TCP connection.
+fn without_connection(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::ConnectionReset {
+        io::ErrorKind::ConnectionRefused.into()
+    } else {
+        error
+    }
 }
 
 /// Bytes from the server that are not a whole message yet.
@@ -135,6 +160,13 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
+/// Whether the other side, or something on the way, broke a stream. Windows says that this side aborted it where other
+/// systems speak of a broken pipe.
+pub(crate) fn is_broken(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +183,12 @@ mod tests {
         let mut inbox = Inbox::default();
         let mut next = || inbox.fill(&mut channel, Duration::from_secs(10)).unwrap().unwrap().to_vec();
         assert_eq!([next(), next()], [b"".to_vec(), b"0123456789abcdef".to_vec()]);
+    }
+
+    #[test]
+    fn a_port_where_nobody_listens_refuses_datagrams_in_every_systems_words() {
+        for word in [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset] {
+            assert_eq!(without_connection(word.into()).kind(), io::ErrorKind::ConnectionRefused);
+        }
     }
 }

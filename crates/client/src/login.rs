@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use crate::channel::{Channel, Inbox, is_timeout};
+use crate::channel::{Channel, Inbox, is_broken, is_timeout};
 use crate::host_port::HostPort;
 pub use error::LoginError;
 use error::maybe_blocking;
@@ -213,8 +213,7 @@ impl From<io::Error> for AttemptError {
 
 /// Whether the other side has ended the connection.
 fn is_end(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+    is_broken(error) || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// A login in progress.

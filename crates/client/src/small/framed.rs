@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use crate::channel::is_timeout;
+use crate::channel::{is_broken, is_timeout};
 use crate::host_port::HostPort;
 use crate::timed_stream::TimedStream;
 use proto::small::framed::{self, FrameError};
@@ -78,7 +78,7 @@ impl From<FrameError> for FramedError {
 
 impl From<io::Error> for FramedError {
     fn from(error: io::Error) -> Self {
-        if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+        if is_broken(&error) {
             Self::Reset
         } else if is_timeout(&error) {
             Self::TimedOut

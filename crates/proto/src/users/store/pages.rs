@@ -3,7 +3,7 @@
 use std::io;
 use std::thread;
 
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 use zeroize::Zeroize;
 
 /// Zeroed memory in the largest pages that the system has: look-ups among millions of users go anywhere in it, and with
@@ -15,10 +15,7 @@ impl Pages {
     /// The system's, for lack of memory.
     pub(super) fn new(len: usize) -> io::Result<Self> {
         let pages = MmapMut::map_anon(len.max(1))?;
-        for advice in [Advice::HugePage, Advice::DontDump] {
-            // On a system that knows no such advice the store works all the same.
-            let _ = pages.advise(advice);
-        }
+        advise(&pages);
         Ok(Self(pages))
     }
 
@@ -30,6 +27,18 @@ impl Pages {
         &mut self.0
     }
 }
+
+#[cfg(target_os = "linux")]
+fn advise(pages: &MmapMut) {
+    for advice in [memmap2::Advice::HugePage, memmap2::Advice::DontDump] {
+        // On a kernel that knows no such advice the store works all the same.
+        let _ = pages.advise(advice);
+    }
+}
+
+/// Other systems have neither piece of advice.
+#[cfg(not(target_os = "linux"))]
+fn advise(_: &MmapMut) {}
 
 impl Drop for Pages {
     fn drop(&mut self) {
