@@ -5,8 +5,8 @@ use std::mem::size_of;
 
 use crate::http::routes;
 use crate::net::bind::BACKLOG;
+use crate::net::connection::{Connection, Deadlines, Reading, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
-use crate::net::link::{Link, Patience, Reading, Scratch};
 use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
 use crate::net::services::logins::{Login, Logins};
 use crate::net::udp::BUFFER_LEN;
@@ -47,7 +47,12 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                 all.extend(of_login_datagrams(datagram_workers));
             }
             if workers > 0 {
-                all.extend(of_connections(size_of::<Link<Login>>(), Login::READING, workers, descriptors));
+                all.extend(of_connections(
+                    size_of::<Connection<Login>>(),
+                    Login::READING,
+                    workers,
+                    descriptors,
+                ));
             }
             let silence = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
             all.push(limit("block after too many failures", silence, 0));
@@ -77,11 +82,11 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             ),
         ],
         Service::Exchange(Exchange::Md5Stream, _) => {
-            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, workers, descriptors)
+            of_connections(size_of::<Connection<Md5Stream>>(), Md5Stream::READING, workers, descriptors)
         }
         Service::Exchange(Exchange::FramedStream { buffer_len, message_max }, _) => {
             let reading = FramedStream::reading(*buffer_len, *message_max);
-            of_connections(size_of::<Link<FramedStream>>(), reading, workers, descriptors)
+            of_connections(size_of::<Connection<FramedStream>>(), reading, workers, descriptors)
         }
     };
     limits.push(limit("log lines of each level", format!("{LOG_LINES} a second"), 0));
@@ -123,21 +128,21 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     ]
 }
 
-fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors: usize) -> Vec<Limit> {
-    let places = connections::places(descriptors, workers);
-    let patience = match reading.patience {
-        Patience::InAll(time) => format!("{} s", time.as_secs()),
-        Patience::PerMessage { rest, message } => {
-            format!("{} s between messages, {} s for a message", rest.as_secs(), message.as_secs())
+fn of_connections(connection_len: usize, reading: Reading, workers: usize, descriptors: usize) -> Vec<Limit> {
+    let capacity = connections::capacity(descriptors, workers);
+    let deadlines = match reading.deadlines {
+        Deadlines::Total(time) => format!("{} s", time.as_secs()),
+        Deadlines::PerMessage { idle, message } => {
+            format!("{} s between messages, {} s for a message", idle.as_secs(), message.as_secs())
         }
     };
-    let most = |shares| connections::share(places, 0, shares);
-    let least = |shares| connections::share(places, places, shares);
+    let most = |shares| connections::share(capacity, 0, shares);
+    let least = |shares| connections::share(capacity, capacity, shares);
     // A connection at its end has its last message and the reply to it.
     let held = if reading.memory_max == 0 { reading.gather_len.min(SHARE) } else { SHARE };
     vec![
         limit("workers", workers, workers * Scratch::BYTES),
-        limit("connections", places, places * (link_len + COUNTED_LEN + 2 * held)),
+        limit("connections", capacity, capacity * (connection_len + COUNTED_LEN + 2 * held)),
         limit("connections of a source", most(1), 0),
         limit("connections of a source, when hardly any are left", least(1), 0),
         limit("connections of an IPv6 /56", most(HOME_SHARES), 0),
@@ -149,7 +154,7 @@ fn of_connections(link_len: usize, reading: Reading, workers: usize, descriptors
             format!("{} bytes", reading.memory_max),
             2 * reading.memory_max,
         ),
-        limit("time of a connection", patience, 0),
+        limit("time of a connection", deadlines, 0),
         limit("connections that wait to be accepted by a worker", BACKLOG, 0),
         limit("descriptors kept for all else", connections::descriptors_kept(workers), 0),
     ]

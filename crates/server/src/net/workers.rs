@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use crate::descriptors;
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
+use crate::net::connection::{Reading, StreamService};
 use crate::net::connections::Connections;
-use crate::net::link::{Conversation, Reading};
 use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
 use crate::net::services::logins::{Login, Logins};
 use crate::net::{connections, tcp, udp};
@@ -147,13 +147,13 @@ impl Workers {
         threads: usize,
         service: impl Fn(&Arc<Tally>) -> S,
     ) where
-        C: Conversation + 'static,
+        C: StreamService + 'static,
         O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
-        let places = connections::places(descriptors::limit(), threads);
+        let capacity = connections::capacity(descriptors::limit(), threads);
         let connections =
-            self.connections.get_or_insert_with(|| Connections::new(places, reading.memory_max));
+            self.connections.get_or_insert_with(|| Connections::new(capacity, reading.memory_max));
         let connections = connections.clone();
         self.doors.push((Transport::Tcp, address));
         for socket in sockets {

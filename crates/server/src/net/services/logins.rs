@@ -10,7 +10,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::net::batch::Shape;
-use crate::net::link::{self, Next, Patience, Reading};
+use crate::net::connection::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
 use crate::report::Reporter;
 use proto::Now;
@@ -63,8 +63,11 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    pub(crate) const READING: Reading =
-        Reading { gather_len: BUFFER_LEN, memory_max: 0, patience: Patience::InAll(Duration::from_secs(10)) };
+    pub(crate) const READING: Reading = Reading {
+        gather_len: BUFFER_LEN,
+        memory_max: 0,
+        deadlines: Deadlines::Total(Duration::from_secs(10)),
+    };
 
     /// The connection of a source that is blocked is closed at once.
     pub(crate) fn open(
@@ -90,7 +93,7 @@ impl Login {
     }
 }
 
-impl link::Conversation for Login {
+impl StreamService for Login {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
         let mut rest = *received;
         while let Some(reaction) =
