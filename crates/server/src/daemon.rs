@@ -236,9 +236,9 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             let penalties = Some(penalties.clone());
             Ok(Prepared { workers, followed: Some(followed), penalties, writer, http, blocks })
         }
-        Service::Exchange(service, verbosity) => {
+        Service::Small(service, verbosity) => {
             let door = &config.doors.first;
-            let workers = Workers::exchange(*service, *verbosity, bind(door)?, &keys);
+            let workers = Workers::small(*service, *verbosity, bind(door)?, &keys);
             let workers = workers.map_err(|error| ServerError::Bind { address: door.address, error })?;
             Ok(Prepared { workers, followed: None, penalties: None, writer: None, http: None, blocks })
         }
@@ -288,7 +288,7 @@ fn watched(
 ) -> Arc<Watched> {
     let reasons = match &config.service {
         Service::Logins { http: Some(http), .. } => http.reasons,
-        Service::Logins { http: None, .. } | Service::Exchange(..) => Reasons::Kept,
+        Service::Logins { http: None, .. } | Service::Small(..) => Reasons::Kept,
     };
     Arc::new(Watched {
         server: settings::program(config.doors.first.transport),
@@ -351,7 +351,7 @@ pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
             let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
             (read, append.into_iter().collect())
         }
-        Service::Exchange(..) => (Vec::new(), Vec::new()),
+        Service::Small(..) => (Vec::new(), Vec::new()),
     };
     let needs = Needs { read, append, network: network(config) };
     let test = SelfTest::prepare(&needs)?;

@@ -7,14 +7,14 @@ use crate::http::routes;
 use crate::net::bind::BACKLOG;
 use crate::net::connection::{Connection, Deadlines, Reading, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
-use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
-use crate::net::services::logins::{Login, Logins};
+use crate::net::services::logins::{LoginDatagrams, LoginStream};
+use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
 use crate::net::udp::BUFFER_LEN;
 use crate::report::LOG_LINES;
 use crate::report::audit::{
     BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
 };
-use crate::settings::{Config, Exchange, Service};
+use crate::settings::{Config, Service, SmallService};
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{LetterChallenges, Welcomes};
 use proto::small::guard::{ANSWERS_PER_SECOND, Guard};
@@ -48,8 +48,8 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             }
             if workers > 0 {
                 all.extend(of_connections(
-                    size_of::<Connection<Login>>(),
-                    Login::READING,
+                    size_of::<Connection<LoginStream>>(),
+                    LoginStream::READING,
                     workers,
                     descriptors,
                 ));
@@ -71,7 +71,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             }
             all
         }
-        Service::Exchange(Exchange::Datagrams(..), _) => vec![
+        Service::Small(SmallService::Datagrams(..), _) => vec![
             limit("answers to a source", answers(1), datagram_workers * Guard::BYTES),
             limit("answers to an IPv6 /56", answers(HOME_SHARES), 0),
             limit("answers to an IPv6 /48", answers(SITE_SHARES), 0),
@@ -81,10 +81,10 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                 datagram_workers * Datagrams::SHAPE.bytes(),
             ),
         ],
-        Service::Exchange(Exchange::Md5Stream, _) => {
+        Service::Small(SmallService::Md5Stream, _) => {
             of_connections(size_of::<Connection<Md5Stream>>(), Md5Stream::READING, workers, descriptors)
         }
-        Service::Exchange(Exchange::FramedStream { buffer_len, message_max }, _) => {
+        Service::Small(SmallService::FramedStream { buffer_len, message_max }, _) => {
             let reading = FramedStream::reading(*buffer_len, *message_max);
             of_connections(size_of::<Connection<FramedStream>>(), reading, workers, descriptors)
         }
@@ -113,7 +113,11 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     vec![
         limit("workers", workers, 0),
         limit("bytes of a datagram", MESSAGE_MAX, 0),
-        limit("datagrams in a batch", Logins::SHAPE.datagrams, workers * Logins::SHAPE.bytes()),
+        limit(
+            "datagrams in a batch",
+            LoginDatagrams::SHAPE.datagrams,
+            workers * LoginDatagrams::SHAPE.bytes(),
+        ),
         limit("logins remembered by a worker", Welcomes::CAPACITY, workers * Welcomes::BYTES),
         limit(
             "challenges for letters remembered by a worker",

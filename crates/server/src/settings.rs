@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-pub use crate::net::services::exchanges::{Exchange, Serving};
+pub use crate::net::services::small::{Serving, SmallService};
 pub use crate::report::audit::AuditTarget;
 pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
@@ -114,17 +114,17 @@ pub enum Service {
         http: Option<Monitoring>,
     },
     /// It answers messages by a function of them.
-    Exchange(Exchange, Verbosity),
+    Small(SmallService, Verbosity),
 }
 
 impl Service {
     /// The line that says that a door is open.
     pub(crate) fn ready(&self, transport: Transport, address: SocketAddr) -> String {
         match self {
-            Self::Exchange(Exchange::Datagrams(DatagramService::Hello, _), _) => {
+            Self::Small(SmallService::Datagrams(DatagramService::Hello, _), _) => {
                 format!("Server is listening on {address}")
             }
-            Self::Logins { .. } | Self::Exchange(..) => format!("{transport} server listening on {address}"),
+            Self::Logins { .. } | Self::Small(..) => format!("{transport} server listening on {address}"),
         }
     }
 }
@@ -198,16 +198,16 @@ pub(crate) fn of(config: &Config) -> Vec<(&'static str, String)> {
                 ),
             ]);
         }
-        Service::Exchange(exchange, verbosity) => {
-            let service = match exchange {
-                Exchange::Datagrams(DatagramService::Md5, _) => "MD5 over UDP".to_owned(),
-                Exchange::Datagrams(DatagramService::Hello, _) => "hello over UDP".to_owned(),
-                Exchange::Md5Stream => "MD5 over TCP".to_owned(),
-                Exchange::FramedStream { buffer_len, message_max } => {
+        Service::Small(small, verbosity) => {
+            let service = match small {
+                SmallService::Datagrams(DatagramService::Md5, _) => "MD5 over UDP".to_owned(),
+                SmallService::Datagrams(DatagramService::Hello, _) => "hello over UDP".to_owned(),
+                SmallService::Md5Stream => "MD5 over TCP".to_owned(),
+                SmallService::FramedStream { buffer_len, message_max } => {
                     format!("framed over TCP, reads of {buffer_len} bytes, messages of at most {message_max}")
                 }
             };
-            let is_once = matches!(exchange, Exchange::Datagrams(_, Serving::Once));
+            let is_once = matches!(small, SmallService::Datagrams(_, Serving::Once));
             let is_quiet = *verbosity == Verbosity::Quiet;
             settings.extend([
                 ("service", service),

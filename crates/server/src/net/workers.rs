@@ -11,8 +11,8 @@ use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
 use crate::net::connection::{Reading, StreamService};
 use crate::net::connections::Connections;
-use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
-use crate::net::services::logins::{Login, Logins};
+use crate::net::services::logins::{LoginDatagrams, LoginStream};
+use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::{connections, tcp, udp};
 use crate::report::{self, Reports, Verbosity};
 use crate::tally::Tally;
@@ -65,17 +65,18 @@ impl Workers {
                 }
                 self.add_udp(bound, |_, tally| {
                     let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
-                    let logins = Logins { server, reporter: reports.of_worker(transport, tally), users };
+                    let logins =
+                        LoginDatagrams { server, reporter: reports.of_worker(transport, tally), users };
                     || logins
                 })
             }
             Transport::Tcp => {
-                self.add_tcp(bound, Login::READING, tcp_threads, |tally| {
+                self.add_tcp(bound, LoginStream::READING, tcp_threads, |tally| {
                     let (users, penalties) = (users.clone(), penalties.clone());
                     let reporter = Arc::new(reports.of_worker(transport, tally));
                     move || {
                         move |peer, now| {
-                            Login::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
+                            LoginStream::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
                         }
                     }
                 });
@@ -84,28 +85,28 @@ impl Workers {
         }
     }
 
-    /// A worker for a small service.
-    pub(crate) fn exchange(
-        service: Exchange,
+    /// The workers of a small service.
+    pub(crate) fn small(
+        service: SmallService,
         verbosity: Verbosity,
         bound: Bound,
         keys: &Keys,
     ) -> io::Result<Self> {
         let (mut workers, threads) = (Self::default(), bound.sockets.len());
         match service {
-            Exchange::Datagrams(service, serving) => {
+            SmallService::Datagrams(service, serving) => {
                 let key = keys.sources;
                 let serve =
                     |own, _: &Arc<Tally>| move || Datagrams::new(service, own, &key, serving, verbosity);
                 workers.add_udp(bound, serve)?;
             }
-            Exchange::Md5Stream => workers.add_tcp(bound, Md5Stream::READING, threads, |_| {
+            SmallService::Md5Stream => workers.add_tcp(bound, Md5Stream::READING, threads, |_| {
                 move || {
                     let lines = shared_lines(verbosity);
                     move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
                 }
             }),
-            Exchange::FramedStream { buffer_len, message_max } => {
+            SmallService::FramedStream { buffer_len, message_max } => {
                 workers.add_tcp(bound, FramedStream::reading(buffer_len, message_max), threads, |_| {
                     move || {
                         let lines = shared_lines(verbosity);

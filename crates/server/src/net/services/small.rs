@@ -15,25 +15,25 @@ use proto::small::guard::Guard;
 use proto::small::{DATAGRAM_MAX, DatagramService};
 use proto::small::{framed, md5};
 
-/// A connection that rests longer is closed: its place may be wanted. A message is not to take the memory of others for
-/// long; 60 s are enough for 16 MiB at 2.3 Mbit/s.
+/// A connection that is idle for longer is closed, since others may need it. A message must not hold memory for long; 60 s
+/// are enough for 16 MiB at 2.3 Mbit/s.
 const DEADLINES: Deadlines =
     Deadlines::PerMessage { idle: Duration::from_secs(600), message: Duration::from_secs(60) };
-/// How many of the longest messages may be under way at a time.
+/// This many of the longest messages may be under way at a time.
 const LONGEST_AT_A_TIME: usize = 16;
 
-/// How many messages a service answers.
+/// How long a service goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
-    /// All that come.
+    /// It answers every message until the server stops.
     UntilStopped,
-    /// One.
+    /// It stops after its first answer.
     Once,
 }
 
-/// A small service, and what it is told.
+/// A small service and its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exchange {
+pub enum SmallService {
     /// MD5 or hello over UDP.
     Datagrams(DatagramService, Serving),
     /// MD5 over TCP.
@@ -103,14 +103,14 @@ impl udp::Service for Datagrams {
     }
 }
 
-/// The lines of all connections of a service.
+/// The lines of all connections of a worker.
 type SharedLines = Rc<RefCell<Lines>>;
 
 pub(crate) fn shared_lines(verbosity: Verbosity) -> SharedLines {
     Rc::new(RefCell::new(Lines::new(verbosity)))
 }
 
-/// MD5 over TCP: what has arrived is a message.
+/// MD5 over TCP. Each read is a message.
 pub(crate) struct Md5Stream {
     pub(crate) peer: SocketAddr,
     pub(crate) lines: SharedLines,
@@ -166,7 +166,7 @@ impl StreamService for FramedStream {
                 Ok(None) => return Next::Read,
                 Err(reason) => {
                     self.lines.borrow_mut().closed(now.uptime, self.peer, reason);
-                    // What was answered before should still arrive.
+                    // Earlier answers should still arrive.
                     return Next::End;
                 }
             }
