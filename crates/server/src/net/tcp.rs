@@ -8,11 +8,11 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
+use crate::counters::Counters;
 use crate::net::clock::{Clock, DRAIN, Stop};
 use crate::net::connection::{Connection, Interest, Reading, Scratch, StreamService};
 use crate::net::connections::Connections;
 use crate::report;
-use crate::tally::Tally;
 use proto::Now;
 use proto::transport::Transport;
 
@@ -40,13 +40,13 @@ pub(crate) fn serve<S: StreamService>(
     open: impl Fn(SocketAddr, Now) -> io::Result<S>,
     clock: Clock,
     stop: &Stop,
-    tally: &Tally,
+    counters: &Counters,
 ) -> io::Result<()> {
-    let mut worker = Worker::new(listener, reading, caps, open, tally)?;
+    let mut worker = Worker::new(listener, reading, caps, open, counters)?;
     let mut events = Events::with_capacity(EVENTS);
     let (mut checked, mut last_moment) = (clock.now().uptime, None);
     loop {
-        tally.turns.add(1);
+        counters.iterations.add(1);
         worker.wait(&mut events, checked + CHECK_INTERVAL, clock.now().uptime)?;
         let now = clock.now();
         worker.enqueue_all(&events, now);
@@ -76,7 +76,7 @@ struct Worker<'t, S, O> {
     /// The keys of connections to poll.
     ready: Vec<usize>,
     scratch: Scratch,
-    tally: &'t Tally,
+    counters: &'t Counters,
 }
 
 /// The listener, and what is known of it.
@@ -93,13 +93,13 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
         reading: Reading,
         caps: Connections,
         open: O,
-        tally: &'t Tally,
+        counters: &'t Counters,
     ) -> io::Result<Self> {
         let (poll, mut listener) = (Poll::new()?, TcpListener::from_std(listener));
         poll.registry().register(&mut listener, LISTENER, mio::Interest::READABLE)?;
         let accepting = Some(Accepting { listener, next: None, last_report: None });
         let (connections, ready, scratch) = (Slab::new(), Vec::new(), Scratch::new());
-        Ok(Self { poll, accepting, reading, caps, open, connections, ready, scratch, tally })
+        Ok(Self { poll, accepting, reading, caps, open, connections, ready, scratch, counters })
     }
 
     /// Waits until something happens or is due.
@@ -177,7 +177,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
     fn close(&mut self, key: usize, error: Option<&io::Error>) {
         // Closing the socket also removes it from the poll.
         if let (Some(connection), Some(error)) = (self.connections.try_remove(key), error) {
-            self.tally.lost.add(1);
+            self.counters.lost.add(1);
             report::connection_lost(connection.peer, error);
         }
     }
@@ -227,7 +227,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
         let permit = match self.caps.admit(peer.ip()) {
             Ok(permit) => permit,
             Err(full) => {
-                self.tally.turned_away.add(1);
+                self.counters.turned_away.add(1);
                 return report::turned_away(peer, &full);
             }
         };
@@ -236,11 +236,11 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
             self.poll.registry().register(&mut stream, Token(entry.key()), mio::Interest::READABLE);
         match registered.and_then(|()| (self.open)(peer, now)) {
             Ok(service) => {
-                self.tally.accepted.add(1);
+                self.counters.accepted.add(1);
                 entry.insert(Connection::new(stream, peer, service, permit, self.reading, now));
             }
             Err(error) => {
-                self.tally.turned_away.add(1);
+                self.counters.turned_away.add(1);
                 report::turned_away(peer, &error);
             }
         }

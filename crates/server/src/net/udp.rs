@@ -10,10 +10,10 @@ use rustix::net::sockopt::{
 };
 use socket2::{Domain, SockRef, Socket};
 
+use crate::counters::Counters;
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
 use crate::report::{self, Buffers};
-use crate::tally::Tally;
 use proto::Now;
 use proto::transport::Transport;
 
@@ -85,12 +85,12 @@ pub(crate) fn serve(
     service: &mut impl Service,
     clock: Clock,
     stop: &Stop,
-    tally: &Tally,
+    counters: &Counters,
 ) {
     let mut batch = Batch::new(service.shape());
     while !service.is_done() && !stop.is_requested() {
-        tally.turns.add(1);
-        if let Err(error) = receive_batch(&mut batch, socket, service, clock, tally) {
+        counters.iterations.add(1);
+        if let Err(error) = receive_batch(&mut batch, socket, service, clock, counters) {
             report::socket_error(Transport::Udp, &error);
             thread::sleep(ERROR_PAUSE);
         }
@@ -103,7 +103,7 @@ fn receive_batch(
     socket: &UdpSocket,
     service: &mut impl Service,
     clock: Clock,
-    tally: &Tally,
+    counters: &Counters,
 ) -> io::Result<()> {
     match batch.receive(socket) {
         Ok(()) => {}
@@ -113,7 +113,7 @@ fn receive_batch(
         Err(error) => return Err(error),
     }
     let now = clock.now();
-    tally.batch(batch.datagrams().len());
+    counters.batch(batch.datagrams().len());
     service.prefetch(batch.datagrams());
     batch.react(|envelope, datagram, reply| {
         if let Some(peer) = envelope.source() {
@@ -121,7 +121,7 @@ fn receive_batch(
         }
     });
     if let Err(Unsent { replies, error }) = batch.send(socket) {
-        tally.unsent.add(replies);
+        counters.unsent.add(replies);
         report::unsent(replies, &error);
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::counters::Counters;
 use crate::descriptors;
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
@@ -15,7 +16,6 @@ use crate::net::services::logins::{LoginDatagrams, LoginStream};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::{connections, tcp, udp};
 use crate::report::{self, Reports, Verbosity};
-use crate::tally::Tally;
 use proto::Now;
 use proto::server::penalty::Penalties;
 use proto::server::{Keys, Server};
@@ -30,7 +30,7 @@ pub(crate) struct Workers {
     /// To be called by a thread each, which serves until told to stop, and until nobody is waiting any more.
     pub(crate) work: Vec<Work>,
     /// The numbers of each.
-    pub(crate) tallies: Vec<Arc<Tally>>,
+    pub(crate) counters: Vec<Arc<Counters>>,
     /// TCP: who is connected.
     pub(crate) connections: Option<Connections>,
 }
@@ -63,17 +63,17 @@ impl Workers {
                     // A system without this serves all the same.
                     let _ = udp::ignore_path_mtu(socket);
                 }
-                self.add_udp(bound, |_, tally| {
+                self.add_udp(bound, |_, counters| {
                     let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
                     let logins =
-                        LoginDatagrams { server, reporter: reports.of_worker(transport, tally), users };
+                        LoginDatagrams { server, reporter: reports.of_worker(transport, counters), users };
                     || logins
                 })
             }
             Transport::Tcp => {
-                self.add_tcp(bound, LoginStream::READING, tcp_threads, |tally| {
+                self.add_tcp(bound, LoginStream::READING, tcp_threads, |counters| {
                     let (users, penalties) = (users.clone(), penalties.clone());
-                    let reporter = Arc::new(reports.of_worker(transport, tally));
+                    let reporter = Arc::new(reports.of_worker(transport, counters));
                     move || {
                         move |peer, now| {
                             LoginStream::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
@@ -97,7 +97,7 @@ impl Workers {
             SmallService::Datagrams(service, serving) => {
                 let key = keys.sources;
                 let serve =
-                    |own, _: &Arc<Tally>| move || Datagrams::new(service, own, &key, serving, verbosity);
+                    |own, _: &Arc<Counters>| move || Datagrams::new(service, own, &key, serving, verbosity);
                 workers.add_udp(bound, serve)?;
             }
             SmallService::Md5Stream => workers.add_tcp(bound, Md5Stream::READING, threads, |_| {
@@ -122,7 +122,7 @@ impl Workers {
     fn add_udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
         &mut self,
         Bound { address, sockets }: Bound,
-        service: impl Fn(SocketAddr, &Arc<Tally>) -> M,
+        service: impl Fn(SocketAddr, &Arc<Counters>) -> M,
     ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
@@ -130,10 +130,10 @@ impl Workers {
         }
         self.doors.push((Transport::Udp, address));
         for socket in sockets {
-            let tally = self.add_tally();
-            let service = service(socket.local_addr()?, &tally);
+            let counters = self.add_counters();
+            let service = service(socket.local_addr()?, &counters);
             self.work.push(Box::new(move |clock, stop| {
-                udp::serve(&socket, &mut service(), clock, &stop, &tally);
+                udp::serve(&socket, &mut service(), clock, &stop, &counters);
                 Ok(())
             }));
         }
@@ -146,7 +146,7 @@ impl Workers {
         Bound { address, sockets }: Bound,
         reading: Reading,
         threads: usize,
-        service: impl Fn(&Arc<Tally>) -> S,
+        service: impl Fn(&Arc<Counters>) -> S,
     ) where
         C: StreamService + 'static,
         O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
@@ -158,17 +158,17 @@ impl Workers {
         let connections = connections.clone();
         self.doors.push((Transport::Tcp, address));
         for socket in sockets {
-            let tally = self.add_tally();
-            let (service, connections) = (service(&tally), connections.clone());
+            let counters = self.add_counters();
+            let (service, connections) = (service(&counters), connections.clone());
             self.work.push(Box::new(move |clock, stop| {
-                tcp::serve(socket.into(), reading, connections, service(), clock, &stop, &tally)
+                tcp::serve(socket.into(), reading, connections, service(), clock, &stop, &counters)
             }));
         }
     }
 
-    fn add_tally(&mut self) -> Arc<Tally> {
-        let tally = Arc::<Tally>::default();
-        self.tallies.push(tally.clone());
-        tally
+    fn add_counters(&mut self) -> Arc<Counters> {
+        let counters = Arc::<Counters>::default();
+        self.counters.push(counters.clone());
+        counters
     }
 }
