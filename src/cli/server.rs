@@ -22,8 +22,8 @@ use server::error::ServerError;
 use server::net::passed;
 use server::report::{LogFormat, log_to_stderr};
 use server::settings::{
-    self, AuditTarget, Config, Door, Doors, Exchange, FailureBudget, Logins, Loopbacks, Mode, Monitoring,
-    Policy, Reasons, SampleUsers, Service, Serving, UnknownNames, Verbosity,
+    self, AuditTarget, Config, Door, Doors, FailureBudget, Logins, Loopbacks, Mode, Monitoring, Policy,
+    Reasons, SampleUsers, Service, Serving, SmallService, UnknownNames, Verbosity,
 };
 
 use fits::Said;
@@ -272,9 +272,9 @@ impl Args {
     fn config(self, transport: Transport, passed: Option<&Bound>) -> Result<Config, String> {
         self.check_passed(passed)?;
         let (doors, user, sandbox) = (self.doors(transport, passed)?, self.user.clone(), self.sandbox.into());
-        let service = match self.exchange(transport)? {
-            Some(exchange) => {
-                Service::Exchange(exchange, if self.quiet { Verbosity::Quiet } else { Verbosity::Lines })
+        let service = match self.small_service(transport)? {
+            Some(small) => {
+                Service::Small(small, if self.quiet { Verbosity::Quiet } else { Verbosity::Lines })
             }
             None => self.logins(),
         };
@@ -340,14 +340,14 @@ impl Args {
     }
 
     /// The small service that was asked for, if it is one.
-    fn exchange(&self, transport: Transport) -> Result<Option<Exchange>, String> {
+    fn small_service(&self, transport: Transport) -> Result<Option<SmallService>, String> {
         let serving = if self.once { Serving::Once } else { Serving::UntilStopped };
         Ok(Some(match (self.service, transport) {
             (ServiceName::Auth, _) => return Ok(None),
-            (ServiceName::Md5, Transport::Udp) => Exchange::Datagrams(DatagramService::Md5, serving),
-            (ServiceName::Hello, Transport::Udp) => Exchange::Datagrams(DatagramService::Hello, serving),
-            (ServiceName::Md5, Transport::Tcp) => Exchange::Md5Stream,
-            (ServiceName::Framed, Transport::Tcp) => Exchange::FramedStream {
+            (ServiceName::Md5, Transport::Udp) => SmallService::Datagrams(DatagramService::Md5, serving),
+            (ServiceName::Hello, Transport::Udp) => SmallService::Datagrams(DatagramService::Hello, serving),
+            (ServiceName::Md5, Transport::Tcp) => SmallService::Md5Stream,
+            (ServiceName::Framed, Transport::Tcp) => SmallService::FramedStream {
                 buffer_len: self.buffer_size as usize,
                 message_max: self.max_message as usize,
             },

@@ -36,7 +36,7 @@ use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
 use crate::settings::{self, Config, Door, Logins, Loopbacks, Reasons, Service};
 use crate::signals::Signals;
-use crate::watch::Watched;
+use crate::status::Status;
 use proto::server::Keys;
 use proto::server::penalty::Penalties;
 use proto::transport::Transport;
@@ -52,10 +52,10 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     let clock = Clock::start();
     let manager = Manager::from_env();
     let Prepared { workers, followed, penalties, mut writer, http, blocks } = prepare(config, passed)?;
-    let watched = followed
+    let status = followed
         .as_ref()
-        .map(|followed| watched(config, &workers, followed, penalties.clone(), writer.as_ref(), clock));
-    let Workers { doors, work, tallies, .. } = workers;
+        .map(|followed| status(config, &workers, followed, penalties.clone(), writer.as_ref(), clock));
+    let Workers { doors, work, counters, .. } = workers;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
     give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
@@ -77,9 +77,9 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
         }
         let mut running = start(work, clock, &stop)?;
         manager.ready(&ready.join("; "));
-        if let (Some(http), Some(watched)) = (http, &watched) {
+        if let (Some(http), Some(status)) = (http, &status) {
             // It goes on while logins in progress end, and ends with the runtime.
-            tokio::spawn(routes::serve(http, watched.clone()));
+            tokio::spawn(routes::serve(http, status.clone()));
         }
         drop(stop);
         let early = tokio::select! {
@@ -89,13 +89,13 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             }
             result = all_ended(&mut running) => result,
             never = reload(reloader, hangups, &manager) => match never {},
-            never = manager.attend(&tallies, users.as_deref()) => match never {},
+            never = manager.attend(&counters, users.as_deref()) => match never {},
             never = blocks.follow(|| clock.now().uptime) => match never {},
             never = lift_blocks(penalties.as_deref().zip(users.as_deref()), &blocks, lifts, clock) => match never {},
         };
         manager.stopping();
-        if let Some(watched) = &watched {
-            watched.stop();
+        if let Some(status) = &status {
+            status.stop();
         }
         // Workers end what they have begun. One that cannot get rid of a line, as nobody reads it, does not keep the
         // server from its end.
@@ -236,9 +236,9 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             let penalties = Some(penalties.clone());
             Ok(Prepared { workers, followed: Some(followed), penalties, writer, http, blocks })
         }
-        Service::Exchange(service, verbosity) => {
+        Service::Small(service, verbosity) => {
             let door = &config.doors.first;
-            let workers = Workers::exchange(*service, *verbosity, bind(door)?, &keys);
+            let workers = Workers::small(*service, *verbosity, bind(door)?, &keys);
             let workers = workers.map_err(|error| ServerError::Bind { address: door.address, error })?;
             Ok(Prepared { workers, followed: None, penalties: None, writer: None, http: None, blocks })
         }
@@ -277,24 +277,24 @@ fn listen_for_http(address: SocketAddr) -> Result<http::Listener, ServerError> {
     Ok(listener)
 }
 
-/// What there is to see of a server, once it runs.
-fn watched(
+/// The status of a server that is about to run.
+fn status(
     config: &Config,
     workers: &Workers,
     followed: &Followed,
     penalties: Option<Arc<Penalties>>,
     writer: Option<&audit::Writer>,
     clock: Clock,
-) -> Arc<Watched> {
+) -> Arc<Status> {
     let reasons = match &config.service {
         Service::Logins(Logins { http: Some(http), .. }) => http.reasons,
-        Service::Logins(Logins { http: None, .. }) | Service::Exchange(..) => Reasons::Kept,
+        Service::Logins(Logins { http: None, .. }) | Service::Small(..) => Reasons::Kept,
     };
-    Arc::new(Watched {
+    Arc::new(Status {
         server: settings::program(config.doors.first.transport),
         reasons,
         doors: workers.doors.clone(),
-        tallies: workers.tallies.clone(),
+        counters: workers.counters.clone(),
         users: followed.users.clone(),
         reloads: followed.reloads.clone(),
         penalties,
@@ -303,7 +303,7 @@ fn watched(
         clock,
         started_unix_s: clock.now().unix_s,
         is_stopping: false.into(),
-        looks: Mutex::default(),
+        samples: Mutex::default(),
     })
 }
 
@@ -351,7 +351,7 @@ pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
             let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
             (read, append.into_iter().collect())
         }
-        Service::Exchange(..) => (Vec::new(), Vec::new()),
+        Service::Small(..) => (Vec::new(), Vec::new()),
     };
     let needs = Needs { read, append, network: network(config) };
     let test = SelfTest::prepare(&needs)?;

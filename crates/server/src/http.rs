@@ -7,10 +7,10 @@
 #![expect(clippy::disallowed_types, reason = "it accepts connections of its own kind")]
 
 mod exposition;
+pub(crate) mod json;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod routes;
-pub(crate) mod status;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -1,24 +1,25 @@
-//! A server's life, on Linux: it carries the protocol's messages, and tells what came of them.
+//! The servers, on Linux: sockets, log, audit, monitoring and sandbox around the protocol.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
-//! | [`settings`] | what a server is told |
+//! | [`settings`] | the settings of a server |
 //! | [`limits`] | every limit by name |
-//! | [`daemon`] | a server's life from start to stop |
-//! | [`error`] | why it does not start, or does not go on |
-//! | [`net`] | sockets and clocks, and the loops that serve |
-//! | `reload` | the users file, followed |
-//! | `manager` | what a service manager is told |
-//! | [`report`] | what happened, as log lines and in the audit |
-//! | `tally` | what happened, in numbers |
-//! | `watch` | a running server, for whoever watches it |
-//! | [`http`] | how it is watched: metrics, health, status |
-//! | [`sandbox`] | what a server can no longer do |
+//! | [`daemon`] | running a server, from start to stop |
+//! | [`error`] | the errors that end a server or keep it from starting |
+//! | [`net`] | sockets, clocks and the loops of the workers |
+//! | `reload` | reloading the users file |
+//! | `manager` | notifications to a service manager |
+//! | [`report`] | the log and the audit |
+//! | `counters` | the counters of the workers |
+//! | `status` | the status of a running server |
+//! | [`http`] | monitoring over HTTP: metrics, health, status |
+//! | [`sandbox`] | the rights that a server gives up |
 #![deny(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("servers need Linux: recvmmsg, packet information, seccomp, Landlock");
 
+mod counters;
 pub mod daemon;
 pub mod descriptors;
 pub mod error;
@@ -31,5 +32,4 @@ pub mod report;
 pub mod sandbox;
 pub mod settings;
 pub mod signals;
-mod tally;
-mod watch;
+mod status;

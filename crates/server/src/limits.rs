@@ -5,16 +5,16 @@ use std::mem::size_of;
 
 use crate::http::routes;
 use crate::net::bind::BACKLOG;
+use crate::net::connection::{Connection, Deadlines, Reading, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
-use crate::net::link::{Link, Patience, Reading, Scratch};
-use crate::net::services::exchanges::{Datagrams, FramedStream, Md5Stream};
-use crate::net::services::logins::{Login, Logins};
+use crate::net::services::logins::{LoginDatagrams, LoginStream};
+use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
 use crate::net::udp::BUFFER_LEN;
 use crate::report::LOG_LINES;
 use crate::report::audit::{
     BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
 };
-use crate::settings::{self, Config, Exchange, Policy, Service};
+use crate::settings::{self, Config, Policy, Service, SmallService};
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{LetterChallenges, Welcomes};
 use proto::small::guard::{ANSWERS_PER_SECOND, Guard};
@@ -40,7 +40,7 @@ pub struct Limit {
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     let [datagram_workers, workers] = [Transport::Udp, Transport::Tcp].map(|it| config.doors.threads(it));
     let all_threads = config.doors.all_threads();
-    let places = connections::places(descriptors, all_threads);
+    let capacity = connections::capacity(descriptors, all_threads);
     let mut limits = match &config.service {
         Service::Logins(settings::Logins { limits, audit, http, .. }) => {
             let mut all = Vec::new();
@@ -48,20 +48,25 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                 all.extend(of_login_datagrams(datagram_workers));
             }
             if workers > 0 {
-                all.extend(of_connections(size_of::<Link<Login>>(), Login::READING, workers, places));
+                all.extend(of_connections(
+                    size_of::<Connection<LoginStream>>(),
+                    LoginStream::READING,
+                    workers,
+                    capacity,
+                ));
             }
             all.extend(of_penalties(limits));
             all.extend(audit.iter().flat_map(|_| of_audit()));
             all.extend(http.map(|_| of_monitoring()));
             all
         }
-        Service::Exchange(Exchange::Datagrams(..), _) => of_small_datagrams(datagram_workers),
-        Service::Exchange(Exchange::Md5Stream, _) => {
-            of_connections(size_of::<Link<Md5Stream>>(), Md5Stream::READING, workers, places)
+        Service::Small(SmallService::Datagrams(..), _) => of_small_datagrams(datagram_workers),
+        Service::Small(SmallService::Md5Stream, _) => {
+            of_connections(size_of::<Connection<Md5Stream>>(), Md5Stream::READING, workers, capacity)
         }
-        Service::Exchange(Exchange::FramedStream { buffer_len, message_max }, _) => {
+        Service::Small(SmallService::FramedStream { buffer_len, message_max }, _) => {
             let reading = FramedStream::reading(*buffer_len, *message_max);
-            of_connections(size_of::<Link<FramedStream>>(), reading, workers, places)
+            of_connections(size_of::<Connection<FramedStream>>(), reading, workers, capacity)
         }
     };
     if workers > 0 {
@@ -115,7 +120,11 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     vec![
         limit("workers", workers, 0),
         limit("bytes of a datagram", MESSAGE_MAX, 0),
-        limit("datagrams in a batch", Logins::SHAPE.datagrams, workers * Logins::SHAPE.bytes()),
+        limit(
+            "datagrams in a batch",
+            LoginDatagrams::SHAPE.datagrams,
+            workers * LoginDatagrams::SHAPE.bytes(),
+        ),
         limit("logins remembered by a worker", Welcomes::CAPACITY, workers * Welcomes::BYTES),
         limit(
             "challenges for letters remembered by a worker",
@@ -130,20 +139,20 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     ]
 }
 
-fn of_connections(link_len: usize, reading: Reading, workers: usize, places: usize) -> Vec<Limit> {
-    let patience = match reading.patience {
-        Patience::InAll(time) => format!("{} s", time.as_secs()),
-        Patience::PerMessage { rest, message } => {
-            format!("{} s between messages, {} s for a message", rest.as_secs(), message.as_secs())
+fn of_connections(connection_len: usize, reading: Reading, workers: usize, capacity: usize) -> Vec<Limit> {
+    let deadlines = match reading.deadlines {
+        Deadlines::Total(time) => format!("{} s", time.as_secs()),
+        Deadlines::PerMessage { idle, message } => {
+            format!("{} s between messages, {} s for a message", idle.as_secs(), message.as_secs())
         }
     };
-    let most = |shares| connections::share(places, 0, shares);
-    let least = |shares| connections::share(places, places, shares);
+    let most = |shares| connections::share(capacity, 0, shares);
+    let least = |shares| connections::share(capacity, capacity, shares);
     // A connection at its end has its last message and the reply to it.
     let held = if reading.memory_max == 0 { reading.gather_len.min(SHARE) } else { SHARE };
     vec![
         limit("workers", workers, workers * Scratch::BYTES),
-        limit("connections", places, places * (link_len + COUNTED_LEN + 2 * held)),
+        limit("connections", capacity, capacity * (connection_len + COUNTED_LEN + 2 * held)),
         limit("connections of a source", most(1), 0),
         limit("connections of a source, when hardly any are left", least(1), 0),
         limit("connections of an IPv6 /56", most(HOME_SHARES), 0),
@@ -155,7 +164,7 @@ fn of_connections(link_len: usize, reading: Reading, workers: usize, places: usi
             format!("{} bytes", reading.memory_max),
             2 * reading.memory_max,
         ),
-        limit("time of a connection", patience, 0),
+        limit("time of a connection", deadlines, 0),
         limit("connections that wait to be accepted by a worker", BACKLOG, 0),
     ]
 }

@@ -21,7 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use crate::tally::{Tally, Turns, Verdicts};
+use crate::counters::{Counters, Progress, Verdicts};
 use proto::users::Users;
 use users::counted;
 
@@ -45,7 +45,7 @@ enum LastReload {
 
 /// How often the status is looked at.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// In less than this an idle worker may make no turn.
+/// An idle worker may take this long for an iteration of its loop.
 const BEAT_MIN: Duration = Duration::from_millis(200);
 
 impl Manager {
@@ -95,29 +95,34 @@ impl Manager {
     }
 
     /// Keeps the manager informed for as long as the server runs.
-    pub(crate) async fn attend(&self, tallies: &[Arc<Tally>], users: Option<&ArcSwap<Users>>) -> Infallible {
+    pub(crate) async fn attend(
+        &self,
+        counters: &[Arc<Counters>],
+        users: Option<&ArcSwap<Users>>,
+    ) -> Infallible {
         if self.socket.is_none() {
             return future::pending().await;
         }
-        let (mut turns, mut verdicts) = (Turns::default(), Verdicts::of(tallies));
-        let mut beats = interval(self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 2).max(BEAT_MIN)));
-        let mut looks = interval(STATUS_EVERY);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut progress, mut verdicts) = (Progress::default(), Verdicts::of(counters));
+        let mut heartbeats =
+            interval(self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 2).max(BEAT_MIN)));
+        let mut updates = interval(STATUS_EVERY);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        updates.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = beats.tick() => {
+                _ = heartbeats.tick() => {
                     if let Some(state) = self.unsent.take() {
                         self.tell_state(state);
                     }
-                    turns.look(tallies);
-                    if turns.longest_rest() == 0 && self.watchdog.is_some() {
+                    progress.check(counters);
+                    if progress.longest_stall() == 0 && self.watchdog.is_some() {
                         self.tell("WATCHDOG=1");
                     }
                 }
-                _ = looks.tick() => {
+                _ = updates.tick() => {
                     let before = verdicts;
-                    verdicts = Verdicts::of(tallies);
+                    verdicts = Verdicts::of(counters);
                     if let Some(users) = users {
                         self.tell_status(self.status(users.load().len(), verdicts.since(before)));
                     }

@@ -8,8 +8,8 @@
 pub mod batch;
 pub mod bind;
 pub mod clock;
+pub(crate) mod connection;
 pub(crate) mod connections;
-pub(crate) mod link;
 pub mod passed;
 pub(crate) mod services;
 pub(crate) mod tcp;

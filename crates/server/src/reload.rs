@@ -22,7 +22,7 @@ use crate::manager::Manager;
 use crate::net::clock::Clock;
 use crate::report::audit::Reopen;
 use crate::settings::SampleUsers;
-use crate::watch::Reloads;
+use crate::status::Reloads;
 use proto::users::{Samples, Users};
 use users::{Changes, Stamp, UsersFile, counted};
 

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::{debug, info, warn};
 
-use crate::tally::Tally;
+use crate::counters::Counters;
 use proto::Now;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reaction, Reason, Refusal};
@@ -48,7 +48,7 @@ pub(crate) struct Reports {
 pub(crate) struct Reporter {
     reports: Reports,
     transport: Transport,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
 }
 
 /// What is logged of a name that nobody has. People type passwords where a name belongs.
@@ -71,15 +71,15 @@ impl Reports {
     }
 
     /// Those of a worker, which has numbers of its own.
-    pub(crate) fn of_worker(&self, transport: Transport, tally: &Arc<Tally>) -> Reporter {
-        Reporter { reports: self.clone(), transport, tally: tally.clone() }
+    pub(crate) fn of_worker(&self, transport: Transport, counters: &Arc<Counters>) -> Reporter {
+        Reporter { reports: self.clone(), transport, counters: counters.clone() }
     }
 }
 
 impl Reporter {
     /// A verdict was given over TCP, so long after its connection began.
     pub(crate) fn login_took(&self, time: Duration) {
-        self.tally.login_took(time);
+        self.counters.login_took(time);
     }
 
     /// What came of a message, and whom it blocked. Blocks of answers that prove no address are not logged, since
@@ -117,7 +117,7 @@ impl Reporter {
     }
 
     pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
-        self.tally.event(event);
+        self.counters.event(event);
         if let Some(audit) = &self.reports.audit
             && let Some(decision) = Decision::of(now, self.transport, peer, event)
         {

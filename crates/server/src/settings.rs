@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-pub use crate::net::services::exchanges::{Exchange, Serving};
+pub use crate::net::services::small::{Serving, SmallService};
 pub use crate::report::audit::AuditTarget;
 pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
@@ -106,7 +106,7 @@ pub enum Service {
     /// It tells who knows their password.
     Logins(Logins),
     /// It answers messages by a function of them.
-    Exchange(Exchange, Verbosity),
+    Small(SmallService, Verbosity),
 }
 
 /// What a server for logins is told.
@@ -130,10 +130,10 @@ impl Service {
     /// The line that says that a door is open.
     pub(crate) fn ready(&self, transport: Transport, address: SocketAddr) -> String {
         match self {
-            Self::Exchange(Exchange::Datagrams(DatagramService::Hello, _), _) => {
+            Self::Small(SmallService::Datagrams(DatagramService::Hello, _), _) => {
                 format!("Server is listening on {address}")
             }
-            Self::Logins(_) | Self::Exchange(..) => format!("{transport} server listening on {address}"),
+            Self::Logins(_) | Self::Small(..) => format!("{transport} server listening on {address}"),
         }
     }
 }
@@ -176,7 +176,7 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
     let mut settings = vec![("address", addresses(&doors.first))];
     settings.extend(match service {
         Service::Logins(logins) => of_logins(doors, logins),
-        Service::Exchange(exchange, verbosity) => of_small(exchange, *verbosity),
+        Service::Small(exchange, verbosity) => of_small(exchange, *verbosity),
     });
     let sandbox = match sandbox {
         Mode::On => "on",
@@ -222,16 +222,16 @@ fn of_logins(doors: &Doors, logins: &Logins) -> Vec<Setting> {
     settings
 }
 
-fn of_small(exchange: &Exchange, verbosity: Verbosity) -> Vec<Setting> {
+fn of_small(exchange: &SmallService, verbosity: Verbosity) -> Vec<Setting> {
     let service = match exchange {
-        Exchange::Datagrams(DatagramService::Md5, _) => "MD5 over UDP".to_owned(),
-        Exchange::Datagrams(DatagramService::Hello, _) => "hello over UDP".to_owned(),
-        Exchange::Md5Stream => "MD5 over TCP".to_owned(),
-        Exchange::FramedStream { buffer_len, message_max } => {
+        SmallService::Datagrams(DatagramService::Md5, _) => "MD5 over UDP".to_owned(),
+        SmallService::Datagrams(DatagramService::Hello, _) => "hello over UDP".to_owned(),
+        SmallService::Md5Stream => "MD5 over TCP".to_owned(),
+        SmallService::FramedStream { buffer_len, message_max } => {
             format!("framed over TCP, reads of {buffer_len} bytes, messages of at most {message_max}")
         }
     };
-    let is_once = matches!(exchange, Exchange::Datagrams(_, Serving::Once));
+    let is_once = matches!(exchange, SmallService::Datagrams(_, Serving::Once));
     let is_quiet = verbosity == Verbosity::Quiet;
     vec![
         ("service", service),

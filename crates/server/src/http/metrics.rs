@@ -1,8 +1,8 @@
 //! `/metrics`: the same numbers for Prometheus, in OpenMetrics or in the text format that came before it.
 
 use super::exposition::{Format, Page};
-use crate::tally::{BATCH_BOUNDS, Counter, Histogram, LOGIN_BOUNDS_US, Outcome, Tally};
-use crate::watch::{LastReload, Reloaded, Watched};
+use crate::counters::{BATCH_BOUNDS, Counter, Counters, Histogram, LOGIN_BOUNDS_US, Outcome};
+use crate::status::{LastReload, Reloaded, Status};
 use proto::transport::Transport;
 
 /// Whether a list of accepted types has OpenMetrics, and does not exclude it.
@@ -15,37 +15,37 @@ pub(crate) fn names_openmetrics(accept: &str) -> bool {
 }
 
 /// The page with all numbers of a server.
-pub(crate) fn page(watched: &Watched, format: Format) -> String {
+pub(crate) fn page(status: &Status, format: Format) -> String {
     let mut page = Page::new(format);
-    process(&mut page, watched);
-    outcomes(&mut page, watched);
-    failures(&mut page, watched);
-    reloads(&mut page, watched);
-    datagrams(&mut page, watched);
-    connections(&mut page, watched);
-    audit(&mut page, watched);
+    process(&mut page, status);
+    outcomes(&mut page, status);
+    failures(&mut page, status);
+    reloads(&mut page, status);
+    datagrams(&mut page, status);
+    connections(&mut page, status);
+    audit(&mut page, status);
     page.finish()
 }
 
-fn process(page: &mut Page, watched: &Watched) {
-    let labels = [("server", watched.server), ("version", env!("CARGO_PKG_VERSION"))];
+fn process(page: &mut Page, status: &Status) {
+    let labels = [("server", status.server), ("version", env!("CARGO_PKG_VERSION"))];
     page.info("letmein_build_info", "What is running, always 1", &labels);
     page.gauge(
         "process_start_time_seconds",
         "When the server was started, in seconds since 1970",
-        watched.started_unix_s,
+        status.started_unix_s,
     );
-    page.gauge("letmein_workers", "Threads that serve", watched.tallies.len() as u64);
-    page.gauge("letmein_users", "Users that there are", watched.users.load().len() as u64);
-    page.gauge("letmein_stopping", "1 while the server ends, else 0", u64::from(watched.is_stopping()));
+    page.gauge("letmein_workers", "Threads that serve", status.counters.len() as u64);
+    page.gauge("letmein_users", "Users that there are", status.users.load().len() as u64);
+    page.gauge("letmein_stopping", "1 while the server ends, else 0", u64::from(status.is_stopping()));
 }
 
-fn outcomes(page: &mut Page, watched: &Watched) {
-    let of = |outcome| watched.outcome(outcome);
+fn outcomes(page: &mut Page, status: &Status) {
+    let of = |outcome| status.outcome(outcome);
     let mut logins = vec![("welcome", of(Outcome::Welcomed))];
-    match watched.refusals() {
+    match status.refusals() {
         Some(refusals) => logins.extend(refusals),
-        None => logins.push(("refused", watched.verdicts().refused)),
+        None => logins.push(("refused", status.verdicts().refused)),
     }
     page.counters(
         "letmein_challenges",
@@ -63,13 +63,13 @@ fn outcomes(page: &mut Page, watched: &Watched) {
         "letmein_messages_silenced",
         "Messages not looked at, for a penalty of their source or user",
         "penalty",
-        &[("source", of(Outcome::SourceSilenced)), ("user", of(Outcome::UserSilenced))],
+        &[("source", of(Outcome::SourcePenalized)), ("user", of(Outcome::UserPenalized))],
     );
     page.counter("letmein_messages_malformed", "Messages that were none", of(Outcome::Malformed));
 }
 
-fn failures(page: &mut Page, watched: &Watched) {
-    let blocks = watched.blocks();
+fn failures(page: &mut Page, status: &Status) {
+    let blocks = status.blocks();
     let counts: Vec<_> = blocks.iter().map(|(name, blocked)| (*name, blocked.count)).collect();
     let longest: Vec<_> = blocks.iter().map(|(name, blocked)| (*name, blocked.longest.as_secs())).collect();
     page.gauges(
@@ -84,15 +84,15 @@ fn failures(page: &mut Page, watched: &Watched) {
         "table",
         &longest,
     );
-    let fills = watched.fills();
+    let fills = status.fills();
     let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();
     let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
     page.gauges("letmein_failures_remembered", "Places taken in the tables of failures", "table", &used);
     page.gauges("letmein_failures_places", "Places in the tables of failures", "table", &places);
 }
 
-fn reloads(page: &mut Page, watched: &Watched) {
-    let Reloaded { successes, failures, last } = watched.reloads.so_far();
+fn reloads(page: &mut Page, status: &Status) {
+    let Reloaded { successes, failures, last } = status.reloads.so_far();
     page.counters(
         "letmein_reloads",
         "Times that the users file was read again",
@@ -108,21 +108,21 @@ fn reloads(page: &mut Page, watched: &Watched) {
     page.gauge("letmein_last_reload_successful", "1 if the last reload did, else 0", u64::from(is_ok));
 }
 
-fn datagrams(page: &mut Page, watched: &Watched) {
-    if !watched.serves(Transport::Udp) {
+fn datagrams(page: &mut Page, status: &Status) {
+    if !status.serves(Transport::Udp) {
         return;
     }
     page.counter(
         "letmein_replies_unsent",
         "Replies that the system would not send",
-        watched.sum(|tally| tally.unsent.get()),
+        status.sum(|counters| counters.unsent.get()),
     );
-    let Summed { sum, buckets } = watched.histogram(|tally| &tally.batches, &BATCH_BOUNDS, 1.0);
+    let Summed { sum, buckets } = status.histogram(|counters| &counters.batches, &BATCH_BOUNDS, 1.0);
     page.histogram("letmein_batch_datagrams", "Datagrams received at a time", sum, &buckets);
 }
 
-fn connections(page: &mut Page, watched: &Watched) {
-    let Some((open, max)) = watched.connections() else { return };
+fn connections(page: &mut Page, status: &Status) {
+    let Some((open, max)) = status.connections() else { return };
     page.gauge("letmein_connections_open", "TCP connections that are open", open as u64);
     page.gauge("letmein_connections_max", "TCP connections that may be open", max as u64);
     page.counters(
@@ -130,16 +130,16 @@ fn connections(page: &mut Page, watched: &Watched) {
         "TCP connections that came, by what became of them at first",
         "result",
         &[
-            ("accepted", watched.sum(|tally| tally.accepted.get())),
-            ("turned_away", watched.sum(|tally| tally.turned_away.get())),
+            ("accepted", status.sum(|counters| counters.accepted.get())),
+            ("turned_away", status.sum(|counters| counters.turned_away.get())),
         ],
     );
     page.counter(
         "letmein_connections_lost",
         "TCP connections that were accepted and came to an untimely end",
-        watched.sum(|tally| tally.lost.get()),
+        status.sum(|counters| counters.lost.get()),
     );
-    let Summed { sum, buckets } = watched.histogram(|tally| &tally.logins_us, &LOGIN_BOUNDS_US, 1e6);
+    let Summed { sum, buckets } = status.histogram(|counters| &counters.logins_us, &LOGIN_BOUNDS_US, 1e6);
     page.histogram(
         "letmein_login_duration_seconds",
         "From the beginning of a TCP connection to its verdict",
@@ -148,8 +148,8 @@ fn connections(page: &mut Page, watched: &Watched) {
     );
 }
 
-fn audit(page: &mut Page, watched: &Watched) {
-    let Some(dropped) = watched.dropped_lines() else { return };
+fn audit(page: &mut Page, status: &Status) {
+    let Some(dropped) = status.dropped_lines() else { return };
     page.counters(
         "letmein_audit_lines_dropped",
         "Audit lines not written: the queue was full or the file could not be written (lost), \
@@ -159,30 +159,30 @@ fn audit(page: &mut Page, watched: &Watched) {
     );
 }
 
-/// A histogram of all workers; the last bucket has no bound.
+/// A histogram of all workers. Each bucket has its upper bound; the last has none.
 struct Summed {
     sum: f64,
     buckets: Vec<(Option<f64>, u64)>,
 }
 
-impl Watched {
-    /// `per_unit` of what the workers count make one of what is shown.
+impl Status {
+    /// Sums a histogram of all workers. `per_unit` is how many counted units make one shown unit.
     fn histogram<const BOUNDS: usize>(
         &self,
-        of: impl Fn(&Tally) -> &Histogram<BOUNDS>,
+        of: impl Fn(&Counters) -> &Histogram<BOUNDS>,
         bounds: &[u64; BOUNDS],
         per_unit: f64,
     ) -> Summed {
         let bounds = bounds.iter().map(|bound| Some(*bound as f64 / per_unit)).chain([None]);
         let mut buckets: Vec<_> = bounds.map(|bound| (bound, 0)).collect();
-        for tally in &self.tallies {
-            let histogram = of(tally);
+        for counters in &self.counters {
+            let histogram = of(counters);
             let counts = histogram.counts.iter().chain([&histogram.beyond]).map(Counter::get);
             for ((_, total), count) in buckets.iter_mut().zip(counts) {
                 *total += count;
             }
         }
-        Summed { sum: self.sum(|tally| of(tally).sum.get()) as f64 / per_unit, buckets }
+        Summed { sum: self.sum(|counters| of(counters).sum.get()) as f64 / per_unit, buckets }
     }
 }
 

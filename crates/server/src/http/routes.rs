@@ -12,10 +12,10 @@ use hyper::{Request, Response, StatusCode};
 use tracing::warn;
 
 use super::exposition::Format;
-use super::{Limits, Listener, Reply, metrics, page, status};
-use crate::watch::Watched;
+use super::{Limits, Listener, Reply, json, metrics, page};
+use crate::status::Status;
 
-/// What a connection of whoever watches may take.
+/// The limits of connections for monitoring.
 pub(crate) const LIMITS: Limits = Limits {
     connections: 16,
     head_len: 8192,
@@ -23,14 +23,14 @@ pub(crate) const LIMITS: Limits = Limits {
     time: Duration::from_secs(10),
     pace: Duration::from_millis(2),
 };
-/// More than a request's head and its answer take together.
+/// Bytes of a connection: more than the head of a request and its answer take together.
 pub(crate) const CONNECTION_BYTES: usize = 64 * 1024;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Shows a server over HTTP for as long as it runs.
-pub(crate) async fn serve(listener: Listener, watched: Arc<Watched>) {
-    let shown = watched.clone();
+/// Serves the status of a server over HTTP for as long as it runs.
+pub(crate) async fn serve(listener: Listener, status: Arc<Status>) {
+    let shown = status.clone();
     let answer = move |request: Request<Incoming>| ready(answer(&shown, &request));
     let served = super::serve(listener, LIMITS, pending(), answer);
     tokio::select! {
@@ -39,22 +39,22 @@ pub(crate) async fn serve(listener: Listener, watched: Arc<Watched>) {
                 warn!("HTTP: {error}: there is no monitoring");
             }
         }
-        never = watched.look() => match never {},
+        never = status.sample() => match never {},
     }
 }
 
-/// Answers a GET or HEAD about a server. A body is not looked at.
-fn answer<B>(watched: &Arc<Watched>, request: &Request<B>) -> Reply {
+/// Answers a GET or HEAD. The body of a request is ignored.
+fn answer<B>(status: &Arc<Status>, request: &Request<B>) -> Reply {
     match request.uri().path() {
         "/" => status_page(),
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter();
             let is_open = accept.filter_map(|value| value.to_str().ok()).any(metrics::names_openmetrics);
             let format = if is_open { Format::OpenMetrics } else { Format::Plain };
-            reply(StatusCode::OK, format.content_type(), metrics::page(watched, format))
+            reply(StatusCode::OK, format.content_type(), metrics::page(status, format))
         }
-        "/status.json" => reply(StatusCode::OK, "application/json", status::page(watched)),
-        "/healthz" => match watched.health() {
+        "/status.json" => reply(StatusCode::OK, "application/json", json::page(status)),
+        "/healthz" => match status.health() {
             Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
             Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
         },

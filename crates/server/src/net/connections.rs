@@ -1,5 +1,5 @@
-//! Who is connected: the caps on TCP connections, in all, for each source and for the networks around it, and on the
-//! memory that they hold.
+//! The caps on TCP connections: in all, for each source and for the networks around it, and on the memory that they
+//! hold.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::source::{NETWORKS_MAX, Source, counted_with};
 
-/// Connections in all. What each may take beside the kernel's buffers is for its service to bound.
+/// Connections in all. Each service bounds the memory that one takes beside the kernel's buffers.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
-/// Connections of one source, when there is room for hardly any.
+/// A source may have this many connections even when hardly any are left.
 const PER_SOURCE_MIN: usize = 4;
-/// A source has this part of all places, at most.
+/// A source may have this part of the capacity, at most.
 const PARTS: usize = 8;
-/// The networks around a source have this part, at most: one site with all its sources leaves most places to others.
+/// The networks around a source may have this part, at most, so that one site leaves most connections to others.
 const NETWORK_PARTS: usize = 4;
-/// Bytes that a connection is counted with, in a table of which a half may be empty.
+/// Bytes of the counts of one connection, in a hash table of which a half may be empty.
 pub(crate) const COUNTED_LEN: usize = NETWORKS_MAX * 2 * size_of::<(Source, usize)>();
 /// Descriptors that connections leave to all else: to files and signals, to those who watch over HTTP, and to each
 /// worker's socket and poll.
@@ -24,53 +24,53 @@ pub(crate) fn descriptors_kept(workers: usize) -> usize {
     48 + 2 * workers
 }
 
-/// How many connections there may be, where a process has so many descriptors.
-pub(crate) fn places(descriptors: usize, workers: usize) -> usize {
+/// Connections that a process with this many descriptors may have.
+pub(crate) fn capacity(descriptors: usize, workers: usize) -> usize {
     CONNECTIONS_MAX.min(descriptors.saturating_sub(descriptors_kept(workers))).max(1)
 }
 
-/// How many connections a network with this many shares may have, where `taken` of all places are taken.
+/// Connections that a network with this many shares may have, while `open` of the `capacity` are open.
 ///
-/// Once half of them are, networks with many get no more: the fuller it is, the fewer a network may have. The last
-/// quarter is for those that have hardly any. So those who hold places keep no newcomer out, and it takes hundreds of
-/// sources, or a score of sites, to hold them all, in whatever order they come.
-pub(crate) fn share(places: usize, taken: usize, shares: u32) -> usize {
-    let most = (places / PARTS).max(1);
-    let quarter = places / 4;
-    let left = (places - quarter).saturating_sub(taken).min(quarter);
+/// The share shrinks as the server fills up from a half, and the last quarter is for networks that have hardly any
+/// connections. So an attacker who holds connections keeps no newcomer out. To hold them all takes hundreds of sources,
+/// or a score of sites, in whatever order they come.
+pub(crate) fn share(capacity: usize, open: usize, shares: u32) -> usize {
+    let most = (capacity / PARTS).max(1);
+    let quarter = capacity / 4;
+    let left = (capacity - quarter).saturating_sub(open).min(quarter);
     let of_source = (most * left / quarter.max(1)).clamp(PER_SOURCE_MIN.min(most), most);
-    (of_source * shares as usize).min((places / NETWORK_PARTS).max(1))
+    (of_source * shares as usize).min((capacity / NETWORK_PARTS).max(1))
 }
 
-/// Bytes that a connection may hold however much the others do: strangers with long messages keep nobody from
-/// short ones.
+/// Bytes that a connection may hold however much the others do, so that long messages of strangers keep nobody from
+/// sending short ones.
 pub(crate) const SHARE: usize = 64 * 1024;
 
-/// The connections of all workers. A network is kept only while it has any. The lock is held for some hundred
-/// nanoseconds of the many thousand that a connection takes.
+/// The counts of all workers' connections. A network has an entry only while it has a connection. The lock is held for
+/// some hundred nanoseconds, and a connection takes many thousand.
 #[derive(Clone)]
 pub(crate) struct Connections(Arc<Mutex<Counts>>);
 
 struct Counts {
-    places: usize,
+    capacity: usize,
     total: usize,
     held: usize,
     memory_max: usize,
     by_network: HashMap<Source, usize>,
 }
 
-/// A place among the connections; given back when dropped.
-pub(crate) struct Place {
+/// The right to have one connection, given back when dropped.
+pub(crate) struct Permit {
     connections: Connections,
     address: IpAddr,
     held: usize,
 }
 
-/// Why there is no place.
+/// Why a connection, or its message, is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
     #[error("{0} connections are open")]
-    InAll(usize),
+    InTotal(usize),
     #[error("{open} connections of {network} are open, as many as it may have now")]
     OfNetwork { network: Source, open: usize },
     #[error("the messages under way hold all the memory that there is for them")]
@@ -78,38 +78,37 @@ pub(crate) enum Full {
 }
 
 impl Connections {
-    /// `memory_max` bytes are for all connections together, beside the [`SHARE`] of each.
-    /// `places` are all that there are.
-    pub(crate) fn new(places: usize, memory_max: usize) -> Self {
+    /// Allows `capacity` connections, and `memory_max` bytes for all of them together, beside the [`SHARE`] of each.
+    pub(crate) fn new(capacity: usize, memory_max: usize) -> Self {
         let by_network = HashMap::new();
-        Self(Arc::new(Mutex::new(Counts { places, total: 0, held: 0, memory_max, by_network })))
+        Self(Arc::new(Mutex::new(Counts { capacity, total: 0, held: 0, memory_max, by_network })))
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Whoever panicked had not begun to change anything, or was done.
+        // A thread that panicked had not begun to change anything, or was done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there are, and how many there may be.
+    /// Connections that are open, and how many may be.
     pub(crate) fn used(&self) -> (usize, usize) {
         let counts = self.counts();
-        (counts.total, counts.places)
+        (counts.total, counts.capacity)
     }
 
-    pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, Full> {
+    pub(crate) fn admit(&self, address: IpAddr) -> Result<Permit, Full> {
         self.counts().take(address)?;
-        Ok(Place { connections: self.clone(), address, held: 0 })
+        Ok(Permit { connections: self.clone(), address, held: 0 })
     }
 }
 
 impl Counts {
     fn take(&mut self, address: IpAddr) -> Result<(), Full> {
-        if self.total >= self.places {
-            return Err(Full::InAll(self.places));
+        if self.total >= self.capacity {
+            return Err(Full::InTotal(self.capacity));
         }
         for (network, shares) in counted_with(address) {
             let open = self.by_network.get(&network).copied().unwrap_or_default();
-            if open >= share(self.places, self.total, shares) {
+            if open >= share(self.capacity, self.total, shares) {
                 return Err(Full::OfNetwork { network, open });
             }
         }
@@ -133,8 +132,11 @@ impl Counts {
     }
 }
 
-impl Place {
-    /// Says how many bytes the connection holds now.
+impl Permit {
+    /// Notes how many bytes the connection holds now.
+    ///
+    /// # Errors
+    /// [`Full::Memory`], if all connections together would hold too much.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Full> {
         let beyond_share = bytes.saturating_sub(SHARE);
         if beyond_share == self.held {
@@ -151,7 +153,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.connections.counts();
         counts.give_back(self.address);
@@ -176,15 +178,15 @@ mod tests {
         IpAddr::from([0x2001, 0xdb8, site, network, 0, 0, 0, 1])
     }
 
-    /// All places that an address gets.
-    fn all_of(connections: &Connections, address: IpAddr) -> Vec<Place> {
+    /// The permits of all connections that an address may have.
+    fn all_of(connections: &Connections, address: IpAddr) -> Vec<Permit> {
         iter::from_fn(|| connections.admit(address).ok()).collect()
     }
 
     #[test]
     fn a_source_that_is_full_keeps_no_other_out() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
-        let places: Vec<_> = (0..CONNECTIONS_PER_SOURCE_MAX)
+        let permits: Vec<_> = (0..CONNECTIONS_PER_SOURCE_MAX)
             .map(|_| connections.admit(address("192.0.2.1")).unwrap())
             .collect();
         let network = Source::of(address("192.0.2.1"));
@@ -192,15 +194,15 @@ mod tests {
         assert_eq!(connections.admit(address("192.0.2.1")).err(), full);
         assert_eq!(connections.admit(address("::ffff:192.0.2.1")).err(), full);
         assert!(connections.admit(address("192.0.2.2")).is_ok());
-        drop(places);
+        drop(permits);
         assert!(connections.admit(address("192.0.2.1")).is_ok());
     }
 
     #[test]
     fn long_messages_share_a_memory_and_short_ones_need_none_of_it() {
         let connections = Connections::new(CONNECTIONS_MAX, 1000);
-        let place = || connections.admit(address("192.0.2.1")).unwrap();
-        let (mut first, mut second, mut third) = (place(), place(), place());
+        let permit = || connections.admit(address("192.0.2.1")).unwrap();
+        let (mut first, mut second, mut third) = (permit(), permit(), permit());
         assert_eq!(first.hold(SHARE + 600), Ok(()));
         assert_eq!(second.hold(SHARE + 401), Err(Full::Memory));
         assert_eq!(second.hold(SHARE + 400), Ok(()));
@@ -212,12 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn whoever_holds_many_places_keeps_no_newcomer_out() {
+    fn a_source_with_many_connections_keeps_no_newcomer_out() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
         let crowd = (0..200_000_u32)
             .map(|attempt| connections.admit(IpAddr::from((0x0a00_0000 + attempt % 50).to_be_bytes())));
-        let places: Vec<_> = crowd.filter_map(Result::ok).collect();
-        assert!((2900..CONNECTIONS_MAX).contains(&places.len()), "{}", places.len());
+        let permits: Vec<_> = crowd.filter_map(Result::ok).collect();
+        assert!((2900..CONNECTIONS_MAX).contains(&permits.len()), "{}", permits.len());
         assert!(connections.admit(address("192.0.2.1")).is_ok());
     }
 
@@ -226,16 +228,16 @@ mod tests {
     fn two_hundred_sources_that_come_one_after_the_other_keep_no_newcomer_out() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
         let sources = (0..200_u32).map(|host| IpAddr::from((0x0a00_0000 + host).to_be_bytes()));
-        let _places: Vec<_> = sources.flat_map(|source| all_of(&connections, source)).collect();
+        let _permits: Vec<_> = sources.flat_map(|source| all_of(&connections, source)).collect();
         assert!(connections.admit(address("192.0.2.1")).is_ok());
     }
 
     #[test]
-    fn a_site_with_all_its_networks_has_a_quarter_of_the_places() {
+    fn a_site_with_all_its_networks_has_a_quarter_of_the_connections() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
-        let places: Vec<_> =
+        let permits: Vec<_> =
             (0..=u16::MAX).flat_map(|network| all_of(&connections, in_site(0, network))).collect();
-        assert_eq!(places.len(), CONNECTIONS_MAX / NETWORK_PARTS);
+        assert_eq!(permits.len(), CONNECTIONS_MAX / NETWORK_PARTS);
         let of_newcomer = all_of(&connections, in_site(1, 0)).len();
         assert_eq!(of_newcomer, CONNECTIONS_PER_SOURCE_MAX);
     }
@@ -246,28 +248,28 @@ mod tests {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
         let networks_of = |site| (0..=u16::MAX).step_by(64).map(move |network| in_site(site, network));
         let networks = (0..16).flat_map(networks_of);
-        let _places: Vec<_> = networks.flat_map(|source| all_of(&connections, source)).collect();
+        let _permits: Vec<_> = networks.flat_map(|source| all_of(&connections, source)).collect();
         for newcomer in ["192.0.2.1", "2001:db8:ffff::1", "fe80::1"] {
             assert!(connections.admit(address(newcomer)).is_ok(), "{newcomer}");
         }
     }
 
     #[test]
-    fn the_addresses_of_a_link_have_a_quarter_of_the_places_together() {
+    fn the_addresses_of_a_link_have_a_quarter_of_the_connections_together() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
         let host = |number: u16| IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, number]);
-        let places: Vec<_> = (0..5000).filter_map(|number| connections.admit(host(number)).ok()).collect();
-        assert_eq!(places.len(), CONNECTIONS_MAX / NETWORK_PARTS);
+        let permits: Vec<_> = (0..5000).filter_map(|number| connections.admit(host(number)).ok()).collect();
+        assert_eq!(permits.len(), CONNECTIONS_MAX / NETWORK_PARTS);
     }
 
     #[test]
     fn there_is_an_end_to_connections_in_all_and_none_is_remembered_when_closed() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
-        let places: Vec<_> = (0..CONNECTIONS_MAX as u32)
+        let permits: Vec<_> = (0..CONNECTIONS_MAX as u32)
             .map(|host| connections.admit(IpAddr::from((0x0a00_0000 + host).to_be_bytes())).unwrap())
             .collect();
-        assert_eq!(connections.admit(address("192.0.2.1")).err(), Some(Full::InAll(CONNECTIONS_MAX)));
-        drop(places);
+        assert_eq!(connections.admit(address("192.0.2.1")).err(), Some(Full::InTotal(CONNECTIONS_MAX)));
+        drop(permits);
         assert!(connections.counts().by_network.is_empty());
         assert_eq!(connections.counts().total, 0);
     }
@@ -277,7 +279,7 @@ mod tests {
         for (descriptors, workers, expected) in
             [(1_000_000, 16, CONNECTIONS_MAX), (1024, 16, 944), (1024, 2, 972), (64, 2, 12), (8, 1, 1)]
         {
-            assert_eq!(places(descriptors, workers), expected);
+            assert_eq!(capacity(descriptors, workers), expected);
         }
     }
 }

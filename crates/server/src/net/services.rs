@@ -1,4 +1,4 @@
-//! The services as the loops see them: each hands messages to the part that decides, and reports what it decided.
+//! The services that workers serve. Each hands messages to the protocol's code, and its decisions to the log.
 
-pub(crate) mod exchanges;
 pub(crate) mod logins;
+pub(crate) mod small;

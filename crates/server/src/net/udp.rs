@@ -10,41 +10,44 @@ use rustix::net::sockopt::{
 };
 use socket2::{Domain, SockRef, Socket};
 
+use crate::counters::Counters;
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
 use crate::report::{self, Buffers};
-use crate::tally::Tally;
 use proto::Now;
 use proto::transport::Transport;
 
-/// What a worker serves: the loop below is the same for all services.
+/// A service over UDP, for one worker.
 pub(crate) trait Service {
     /// The sizes of its messages.
     fn shape(&self) -> Shape;
 
-    /// These datagrams have come, and it will react to each.
-    fn expect<'d>(&self, _datagrams: impl Iterator<Item = &'d [u8]>) {}
+    /// Brings the records for these datagrams into the cache; [`Self::react`] follows for each.
+    fn prefetch<'d>(&self, _datagrams: impl Iterator<Item = &'d [u8]>) {}
 
-    /// Reacts to a datagram from `peer`. What it puts into `reply`, which is empty, is sent back.
+    /// Reacts to a datagram from `peer`. `reply` is empty; bytes put into it are sent back.
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>);
 
-    /// Whether the service has done all that it was to do.
+    /// Whether the worker may stop serving.
     fn is_done(&self) -> bool {
         false
     }
 }
 
-/// How soon an idle worker sees that it is to stop.
+/// An idle worker checks this often whether to stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 /// The pause after an error of the socket, so that a lasting one does not keep a core busy.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// What the kernel queues while a worker is busy, at most: some 10,000 small datagrams.
+/// Bytes that the kernel queues while a worker is busy, at most: some 10,000 small datagrams.
 pub(crate) const BUFFER_LEN: usize = 8 << 20;
 
-/// Makes a bound socket that of a worker.
+/// Sets up a bound socket for a worker.
+///
+/// # Errors
+/// The system refuses an option.
 pub fn prepare(socket: Socket) -> io::Result<UdpSocket> {
-    // The kernel gives what it allows, and no error. A service manager may have been allowed more.
+    // The kernel caps the size without an error, and a service manager may have been allowed more.
     if socket.recv_buffer_size()? / 2 < BUFFER_LEN {
         socket.set_recv_buffer_size(BUFFER_LEN)?;
     }
@@ -59,19 +62,19 @@ pub fn prepare(socket: Socket) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Has the kernel send without looking up what it knows of the path's MTU, which costs a login of short datagrams some
-/// 7 %. No datagram of a login is longer than the shortest MTU there is.
+/// Has the kernel send without looking up the path's MTU, which would cost a login of short datagrams some 7 %. No
+/// datagram of a login is longer than the shortest MTU there is.
 pub(crate) fn ignore_path_mtu(socket: &Socket) -> io::Result<()> {
     if socket.domain()? == Domain::IPV6 {
         set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)?;
     }
-    // A socket of both families has it for each.
+    // A socket of both families has an option for each.
     Ok(set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE)?)
 }
 
-/// What the kernel gave.
+/// The buffer sizes that the kernel has granted.
 pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
-    // It says twice what it gives, as it counts its own bookkeeping in.
+    // The kernel reports twice the size, since it adds its own bookkeeping.
     let receive_len = SockRef::from(socket).recv_buffer_size()? / 2;
     Ok(Buffers { receive_len, asked_len: BUFFER_LEN })
 }
@@ -82,24 +85,25 @@ pub(crate) fn serve(
     service: &mut impl Service,
     clock: Clock,
     stop: &Stop,
-    tally: &Tally,
+    counters: &Counters,
 ) {
     let mut batch = Batch::new(service.shape());
     while !service.is_done() && !stop.is_requested() {
-        tally.turns.add(1);
-        if let Err(error) = exchange(&mut batch, socket, service, clock, tally) {
+        counters.iterations.add(1);
+        if let Err(error) = receive_batch(&mut batch, socket, service, clock, counters) {
             report::socket_error(Transport::Udp, &error);
             thread::sleep(ERROR_PAUSE);
         }
     }
 }
 
-fn exchange(
+/// Receives one batch, and sends the replies to it. Returns at the read timeout if none comes.
+fn receive_batch(
     batch: &mut Batch,
     socket: &UdpSocket,
     service: &mut impl Service,
     clock: Clock,
-    tally: &Tally,
+    counters: &Counters,
 ) -> io::Result<()> {
     match batch.receive(socket) {
         Ok(()) => {}
@@ -109,15 +113,15 @@ fn exchange(
         Err(error) => return Err(error),
     }
     let now = clock.now();
-    tally.batch(batch.datagrams().len());
-    service.expect(batch.datagrams());
+    counters.batch(batch.datagrams().len());
+    service.prefetch(batch.datagrams());
     batch.react(|envelope, datagram, reply| {
         if let Some(peer) = envelope.source() {
             service.react(now, peer, datagram, reply);
         }
     });
     if let Err(Unsent { replies, error }) = batch.send(socket) {
-        tally.unsent.add(replies);
+        counters.unsent.add(replies);
         report::unsent(replies, &error);
     }
     Ok(())

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::counters::Counters;
 use crate::descriptors;
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
+use crate::net::connection::{Reading, StreamService};
 use crate::net::connections::Connections;
-use crate::net::link::{Conversation, Reading};
-use crate::net::services::exchanges::{Datagrams, Exchange, FramedStream, Md5Stream, shared_lines};
-use crate::net::services::logins::{Login, Logins};
+use crate::net::services::logins::{LoginDatagrams, LoginStream};
+use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::{connections, tcp, udp};
 use crate::report::{self, Reports, Verbosity};
-use crate::tally::Tally;
 use proto::Now;
 use proto::server::penalty::Penalties;
 use proto::server::{Keys, Server};
@@ -30,7 +30,7 @@ pub(crate) struct Workers {
     /// To be called by a thread each, which serves until told to stop, and until nobody is waiting any more.
     pub(crate) work: Vec<Work>,
     /// The numbers of each.
-    pub(crate) tallies: Vec<Arc<Tally>>,
+    pub(crate) counters: Vec<Arc<Counters>>,
     /// TCP: who is connected.
     pub(crate) connections: Option<Connections>,
 }
@@ -64,19 +64,20 @@ impl Workers {
                     // A system without this serves all the same.
                     let _ = udp::ignore_path_mtu(socket);
                 }
-                self.add_udp(bound, |_, tally| {
+                self.add_udp(bound, |_, counters| {
                     let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
-                    let logins = Logins { server, reporter: reports.of_worker(transport, tally), users };
+                    let logins =
+                        LoginDatagrams { server, reporter: reports.of_worker(transport, counters), users };
                     || logins
                 })
             }
             Transport::Tcp => {
-                self.add_tcp(bound, Login::READING, threads, |tally| {
+                self.add_tcp(bound, LoginStream::READING, threads, |counters| {
                     let (users, penalties) = (users.clone(), penalties.clone());
-                    let reporter = Arc::new(reports.of_worker(transport, tally));
+                    let reporter = Arc::new(reports.of_worker(transport, counters));
                     move || {
                         move |peer, now| {
-                            Login::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
+                            LoginStream::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
                         }
                     }
                 });
@@ -85,28 +86,28 @@ impl Workers {
         }
     }
 
-    /// A worker for a small service.
-    pub(crate) fn exchange(
-        service: Exchange,
+    /// The workers of a small service.
+    pub(crate) fn small(
+        service: SmallService,
         verbosity: Verbosity,
         bound: Bound,
         keys: &Keys,
     ) -> io::Result<Self> {
         let (mut workers, threads) = (Self::default(), bound.sockets.len());
         match service {
-            Exchange::Datagrams(service, serving) => {
+            SmallService::Datagrams(service, serving) => {
                 let key = keys.sources;
                 let serve =
-                    |own, _: &Arc<Tally>| move || Datagrams::new(service, own, &key, serving, verbosity);
+                    |own, _: &Arc<Counters>| move || Datagrams::new(service, own, &key, serving, verbosity);
                 workers.add_udp(bound, serve)?;
             }
-            Exchange::Md5Stream => workers.add_tcp(bound, Md5Stream::READING, threads, |_| {
+            SmallService::Md5Stream => workers.add_tcp(bound, Md5Stream::READING, threads, |_| {
                 move || {
                     let lines = shared_lines(verbosity);
                     move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
                 }
             }),
-            Exchange::FramedStream { buffer_len, message_max } => {
+            SmallService::FramedStream { buffer_len, message_max } => {
                 workers.add_tcp(bound, FramedStream::reading(buffer_len, message_max), threads, |_| {
                     move || {
                         let lines = shared_lines(verbosity);
@@ -122,7 +123,7 @@ impl Workers {
     fn add_udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
         &mut self,
         Bound { address, sockets }: Bound,
-        service: impl Fn(SocketAddr, &Arc<Tally>) -> M,
+        service: impl Fn(SocketAddr, &Arc<Counters>) -> M,
     ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
@@ -130,10 +131,10 @@ impl Workers {
         }
         self.doors.push((Transport::Udp, address));
         for socket in sockets {
-            let tally = self.add_tally();
-            let service = service(socket.local_addr()?, &tally);
+            let counters = self.add_counters();
+            let service = service(socket.local_addr()?, &counters);
             self.work.push(Box::new(move |clock, stop| {
-                udp::serve(&socket, &mut service(), clock, &stop, &tally);
+                udp::serve(&socket, &mut service(), clock, &stop, &counters);
                 Ok(())
             }));
         }
@@ -146,29 +147,29 @@ impl Workers {
         Bound { address, sockets }: Bound,
         reading: Reading,
         threads: usize,
-        service: impl Fn(&Arc<Tally>) -> S,
+        service: impl Fn(&Arc<Counters>) -> S,
     ) where
-        C: Conversation + 'static,
+        C: StreamService + 'static,
         O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
-        let places = connections::places(descriptors::limit(), threads);
+        let capacity = connections::capacity(descriptors::limit(), threads);
         let connections =
-            self.connections.get_or_insert_with(|| Connections::new(places, reading.memory_max));
+            self.connections.get_or_insert_with(|| Connections::new(capacity, reading.memory_max));
         let connections = connections.clone();
         self.doors.push((Transport::Tcp, address));
         for socket in sockets {
-            let tally = self.add_tally();
-            let (service, connections) = (service(&tally), connections.clone());
+            let counters = self.add_counters();
+            let (service, connections) = (service(&counters), connections.clone());
             self.work.push(Box::new(move |clock, stop| {
-                tcp::serve(socket.into(), reading, connections, service(), clock, &stop, &tally)
+                tcp::serve(socket.into(), reading, connections, service(), clock, &stop, &counters)
             }));
         }
     }
 
-    fn add_tally(&mut self) -> Arc<Tally> {
-        let tally = Arc::<Tally>::default();
-        self.tallies.push(tally.clone());
-        tally
+    fn add_counters(&mut self) -> Arc<Counters> {
+        let counters = Arc::<Counters>::default();
+        self.counters.push(counters.clone());
+        counters
     }
 }

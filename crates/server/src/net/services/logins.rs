@@ -1,4 +1,4 @@
-//! The services as the loops see them: each hands messages to the part that decides, and reports what it decided.
+//! Logins over UDP and over TCP: each message goes to the protocol's server, and its decision to the log and the audit.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::net::batch::Shape;
-use crate::net::link::{self, Next, Patience, Reading};
+use crate::net::connection::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
 use crate::report::Reporter;
 use proto::Now;
@@ -18,28 +18,28 @@ use proto::challenge::Challenge;
 use proto::server::Server;
 use proto::server::event::Event;
 use proto::server::penalty::Penalties;
-use proto::server::stream::{BUFFER_LEN, LoginStream};
+use proto::server::stream::{self, BUFFER_LEN};
 use proto::users::Users;
 use proto::wire::{self, MESSAGE_MAX, REPLY_MAX};
 
-/// Logins over UDP.
-pub(crate) struct Logins {
+/// The logins of one UDP worker.
+pub(crate) struct LoginDatagrams {
     pub(crate) server: Server,
     pub(crate) reporter: Reporter,
     pub(crate) users: Arc<ArcSwap<Users>>,
 }
 
-impl Logins {
+impl LoginDatagrams {
     pub(crate) const SHAPE: Shape =
         Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX };
 }
 
-impl udp::Service for Logins {
+impl udp::Service for LoginDatagrams {
     fn shape(&self) -> Shape {
         Self::SHAPE
     }
 
-    fn expect<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {
+    fn prefetch<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {
         self.users.load().prefetch(datagrams.filter_map(wire::name_in));
     }
 
@@ -52,9 +52,9 @@ impl udp::Service for Logins {
     }
 }
 
-/// A login over TCP.
-pub(crate) struct Login {
-    conversation: LoginStream,
+/// One login over TCP.
+pub(crate) struct LoginStream {
+    stream: stream::LoginStream,
     users: Arc<ArcSwap<Users>>,
     penalties: Arc<Penalties>,
     reporter: Arc<Reporter>,
@@ -62,11 +62,17 @@ pub(crate) struct Login {
     began: Duration,
 }
 
-impl Login {
-    pub(crate) const READING: Reading =
-        Reading { gather_len: BUFFER_LEN, memory_max: 0, patience: Patience::InAll(Duration::from_secs(10)) };
+impl LoginStream {
+    pub(crate) const READING: Reading = Reading {
+        gather_len: BUFFER_LEN,
+        memory_max: 0,
+        deadlines: Deadlines::Total(Duration::from_secs(10)),
+    };
 
-    /// The connection of a source that is blocked is closed at once.
+    /// Starts a login with a new challenge.
+    ///
+    /// # Errors
+    /// The source is blocked, so its connection is closed at once; or the system gives no random bytes.
     pub(crate) fn open(
         users: Arc<ArcSwap<Users>>,
         penalties: Arc<Penalties>,
@@ -80,7 +86,7 @@ impl Login {
         }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
         Ok(Self {
-            conversation: LoginStream::new(challenge),
+            stream: stream::LoginStream::new(challenge),
             users,
             penalties,
             reporter,
@@ -90,11 +96,11 @@ impl Login {
     }
 }
 
-impl link::Conversation for Login {
+impl StreamService for LoginStream {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
         let mut rest = *received;
         while let Some(reaction) =
-            self.conversation.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest)
+            self.stream.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest)
         {
             self.reporter.reaction(now, self.peer, &reaction);
             match reaction.reply {
@@ -104,7 +110,7 @@ impl link::Conversation for Login {
         }
         let taken = received.len() - rest.len();
         *received = received.get(taken..).unwrap_or_default();
-        if self.conversation.is_over() {
+        if self.stream.is_over() {
             self.reporter.login_took(now.uptime.saturating_sub(self.began));
             Next::End
         } else {

@@ -1,4 +1,4 @@
-//! A running server as those see it who watch it: numbers, and nobody's name or address.
+//! The status of a running server: numbers, without names or addresses of users.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,81 +10,81 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::counters::{self, Counters, Outcome, Progress, Verdicts};
 use crate::net::clock::Clock;
 use crate::net::connections::Connections;
 use crate::report::audit::Losses;
 use crate::settings::Reasons;
-use crate::tally::{self, Outcome, Tally, Turns, Verdicts};
 use proto::Now;
 use proto::server::penalty::{Failures, Fill, Penalties};
 use proto::transport::Transport;
 use proto::users::Users;
 
-/// What a step of the history is for.
+/// The time that a step of the history covers.
 pub(crate) const HISTORY_STEP: Duration = Duration::from_secs(10);
 /// An hour of them.
 const HISTORY_LEN: usize = 360;
-/// How often workers are looked at. They make ten turns a second and more.
-const LOOK: Duration = Duration::from_secs(1);
-/// So many looks without a turn, and a worker is stuck.
-const LOOKS_MAX: u32 = 10;
+/// How often the status is sampled. The loop of a worker makes ten iterations in this time, or more.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// After this many samples without an iteration a worker counts as stuck.
+const STALL_MAX: u32 = 10;
 
-/// A running server.
-pub(crate) struct Watched {
+/// The counters and tables that the status is read from.
+pub(crate) struct Status {
     /// The name of the program.
     pub(crate) server: &'static str,
-    /// Where it serves: the door that the program is named after, then the others.
+    /// The doors: first the one that the program is named after, then the others.
     pub(crate) doors: Vec<(Transport, SocketAddr)>,
-    /// Whether those who watch are told why logins were refused.
+    /// Whether the status shows why logins were refused.
     pub(crate) reasons: Reasons,
-    pub(crate) tallies: Vec<Arc<Tally>>,
+    pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) users: Arc<ArcSwap<Users>>,
     pub(crate) reloads: Arc<Reloads>,
     pub(crate) penalties: Option<Arc<Penalties>>,
     pub(crate) open: Option<Connections>,
-    /// Of the audit, if there is one.
+    /// The lost lines of the audit, if there is one.
     pub(crate) losses: Option<Losses>,
     pub(crate) clock: Clock,
     pub(crate) started_unix_s: u64,
     pub(crate) is_stopping: AtomicBool,
-    pub(crate) looks: Mutex<Looks>,
+    pub(crate) samples: Mutex<Samples>,
 }
 
-/// How many are blocked, and for how long the first of them has been.
+/// Sources or names that are blocked, and how long the first of them has been.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocked {
     pub(crate) count: u64,
     pub(crate) longest: Duration,
 }
 
-/// What was seen of the server by and by. The lock is the main thread's alone; no worker waits for it.
+/// What the samples, one a second, have recorded. Only the main thread takes the lock, so no worker waits for it.
 #[derive(Default)]
-pub(crate) struct Looks {
-    /// What was new in each step.
+pub(crate) struct Samples {
+    /// The new verdicts of each step.
     history: VecDeque<Verdicts>,
     /// The totals at the end of the last step.
     before: Verdicts,
-    turns: Turns,
-    /// Counting takes a while, so it is done once a look at most.
+    progress: Progress,
+    /// Counting takes a while, so each sample does it once.
     failures: Failures,
 }
 
-impl Watched {
+impl Status {
     pub(crate) fn uptime(&self) -> Duration {
         self.clock.now().uptime
     }
 
-    /// Of all workers.
+    /// The messages of all workers that had an outcome.
     pub(crate) fn outcome(&self, outcome: Outcome) -> u64 {
-        tally::total(&self.tallies, outcome)
+        counters::total(&self.counters, outcome)
     }
 
     pub(crate) fn verdicts(&self) -> Verdicts {
-        Verdicts::of(&self.tallies)
+        Verdicts::of(&self.counters)
     }
 
-    pub(crate) fn sum(&self, number: impl Fn(&Tally) -> u64) -> u64 {
-        self.tallies.iter().map(|tally| number(tally)).sum()
+    pub(crate) fn sum(&self, number: impl Fn(&Counters) -> u64) -> u64 {
+        self.counters.iter().map(|counters| number(counters)).sum()
     }
 
     /// Whether a door of this transport is open.
@@ -97,9 +97,9 @@ impl Watched {
         self.open.as_ref().map(Connections::used)
     }
 
-    /// Blocks that were in force at the last look, by the tables of failures.
+    /// Blocks that were in force at the last sample, by the tables of failures.
     pub(crate) fn blocks(&self) -> Vec<(&'static str, Blocked)> {
-        let (uptime, failures) = (self.uptime(), self.looks().failures);
+        let (uptime, failures) = (self.uptime(), self.samples().failures);
         let blocked = |fill: Fill| Blocked {
             count: fill.blocked,
             longest: fill.since.map(|since| uptime.saturating_sub(since)).unwrap_or_default(),
@@ -108,14 +108,14 @@ impl Watched {
         tables.into_iter().map(|(name, fill)| (name, blocked(fill))).collect()
     }
 
-    /// Refusals by their reason, where that is told.
+    /// Refusals by their reason, if the status shows reasons.
     pub(crate) fn refusals(&self) -> Option<[(&'static str, u64); 5]> {
         (self.reasons == Reasons::Told)
             .then(|| Outcome::REFUSALS.map(|(reason, refusal)| (reason, self.outcome(refusal))))
     }
 
-    /// Audit lines that there are not, by why, if there is an audit. Refusals of a right password have a limit of their
-    /// own, so what it leaves out would tell them from others.
+    /// Dropped audit lines by their reason, if there is an audit. Lines over the limit are left out with the reasons:
+    /// refusals of a right password have a limit of their own, so the number would tell them from others.
     pub(crate) fn dropped_lines(&self) -> Option<Vec<(&'static str, u64)>> {
         let (lost, left_out) = self.losses.as_ref()?.totals();
         Some(match self.reasons {
@@ -124,9 +124,10 @@ impl Watched {
         })
     }
 
-    /// How full the tables of failures were. Those of names tell by their growth who has logged in from where.
+    /// How full the tables of failures were at the last sample. The growth of those for names shows who has logged in
+    /// from where, so they are left out with the reasons.
     pub(crate) fn fills(&self) -> Vec<(&'static str, Fill)> {
-        let failures = self.looks().failures;
+        let failures = self.samples().failures;
         let mut fills = failures.of_sources().to_vec();
         if self.reasons == Reasons::Told {
             fills.extend(failures.of_names());
@@ -134,9 +135,9 @@ impl Watched {
         fills
     }
 
-    /// The last hour at most, oldest first.
+    /// The steps of the last hour, oldest first.
     pub(crate) fn history(&self) -> Vec<Verdicts> {
-        self.looks().history.iter().copied().collect()
+        self.samples().history.iter().copied().collect()
     }
 
     pub(crate) fn stop(&self) {
@@ -147,40 +148,41 @@ impl Watched {
         self.is_stopping.load(Ordering::Relaxed)
     }
 
-    /// Whether the server serves; else why not.
+    /// # Errors
+    /// Why the server does not serve.
     pub(crate) fn health(&self) -> Result<(), &'static str> {
         if self.is_stopping() {
             return Err("stopping");
         }
-        let is_stuck = self.looks().turns.longest_rest() >= LOOKS_MAX;
+        let is_stuck = self.samples().progress.longest_stall() >= STALL_MAX;
         if is_stuck { Err("a worker is stuck: restart the server") } else { Ok(()) }
     }
 
-    /// Looks at the server once a second, for as long as it runs.
-    pub(crate) async fn look(&self) -> Infallible {
-        let mut every = interval(LOOK);
+    /// Samples the server once a second, for as long as it runs.
+    pub(crate) async fn sample(&self) -> Infallible {
+        let mut every = interval(SAMPLE_INTERVAL);
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let steps = HISTORY_STEP.as_secs();
         let mut next_step_s = steps;
         loop {
             every.tick().await;
             let uptime = self.uptime();
-            let mut looks = self.looks();
-            looks.failures = self.penalties.as_ref().map(|all| all.count(uptime)).unwrap_or_default();
-            looks.turns.look(&self.tallies);
+            let mut samples = self.samples();
+            samples.failures = self.penalties.as_ref().map(|all| all.count(uptime)).unwrap_or_default();
+            samples.progress.check(&self.counters);
             if uptime.as_secs() >= next_step_s {
-                looks.end_step(self.verdicts());
+                samples.end_step(self.verdicts());
                 next_step_s = (uptime.as_secs() / steps + 1) * steps;
             }
         }
     }
 
-    fn looks(&self) -> MutexGuard<'_, Looks> {
-        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Looks {
+impl Samples {
     fn end_step(&mut self, total: Verdicts) {
         if self.history.len() == HISTORY_LEN {
             self.history.pop_front();
@@ -190,11 +192,11 @@ impl Looks {
     }
 }
 
-/// What came of reading the users file again. The lock is the main thread's alone.
+/// The results of reloading the users file. Only the main thread takes the lock.
 #[derive(Default)]
 pub(crate) struct Reloads(Mutex<Reloaded>);
 
-/// So far.
+/// The reloads since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reloaded {
     pub(crate) successes: u64,
@@ -202,7 +204,7 @@ pub(crate) struct Reloaded {
     pub(crate) last: Option<LastReload>,
 }
 
-/// The last time.
+/// The reload that ended last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LastReload {
     pub(crate) at: Now,
@@ -227,13 +229,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_history_has_what_was_new_in_each_step_of_the_last_hour() {
-        let mut looks = Looks::default();
+    fn the_history_has_the_new_verdicts_of_each_step_of_the_last_hour() {
+        let mut samples = Samples::default();
         for number in 1..=HISTORY_LEN as u64 + 5 {
-            looks.end_step(Verdicts { welcomed: 2 * number, refused: number * number });
+            samples.end_step(Verdicts { welcomed: 2 * number, refused: number * number });
         }
-        assert_eq!(looks.history.len(), HISTORY_LEN);
-        assert_eq!(looks.history.front(), Some(&Verdicts { welcomed: 2, refused: 11 }));
-        assert_eq!(looks.history.back(), Some(&Verdicts { welcomed: 2, refused: 729 }));
+        assert_eq!(samples.history.len(), HISTORY_LEN);
+        assert_eq!(samples.history.front(), Some(&Verdicts { welcomed: 2, refused: 11 }));
+        assert_eq!(samples.history.back(), Some(&Verdicts { welcomed: 2, refused: 729 }));
     }
 }

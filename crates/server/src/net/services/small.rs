@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::net::batch::Shape;
-use crate::net::link::{self, Next, Patience, Reading};
+use crate::net::connection::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
 use crate::report::{self, Lines, Verbosity};
 use proto::Now;
@@ -15,25 +15,25 @@ use proto::small::guard::Guard;
 use proto::small::{DATAGRAM_MAX, DatagramService};
 use proto::small::{framed, md5};
 
-/// A connection that rests longer is closed: its place may be wanted. A message is not to take the memory of others for
-/// long; 60 s are enough for 16 MiB at 2.3 Mbit/s.
-const PATIENCE: Patience =
-    Patience::PerMessage { rest: Duration::from_secs(600), message: Duration::from_secs(60) };
-/// How many of the longest messages may be under way at a time.
+/// A connection that is idle for longer is closed, since others may need it. A message must not hold memory for long; 60 s
+/// are enough for 16 MiB at 2.3 Mbit/s.
+const DEADLINES: Deadlines =
+    Deadlines::PerMessage { idle: Duration::from_secs(600), message: Duration::from_secs(60) };
+/// This many of the longest messages may be under way at a time.
 const LONGEST_AT_A_TIME: usize = 16;
 
-/// How many messages a service answers.
+/// How long a service goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
-    /// All that come.
+    /// It answers every message until the server stops.
     UntilStopped,
-    /// One.
+    /// It stops after its first answer.
     Once,
 }
 
-/// A small service, and what it is told.
+/// A small service and its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exchange {
+pub enum SmallService {
     /// MD5 or hello over UDP.
     Datagrams(DatagramService, Serving),
     /// MD5 over TCP.
@@ -103,14 +103,14 @@ impl udp::Service for Datagrams {
     }
 }
 
-/// The lines of all connections of a service.
+/// The lines of all connections of a worker.
 type SharedLines = Rc<RefCell<Lines>>;
 
 pub(crate) fn shared_lines(verbosity: Verbosity) -> SharedLines {
     Rc::new(RefCell::new(Lines::new(verbosity)))
 }
 
-/// MD5 over TCP: what has arrived is a message.
+/// MD5 over TCP. Each read is a message.
 pub(crate) struct Md5Stream {
     pub(crate) peer: SocketAddr,
     pub(crate) lines: SharedLines,
@@ -118,10 +118,10 @@ pub(crate) struct Md5Stream {
 
 impl Md5Stream {
     pub(crate) const READING: Reading =
-        Reading { gather_len: md5::STREAM_MESSAGE_MAX, memory_max: 0, patience: PATIENCE };
+        Reading { gather_len: md5::STREAM_MESSAGE_MAX, memory_max: 0, deadlines: DEADLINES };
 }
 
-impl link::Conversation for Md5Stream {
+impl StreamService for Md5Stream {
     fn accepted(&mut self, now: Now) {
         self.lines.borrow_mut().print(now.uptime, format_args!("Accepted connection from {}", self.peer));
     }
@@ -147,11 +147,11 @@ pub(crate) struct FramedStream {
 impl FramedStream {
     pub(crate) fn reading(buffer_len: usize, message_max: usize) -> Reading {
         let memory_max = message_max.max(buffer_len).saturating_mul(LONGEST_AT_A_TIME);
-        Reading { gather_len: buffer_len, memory_max, patience: PATIENCE }
+        Reading { gather_len: buffer_len, memory_max, deadlines: DEADLINES }
     }
 }
 
-impl link::Conversation for FramedStream {
+impl StreamService for FramedStream {
     fn accepted(&mut self, now: Now) {
         self.lines.borrow_mut().print(now.uptime, format_args!("Accepted connection from {}", self.peer));
     }
@@ -166,7 +166,7 @@ impl link::Conversation for FramedStream {
                 Ok(None) => return Next::Read,
                 Err(reason) => {
                     self.lines.borrow_mut().closed(now.uptime, self.peer, reason);
-                    // What was answered before should still arrive.
+                    // Earlier answers should still arrive.
                     return Next::End;
                 }
             }

@@ -1,58 +1,58 @@
-//! `/status.json`: a server in numbers, for the status page and for scripts.
+//! `/status.json`: the status of a server, for the status page and for scripts.
 
 use serde_json::{Map, Value, json};
 
-use crate::tally::Outcome;
-use crate::watch::{Blocked, HISTORY_STEP, LastReload, Reloaded, Watched};
+use crate::counters::Outcome;
+use crate::status::{Blocked, HISTORY_STEP, LastReload, Reloaded, Status};
 use proto::server::penalty::Fill;
 
-/// The page, which names nobody.
-pub(crate) fn page(watched: &Watched) -> String {
-    let now = watched.uptime();
-    let count = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| watched.outcome(*outcome)).sum::<u64>();
-    let history = watched.history();
+/// The body, without names or addresses of users.
+pub(crate) fn page(status: &Status) -> String {
+    let now = status.uptime();
+    let count = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| status.outcome(*outcome)).sum::<u64>();
+    let history = status.history();
     let mut limits: Vec<Value> = Vec::new();
-    if let Some((used, max)) = watched.connections() {
+    if let Some((used, max)) = status.connections() {
         limits.push(json!({ "name": "connections", "used": used, "max": max }));
     }
     // A table without capacity is not in use.
     for (name, Fill { used, capacity, .. }) in
-        watched.fills().into_iter().filter(|(_, fill)| fill.capacity > 0)
+        status.fills().into_iter().filter(|(_, fill)| fill.capacity > 0)
     {
         limits
             .push(json!({ "name": format!("failures of {}", spaced(name)), "used": used, "max": capacity }));
     }
-    let blocks = watched.blocks().into_iter().map(|(name, Blocked { count, longest })| {
+    let blocks = status.blocks().into_iter().map(|(name, Blocked { count, longest })| {
         json!({ "name": spaced(name), "silent": count, "longest_s": longest.as_secs() })
     });
     let penalties: Vec<_> = blocks.collect();
-    let Reloaded { successes, failures: failed, last } = watched.reloads.so_far();
+    let Reloaded { successes, failures: failed, last } = status.reloads.so_far();
     let last = last.map(|LastReload { at, is_ok }| {
         json!({ "ago_s": now.saturating_sub(at.uptime).as_secs_f64(), "is_ok": is_ok })
     });
-    let reasons = watched.refusals().map(|refusals| {
+    let reasons = status.refusals().map(|refusals| {
         refusals.into_iter().map(|(reason, count)| (spaced(reason), count.into())).collect::<Map<_, _>>()
     });
-    let doors = watched
+    let doors = status
         .doors
         .iter()
         .map(|(transport, address)| json!({ "transport": transport.name(), "address": address.to_string() }));
     let doors: Vec<_> = doors.collect();
     json!({
-        "server": watched.server,
+        "server": status.server,
         "version": env!("CARGO_PKG_VERSION"),
         "address": doors.first().map(|door| &door["address"]),
         "doors": doors,
         "uptime_s": now.as_secs_f64(),
-        "is_stopping": watched.is_stopping(),
-        "users": watched.users.load().len(),
-        "workers": watched.tallies.len(),
+        "is_stopping": status.is_stopping(),
+        "users": status.users.load().len(),
+        "workers": status.counters.len(),
         "totals": {
             "challenged": count(&[Outcome::Challenged, Outcome::Rechallenged]),
             "welcomed": count(&[Outcome::Welcomed]),
             "repeated": count(&[Outcome::WelcomedAgain]),
-            "refused": watched.verdicts().refused,
-            "silenced": count(&[Outcome::SourceSilenced, Outcome::UserSilenced]),
+            "refused": status.verdicts().refused,
+            "silenced": count(&[Outcome::SourcePenalized, Outcome::UserPenalized]),
             "malformed": count(&[Outcome::Malformed]),
         },
         "refused_by_reason": reasons,

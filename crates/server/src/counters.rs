@@ -1,4 +1,4 @@
-//! What a worker has done, in numbers: written by that worker alone, read by whoever asks.
+//! The numbers of each worker: only that worker writes them, and any thread may read them.
 
 use std::array;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use proto::users::Denial;
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// To be called by one thread alone, which so needs no locked instruction.
+    /// Only one thread may call this, so it needs no locked instruction.
     pub(crate) fn add(&self, more: u64) {
         self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
     }
@@ -25,9 +25,9 @@ impl Counter {
     }
 }
 
-/// How often a quantity was at most so much.
+/// How often a quantity fell into each bucket.
 pub(crate) struct Histogram<const BOUNDS: usize> {
-    /// For each bound, how often it was the first that was not exceeded.
+    /// For each bound, the values up to it and above the bound before.
     pub(crate) counts: [Counter; BOUNDS],
     pub(crate) beyond: Counter,
     pub(crate) sum: Counter,
@@ -45,15 +45,15 @@ impl<const BOUNDS: usize> Default for Histogram<BOUNDS> {
 
 impl<const BOUNDS: usize> Histogram<BOUNDS> {
     fn note(&self, bounds: &[u64; BOUNDS], value: u64) {
-        let place = bounds.partition_point(|bound| *bound < value);
-        self.counts.get(place).unwrap_or(&self.beyond).add(1);
+        let bucket = bounds.partition_point(|bound| *bound < value);
+        self.counts.get(bucket).unwrap_or(&self.beyond).add(1);
         self.sum.add(value);
     }
 }
 
 /// Datagrams of a batch.
 pub(crate) const BATCH_BOUNDS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
-/// Microseconds from the beginning of a connection to its verdict, most of which are the network's and the client's.
+/// Microseconds from the start of a connection to its verdict, most of which the network and the client take.
 pub(crate) const LOGIN_BOUNDS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000, 10_000_000];
 
@@ -63,15 +63,15 @@ pub(crate) enum Outcome {
     Challenged,
     Rechallenged,
     Welcomed,
-    /// As said before.
+    /// A copy of an answer that was welcomed before.
     WelcomedAgain,
     UnknownUser,
     WrongPassword,
     Disabled,
     Expired,
     NotFromHere,
-    SourceSilenced,
-    UserSilenced,
+    SourcePenalized,
+    UserPenalized,
     Malformed,
 }
 
@@ -86,12 +86,12 @@ impl Outcome {
         Self::Disabled,
         Self::Expired,
         Self::NotFromHere,
-        Self::SourceSilenced,
-        Self::UserSilenced,
+        Self::SourcePenalized,
+        Self::UserPenalized,
         Self::Malformed,
     ];
 
-    /// Those that are refusals, by their reason.
+    /// The refusals, with the names of their reasons.
     pub(crate) const REFUSALS: [(&'static str, Self); 5] = [
         ("unknown_user", Self::UnknownUser),
         ("wrong_password", Self::WrongPassword),
@@ -113,35 +113,35 @@ impl Outcome {
                 Reason::Denied(Denial::Expired) => Self::Expired,
                 Reason::Denied(Denial::NotFromHere) => Self::NotFromHere,
             },
-            Event::Penalized { penalty: Penalty::Source, .. } => Self::SourceSilenced,
-            Event::Penalized { penalty: Penalty::User, .. } => Self::UserSilenced,
+            Event::Penalized { penalty: Penalty::Source, .. } => Self::SourcePenalized,
+            Event::Penalized { penalty: Penalty::User, .. } => Self::UserPenalized,
             Event::Malformed(_) => Self::Malformed,
         }
     }
 }
 
-/// The numbers of one worker, in cache lines that no other writes.
+/// The counters of one worker, in cache lines that no other worker writes.
 #[derive(Default)]
 #[repr(align(128))]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     outcomes: [Counter; Outcome::ALL.len()],
-    /// Turns of the worker's loop: one that makes none for long is stuck.
-    pub(crate) turns: Counter,
+    /// Iterations of the worker's loop. A worker without one for long is stuck.
+    pub(crate) iterations: Counter,
     /// UDP: datagrams that came at a time.
     pub(crate) batches: Histogram<{ BATCH_BOUNDS.len() }>,
     /// TCP: microseconds to a verdict.
     pub(crate) logins_us: Histogram<{ LOGIN_BOUNDS_US.len() }>,
-    /// TCP: connections that were let in.
+    /// TCP: connections that were accepted.
     pub(crate) accepted: Counter,
-    /// TCP: connections that were not, for want of a place or for a penalty.
+    /// TCP: connections that were closed at once, at a cap or for a penalty.
     pub(crate) turned_away: Counter,
-    /// TCP: connections that were let in, and came to an untimely end.
+    /// TCP: connections that were accepted, and then failed, timed out or ended within a message.
     pub(crate) lost: Counter,
-    /// UDP: replies that the system would not send.
+    /// UDP: replies that the system did not send.
     pub(crate) unsent: Counter,
 }
 
-impl Tally {
+impl Counters {
     pub(crate) fn event(&self, event: &Event<'_>) {
         if let Some(counter) = self.outcomes.get(Outcome::of(event) as usize) {
             counter.add(1);
@@ -161,7 +161,7 @@ impl Tally {
     }
 }
 
-/// What came of logins, in all workers together.
+/// The verdicts of all workers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdicts {
     pub(crate) welcomed: u64,
@@ -169,9 +169,9 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    pub(crate) fn of(tallies: &[Arc<Tally>]) -> Self {
-        let refused = Outcome::REFUSALS.iter().map(|(_, refusal)| total(tallies, *refusal)).sum();
-        Self { welcomed: total(tallies, Outcome::Welcomed), refused }
+    pub(crate) fn of(counters: &[Arc<Counters>]) -> Self {
+        let refused = Outcome::REFUSALS.iter().map(|(_, refusal)| total(counters, *refusal)).sum();
+        Self { welcomed: total(counters, Outcome::Welcomed), refused }
     }
 
     pub(crate) fn since(self, before: Self) -> Self {
@@ -179,31 +179,31 @@ impl Verdicts {
     }
 }
 
-/// How often something came of a message, in all workers together.
-pub(crate) fn total(tallies: &[Arc<Tally>], outcome: Outcome) -> u64 {
-    tallies.iter().map(|tally| tally.outcome(outcome)).sum()
+/// The messages of all workers together that had an outcome.
+pub(crate) fn total(counters: &[Arc<Counters>], outcome: Outcome) -> u64 {
+    counters.iter().map(|counters| counters.outcome(outcome)).sum()
 }
 
-/// Whether workers go on, as seen by somebody who looks by and by. Idle ones make ten turns a second.
+/// Whether workers are stuck, as regular checks have found. An idle worker's loop makes ten iterations a second.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
-    /// The turns of each at the last look, and for how many looks it has made none.
+pub(crate) struct Progress {
+    /// For each worker, its iterations at the last check, and the checks in a row that have found no new one.
     seen: Vec<(u64, u32)>,
 }
 
-impl Turns {
-    pub(crate) fn look(&mut self, tallies: &[Arc<Tally>]) {
-        self.seen.resize(tallies.len(), (0, 0));
-        for ((before, rest), tally) in self.seen.iter_mut().zip(tallies) {
-            let turns = tally.turns.get();
-            *rest = if turns == *before { *rest + 1 } else { 0 };
-            *before = turns;
+impl Progress {
+    pub(crate) fn check(&mut self, counters: &[Arc<Counters>]) {
+        self.seen.resize(counters.len(), (0, 0));
+        for ((before, stall), counters) in self.seen.iter_mut().zip(counters) {
+            let iterations = counters.iterations.get();
+            *stall = if iterations == *before { *stall + 1 } else { 0 };
+            *before = iterations;
         }
     }
 
-    /// For how many looks the one that has rested longest has made no turn.
-    pub(crate) fn longest_rest(&self) -> u32 {
-        self.seen.iter().map(|(_, rest)| *rest).max().unwrap_or_default()
+    /// Checks in a row that have found no iteration of the worker that has stalled longest.
+    pub(crate) fn longest_stall(&self) -> u32 {
+        self.seen.iter().map(|(_, stall)| *stall).max().unwrap_or_default()
     }
 }
 
@@ -213,30 +213,30 @@ mod tests {
 
     #[test]
     fn each_outcome_has_a_counter_of_its_own() {
-        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
-            assert_eq!(outcome as usize, place);
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
         }
     }
 
     #[test]
-    fn a_quantity_is_counted_at_the_first_bound_that_it_does_not_exceed() {
-        let tally = Tally::default();
+    fn a_value_is_counted_in_the_bucket_of_the_lowest_bound_that_it_does_not_exceed() {
+        let counters = Counters::default();
         for datagrams in [1, 2, 3, 4, 64, 65] {
-            tally.batch(datagrams);
+            counters.batch(datagrams);
         }
-        let Histogram { counts, beyond, sum } = &tally.batches;
+        let Histogram { counts, beyond, sum } = &counters.batches;
         assert_eq!(counts.each_ref().map(Counter::get), [1, 1, 2, 0, 0, 0, 1]);
         assert_eq!((beyond.get(), sum.get()), (1, 139));
     }
 
     #[test]
-    fn one_worker_that_makes_no_turn_is_enough_to_be_noticed_until_it_makes_one() {
-        let (tallies, mut turns) = ([Arc::new(Tally::default()), Arc::default()], Turns::default());
-        let [first, second] = &tallies;
-        let mut after = |moved: &[&Arc<Tally>]| {
-            moved.iter().for_each(|tally| tally.turns.add(1));
-            turns.look(&tallies);
-            turns.longest_rest()
+    fn one_stuck_worker_is_noticed_until_it_goes_on() {
+        let (counters, mut progress) = ([Arc::new(Counters::default()), Arc::default()], Progress::default());
+        let [first, second] = &counters;
+        let mut after = |moved: &[&Arc<Counters>]| {
+            moved.iter().for_each(|counters| counters.iterations.add(1));
+            progress.check(&counters);
+            progress.longest_stall()
         };
         assert_eq!(after(&[]), 1, "nothing is known of them yet");
         assert_eq!(after(&[first, second]), 0);

@@ -1,0 +1,400 @@
+//! One TCP connection: it hands received bytes to its service, sends the replies, and makes sure that the last of them
+//! arrives.
+//!
+//! ```text
+//! Talking ──► Ending ──► Lingering ──► closed        the service has sent its last reply
+//!    │
+//!    └──────► Closing ───────────────► closed        the peer has ended, or talks nonsense
+//! ```
+//!
+//! The system reports readiness once, so a connection must remember whatever it leaves undone. It reads until it
+//! receives less than it asked for, and says when it wants to be polled again.
+
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use socket2::SockRef;
+
+use crate::net::connections::Permit;
+use proto::Now;
+
+/// A service over TCP, for one connection.
+pub(crate) trait StreamService {
+    /// Called once, before anything is received.
+    fn accepted(&mut self, _now: Now) {}
+
+    /// Takes whole messages off the front of `received`, and appends the answers to `replies`. The bytes it leaves
+    /// are given again, in front of those that arrive next.
+    fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next;
+}
+
+/// How a connection goes on, once the replies are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Read more from the peer.
+    Read,
+    /// End the sending side, and wait for the peer to end its own.
+    End,
+    /// Close without waiting: the peer talks nonsense.
+    Close,
+}
+
+/// How a service reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// The service is given at most this many new bytes at a time.
+    pub(crate) gather_len: usize,
+    /// Bytes of incomplete messages and unsent answers that all connections together may hold, beyond the share of
+    /// each.
+    pub(crate) memory_max: usize,
+    pub(crate) deadlines: Deadlines,
+}
+
+/// How long a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deadlines {
+    /// From its start to its end.
+    Total(Duration),
+    /// There is no limit on the whole, but one on each message.
+    PerMessage {
+        /// From one message to the next.
+        idle: Duration,
+        /// From the first byte of a message until its answer is sent.
+        message: Duration,
+    },
+}
+
+/// How long, and for how many bytes, a connection is read after its end, so that no reset overtakes the last reply.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_LEN: usize = 16 << 20;
+/// Bytes of memory that an idle connection keeps.
+const KEPT_LEN: usize = 512;
+
+/// The buffers that all connections of a worker share, so that none has to keep its own.
+pub(crate) struct Scratch {
+    buffer: Box<[u8]>,
+    replies: Vec<u8>,
+}
+
+impl Scratch {
+    /// Bytes to read into.
+    const LEN: usize = 64 * 1024;
+    /// Bytes of both buffers between two polls, at most.
+    pub(crate) const BYTES: usize = 2 * Self::LEN;
+
+    pub(crate) fn new() -> Self {
+        Self { buffer: vec![0; Self::LEN].into(), replies: Vec::with_capacity(KEPT_LEN) }
+    }
+}
+
+/// A TCP connection and its state.
+pub(crate) struct Connection<S> {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    service: S,
+    permit: Permit,
+    reading: Reading,
+    phase: Phase,
+    /// The uptime from which the current deadline counts.
+    since: Duration,
+    /// The bytes of a message that is not complete.
+    received: Vec<u8>,
+    unsent: Vec<u8>,
+    /// The peer has ended its sending side, though bytes may be left to read.
+    peer_has_ended: bool,
+    /// There may be something to read that the system will not report again.
+    may_have_more: bool,
+    /// It is in the worker's ready queue.
+    pub(crate) is_queued: bool,
+    /// It is registered for writing, too.
+    pub(crate) awaits_writing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Talking,
+    /// Lingers, once all is sent.
+    Ending,
+    /// Closes, once all is sent.
+    Closing,
+    /// Waits for the peer's end, and discards at most this many bytes before it.
+    Lingering {
+        left: usize,
+    },
+}
+
+/// What a connection waits for after a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Something to read.
+    Read,
+    /// Room to write, or something to read.
+    Write,
+    /// Nothing: it is to be polled again, since there may be more to read at once.
+    Poll,
+    /// Nothing: it is to be closed.
+    Close,
+}
+
+impl<S: StreamService> Connection<S> {
+    pub(crate) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        mut service: S,
+        permit: Permit,
+        reading: Reading,
+        now: Now,
+    ) -> Self {
+        service.accepted(now);
+        Self {
+            stream,
+            peer,
+            service,
+            permit,
+            reading,
+            phase: Phase::Talking,
+            since: now.uptime,
+            received: Vec::new(),
+            unsent: Vec::new(),
+            peer_has_ended: false,
+            may_have_more: false,
+            is_queued: false,
+            awaits_writing: false,
+        }
+    }
+
+    /// Notes that the peer has ended its sending side. The system does not report it again, so reads go on to the end.
+    pub(crate) fn peer_has_ended(&mut self) {
+        (self.peer_has_ended, self.may_have_more) = (true, true);
+    }
+
+    /// Whether a stop may close it, because no message is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.reading.deadlines, Deadlines::PerMessage { .. })
+            && self.phase == Phase::Talking
+            && self.received.is_empty()
+            && self.unsent.is_empty()
+            && !self.may_have_more
+    }
+
+    /// Whether the peer has ended in the middle of a message. Bytes behind the last message do not count.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.peer_has_ended && !self.received.is_empty() && !self.is_lingering()
+    }
+
+    /// Whether it only waits for the peer's end.
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
+    }
+
+    /// Whether its deadline has passed.
+    pub(crate) fn is_overdue(&self, uptime: Duration) -> bool {
+        let limit = match (self.phase, self.reading.deadlines) {
+            (Phase::Lingering { .. }, _) => LINGER,
+            (_, Deadlines::Total(limit)) => limit,
+            (_, Deadlines::PerMessage { idle, .. }) if self.is_idle() => idle,
+            (_, Deadlines::PerMessage { message, .. }) => message,
+        };
+        uptime.saturating_sub(self.since) >= limit
+    }
+
+    /// Reads, answers and sends what it can without blocking. It takes at most [`Reading::gather_len`] bytes, so that
+    /// other connections need not wait.
+    ///
+    /// # Errors
+    /// The connection is lost, or there is no memory for its message.
+    pub(crate) fn poll(&mut self, now: Now, scratch: &mut Scratch) -> io::Result<Interest> {
+        if !self.flush()? {
+            // It has not read what it was polled for.
+            self.may_have_more = true;
+            return Ok(Interest::Write);
+        }
+        match self.phase {
+            Phase::Talking => self.talk(now, scratch),
+            Phase::Ending => self.end(now, scratch),
+            Phase::Closing => Ok(Interest::Close),
+            Phase::Lingering { left } => self.linger(left, scratch),
+        }
+    }
+
+    fn talk(&mut self, now: Now, scratch: &mut Scratch) -> io::Result<Interest> {
+        let was_idle = self.received.is_empty();
+        let arrival = self.gather(scratch)?;
+        let mut rest = &self.received[..];
+        let next = self.service.receive(now, &mut rest, &mut scratch.replies);
+        let taken = self.received.len() - rest.len();
+        self.received.drain(..taken);
+        if was_idle || taken > 0 {
+            self.renew(now);
+            self.received.shrink_to(KEPT_LEN);
+        }
+        let is_all_sent = self.send(&mut scratch.replies, next)?;
+        match (next, arrival) {
+            (Next::Read, Arrival::More | Arrival::MoreAtOnce) => {}
+            (Next::Read, Arrival::Last) => self.phase = Phase::Closing,
+            (Next::Close, _) => {
+                self.received.clear();
+                self.phase = Phase::Closing;
+            }
+            (Next::End, _) => self.phase = Phase::Ending,
+        }
+        match (self.phase, arrival) {
+            _ if !is_all_sent => Ok(Interest::Write),
+            (Phase::Closing, _) => Ok(Interest::Close),
+            (Phase::Ending, _) => self.end(now, scratch),
+            (Phase::Talking | Phase::Lingering { .. }, Arrival::MoreAtOnce) => Ok(Interest::Poll),
+            (Phase::Talking | Phase::Lingering { .. }, Arrival::More | Arrival::Last) => Ok(Interest::Read),
+        }
+    }
+
+    /// Reads at most [`Reading::gather_len`] bytes.
+    fn gather(&mut self, scratch: &mut Scratch) -> io::Result<Arrival> {
+        let mut left = self.reading.gather_len;
+        self.may_have_more = self.peer_has_ended;
+        while left > 0 {
+            let buffer = part(&mut scratch.buffer, left);
+            let buffer_len = buffer.len();
+            match read(&mut self.stream, buffer)? {
+                None => return Ok(Arrival::More),
+                Some([]) => {
+                    self.peer_has_ended = true;
+                    return Ok(Arrival::Last);
+                }
+                Some(bytes) => {
+                    self.received.extend_from_slice(bytes);
+                    left -= bytes.len();
+                    // A short read takes all that there is, but the peer's end may be behind it.
+                    if bytes.len() < buffer_len && !self.peer_has_ended {
+                        return Ok(Arrival::More);
+                    }
+                }
+            }
+        }
+        self.may_have_more = true;
+        Ok(Arrival::MoreAtOnce)
+    }
+
+    /// Sends replies, and keeps what cannot be sent yet. Returns whether all is sent.
+    fn send(&mut self, replies: &mut Vec<u8>, next: Next) -> io::Result<bool> {
+        let sent = write(&self.stream, replies, Behind::of(next));
+        if let Ok(sent) = sent {
+            self.unsent.extend_from_slice(replies.get(sent..).unwrap_or_default());
+        }
+        replies.clear();
+        replies.shrink_to(Scratch::LEN);
+        sent?;
+        self.permit.hold(self.received.len() + self.unsent.len()).map_err(io::Error::other)?;
+        Ok(self.unsent.is_empty())
+    }
+
+    /// Sends what could not be sent before. Returns whether all is sent.
+    fn flush(&mut self) -> io::Result<bool> {
+        if !self.unsent.is_empty() {
+            let sent = write(&self.stream, &self.unsent, Behind::Nothing)?;
+            self.unsent.drain(..sent);
+            self.unsent.shrink_to(KEPT_LEN);
+            self.permit.hold(self.received.len() + self.unsent.len()).map_err(io::Error::other)?;
+        }
+        Ok(self.unsent.is_empty())
+    }
+
+    /// Ends the sending side, and reads what is left: a socket closed with bytes unread resets the connection, and
+    /// the last reply with it.
+    fn end(&mut self, now: Now, scratch: &mut Scratch) -> io::Result<Interest> {
+        self.stream.shutdown(Shutdown::Write)?;
+        self.since = now.uptime;
+        let interest = self.await_end(LINGER_LEN);
+        if self.may_have_more { self.linger(LINGER_LEN, scratch) } else { Ok(interest) }
+    }
+
+    fn await_end(&mut self, left: usize) -> Interest {
+        self.phase = Phase::Lingering { left };
+        Interest::Read
+    }
+
+    fn linger(&mut self, left: usize, scratch: &mut Scratch) -> io::Result<Interest> {
+        let read = read(&mut self.stream, &mut scratch.buffer)?.map(|bytes| bytes.len());
+        match read {
+            None => Ok(self.await_end(left)),
+            Some(0) => Ok(Interest::Close),
+            Some(read) if read >= left => Ok(Interest::Close),
+            Some(read) => {
+                self.await_end(left - read);
+                Ok(Interest::Poll)
+            }
+        }
+    }
+
+    /// Restarts the deadline, where it is one for each message.
+    fn renew(&mut self, now: Now) {
+        match self.reading.deadlines {
+            Deadlines::Total(_) => {}
+            Deadlines::PerMessage { .. } => self.since = now.uptime,
+        }
+    }
+}
+
+/// Whether there may be more to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    /// Later: the system will report it.
+    More,
+    /// At once: as much was read as the service is given at a time.
+    MoreAtOnce,
+    /// Never: the peer has ended.
+    Last,
+}
+
+fn part(buffer: &mut [u8], len: usize) -> &mut [u8] {
+    let len = len.min(buffer.len());
+    buffer.get_mut(..len).unwrap_or_default()
+}
+
+/// Reads once. Returns `None` if nothing has arrived, and no bytes if the peer has ended.
+fn read<'b>(stream: &mut TcpStream, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
+    loop {
+        match stream.read(buffer) {
+            Ok(len) => return Ok(buffer.get(..len)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What follows the bytes of a write at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    /// The end of the sending side, which so goes out in the same segment.
+    End,
+}
+
+impl Behind {
+    fn of(next: Next) -> Self {
+        match next {
+            Next::Read | Next::Close => Self::Nothing,
+            Next::End => Self::End,
+        }
+    }
+}
+
+/// Writes as much as there is room for, and returns how many bytes that was.
+fn write(stream: &TcpStream, bytes: &[u8], behind: Behind) -> io::Result<usize> {
+    let flags = match behind {
+        Behind::Nothing => libc::MSG_NOSIGNAL,
+        Behind::End => libc::MSG_NOSIGNAL | libc::MSG_MORE,
+    };
+    let mut sent = 0;
+    while let Some(left) = bytes.get(sent..).filter(|left| !left.is_empty()) {
+        match SockRef::from(stream).send_with_flags(left, flags) {
+            Ok(len) => sent += len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
