@@ -206,7 +206,7 @@ fn after_help(program: &str) -> String {
          {small}\n\
          Sockets that a service manager passes (LISTEN_FDS) are served instead, one worker each.\n\
          The first line on standard output says where it listens, once it does; port 0 is any that is free.\n\
-         SIGINT and SIGTERM stop it, after logins in progress have ended. SIGHUP reads the users file again, which\n\
+         SIGINT and SIGTERM stop it, after logins over TCP have ended. SIGHUP reads the users file again, which\n\
          it also does by itself when the file changes, and opens the audit anew. SIGUSR1 lifts all blocks.\n\n\
          {STATUSES}"
     )
@@ -303,11 +303,12 @@ impl Args {
                 loopbacks: place.loopbacks(default),
                 workers: workers(self.workers, None)?,
             };
-            let is_same = |other: &Door| {
-                other.transport == door.transport && other.address == door.address && door.address.port() != 0
-            };
-            if is_same(&doors.first) || doors.also.iter().any(is_same) {
-                return Err(format!("--also {}:{}: it is served already", transport.name(), door.address));
+            if door.meets(&doors.first) || doors.also.iter().any(|other| door.meets(other)) {
+                return Err(format!(
+                    "--also {}:{}: it is served already; a port alone is 127.0.0.1 and [::1]",
+                    transport.name(),
+                    door.address
+                ));
             }
             doors.also.push(door);
         }

@@ -1,12 +1,18 @@
 //! One server at several transports and addresses, with one set of users, penalties, audit and numbers.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
+use proto::challenge::Challenge;
+use proto::credentials::Password;
+use proto::proof::Secret;
 use proto::transport::Transport::{self, Tcp, Udp};
 use serde_json::{Value, json};
 
 use crate::monitoring::{http_address, status};
+use crate::reloads::logged;
 use crate::running::{
     Ended, SAMPLES, Server, TRANSPORTS, letmein, path, refused, run, server, users_file, welcome,
 };
@@ -55,6 +61,41 @@ fn an_address_that_has_failed_too_often_at_one_door_is_blocked_at_the_others() {
     assert_eq!(login(Tcp, server.address, "passwordone").status, 3);
 }
 
+/// Else each door would take back a failure for it, and have a line of the audit.
+#[test]
+fn an_answer_is_good_at_one_of_two_doors() {
+    let mut server = Server::start(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--also", "udp:127.0.0.1:0"]);
+    let other = server.next_door();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let ask = |address: SocketAddr, message: &str| {
+        socket.send_to(message.as_bytes(), address).unwrap();
+        let mut room = [0; 256];
+        let len = socket.recv(&mut room).unwrap();
+        String::from_utf8(room[..len].to_vec()).unwrap()
+    };
+    let challenge = ask(server.address, "Authentication Request");
+    let secret = Secret::new(&"userone".parse().unwrap(), &Password::new("passwordone").unwrap());
+    let digest = secret.digest(Challenge::from_digits(challenge.as_bytes()).unwrap());
+    let answer = format!("userone:{digest}:{challenge}");
+    assert_eq!(ask(server.address, &answer), "Welcome to our service.");
+    assert!(ask(other, &answer).starts_with("New challenge "));
+}
+
+/// Else nobody would answer at its address until the server that is started next has it.
+#[test]
+fn a_server_that_waits_for_the_end_of_connections_goes_on_over_udp() {
+    let (mut server, tcp) = both(Udp, &[]);
+    let mut silent = TcpStream::connect(tcp).unwrap();
+    silent.write_all(b"Authentication Request").unwrap();
+    silent.read_exact(&mut [0; 16]).unwrap();
+    server.signal(libc::SIGTERM);
+    logged(&mut server, "SIGTERM: stopping");
+    assert_eq!(login(Udp, server.address, "passwordone"), welcome());
+    drop(silent);
+    assert_eq!(server.end().status, 0);
+}
+
 #[test]
 fn each_line_of_the_audit_names_the_transport_of_its_door() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,6 +140,8 @@ fn doors_that_cannot_be_are_refused_with_a_reason() {
     for (args, reason) in [
         (&["127.0.0.1:8591", "--also", "udp:127.0.0.1:8591"][..], "it is served already"),
         (&["8591", "--also", "tcp:8591", "--also", "tcp:8591"], "it is served already"),
+        (&["8591", "--also", "udp:[::1]:8591"], "it is served already"),
+        (&["[::1]:8591", "--also", "udp:8591"], "it is served already"),
         (&["8591", "--also", "8591"], "no transport \"8591\""),
         (&["8591", "--also", "tcp"], "no address \"\""),
         (&["8591", "--also", "tcp:8591", "--service", "md5"], "--also is for auth"),

@@ -27,7 +27,9 @@ use crate::manager::Manager;
 use crate::net::bind;
 pub use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
+use crate::net::connections::Connections;
 pub use crate::net::passed::PassedError;
+use crate::net::services::logins::LoginStream;
 use crate::net::workers::{Shared, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
 use crate::report::audit::AuditTarget;
@@ -224,12 +226,13 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             let (audit, writer) = audit.transpose()?.unzip();
             let reports = &Reports::new(*unknown_names, &keys.names, audit, blocks.clone());
             let penalties = &Arc::new(Penalties::new(&keys.sources, limits.clone()));
-            let shared = Shared { users, penalties, keys: &keys, reports };
+            let threads = config.doors.all_threads();
+            let connections = &Connections::for_threads(threads, LoginStream::READING.memory_max);
+            let shared = Shared { users, penalties, keys: &keys, connections, reports };
             let mut workers = Workers::default();
             for door in config.doors.iter() {
-                let (address, threads) = (door.address, config.doors.all_threads());
-                let added = workers.add_logins(door.transport, bind(door)?, &shared, threads);
-                added.map_err(|error| ServerError::Bind { address, error })?;
+                let added = workers.add_logins(door.transport, bind(door)?, &shared);
+                added.map_err(|error| ServerError::Bind { address: door.address, error })?;
             }
             let http = http.map(|http| listen_for_http(http.address)).transpose()?;
             info!("users: {}", users.load().len());

@@ -118,7 +118,7 @@ fn of_audit() -> [Limit; 4] {
 
 fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     vec![
-        limit("workers", workers, 0),
+        limit("workers over UDP", workers, 0),
         limit("bytes of a datagram", MESSAGE_MAX, 0),
         limit(
             "datagrams in a batch",
@@ -151,7 +151,7 @@ fn of_connections(connection_len: usize, reading: Reading, workers: usize, capac
     // A connection at its end has its last message and the reply to it.
     let held = if reading.memory_max == 0 { reading.gather_len.min(SHARE) } else { SHARE };
     vec![
-        limit("workers", workers, workers * Scratch::BYTES),
+        limit("workers over TCP", workers, workers * Scratch::BYTES),
         limit("connections", capacity, capacity * (connection_len + COUNTED_LEN + 2 * held)),
         limit("connections of a source", most(1), 0),
         limit("connections of a source, when hardly any are left", least(1), 0),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crate::net::bind;
 pub use crate::net::services::small::{Serving, SmallService};
 pub use crate::report::audit::AuditTarget;
 pub use crate::report::{UnknownNames, Verbosity};
@@ -49,6 +50,21 @@ pub struct Door {
 }
 
 impl Door {
+    /// Whether both would listen at one address.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let meets = |address: SocketAddr| other.addresses().any(|it| it == address && it.port() != 0);
+        self.transport == other.transport && self.addresses().any(meets)
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let other = match self.loopbacks {
+            Loopbacks::AsGiven | Loopbacks::One => None,
+            Loopbacks::Both => bind::other_loopback(self.address),
+        };
+        iter::once(self.address).chain(other)
+    }
+
     /// All threads, with that for the other loopback address.
     pub(crate) fn threads(&self) -> usize {
         match self.loopbacks {

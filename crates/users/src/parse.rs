@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::conditions::{first_second_after, parse_network};
-use crate::problem::{Problem, locate};
+use crate::problem::{Problem, locate_all};
 use proto::credentials::{Password, Username};
 use proto::users::{BuildError, Builder, Conditions, EqualSecrets, IndexError, NoRoom, Standing, Users};
 
@@ -235,10 +235,7 @@ impl Parser {
         };
         match users {
             Some(users) if problems.is_empty() => Ok(users),
-            Some(_) | None => {
-                problems.sort_by_key(|(place, _)| place.start);
-                Err(problems.into_iter().map(|(place, what)| locate(text, &place, what)).collect())
-            }
+            Some(_) | None => Err(locate_all(text, problems)),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use crate::net::connections::Connections;
 use proto::Now;
 
 /// How long logins in progress may take to end, once a server is to stop.
@@ -36,18 +37,28 @@ pub type StopSender = watch::Sender<()>;
 
 /// A worker's view of it.
 #[derive(Clone)]
-pub struct Stop(watch::Receiver<()>);
+pub struct Stop {
+    sign: watch::Receiver<()>,
+    /// Connections that have to end first.
+    first: Option<Connections>,
+}
 
 impl Stop {
     /// A sign, and what gives it when it is dropped.
     #[must_use]
     pub fn new() -> (StopSender, Self) {
         let (sender, receiver) = watch::channel(());
-        (sender, Self(receiver))
+        (sender, Self { sign: receiver, first: None })
     }
 
-    /// Without a lock: to be asked for every batch.
+    /// The same, once these connections have ended: the server is there until then, so nobody else answers datagrams.
+    pub(crate) fn after(self, connections: Connections) -> Self {
+        Self { first: Some(connections), ..self }
+    }
+
+    /// Without a lock until it is given: to be asked for every batch.
     pub fn is_requested(&self) -> bool {
-        self.0.has_changed().is_err()
+        let have_ended = || self.first.as_ref().is_none_or(|connections| connections.used().0 == 0);
+        self.sign.has_changed().is_err() && have_ended()
     }
 }

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::descriptors;
 use proto::source::{NETWORKS_MAX, Source, counted_with};
 
 /// Connections in all. Each service bounds the memory that one takes beside the kernel's buffers.
@@ -82,6 +83,11 @@ impl Connections {
     pub(crate) fn new(capacity: usize, memory_max: usize) -> Self {
         let by_network = HashMap::new();
         Self(Arc::new(Mutex::new(Counts { capacity, total: 0, held: 0, memory_max, by_network })))
+    }
+
+    /// The same, as many as the descriptors of this process allow beside so many threads.
+    pub(crate) fn for_threads(threads: usize, memory_max: usize) -> Self {
+        Self::new(capacity(descriptors::limit(), threads), memory_max)
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rand::TryRng;
+use rand::rngs::SysRng;
 
 use crate::counters::Counters;
-use crate::descriptors;
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
 use crate::net::connection::{Reading, StreamService};
 use crate::net::connections::Connections;
 use crate::net::services::logins::{LoginDatagrams, LoginStream};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
-use crate::net::{connections, tcp, udp};
+use crate::net::{tcp, udp};
 use crate::report::{self, Reports, Verbosity};
 use proto::Now;
 use proto::server::penalty::Penalties;
@@ -27,7 +28,7 @@ use proto::users::Users;
 pub(crate) struct Workers {
     /// The doors, by their transport, and where they are, but for a socket that may be at the other loopback address.
     pub(crate) doors: Vec<(Transport, SocketAddr)>,
-    /// To be called by a thread each, which serves until told to stop, and until nobody is waiting any more.
+    /// To be called by a thread each, which serves until told to stop, and over TCP until the connections have ended.
     pub(crate) work: Vec<Work>,
     /// The numbers of each.
     pub(crate) counters: Vec<Arc<Counters>>,
@@ -40,6 +41,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) users: &'a Arc<ArcSwap<Users>>,
     pub(crate) penalties: &'a Arc<Penalties>,
     pub(crate) keys: &'a Keys,
+    /// Over TCP.
+    pub(crate) connections: &'a Connections,
     pub(crate) reports: &'a Reports,
 }
 
@@ -48,31 +51,31 @@ pub(crate) type Work = Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>;
 
 impl Workers {
     /// Adds the workers of a door for logins. Those at one address share its peers, and the kernel sends all datagrams of
-    /// a peer to the same one. `threads` is the number of all doors' threads, which the caps on connections
-    /// leave descriptors to.
+    /// a peer to the same one. Each door has challenges of its own, so that an answer is good at one of them.
     pub(crate) fn add_logins(
         &mut self,
         transport: Transport,
         bound: Bound,
         shared: &Shared<'_>,
-        threads: usize,
     ) -> io::Result<()> {
-        let Shared { users, penalties, keys, reports } = *shared;
+        let Shared { users, penalties, keys, connections, reports } = *shared;
         match transport {
             Transport::Udp => {
                 for socket in &bound.sockets {
                     // A system without this serves all the same.
                     let _ = udp::ignore_path_mtu(socket);
                 }
-                self.add_udp(bound, |_, counters| {
-                    let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
+                let mut keys = keys.clone();
+                SysRng.try_fill_bytes(&mut keys.challenges)?;
+                self.add_udp(bound, Some(connections), |_, counters| {
+                    let (server, users) = (Server::new(&keys, penalties.clone()), users.clone());
                     let logins =
                         LoginDatagrams { server, reporter: reports.of_worker(transport, counters), users };
                     || logins
                 })
             }
             Transport::Tcp => {
-                self.add_tcp(bound, LoginStream::READING, threads, |counters| {
+                self.add_tcp(bound, LoginStream::READING, connections, |counters| {
                     let (users, penalties) = (users.clone(), penalties.clone());
                     let reporter = Arc::new(reports.of_worker(transport, counters));
                     move || {
@@ -93,22 +96,28 @@ impl Workers {
         bound: Bound,
         keys: &Keys,
     ) -> io::Result<Self> {
-        let (mut workers, threads) = (Self::default(), bound.sockets.len());
+        let mut workers = Self::default();
+        let connections = |memory_max| Connections::for_threads(bound.sockets.len(), memory_max);
         match service {
             SmallService::Datagrams(service, serving) => {
                 let key = keys.sources;
                 let serve =
                     |own, _: &Arc<Counters>| move || Datagrams::new(service, own, &key, serving, verbosity);
-                workers.add_udp(bound, serve)?;
+                workers.add_udp(bound, None, serve)?;
             }
-            SmallService::Md5Stream => workers.add_tcp(bound, Md5Stream::READING, threads, |_| {
-                move || {
-                    let lines = shared_lines(verbosity);
-                    move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
-                }
-            }),
+            SmallService::Md5Stream => {
+                let connections = connections(Md5Stream::READING.memory_max);
+                workers.add_tcp(bound, Md5Stream::READING, &connections, |_| {
+                    move || {
+                        let lines = shared_lines(verbosity);
+                        move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
+                    }
+                });
+            }
             SmallService::FramedStream { buffer_len, message_max } => {
-                workers.add_tcp(bound, FramedStream::reading(buffer_len, message_max), threads, |_| {
+                let reading = FramedStream::reading(buffer_len, message_max);
+                let connections = connections(reading.memory_max);
+                workers.add_tcp(bound, reading, &connections, |_| {
                     move || {
                         let lines = shared_lines(verbosity);
                         move |peer, _| Ok(FramedStream { peer, message_max, lines: lines.clone() })
@@ -123,6 +132,7 @@ impl Workers {
     fn add_udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
         &mut self,
         Bound { address, sockets }: Bound,
+        connections: Option<&Connections>,
         service: impl Fn(SocketAddr, &Arc<Counters>) -> M,
     ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
@@ -133,7 +143,12 @@ impl Workers {
         for socket in sockets {
             let counters = self.add_counters();
             let service = service(socket.local_addr()?, &counters);
-            self.work.push(Box::new(move |clock, stop| {
+            let connections = connections.cloned();
+            self.work.push(Box::new(move |clock, stop: Stop| {
+                let stop = match connections {
+                    Some(connections) => stop.after(connections),
+                    None => stop,
+                };
                 udp::serve(&socket, &mut service(), clock, &stop, &counters);
                 Ok(())
             }));
@@ -146,17 +161,14 @@ impl Workers {
         &mut self,
         Bound { address, sockets }: Bound,
         reading: Reading,
-        threads: usize,
+        connections: &Connections,
         service: impl Fn(&Arc<Counters>) -> S,
     ) where
         C: StreamService + 'static,
         O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
-        let capacity = connections::capacity(descriptors::limit(), threads);
-        let connections =
-            self.connections.get_or_insert_with(|| Connections::new(capacity, reading.memory_max));
-        let connections = connections.clone();
+        self.connections = Some(connections.clone());
         self.doors.push((Transport::Tcp, address));
         for socket in sockets {
             let counters = self.add_counters();
