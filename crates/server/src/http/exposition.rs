@@ -38,26 +38,38 @@ impl Page {
         Self { format, text: String::new() }
     }
 
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) {
+    pub(super) fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
         self.describe(name, help, Kind::Counter);
         self.line(format_args!("{name}_total {value}"));
     }
 
     /// A counter for each value of a label.
-    pub(super) fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
+    pub(super) fn counters(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        values: &[(&'static str, u64)],
+    ) {
         self.describe(name, help, Kind::Counter);
         for (of, value) in values {
             self.line(format_args!("{name}_total{{{label}=\"{of}\"}} {value}"));
         }
     }
 
-    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) {
+    pub(super) fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
         self.describe(name, help, Kind::Gauge);
         self.line(format_args!("{name} {value}"));
     }
 
     /// A gauge for each value of a label.
-    pub(super) fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
+    pub(super) fn gauges(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        values: &[(&'static str, u64)],
+    ) {
         self.describe(name, help, Kind::Gauge);
         for (of, value) in values {
             self.line(format_args!("{name}{{{label}=\"{of}\"}} {value}"));
@@ -65,14 +77,25 @@ impl Page {
     }
 
     /// A gauge that is always 1, for the sake of its labels.
-    pub(super) fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) {
+    pub(super) fn info(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &'static str)],
+    ) {
         self.describe(name, help, Kind::Gauge);
         let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         self.line(format_args!("{name}{{{}}} 1", labels.join(",")));
     }
 
     /// Buckets by their upper bounds, in rising order; the last has none.
-    pub(super) fn histogram(&mut self, name: &str, help: &str, sum: f64, buckets: &[(Option<f64>, u64)]) {
+    pub(super) fn histogram(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        sum: f64,
+        buckets: &[(Option<f64>, u64)],
+    ) {
         self.describe(name, help, Kind::Histogram);
         let mut count = 0;
         for (bound, more) in buckets {
@@ -92,7 +115,7 @@ impl Page {
         self.text
     }
 
-    fn describe(&mut self, name: &str, help: &str, kind: Kind) {
+    fn describe(&mut self, name: &'static str, help: &'static str, kind: Kind) {
         let (kind, suffix) = match (kind, self.format) {
             (Kind::Counter, Format::OpenMetrics) => ("counter", ""),
             (Kind::Counter, Format::Plain) => ("counter", "_total"),
