@@ -360,7 +360,7 @@ impl Args {
 
     fn logins(self) -> Service {
         let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
-        let reasons = if self.http_reasons { Reasons::Told } else { Reasons::Kept };
+        let reasons = if self.http_reasons { Reasons::Shown } else { Reasons::Hidden };
         Service::Logins {
             users: self.users,
             limits: Limits { of_source, of_user, trusted: self.trust },

@@ -1,4 +1,4 @@
-//! Every limit of a server by name, and the memory that they add up to.
+//! The limits of a server by name, and the memory that they allow.
 
 use std::fmt;
 use std::mem::size_of;
@@ -25,17 +25,17 @@ use proto::wire::MESSAGE_MAX;
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// What is limited.
+    /// What is limited, in words.
     pub name: &'static str,
-    /// To how much.
+    /// The limit, with its unit unless it is a number of things.
     pub value: String,
-    /// The most memory that it lets the process take; what the kernel queues is not among it.
+    /// Bytes of memory that the process takes at the limit, without those that the kernel queues.
     pub bytes: usize,
 }
 
-/// The limits of a server, where a process may have so many descriptors. Users come in addition: their names and
-/// passwords, and 46 bytes each; and the sources that they have logged in from, in up to 16 MiB, or 16 bytes for each
-/// user where these are more than a million.
+/// The limits of a server that may have this many descriptors. The memory of users comes in addition: names and
+/// passwords, and 46 bytes a user; and the sources of their logins, in up to 16 MiB, or 16 bytes a user beyond a
+/// million users.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     let threads = |transport| config.doors.threads(transport);
@@ -93,7 +93,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     limits
 }
 
-/// Answers to a network with this many shares.
+/// The limit on answers to a network with this many shares.
 fn answers(shares: u32) -> String {
     format!("{} a second", shares * ANSWERS_PER_SECOND)
 }
@@ -142,7 +142,7 @@ fn of_connections(connection_len: usize, reading: Reading, workers: usize, descr
     };
     let most = |shares| connections::share(capacity, 0, shares);
     let least = |shares| connections::share(capacity, capacity, shares);
-    // A connection at its end has its last message and the reply to it.
+    // A connection at its end holds its last message and the reply to it.
     let held = if reading.memory_max == 0 { reading.gather_len.min(SHARE) } else { SHARE };
     vec![
         limit("workers", workers, workers * Scratch::BYTES),

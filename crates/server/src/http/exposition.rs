@@ -2,11 +2,11 @@
 
 use std::fmt::{Arguments, Write};
 
-/// How a page is written.
+/// The format of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     OpenMetrics,
-    /// Its descriptions name a counter with `_total`; it has neither units nor an end.
+    /// Version 0.0.4. Descriptions name a counter with `_total`, and there are neither units nor an end marker.
     Plain,
 }
 
@@ -64,14 +64,14 @@ impl Page {
         }
     }
 
-    /// A gauge that is always 1, for the sake of its labels.
+    /// A gauge that is always 1 and has its information in labels.
     pub(super) fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) {
         self.describe(name, help, Kind::Gauge);
         let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         self.line(format_args!("{name}{{{}}} 1", labels.join(",")));
     }
 
-    /// Buckets by their upper bounds, in rising order; the last has none.
+    /// Writes buckets with their upper bounds, in rising order; the last has none.
     pub(super) fn histogram(&mut self, name: &str, help: &str, sum: f64, buckets: &[(Option<f64>, u64)]) {
         self.describe(name, help, Kind::Histogram);
         let mut count = 0;
@@ -107,7 +107,7 @@ impl Page {
     }
 
     fn line(&mut self, line: Arguments<'_>) {
-        // A string has room for all.
+        // Writing to a string does not fail.
         let _ = writeln!(self.text, "{line}");
     }
 }

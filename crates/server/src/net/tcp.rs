@@ -20,8 +20,8 @@ use proto::transport::Transport;
 const EVENTS: usize = 256;
 /// Connections that are accepted before others are polled again.
 const ACCEPTS: usize = 64;
-/// How often the worker checks deadlines and whether to stop. Each check visits every connection, a few thousand at most;
-/// deadlines cost nothing else.
+/// How often the worker checks deadlines and whether to stop. Each check visits every connection, a few thousand at
+/// most; deadlines cost nothing else.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause after an error of the listener, such as a lack of descriptors, which a closed connection ends.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);

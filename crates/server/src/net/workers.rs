@@ -1,4 +1,4 @@
-//! The loops of a server: one for each socket, whatever the service.
+//! The workers of a server, one for each socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,20 +22,20 @@ use proto::server::{Keys, Server};
 use proto::transport::Transport;
 use proto::users::Users;
 
-/// The sockets of a server's doors, each with the loop that serves it.
+/// The workers of all doors.
 #[derive(Default)]
 pub(crate) struct Workers {
-    /// The doors, by their transport, and where they are, but for a socket that may be at the other loopback address.
+    /// The doors, with their addresses. A socket at the other loopback address is not among them.
     pub(crate) doors: Vec<(Transport, SocketAddr)>,
-    /// To be called by a thread each, which serves until told to stop, and until nobody is waiting any more.
+    /// The loop of each worker, to be run on a thread of its own until a stop.
     pub(crate) work: Vec<Work>,
-    /// The numbers of each.
+    /// The counters of each worker.
     pub(crate) counters: Vec<Arc<Counters>>,
-    /// TCP: who is connected.
+    /// The caps on TCP connections, if there is a TCP door.
     pub(crate) connections: Option<Connections>,
 }
 
-/// What the logins of all doors share.
+/// The state that the logins of all doors share.
 pub(crate) struct Shared<'a> {
     pub(crate) users: &'a Arc<ArcSwap<Users>>,
     pub(crate) penalties: &'a Arc<Penalties>,
@@ -47,8 +47,8 @@ pub(crate) struct Shared<'a> {
 pub(crate) type Work = Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>;
 
 impl Workers {
-    /// Adds the workers of a door for logins. Those at one address share its peers, and the kernel sends all datagrams of
-    /// a peer to the same one. The first door over TCP brings the caps on connections, for `tcp_threads` in all.
+    /// Adds the workers of a door for logins. The kernel sends all datagrams of a peer to the same worker. The first
+    /// TCP door makes the caps on connections, for `tcp_threads` workers in all.
     pub(crate) fn add_logins(
         &mut self,
         transport: Transport,
@@ -60,7 +60,7 @@ impl Workers {
         match transport {
             Transport::Udp => {
                 for socket in &bound.sockets {
-                    // A system without this serves all the same.
+                    // A system without this option serves all the same.
                     let _ = udp::ignore_path_mtu(socket);
                 }
                 self.add_udp(bound, |_, counters| {
@@ -140,7 +140,7 @@ impl Workers {
         Ok(())
     }
 
-    /// `service` returns a constructor, which runs on the worker's thread, of what accepts a connection.
+    /// `service` returns a constructor, which runs on the worker's thread and returns the `open` of [`tcp::serve`].
     fn add_tcp<C, O, S>(
         &mut self,
         Bound { address, sockets }: Bound,

@@ -15,8 +15,8 @@ use proto::small::guard::Guard;
 use proto::small::{DATAGRAM_MAX, DatagramService};
 use proto::small::{framed, md5};
 
-/// A connection that is idle for longer is closed, since others may need it. A message must not hold memory for long; 60 s
-/// are enough for 16 MiB at 2.3 Mbit/s.
+/// A connection that is idle for longer is closed, since others may need it. A message must not hold memory for long;
+/// 60 s are enough for 16 MiB at 2.3 Mbit/s.
 const DEADLINES: Deadlines =
     Deadlines::PerMessage { idle: Duration::from_secs(600), message: Duration::from_secs(60) };
 /// This many of the longest messages may be under way at a time.
