@@ -19,8 +19,8 @@ use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
 use server::daemon::{self, Bound};
 use server::descriptors;
 use server::error::ServerError;
+use server::log::{LogFormat, log_to_stderr};
 use server::net::passed;
-use server::report::{LogFormat, log_to_stderr};
 use server::settings::{
     self, AuditTarget, Budget, Config, Door, Doors, Limits, Loopbacks, Mode, Monitoring, Reasons,
     SampleUsers, Service, Serving, SmallService, UnknownNames, Verbosity,

@@ -23,6 +23,8 @@ use crate::descriptors;
 pub use crate::error::ServerError;
 use crate::http::{self, routes};
 use crate::limits::{self, Limit};
+use crate::log::audit::AuditTarget;
+use crate::log::{BlockLog, EventLog, audit};
 use crate::manager::Manager;
 use crate::net::bind;
 pub use crate::net::bind::Bound;
@@ -30,8 +32,6 @@ use crate::net::clock::{Clock, Stop};
 pub use crate::net::passed::PassedError;
 use crate::net::workers::{Shared, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
-use crate::report::audit::AuditTarget;
-use crate::report::{BlockLog, Reports, audit};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
 use crate::settings::{self, Config, Door, Loopbacks, Reasons, Service};
@@ -222,9 +222,9 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
                     .map_err(|error| ServerError::Audit { target: target.clone(), error })
             });
             let (audit, writer) = audit.transpose()?.unzip();
-            let reports = &Reports::new(*unknown_names, &keys.names, audit, blocks.clone());
+            let log = &EventLog::new(*unknown_names, &keys.names, audit, blocks.clone());
             let penalties = &Arc::new(Penalties::new(&keys.sources, limits.clone()));
-            let shared = Shared { users, penalties, keys: &keys, reports };
+            let shared = Shared { users, penalties, keys: &keys, log };
             let mut workers = Workers::default();
             for door in config.doors.iter() {
                 let (address, threads) = (door.address, config.doors.threads(Transport::Tcp));

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::report::audit::AuditTarget;
+use crate::log::audit::AuditTarget;
 use proto::credentials::Username;
 use users::UsersError;
 

@@ -4,16 +4,16 @@ use std::fmt;
 use std::mem::size_of;
 
 use crate::http::routes;
+use crate::log::LOG_LINES;
+use crate::log::audit::{
+    BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
+};
 use crate::net::bind::BACKLOG;
 use crate::net::connection::{Connection, Deadlines, Reading, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
 use crate::net::services::logins::{LoginDatagrams, LoginStream};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
 use crate::net::udp::BUFFER_LEN;
-use crate::report::LOG_LINES;
-use crate::report::audit::{
-    BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
-};
 use crate::settings::{Config, Service, SmallService};
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{LetterChallenges, Welcomes};

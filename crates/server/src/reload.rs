@@ -19,9 +19,9 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::error::ServerError;
+use crate::log::audit::Reopen;
 use crate::manager::Manager;
 use crate::net::clock::Clock;
-use crate::report::audit::Reopen;
 use crate::settings::SampleUsers;
 use crate::status::Reloads;
 use proto::users::{Samples, Users};

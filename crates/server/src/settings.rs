@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+pub use crate::log::audit::AuditTarget;
+pub use crate::log::{UnknownNames, Verbosity};
 pub use crate::net::services::small::{Serving, SmallService};
-pub use crate::report::audit::AuditTarget;
-pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
 pub use proto::server::penalty::{Budget, Limits};
 use proto::small::DatagramService;

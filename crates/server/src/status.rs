@@ -11,9 +11,9 @@ use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::counters::{self, Counters, Outcome, Progress, Verdicts};
+use crate::log::audit::Losses;
 use crate::net::clock::Clock;
 use crate::net::connections::Connections;
-use crate::report::audit::Losses;
 use crate::settings::Reasons;
 use proto::Now;
 use proto::server::penalty::{Failures, Fill, Penalties};

@@ -9,10 +9,10 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::counters::Counters;
+use crate::log;
 use crate::net::clock::{Clock, DRAIN, Stop};
 use crate::net::connection::{Connection, Interest, Reading, Scratch, StreamService};
 use crate::net::connections::Connections;
-use crate::report;
 use proto::Now;
 use proto::transport::Transport;
 
@@ -178,7 +178,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
         // Closing the socket also removes it from the poll.
         if let (Some(connection), Some(error)) = (self.connections.try_remove(key), error) {
             self.counters.lost.add(1);
-            report::connection_lost(connection.peer, error);
+            log::connection_lost(connection.peer, error);
         }
     }
 
@@ -228,7 +228,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
             Ok(permit) => permit,
             Err(full) => {
                 self.counters.turned_away.add(1);
-                return report::turned_away(peer, &full);
+                return log::turned_away(peer, &full);
             }
         };
         let entry = self.connections.vacant_entry();
@@ -241,7 +241,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
             }
             Err(error) => {
                 self.counters.turned_away.add(1);
-                report::turned_away(peer, &error);
+                log::turned_away(peer, &error);
             }
         }
     }
@@ -252,7 +252,7 @@ impl Accepting {
         self.next = Some(uptime + ERROR_PAUSE);
         if self.last_report.is_none_or(|last| uptime >= last + REPORT_PAUSE) {
             self.last_report = Some(uptime);
-            report::socket_error(Transport::Tcp, error);
+            log::socket_error(Transport::Tcp, error);
         }
     }
 }

@@ -11,9 +11,9 @@ use rustix::net::sockopt::{
 use socket2::{Domain, SockRef, Socket};
 
 use crate::counters::Counters;
+use crate::log::{self, Buffers};
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
-use crate::report::{self, Buffers};
 use proto::Now;
 use proto::transport::Transport;
 
@@ -91,7 +91,7 @@ pub(crate) fn serve(
     while !service.is_done() && !stop.is_requested() {
         counters.iterations.add(1);
         if let Err(error) = receive_batch(&mut batch, socket, service, clock, counters) {
-            report::socket_error(Transport::Udp, &error);
+            log::socket_error(Transport::Udp, &error);
             thread::sleep(ERROR_PAUSE);
         }
     }
@@ -122,7 +122,7 @@ fn receive_batch(
     });
     if let Err(Unsent { replies, error }) = batch.send(socket) {
         counters.unsent.add(replies);
-        report::unsent(replies, &error);
+        log::unsent(replies, &error);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::counters::Counters;
 use crate::descriptors;
+use crate::log::{self, EventLog, Verbosity};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
 use crate::net::connection::{Reading, StreamService};
@@ -15,7 +16,6 @@ use crate::net::connections::Connections;
 use crate::net::services::logins::{LoginDatagrams, LoginStream};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::{connections, tcp, udp};
-use crate::report::{self, Reports, Verbosity};
 use proto::Now;
 use proto::server::penalty::Penalties;
 use proto::server::{Keys, Server};
@@ -40,7 +40,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) users: &'a Arc<ArcSwap<Users>>,
     pub(crate) penalties: &'a Arc<Penalties>,
     pub(crate) keys: &'a Keys,
-    pub(crate) reports: &'a Reports,
+    pub(crate) log: &'a EventLog,
 }
 
 /// The loop of one worker.
@@ -56,7 +56,7 @@ impl Workers {
         shared: &Shared<'_>,
         tcp_threads: usize,
     ) -> io::Result<()> {
-        let Shared { users, penalties, keys, reports } = *shared;
+        let Shared { users, penalties, keys, log } = *shared;
         match transport {
             Transport::Udp => {
                 for socket in &bound.sockets {
@@ -65,18 +65,17 @@ impl Workers {
                 }
                 self.add_udp(bound, |_, counters| {
                     let (server, users) = (Server::new(keys, penalties.clone()), users.clone());
-                    let logins =
-                        LoginDatagrams { server, reporter: reports.of_worker(transport, counters), users };
+                    let logins = LoginDatagrams { server, log: log.of_worker(transport, counters), users };
                     || logins
                 })
             }
             Transport::Tcp => {
                 self.add_tcp(bound, LoginStream::READING, tcp_threads, |counters| {
                     let (users, penalties) = (users.clone(), penalties.clone());
-                    let reporter = Arc::new(reports.of_worker(transport, counters));
+                    let log = Arc::new(log.of_worker(transport, counters));
                     move || {
                         move |peer, now| {
-                            LoginStream::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
+                            LoginStream::open(users.clone(), penalties.clone(), log.clone(), now, peer)
                         }
                     }
                 });
@@ -126,7 +125,7 @@ impl Workers {
     ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
-            report::buffers(&udp::buffers(socket)?, sockets.len());
+            log::buffers(&udp::buffers(socket)?, sockets.len());
         }
         self.doors.push((Transport::Udp, address));
         for socket in sockets {

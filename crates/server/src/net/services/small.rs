@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::log::{self, Lines, Verbosity};
 use crate::net::batch::Shape;
 use crate::net::connection::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
-use crate::report::{self, Lines, Verbosity};
 use proto::Now;
 use proto::shown::Shown;
 use proto::small::guard::Guard;
@@ -82,7 +82,7 @@ impl udp::Service for Datagrams {
             return;
         }
         if let Err(reason) = self.guard.admit(now.uptime, peer, datagram) {
-            return report::unanswered(peer, reason);
+            return log::unanswered(peer, reason);
         }
         self.service.answer(datagram, reply);
         self.is_done = self.serving == Serving::Once;

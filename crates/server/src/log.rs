@@ -4,7 +4,7 @@ pub(crate) mod audit;
 mod blocks;
 mod budget;
 mod lines;
-mod log;
+mod stderr;
 
 use std::fmt;
 use std::io;
@@ -33,20 +33,20 @@ pub(crate) use blocks::BlockLog;
 use blocks::Followed;
 pub(crate) use lines::Lines;
 pub use lines::Verbosity;
-pub use log::{LOG_LINES, LogFormat, log_to_stderr};
+pub use stderr::{LOG_LINES, LogFormat, log_to_stderr};
 
 /// The log and the audit of logins, which all doors of a server share.
 #[derive(Clone)]
-pub(crate) struct Reports {
+pub(crate) struct EventLog {
     unknown_names: UnknownNames,
     keyed: SipHasher24,
     audit: Option<Audit>,
     blocks: Arc<BlockLog>,
 }
 
-/// Logs, audits and counts the events of one worker.
-pub(crate) struct Reporter {
-    reports: Reports,
+/// The log, the audit and the counters of one worker.
+pub(crate) struct WorkerLog {
+    log: EventLog,
     transport: Transport,
     counters: Arc<Counters>,
 }
@@ -60,7 +60,7 @@ pub enum UnknownNames {
     Shown,
 }
 
-impl Reports {
+impl EventLog {
     pub(crate) fn new(
         unknown_names: UnknownNames,
         key: &[u8; 16],
@@ -70,13 +70,13 @@ impl Reports {
         Self { unknown_names, keyed: SipHasher24::new_with_key(key), audit, blocks }
     }
 
-    /// The reporter of a worker with these counters.
-    pub(crate) fn of_worker(&self, transport: Transport, counters: &Arc<Counters>) -> Reporter {
-        Reporter { reports: self.clone(), transport, counters: counters.clone() }
+    /// The log of a worker with these counters.
+    pub(crate) fn of_worker(&self, transport: Transport, counters: &Arc<Counters>) -> WorkerLog {
+        WorkerLog { log: self.clone(), transport, counters: counters.clone() }
     }
 }
 
-impl Reporter {
+impl WorkerLog {
     /// Counts how long a login over TCP has taken, from its start to its verdict.
     pub(crate) fn login_took(&self, time: Duration) {
         self.counters.login_took(time);
@@ -96,15 +96,13 @@ impl Reporter {
 
     fn blocked(&self, now: Now, peer: SocketAddr, refusal: &Refusal<'_>, blocks: &Blocks) {
         if let Some((source, end)) = blocks.source {
-            self.reports.blocks.begin(now, Followed::Other, source.to_string(), end);
+            self.log.blocks.begin(now, Followed::Other, source.to_string(), end);
         }
         let Some((scope, end)) = blocks.name else { return };
         // Both are made for every name, so that the time does not tell which is shown.
-        let (hashed, shown) = (
-            Hashed(&self.reports.keyed, refusal.name).to_string(),
-            Shown(refusal.name.as_bytes()).to_string(),
-        );
-        let (followed, name) = match (refusal.reason, self.reports.unknown_names) {
+        let (hashed, shown) =
+            (Hashed(&self.log.keyed, refusal.name).to_string(), Shown(refusal.name.as_bytes()).to_string());
+        let (followed, name) = match (refusal.reason, self.log.unknown_names) {
             (Reason::UnknownUser, UnknownNames::Hashed) => (Followed::Other, hashed),
             (Reason::UnknownUser, UnknownNames::Shown) => (Followed::Other, shown),
             (Reason::WrongPassword | Reason::TriedTooOften | Reason::Denied(_), _) => (Followed::User, shown),
@@ -113,12 +111,12 @@ impl Reporter {
             Scope::Everywhere => format!("user {name}"),
             Scope::Here => format!("user {name} from {}", Source::of(peer.ip())),
         };
-        self.reports.blocks.begin(now, followed, blocked, end);
+        self.log.blocks.begin(now, followed, blocked, end);
     }
 
     pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
         self.counters.event(event);
-        if let Some(audit) = &self.reports.audit
+        if let Some(audit) = &self.log.audit
             && let Some(decision) = Decision::of(now, self.transport, peer, event)
         {
             audit.note(now.uptime, decision);
@@ -136,12 +134,12 @@ impl Reporter {
                 debug!("{transport} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
             }
             Event::Refused(Refusal { name, reason: Reason::UnknownUser, .. }) => {
-                match self.reports.unknown_names {
+                match self.log.unknown_names {
                     UnknownNames::Hashed => {
                         // The hash is made only if the line is written, since its time could be measured.
                         debug!(
                             "{transport} {peer}: refused an unknown user {}",
-                            Hashed(&self.reports.keyed, name)
+                            Hashed(&self.log.keyed, name)
                         );
                     }
                     UnknownNames::Shown => {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
 
-use crate::report::{Hashed, UnknownNames, unix_time};
+use crate::log::{Hashed, UnknownNames, unix_time};
 use proto::Now;
 use proto::credentials::NAME_MAX;
 use proto::origin::Origin;

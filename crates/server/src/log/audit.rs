@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use crate::log::{UnknownNames, unix_time};
 use crate::net::clock::Clock;
-use crate::report::{UnknownNames, unix_time};
 use bounds::Bounds;
 pub(crate) use bounds::{BYTES_PER_MINUTE, PER_SECOND, SOURCE_PER_MINUTE, USER_PER_MINUTE};
 pub(crate) use line::Decision;
