@@ -43,7 +43,7 @@ use proto::transport::Transport;
 use proto::users::Users;
 use users::{UsersError, UsersFile};
 
-/// Runs a server until it is told to stop, with the sockets that a service manager has passed, or its own.
+/// Runs a server until a signal stops it, with the sockets that a service manager has passed, or its own.
 ///
 /// # Errors
 /// The server cannot start, or cannot go on.

@@ -25,7 +25,7 @@ use proto::wire::MESSAGE_MAX;
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// What is limited, in words.
+    /// The name of the limited thing.
     pub name: &'static str,
     /// The limit, with its unit unless it is a number of things.
     pub value: String,

@@ -27,7 +27,7 @@ pub fn program(transport: Transport) -> &'static str {
 pub struct Config {
     /// One door or, for logins, several.
     pub doors: Doors,
-    /// What is served at all doors.
+    /// The service at all doors.
     pub service: Service,
     /// The user to change to once the sockets are bound.
     pub user: Option<String>,
@@ -95,7 +95,7 @@ pub enum Loopbacks {
     Both,
 }
 
-/// What a server serves.
+/// The service of a server.
 #[derive(Clone, Debug)]
 pub enum Service {
     /// Logins of users.

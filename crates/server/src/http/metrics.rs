@@ -86,9 +86,9 @@ fn failures(page: &mut Page, status: &Status) {
     );
     let fills = status.fills();
     let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();
-    let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
+    let capacities: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
     page.gauges("letmein_failures_remembered", "Places taken in the tables of failures", "table", &used);
-    page.gauges("letmein_failures_places", "Places in the tables of failures", "table", &places);
+    page.gauges("letmein_failures_places", "Places in the tables of failures", "table", &capacities);
 }
 
 fn reloads(page: &mut Page, status: &Status) {

@@ -51,7 +51,7 @@ impl Shape {
 /// The replies of a batch that could not be sent.
 #[derive(Debug)]
 pub struct Unsent {
-    /// How many there are.
+    /// Their number.
     pub replies: u64,
     /// The system's error of the last one.
     pub error: io::Error,
@@ -152,7 +152,7 @@ impl Batch {
                     libc::MSG_DONTWAIT as _,
                 )
             };
-            // An error is that of the first message.
+            // An error belongs to the first message.
             let done = usize::try_from(sent).unwrap_or_else(|_| {
                 replies += 1;
                 result = Err(Unsent { replies, error: io::Error::last_os_error() });
@@ -290,7 +290,7 @@ mod tests {
         while let Err(error) = batch.receive(&socket) {
             assert_eq!(error.kind(), io::ErrorKind::Interrupted);
         }
-        // No datagram is as long.
+        // A reply of this length does not fit a datagram.
         batch.react(|_, _, reply| reply.resize(1 << 16, b'x'));
         assert_eq!(batch.send(&socket).unwrap_err().replies, 3);
     }

@@ -12,9 +12,9 @@ pub(crate) const BACKLOG: i32 = 4096;
 /// Whether other sockets may be bound to the same address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// No other may, so an address in use is an error.
+    /// No other socket may, so an address in use is an error.
     Exclusive,
-    /// Those of the server's other workers may.
+    /// Sockets of the server's other workers may.
     Workers,
 }
 

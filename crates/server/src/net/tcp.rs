@@ -1,4 +1,4 @@
-//! The TCP worker: accepts connections, and polls those that are ready, until told to stop.
+//! The TCP worker: accepts connections, and polls those that are ready, until a stop is requested.
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -31,8 +31,8 @@ const REPORT_PAUSE: Duration = Duration::from_secs(10);
 /// The token of the listener. That of a connection is its key in the table.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Serves until told to stop, and then until the connections have ended. `open` makes the service for a new
-/// connection.
+/// Serves until a stop is requested, and then until the connections have ended, for [`DRAIN`] at most. `open` makes the
+/// service for a new connection.
 pub(crate) fn serve<S: StreamService>(
     listener: net::TcpListener,
     reading: Reading,

@@ -1,4 +1,4 @@
-//! The UDP worker: receives a batch, reacts, sends the replies, until told to stop.
+//! The UDP worker: receives batches of datagrams and sends the replies, until it is requested to stop.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -79,7 +79,7 @@ pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
     Ok(Buffers { receive_len, asked_len: BUFFER_LEN })
 }
 
-/// Serves until told to stop, or until the service is done.
+/// Serves until a stop is requested, or the service is done.
 pub(crate) fn serve(
     socket: &UdpSocket,
     service: &mut impl Service,

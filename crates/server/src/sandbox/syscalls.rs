@@ -213,8 +213,8 @@ mod tests {
             let is_true = match instruction.code {
                 0x06 => return operand == u32::from(SeccompAction::Allow),
                 0x20 => {
-                    let place = operand as usize;
-                    accumulator = u32::from_le_bytes(data[place..place + 4].try_into().unwrap());
+                    let offset = operand as usize;
+                    accumulator = u32::from_le_bytes(data[offset..offset + 4].try_into().unwrap());
                     true
                 }
                 0x54 => {

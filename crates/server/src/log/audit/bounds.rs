@@ -203,7 +203,7 @@ mod tests {
         decision(source, &Event::Refused(Refusal { name: "alice", reason, origin }))
     }
 
-    /// How many of these get a line in a second of its own.
+    /// The number of these decisions that get a line, all in a second that no others have used.
     fn admitted(bounds: &Bounds, second: u64, decisions: impl Iterator<Item = Decision>) -> u32 {
         let uptime = Duration::from_secs(second);
         decisions.filter(|decision| bounds.admit(uptime, decision).is_some()).count() as u32
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn users_have_their_welcomes_beside_ten_who_log_in_all_the_time() {
+    fn users_have_their_welcomes_beside_ten_that_log_in_all_the_time() {
         let bounds = bounds();
         let welcomes = |users: &'static str, count: u32, each: u32| {
             let all = (0..count * each)

@@ -22,7 +22,7 @@ const DEADLINES: Deadlines =
 /// This many of the longest messages may be under way at a time.
 const LONGEST_AT_A_TIME: usize = 16;
 
-/// How long a service goes on.
+/// When a service stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
     /// It answers every message until the server stops.
