@@ -12,7 +12,7 @@ use crate::cli::server::{ModeName, parse_log_format, parse_mode};
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, parse_seconds, say};
 use crate::gateway::{self, Config, GatewayError, Host, Listening};
 use proto::transport::Transport;
-use server::report::{LogFormat, log_to_stderr};
+use server::log::{LogFormat, log_to_stderr};
 
 const EXAMPLE: &str = "letmein-http 127.0.0.1:8592 127.0.0.1:8591";
 

@@ -19,8 +19,8 @@ use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
 use server::daemon::{self, Bound};
 use server::descriptors;
 use server::error::ServerError;
+use server::log::{LogFormat, log_to_stderr};
 use server::net::passed;
-use server::report::{LogFormat, log_to_stderr};
 use server::settings::{
     self, AuditTarget, Config, Door, Doors, FailureBudget, Logins, Loopbacks, Mode, Monitoring, Policy,
     Reasons, SampleUsers, Service, Serving, SmallService, UnknownNames, Verbosity,
@@ -361,7 +361,7 @@ impl Args {
 
     fn logins(self) -> Service {
         let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
-        let reasons = if self.http_reasons { Reasons::Told } else { Reasons::Kept };
+        let reasons = if self.http_reasons { Reasons::Shown } else { Reasons::Hidden };
         Service::Logins(Logins {
             users: self.users,
             limits: Policy { of_source, of_user, trusted: self.trust },

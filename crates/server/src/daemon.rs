@@ -1,4 +1,4 @@
-//! A server's life: users, socket, signals, the line that says it is ready, work, an orderly end.
+//! Running a server: load the users, bind the sockets, serve, and stop in order.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -23,6 +23,8 @@ use crate::descriptors;
 pub use crate::error::ServerError;
 use crate::http::{self, routes};
 use crate::limits::{self, Limit};
+use crate::log::audit::AuditTarget;
+use crate::log::{BlockLog, EventLog, audit};
 use crate::manager::Manager;
 use crate::net::bind;
 pub use crate::net::bind::Bound;
@@ -32,8 +34,6 @@ pub use crate::net::passed::PassedError;
 use crate::net::services::logins::LoginStream;
 use crate::net::workers::{Shared, Work, Workers};
 use crate::reload::{Followed, Reloader, Source};
-use crate::report::audit::AuditTarget;
-use crate::report::{BlockLog, Reports, audit};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
 use crate::settings::{self, Config, Door, Logins, Loopbacks, Reasons, Service};
@@ -45,10 +45,10 @@ use proto::transport::Transport;
 use proto::users::Users;
 use users::{UsersError, UsersFile};
 
-/// Runs a server until it is told to stop, with the sockets that a service manager has passed, or its own.
+/// Runs a server until a signal stops it, with the sockets that a service manager has passed, or its own.
 ///
 /// # Errors
-/// What keeps it from starting, or from going on.
+/// The server cannot start, or cannot go on.
 pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     descriptors::raise_limit();
     let clock = Clock::start();
@@ -70,7 +70,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
         let users = followed.as_ref().map(|followed| followed.users.clone());
         let reloader =
             followed.map(|followed| Reloader::new(followed, reopen, clock, &manager)).transpose()?;
-        // The sockets are bound, so whoever comes now is served as soon as the workers are there.
+        // The sockets are bound, so clients that come now are served as soon as the workers run.
         let ready: Vec<_> =
             doors.iter().map(|(transport, address)| config.service.ready(*transport, *address)).collect();
         announce(&ready)?;
@@ -80,7 +80,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
         let mut running = start(work, clock, &stop)?;
         manager.ready(&ready.join("; "));
         if let (Some(http), Some(status)) = (http, &status) {
-            // It goes on while logins in progress end, and ends with the runtime.
+            // Monitoring goes on while logins in progress end, and ends with the runtime.
             tokio::spawn(routes::serve(http, status.clone()));
         }
         drop(stop);
@@ -99,21 +99,21 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
         if let Some(status) = &status {
             status.stop();
         }
-        // Workers end what they have begun. One that cannot get rid of a line, as nobody reads it, does not keep the
-        // server from its end.
+        // Workers end the logins in progress. The server does not wait for one that blocks on standard output because
+        // nobody reads it.
         drop(stop_sender);
         early.and(timeout(STOP_MAX, all_ended(&mut running)).await.unwrap_or(Ok(())))
     });
     if let Some(end) = audit_end {
-        // What was decided is written down, unless nobody takes it.
+        // The audit writes all decisions, unless its target blocks.
         let _ = end.recv_timeout(STOP_MAX);
     }
-    // A reload that is under way is no reason to stay.
+    // The server does not wait for a reload that is under way.
     runtime.shutdown_background();
     ended
 }
 
-/// For as long as the server runs.
+/// Reloads the users, if there are any, for as long as the server runs.
 async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &Manager) -> Infallible {
     if let Some(reloader) = reloader {
         return reloader.run(hangups).await;
@@ -126,7 +126,7 @@ async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &M
     }
 }
 
-/// Lifts all blocks whenever the operator asks for it, for as long as the server runs.
+/// Lifts all blocks on SIGUSR1, for as long as the server runs.
 async fn lift_blocks(
     logins: Option<(&Penalties, &ArcSwap<Users>)>,
     blocks: &BlockLog,
@@ -147,11 +147,11 @@ async fn lift_blocks(
     }
 }
 
-/// Looks at all that can be wrong before a server runs, and gives its settings, with how many users it has. It takes no
-/// socket, so another server may be running, and makes no file. This process then has the rights that the server would.
+/// Checks the files that a server needs, and returns its settings with the number of its users. It binds no socket, so
+/// another server may be running, and makes no file. Afterwards this process has the rights that the server would have.
 ///
 /// # Errors
-/// What would keep the server from starting, or from reading its files again.
+/// The server could not start, or could not read its files again.
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
     if let Service::Logins(Logins { users: path, sample_users, audit, .. }) = &config.service {
@@ -174,7 +174,7 @@ pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
     Ok(settings)
 }
 
-/// The users file as the user sees it whom the server becomes.
+/// The users file, to be read as the user that the server changes to.
 fn users_file(path: &Path, config: &Config) -> Result<UsersFile, ServerError> {
     let reader = match &config.user {
         Some(name) => sandbox::find_user(name)
@@ -194,10 +194,10 @@ fn become_user(config: &Config) -> Result<(), ServerError> {
     sandbox::become_user(user).map_err(|error| ServerError::User { user: user.clone(), error })
 }
 
-/// How long a worker may take to stop: longer than logins in progress may take to end.
+/// Workers have this long to stop, more than [`DRAIN`](crate::net::clock::DRAIN) gives to logins in progress.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
-/// A server that has all it needs but threads.
+/// A server that has everything but threads.
 struct Prepared {
     workers: Workers,
     followed: Option<Followed>,
@@ -224,11 +224,11 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
                     .map_err(|error| ServerError::Audit { target: target.clone(), error })
             });
             let (audit, writer) = audit.transpose()?.unzip();
-            let reports = &Reports::new(*unknown_names, &keys.names, audit, blocks.clone());
+            let log = &EventLog::new(*unknown_names, &keys.names, audit, blocks.clone());
             let penalties = &Arc::new(Penalties::new(&keys.sources, limits.clone()));
             let threads = config.doors.all_threads();
             let connections = &Connections::for_threads(threads, LoginStream::READING.memory_max);
-            let shared = Shared { users, penalties, keys: &keys, connections, reports };
+            let shared = Shared { users, penalties, keys: &keys, connections, log };
             let mut workers = Workers::default();
             for door in config.doors.iter() {
                 let added = workers.add_logins(door.transport, bind(door)?, &shared);
@@ -248,7 +248,8 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
     }
 }
 
-/// Binds a socket for each worker and, if it is to be, one for the other loopback address. A machine may have no IPv6.
+/// Binds a socket for each worker and, if it is asked for, one at the other loopback address. A machine without IPv6 is
+/// no error.
 fn listen(door: &Door) -> io::Result<Bound> {
     let bind = match door.transport {
         Transport::Udp => bind::udp,
@@ -291,7 +292,7 @@ fn status(
 ) -> Arc<Status> {
     let reasons = match &config.service {
         Service::Logins(Logins { http: Some(http), .. }) => http.reasons,
-        Service::Logins(Logins { http: None, .. }) | Service::Small(..) => Reasons::Kept,
+        Service::Logins(Logins { http: None, .. }) | Service::Small(..) => Reasons::Hidden,
     };
     Arc::new(Status {
         server: settings::program(config.doors.first.transport),
@@ -310,7 +311,7 @@ fn status(
     })
 }
 
-/// From here on the server can do what it is for, and little else.
+/// Changes the user and enters the sandbox.
 fn give_up_privileges(
     config: &Config,
     followed: Option<&Followed>,
@@ -337,17 +338,17 @@ fn give_up_privileges(
     Ok(sandbox::enter(config.sandbox, &Needs { read, append, network: network(config) })?)
 }
 
-/// Tries what a server must not be able to do, in the sandbox that one of this configuration has. Gives a line for each
-/// attempt, and whether all were refused.
+/// Tries forbidden acts in the sandbox of a server with this configuration. Returns a line for each attempt, and
+/// whether it was refused.
 ///
 /// # Errors
-/// If there can be no sandbox, or no server would use the users file.
+/// There can be no sandbox, or the server would not use the users file.
 pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
     let (read, append) = match &config.service {
         Service::Logins(Logins { users, audit, .. }) => {
             let read = match users_file(users, config) {
                 Ok(file) => file.folders()?,
-                // Without a users file there would be no server, but there is a sandbox.
+                // A missing users file does not keep the sandbox from being tested.
                 Err(ServerError::Users(UsersError::Unreadable { .. })) => Vec::new(),
                 Err(error) => return Err(error),
             };
@@ -366,7 +367,7 @@ fn network(config: &Config) -> Network {
     if config.doors.threads(Transport::Udp) > 0 { Network::Datagrams } else { Network::Connections }
 }
 
-/// The first lines on standard output, for which scripts wait: one for each door.
+/// Writes a line for each door to standard output. Scripts wait for these lines.
 fn announce(ready: &[String]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     for line in ready {
@@ -375,7 +376,7 @@ fn announce(ready: &[String]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Tells who can reach a door, and who may be led elsewhere.
+/// Logs who can reach a door, and which clients another program may get instead.
 fn advise(address: SocketAddr, loopbacks: Loopbacks) {
     let (ip, port) = (address.ip().to_canonical(), address.port());
     if ip.is_loopback() {
@@ -409,7 +410,7 @@ fn draw_keys() -> io::Result<Keys> {
     Ok(keys)
 }
 
-/// What becomes of each worker.
+/// The results of the workers.
 type Running = JoinSet<io::Result<()>>;
 
 /// Starts a thread for each worker.
@@ -418,7 +419,7 @@ fn start(workers: Vec<Work>, clock: Clock, stop: &Stop) -> io::Result<Running> {
     for (number, work) in workers.into_iter().enumerate() {
         let (stop, (sender, receiver)) = (stop.clone(), oneshot::channel());
         thread::Builder::new().name(format!("worker {number}")).spawn(move || {
-            // Nobody listens any more if the server ends for another reason first.
+            // The receiver is gone if the server ends for another reason first.
             let _ = sender.send(work(clock, stop));
         })?;
         running
@@ -427,7 +428,7 @@ fn start(workers: Vec<Work>, clock: Clock, stop: &Stop) -> io::Result<Running> {
     Ok(running)
 }
 
-/// Ends with the last worker, or with the first that fails.
+/// Waits for the last worker to end, or for the first to fail.
 async fn all_ended(running: &mut Running) -> Result<(), ServerError> {
     while let Some(ended) = running.join_next().await {
         ended.map_err(io::Error::other)??;

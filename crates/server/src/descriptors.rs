@@ -1,14 +1,14 @@
-//! How many descriptors this process may have: files, sockets, all that is open.
+//! The limit on file descriptors of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// The limit as it is now.
+/// The soft limit.
 pub fn limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize)
 }
 
-/// Makes it as high as it may be: a shell often gives 1,024, which is fewer than the TCP connections that are allowed.
+/// Raises the soft limit to the hard limit, since a shell often gives 1,024, fewer than the TCP connections allowed.
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {

@@ -1,20 +1,20 @@
-//! Why a server does not start, or does not go on: what is wrong, and what to do about it.
+//! The errors that end a server or keep it from starting: what is wrong, and what to do about it.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::report::audit::AuditTarget;
+use crate::log::audit::AuditTarget;
 use proto::credentials::Username;
 use users::UsersError;
 
-/// Why a server does not start, or does not go on.
+/// An error that ends a server or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// There is something wrong with the users file.
+    /// The users file cannot be used.
     #[error("{0}")]
     Users(#[from] UsersError),
-    /// Strangers would get in with a password that everybody knows.
+    /// A user has a sample password, which everybody knows, and other machines can reach the server.
     #[error(
         "{}: {user} has a sample password, which everybody knows, and {address} is open to other machines: \
          choose passwords of your own, listen on 127.0.0.1, or insist with --allow-sample-users", path.display()
@@ -22,50 +22,50 @@ pub enum ServerError {
     SampleUser {
         /// The users file.
         path: PathBuf,
-        /// Somebody in it.
+        /// A user with a sample password.
         user: Username,
-        /// Where the server was to listen.
+        /// The address of the door.
         address: SocketAddr,
     },
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
     Bind {
-        /// Where the server was to listen.
+        /// The address of the door.
         address: SocketAddr,
-        /// The system's word for it.
+        /// The system's error.
         error: io::Error,
     },
-    /// The address for monitoring cannot be had.
+    /// The address for monitoring cannot be bound.
     #[error("--http {address}: {error}: give an address of this machine with a port that is free, or port 0")]
     Http {
-        /// Where its numbers were to be.
+        /// The address for monitoring.
         address: SocketAddr,
-        /// The system's word for it.
+        /// The system's error.
         error: io::Error,
     },
-    /// The server cannot be who it is to be.
+    /// The process cannot change to the user that was asked for.
     #[error("cannot run as {user}: {error}")]
     User {
-        /// Who it is to be.
+        /// The name of that user.
         user: String,
-        /// The system's word for it.
+        /// The system's error.
         error: io::Error,
     },
-    /// Nobody could log in.
+    /// The users file has no users.
     #[error("{}: there are no users in it, so nobody can log in: add one with letmein-users add", .0.display())]
     NoUsers(PathBuf),
-    /// A reload would take all users away.
+    /// A reload would remove all users.
     #[error("{}: there are no users in it any more: to have none, start the server anew", .0.display())]
     NoUsersLeft(PathBuf),
-    /// Decisions cannot be written down.
+    /// The audit cannot be written.
     #[error("audit: {target}: {error}{}", audit_remedy(error))]
     Audit {
-        /// Where they were to go.
+        /// The target of the audit.
         target: AuditTarget,
-        /// The system's word for it.
+        /// The system's error.
         error: io::Error,
     },
-    /// The system lacks something.
+    /// A system call has failed.
     #[error("{0}")]
     System(#[from] io::Error),
 }

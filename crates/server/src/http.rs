@@ -1,8 +1,8 @@
-//! HTTP connections: accepted, bounded, each with one request, and ended in order.
+//! An HTTP server for one request a connection, with limits on connections, bytes and time.
 //!
-//! Where all places are taken, whoever has gone longest without sending a whole head makes room. So nobody waits for
-//! those who are silent, however many they are. Whoever ends their side before the reply has left, and a reply that is
-//! not made yet is not waited for.
+//! At the limit, a new connection replaces the one that has gone longest without sending a whole head, so that silent
+//! clients, however many, keep nobody waiting. A client that ends its side before it has its reply is taken for gone,
+//! and a handler that is at work for it is dropped.
 
 #![expect(clippy::disallowed_types, reason = "it accepts connections of its own kind")]
 
@@ -34,52 +34,52 @@ use tracing::{debug, warn};
 use crate::net::bind::{self, Sharing};
 use crate::net::clock::Clock;
 
-/// What a response is.
+/// A response with its whole body.
 pub type Reply = Response<String>;
 
-/// A socket that listens.
+/// A TCP socket that listens.
 pub type Listener = TcpListener;
 
-/// Listens at an address that nobody else has; port 0 is any that is free.
+/// Listens at an address that is not in use, and returns it; port 0 is any that is free.
 ///
 /// # Errors
-/// The system's word for it.
+/// The address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<(SocketAddr, Listener)> {
-    let socket = bind::tcp(address, Sharing::Nobody)?;
+    let socket = bind::tcp(address, Sharing::Exclusive)?;
     socket.listen(BACKLOG)?;
     let listener = Listener::from(socket);
     Ok((listener.local_addr()?, listener))
 }
 
-/// What bounds the connections.
+/// The limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many there are at once. While all have sent their heads, others wait in the kernel's queue.
+    /// Connections at a time. While all have sent their heads, more wait in the kernel's queue.
     pub connections: u32,
     /// The longest head of a request, in bytes; hyper takes no less than 8,192.
     pub head_len: usize,
-    /// Until the head has come.
+    /// For the head of the request to arrive.
     pub head_time: Duration,
-    /// From the first byte to the last.
+    /// For the whole connection.
     pub time: Duration,
-    /// From one connection to the next, so that a flood of them takes little of the processor.
+    /// Between two accepts, so that a flood of connections takes little processor time.
     pub pace: Duration,
 }
 
-/// Connections that wait to be accepted: few, so that a flood of them keeps nobody waiting for long.
+/// Connections that may wait to be accepted: few, so that in a flood nobody waits long.
 const BACKLOG: i32 = 128;
-/// How long connections in progress may take to end.
+/// Connections in progress have this long to end at a stop.
 const DRAIN: Duration = Duration::from_secs(2);
 /// The pause after an accept that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The pause after a report of that, so that a lasting lack does not fill the log.
-const REPORT_PAUSE: Duration = Duration::from_secs(10);
+/// The pause after a log line about that, so that a lasting error does not fill the log.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// Answers each connection's one request by `handler`, until `stop` is there. The handler gets GET and HEAD alone, and
-/// no cache keeps its reply.
+/// Answers the one request of each connection by `handler`, until `stop` completes. The handler gets only GET and HEAD
+/// requests, and no cache keeps its reply. An error of a connection ends that connection only.
 ///
 /// # Errors
-/// If the listener cannot be used. What is wrong with a connection ends that one only.
+/// The listener cannot be used.
 pub async fn serve<H, F>(
     listener: Listener,
     limits: Limits,
@@ -91,38 +91,38 @@ where
     F: Future<Output = Reply> + Send + 'static,
 {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(limits.connections as usize));
+    let permits = Arc::new(Semaphore::new(limits.connections as usize));
     let accept = async {
-        let (mut silent, clock, mut last_report) = (VecDeque::new(), Clock::start(), None);
+        let (mut silent, clock, mut last_logged) = (VecDeque::new(), Clock::start(), None);
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     silent.retain(Silent::is_still);
-                    if places.available_permits() == 0
+                    if permits.available_permits() == 0
                         && let Some(oldest) = silent.pop_front()
                     {
                         debug!("HTTP: all places are taken, so one that is silent is closed");
                         oldest.task.abort();
                     }
                     // The semaphore is never closed.
-                    let Ok(place) = places.clone().acquire_owned().await else { return };
+                    let Ok(permit) = permits.clone().acquire_owned().await else { return };
                     let heard = Arc::new(AtomicBool::new(false));
-                    let connection = converse(stream, limits, heard.clone(), handler.clone());
+                    let connection = serve_connection(stream, limits, heard.clone(), handler.clone());
                     let task = tokio::spawn(async move {
                         connection.await;
-                        drop(place);
+                        drop(permit);
                     });
                     silent.push_back(Silent { heard, task: task.abort_handle() });
                     if !limits.pace.is_zero() {
                         sleep(limits.pace).await;
                     }
                 }
-                // One that was reset before it was accepted is no reason to wait for the next.
+                // A connection that was reset before it was accepted is no reason to wait for the next.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     let uptime = clock.now().uptime;
-                    if last_report.is_none_or(|last| uptime >= last + REPORT_PAUSE) {
-                        last_report = Some(uptime);
+                    if last_logged.is_none_or(|last| uptime >= last + LOG_PAUSE) {
+                        last_logged = Some(uptime);
                         warn!("HTTP: cannot accept a connection: {error}; going on");
                     }
                     sleep(ACCEPT_PAUSE).await;
@@ -134,13 +134,13 @@ where
         () = accept => {}
         () = stop => {}
     }
-    // Who comes now is told at once that there is nobody. Who has not ended by the end is cut off.
+    // New connections are refused at once. Those that have not ended in time are cut off.
     drop(listener);
-    let _ = timeout(DRAIN, places.acquire_many(limits.connections)).await;
+    let _ = timeout(DRAIN, permits.acquire_many(limits.connections)).await;
     Ok(())
 }
 
-/// A connection whose head has not come when it was last looked at.
+/// A connection that had not sent its head when it was last checked.
 struct Silent {
     heard: Arc<AtomicBool>,
     task: AbortHandle,
@@ -152,9 +152,13 @@ impl Silent {
     }
 }
 
-/// One request and its response, then the end: who sends or reads slowly holds a place for `limits.time` at most.
-async fn converse<H, F>(stream: tokio::net::TcpStream, limits: Limits, heard: Arc<AtomicBool>, handler: H)
-where
+/// Serves one request. A slow client holds a permit for `limits.time` at most.
+async fn serve_connection<H, F>(
+    stream: tokio::net::TcpStream,
+    limits: Limits,
+    heard: Arc<AtomicBool>,
+    handler: H,
+) where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Reply>,
 {

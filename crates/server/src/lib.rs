@@ -9,7 +9,7 @@
 //! | [`net`] | sockets, clocks and the loops of the workers |
 //! | `reload` | reloading the users file |
 //! | `manager` | notifications to a service manager |
-//! | [`report`] | the log and the audit |
+//! | [`log`] | the log and the audit |
 //! | `counters` | the counters of the workers |
 //! | `status` | the status of a running server |
 //! | [`http`] | monitoring over HTTP: metrics, health, status |
@@ -25,10 +25,10 @@ pub mod descriptors;
 pub mod error;
 pub mod http;
 pub mod limits;
+pub mod log;
 mod manager;
 pub mod net;
 mod reload;
-pub mod report;
 pub mod sandbox;
 pub mod settings;
 pub mod signals;

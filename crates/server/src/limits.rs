@@ -1,19 +1,19 @@
-//! Every limit of a server by name, and the memory that they add up to.
+//! The limits of a server by name, and the memory that they allow.
 
 use std::fmt;
 use std::mem::size_of;
 
 use crate::http::routes;
+use crate::log::LOG_LINES;
+use crate::log::audit::{
+    BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
+};
 use crate::net::bind::BACKLOG;
 use crate::net::connection::{Connection, Deadlines, Reading, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
 use crate::net::services::logins::{LoginDatagrams, LoginStream};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
 use crate::net::udp::BUFFER_LEN;
-use crate::report::LOG_LINES;
-use crate::report::audit::{
-    BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
-};
 use crate::settings::{self, Config, Policy, Service, SmallService};
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{LetterChallenges, Welcomes};
@@ -25,17 +25,17 @@ use proto::wire::MESSAGE_MAX;
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// What is limited.
+    /// The name of the limited thing.
     pub name: &'static str,
-    /// To how much.
+    /// The limit, with its unit unless it is a number of things.
     pub value: String,
-    /// The most memory that it lets the process take; what the kernel queues is not among it.
+    /// Bytes of memory that the process takes at the limit, without those that the kernel queues.
     pub bytes: usize,
 }
 
-/// The limits of a server, where a process may have so many descriptors. Users come in addition: their names and
-/// passwords, and 46 bytes each; and the sources that they have logged in from, in up to 16 MiB, or 16 bytes for each
-/// user where these are more than a million.
+/// The limits of a server that may have this many descriptors. The memory of users comes in addition: names and
+/// passwords, and 46 bytes a user; and the sources of their logins, in up to 16 MiB, or 16 bytes a user beyond a
+/// million users.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     let [datagram_workers, workers] = [Transport::Udp, Transport::Tcp].map(|it| config.doors.threads(it));
@@ -148,7 +148,7 @@ fn of_connections(connection_len: usize, reading: Reading, workers: usize, capac
     };
     let most = |shares| connections::share(capacity, 0, shares);
     let least = |shares| connections::share(capacity, capacity, shares);
-    // A connection at its end has its last message and the reply to it.
+    // A connection at its end holds its last message and the reply to it.
     let held = if reading.memory_max == 0 { reading.gather_len.min(SHARE) } else { SHARE };
     vec![
         limit("workers over TCP", workers, workers * Scratch::BYTES),

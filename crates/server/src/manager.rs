@@ -1,7 +1,7 @@
-//! The service manager, such as systemd: told when the server serves, reads its users again, stops, and that it is
-//! alive (sd_notify(3)).
+//! Notifications to the service manager, such as systemd: that the server is ready, reloads, stops, and is alive
+//! (sd_notify(3)).
 //!
-//! The socket is had before the sandbox, which forbids to open one. Crates for this open one for each message.
+//! The socket is opened before the sandbox, which forbids to open one. Crates for this open one for each message.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -25,14 +25,14 @@ use crate::counters::{Counters, Progress, Verdicts};
 use proto::users::Users;
 use users::counted;
 
-/// Whoever started the server, if they want to be told.
+/// The service manager, if it wants to be notified.
 pub(crate) struct Manager {
     socket: Option<UnixDatagram>,
-    /// After so long without a sign of life the server is taken for stuck.
+    /// The manager takes the server for stuck after this time without a heartbeat.
     watchdog: Option<Duration>,
-    /// The last word of its state, if nobody could take it.
+    /// The last state, if the manager could not take it.
     unsent: Cell<Option<String>>,
-    /// The status that it has, unless a state came with another.
+    /// The last status that was sent, or an empty one after a state, which brings its own.
     status: RefCell<String>,
     last_reload: Cell<LastReload>,
 }
@@ -43,13 +43,14 @@ enum LastReload {
     Failed,
 }
 
-/// How often the status is looked at.
+/// How often the status is brought up to date.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// An idle worker may take this long for an iteration of its loop.
 const BEAT_MIN: Duration = Duration::from_millis(200);
 
 impl Manager {
-    /// As the environment says. No server fails for it.
+    /// Connects to the manager that the environment names. An error is logged and does not keep the server from
+    /// running.
     pub(crate) fn from_env() -> Self {
         let socket = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()).and_then(|name| {
             let warn = |error| warn!("NOTIFY_SOCKET: {name:?}: {error}; the service manager is told nothing");
@@ -65,36 +66,37 @@ impl Manager {
         Self { socket, watchdog, unsent, status, last_reload: Cell::new(LastReload::NoneOrGood) }
     }
 
-    /// The server serves.
+    /// Notifies that the server serves.
     pub(crate) fn ready(&self, status: &str) {
         self.tell_state(format!("READY=1\nSTATUS={status}"));
     }
 
-    /// It begins to read its users again; [`Self::reloaded`] or [`Self::reload_failed`] ends that.
+    /// Notifies that a reload begins. It ends with [`Self::reloaded`] or [`Self::reload_failed`].
     pub(crate) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let usec = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
         self.tell_state(format!("RELOADING=1\nMONOTONIC_USEC={usec}"));
     }
 
-    /// It has read them.
+    /// Notifies that a reload has succeeded.
     pub(crate) fn reloaded(&self, users: usize) {
         self.last_reload.set(LastReload::NoneOrGood);
         self.ready(&format!("{}, read again", counted(users)));
     }
 
-    /// It has not, and has those that it had. Everybody may read a status, so only the log says why.
+    /// Notifies that a reload has failed, and the users are as before. Anybody may read a status, so only the log says
+    /// why.
     pub(crate) fn reload_failed(&self, users: usize) {
         self.last_reload.set(LastReload::Failed);
         self.ready(&format!("{}{FAILED}", counted(users)));
     }
 
-    /// The server ends what it has begun, and then itself.
+    /// Notifies that the server stops.
     pub(crate) fn stopping(&self) {
         self.tell_state("STOPPING=1\nSTATUS=stopping".to_owned());
     }
 
-    /// Keeps the manager informed for as long as the server runs.
+    /// Sends heartbeats and the status for as long as the server runs.
     pub(crate) async fn attend(
         &self,
         counters: &[Arc<Counters>],
@@ -147,7 +149,7 @@ impl Manager {
         }
     }
 
-    /// What is not taken now is said again later, unless there is a newer state by then.
+    /// A state that cannot be sent now is sent later, unless there is a newer one by then.
     fn tell_state(&self, state: String) {
         self.status.take();
         if self.tell(&state) {
@@ -157,7 +159,7 @@ impl Manager {
         }
     }
 
-    /// Whether it was taken. A manager that does not listen holds nobody up.
+    /// Returns whether the message was sent, or there is no manager. It never waits for the manager.
     fn tell(&self, words: &str) -> bool {
         self.socket.as_ref().is_none_or(|socket| socket.send(words.as_bytes()).is_ok())
     }
@@ -165,7 +167,7 @@ impl Manager {
 
 const FAILED: &str = "; the last reload failed, and the log says why";
 
-/// A path, or a name without a file, which begins with @.
+/// Connects to a path, or to an abstract name, which begins with @.
 fn connect(name: &OsString) -> io::Result<UnixDatagram> {
     let address = match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,

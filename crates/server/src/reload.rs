@@ -1,4 +1,5 @@
-//! The users file, followed: read again when it changes or on SIGHUP, checked whole, and swapped in one step.
+//! Reloading the users file: when it changes or on SIGHUP, it is read and checked whole, and the users are swapped in
+//! one step.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,15 +19,15 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::error::ServerError;
+use crate::log::audit::Reopen;
 use crate::manager::Manager;
 use crate::net::clock::Clock;
-use crate::report::audit::Reopen;
 use crate::settings::SampleUsers;
 use crate::status::Reloads;
 use proto::users::{Samples, Users};
 use users::{Changes, Stamp, UsersFile, counted};
 
-/// A users file, and what it may hold where the server listens.
+/// A users file, and what decides whether sample users are allowed in it.
 pub(crate) struct Source {
     pub(crate) file: UsersFile,
     pub(crate) sample_users: SampleUsers,
@@ -34,10 +35,10 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Reads the file whole, and says what the operator should know about it.
+    /// Reads the whole file, and logs warnings about it.
     ///
     /// # Errors
-    /// What keeps it from being used.
+    /// The file cannot be used.
     pub(crate) fn load(&self) -> Result<(Users, Stamp), ServerError> {
         let loaded = self.file.load()?;
         for warning in &loaded.warnings {
@@ -54,10 +55,10 @@ impl Source {
     }
 }
 
-/// The users of a file, and all that it takes to follow it.
+/// The users of a file that is watched for changes.
 pub(crate) struct Followed {
     pub(crate) users: Arc<ArcSwap<Users>>,
-    /// What comes of reading it again.
+    /// The results of reloads.
     pub(crate) reloads: Arc<Reloads>,
     pub(crate) source: Source,
     stamp: Stamp,
@@ -65,10 +66,10 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// Loads the users, and watches their file from before that.
+    /// Watches the file, and then loads its users. If it cannot be watched, that is logged, and only SIGHUP reloads it.
     ///
     /// # Errors
-    /// What keeps the file from being used. If it cannot be watched, that is said, and SIGHUP is left.
+    /// The file cannot be used.
     pub(crate) fn load(source: Source) -> Result<Self, ServerError> {
         let watch = watch(&source.file).map_err(|error| {
             let path = source.file.path().display();
@@ -80,9 +81,8 @@ impl Followed {
     }
 }
 
-/// Watches the folders of a file. Editors and tools put a new file in the place of the old one, and mounted secrets
-/// swap a link beside it, so a watch of the file would miss them. A file that is written in its place is complete once
-/// it is closed, and no sooner.
+/// Watches the folders of a file. Editors and tools replace the file by a new one, and mounted secrets swap a link
+/// beside it, so a watch of the file would miss them. A file that is overwritten is complete only when it is closed.
 fn watch(file: &UsersFile) -> io::Result<OwnedFd> {
     let descriptor = inotify::init(CreateFlags::CLOEXEC)?;
     let changes = [
@@ -100,16 +100,16 @@ fn watch(file: &UsersFile) -> io::Result<OwnedFd> {
     Ok(descriptor)
 }
 
-/// Waits in a thread of its own for something to happen in the folder. It does not matter what: whether the file is
-/// another one is for its stamp to tell.
-fn report_changes(watch: OwnedFd) -> io::Result<Arc<Notify>> {
+/// Waits on a thread of its own for events in the folders. Their kind does not matter, since the stamp of the file
+/// shows whether it has changed.
+fn notify_changes(watch: OwnedFd) -> io::Result<Arc<Notify>> {
     let changes = Arc::new(Notify::new());
-    let told = changes.clone();
+    let notified = changes.clone();
     thread::Builder::new().name("watch".to_owned()).spawn(move || {
         let mut events = [0; 4096];
         loop {
             match rustix::io::read(&watch, &mut events) {
-                Ok(_) => told.notify_one(),
+                Ok(_) => notified.notify_one(),
                 Err(Errno::INTR) => {}
                 Err(error) => return warn!("changes to the users file are seen only on SIGHUP now: {error}"),
             }
@@ -118,36 +118,35 @@ fn report_changes(watch: OwnedFd) -> io::Result<Arc<Notify>> {
     Ok(changes)
 }
 
-/// A file that is being written is left alone until it has rested for so long.
+/// A file that is being written is not read before its folder has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(200);
-/// In a folder that never rests the file is looked at all the same after this.
+/// In a folder that is never quiet, the file is checked after this time all the same.
 const QUIET_MAX: Duration = Duration::from_secs(5);
 
-/// Waits for something to happen, and then until nothing happens any more.
-async fn rest_after_change(changes: &Notify) {
+/// Waits for an event, and then until there are no more.
+async fn quiet_after_change(changes: &Notify) {
     changes.notified().await;
     let quiet = async { while timeout(QUIET, changes.notified()).await.is_ok() {} };
-    // It is looked at in any case.
+    // The file is checked in either case.
     let _ = timeout(QUIET_MAX, quiet).await;
 }
 
-/// Keeps the users of a running server those of their file.
+/// Keeps the users of a running server up to date with their file.
 pub(crate) struct Reloader<'m> {
     source: Arc<Source>,
     users: Arc<ArcSwap<Users>>,
-    /// Of the file that was read last, whatever came of it; nothing if there was none.
+    /// The stamp of the file at the last reload, whether or not that succeeded; `None` if there was no file.
     last: Option<Stamp>,
     changes: Arc<Notify>,
-    /// Of the audit, whose file may have been moved away by then.
+    /// Reopens the audit on SIGHUP, since its file may have been moved away.
     reopen: Option<Reopen>,
     reloads: Arc<Reloads>,
     clock: Clock,
-    /// Is told when a reload begins and ends.
     manager: &'m Manager,
 }
 
 impl<'m> Reloader<'m> {
-    /// To be called in a runtime, with the rights that the server will have from now on.
+    /// Must be called in a runtime, with the rights that the server will have from now on.
     pub(crate) fn new(
         Followed { users, reloads, mut source, stamp, watch }: Followed,
         reopen: Option<Reopen>,
@@ -158,12 +157,12 @@ impl<'m> Reloader<'m> {
             warn!("{error}");
             warn!("the users file cannot be read again: changes to it will have no effect");
         }
-        let changes = watch.map_or_else(|| Ok(Arc::default()), report_changes)?;
+        let changes = watch.map_or_else(|| Ok(Arc::default()), notify_changes)?;
         let source = Arc::new(source);
         Ok(Self { source, users, last: Some(stamp), changes, reopen, reloads, clock, manager })
     }
 
-    /// Reads the file again whenever there is a reason to.
+    /// Reloads on SIGHUP and when the file has changed.
     pub(crate) async fn run(mut self, mut hangups: Signal) -> Infallible {
         loop {
             let changes = self.changes.clone();
@@ -173,7 +172,7 @@ impl<'m> Reloader<'m> {
                         reopen.request();
                     }
                 }
-                () = rest_after_change(&changes) => {
+                () = quiet_after_change(&changes) => {
                     if self.source.file.stamp() == self.last {
                         continue;
                     }
@@ -190,7 +189,7 @@ impl<'m> Reloader<'m> {
         let (sender, done) = oneshot::channel();
         let thread = thread::Builder::new().name("reload".to_owned());
         let started = thread.spawn(move || {
-            // Nobody waits for it any more if the server ends first.
+            // The receiver is gone if the server ends first.
             let _ = sender.send(replace(&source, &users));
         });
         let replaced = match started {
@@ -214,23 +213,23 @@ impl<'m> Reloader<'m> {
     }
 }
 
-/// Reads the file, and puts its users in the place of those there are.
+/// Reads the file, and replaces the users by those in it.
 fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError> {
     yield_to_logins();
     let (new, stamp) = source.load()?;
     if new.is_empty() && !users.load().is_empty() {
-        // More likely a file that is not whole than one that is meant.
+        // The file is more likely incomplete than meant to be empty.
         let path = source.file.path().to_owned();
         return Err(ServerError::NoUsersLeft(path));
     }
     let changes = Changes::between(&users.load(), &new);
     let (len, new) = (new.len(), Arc::new(new));
-    // Twice: who logs in while this goes on is noted with the old users.
+    // The users that log in meanwhile are noted with the old users, so this is done twice.
     new.adopt(&users.load());
     let old = users.swap(new.clone());
     new.adopt(&old);
     info!("{}: {}: {changes}", source.file.path().display(), counted(len));
-    // Whoever is the last to hold the old users wipes their memory, which takes a while: no worker should.
+    // The last holder of the old users wipes their memory, which takes a while, so it must not be a worker.
     while Arc::strong_count(&old) > 1 {
         thread::sleep(Duration::from_millis(1));
     }
@@ -243,7 +242,7 @@ const NICEST: i32 = 19;
 /// Gives this thread what processor time the logins leave. If the priority cannot be lowered, the reload runs all the
 /// same.
 fn yield_to_logins() {
-    // On Linux this is of the calling thread alone: setpriority(2).
+    // On Linux this applies to the calling thread alone: setpriority(2).
     let _ = setpriority_process(None, NICEST);
 }
 

@@ -1,4 +1,4 @@
-//! Least privilege: what a server can no longer do once its sockets are bound.
+//! Least privilege: a server gives up these rights once its sockets are bound.
 //!
 //! | part | takes away |
 //! |---|---|
@@ -11,7 +11,8 @@
 //!
 //! The gateway alone (`letmein-http`) may open sockets that connect: it logs in.
 //!
-//! All of it is for the thread that enters and those that it starts later, so it comes before any worker.
+//! The sandbox holds for the thread that enters it and for those that it starts later, so a server enters before it
+//! starts any worker.
 
 pub(crate) mod self_test;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
@@ -34,24 +35,24 @@ use rustix::thread::set_no_new_privs;
 use seccompiler::SeccompAction;
 use tracing::{info, warn};
 
-/// What becomes of forbidden acts.
+/// How the sandbox treats forbidden acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// They are not forbidden.
+    /// There is no sandbox.
     Off,
-    /// System calls are let through and logged by the kernel; the rest is as without a sandbox.
+    /// The kernel lets forbidden system calls through and logs them; nothing else is restricted.
     Log,
-    /// They are refused.
+    /// Forbidden acts fail.
     On,
 }
 
-/// The Landlock of Linux 6.12. An older kernel gives the part that it has.
+/// The Landlock of Linux 6.12. An older kernel enforces the part that it knows.
 const LANDLOCK: ABI = ABI::V6;
 
-/// Changes to another user, with the groups of that user's own.
+/// Changes to another user and that user's groups.
 ///
 /// # Errors
-/// If there is none, or if the system refuses.
+/// There is no such user, or the system refuses.
 pub(crate) fn become_user(name: &str) -> io::Result<()> {
     let user = find_user(name)?;
     setgroups(&[user.gid])?;
@@ -60,18 +61,18 @@ pub(crate) fn become_user(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What is needed all the same.
+/// The rights that a program keeps.
 #[derive(Debug)]
 pub struct Needs {
-    /// Folders below which all may be read.
+    /// Folders below which all files may be read.
     pub read: Vec<OwnedFd>,
     /// Folders in which files may be made and written to.
     pub append: Vec<OwnedFd>,
-    /// What happens on sockets.
+    /// How the program uses sockets.
     pub network: Network,
 }
 
-/// What a program does on sockets.
+/// How a program uses sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// It answers datagrams, each to an address of its own, and perhaps on connections, too.
@@ -97,15 +98,15 @@ impl Needs {
 /// A user of this machine.
 ///
 /// # Errors
-/// If there is none of this name.
+/// There is none of this name.
 pub(crate) fn find_user(name: &str) -> io::Result<User> {
     User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))
 }
 
-/// Gives up what is not needed any more.
+/// Gives up all rights but those in `needs`. A part of the sandbox that this kernel lacks is logged and left out.
 ///
 /// # Errors
-/// If the system refuses what every kernel has. What this kernel lacks is said, and gone without.
+/// The system refuses a part that every kernel has.
 pub fn enter(mode: Mode, needs: &Needs) -> io::Result<()> {
     set_no_new_privs(true)?;
     hide_memory()?;
@@ -114,7 +115,7 @@ pub fn enter(mode: Mode, needs: &Needs) -> io::Result<()> {
         Mode::Log => restrict_syscalls(SeccompAction::Log, needs),
         Mode::On => {
             restrict_files(needs);
-            // As if the kernel did not have them: libraries then do without, or with an older one.
+            // This error means that the kernel lacks the call, so libraries do without or use an older one.
             restrict_syscalls(SeccompAction::Errno(libc::ENOSYS as u32), needs);
         }
     }
@@ -124,7 +125,7 @@ pub fn enter(mode: Mode, needs: &Needs) -> io::Result<()> {
 /// Keeps the memory of this process from debuggers and core files.
 ///
 /// # Errors
-/// If the system refuses.
+/// The system refuses.
 pub fn hide_memory() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;

@@ -1,14 +1,14 @@
-//! What a server is told, and what of that is in force, for whoever wants to see it before it runs.
+//! The settings of a server, and the list of them that `--check` shows.
 
 use std::iter;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+pub use crate::log::audit::AuditTarget;
+pub use crate::log::{UnknownNames, Verbosity};
 use crate::net::bind;
 pub use crate::net::services::small::{Serving, SmallService};
-pub use crate::report::audit::AuditTarget;
-pub use crate::report::{UnknownNames, Verbosity};
 pub use crate::sandbox::Mode;
 pub use proto::server::penalty::{FailureBudget, Policy};
 use proto::small::DatagramService;
@@ -23,29 +23,29 @@ pub fn program(transport: Transport) -> &'static str {
     }
 }
 
-/// What a server is told on its command line.
+/// The settings of a server, as parsed from its command line.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to serve: one door or, for logins, several.
+    /// One door or, for logins, several.
     pub doors: Doors,
-    /// What to do there.
+    /// The service at all doors.
     pub service: Service,
-    /// Who to be, once the socket is bound.
+    /// The user to change to once the sockets are bound.
     pub user: Option<String>,
-    /// What to give up then.
+    /// Whether the sandbox forbids, logs or is off.
     pub sandbox: Mode,
 }
 
 /// A transport and an address at which a server can be reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Door {
-    /// What carries the messages.
+    /// UDP or TCP.
     pub transport: Transport,
-    /// Where to listen, or where the sockets are that were passed; port 0 for any that is free.
+    /// The address to bind, or that of passed sockets; port 0 for any that is free.
     pub address: SocketAddr,
-    /// Whether to listen at the other loopback address, too.
+    /// Whether to bind the other loopback address, too.
     pub loopbacks: Loopbacks,
-    /// How many threads serve at the address, each with a socket of its own.
+    /// Threads that serve at the address, each with a socket of its own.
     pub workers: NonZeroUsize,
 }
 
@@ -77,9 +77,9 @@ impl Door {
 /// The doors of a server.
 #[derive(Clone, Debug)]
 pub struct Doors {
-    /// The one that the program is named after, and that takes the sockets of a service manager.
+    /// The door that the program is named after. It takes the sockets of a service manager.
     pub first: Door,
-    /// The others.
+    /// The doors that other options add.
     pub also: Vec<Door>,
 }
 
@@ -88,7 +88,7 @@ impl Doors {
         iter::once(&self.first).chain(&self.also)
     }
 
-    /// Threads that serve over a transport.
+    /// Threads of all doors of a transport.
     pub(crate) fn threads(&self, transport: Transport) -> usize {
         self.iter().filter(|door| door.transport == transport).map(Door::threads).sum()
     }
@@ -105,18 +105,18 @@ impl Doors {
     }
 }
 
-/// Which of the two addresses that `localhost` may mean a server listens at.
+/// Whether a server also listens at the other address that `localhost` may mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loopbacks {
-    /// The server's address, if it is one of them.
+    /// It listens at the given address only.
     AsGiven,
-    /// The same where no address would give both: its sockets were passed, or it serves one message.
+    /// It cannot, because its sockets were passed or it serves one message.
     One,
-    /// 127.0.0.1, which is the server's address, and `[::1]` at the same port, with one more worker.
+    /// It listens at 127.0.0.1, which is its address, and with one more worker at `[::1]` and the same port.
     Both,
 }
 
-/// What a server does.
+/// The service of a server.
 #[derive(Clone, Debug)]
 pub enum Service {
     /// It tells who knows their password.
@@ -143,7 +143,7 @@ pub struct Logins {
 }
 
 impl Service {
-    /// The line that says that a door is open.
+    /// The line on standard output that says that a door is open.
     pub(crate) fn ready(&self, transport: Transport, address: SocketAddr) -> String {
         match self {
             Self::Small(SmallService::Datagrams(DatagramService::Hello, _), _) => {
@@ -154,32 +154,32 @@ impl Service {
     }
 }
 
-/// Where those who watch a server find its numbers, and which.
+/// The settings of monitoring.
 #[derive(Clone, Copy, Debug)]
 pub struct Monitoring {
-    /// Where to listen for HTTP; port 0 for any that is free.
+    /// The address of the HTTP listener; port 0 for any that is free.
     pub address: SocketAddr,
-    /// Whether refusals are told apart.
+    /// Whether reasons of refusals are shown.
     pub reasons: Reasons,
 }
 
-/// Whether those who watch are told what refusals tell nobody. Who tries logins and sees which numbers grow knows
-/// whether a name is somebody's, from where that user logs in, and of whoever is disabled, expired or elsewhere whether
-/// the password was right.
+/// Whether monitoring shows why logins were refused, which a refusal itself does not tell. Somebody who tries logins
+/// and sees which numbers grow learns whether a name exists and from where that user logs in; and, for a user who is
+/// disabled, expired or elsewhere, whether the password was right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reasons {
-    /// All refusals are one number, and what differs by name or by reason is left out.
-    Kept,
-    /// The operator insists.
-    Told,
+    /// All refusals are one number, and other numbers that would give reasons or names away are left out.
+    Hidden,
+    /// Each reason has its number, as the operator has asked for.
+    Shown,
 }
 
-/// What to do about the shipped sample passwords, which everybody knows.
+/// Where the shipped sample users, whose passwords everybody knows, are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleUsers {
-    /// They are for this machine only.
+    /// At loopback addresses only.
     Local,
-    /// The operator insists.
+    /// At all addresses, as the operator has asked for.
     Allowed,
 }
 
@@ -281,8 +281,8 @@ fn budget(budget: Option<FailureBudget>) -> String {
 
 fn monitoring(Monitoring { address, reasons }: Monitoring) -> String {
     match reasons {
-        Reasons::Kept => address.to_string(),
-        Reasons::Told => format!("{address}, with the reasons of refusals"),
+        Reasons::Hidden => address.to_string(),
+        Reasons::Shown => format!("{address}, with the reasons of refusals"),
     }
 }
 

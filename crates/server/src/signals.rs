@@ -1,4 +1,4 @@
-//! The signals that stop a program that serves.
+//! The signals that stop a server or the gateway.
 
 use std::io;
 
@@ -11,16 +11,16 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on these signals no longer end the process.
+    /// Installs handlers, so that these signals no longer end the process.
     ///
     /// # Errors
-    /// The system's.
+    /// The system refuses a handler.
     pub fn install() -> io::Result<Self> {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         Ok(Self { interrupt, terminate })
     }
 
-    /// Waits for one of them, and gives its name.
+    /// Waits for one of the signals, and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",

@@ -11,9 +11,9 @@ use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::counters::{self, Counters, Outcome, Progress, Verdicts};
+use crate::log::audit::Losses;
 use crate::net::clock::Clock;
 use crate::net::connections::Connections;
-use crate::report::audit::Losses;
 use crate::settings::Reasons;
 use proto::Now;
 use proto::server::penalty::{Failures, Fill, Penalties};
@@ -110,7 +110,7 @@ impl Status {
 
     /// Refusals by their reason, if the status shows reasons.
     pub(crate) fn refusals(&self) -> Option<[(&'static str, u64); 5]> {
-        (self.reasons == Reasons::Told)
+        (self.reasons == Reasons::Shown)
             .then(|| Outcome::REFUSALS.map(|(reason, refusal)| (reason, self.outcome(refusal))))
     }
 
@@ -119,8 +119,8 @@ impl Status {
     pub(crate) fn dropped_lines(&self) -> Option<Vec<(&'static str, u64)>> {
         let (lost, left_out) = self.losses.as_ref()?.totals();
         Some(match self.reasons {
-            Reasons::Kept => vec![("lost", lost)],
-            Reasons::Told => vec![("lost", lost), ("limit", left_out)],
+            Reasons::Hidden => vec![("lost", lost)],
+            Reasons::Shown => vec![("lost", lost), ("limit", left_out)],
         })
     }
 
@@ -129,7 +129,7 @@ impl Status {
     pub(crate) fn fills(&self) -> Vec<(&'static str, Fill)> {
         let failures = self.samples().failures;
         let mut fills = failures.of_sources().to_vec();
-        if self.reasons == Reasons::Told {
+        if self.reasons == Reasons::Shown {
             fills.extend(failures.of_names());
         }
         fills

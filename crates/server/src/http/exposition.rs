@@ -2,11 +2,11 @@
 
 use std::fmt::{Arguments, Write};
 
-/// How a page is written.
+/// The format of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     OpenMetrics,
-    /// Its descriptions name a counter with `_total`; it has neither units nor an end.
+    /// Version 0.0.4. Descriptions name a counter with `_total`, and there are neither units nor an end marker.
     Plain,
 }
 
@@ -130,7 +130,7 @@ impl Page {
     }
 
     fn line(&mut self, line: Arguments<'_>) {
-        // A string has room for all.
+        // Writing to a string does not fail.
         let _ = writeln!(self.text, "{line}");
     }
 }

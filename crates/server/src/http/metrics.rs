@@ -1,11 +1,11 @@
-//! `/metrics`: the same numbers for Prometheus, in OpenMetrics or in the text format that came before it.
+//! `/metrics`: the status for Prometheus, in OpenMetrics or in the text format that came before it.
 
 use super::exposition::{Format, Page};
 use crate::counters::{BATCH_BOUNDS, Counter, Counters, Histogram, LOGIN_BOUNDS_US, Outcome};
 use crate::status::{LastReload, Reloaded, Status};
 use proto::transport::Transport;
 
-/// Whether a list of accepted types has OpenMetrics, and does not exclude it.
+/// Whether an Accept header lists OpenMetrics with a weight above zero.
 pub(crate) fn names_openmetrics(accept: &str) -> bool {
     accept.split(',').any(|entry| {
         let mut parts = entry.split(';').map(|part| part.trim().to_ascii_lowercase());
@@ -14,7 +14,7 @@ pub(crate) fn names_openmetrics(accept: &str) -> bool {
     })
 }
 
-/// The page with all numbers of a server.
+/// The page with all metrics of a server.
 pub(crate) fn page(status: &Status, format: Format) -> String {
     let mut page = Page::new(format);
     process(&mut page, status);
@@ -86,9 +86,9 @@ fn failures(page: &mut Page, status: &Status) {
     );
     let fills = status.fills();
     let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();
-    let places: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
+    let capacities: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
     page.gauges("letmein_failures_remembered", "Places taken in the tables of failures", "table", &used);
-    page.gauges("letmein_failures_places", "Places in the tables of failures", "table", &places);
+    page.gauges("letmein_failures_places", "Places in the tables of failures", "table", &capacities);
 }
 
 fn reloads(page: &mut Page, status: &Status) {

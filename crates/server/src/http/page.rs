@@ -1,10 +1,10 @@
-//! The page that shows what a server does, and what a browser must not do with it.
+//! The status page, and its Content-Security-Policy.
 
-/// HTML, with its style and its script inside, that looks at `/status.json` once a second.
+/// HTML with its style and its script inside. The script fetches `/status.json` once a second.
 pub(crate) const PAGE: &str = include_str!("status.html");
 
-/// The page's Content-Security-Policy. By it a browser runs the page's own script and asks the server that it came
-/// from, and does nothing else: not even with a name in the figures that would be a script.
+/// The page's Content-Security-Policy. It lets the browser run the page's own script and send requests to the page's
+/// server, and nothing else, even if a name in the figures were a script.
 pub(crate) const POLICY: &str = "default-src 'none'; \
     script-src 'sha256-lV5iHI5WNZDxZ0T+1oQwWaZVu9kDxNXohoDV4awyIXM='; \
     style-src 'sha256-qI3oWYVRXKl6eZlm9eNW081b/Of6hTpGQ2s1mqR0zBk='; \
@@ -40,7 +40,7 @@ mod tests {
         }
     }
 
-    /// As a policy words it: of all between the tags, spaces included.
+    /// The hash in the form that a policy has, of everything between the tags, spaces included.
     fn hash_of_the_only(element: &str) -> String {
         let (opening, closing) = (format!("<{element}>"), format!("</{element}>"));
         let [_, rest] = PAGE.split(&opening).collect::<Vec<_>>()[..] else { panic!("one {opening}") };

@@ -1,4 +1,4 @@
-//! What `--http` serves, and to which path.
+//! The paths that `--http` serves.
 
 use std::future::{pending, ready};
 use std::sync::Arc;

@@ -30,14 +30,14 @@ const _: () = assert!(align_of::<Control>() >= align_of::<cmsghdr>());
 pub struct Shape {
     /// Datagrams that one call may receive.
     pub datagrams: usize,
-    /// Bytes kept of a datagram; of a longer one the rest is lost, so this is one more than the longest of use.
+    /// Bytes kept of a datagram, one more than the longest valid one, so that a truncated datagram is noticed.
     pub datagram_len: usize,
     /// Bytes of the longest reply.
     pub reply_len: usize,
 }
 
 impl Shape {
-    /// The memory of a batch.
+    /// Bytes of memory of a batch.
     pub(crate) fn bytes(self) -> usize {
         let bookkeeping = size_of::<mmsghdr>()
             + size_of::<iovec>()
@@ -48,10 +48,10 @@ impl Shape {
     }
 }
 
-/// What could not be sent of a batch.
+/// The replies of a batch that could not be sent.
 #[derive(Debug)]
 pub struct Unsent {
-    /// How many replies were not sent.
+    /// Their number.
     pub replies: u64,
     /// The system's error of the last one.
     pub error: io::Error,
@@ -87,7 +87,7 @@ impl Batch {
         }
     }
 
-    /// Waits for a datagram, and takes it with all that are there, as far as there is room.
+    /// Waits for a datagram, and receives it with all others that have arrived, as many as fit.
     ///
     /// # Errors
     /// The system's; among them `WouldBlock` after the socket's read timeout.
@@ -123,8 +123,8 @@ impl Batch {
         received.map(|(datagram, header)| datagram.get(..header.msg_len as usize).unwrap_or(datagram))
     }
 
-    /// Hands each received datagram to `react`, with where it came from, and keeps the replies to send. An empty one
-    /// is silence.
+    /// Hands each received datagram to `react`, with its source, and keeps the replies to send. An empty reply is not
+    /// sent.
     pub fn react(&mut self, mut react: impl FnMut(Envelope<'_>, &[u8], &mut Vec<u8>)) {
         let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len);
         let messages = self.headers.iter().zip(&self.names).zip(datagrams).zip(&mut self.replies);
@@ -135,11 +135,10 @@ impl Batch {
         }
     }
 
-    /// Sends the replies, each from the address that was asked. One that cannot be sent does not keep back the
-    /// others.
+    /// Sends the replies, each from the address that its datagram was sent to. If one cannot be sent, the others are.
     ///
     /// # Errors
-    /// How many could not be sent, and why the last one.
+    /// Some replies could not be sent.
     pub fn send(&mut self, socket: &UdpSocket) -> Result<(), Unsent> {
         let mut unsent = self.prepare_replies();
         let (mut replies, mut result) = (0, Ok(()));
@@ -153,7 +152,7 @@ impl Batch {
                     libc::MSG_DONTWAIT as _,
                 )
             };
-            // An error is that of the first message.
+            // An error belongs to the first message.
             let done = usize::try_from(sent).unwrap_or_else(|_| {
                 replies += 1;
                 result = Err(Unsent { replies, error: io::Error::last_os_error() });
@@ -165,7 +164,7 @@ impl Batch {
         result
     }
 
-    /// Turns the headers of datagrams that have a reply into the headers of these, packed to the front.
+    /// Turns the headers of datagrams that have a reply into headers of the replies, and packs them at the front.
     fn prepare_replies(&mut self) -> &mut [mmsghdr] {
         let mut outgoing = 0;
         let sources = self.names.iter_mut().zip(&mut self.controls);
@@ -186,7 +185,7 @@ impl Batch {
     }
 }
 
-/// Where a datagram came from.
+/// The source of a datagram, in the form that the kernel gave.
 #[derive(Clone, Copy)]
 pub struct Envelope<'a> {
     name: &'a sockaddr_storage,
@@ -199,7 +198,7 @@ impl Envelope<'_> {
     }
 }
 
-/// Points a header at its buffers, for the next call to the kernel; their lengths are the caller's to say.
+/// Points a header at its buffers, for the next system call. The caller sets their lengths.
 fn point(header: &mut libc::msghdr, iovec: &mut iovec, name: &mut sockaddr_storage, control: &mut Control) {
     header.msg_name = ptr::from_mut(name).cast();
     header.msg_iov = iovec;
@@ -231,8 +230,8 @@ fn socket_addr(name: &sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-/// Makes the packet information that came with a datagram that of its reply: the destination becomes the source,
-/// and routing chooses the interface.
+/// Turns the packet information of a datagram into that of its reply: the destination becomes the source, and routing
+/// chooses the interface.
 fn answer_from_where_it_was_asked(header: &mut libc::msghdr) {
     // SAFETY: the control buffer and its length are what the kernel left there after receiving.
     let control = unsafe { libc::CMSG_FIRSTHDR(header) };
@@ -249,7 +248,7 @@ fn answer_from_where_it_was_asked(header: &mut libc::msghdr) {
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 let info = &mut *libc::CMSG_DATA(control).cast::<libc::in6_pktinfo>();
-                // The address of a link means nothing without its interface.
+                // A link-local address means nothing without its interface.
                 if !Ipv6Addr::from(info.ipi6_addr.s6_addr).is_unicast_link_local() {
                     info.ipi6_ifindex = 0;
                 }
@@ -259,7 +258,7 @@ fn answer_from_where_it_was_asked(header: &mut libc::msghdr) {
     }
 }
 
-/// Asks the kernel for the destination of each datagram, which on a wildcard address is not known otherwise.
+/// Asks the kernel for the destination of each datagram, which is otherwise unknown on a wildcard address.
 ///
 /// # Errors
 /// The system's.
@@ -291,7 +290,7 @@ mod tests {
         while let Err(error) = batch.receive(&socket) {
             assert_eq!(error.kind(), io::ErrorKind::Interrupted);
         }
-        // No datagram is as long.
+        // A reply of this length does not fit a datagram.
         batch.react(|_, _, reply| reply.resize(1 << 16, b'x'));
         assert_eq!(batch.send(&socket).unwrap_err().replies, 3);
     }

@@ -6,38 +6,38 @@ use std::num::NonZeroUsize;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel may complete before they are accepted; it caps this at net.core.somaxconn.
+/// Connections that may wait to be accepted. The kernel caps this at net.core.somaxconn.
 pub(crate) const BACKLOG: i32 = 4096;
 
-/// Who else may have a socket at the same address.
+/// Whether other sockets may be bound to the same address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// Nobody: an address that is taken is an error.
-    Nobody,
-    /// The other workers.
+    /// No other socket may, so an address in use is an error.
+    Exclusive,
+    /// Sockets of the server's other workers may.
     Workers,
 }
 
 /// Sockets at one address, one for each worker, and perhaps one at the other loopback address.
 #[derive(Debug)]
 pub struct Bound {
-    /// Where they listen.
+    /// The address of all but the one at the other loopback address.
     pub address: SocketAddr,
     /// At least one.
     pub sockets: Vec<Socket>,
 }
 
-/// Binds as many sockets as there are workers; port 0 is any that is free. The kernel spreads peers over them, and
-/// sends each peer to the same one for as long as there are as many.
+/// Binds a socket for each worker; port 0 is any that is free. The kernel spreads the peers over the sockets, and each
+/// peer always reaches the same one while their number stays the same.
 ///
-/// Only the first is bound as if it were alone, so that a second server at the same address is told that it is taken,
-/// instead of getting a part of the first one's peers.
+/// The first is bound without sharing, so that a second server at the same address fails instead of getting a part of
+/// the peers.
 pub(crate) fn group(
     address: SocketAddr,
     count: NonZeroUsize,
     bind: impl Fn(SocketAddr, Sharing) -> io::Result<Socket>,
 ) -> io::Result<Bound> {
-    let first = bind(address, Sharing::Nobody)?;
+    let first = bind(address, Sharing::Exclusive)?;
     let no_address = || io::Error::other("a socket without an address");
     let address = first.local_addr()?.as_socket().ok_or_else(no_address)?;
     if count > NonZeroUsize::MIN {
@@ -51,18 +51,18 @@ pub(crate) fn group(
 }
 
 impl Bound {
-    /// Binds one more socket, for one more worker, at an address that nobody else has.
+    /// Binds one more socket, for one more worker, at an address that no other socket has.
     pub(crate) fn add(
         &mut self,
         address: SocketAddr,
         bind: impl Fn(SocketAddr, Sharing) -> io::Result<Socket>,
     ) -> io::Result<()> {
-        self.sockets.push(bind(address, Sharing::Nobody)?);
+        self.sockets.push(bind(address, Sharing::Exclusive)?);
         Ok(())
     }
 }
 
-/// Where `localhost` may lead clients that look for a server at this address, whoever listens there.
+/// The other address to which `localhost` may lead clients of a server at this address.
 pub(crate) fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
     let other: IpAddr = match address.ip().to_canonical() {
         IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
@@ -72,19 +72,19 @@ pub(crate) fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(other, address.port()))
 }
 
-/// A socket for datagrams.
+/// A UDP socket, bound to an address.
 pub fn udp(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
     let socket = open(address, Type::DGRAM, Protocol::UDP, sharing)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
 
-/// A socket that listens for connections.
+/// A TCP socket, bound to an address, that does not listen yet.
 pub fn tcp(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
     let socket = open(address, Type::STREAM, Protocol::TCP, sharing)?;
-    // Connections of a server that has just stopped do not keep the next from its port.
+    // The connections of a server that has just stopped must not keep the next one from its port.
     socket.set_reuse_address(true)?;
-    // Accepted sockets inherit this: no reply waits for another to be acknowledged.
+    // Accepted sockets inherit this, so no reply waits until the one before is acknowledged.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn the_kernel_spreads_peers_over_workers() {
         let Bound { address, sockets } = group(any_port(), TWO, udp).unwrap();
-        let peers: Vec<_> = (0..64).map(|_| udp(any_port(), Sharing::Nobody).unwrap()).collect();
+        let peers: Vec<_> = (0..64).map(|_| udp(any_port(), Sharing::Exclusive).unwrap()).collect();
         for peer in &peers {
             peer.send_to(b"x", &address.into()).unwrap();
         }

@@ -1,4 +1,4 @@
-//! The time of a server, and the sign to stop.
+//! The clock of a server, and the request to stop.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,35 +7,35 @@ use tokio::sync::watch;
 use crate::net::connections::Connections;
 use proto::Now;
 
-/// How long logins in progress may take to end, once a server is to stop.
+/// Logins in progress have this long to end once a server stops.
 pub const DRAIN: Duration = Duration::from_secs(2);
 
-/// The clock of a server: the exchange itself reads none.
+/// The clock of a server. The protocol reads no clock; it is given the time.
 #[derive(Clone, Copy)]
 pub struct Clock {
     started: Instant,
 }
 
 impl Clock {
-    /// A clock whose uptime begins now.
+    /// Starts a clock at an uptime of zero.
     #[must_use]
     pub fn start() -> Self {
         Self { started: Instant::now() }
     }
 
-    /// The time.
+    /// The uptime, and the wall clock in seconds since 1970.
     #[must_use]
     pub fn now(self) -> Now {
-        // A wall clock before 1970 expires nobody.
+        // No user expires while the wall clock is before 1970.
         let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Now { uptime: self.started.elapsed(), unix_s }
     }
 }
 
-/// Tells the workers to stop, when it is dropped.
+/// Requests the workers to stop when dropped.
 pub type StopSender = watch::Sender<()>;
 
-/// A worker's view of it.
+/// The receiving end of a [`StopSender`], for one worker.
 #[derive(Clone)]
 pub struct Stop {
     sign: watch::Receiver<()>,
@@ -44,7 +44,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// A sign, and what gives it when it is dropped.
+    /// A sender, and a receiver to clone for each worker.
     #[must_use]
     pub fn new() -> (StopSender, Self) {
         let (sender, receiver) = watch::channel(());

@@ -52,7 +52,7 @@ pub(crate) struct Reading {
     pub(crate) deadlines: Deadlines,
 }
 
-/// How long a connection may take.
+/// The time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deadlines {
     /// From its start to its end.

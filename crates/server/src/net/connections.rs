@@ -19,7 +19,7 @@ const PARTS: usize = 8;
 const NETWORK_PARTS: usize = 4;
 /// Bytes of the counts of one connection, in a hash table of which a half may be empty.
 pub(crate) const COUNTED_LEN: usize = NETWORKS_MAX * 2 * size_of::<(Source, usize)>();
-/// Descriptors that connections leave to all else: to files and signals, to those who watch over HTTP, and to each
+/// Descriptors that connections leave to all else: to files and signals, to monitoring over HTTP, and to each
 /// worker's socket and poll.
 pub(crate) fn descriptors_kept(workers: usize) -> usize {
     48 + 2 * workers

@@ -9,36 +9,36 @@ use socket2::Socket;
 use crate::net::bind::Bound;
 use proto::transport::Transport;
 
-/// Why sockets that were passed are of no use.
+/// Why a server cannot use the sockets that it was passed.
 #[derive(Debug, thiserror::Error)]
 pub enum PassedError {
-    /// One is for something else.
+    /// A socket is not of the transport that the server needs.
     #[error(
         "the service manager passed no {transport} socket ({error}): its .socket unit needs {} for each worker, and nothing else",
         line(*transport)
     )]
     WrongKind {
-        /// What the server is for.
+        /// The transport of the server.
         transport: Transport,
-        /// What is wrong.
+        /// The error that the check of the socket has found.
         error: io::Error,
     },
-    /// One is a connection already.
+    /// A TCP socket does not listen; it may be a connection.
     #[error(
         "the service manager passed a TCP socket that does not listen: its .socket unit needs ListenStream= and Accept=no"
     )]
     NotListening,
-    /// They are not at one address.
+    /// The sockets have different addresses.
     #[error(
         "the service manager passed sockets at {0} and at {1}: a server has one address, so start another for the other"
     )]
     TwoAddresses(SocketAddr, SocketAddr),
-    /// The system lacks something.
+    /// A system call has failed.
     #[error("the service manager passed a socket that cannot be had: {0}")]
     System(#[from] io::Error),
 }
 
-/// How a .socket unit asks for such a socket.
+/// The line of a .socket unit that asks for a socket of this transport.
 fn line(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "a line ListenDatagram=",
@@ -46,11 +46,11 @@ fn line(transport: Transport) -> &'static str {
     }
 }
 
-/// Takes the sockets that were passed to this process, if any were. It changes the environment, so it comes before any
-/// thread.
+/// Takes the sockets that were passed to this process, if any were. It changes the environment, so it must be called
+/// before any thread is started.
 ///
 /// # Errors
-/// What makes them useless for this server.
+/// The server cannot use the sockets.
 pub fn take(transport: Transport) -> Result<Option<Bound>, PassedError> {
     let mut passed = ListenFd::from_env();
     let sockets = (0..passed.len()).filter_map(|index| take_one(&mut passed, index, transport).transpose());
@@ -84,7 +84,7 @@ fn take_one(
             if !socket.is_listener()? {
                 return Err(PassedError::NotListening);
             }
-            // As if bound here.
+            // The same options as for a socket that the server binds itself.
             socket.set_tcp_nodelay(true)?;
             socket.set_nonblocking(true)?;
         }

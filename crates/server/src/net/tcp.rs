@@ -1,4 +1,4 @@
-//! The TCP worker: accepts connections, and polls those that are ready, until told to stop.
+//! The TCP worker: accepts connections, and polls those that are ready, until a stop is requested.
 
 use std::io;
 use std::net::{self, SocketAddr};
@@ -9,10 +9,10 @@ use mio::{Events, Poll, Token};
 use slab::Slab;
 
 use crate::counters::Counters;
+use crate::log;
 use crate::net::clock::{Clock, DRAIN, Stop};
 use crate::net::connection::{Connection, Interest, Reading, Scratch, StreamService};
 use crate::net::connections::Connections;
-use crate::report;
 use proto::Now;
 use proto::transport::Transport;
 
@@ -20,8 +20,8 @@ use proto::transport::Transport;
 const EVENTS: usize = 256;
 /// Connections that are accepted before others are polled again.
 const ACCEPTS: usize = 64;
-/// How often the worker checks deadlines and whether to stop. Each check visits every connection, a few thousand at most;
-/// deadlines cost nothing else.
+/// How often the worker checks deadlines and whether to stop. Each check visits every connection, a few thousand at
+/// most; deadlines cost nothing else.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause after an error of the listener, such as a lack of descriptors, which a closed connection ends.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
@@ -31,8 +31,8 @@ const REPORT_PAUSE: Duration = Duration::from_secs(10);
 /// The token of the listener. That of a connection is its key in the table.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Serves until told to stop, and then until the connections have ended. `open` makes the service for a new
-/// connection.
+/// Serves until a stop is requested, and then until the connections have ended, for [`DRAIN`] at most. `open` makes the
+/// service for a new connection.
 pub(crate) fn serve<S: StreamService>(
     listener: net::TcpListener,
     reading: Reading,
@@ -178,7 +178,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
         // Closing the socket also removes it from the poll.
         if let (Some(connection), Some(error)) = (self.connections.try_remove(key), error) {
             self.counters.lost.add(1);
-            report::connection_lost(connection.peer, error);
+            log::connection_lost(connection.peer, error);
         }
     }
 
@@ -228,7 +228,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
             Ok(permit) => permit,
             Err(full) => {
                 self.counters.turned_away.add(1);
-                return report::turned_away(peer, &full);
+                return log::turned_away(peer, &full);
             }
         };
         let entry = self.connections.vacant_entry();
@@ -241,7 +241,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
             }
             Err(error) => {
                 self.counters.turned_away.add(1);
-                report::turned_away(peer, &error);
+                log::turned_away(peer, &error);
             }
         }
     }
@@ -252,7 +252,7 @@ impl Accepting {
         self.next = Some(uptime + ERROR_PAUSE);
         if self.last_report.is_none_or(|last| uptime >= last + REPORT_PAUSE) {
             self.last_report = Some(uptime);
-            report::socket_error(Transport::Tcp, error);
+            log::socket_error(Transport::Tcp, error);
         }
     }
 }

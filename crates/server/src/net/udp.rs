@@ -1,4 +1,4 @@
-//! The UDP worker: receives a batch, reacts, sends the replies, until told to stop.
+//! The UDP worker: receives batches of datagrams and sends the replies, until it is requested to stop.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,9 +11,9 @@ use rustix::net::sockopt::{
 use socket2::{Domain, SockRef, Socket};
 
 use crate::counters::Counters;
+use crate::log::{self, Buffers};
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
-use crate::report::{self, Buffers};
 use proto::Now;
 use proto::transport::Transport;
 
@@ -79,7 +79,7 @@ pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
     Ok(Buffers { receive_len, asked_len: BUFFER_LEN })
 }
 
-/// Serves until told to stop, or until the service is done.
+/// Serves until a stop is requested, or the service is done.
 pub(crate) fn serve(
     socket: &UdpSocket,
     service: &mut impl Service,
@@ -91,7 +91,7 @@ pub(crate) fn serve(
     while !service.is_done() && !stop.is_requested() {
         counters.iterations.add(1);
         if let Err(error) = receive_batch(&mut batch, socket, service, clock, counters) {
-            report::socket_error(Transport::Udp, &error);
+            log::socket_error(Transport::Udp, &error);
             thread::sleep(ERROR_PAUSE);
         }
     }
@@ -122,7 +122,7 @@ fn receive_batch(
     });
     if let Err(Unsent { replies, error }) = batch.send(socket) {
         counters.unsent.add(replies);
-        report::unsent(replies, &error);
+        log::unsent(replies, &error);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The loops of a server: one for each socket, whatever the service.
+//! The workers of a server, one for each socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::counters::Counters;
+use crate::log::{self, EventLog, Verbosity};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
 use crate::net::connection::{Reading, StreamService};
@@ -16,34 +17,33 @@ use crate::net::connections::Connections;
 use crate::net::services::logins::{LoginDatagrams, LoginStream};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::{tcp, udp};
-use crate::report::{self, Reports, Verbosity};
 use proto::Now;
 use proto::server::penalty::Penalties;
 use proto::server::{Keys, Server};
 use proto::transport::Transport;
 use proto::users::Users;
 
-/// The sockets of a server's doors, each with the loop that serves it.
+/// The workers of all doors.
 #[derive(Default)]
 pub(crate) struct Workers {
-    /// The doors, by their transport, and where they are, but for a socket that may be at the other loopback address.
+    /// The doors, with their addresses. A socket at the other loopback address is not among them.
     pub(crate) doors: Vec<(Transport, SocketAddr)>,
     /// To be called by a thread each, which serves until told to stop, and over TCP until the connections have ended.
     pub(crate) work: Vec<Work>,
-    /// The numbers of each.
+    /// The counters of each worker.
     pub(crate) counters: Vec<Arc<Counters>>,
-    /// TCP: who is connected.
+    /// The caps on TCP connections, if there is a TCP door.
     pub(crate) connections: Option<Connections>,
 }
 
-/// What the logins of all doors share.
+/// The state that the logins of all doors share.
 pub(crate) struct Shared<'a> {
     pub(crate) users: &'a Arc<ArcSwap<Users>>,
     pub(crate) penalties: &'a Arc<Penalties>,
     pub(crate) keys: &'a Keys,
     /// Over TCP.
     pub(crate) connections: &'a Connections,
-    pub(crate) reports: &'a Reports,
+    pub(crate) log: &'a EventLog,
 }
 
 /// The loop of one worker.
@@ -58,29 +58,28 @@ impl Workers {
         bound: Bound,
         shared: &Shared<'_>,
     ) -> io::Result<()> {
-        let Shared { users, penalties, keys, connections, reports } = *shared;
+        let Shared { users, penalties, keys, connections, log } = *shared;
         match transport {
             Transport::Udp => {
                 for socket in &bound.sockets {
-                    // A system without this serves all the same.
+                    // A system without this option serves all the same.
                     let _ = udp::ignore_path_mtu(socket);
                 }
                 let mut keys = keys.clone();
                 SysRng.try_fill_bytes(&mut keys.challenges)?;
                 self.add_udp(bound, Some(connections), |_, counters| {
                     let (server, users) = (Server::new(&keys, penalties.clone()), users.clone());
-                    let logins =
-                        LoginDatagrams { server, reporter: reports.of_worker(transport, counters), users };
+                    let logins = LoginDatagrams { server, log: log.of_worker(transport, counters), users };
                     || logins
                 })
             }
             Transport::Tcp => {
                 self.add_tcp(bound, LoginStream::READING, connections, |counters| {
                     let (users, penalties) = (users.clone(), penalties.clone());
-                    let reporter = Arc::new(reports.of_worker(transport, counters));
+                    let log = Arc::new(log.of_worker(transport, counters));
                     move || {
                         move |peer, now| {
-                            LoginStream::open(users.clone(), penalties.clone(), reporter.clone(), now, peer)
+                            LoginStream::open(users.clone(), penalties.clone(), log.clone(), now, peer)
                         }
                     }
                 });
@@ -137,7 +136,7 @@ impl Workers {
     ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
-            report::buffers(&udp::buffers(socket)?, sockets.len());
+            log::buffers(&udp::buffers(socket)?, sockets.len());
         }
         self.doors.push((Transport::Udp, address));
         for socket in sockets {
@@ -156,7 +155,7 @@ impl Workers {
         Ok(())
     }
 
-    /// `service` returns a constructor, which runs on the worker's thread, of what accepts a connection.
+    /// `service` returns a constructor, which runs on the worker's thread and returns the `open` of [`tcp::serve`].
     fn add_tcp<C, O, S>(
         &mut self,
         Bound { address, sockets }: Bound,

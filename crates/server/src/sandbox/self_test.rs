@@ -1,4 +1,4 @@
-//! Tries, inside the sandbox, what a server must not be able to do.
+//! The self-test: tries inside the sandbox the acts that it forbids.
 #![expect(clippy::disallowed_types, reason = "it tries to open sockets")]
 
 use std::fmt;
@@ -16,14 +16,14 @@ use socket2::{Domain, Socket, Type};
 
 use super::Needs;
 
-/// An act, and what came of it.
+/// An act, and its outcome.
 pub(crate) struct Attempt {
     act: &'static str,
     outcome: io::Result<()>,
 }
 
 impl Attempt {
-    /// Whether it was kept from happening.
+    /// Whether the sandbox refused it.
     pub(crate) fn is_refused(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, Unsupported};
         self.outcome.as_ref().is_err_and(|error| matches!(error.kind(), PermissionDenied | Unsupported))
@@ -44,30 +44,30 @@ impl fmt::Display for Attempt {
 const READABLE: [&str; 3] = ["/etc/passwd", "/proc/version", "/bin/sh"];
 /// Folders that everybody can write, in different places.
 const WRITABLE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
-/// Nobody listens there.
+/// A port on which no program listens.
 const CLOSED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
-/// What the attempts need that cannot be had inside.
+/// The files and sockets for the attempts, which must be found and opened outside of the sandbox.
 pub(crate) struct SelfTest {
-    /// A file that is not needed.
+    /// A file outside of the folders that the server needs.
     foreign: PathBuf,
-    /// A file to make, in a folder that is not needed.
+    /// A file to make, outside of the folders that the server needs.
     new: PathBuf,
-    /// Of TCP, and not connected, as a listener is after a shutdown.
+    /// A TCP socket that is not connected, like a listener after a shutdown.
     socket: Socket,
-    /// The parent, if it can be seen from here.
+    /// The parent process, or this one if the parent is not visible.
     other: Pid,
 }
 
 impl SelfTest {
-    /// To be called outside of the sandbox.
+    /// Must be called outside of the sandbox.
     ///
     /// # Errors
-    /// If there can be no socket.
+    /// The system refuses a socket.
     pub(crate) fn prepare(needs: &Needs) -> io::Result<Self> {
         let outside = |candidates: [&'static str; 3]| {
             let is_outside = |path: &&str| Path::new(path).exists() && !needs.include(Path::new(path));
-            // Where the whole file system is permitted, it is right to say so.
+            // If the whole file system is permitted, the attempt succeeds, and the test says so.
             candidates.into_iter().find(is_outside).unwrap_or(candidates[0])
         };
         Ok(Self {
@@ -78,14 +78,14 @@ impl SelfTest {
         })
     }
 
-    /// Tries them all.
+    /// Tries all acts.
     pub(crate) fn run(&self) -> Vec<Attempt> {
         let Self { foreign, new, socket, other } = self;
         let append = || OpenOptions::new().append(true).create(true).open(new);
         let by_path = || openat(CWD, foreign, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let with_data = || socket.send_to_with_flags(b"x", &CLOSED.into(), libc::MSG_FASTOPEN);
         let attempts = [
-            // Without following a link that somebody else has put there.
+            // This follows no link that somebody else has made.
             ("write a file", File::create_new(new).map(drop)),
             ("append to a file", append().map(drop)),
             ("read a file", fs::read(foreign).map(drop)),

@@ -1,6 +1,7 @@
 //! The system calls that a server needs once its sockets are bound.
 //!
-//! Measured on x86_64 with glibc; for aarch64, and for musl, which uses some older ones, written by their manuals.
+//! The list was measured on x86_64 with glibc, and completed from the manuals for aarch64 and for musl, which uses some
+//! older calls.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -14,7 +15,7 @@ use seccompiler::{
 
 use super::{Needs, Network};
 
-/// Whatever their arguments.
+/// Calls that are allowed with any arguments.
 const ALLOWED: &[c_long] = &[
     // Datagrams, connections, and waiting for them.
     libc::SYS_recvfrom,
@@ -30,7 +31,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_epoll_pwait,
     libc::SYS_ppoll,
     libc::SYS_eventfd2,
-    // What is open, such as standard error.
+    // Open files, such as standard error.
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_write,
@@ -44,7 +45,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // Threads of its own; to start one is below.
+    // Threads of the process. The call that starts one is below.
     libc::SYS_futex,
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
@@ -66,33 +67,33 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_getrandom,
 ];
 
-/// Older ones, which newer machines do not have.
+/// Older calls, which newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[c_long] = &[];
 
-/// The request to make a socket non-blocking; libc has it in types that differ.
+/// The ioctl that makes a socket non-blocking. Its type in libc differs between architectures.
 const FIONBIO: u64 = 0x5421;
 
-/// What opens a file for more than to read it, or without opening it.
+/// The flags that open a file for more than reading, or only its path.
 const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | libc::O_PATH;
 
-/// What an argument has to be: which one, the bits of it that are looked at, and how they are to be.
+/// A condition on an argument: its index, a mask, and the required bits under the mask.
 type Argument = (u8, u64, u64);
 
-/// All bits of an argument that is no pointer.
+/// The mask for all bits of an argument that is an int.
 const ALL: u64 = u32::MAX as u64;
 
-/// The first bytes connect no socket.
+/// Forbids to connect a socket by sending.
 const fn no_fast_open(flags: u8) -> Argument {
     (flags, libc::MSG_FASTOPEN as u64, 0)
 }
 const NO_ADDRESS: Argument = (4, u64::MAX, 0);
 const NOT_EXECUTABLE: Argument = (2, libc::PROT_EXEC as u64, 0);
 
-/// With these arguments. What is not here or above is missing for a reason: clone3 has its flags in memory, where no
-/// filter sees them, so libraries have to do with clone; and newfstatat and statx have paths there, to any file.
+/// Calls that are allowed with these arguments. clone3 is missing because its flags are in memory, where no filter sees
+/// them, so libraries fall back to clone; newfstatat and statx, because their paths are, and lead to any file.
 const ALLOWED_WITH: &[(c_long, &[Argument])] = &[
     (libc::SYS_sendto, &[no_fast_open(3), NO_ADDRESS]),
     (libc::SYS_socketpair, &[(0, ALL, libc::AF_UNIX as u64), (1, SOCKET_KIND, libc::SOCK_STREAM as u64)]),
@@ -107,17 +108,17 @@ const ALLOWED_WITH: &[(c_long, &[Argument])] = &[
     (libc::SYS_ioctl, &[(1, ALL, FIONBIO)]),
 ];
 
-/// The kind of a socket, without its flags.
+/// The mask for the type of a socket, without its flags.
 const SOCKET_KIND: u64 = 0xf;
 
-/// Where there is a file that is read again; whoever does that steps back for others.
+/// Calls for a server that reloads a file, on a thread of low priority.
 const READING: &[(c_long, &[Argument])] = &[
     (libc::SYS_openat, &[(2, WRITING as u64, libc::O_RDONLY as u64)]),
     (libc::SYS_fstatfs, &[]),
     (libc::SYS_setpriority, &[(0, ALL, libc::PRIO_PROCESS as u64), (1, ALL, 0)]),
 ];
 
-/// Where there is a file to append to.
+/// Calls for a server that appends to a file.
 const APPENDING: &[(c_long, &[Argument])] = &[(
     libc::SYS_openat,
     &[(
@@ -127,14 +128,15 @@ const APPENDING: &[(c_long, &[Argument])] = &[(
     )],
 )];
 
-/// Where datagrams are answered. The addresses are in memory; some libraries send a batch one by one.
+/// Calls for a server that answers datagrams. A filter cannot see their addresses, which are in memory. Some libraries
+/// send a batch one by one.
 const DATAGRAMS: &[(c_long, &[Argument])] = &[
     (libc::SYS_recvmmsg, &[]),
     (libc::SYS_sendmmsg, &[no_fast_open(3)]),
     (libc::SYS_sendmsg, &[no_fast_open(2)]),
 ];
 
-/// Where logins are made: sockets of IPv4 and IPv6, and no others.
+/// Calls for a program that logs in, with sockets of IPv4 and IPv6 only.
 const LOGINS: &[(c_long, &[Argument])] = &[
     (libc::SYS_socket, &[(0, ALL, libc::AF_INET as u64)]),
     (libc::SYS_socket, &[(0, ALL, libc::AF_INET6 as u64)]),
@@ -142,7 +144,7 @@ const LOGINS: &[(c_long, &[Argument])] = &[
     (libc::SYS_connect, &[]),
 ];
 
-/// Makes all calls but those listed come to `otherwise`, for this thread and those that it starts later.
+/// Applies `otherwise` to all calls but those listed, for this thread and those that it starts later.
 pub(super) fn allow_only_listed(otherwise: SeccompAction, needs: &Needs) -> Result<(), Error> {
     apply_filter(&filter(otherwise, needs)?)
 }
@@ -194,7 +196,7 @@ mod tests {
         Needs { read: folders(), append: folders(), network }
     }
 
-    /// What a kernel does with the filter.
+    /// Whether the filter allows a call, computed as the kernel would.
     fn is_allowed(network: Network, call: c_long, args: [u64; 6]) -> bool {
         let program = filter(SeccompAction::Trap, &needs(network)).unwrap();
         let arch = match ARCH {
@@ -211,8 +213,8 @@ mod tests {
             let is_true = match instruction.code {
                 0x06 => return operand == u32::from(SeccompAction::Allow),
                 0x20 => {
-                    let place = operand as usize;
-                    accumulator = u32::from_le_bytes(data[place..place + 4].try_into().unwrap());
+                    let offset = operand as usize;
+                    accumulator = u32::from_le_bytes(data[offset..offset + 4].try_into().unwrap());
                     true
                 }
                 0x54 => {
@@ -301,7 +303,7 @@ mod tests {
             assert!(!opens(libc::O_PATH | libc::O_WRONLY | libc::O_APPEND));
             assert!(!opens(libc::O_RDWR) && !opens(libc::O_WRONLY | libc::O_TRUNC));
             assert!(is_allowed(network, libc::SYS_fstat, [0; 6]));
-            // Even with AT_EMPTY_PATH, the path may be a whole one, and no filter sees it.
+            // Even with AT_EMPTY_PATH, the path may be an absolute one, and no filter sees it.
             for call in [libc::SYS_newfstatat, libc::SYS_statx] {
                 assert!(!is_allowed(network, call, [0, 0, libc::AT_EMPTY_PATH as u64, 0, 0, 0]));
                 assert!(!is_allowed(network, call, [0, 0, 0, libc::AT_EMPTY_PATH as u64, 0, 0]));

@@ -63,11 +63,11 @@ impl Floor {
         let processors = like.map(Process::processors).transpose()?;
         let (address, echo): (_, Echo) = match transport {
             Transport::Udp => {
-                let socket = udp::prepare(bind::udp(address, Sharing::Nobody)?)?;
+                let socket = udp::prepare(bind::udp(address, Sharing::Exclusive)?)?;
                 (socket.local_addr()?, Box::new(move |stop| echo_datagrams(&socket, stop)))
             }
             Transport::Tcp => {
-                let listener = TcpListener::from_std(bind::tcp(address, Sharing::Nobody)?.into());
+                let listener = TcpListener::from_std(bind::tcp(address, Sharing::Exclusive)?.into());
                 (listener.local_addr()?, Box::new(move |stop| drop(echo_connections(listener, stop))))
             }
         };

@@ -9,10 +9,10 @@ use arc_swap::ArcSwap;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use crate::log::WorkerLog;
 use crate::net::batch::Shape;
 use crate::net::connection::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
-use crate::report::Reporter;
 use proto::Now;
 use proto::challenge::Challenge;
 use proto::server::Server;
@@ -25,7 +25,7 @@ use proto::wire::{self, MESSAGE_MAX, REPLY_MAX};
 /// The logins of one UDP worker.
 pub(crate) struct LoginDatagrams {
     pub(crate) server: Server,
-    pub(crate) reporter: Reporter,
+    pub(crate) log: WorkerLog,
     pub(crate) users: Arc<ArcSwap<Users>>,
 }
 
@@ -45,7 +45,7 @@ impl udp::Service for LoginDatagrams {
 
     fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
         let reaction = self.server.datagram(&self.users.load(), now, peer, datagram);
-        self.reporter.reaction(now, peer, &reaction);
+        self.log.reaction(now, peer, &reaction);
         if let Some(words) = reaction.reply {
             reply.extend_from_slice(words.as_ref());
         }
@@ -57,7 +57,7 @@ pub(crate) struct LoginStream {
     stream: stream::LoginStream,
     users: Arc<ArcSwap<Users>>,
     penalties: Arc<Penalties>,
-    reporter: Arc<Reporter>,
+    log: Arc<WorkerLog>,
     peer: SocketAddr,
     began: Duration,
 }
@@ -76,12 +76,12 @@ impl LoginStream {
     pub(crate) fn open(
         users: Arc<ArcSwap<Users>>,
         penalties: Arc<Penalties>,
-        reporter: Arc<Reporter>,
+        log: Arc<WorkerLog>,
         now: Now,
         peer: SocketAddr,
     ) -> io::Result<Self> {
         if let Err(penalty) = penalties.check_source(now.uptime, peer.ip()) {
-            reporter.event(now, peer, &Event::Penalized { penalty, user: None });
+            log.event(now, peer, &Event::Penalized { penalty, user: None });
             return Err(io::Error::other(penalty));
         }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
@@ -89,7 +89,7 @@ impl LoginStream {
             stream: stream::LoginStream::new(challenge),
             users,
             penalties,
-            reporter,
+            log,
             peer,
             began: now.uptime,
         })
@@ -102,7 +102,7 @@ impl StreamService for LoginStream {
         while let Some(reaction) =
             self.stream.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest)
         {
-            self.reporter.reaction(now, self.peer, &reaction);
+            self.log.reaction(now, self.peer, &reaction);
             match reaction.reply {
                 Some(words) => replies.extend_from_slice(words.as_ref()),
                 None => return Next::Close,
@@ -111,7 +111,7 @@ impl StreamService for LoginStream {
         let taken = received.len() - rest.len();
         *received = received.get(taken..).unwrap_or_default();
         if self.stream.is_over() {
-            self.reporter.login_took(now.uptime.saturating_sub(self.began));
+            self.log.login_took(now.uptime.saturating_sub(self.began));
             Next::End
         } else {
             Next::Read

@@ -5,24 +5,24 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::log::{self, Lines, Verbosity};
 use crate::net::batch::Shape;
 use crate::net::connection::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
-use crate::report::{self, Lines, Verbosity};
 use proto::Now;
 use proto::shown::Shown;
 use proto::small::guard::Guard;
 use proto::small::{DATAGRAM_MAX, DatagramService};
 use proto::small::{framed, md5};
 
-/// A connection that is idle for longer is closed, since others may need it. A message must not hold memory for long; 60 s
-/// are enough for 16 MiB at 2.3 Mbit/s.
+/// A connection that is idle for longer is closed, since others may need it. A message must not hold memory for long;
+/// 60 s are enough for 16 MiB at 2.3 Mbit/s.
 const DEADLINES: Deadlines =
     Deadlines::PerMessage { idle: Duration::from_secs(600), message: Duration::from_secs(60) };
 /// This many of the longest messages may be under way at a time.
 const LONGEST_AT_A_TIME: usize = 16;
 
-/// How long a service goes on.
+/// When a service stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
     /// It answers every message until the server stops.
@@ -82,7 +82,7 @@ impl udp::Service for Datagrams {
             return;
         }
         if let Err(reason) = self.guard.admit(now.uptime, peer, datagram) {
-            return report::unanswered(peer, reason);
+            return log::unanswered(peer, reason);
         }
         self.service.answer(datagram, reply);
         self.is_done = self.serving == Serving::Once;

@@ -1,10 +1,10 @@
-//! What happened → log lines, and the audit.
+//! The log and the audit: both are written from the events of the protocol and the errors of sockets.
 
 pub(crate) mod audit;
 mod blocks;
 mod budget;
 mod lines;
-mod log;
+mod stderr;
 
 use std::fmt;
 use std::io;
@@ -33,34 +33,34 @@ pub(crate) use blocks::BlockLog;
 use blocks::Followed;
 pub(crate) use lines::Lines;
 pub use lines::Verbosity;
-pub use log::{LOG_LINES, LogFormat, log_to_stderr};
+pub use stderr::{LOG_LINES, LogFormat, log_to_stderr};
 
-/// Where reports of logins go: what all doors of a server share.
+/// The log and the audit of logins, which all doors of a server share.
 #[derive(Clone)]
-pub(crate) struct Reports {
+pub(crate) struct EventLog {
     unknown_names: UnknownNames,
     keyed: SipHasher24,
     audit: Option<Audit>,
     blocks: Arc<BlockLog>,
 }
 
-/// Reports what came of a worker's messages: to the log, to the audit, and in numbers.
-pub(crate) struct Reporter {
-    reports: Reports,
+/// The log, the audit and the counters of one worker.
+pub(crate) struct WorkerLog {
+    log: EventLog,
     transport: Transport,
     counters: Arc<Counters>,
 }
 
-/// What is logged of a name that nobody has. People type passwords where a name belongs.
+/// How unknown names are logged. People type passwords where a name belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownNames {
-    /// A short hash under a key that changes with each start: the same name can be known again, and is not told.
+    /// As a short hash, under a key that changes with each start: equal names can be recognized, but not read.
     Hashed,
-    /// The name, escaped.
+    /// As they are, escaped.
     Shown,
 }
 
-impl Reports {
+impl EventLog {
     pub(crate) fn new(
         unknown_names: UnknownNames,
         key: &[u8; 16],
@@ -70,20 +70,20 @@ impl Reports {
         Self { unknown_names, keyed: SipHasher24::new_with_key(key), audit, blocks }
     }
 
-    /// Those of a worker, which has numbers of its own.
-    pub(crate) fn of_worker(&self, transport: Transport, counters: &Arc<Counters>) -> Reporter {
-        Reporter { reports: self.clone(), transport, counters: counters.clone() }
+    /// The log of a worker with these counters.
+    pub(crate) fn of_worker(&self, transport: Transport, counters: &Arc<Counters>) -> WorkerLog {
+        WorkerLog { log: self.clone(), transport, counters: counters.clone() }
     }
 }
 
-impl Reporter {
-    /// A verdict was given over TCP, so long after its connection began.
+impl WorkerLog {
+    /// Counts how long a login over TCP has taken, from its start to its verdict.
     pub(crate) fn login_took(&self, time: Duration) {
         self.counters.login_took(time);
     }
 
-    /// What came of a message, and whom it blocked. Blocks of answers that prove no address are not logged, since
-    /// anybody can forge them.
+    /// Notes the event of a message, and the blocks that it has caused. Blocks for answers from unproven addresses are
+    /// not logged, since anybody can forge them.
     pub(crate) fn reaction(&self, now: Now, peer: SocketAddr, reaction: &Reaction<'_>) {
         self.event(now, peer, &reaction.event);
         if let Event::Refused(refusal) = &reaction.event
@@ -96,15 +96,13 @@ impl Reporter {
 
     fn blocked(&self, now: Now, peer: SocketAddr, refusal: &Refusal<'_>, blocks: &Blocks) {
         if let Some((source, end)) = blocks.source {
-            self.reports.blocks.begin(now, Followed::Other, source.to_string(), end);
+            self.log.blocks.begin(now, Followed::Other, source.to_string(), end);
         }
         let Some((scope, end)) = blocks.name else { return };
-        // Both are made whatever the name, so that the time does not tell which is shown.
-        let (hashed, shown) = (
-            Hashed(&self.reports.keyed, refusal.name).to_string(),
-            Shown(refusal.name.as_bytes()).to_string(),
-        );
-        let (followed, name) = match (refusal.reason, self.reports.unknown_names) {
+        // Both are made for every name, so that the time does not tell which is shown.
+        let (hashed, shown) =
+            (Hashed(&self.log.keyed, refusal.name).to_string(), Shown(refusal.name.as_bytes()).to_string());
+        let (followed, name) = match (refusal.reason, self.log.unknown_names) {
             (Reason::UnknownUser, UnknownNames::Hashed) => (Followed::Other, hashed),
             (Reason::UnknownUser, UnknownNames::Shown) => (Followed::Other, shown),
             (Reason::WrongPassword | Reason::TriedTooOften | Reason::Denied(_), _) => (Followed::User, shown),
@@ -113,12 +111,12 @@ impl Reporter {
             Scope::Everywhere => format!("user {name}"),
             Scope::Here => format!("user {name} from {}", Source::of(peer.ip())),
         };
-        self.reports.blocks.begin(now, followed, blocked, end);
+        self.log.blocks.begin(now, followed, blocked, end);
     }
 
     pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
         self.counters.event(event);
-        if let Some(audit) = &self.reports.audit
+        if let Some(audit) = &self.log.audit
             && let Some(decision) = Decision::of(now, self.transport, peer, event)
         {
             audit.note(now.uptime, decision);
@@ -136,12 +134,12 @@ impl Reporter {
                 debug!("{transport} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
             }
             Event::Refused(Refusal { name, reason: Reason::UnknownUser, .. }) => {
-                match self.reports.unknown_names {
+                match self.log.unknown_names {
                     UnknownNames::Hashed => {
-                        // The hash is made only for a line that is written: its time would tell.
+                        // The hash is made only if the line is written, since its time could be measured.
                         debug!(
                             "{transport} {peer}: refused an unknown user {}",
-                            Hashed(&self.reports.keyed, name)
+                            Hashed(&self.log.keyed, name)
                         );
                     }
                     UnknownNames::Shown => {
@@ -165,7 +163,7 @@ impl fmt::Display for Hashed<'_> {
     }
 }
 
-/// Seconds since 1970-01-01 as RFC 3339 writes them, UTC.
+/// Seconds since 1970-01-01 in the format of RFC 3339, UTC.
 fn unix_time(unix_s: u64) -> String {
     let time = i64::try_from(unix_s).ok().and_then(|unix_s| OffsetDateTime::from_unix_timestamp(unix_s).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
@@ -183,13 +181,13 @@ pub(crate) fn socket_error(transport: Transport, error: &io::Error) {
     warn!("{transport} socket: {error}; going on");
 }
 
-/// How much the kernel queues for a socket, and how much it was asked to.
+/// Bytes that the kernel queues for a socket, and that it was asked to.
 pub(crate) struct Buffers {
     pub(crate) receive_len: usize,
     pub(crate) asked_len: usize,
 }
 
-/// Says how much the kernel queues for each worker, and how to have it queue more.
+/// Logs how much the kernel queues for each worker, and how to have it queue more.
 pub(crate) fn buffers(buffers: &Buffers, workers: usize) {
     let Buffers { receive_len, asked_len } = buffers;
     info!("UDP workers: {workers}, for each of which the kernel queues {} KiB", receive_len / 1024);

@@ -1,10 +1,10 @@
-//! How many lines there may be in a second.
+//! A limit on lines a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How many lines a second has, and how many more there were to be.
+/// The lines that are left in this second, and the count of those left out.
 pub(super) struct Budget {
     per_second: u32,
     second: u64,
@@ -17,7 +17,7 @@ impl Budget {
         Self { per_second, second: 0, spent: 0, left_out: Arc::default() }
     }
 
-    /// How many lines were left out and not told yet, once their second is over.
+    /// Starts a new second if it is time. Then it returns the lines that were left out, and counts anew from zero.
     pub(super) fn settle(&mut self, uptime: Duration) -> u64 {
         if uptime.as_secs() == self.second {
             return 0;

@@ -14,8 +14,8 @@ use tracing::info;
 use super::budget::Budget;
 use proto::small;
 
-/// The lines of a small service about its messages and connections. In a flood, all but the first of a second are
-/// only counted.
+/// The lines of a small service about its messages and connections. Lines beyond a limit for each second are only
+/// counted.
 pub(crate) struct Lines {
     verbosity: Verbosity,
     printer: Printer,
@@ -26,9 +26,9 @@ pub(crate) struct Lines {
 /// Whether a small service prints a line for each message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// It does.
+    /// It prints them.
     Lines,
-    /// It does not.
+    /// It prints none.
     Quiet,
 }
 
@@ -39,7 +39,7 @@ impl Lines {
         Self { verbosity, printer, messages, closings }
     }
 
-    /// A line about a message.
+    /// Prints a line about a message.
     pub(crate) fn print(&mut self, uptime: Duration, line: fmt::Arguments<'_>) {
         if self.verbosity == Verbosity::Quiet {
             return;
@@ -53,7 +53,7 @@ impl Lines {
         }
     }
 
-    /// The reason why a connection is closed.
+    /// Logs why a connection is closed.
     pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: small::framed::FrameError) {
         let left_out = self.closings.settle(uptime);
         tell_closings(left_out);
@@ -79,34 +79,34 @@ fn left_out_line(left_out: u64) -> String {
     format!("{left_out} lines left out")
 }
 
-/// Prints lines on standard output from a thread of its own, so that a service goes on when nobody reads them.
+/// Prints lines to standard output on a thread of its own, so that the service goes on if nobody reads them.
 struct Printer {
     queue: Option<SyncSender<String>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Lines that wait to be printed; beyond, they are left out.
+/// Lines that may wait to be printed. More are left out.
 const QUEUE_LEN: usize = 1000;
-/// How long after the last line it is looked whether some were left out.
+/// The pause after the last line before left-out lines are reported.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Printer {
     fn start(left_out: Arc<AtomicU64>) -> Self {
         let (queue, lines) = mpsc::sync_channel(QUEUE_LEN);
         let work = move || {
-            // There is an end to it once nobody reads.
+            // The thread ends if standard output is closed.
             let _ = print_all(&lines, &left_out);
         };
         Self { queue: Some(queue), thread: thread::Builder::new().spawn(work).ok() }
     }
 
-    /// Whether there was room for the line.
+    /// Returns whether there was room for the line.
     fn print(&self, line: String) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.try_send(line).is_ok())
     }
 }
 
-/// Prints lines as they come, and in each pause how many were left out.
+/// Prints lines as they come, and in each pause the number of those left out.
 fn print_all(lines: &Receiver<String>, left_out: &AtomicU64) -> io::Result<()> {
     let mut stdout = io::stdout();
     loop {
@@ -125,7 +125,7 @@ fn print_all(lines: &Receiver<String>, left_out: &AtomicU64) -> io::Result<()> {
     }
 }
 
-/// What waits is printed before the service ends.
+/// Waiting lines are printed before the service ends.
 impl Drop for Printer {
     fn drop(&mut self) {
         drop(self.queue.take());

@@ -1,9 +1,9 @@
-//! How many lines there may be of each class of decisions, so that no class uses up the lines of another.
+//! The bounds on audit lines: a class of decisions uses up no lines of another.
 //!
-//! Within a class no source uses up those of all others, nor does a home or a site of IPv6, and among welcomes no
-//! user. Workers share tables of fixed size, each class behind a lock of its own: a line needs room with all its
-//! parties, and two workers that looked at once would both take the last. Refusals take the same steps whatever their
-//! reason, so that their time does not tell it.
+//! Within a class no source uses up the lines of all others, nor does an IPv6 home or site; among welcomes, no user
+//! does. Workers share tables of fixed size, with a lock for each class: a line is counted for all its parties in one
+//! step, or two workers could both take the last one. Refusals take the same steps for every reason, so that their time
+//! does not tell the reason.
 
 use std::iter;
 use std::sync::{Mutex, PoisonError};
@@ -18,25 +18,25 @@ use proto::server::event::Reason;
 use proto::server::recent::Sighting;
 use proto::source::counted_with;
 
-/// Lines a second for failures of proven addresses: 300 sources use them up, even if they are not penalized, as for an
-/// answer that is sent again.
+/// Lines a second for failures of proven addresses. 300 sources can use them up, even without penalties, by sending the
+/// same answer again.
 const FAILURES_PER_SECOND: u32 = 500;
 /// Lines a second for each of the other classes that need no account.
 const OTHERS_PER_SECOND: u32 = 100;
-/// Lines a minute for a source in each of these classes: ten times the failures that are free.
+/// Lines a minute for a source in each of these classes, ten times its budget of failures.
 pub(crate) const SOURCE_PER_MINUTE: u32 = 100;
 /// Lines a minute for the first welcomes of a user, whose browser may log in with each request.
 pub(crate) const USER_PER_MINUTE: u32 = 1000;
 
-/// Lines a second for all that needs no account.
+/// Lines a second for all classes that need no account.
 pub(crate) const PER_SECOND: u32 = FAILURES_PER_SECOND + 4 * OTHERS_PER_SECOND;
-/// The same in bytes a minute, with a line a second that says how many are missing.
+/// Bytes a minute of these lines, with one line a second about missing lines.
 pub(crate) const BYTES_PER_MINUTE: usize = 60 * (PER_SECOND as usize + 1) * LINE_MAX;
 
 /// The bounds of all classes.
 pub(super) struct Bounds {
     keyed: SipHasher24,
-    /// Of logins that are counted.
+    /// First welcomes of logins.
     welcomes: Bound,
     /// Failures of proven addresses.
     failures: Bound,
@@ -44,7 +44,7 @@ pub(super) struct Bounds {
     unproven: Bound,
     /// Right passwords of users who may not log in.
     denials: Bound,
-    /// Welcomes told again.
+    /// Repeated welcomes.
     repeats: Bound,
     silences: Bound,
 }
@@ -52,11 +52,11 @@ pub(super) struct Bounds {
 impl Bounds {
     pub(crate) const BYTES: usize = 6 * SLOTS * size_of::<Spent>();
 
-    /// With a random key, so that nobody can choose with whom they share a slot.
+    /// The key must be random, so that nobody can choose whose slot they share.
     pub(super) fn new(key: &[u8; 16]) -> Self {
         Self {
             keyed: SipHasher24::new_with_key(key),
-            // Whoever has many accounts leaves room in the queue for failures.
+            // An attacker with many accounts must leave room in the queue for failures.
             welcomes: Bound::new(None, USER_PER_MINUTE, QUEUE_LEN / 8 * 7),
             failures: Bound::new(Some(FAILURES_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN),
             unproven: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
@@ -66,7 +66,7 @@ impl Bounds {
         }
     }
 
-    /// How full the queue may be for this decision to enter, or nothing if there have been enough of its like.
+    /// The length of the queue up to which this decision may enter it, or `None` if its bound is reached.
     pub(super) fn admit(&self, uptime: Duration, decision: &Decision) -> Option<usize> {
         let bound = match decision.verdict {
             Verdict::Welcome(Sighting::First) => &self.welcomes,
@@ -97,46 +97,47 @@ impl Bounds {
     }
 }
 
-/// Slots of a table; of 8 bytes each, they make 128 KiB.
+/// Slots of a table: 128 KiB, at 8 bytes each.
 const SLOTS: usize = 16_384;
 
 /// The bound of a class.
 struct Bound {
-    /// Nothing for welcomes: only accounts cause them, each of which has a bound.
+    /// `None` for welcomes, since each account has a bound of its own.
     per_second: Option<u32>,
-    /// For a user or a source.
+    /// The lines of one user or source.
     per_minute: u32,
     queue_max: usize,
     spent: Mutex<Table>,
 }
 
-/// What a class has had.
+/// The lines that a class has used.
 struct Table {
-    in_all: Spent,
-    of_each: Box<[Spent]>,
+    total: Spent,
+    slots: Box<[Spent]>,
 }
 
 impl Bound {
     fn new(per_second: Option<u32>, per_minute: u32, queue_max: usize) -> Self {
-        let table = Table { in_all: Spent::default(), of_each: vec![Spent::default(); SLOTS].into() };
+        let table = Table { total: Spent::default(), slots: vec![Spent::default(); SLOTS].into() };
         Self { per_second, per_minute, queue_max, spent: Mutex::new(table) }
     }
 
-    /// Whether each of the parties has a line left: a user, or a source with the networks around it and their shares.
-    /// Only lines that are written count. Otherwise a crowd that gets few lines would fill the whole table.
+    /// Takes a line from each of the parties if all have one left. The parties are a user, or a source with the
+    /// networks around it and their shares. Only lines that are written count, or a crowd that gets few lines would
+    /// fill the table.
     fn admits<P: Iterator<Item = (u64, u32)>>(&self, second: u64, parties: impl Fn() -> P) -> bool {
         let minute = second / 60;
         // After a panic a count may be one too high.
-        let Table { in_all, of_each } = &mut *self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Table { total, slots: table } = &mut *self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let has_line = |(party, shares): (u64, u32)| {
-            let mut spent = slots(party).filter_map(|slot| of_each.get(slot));
+            let mut spent = slots(party).filter_map(|slot| table.get(slot));
             spent.any(|spent| spent.next(minute, shares * self.per_minute).is_some())
         };
-        let admits = parties().all(has_line) && self.per_second.is_none_or(|max| in_all.take(second, max));
+        let admits = parties().all(has_line) && self.per_second.is_none_or(|max| total.take(second, max));
         if admits {
             for (party, shares) in parties() {
                 for slot in slots(party) {
-                    of_each.get_mut(slot).map(|spent| spent.take(minute, shares * self.per_minute));
+                    table.get_mut(slot).map(|spent| spent.take(minute, shares * self.per_minute));
                 }
             }
         }
@@ -144,13 +145,13 @@ impl Bound {
     }
 }
 
-/// Two, of which another party that is as busy hardly ever has both.
+/// The two slots of a party. Two busy parties hardly ever share both.
 fn slots(party: u64) -> impl Iterator<Item = usize> {
     let halves = [party as u32, (party >> u32::BITS) as u32];
     halves.into_iter().map(|half| half as usize % SLOTS)
 }
 
-/// Lines of a second or a minute: which one it is, and how many it has had.
+/// A second or a minute, and the lines used in it.
 #[derive(Clone, Copy, Default)]
 struct Spent {
     time: u32,
@@ -158,7 +159,7 @@ struct Spent {
 }
 
 impl Spent {
-    /// Takes a line of this time, if it has one left.
+    /// Takes a line if this second or minute has one left, and returns whether it had.
     fn take(&mut self, time: u64, max: u32) -> bool {
         let next = self.next(time, max);
         *self = next.unwrap_or(*self);
@@ -204,7 +205,7 @@ mod tests {
         decision(source, &Event::Refused(Refusal { name: "alice", reason, origin }))
     }
 
-    /// How many of these get a line in a second of its own.
+    /// The number of these decisions that get a line, all in a second that no others have used.
     fn admitted(bounds: &Bounds, second: u64, decisions: impl Iterator<Item = Decision>) -> u32 {
         let uptime = Duration::from_secs(second);
         decisions.filter(|decision| bounds.admit(uptime, decision).is_some()).count() as u32
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn users_have_their_welcomes_beside_ten_who_log_in_all_the_time() {
+    fn users_have_their_welcomes_beside_ten_that_log_in_all_the_time() {
         let bounds = bounds();
         let welcomes = |users: &'static str, count: u32, each: u32| {
             let all = (0..count * each)

@@ -1,11 +1,11 @@
-//! A decision, and the line of JSON that tells it.
+//! A decision, and its line of JSON.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
 
-use crate::report::{Hashed, UnknownNames, unix_time};
+use crate::log::{Hashed, UnknownNames, unix_time};
 use proto::Now;
 use proto::credentials::NAME_MAX;
 use proto::origin::Origin;
@@ -18,7 +18,7 @@ use proto::transport::Transport;
 /// The longest line, in bytes.
 pub(super) const LINE_MAX: usize = 465;
 
-/// A decision, as it goes through the queue: copied whole, without memory of its own.
+/// A decision in the queue, which owns no heap memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
     unix_s: u64,
@@ -29,7 +29,6 @@ pub(crate) struct Decision {
     name_len: usize,
 }
 
-/// What it was.
 #[derive(Clone, Copy)]
 pub(super) enum Verdict {
     Welcome(Sighting),
@@ -38,7 +37,7 @@ pub(super) enum Verdict {
 }
 
 impl Decision {
-    /// What was decided, if anything was.
+    /// The decision of an event, if it has one.
     pub(crate) fn of(now: Now, transport: Transport, peer: SocketAddr, event: &Event<'_>) -> Option<Self> {
         let (verdict, name) = match event {
             Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
@@ -61,14 +60,14 @@ impl Decision {
     }
 }
 
-/// Lines that wait to be written together.
+/// The lines of one write.
 pub(super) struct Lines {
     unknown_names: UnknownNames,
     keyed: SipHasher24,
     pub(super) text: Vec<u8>,
 }
 
-/// A line.
+/// The fields of a line.
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
@@ -135,7 +134,7 @@ impl Lines {
     }
 
     pub(super) fn push(&mut self, line: &impl Serialize) {
-        // There is nothing in a line that could not be told in JSON, and a vector takes it all.
+        // All fields can be written as JSON, and writing to a vector does not fail.
         if serde_json::to_writer(&mut self.text, line).is_ok() {
             self.text.push(b'\n');
         }

@@ -1,8 +1,8 @@
 //! The audit: a line of JSON for each decision, written by a thread of its own.
 //!
-//! A worker puts a decision into a queue of fixed length and goes on. If the queue is full the line is lost, and that
-//! is counted. Each class of decisions has a bound, so that none uses up the lines of another, and the file grows by no
-//! more in a minute than is said.
+//! A worker puts a decision into a queue of fixed length and goes on. If the queue is full, the line is lost and
+//! counted. Each class of decisions has a bound, so that no class uses up the lines of another, and the growth of the
+//! file is bounded.
 
 mod bounds;
 mod line;
@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use crate::log::{UnknownNames, unix_time};
 use crate::net::clock::Clock;
-use crate::report::{UnknownNames, unix_time};
 use bounds::Bounds;
 pub(crate) use bounds::{BYTES_PER_MINUTE, PER_SECOND, SOURCE_PER_MINUTE, USER_PER_MINUTE};
 pub(crate) use line::Decision;
@@ -28,37 +28,37 @@ use line::Lines;
 pub use output::AuditTarget;
 use output::Output;
 
-/// Decisions that wait to be written.
+/// Decisions that may wait to be written.
 pub(crate) const QUEUE_LEN: usize = 16_384;
-/// Bytes that are written at a time, or a line more.
+/// Bytes that are written at a time, plus a line at most.
 const CHUNK_LEN: usize = 64 * 1024;
-/// How often it is looked whether lines are missing, and said.
+/// How often missing lines are reported.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes of the queue.
 pub(crate) const QUEUE_BYTES: usize = QUEUE_LEN * (size_of::<Entry>() + size_of::<usize>());
-/// Bytes of all that is counted for the bounds.
+/// Bytes of the tables of the bounds.
 pub(crate) const BOUNDS_BYTES: usize = Bounds::BYTES;
 
 enum Entry {
     Decision(Decision),
-    /// To have the file opened anew at once.
+    /// Wakes the writer, so that it reopens the file at once.
     Wake,
 }
 
-/// What workers see of the audit.
+/// The audit, as workers use it.
 #[derive(Clone)]
 pub(crate) struct Audit {
     queue: SyncSender<Entry>,
     counts: Arc<Counts>,
 }
 
-/// Shared with the thread that writes.
+/// The state that workers share with the writer's thread.
 struct Counts {
     bounds: Bounds,
     /// Decisions in the queue, or about to be.
     queued: AtomicUsize,
-    /// Lines for which there was no room in the queue, or that could not be written.
+    /// Lines that found the queue full, or could not be written.
     lost: AtomicU64,
     /// Lines beyond the bounds.
     left_out: AtomicU64,
@@ -96,7 +96,7 @@ impl Audit {
     }
 }
 
-/// Has the file opened anew.
+/// Requests that the file be reopened.
 pub(crate) struct Reopen {
     queue: SyncSender<Entry>,
     counts: Arc<Counts>,
@@ -106,13 +106,13 @@ impl Reopen {
     pub(crate) fn request(&self) {
         self.counts.is_to_reopen.store(true, Ordering::Release);
         match self.queue.try_send(Entry::Wake) {
-            // With a full queue the thread is awake.
+            // If the queue is full, the thread is awake.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 }
 
-/// How many lines the audit is short of.
+/// The counts of lines that are missing in the audit.
 pub(crate) struct Losses(Arc<Counts>);
 
 impl Losses {
@@ -122,7 +122,10 @@ impl Losses {
     }
 }
 
-/// An audit, and the writer of its lines.
+/// Makes an audit and its writer.
+///
+/// # Errors
+/// The folder of the target cannot be opened.
 pub(crate) fn audit(
     target: &AuditTarget,
     unknown_names: UnknownNames,
@@ -139,7 +142,7 @@ pub(crate) fn audit(
     Ok((Audit { queue, counts }, writer))
 }
 
-/// What writes the lines.
+/// The writer of the lines.
 pub(crate) struct Writer {
     entries: Receiver<Entry>,
     reopen: Reopen,
@@ -161,13 +164,13 @@ impl Writer {
         self.output.folder.as_ref()
     }
 
-    /// Opens the file, as whoever this process is by now.
+    /// Opens the file, with the rights that this process has by now.
     pub(crate) fn open(&mut self) -> io::Result<()> {
         self.output.open()
     }
 
-    /// Writes until nobody is left to decide anything, or to have the file opened anew. The receiver is told that by
-    /// losing its sender.
+    /// Starts the thread, which writes until all [`Audit`]s and the [`Reopen`] are dropped. The receiver then loses its
+    /// sender.
     pub(crate) fn start(self, clock: Clock) -> io::Result<(Reopen, Receiver<Infallible>)> {
         let Self { entries, reopen, lines, output } = self;
         let (counts, (ended, end)) = (reopen.counts.clone(), mpsc::channel());
@@ -180,7 +183,7 @@ impl Writer {
 }
 
 fn write_all(entries: &Receiver<Entry>, counts: &Counts, clock: Clock, mut lines: Lines, mut output: Output) {
-    let (mut told, mut looked) = ((0, 0), Duration::ZERO);
+    let (mut reported, mut checked) = ((0, 0), Duration::ZERO);
     loop {
         let mut next = entries.recv_timeout(PAUSE);
         let is_over = matches!(next, Err(RecvTimeoutError::Disconnected));
@@ -203,11 +206,11 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, clock: Clock, mut lines
             counts.lost.fetch_add(count as u64, Ordering::Relaxed);
         }
         lines.text.clear();
-        // Where nothing can be written there is nothing to say it in either, until there is again.
+        // While nothing can be written, a line about missing lines cannot either.
         let now = clock.now();
-        if now.uptime.saturating_sub(looked) >= PAUSE && !output.has_failed || is_over {
-            looked = now.uptime;
-            tell_missing(counts.missing(), &mut told, now.unix_s, &mut lines, &mut output);
+        if now.uptime.saturating_sub(checked) >= PAUSE && !output.has_failed || is_over {
+            checked = now.uptime;
+            report_missing(counts.missing(), &mut reported, now.unix_s, &mut lines, &mut output);
         }
         if is_over {
             return;
@@ -215,24 +218,24 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, clock: Clock, mut lines
     }
 }
 
-/// Says how many lines are missing beyond those that were told, if any are.
-fn tell_missing(
+/// Writes and logs how many lines are missing beyond those that were reported, if any are.
+fn report_missing(
     missing: (u64, u64),
-    told: &mut (u64, u64),
+    reported: &mut (u64, u64),
     unix_s: u64,
     lines: &mut Lines,
     output: &mut Output,
 ) {
-    if missing == *told {
+    if missing == *reported {
         return;
     }
-    let (lost, left_out) = (missing.0 - told.0, missing.1 - told.1);
+    let (lost, left_out) = (missing.0 - reported.0, missing.1 - reported.1);
     lines.push(&serde_json::json!({ "time": unix_time(unix_s), "lost": lost, "left_out": left_out }));
     let written = output.write(&lines.text);
     lines.text.clear();
-    // What could not be written is told again, together with what is missing by then.
+    // If the report could not be written, the next one includes it.
     if written.is_ok() {
-        *told = missing;
+        *reported = missing;
     }
     warn!("audit: {lost} lines lost, {left_out} left out beyond their bounds");
 }

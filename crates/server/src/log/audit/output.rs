@@ -1,4 +1,4 @@
-//! What the audit is written to.
+//! The target of the audit: a file or standard output.
 
 use std::ffi::{CString, OsStr};
 use std::fmt;
@@ -16,12 +16,12 @@ use tracing::{info, warn};
 
 use users::{Distrust, folder_of, open_folder};
 
-/// Where the lines go.
+/// The target of the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditTarget {
-    /// Appended to a file, which is opened anew on SIGHUP.
+    /// They are appended to a file, which is reopened on SIGHUP.
     File(PathBuf),
-    /// To standard output.
+    /// They go to standard output.
     Stdout,
 }
 
@@ -38,7 +38,7 @@ impl AuditTarget {
     /// The folder in which a file must be made and written.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// It cannot be opened.
     pub(crate) fn folder(&self) -> io::Result<Option<OwnedFd>> {
         match self {
             Self::Stdout => Ok(None),
@@ -46,10 +46,10 @@ impl AuditTarget {
         }
     }
 
-    /// Looks whether lines can be appended in this folder, without making a file.
+    /// Checks that lines can be appended in this folder, without making a file.
     ///
     /// # Errors
-    /// Why not.
+    /// They cannot.
     pub(crate) fn check(&self, folder: &OwnedFd) -> io::Result<()> {
         let Self::File(path) = self else { return Ok(()) };
         match open_in(folder, file_name(path)?, OFlags::empty()) {
@@ -67,10 +67,10 @@ fn file_name(path: &Path) -> io::Result<&OsStr> {
     Ok(path.file_name().ok_or(io::ErrorKind::IsADirectory)?)
 }
 
-/// What the lines are written to.
+/// The open target of the lines.
 pub(super) struct Output {
     pub(super) target: AuditTarget,
-    /// Of the file.
+    /// The folder of the file.
     pub(super) folder: Option<OwnedFd>,
     file: Option<File>,
     is_torn: bool,
@@ -102,7 +102,7 @@ impl Output {
         }
     }
 
-    /// Writes whole lines, or says once why it cannot.
+    /// Writes whole lines. Only the first of several errors in a row is logged.
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
@@ -129,12 +129,12 @@ impl Output {
     }
 }
 
-/// Opens a file, a pipe or a device such as a terminal, or makes a file if these flags have it.
+/// Opens a file, a pipe or a device such as a terminal. It makes a file if the flags say so.
 fn open_in(folder: &OwnedFd, name: &OsStr, more: OFlags) -> io::Result<OwnedFd> {
     let flags = APPEND | more;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
     let file = match openat(folder, name, flags | OFlags::NOFOLLOW, mode) {
-        // The links there are the kernel's own, and may lead to what has no path.
+        // Links in /proc are the kernel's own, and may lead to files without a path.
         Err(Errno::LOOP) if fstatfs(folder)?.f_type == PROC_SUPER_MAGIC => openat(folder, name, flags, mode)?,
         Err(Errno::LOOP) => openat(folder, link_target(folder, name)?, flags, mode)?,
         opened => opened?,
@@ -149,10 +149,10 @@ fn open_in(folder: &OwnedFd, name: &OsStr, more: OFlags) -> io::Result<OwnedFd> 
     }
 }
 
-/// Where a link leads to that root or this user owns. Whoever else can make one in the folder could have lines appended
-/// to any file that this process can write. It is for the start: the sandbox lets nobody look at a link.
+/// The target of a link that root or this user owns. By any other link, whoever can write the folder could have lines
+/// appended to any file that this process can write. It works only before the sandbox, which forbids to read links.
 fn link_target(folder: &OwnedFd, name: &OsStr) -> io::Result<CString> {
-    // The owner and the target are those of one link, also if another takes its place.
+    // The owner and the target are of the same link, even if another replaces it meanwhile.
     let link = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let owner = fstat(&link)?.st_uid;
     if owner != 0 && owner != geteuid().as_raw() {

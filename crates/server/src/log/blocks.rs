@@ -14,12 +14,12 @@ use proto::Now;
 /// Blocks that are followed at a time. The rest are counted, so that an attacker with many addresses does not fill the
 /// log.
 const FOLLOWED_MAX: usize = 64;
-/// Those of addresses and unknown names leave the rest to users.
+/// Blocks of addresses and unknown names that are followed. The rest is for users.
 const OTHERS_MAX: usize = 48;
-/// How often ends are looked for.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the log is brought up to date.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who is blocked.
+/// The kind of a blocked party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Followed {
     User,
@@ -38,9 +38,9 @@ struct State {
 
 struct Block {
     blocked: String,
-    /// As uptime.
+    /// The uptime at which it ends.
     end: Duration,
-    /// What is to be logged of its beginning, until it is.
+    /// The line about its beginning, until it is logged.
     line: Option<String>,
 }
 
@@ -51,21 +51,21 @@ struct Changes {
 }
 
 impl BlockLog {
-    /// Notes that somebody is blocked until an uptime. It is logged later, by another thread, whoever it is: the time
-    /// of the answer does not tell.
+    /// Notes a block that ends at an uptime. Another thread logs it later, so that the time of the answer does not tell
+    /// who is blocked.
     pub(super) fn begin(&self, now: Now, followed: Followed, blocked: String, end: Duration) {
-        // The last second counts, though it is a part of one.
+        // A part of a second counts as one.
         let left_s = end.saturating_sub(now.uptime).as_secs_f64().ceil() as u64;
         let until = unix_time(now.unix_s + left_s);
         let line = format!("{blocked} is blocked for {left_s} s, until {until}: too many failed logins");
         self.state().begin(followed, Block { blocked, end, line: Some(line) });
     }
 
-    /// Logs which blocks have begun and which are over, for as long as the server runs.
+    /// Logs the blocks that have begun or ended, for as long as the server runs.
     pub(crate) async fn follow(&self, uptime: impl Fn() -> Duration) -> Infallible {
-        let mut looks = interval(LOOK);
+        let mut ticks = interval(INTERVAL);
         loop {
-            looks.tick().await;
+            ticks.tick().await;
             let Changes { begun, ended, unlogged } = self.state().changes(uptime());
             for line in begun {
                 warn!("{line}");
@@ -79,7 +79,7 @@ impl BlockLog {
         }
     }
 
-    /// All blocks were lifted.
+    /// Forgets all blocks, because they were lifted.
     pub(crate) fn lift(&self) {
         self.state().followed.clear();
     }
@@ -91,7 +91,7 @@ impl BlockLog {
 
 impl State {
     fn begin(&mut self, followed: Followed, block: Block) {
-        // Blocked again before the end of the last block was seen.
+        // The party is blocked again before the end of its last block was logged.
         if let Some(last) = self.followed.iter_mut().find(|last| last.blocked == block.blocked) {
             *last = block;
             return;
@@ -107,7 +107,7 @@ impl State {
         }
     }
 
-    /// What is new since the last look.
+    /// The changes since the last call.
     fn changes(&mut self, uptime: Duration) -> Changes {
         let begun = self.followed.iter_mut().filter_map(|block| block.line.take()).collect();
         let ended = self.followed.extract_if(.., |block| uptime >= block.end);

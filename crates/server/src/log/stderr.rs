@@ -1,4 +1,4 @@
-//! The log on standard error, and what bounds it.
+//! The log on standard error, and its bounds.
 
 use std::env;
 use std::fmt;
@@ -17,22 +17,22 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::budget::Budget;
 
-/// What a log line looks like.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people, and for the journal where that is what reads.
+    /// For people, or with the priorities of the journal if standard error leads there.
     Text,
-    /// For programs: an object a line.
+    /// For programs: a JSON object on each line.
     Json,
 }
 
-/// From here on all log lines go to standard error.
+/// Starts to log to standard error. It must be called once only.
 pub fn log_to_stderr(format: LogFormat, level: LevelFilter) {
     let log = tracing_subscriber::fmt()
         .with_writer(BoundedLog::new())
         .with_target(false)
         .with_ansi(false)
-        // It would panic where standard error is gone.
+        // An internal error would panic if standard error is closed.
         .log_internal_errors(false)
         .with_max_level(level);
     match format {
@@ -44,7 +44,7 @@ pub fn log_to_stderr(format: LogFormat, level: LevelFilter) {
     }
 }
 
-/// Whether the journal reads standard error.
+/// Whether standard error leads to the journal.
 fn is_journal() -> bool {
     let named = env::var("JOURNAL_STREAM").ok();
     named.is_some_and(|named| {
@@ -63,7 +63,7 @@ fn stderr_metadata() -> io::Result<Metadata> {
     File::from(io::stderr().as_fd().try_clone_to_owned()?).metadata()
 }
 
-/// A line with its priority in front, as sd-daemon(3) has it. The journal knows the time itself.
+/// A line with its priority in front, as in sd-daemon(3). The journal adds the time itself.
 struct JournalFormat;
 
 impl<S, N> FormatEvent<S, N> for JournalFormat
@@ -93,13 +93,13 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Standard error, for so many log lines a second: whoever sends much fills no disk. The rest is counted.
+/// Standard error, limited to [`LOG_LINES`], so that a flood of messages fills no disk. Lines beyond are counted.
 struct BoundedLog {
     started: Instant,
     budgets: Mutex<Budgets>,
 }
 
-/// Log lines of a second, of each level.
+/// Log lines a second, for each level.
 pub const LOG_LINES: u32 = 1000;
 
 impl BoundedLog {
@@ -118,7 +118,7 @@ impl BoundedLog {
     fn writer(&self, level: Level) -> Box<dyn Write> {
         let left_out = self.budgets().settle(self.started.elapsed());
         if left_out > 0 {
-            // A line like all others, which comes by here before the one that is being written.
+            // This line comes through this function, too, before the one that is being written.
             warn!("{left_out} log lines left out");
         }
         if self.budgets().of(level).admits_one() { Box::new(io::stderr()) } else { Box::new(io::sink()) }
@@ -137,7 +137,7 @@ impl MakeWriter<'_> for BoundedLog {
     }
 }
 
-/// The lines of each level, so that a flood of lines for debugging hides no error.
+/// A budget for each level, so that a flood of debugging lines hides no error.
 struct Budgets {
     error: Budget,
     warn: Budget,
@@ -154,7 +154,7 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// How many lines were left out and not told yet, once their second is over.
+    /// Returns the lines that were left out since it was last called, once a second has ended.
     fn settle(&mut self, uptime: Duration) -> u64 {
         let Self { error, warn, info, debug, trace } = self;
         [error, warn, info, debug, trace].into_iter().map(|budget| budget.settle(uptime)).sum()
