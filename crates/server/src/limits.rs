@@ -54,8 +54,8 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                     descriptors,
                 ));
             }
-            let silence = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
-            all.push(limit("block after too many failures", silence, 0));
+            let block = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
+            all.push(limit("block after too many failures", block, 0));
             let tables = format!("in tables of {} slots", Penalties::SLOTS);
             all.push(limit("failures remembered", tables, Penalties::bytes(limits)));
             if audit.is_some() {
