@@ -1,4 +1,4 @@
-//! Sockets and clocks: everything that touches the network, and decides nothing.
+//! Sockets and clocks. This module carries messages; the protocol decides on them.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -46,7 +46,7 @@ pub(super) struct Bounds {
     denials: Bound,
     /// Repeated welcomes.
     repeats: Bound,
-    silences: Bound,
+    penalized: Bound,
 }
 
 impl Bounds {
@@ -62,7 +62,7 @@ impl Bounds {
             unproven: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
             denials: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN),
             repeats: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
-            silences: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
+            penalized: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
         }
     }
 
@@ -80,14 +80,14 @@ impl Bounds {
                 Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
                 Origin::Unproven,
             ) => &self.unproven,
-            Verdict::Silence(_) => &self.silences,
+            Verdict::Penalized(_) => &self.penalized,
         };
         let second = uptime.as_secs();
         let admits = match decision.verdict {
             Verdict::Welcome(Sighting::First) => {
                 bound.admits(second, || iter::once((self.keyed.hash(decision.name_bytes()), 1)))
             }
-            Verdict::Welcome(Sighting::Repeat) | Verdict::Refused(..) | Verdict::Silence(_) => {
+            Verdict::Welcome(Sighting::Repeat) | Verdict::Refused(..) | Verdict::Penalized(_) => {
                 let networks = || counted_with(decision.peer.ip());
                 bound
                     .admits(second, || networks().map(|(it, shares)| (self.keyed.hash(&it.octets()), shares)))
@@ -268,9 +268,9 @@ mod tests {
     fn failures_find_room_in_a_queue_that_the_others_have_filled() {
         let bounds = bounds();
         let room = |decision| bounds.admit(Duration::ZERO, &decision).unwrap();
-        let [failure, unproven, denial, repeat, silence] = floods().map(|(flood, _)| room(flood(1)));
+        let [failure, unproven, denial, repeat, penalized] = floods().map(|(flood, _)| room(flood(1)));
         assert_eq!((failure, denial), (QUEUE_LEN, QUEUE_LEN));
-        assert!([unproven, repeat, silence].iter().all(|room| *room <= QUEUE_LEN / 2));
+        assert!([unproven, repeat, penalized].iter().all(|room| *room <= QUEUE_LEN / 2));
         let first = room(welcome("alice", Sighting::First));
         assert!(first < QUEUE_LEN && first > QUEUE_LEN / 2);
     }

@@ -33,7 +33,7 @@ pub(crate) struct Decision {
 pub(super) enum Verdict {
     Welcome(Sighting),
     Refused(Reason, Origin),
-    Silence(Penalty),
+    Penalized(Penalty),
 }
 
 impl Decision {
@@ -42,7 +42,7 @@ impl Decision {
         let (verdict, name) = match event {
             Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
             Event::Refused(Refusal { name, reason, origin }) => (Verdict::Refused(*reason, *origin), *name),
-            Event::Penalized { penalty, user } => (Verdict::Silence(*penalty), user.unwrap_or_default()),
+            Event::Penalized { penalty, user } => (Verdict::Penalized(*penalty), user.unwrap_or_default()),
             Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
         };
         let mut decision =
@@ -116,7 +116,7 @@ impl Lines {
                     line.unknown_user = Some(self.unknown(name));
                 }
             }
-            Verdict::Silence(penalty) => {
+            Verdict::Penalized(penalty) => {
                 line.verdict = "silence";
                 line.user = Some(name).filter(|name| !name.is_empty());
                 line.reason = Some(penalty.to_string());
@@ -184,8 +184,8 @@ mod tests {
             let welcomes = [Sighting::First, Sighting::Repeat]
                 .map(|sighting| longest(&Event::Welcomed { user: &name, sighting }));
             let refusals = reasons.iter().flat_map(|reason| refused(&name, *reason));
-            let silence = longest(&Event::Penalized { penalty: Penalty::User, user: Some(&name) });
-            welcomes.into_iter().chain(refusals).chain([silence]).max()
+            let penalized = longest(&Event::Penalized { penalty: Penalty::User, user: Some(&name) });
+            welcomes.into_iter().chain(refusals).chain([penalized]).max()
         });
         let of_sources = longest(&Event::Penalized { penalty: Penalty::Source, user: None });
         assert_eq!(of_names.chain([of_sources]).max(), Some(LINE_MAX));
