@@ -5,8 +5,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | command lines, one file a program |
-//! | [`gateway`] | HTTP credentials → a login → a status, for web servers |
+//! | `gateway`, on Linux | HTTP credentials → a login → a status, for web servers |
 #![forbid(unsafe_code)]
 
 pub mod cli;
+#[cfg(target_os = "linux")]
 pub mod gateway;

@@ -1,5 +1,8 @@
 //! The gateway for web servers; all of it is in the library.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("servers run on Linux alone; elsewhere build --bin letmein");
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

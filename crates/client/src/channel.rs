@@ -107,8 +107,8 @@ fn receive_datagram(socket: &UdpSocket, room: &mut [u8], wait: Duration) -> io::
 /// Windows' number for a datagram that is longer than the room for it, for which std has no kind.
 const WSAEMSGSIZE: i32 = 10040;
 
-/// Whether a datagram was longer than the room for it. Other systems than Windows cut it instead. No message is so long,
-/// and one forged datagram must not end a login.
+/// Whether a datagram was longer than the room for it. Systems other than Windows cut it instead. No message is that
+/// long, and one forged datagram must not end a login.
 fn is_too_long(error: &io::Error) -> bool {
     cfg!(windows) && error.raw_os_error() == Some(WSAEMSGSIZE)
 }
