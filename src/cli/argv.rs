@@ -20,7 +20,7 @@ mod linux {
     /// The kernel shows the memory in which it put the arguments, whose place is in `proc_pid_stat(5)`. Nothing in
     /// this program refers to that memory: the standard library has copied it.
     ///
-    /// This fails after [`hide_memory`](server::sandbox::hide_memory), which makes that memory root's.
+    /// This fails after [`hide_memory`], which makes that memory root's.
     ///
     /// # Errors
     /// The system's; the secret may still be shown then.

@@ -39,8 +39,8 @@ struct Args {
     /// Where to listen; a port alone takes the address of the service's default, and ::1 beside 127.0.0.1
     #[arg(value_name = "[ADDR:]PORT", value_parser = parse_place)]
     place: Option<Place>,
-    /// Serve the same logins over another transport or at another address as well, as in tcp:8591; may be given more than
-    /// once (auth)
+    /// Serve the same logins over another transport or at another address as well, as in tcp:8591; may be given more
+    /// than once (auth)
     #[arg(long, value_name = "TRANSPORT:[ADDR:]PORT", value_parser = parse_door)]
     also: Vec<(Transport, Place)>,
     /// What to serve: auth; over UDP also md5 or hello; over TCP also md5 or framed

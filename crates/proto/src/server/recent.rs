@@ -80,8 +80,8 @@ const LETTER_CHALLENGES: usize = 4096;
 
 /// The latest challenges for the letter dialect.
 ///
-/// A wrong answer that does not carry its challenge back does not tell the dialect of its sender, but this table does. A
-/// flood can only evict entries, and then a first client is refused in words. Welcomes do not depend on the table.
+/// A wrong answer that does not carry its challenge back does not tell the dialect of its sender, but this table does.
+/// A flood can only evict entries, and then a first client is refused in words. Welcomes do not depend on the table.
 pub struct LetterChallenges {
     issued: Box<[Option<Challenge>]>,
     last_issued: Option<Duration>,

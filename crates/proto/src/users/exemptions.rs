@@ -62,8 +62,8 @@ impl Exemptions {
         self.of(user).iter().any(|slot| slot.load(Ordering::Relaxed) != 0)
     }
 
-    /// Overwrites the older word of the same source, else the oldest word, unless all are newer. If two workers note logins
-    /// of a user at the same moment, one of them may be lost.
+    /// Overwrites the older word of the same source, else the oldest word, unless all are newer. If two workers note
+    /// logins of a user at the same moment, one of them may be lost.
     fn insert(&self, user: u32, source: u64, word: u64) {
         let oldest = self.ways(user, source).iter().min_by_key(|slot| {
             let old = slot.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Failed logins of each user, in slots that failures of other names cannot evict.
 //!
-//! A failure is a debt of time, as in the tables of penalties, but in fewer bits. A flood can make those tables forget a
-//! block; the debt that is kept here still forbids further guesses.
+//! A failure is a debt of time, as in the tables of penalties, but in fewer bits. A flood can make those tables forget
+//! a block; the debt that is kept here still forbids further guesses.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub(crate) struct Price {
 
 impl Price {
     /// A budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down, so
-    /// that no answer is refused that the tables of penalties would let through. `None` if a guess costs less than a tick.
+    /// that no answer is refused that the tables of penalties would let through. `None` if a guess costs less than a
+    /// tick.
     pub(crate) fn new(guesses: u8, window: Duration) -> Option<Self> {
         let cost = ticks(window).checked_div(guesses.into()).filter(|cost| *cost > 0)?;
         Some(Self { cost, limit: cost * (u32::from(guesses) + 1) })

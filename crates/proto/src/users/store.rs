@@ -114,8 +114,8 @@ impl Store {
         Ok(())
     }
 
-    /// Looks for a user. A search for an unknown name takes the same steps, and ends with the record of another user, just
-    /// as far away in memory and of a similar length, so that timing cannot tell the two apart.
+    /// Looks for a user. A search for an unknown name takes the same steps, and ends with the record of another user,
+    /// just as far away in memory and of a similar length, so that timing cannot tell the two apart.
     pub(super) fn find(&self, name: &str) -> Lookup<'_> {
         let hash = self.hasher.hash_one(name);
         for bucket in probe(hash, self.buckets().len()).filter_map(|number| self.buckets().get(number)) {
@@ -172,8 +172,8 @@ impl Store {
     }
 }
 
-/// The slots of a bucket that have the tag of a name; if there are none, any slot that is taken. All slots are looked at,
-/// so the time does not tell whether one has the tag, and which.
+/// The slots of a bucket that have the tag of a name; if there are none, any slot that is taken. All slots are looked
+/// at, so the time does not tell whether one has the tag, and which.
 struct Candidates {
     /// A bit for each slot.
     slots: u8,

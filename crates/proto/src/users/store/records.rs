@@ -49,8 +49,8 @@ pub(crate) struct Records {
 
 const NUMBER_LEN: usize = 4;
 const HEADER_LEN: usize = NUMBER_LEN + 2;
-/// Bytes by which a record can be longer than the line of its user: such a line has four bytes beside name and password,
-/// or three at the end of the text.
+/// Bytes by which a record can be longer than the line of its user: such a line has four bytes beside name and
+/// password, or three at the end of the text.
 const EXTRA_LEN: usize = HEADER_LEN - 3;
 /// The shortest line: `a="b"`.
 const LINE_MIN: usize = 5;
