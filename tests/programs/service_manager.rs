@@ -426,7 +426,11 @@ fn sockets_at_two_addresses_and_two_for_a_small_service_are_status_2_with_a_reme
         let [(first, address), (other, _)] = [(); 2].map(|()| bound(transport, "127.0.0.1:0"));
         let same = bound(transport, &address.to_string()).0;
         for (sockets, args, remedy) in [
-            ([first.try_clone().unwrap(), other], &["--users", SAMPLES], "so start another for the other"),
+            (
+                [first.try_clone().unwrap(), other],
+                &["--users", SAMPLES],
+                "serve it by --also or by another server",
+            ),
             ([first, same], &["--service", "md5"], "let the .socket unit have one line"),
         ] {
             let output = passing_two(transport, sockets, args).output().unwrap();

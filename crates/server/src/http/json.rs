@@ -8,42 +8,18 @@ use proto::server::penalty::Fill;
 
 /// The body, without names or addresses of users.
 pub(crate) fn page(status: &Status) -> String {
-    let now = status.uptime();
     let count = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| status.outcome(*outcome)).sum::<u64>();
     let history = status.history();
-    let mut limits: Vec<Value> = Vec::new();
-    if let Some((used, max)) = status.connections() {
-        limits.push(json!({ "name": "connections", "used": used, "max": max }));
-    }
-    // A table without capacity is not in use.
-    for (name, Fill { used, capacity, .. }) in
-        status.fills().into_iter().filter(|(_, fill)| fill.capacity > 0)
-    {
-        limits
-            .push(json!({ "name": format!("failures of {}", spaced(name)), "used": used, "max": capacity }));
-    }
-    let blocks = status.blocks().into_iter().map(|(name, Blocked { count, longest })| {
-        json!({ "name": spaced(name), "silent": count, "longest_s": longest.as_secs() })
-    });
-    let penalties: Vec<_> = blocks.collect();
-    let Reloaded { successes, failures: failed, last } = status.reloads.so_far();
-    let last = last.map(|LastReload { at, is_ok }| {
-        json!({ "ago_s": now.saturating_sub(at.uptime).as_secs_f64(), "is_ok": is_ok })
-    });
     let reasons = status.refusals().map(|refusals| {
         refusals.into_iter().map(|(reason, count)| (spaced(reason), count.into())).collect::<Map<_, _>>()
     });
-    let doors = status
-        .doors
-        .iter()
-        .map(|(transport, address)| json!({ "transport": transport.name(), "address": address.to_string() }));
-    let doors: Vec<_> = doors.collect();
+    let doors = doors(status);
     json!({
         "server": status.server,
         "version": env!("CARGO_PKG_VERSION"),
         "address": doors.first().map(|door| &door["address"]),
         "doors": doors,
-        "uptime_s": now.as_secs_f64(),
+        "uptime_s": status.uptime().as_secs_f64(),
         "is_stopping": status.is_stopping(),
         "users": status.users.load().len(),
         "workers": status.counters.len(),
@@ -56,13 +32,9 @@ pub(crate) fn page(status: &Status) -> String {
             "malformed": count(&[Outcome::Malformed]),
         },
         "refused_by_reason": reasons,
-        "penalties": penalties,
-        "limits": limits,
-        "reload": {
-            "reloads": successes,
-            "failures": failed,
-            "last": last,
-        },
+        "penalties": penalties(status),
+        "limits": limits(status),
+        "reload": reloads(status),
         "history": {
             "step_s": HISTORY_STEP.as_secs(),
             "welcomed": history.iter().map(|step| step.welcomed).collect::<Vec<_>>(),
@@ -70,6 +42,40 @@ pub(crate) fn page(status: &Status) -> String {
         },
     })
     .to_string()
+}
+
+fn doors(status: &Status) -> Vec<Value> {
+    let doors = status.doors.iter();
+    doors
+        .map(|(transport, address)| json!({ "transport": transport.name(), "address": address.to_string() }))
+        .collect()
+}
+
+fn penalties(status: &Status) -> Vec<Value> {
+    let blocks = status.blocks().into_iter().map(|(name, Blocked { count, longest })| {
+        json!({ "name": spaced(name), "silent": count, "longest_s": longest.as_secs() })
+    });
+    blocks.collect()
+}
+
+/// Of what has a limit, how much is in use. A table without capacity is not in use.
+fn limits(status: &Status) -> Vec<Value> {
+    let connections =
+        status.connections().map(|(used, max)| json!({ "name": "connections", "used": used, "max": max }));
+    let tables = status.fills().into_iter().filter(|(_, fill)| fill.capacity > 0).map(
+        |(name, Fill { used, capacity, .. })| {
+            json!({ "name": format!("failures of {}", spaced(name)), "used": used, "max": capacity })
+        },
+    );
+    connections.into_iter().chain(tables).collect()
+}
+
+fn reloads(status: &Status) -> Value {
+    let Reloaded { successes, failures, last } = status.reloads.so_far();
+    let last = last.map(|LastReload { at, is_ok }| {
+        json!({ "ago_s": status.uptime().saturating_sub(at.uptime).as_secs_f64(), "is_ok": is_ok })
+    });
+    json!({ "reloads": successes, "failures": failures, "last": last })
 }
 
 fn spaced(name: &str) -> String {

@@ -14,7 +14,8 @@ use proto::transport::Transport;
 pub enum PassedError {
     /// A socket is not of the transport that the server needs.
     #[error(
-        "the service manager passed no {transport} socket ({error}): its .socket unit needs {} for each worker, and nothing else",
+        "the service manager passed no {transport} socket ({error}): its .socket unit needs {} for each worker, and nothing else; \
+         --also serves another transport without one",
         line(*transport)
     )]
     WrongKind {
@@ -30,7 +31,7 @@ pub enum PassedError {
     NotListening,
     /// The sockets have different addresses.
     #[error(
-        "the service manager passed sockets at {0} and at {1}: a server has one address, so start another for the other"
+        "the service manager passed sockets at {0} and at {1}: leave one of them out, and serve it by --also or by another server"
     )]
     TwoAddresses(SocketAddr, SocketAddr),
     /// A system call has failed.
