@@ -1,17 +1,16 @@
 //! `server-udp` and `server-tcp`: one program over two transports.
 
 mod fits;
+mod values;
 
-use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
 
-use clap::{Command, CommandFactory, Parser, ValueEnum};
+use clap::{Command, CommandFactory, Parser};
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
@@ -22,15 +21,19 @@ use server::error::ServerError;
 use server::log::{LogFormat, log_to_stderr};
 use server::net::passed;
 use server::settings::{
-    self, AuditTarget, Config, Door, Doors, FailureBudget, Logins, Loopbacks, Mode, Monitoring, Policy,
-    Reasons, SampleUsers, Service, Serving, SmallService, UnknownNames, Verbosity,
+    self, AuditTarget, Config, Door, Doors, Logins, Loopbacks, Monitoring, Policy, Reasons, SampleUsers,
+    Service, Serving, SmallService, UnknownNames, Verbosity,
 };
 
 use fits::Said;
-use proto::server::penalty::WINDOW_MAX;
 use proto::small::DatagramService;
 use proto::small::framed;
 use proto::transport::Transport;
+use values::{
+    Allowance, Place, ServiceName, parse_audit, parse_budget, parse_door, parse_log_level, parse_place,
+    parse_service, parse_trusted,
+};
+pub(super) use values::{ModeName, parse_log_format, parse_mode};
 
 /// Tell whether somebody knows their password, without the password crossing the network
 #[derive(Parser)]
@@ -119,72 +122,6 @@ struct Args {
 const WORKERS_MAX: i64 = 1024;
 /// A larger read brings no more.
 const BUFFER_MAX: i64 = 16 << 20;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ServiceName {
-    Auth,
-    Md5,
-    Hello,
-    Framed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ModeName {
-    On,
-    Log,
-    Off,
-}
-
-impl From<ModeName> for Mode {
-    fn from(name: ModeName) -> Self {
-        match name {
-            ModeName::On => Self::On,
-            ModeName::Log => Self::Log,
-            ModeName::Off => Self::Off,
-        }
-    }
-}
-
-/// How many failures are free.
-#[derive(Clone, Copy, Debug)]
-enum Allowance {
-    Some(FailureBudget),
-    All,
-}
-
-impl Allowance {
-    fn budget(self) -> Option<FailureBudget> {
-        match self {
-            Self::Some(budget) => Some(budget),
-            Self::All => None,
-        }
-    }
-}
-
-/// Where to listen, as far as it was said.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    Port(u16),
-    Address(SocketAddr),
-}
-
-impl Place {
-    /// The address, where `default` is that of a port alone.
-    fn address(self, default: IpAddr) -> SocketAddr {
-        match self {
-            Self::Port(port) => SocketAddr::new(default, port),
-            Self::Address(address) => address,
-        }
-    }
-
-    /// A port alone, or none, is for clients of this machine, who may ask for localhost.
-    fn loopbacks(self, default: IpAddr) -> Loopbacks {
-        match self {
-            Self::Port(_) if default == Ipv4Addr::LOCALHOST => Loopbacks::Both,
-            Self::Port(_) | Self::Address(_) => Loopbacks::AsGiven,
-        }
-    }
-}
 
 fn after_help(program: &str) -> String {
     let small = match program {
@@ -373,28 +310,6 @@ impl Args {
     }
 }
 
-impl ServiceName {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Auth => "auth",
-            Self::Md5 => "md5",
-            Self::Hello => "hello",
-            Self::Framed => "framed",
-        }
-    }
-
-    fn default_address(self, transport: Transport) -> SocketAddr {
-        match (self, transport) {
-            (Self::Auth, _) => ([127, 0, 0, 1], 8591),
-            (Self::Md5, Transport::Udp) => ([127, 0, 0, 1], 12345),
-            (Self::Md5, Transport::Tcp) => ([0, 0, 0, 0], 5555),
-            (Self::Hello, _) => ([0, 0, 0, 0], 5000),
-            (Self::Framed, _) => ([127, 0, 0, 1], 4567),
-        }
-        .into()
-    }
-}
-
 /// As many as there are sockets, or else processors to run them, if it was not said.
 fn workers(said: Option<u16>, passed: Option<&Bound>) -> Result<NonZeroUsize, String> {
     let said = said.and_then(|workers| NonZeroUsize::new(workers.into()));
@@ -440,77 +355,4 @@ fn self_test(program: &str, config: &Config) -> Result<Status, Status> {
         writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
     }
     Ok(if attempts.iter().all(|(_, is_refused)| *is_refused) { Status::Done } else { Status::Failed })
-}
-
-fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
-    Ok(if text == "-" { AuditTarget::Stdout } else { AuditTarget::File(text.into()) })
-}
-
-pub(super) fn parse_mode(text: &str) -> Result<ModeName, String> {
-    ModeName::from_str(text, false).map_err(|_| format!("no sandbox {text:?}: there are on, log and off"))
-}
-
-pub(super) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(format!("no log format {text:?}: there are text and json")),
-    }
-}
-
-fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
-    match text {
-        "error" => Ok(LevelFilter::ERROR),
-        "warn" => Ok(LevelFilter::WARN),
-        "info" => Ok(LevelFilter::INFO),
-        "debug" => Ok(LevelFilter::DEBUG),
-        "trace" => Ok(LevelFilter::TRACE),
-        _ => Err(format!("no log level {text:?}: there are error, warn, info, debug and trace")),
-    }
-}
-
-fn parse_budget(text: &str) -> Result<Allowance, String> {
-    if text == "off" {
-        return Ok(Allowance::All);
-    }
-    let parse = || {
-        let (failures, seconds) = text.split_once('/')?;
-        let failures = failures.parse().ok().filter(|failures| *failures > 0)?;
-        let window = Duration::from_secs(seconds.strip_suffix('s').unwrap_or(seconds).parse().ok()?);
-        (!window.is_zero() && window <= WINDOW_MAX).then_some(FailureBudget { failures, window })
-    };
-    parse().map(Allowance::Some).ok_or_else(|| {
-        format!("no budget {text:?}: give 1 to 255 failures and the seconds that they are for, up to 600, as in 10/60s, or off")
-    })
-}
-
-fn parse_trusted(text: &str) -> Result<IpNet, String> {
-    users::parse_network(text)
-        .ok_or_else(|| format!("no network {text:?}: write 10.0.0.0/8, 2001:db8::/32 or one address"))
-}
-
-fn parse_service(text: &str) -> Result<ServiceName, String> {
-    ServiceName::from_str(text, false)
-        .map_err(|_| format!("no service {text:?}: there are auth, md5, hello and framed"))
-}
-
-fn parse_door(text: &str) -> Result<(Transport, Place), String> {
-    let (transport, place) = text.split_once(':').unwrap_or((text, ""));
-    let transport = match transport {
-        "udp" => Transport::Udp,
-        "tcp" => Transport::Tcp,
-        _ => return Err(format!("no transport {transport:?}: write tcp:8591, udp:8591 or tcp:ADDRESS:PORT")),
-    };
-    Ok((transport, parse_place(place)?))
-}
-
-fn parse_place(text: &str) -> Result<Place, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(Place::Address(address));
-    }
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let port = text.parse().map_err(|_| format!("no port {text:?}: a port is a number up to 65535"))?;
-        return Ok(Place::Port(port));
-    }
-    Err(format!("no address {text:?}: write PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT"))
 }

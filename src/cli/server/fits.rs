@@ -3,7 +3,8 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Error, FromArgMatches};
 
-use super::{Args, ServiceName};
+use super::Args;
+use super::values::ServiceName;
 use proto::transport::Transport;
 
 /// Options that fit the same services, and what the others have instead.

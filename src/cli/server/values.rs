@@ -1,0 +1,174 @@
+//! The values of a server's options: what each may be, and what is said of anything else.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+use proto::server::penalty::WINDOW_MAX;
+use proto::transport::Transport;
+use server::log::LogFormat;
+use server::settings::{AuditTarget, FailureBudget, Loopbacks, Mode};
+use tracing::level_filters::LevelFilter;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ServiceName {
+    Auth,
+    Md5,
+    Hello,
+    Framed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ModeName {
+    On,
+    Log,
+    Off,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::On => Self::On,
+            ModeName::Log => Self::Log,
+            ModeName::Off => Self::Off,
+        }
+    }
+}
+
+/// How many failures are free.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Allowance {
+    Some(FailureBudget),
+    All,
+}
+
+impl Allowance {
+    pub(super) fn budget(self) -> Option<FailureBudget> {
+        match self {
+            Self::Some(budget) => Some(budget),
+            Self::All => None,
+        }
+    }
+}
+
+/// Where to listen, as far as it was said.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Port(u16),
+    Address(SocketAddr),
+}
+
+impl Place {
+    /// The address, where `default` is that of a port alone.
+    pub(super) fn address(self, default: IpAddr) -> SocketAddr {
+        match self {
+            Self::Port(port) => SocketAddr::new(default, port),
+            Self::Address(address) => address,
+        }
+    }
+
+    /// A port alone, or none, is for clients of this machine, who may ask for localhost.
+    pub(super) fn loopbacks(self, default: IpAddr) -> Loopbacks {
+        match self {
+            Self::Port(_) if default == Ipv4Addr::LOCALHOST => Loopbacks::Both,
+            Self::Port(_) | Self::Address(_) => Loopbacks::AsGiven,
+        }
+    }
+}
+
+impl ServiceName {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Md5 => "md5",
+            Self::Hello => "hello",
+            Self::Framed => "framed",
+        }
+    }
+
+    pub(super) fn default_address(self, transport: Transport) -> SocketAddr {
+        match (self, transport) {
+            (Self::Auth, _) => ([127, 0, 0, 1], 8591),
+            (Self::Md5, Transport::Udp) => ([127, 0, 0, 1], 12345),
+            (Self::Md5, Transport::Tcp) => ([0, 0, 0, 0], 5555),
+            (Self::Hello, _) => ([0, 0, 0, 0], 5000),
+            (Self::Framed, _) => ([127, 0, 0, 1], 4567),
+        }
+        .into()
+    }
+}
+
+pub(super) fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
+    Ok(if text == "-" { AuditTarget::Stdout } else { AuditTarget::File(text.into()) })
+}
+
+pub(in crate::cli) fn parse_mode(text: &str) -> Result<ModeName, String> {
+    ModeName::from_str(text, false).map_err(|_| format!("no sandbox {text:?}: there are on, log and off"))
+}
+
+pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("no log format {text:?}: there are text and json")),
+    }
+}
+
+pub(super) fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err(format!("no log level {text:?}: there are error, warn, info, debug and trace")),
+    }
+}
+
+pub(super) fn parse_budget(text: &str) -> Result<Allowance, String> {
+    if text == "off" {
+        return Ok(Allowance::All);
+    }
+    let parse = || {
+        let (failures, seconds) = text.split_once('/')?;
+        let failures = failures.parse().ok().filter(|failures| *failures > 0)?;
+        let window = Duration::from_secs(seconds.strip_suffix('s').unwrap_or(seconds).parse().ok()?);
+        (!window.is_zero() && window <= WINDOW_MAX).then_some(FailureBudget { failures, window })
+    };
+    parse().map(Allowance::Some).ok_or_else(|| {
+        format!("no budget {text:?}: give 1 to 255 failures and the seconds that they are for, up to 600, as in 10/60s, or off")
+    })
+}
+
+pub(super) fn parse_trusted(text: &str) -> Result<IpNet, String> {
+    users::parse_network(text)
+        .ok_or_else(|| format!("no network {text:?}: write 10.0.0.0/8, 2001:db8::/32 or one address"))
+}
+
+pub(super) fn parse_service(text: &str) -> Result<ServiceName, String> {
+    ServiceName::from_str(text, false)
+        .map_err(|_| format!("no service {text:?}: there are auth, md5, hello and framed"))
+}
+
+pub(super) fn parse_door(text: &str) -> Result<(Transport, Place), String> {
+    let (transport, place) = text.split_once(':').unwrap_or((text, ""));
+    let transport = match transport {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        _ => return Err(format!("no transport {transport:?}: write tcp:8591, udp:8591 or tcp:ADDRESS:PORT")),
+    };
+    Ok((transport, parse_place(place)?))
+}
+
+pub(super) fn parse_place(text: &str) -> Result<Place, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(Place::Address(address));
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let port = text.parse().map_err(|_| format!("no port {text:?}: a port is a number up to 65535"))?;
+        return Ok(Place::Port(port));
+    }
+    Err(format!("no address {text:?}: write PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT"))
+}
