@@ -76,7 +76,6 @@ pub fn command() -> Command {
     Args::command()
 }
 
-/// The program.
 #[must_use]
 pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()

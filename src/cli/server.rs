@@ -156,7 +156,6 @@ pub fn command(transport: Transport) -> Command {
     Args::command().name(program).after_help(after_help(program))
 }
 
-/// The program.
 #[must_use]
 pub fn main(transport: Transport) -> ExitCode {
     run(transport).unwrap_or_else(|status| status).into()
