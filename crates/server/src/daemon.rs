@@ -71,12 +71,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
         let reloader =
             followed.map(|followed| Reloader::new(followed, reopen, clock, &manager)).transpose()?;
         // The sockets are bound, so clients that come now are served as soon as the workers run.
-        let ready: Vec<_> =
-            doors.iter().map(|(transport, address)| config.service.ready(*transport, *address)).collect();
-        announce(&ready)?;
-        for (door, (_, address)) in config.doors.iter().zip(&doors) {
-            advise(*address, door.loopbacks);
-        }
+        let ready = announce(config, &doors)?;
         let mut running = start(work, clock, &stop)?;
         manager.ready(&ready.join("; "));
         if let (Some(http), Some(status)) = (http, &status) {
@@ -367,13 +362,19 @@ fn network(config: &Config) -> Network {
     if config.doors.threads(Transport::Udp) > 0 { Network::Datagrams } else { Network::Connections }
 }
 
-/// Writes a line for each door to standard output. Scripts wait for these lines.
-fn announce(ready: &[String]) -> io::Result<()> {
+/// Prints a line for each door on standard output, for which scripts wait, logs who can reach it, and gives the lines.
+fn announce(config: &Config, doors: &[(Transport, SocketAddr)]) -> io::Result<Vec<String>> {
+    let lines = doors.iter().map(|(transport, address)| config.service.ready(*transport, *address));
+    let lines: Vec<_> = lines.collect();
     let mut stdout = io::stdout().lock();
-    for line in ready {
+    for line in &lines {
         writeln!(stdout, "{line}")?;
     }
-    stdout.flush()
+    stdout.flush()?;
+    for (door, (_, address)) in config.doors.iter().zip(doors) {
+        advise(*address, door.loopbacks);
+    }
+    Ok(lines)
 }
 
 /// Logs who can reach a door, and which clients another program may get instead.
