@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use letmein_auth_proto::Now;
+use letmein_auth_proto::{Now, Peer};
 use letmein_auth_proto::challenge::{Challenge, LIFE_TICKS};
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::{Digest, Secret};
@@ -55,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
     let secret = Secret::new(&name, &password.expect("a password"));
     let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [4; 16] };
     let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Policy::none())));
-    let stranger: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
+    let stranger: Peer = SocketAddr::from(([192, 0, 2, 1], 5000)).into();
     let mut second = 0;
     // At first one that was never given, and is good for nobody.
     let (mut challenge, mut good_until) = (Challenge::from_random(0), 0);
@@ -84,7 +84,7 @@ fuzz_target!(|bytes: &[u8]| {
             Some(ServerMessage::Verdict(..)) | None => {}
         }
     }
-    let friend: SocketAddr = "192.0.2.2:5000".parse().expect("an address");
+    let friend: Peer = SocketAddr::from(([192, 0, 2, 2], 5000)).into();
     let reply =
         server.datagram(&users, at(second), friend, b"Authentication Request").reply.expect("a challenge");
     let challenge = Challenge::from_lower_digits(reply.as_ref()).expect("a challenge");

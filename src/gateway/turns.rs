@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::shares::{Party, SHARES_MAX, STALL, Shared, Shares};
 use self::unanswered::Unanswered;
 use proto::credentials::Username;
-use proto::source::{Source, counted_with};
+use proto::source::Source;
 use server::net::clock::Clock;
 
 /// Logins at once, a thread each.
@@ -69,8 +69,9 @@ impl Turns {
         if lock(&self.unanswered).pauses(user, self.clock.now().uptime) {
             return Err(NoTurn::Unanswered);
         }
-        let mut shares = vec![self.shares.take(Party::User(user.clone(), visitor.map(Source::of))).await?];
-        for (network, times) in visitor.into_iter().flat_map(counted_with) {
+        let source = visitor.map(Source::of);
+        let mut shares = vec![self.shares.take(Party::User(user.clone(), source)).await?];
+        for (network, times) in source.into_iter().flat_map(Source::networks) {
             shares.push(self.shares.take(Party::Visitor(network, times.min(SHARES_MAX))).await?);
         }
         let place = acquire(self.places.clone()).await?;

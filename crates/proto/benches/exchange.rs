@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use divan::Bencher;
-use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::Secret;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
+use letmein_auth_proto::{Now, Peer};
 use letmein_auth_users::parse;
 
 fn main() {
@@ -28,8 +28,8 @@ fn server() -> Server {
 
 const PEERS: u16 = 1024;
 
-fn peers() -> impl Iterator<Item = SocketAddr> + Clone {
-    (1..=PEERS).map(|port| SocketAddr::from(([192, 0, 2, 1], port)))
+fn peers() -> impl Iterator<Item = Peer> + Clone {
+    (1..=PEERS).map(|port| SocketAddr::from(([192, 0, 2, 1], port)).into())
 }
 
 fn users(count: u32) -> Users {
@@ -68,12 +68,7 @@ impl AnswerKind {
 }
 
 /// Measures the datagrams in turn, over and over.
-fn datagrams(
-    bencher: Bencher<'_, '_>,
-    users: &Users,
-    mut server: Server,
-    datagrams: &[(SocketAddr, String)],
-) {
+fn datagrams(bencher: Bencher<'_, '_>, users: &Users, mut server: Server, datagrams: &[(Peer, String)]) {
     let mut next = datagrams.iter().cycle();
     bencher.bench_local(|| {
         if let Some((peer, datagram)) = next.next() {

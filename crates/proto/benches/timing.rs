@@ -99,13 +99,13 @@ impl Population {
             let which = random.random_range(0..times.len());
             let name = &self.names[random.random_range(0..self.names.len())][which];
             now.uptime += PAUSE;
-            let challenge = server.datagram(&self.users, now, peer, b"Authentication Request").reply;
+            let challenge = server.datagram(&self.users, now, peer.into(), b"Authentication Request").reply;
             let challenge = challenge.expect("a challenge");
             let challenge = str::from_utf8(challenge.as_ref()).expect("digits");
             let digest: [u64; 2] = random.random();
             let answer = format!("{name}:{:016x}{:016x}:{challenge}", digest[0], digest[1]);
             let started = Instant::now();
-            black_box(server.datagram(&self.users, now, peer, black_box(answer.as_bytes())));
+            black_box(server.datagram(&self.users, now, peer.into(), black_box(answer.as_bytes())));
             times[which].push(started.elapsed().as_nanos() as f64);
         }
         let [known, unknown] = times.map(|times| moments(&cropped(times)));

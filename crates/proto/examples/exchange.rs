@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Step::Send { bytes, .. } => {
                 println!("client: {}", String::from_utf8_lossy(bytes));
                 let now = Now { uptime, unix_s: 1_767_225_600 };
-                let reply = server.datagram(&users, now, peer, bytes).reply;
+                let reply = server.datagram(&users, now, peer.into(), bytes).reply;
                 if let Some(reply) = reply {
                     println!("server: {}", String::from_utf8_lossy(reply.as_ref()));
                     client.receive(uptime, reply.as_ref());

@@ -11,11 +11,11 @@
 
 use std::fmt;
 use std::hash::Hasher;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
+use crate::Peer;
 use crate::dialect::Dialect;
 use crate::hex::{from_hex, to_hex};
 
@@ -109,14 +109,14 @@ impl Challenges {
 
     /// The challenge for a peer at `uptime`. It is the same throughout a tick.
     #[must_use]
-    pub fn issue(&self, peer: SocketAddr, purpose: Purpose, uptime: Duration) -> Challenge {
+    pub fn issue(&self, peer: Peer, purpose: Purpose, uptime: Duration) -> Challenge {
         self.of(peer, purpose).at(tick(uptime))
     }
 
     /// The challenges that this peer may still answer, newest first.
     pub fn live(
         &self,
-        peer: SocketAddr,
+        peer: Peer,
         purpose: Purpose,
         uptime: Duration,
     ) -> impl Iterator<Item = Challenge> + use<> {
@@ -128,16 +128,15 @@ impl Challenges {
 
     /// The purpose of a challenge; `None` if it was not issued to this peer, or has expired.
     #[must_use]
-    pub fn redeem(&self, peer: SocketAddr, uptime: Duration, challenge: Challenge) -> Option<Purpose> {
+    pub fn redeem(&self, peer: Peer, uptime: Duration, challenge: Challenge) -> Option<Purpose> {
         [Purpose::Request(Dialect::Words), Purpose::Renewal, Purpose::Request(Dialect::Letters)]
             .into_iter()
             .find(|purpose| self.live(peer, *purpose, uptime).any(|live| live == challenge))
     }
 
-    fn of(&self, peer: SocketAddr, purpose: Purpose) -> PeerChallenges {
+    fn of(&self, peer: Peer, purpose: Purpose) -> PeerChallenges {
         let mut keyed = self.keyed;
-        keyed.write(&v4_mapped(peer.ip()));
-        keyed.write(&peer.port().to_be_bytes());
+        keyed.write(&peer.mark());
         keyed.write(&[purpose.byte()]);
         PeerChallenges(keyed)
     }
@@ -155,12 +154,4 @@ impl PeerChallenges {
 
 fn tick(uptime: Duration) -> u64 {
     uptime.as_secs() / TICK.as_secs()
-}
-
-/// Spells an IPv4 address as a dual-stack socket does, so that a peer is the same on any socket.
-fn v4_mapped(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    }
 }

@@ -31,6 +31,7 @@ pub mod hex;
 mod lanes;
 mod now;
 pub mod origin;
+mod peer;
 pub mod proof;
 pub mod server;
 pub mod shown;
@@ -41,3 +42,4 @@ pub mod users;
 pub mod wire;
 
 pub use now::Now;
+pub use peer::Peer;

@@ -10,10 +10,8 @@ pub mod recent;
 pub mod stream;
 
 use std::iter;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::Now;
 use crate::challenge::{Challenges, Purpose};
 use crate::dialect::Dialect;
 use crate::origin::Origin;
@@ -23,6 +21,7 @@ use crate::server::penalty::Penalties;
 use crate::server::recent::{LetterChallenges, Welcomes};
 use crate::users::Users;
 use crate::wire::{self, Answer, ClientMessage, ServerMessage};
+use crate::{Now, Peer};
 
 /// The authentication service over UDP.
 pub struct Server {
@@ -58,14 +57,8 @@ impl Server {
     }
 
     /// Reacts to a datagram from `peer`. A reply is never longer than the datagram.
-    pub fn datagram<'a>(
-        &mut self,
-        users: &Users,
-        now: Now,
-        peer: SocketAddr,
-        datagram: &'a [u8],
-    ) -> Reaction<'a> {
-        if let Err(penalty) = self.penalties.check_source(now.uptime, peer.ip()) {
+    pub fn datagram<'a>(&mut self, users: &Users, now: Now, peer: Peer, datagram: &'a [u8]) -> Reaction<'a> {
+        if let Err(penalty) = self.penalties.check_source(now.uptime, peer) {
             return Reaction::ignore(Event::Penalized { penalty, user: None });
         }
         let reaction = match wire::decode(datagram) {
@@ -77,7 +70,7 @@ impl Server {
         reaction
     }
 
-    fn request(&mut self, now: Now, peer: SocketAddr, dialect: Dialect) -> Reaction<'static> {
+    fn request(&mut self, now: Now, peer: Peer, dialect: Dialect) -> Reaction<'static> {
         let challenge = self.challenges.issue(peer, Purpose::Request(dialect), now.uptime);
         match dialect {
             Dialect::Words => {}
@@ -86,7 +79,7 @@ impl Server {
         Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
     }
 
-    fn answer<'a>(&mut self, users: &Users, now: Now, peer: SocketAddr, answer: &Answer<'a>) -> Reaction<'a> {
+    fn answer<'a>(&mut self, users: &Users, now: Now, peer: Peer, answer: &Answer<'a>) -> Reaction<'a> {
         let Some(echo) = answer.echo else {
             return self.unproven_answer(users, now, peer, answer);
         };
@@ -112,7 +105,7 @@ impl Server {
         &mut self,
         users: &Users,
         now: Now,
-        peer: SocketAddr,
+        peer: Peer,
         answer: &Answer<'a>,
     ) -> Reaction<'a> {
         let live = |dialect| {

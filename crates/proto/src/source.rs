@@ -14,6 +14,8 @@ pub struct Source {
     network: Ipv6Addr,
 }
 
+/// The length of the prefix of a source that is one address.
+const HOST_BITS: u8 = 128;
 /// The first 96 bits of 64:ff9b::/96.
 const TRANSLATED: u128 = 0x0064_ff9b << 64;
 
@@ -32,8 +34,29 @@ impl Source {
     /// have all of it; but link-local addresses (RFC 4291, section 2.5.6) belong to many hosts, and are sources
     /// themselves.
     pub fn of(address: IpAddr) -> Self {
-        let (source, _) = networks(address);
-        source
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::new(address.to_ipv6_mapped(), HOST_BITS),
+            IpAddr::V6(address) if address.to_bits() >> 32 == TRANSLATED => {
+                let address = Ipv4Addr::from_bits(address.to_bits() as u32);
+                Self::new(address.to_ipv6_mapped(), HOST_BITS)
+            }
+            IpAddr::V6(address) if address.is_unicast_link_local() => Self::new(address, HOST_BITS),
+            IpAddr::V6(address) => Self::new(address, 64),
+        }
+    }
+
+    /// The networks with which a peer of this source is counted, the narrowest first, each with its number of shares: 1
+    /// for the source itself, and more for the networks around an IPv6 address, since one customer may have all the
+    /// sources in them.
+    pub fn networks(self) -> impl Iterator<Item = (Self, u32)> {
+        let wider: &[(u8, u32)] = match self.prefix_len {
+            HOST_BITS if self.network.is_unicast_link_local() => &[(10, SITE_SHARES)],
+            HOST_BITS => &[],
+            _ => &[(56, HOME_SHARES), (48, SITE_SHARES)],
+        };
+        let wider =
+            wider.iter().map(move |&(prefix_len, shares)| (Self::new(self.network, prefix_len), shares));
+        iter::once((self, 1)).chain(wider)
     }
 
     fn new(address: Ipv6Addr, prefix_len: u8) -> Self {
@@ -59,35 +82,16 @@ impl fmt::Display for Source {
     }
 }
 
-/// Whether a network of `--trust` or of `from` covers an address. One that covers 127.0.0.1 covers ::1 as well, since a
+/// Whether any network of `--trust` or of `from` covers an address, if there is one.
+pub(crate) fn any_covers(networks: &[IpNet], address: Option<IpAddr>) -> bool {
+    address.is_some_and(|address| networks.iter().any(|network| covers(network, address)))
+}
+
+/// A network that covers 127.0.0.1 covers ::1 as well, since a
 /// client of localhost may come from either.
-pub fn covers(network: &IpNet, address: IpAddr) -> bool {
+fn covers(network: &IpNet, address: IpAddr) -> bool {
     let is_localhost = address == Ipv6Addr::LOCALHOST && network.contains(&IpAddr::from(Ipv4Addr::LOCALHOST));
     network.contains(&address.to_canonical()) || is_localhost
-}
-
-/// The networks with which an address is counted, the narrowest first, each with its number of shares: 1 for the source
-/// itself, and more for the networks around an IPv6 address, since one customer may have all the sources in them.
-pub fn counted_with(address: IpAddr) -> impl Iterator<Item = (Source, u32)> {
-    let (source, wider) = networks(address);
-    let wider =
-        wider.iter().map(move |&(prefix_len, shares)| (Source::new(source.network, prefix_len), shares));
-    iter::once((source, 1)).chain(wider)
-}
-
-/// The source, and the lengths and shares of the networks around it.
-fn networks(address: IpAddr) -> (Source, &'static [(u8, u32)]) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => (Source::new(address.to_ipv6_mapped(), 128), &[]),
-        IpAddr::V6(address) if address.to_bits() >> 32 == TRANSLATED => {
-            let address = Ipv4Addr::from_bits(address.to_bits() as u32);
-            (Source::new(address.to_ipv6_mapped(), 128), &[])
-        }
-        IpAddr::V6(address) if address.is_unicast_link_local() => {
-            (Source::new(address, 128), &[(10, SITE_SHARES)])
-        }
-        IpAddr::V6(address) => (Source::new(address, 64), &[(56, HOME_SHARES), (48, SITE_SHARES)]),
-    }
 }
 
 #[cfg(test)]
@@ -101,7 +105,7 @@ mod tests {
     }
 
     fn networks_of(text: &str) -> Vec<(Source, u32)> {
-        counted_with(text.parse().unwrap()).collect()
+        source(text).networks().collect()
     }
 
     #[test]

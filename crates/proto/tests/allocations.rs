@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::client::{Client, Resends, Step};
 use letmein_auth_proto::credentials::Password;
@@ -14,6 +13,7 @@ use letmein_auth_proto::proof::Secret;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::stream::LoginStream;
 use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::{Now, Peer};
 use letmein_auth_users::parse;
 
 const NOW: Now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
@@ -22,8 +22,8 @@ fn penalties() -> Penalties {
     Penalties::new(&[4; 16], Policy::default())
 }
 
-fn peer() -> SocketAddr {
-    "192.0.2.1:5000".parse().unwrap()
+fn peer() -> Peer {
+    SocketAddr::from(([192, 0, 2, 1], 5000)).into()
 }
 
 /// Answers of userone to a challenge: right and wrong, with it and without.

@@ -8,7 +8,6 @@ mod stderr;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +17,14 @@ use time::format_description::well_known::Rfc3339;
 use tracing::{debug, info, warn};
 
 use crate::counters::Counters;
-use proto::Now;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reaction, Reason, Refusal};
 use proto::server::penalty::{Blocks, Scope};
 use proto::server::recent::Sighting;
 use proto::shown::Shown;
 use proto::small;
-use proto::source::Source;
 use proto::transport::Transport;
+use proto::{Now, Peer};
 
 use audit::{Audit, Decision};
 pub(crate) use blocks::BlockLog;
@@ -84,7 +82,7 @@ impl WorkerLog {
 
     /// Notes the event of a message, and the blocks that it has caused. Blocks for answers from unproven addresses are
     /// not logged, since anybody can forge them.
-    pub(crate) fn reaction(&self, now: Now, peer: SocketAddr, reaction: &Reaction<'_>) {
+    pub(crate) fn reaction(&self, now: Now, peer: Peer, reaction: &Reaction<'_>) {
         self.event(now, peer, &reaction.event);
         if let Event::Refused(refusal) = &reaction.event
             && refusal.origin == Origin::Proven
@@ -94,7 +92,7 @@ impl WorkerLog {
         }
     }
 
-    fn blocked(&self, now: Now, peer: SocketAddr, refusal: &Refusal<'_>, blocks: &Blocks) {
+    fn blocked(&self, now: Now, peer: Peer, refusal: &Refusal<'_>, blocks: &Blocks) {
         if let Some((source, end)) = blocks.source {
             self.log.blocks.begin(now, Followed::Other, source.to_string(), end);
         }
@@ -109,12 +107,12 @@ impl WorkerLog {
         };
         let blocked = match scope {
             Scope::Everywhere => format!("user {name}"),
-            Scope::Here => format!("user {name} from {}", Source::of(peer.ip())),
+            Scope::Here => format!("user {name} from {}", peer.source()),
         };
         self.log.blocks.begin(now, followed, blocked, end);
     }
 
-    pub(crate) fn event(&self, now: Now, peer: SocketAddr, event: &Event<'_>) {
+    pub(crate) fn event(&self, now: Now, peer: Peer, event: &Event<'_>) {
         self.counters.event(event);
         if let Some(audit) = &self.log.audit
             && let Some(decision) = Decision::of(now, self.transport, peer, event)
@@ -169,11 +167,11 @@ fn unix_time(unix_s: u64) -> String {
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
-pub(crate) fn turned_away(peer: SocketAddr, reason: &dyn fmt::Display) {
+pub(crate) fn turned_away(peer: Peer, reason: &dyn fmt::Display) {
     debug!("TCP {peer}: turned away: {reason}");
 }
 
-pub(crate) fn connection_lost(peer: SocketAddr, error: &io::Error) {
+pub(crate) fn connection_lost(peer: Peer, error: &io::Error) {
     debug!("TCP {peer}: connection lost: {error}");
 }
 
@@ -203,6 +201,6 @@ pub(crate) fn unsent(replies: u64, error: &io::Error) {
     debug!("UDP: replies that could not be sent: {replies}: {error}");
 }
 
-pub(crate) fn unanswered(peer: SocketAddr, reason: small::guard::Ignored) {
+pub(crate) fn unanswered(peer: Peer, reason: small::guard::Ignored) {
     debug!("UDP {peer}: not answered: {reason}");
 }

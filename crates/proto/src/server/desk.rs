@@ -1,10 +1,7 @@
 //! Settles an answer over either transport: checks the penalties, judges the answer, and counts the result.
 
-use std::net::SocketAddr;
-
 use subtle::ConstantTimeEq;
 
-use crate::Now;
 use crate::challenge::Challenge;
 use crate::dialect::Dialect;
 use crate::lanes::LANES;
@@ -15,6 +12,7 @@ use crate::server::penalty::{LoginAttempt, Penalties};
 use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
 use crate::wire::{Answer, ServerMessage, Verdict};
+use crate::{Now, Peer};
 
 /// The context in which an answer is settled.
 #[derive(Clone, Copy)]
@@ -22,7 +20,7 @@ pub(crate) struct Desk<'u> {
     pub(crate) users: &'u Users,
     pub(crate) penalties: &'u Penalties,
     pub(crate) now: Now,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// Whether the sender has shown that it can receive there.
     pub(crate) origin: Origin,
 }
@@ -125,6 +123,7 @@ fn wrong(found: &Found<'_>) -> Reason {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
@@ -140,7 +139,8 @@ mod tests {
         let penalties = Penalties::new(&[1; 16], Policy { of_source: None, ..Policy::default() });
         let challenge = Challenge::from_random(7);
         let settle = |name: &'static str, password: &str, second| {
-            let (uptime, peer) = (Duration::from_secs(second), "192.0.2.1:5000".parse().unwrap());
+            let (uptime, peer) =
+                (Duration::from_secs(second), Peer::from(SocketAddr::from(([192, 0, 2, 1], 5000))));
             let now = Now { uptime, unix_s: 1_767_225_600 };
             let secret = Secret::new(&name.parse().unwrap(), &Password::new(password).unwrap());
             let answer = Answer { name, digest: secret.digest(challenge), echo: None };

@@ -23,15 +23,15 @@ mod tests;
 
 use std::fmt;
 use std::hash::Hasher;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use siphasher::sip::SipHasher24;
 
+use crate::Peer;
 use crate::origin::Origin;
 use crate::proof::Digest;
-use crate::source::{Source, counted_with, covers};
+use crate::source::{Source, any_covers};
 use crate::users::{Found, Price};
 pub use fill::{Failures, Fill};
 use tables::{Counted, DebtTable, Trace};
@@ -106,7 +106,7 @@ impl std::error::Error for Penalty {}
 pub(crate) struct LoginAttempt<'a> {
     pub(crate) uptime: Duration,
     pub(crate) origin: Origin,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// The result of the search for its name.
     pub(crate) found: Found<'a>,
     /// The budget of the name that a failure counts against, besides that of the source.
@@ -114,7 +114,7 @@ pub(crate) struct LoginAttempt<'a> {
 }
 
 impl<'a> LoginAttempt<'a> {
-    pub(crate) fn new(uptime: Duration, origin: Origin, peer: SocketAddr, found: Found<'a>) -> Self {
+    pub(crate) fn new(uptime: Duration, origin: Origin, peer: Peer, found: Found<'a>) -> Self {
         Self { uptime, origin, peer, found, scope: Scope::Everywhere }
     }
 }
@@ -194,12 +194,12 @@ impl Penalties {
         [policy.of_source, policy.of_user].iter().flatten().count() * 2 * tables::BYTES
     }
 
-    /// Checks that a source is not blocked.
+    /// Checks that the source of a peer is not blocked.
     ///
     /// # Errors
     /// [`Penalty::Source`] if it is; everything that comes from it is then to be ignored.
-    pub fn check_source(&self, uptime: Duration, source: IpAddr) -> Result<(), Penalty> {
-        self.source_in(&self.proven, uptime, source)
+    pub fn check_source(&self, uptime: Duration, peer: Peer) -> Result<(), Penalty> {
+        self.source_in(&self.proven, uptime, peer)
     }
 
     /// Gives the attempt as it is to be judged, or the penalty for which it is to be ignored. Exemptions are looked up
@@ -207,16 +207,16 @@ impl Penalties {
     pub(crate) fn check<'a>(&self, attempt: LoginAttempt<'a>) -> Result<LoginAttempt<'a>, Penalty> {
         let LoginAttempt { uptime, origin, peer, found, .. } = attempt;
         let counts = self.counts(origin);
-        self.source_in(counts, uptime, peer.ip())?;
+        self.source_in(counts, uptime, peer)?;
         let Some(names) = &counts.names else { return Ok(attempt) };
         let is_blocked = names.is_blocked(uptime, ONE, || self.name(&attempt));
         // While the guesses at any user are spent, answers for all names take the same steps.
         let price = self.price.filter(|_| found.are_any_guesses_spent(uptime));
-        if (!is_blocked && price.is_none()) || self.is_trusted(peer.ip()) {
+        if (!is_blocked && price.is_none()) || self.is_trusted(peer) {
             return Ok(attempt);
         }
         let is_spent = price.is_some_and(|price| found.are_guesses_spent(origin, price, uptime));
-        let is_exempt = found.is_exempt(self.exempt_source(peer.ip()), uptime);
+        let is_exempt = found.is_exempt(self.exempt_source(peer), uptime);
         if is_exempt && (is_blocked || is_spent) {
             let is_blocked_here = names.is_blocked(uptime, ONE, || self.login(&attempt));
             if is_blocked_here {
@@ -234,16 +234,16 @@ impl Penalties {
 
     /// Counts a failure, and gives the blocks that it began.
     pub(crate) fn failed(&self, attempt: &LoginAttempt<'_>, digest: Digest) -> Blocks {
-        let (uptime, source) = (attempt.uptime, attempt.peer.ip());
-        if self.is_trusted(source) {
+        let (uptime, peer) = (attempt.uptime, attempt.peer);
+        if self.is_trusted(peer) {
             return Blocks::default();
         }
         let counts = self.counts(attempt.origin);
-        let port = attempt.peer.port().to_be_bytes();
-        let trace = Trace::new(self.name(attempt), self.hash(Kind::Failure, &[digest.as_bytes(), &port]));
+        let trace =
+            Trace::new(self.name(attempt), self.hash(Kind::Failure, &[digest.as_bytes(), &peer.mark()]));
         let mut blocks = Blocks::default();
         if let Some(sources) = &counts.sources {
-            for (network, shares) in counted_with(source) {
+            for (network, shares) in peer.source().networks() {
                 let end = sources.fail(uptime, shares, self.source(network), trace).block();
                 blocks.source = end.map(|end| (network, end)).or(blocks.source);
             }
@@ -265,26 +265,27 @@ impl Penalties {
     /// Notes the first welcome of a login: it takes back one failure of that name from that source, and exempts the
     /// source from blocks of that user for a day.
     pub(crate) fn welcomed(&self, attempt: &LoginAttempt<'_>) {
-        let (uptime, source) = (attempt.uptime, attempt.peer.ip());
+        let (uptime, peer) = (attempt.uptime, attempt.peer);
         let tables = [&self.proven, &self.unproven].into_iter().filter_map(|counts| counts.sources.as_ref());
         for sources in tables.filter(|sources| !sources.is_empty(uptime)) {
-            for (network, shares) in counted_with(source) {
+            for (network, shares) in peer.source().networks() {
                 sources.forgive(uptime, shares, self.source(network), self.name(attempt));
             }
         }
         if self.proven.names.is_some() {
-            attempt.found.exempt(self.exempt_source(source), uptime);
+            attempt.found.exempt(self.exempt_source(peer), uptime);
         }
     }
 
-    fn source_in(&self, counts: &FailureTables, uptime: Duration, source: IpAddr) -> Result<(), Penalty> {
+    fn source_in(&self, counts: &FailureTables, uptime: Duration, peer: Peer) -> Result<(), Penalty> {
         // Usually no source is blocked, and the networks need not be looked up.
         let sources = counts.sources.as_ref().filter(|sources| sources.any_blocked(uptime));
         let is_blocked = sources.is_some_and(|sources| {
-            counted_with(source)
+            peer.source()
+                .networks()
                 .any(|(network, shares)| sources.is_blocked(uptime, shares, || self.source(network)))
         });
-        if is_blocked && !self.is_trusted(source) { Err(Penalty::Source) } else { Ok(()) }
+        if is_blocked && !self.is_trusted(peer) { Err(Penalty::Source) } else { Ok(()) }
     }
 
     fn counts(&self, origin: Origin) -> &FailureTables {
@@ -294,14 +295,14 @@ impl Penalties {
         }
     }
 
-    fn is_trusted(&self, source: IpAddr) -> bool {
-        self.trusted.iter().any(|network| covers(network, source))
+    fn is_trusted(&self, peer: Peer) -> bool {
+        any_covers(&self.trusted, peer.ip())
     }
 
     /// A name from one source, whose failures count apart while the name is blocked: no other source can fill that
     /// budget.
     fn login(&self, attempt: &LoginAttempt<'_>) -> u64 {
-        let source = Source::of(attempt.peer.ip()).octets();
+        let source = attempt.peer.source().octets();
         self.hash(Kind::Login, &[&source, attempt.found.name().as_bytes()])
     }
 
@@ -314,8 +315,8 @@ impl Penalties {
     }
 
     /// The source of a login, as it stands in a user's exemptions.
-    fn exempt_source(&self, source: IpAddr) -> u64 {
-        self.hash(Kind::Exemption, &[&Source::of(source).octets()])
+    fn exempt_source(&self, peer: Peer) -> u64 {
+        self.hash(Kind::Exemption, &[&peer.source().octets()])
     }
 
     fn hash(&self, kind: Kind, parts: &[&[u8]]) -> u64 {

@@ -1,8 +1,5 @@
 //! The server's side over TCP: one login from the bytes of a connection, however they are segmented.
 
-use std::net::SocketAddr;
-
-use crate::Now;
 use crate::challenge::Challenge;
 use crate::credentials::NAME_MAX;
 use crate::dialect::{Dialect, REQUEST_LEN};
@@ -14,6 +11,7 @@ use crate::server::penalty::Penalties;
 use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
 use crate::wire::{self, Answer, Encoding, Malformed, Prefix, ServerMessage};
+use crate::{Now, Peer};
 
 /// Bytes of padding that may follow a request: the first clients may send a buffer of fixed size.
 const PADDING_MAX: usize = 4096;
@@ -59,7 +57,7 @@ impl LoginStream {
         users: &Users,
         penalties: &Penalties,
         now: Now,
-        peer: SocketAddr,
+        peer: Peer,
         received: &mut &'a [u8],
     ) -> Option<Reaction<'a>> {
         let reaction = match self.expected {
@@ -89,7 +87,7 @@ impl LoginStream {
         users: &Users,
         penalties: &Penalties,
         now: Now,
-        peer: SocketAddr,
+        peer: Peer,
         received: &mut &'a [u8],
     ) -> Result<Option<Reaction<'a>>, Malformed> {
         self.skip_padding(received)?;

@@ -5,13 +5,14 @@
 
 use std::fmt;
 use std::hash::Hasher;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
+use crate::Peer;
 use crate::small::DatagramService;
-use crate::source::{NETWORKS_MAX, counted_with};
+use crate::source::{NETWORKS_MAX, Source};
 
 /// Answers to one source in a second. The networks around it get a multiple of it, together.
 pub const ANSWERS_PER_SECOND: u32 = 1000;
@@ -88,29 +89,29 @@ impl Guard {
     ///
     /// # Errors
     /// [`Ignored`] says why the datagram gets no answer.
-    pub fn admit(&mut self, uptime: Duration, peer: SocketAddr, datagram: &[u8]) -> Result<(), Ignored> {
-        if peer.port() == 0 {
+    pub fn admit(&mut self, uptime: Duration, peer: Peer, datagram: &[u8]) -> Result<(), Ignored> {
+        if peer.port() == Some(0) {
             Err(Ignored::NoPort)
         } else if self.is_own(peer) {
             Err(Ignored::OwnAddress)
         } else {
             check(self.service, datagram)?;
-            if self.count(uptime, peer.ip()) { Ok(()) } else { Err(Ignored::TooMany) }
+            if self.count(uptime, peer.source()) { Ok(()) } else { Err(Ignored::TooMany) }
         }
     }
 
     /// A server on a wildcard address does not know its own addresses, so it takes every address with its port for one.
-    fn is_own(&self, peer: SocketAddr) -> bool {
-        let (own, ip) = (self.own.ip().to_canonical(), peer.ip().to_canonical());
-        peer.port() == self.own.port() && (own == ip || own.is_unspecified())
+    fn is_own(&self, peer: Peer) -> bool {
+        let own = self.own.ip().to_canonical();
+        peer.port() == Some(self.own.port()) && (peer.ip() == Some(own) || own.is_unspecified())
     }
 
     /// Counts an answer, and says whether it is within the limits. A network evicts another one from their common slot,
     /// and starts at 0: so no network uses up the limit of another one, though two in one slot reset each other. A
     /// source beyond its limit takes nothing from the networks around it.
-    fn count(&mut self, uptime: Duration, address: IpAddr) -> bool {
+    fn count(&mut self, uptime: Duration, source: Source) -> bool {
         let second = uptime.as_secs();
-        counted_with(address).zip(&mut self.counts).all(|((network, shares), counts)| {
+        source.networks().zip(&mut self.counts).all(|((network, shares), counts)| {
             let mut keyed = self.keyed;
             keyed.write(&network.octets());
             let network = keyed.finish();
@@ -179,7 +180,7 @@ mod tests {
         ] {
             let mut guard = guard(service, "198.51.100.1:12345");
             assert_eq!(
-                guard.admit(START, address(peer), datagram),
+                guard.admit(START, address(peer).into(), datagram),
                 expected,
                 "{service:?} {peer} {datagram:?}"
             );
@@ -190,8 +191,8 @@ mod tests {
     fn a_server_on_all_addresses_takes_every_one_with_its_port_for_its_own() {
         for own in ["0.0.0.0:5000", "[::]:5000"] {
             let mut guard = guard(DatagramService::Hello, own);
-            assert_eq!(guard.admit(START, address("192.0.2.1:5000"), b"x"), Err(Ignored::OwnAddress));
-            assert_eq!(guard.admit(START, address("192.0.2.1:5001"), b"x"), Ok(()));
+            assert_eq!(guard.admit(START, address("192.0.2.1:5000").into(), b"x"), Err(Ignored::OwnAddress));
+            assert_eq!(guard.admit(START, address("192.0.2.1:5001").into(), b"x"), Ok(()));
         }
     }
 
@@ -218,7 +219,9 @@ mod tests {
         let mut guard = guard(DatagramService::Md5, "198.51.100.1:12345");
         let mut admitted = |second, peer| {
             let uptime = Duration::from_secs(second);
-            (0..3 * ANSWERS_PER_SECOND).filter(|_| guard.admit(uptime, address(peer), b"x").is_ok()).count()
+            (0..3 * ANSWERS_PER_SECOND)
+                .filter(|_| guard.admit(uptime, address(peer).into(), b"x").is_ok())
+                .count()
         };
         let most = ANSWERS_PER_SECOND as usize;
         assert_eq!(admitted(7, "192.0.2.1:5000"), most);
@@ -234,7 +237,7 @@ mod tests {
             let peers = networks.flat_map(|network| (0..times).map(move |_| (site, network)));
             let peers = peers
                 .map(|(site, network)| SocketAddr::from(([0x2001, 0xdb8, site, network, 0, 0, 0, 1], 5000)));
-            peers.filter(|peer| guard.admit(START, *peer, b"x").is_ok()).count()
+            peers.filter(|peer| guard.admit(START, (*peer).into(), b"x").is_ok()).count()
         };
         // Ignored datagrams of one source do not count against the others.
         assert_eq!(admitted(1, 0..=0, 50_000), 1000);

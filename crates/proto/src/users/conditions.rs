@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::source::covers;
+use crate::source::any_covers;
 
 /// Conditions of a user's logins: whether, until when and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +60,14 @@ impl Conditions {
         Self { standing: Standing::Enabled, expires_unix_s: None, from: Vec::new() }
     }
 
-    /// Whether the user may log in at this time from this address.
-    pub(crate) fn admit(&self, unix_s: u64, source: IpAddr) -> Result<(), Denial> {
+    /// Whether the user may log in at this time from this address, if there is one.
+    pub(crate) fn admit(&self, unix_s: u64, source: Option<IpAddr>) -> Result<(), Denial> {
         let Self { standing, expires_unix_s, from } = self;
         if *standing == Standing::Disabled {
             Err(Denial::Disabled)
         } else if expires_unix_s.is_some_and(|expiry| unix_s >= expiry) {
             Err(Denial::Expired)
-        } else if !from.is_empty() && !from.iter().any(|network| covers(network, source)) {
+        } else if !from.is_empty() && !any_covers(from, source) {
             Err(Denial::NotFromHere)
         } else {
             Ok(())

@@ -1,8 +1,10 @@
 //! Challenges over UDP: the peers and the time for which they are valid.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use letmein_auth_proto::Peer;
 use letmein_auth_proto::challenge::{Challenge, Challenges, LIFE_TICKS, Purpose};
 use letmein_auth_proto::dialect::Dialect;
 use letmein_auth_proto::server::Server;
@@ -162,7 +164,7 @@ proptest! {
         issued_s in LIFE_TICKS..1_000_000_000,
         later_s in 0..40_u64,
     ) {
-        let [peer, other] = peers.map(Into::into);
+        let [peer, other] = peers.map(|peer| Peer::from(SocketAddr::from(peer)));
         let [challenges, others] = keys.map(|key| Challenges::new(&key));
         let challenge = challenges.issue(peer, purpose, Duration::from_secs(issued_s));
         let later = Duration::from_secs(issued_s + later_s);

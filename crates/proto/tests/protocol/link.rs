@@ -5,7 +5,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -148,7 +147,7 @@ impl<'a> Simulation<'a> {
             self.counted.push(0);
         }
         let now = crate::at(STARTED + self.now.as_secs_f64());
-        let client: SocketAddr = crate::peer("192.0.2.1:5000");
+        let client = crate::peer("192.0.2.1:5000");
         let reaction = self.server.datagram(self.users, now, client, bytes);
         if let Event::Welcomed { sighting: Sighting::First, .. } = reaction.event {
             *self.counted.last_mut().unwrap() += 1;

@@ -14,18 +14,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::credentials::Password;
 use letmein_auth_proto::proof::{Digest, Secret};
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
+use letmein_auth_proto::{Now, Peer};
 use letmein_auth_users::parse;
 
 /// A peer, as UDP shows it.
-fn peer(text: &str) -> SocketAddr {
-    text.parse().unwrap()
+fn peer(text: &str) -> Peer {
+    text.parse::<SocketAddr>().unwrap().into()
 }
 
 /// This many seconds after the start of the server, on 2026-01-01.

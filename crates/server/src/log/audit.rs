@@ -257,7 +257,7 @@ mod tests {
         let fail = |second, source: u32, origin| {
             let now = Now { uptime: Duration::from_secs(second), unix_s: second };
             let refusal = Refusal { name: "alice", reason: Reason::WrongPassword, origin };
-            let peer = SocketAddr::from((source.to_be_bytes(), 5000));
+            let peer = SocketAddr::from((source.to_be_bytes(), 5000)).into();
             audit
                 .note(now.uptime, Decision::of(now, Transport::Udp, peer, &Event::Refused(refusal)).unwrap());
         };

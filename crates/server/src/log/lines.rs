@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -12,7 +11,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::budget::Budget;
-use proto::small;
+use proto::{Peer, small};
 
 /// The lines of a small service about its messages and connections. Lines beyond a limit for each second are only
 /// counted.
@@ -54,7 +53,7 @@ impl Lines {
     }
 
     /// Logs why a connection is closed.
-    pub(crate) fn closed(&mut self, uptime: Duration, peer: SocketAddr, reason: small::framed::FrameError) {
+    pub(crate) fn closed(&mut self, uptime: Duration, peer: Peer, reason: small::framed::FrameError) {
         let left_out = self.closings.settle(uptime);
         tell_closings(left_out);
         if self.closings.admits_one() {

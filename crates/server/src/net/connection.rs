@@ -11,14 +11,14 @@
 //! receives less than it asked for, and says when it wants to be polled again.
 
 use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use socket2::SockRef;
 
 use crate::net::connections::Permit;
-use proto::Now;
+use proto::{Now, Peer};
 
 /// A service over TCP, for one connection.
 pub(crate) trait StreamService {
@@ -92,7 +92,7 @@ impl Scratch {
 /// A TCP connection and its state.
 pub(crate) struct Connection<S> {
     pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     service: S,
     permit: Permit,
     reading: Reading,
@@ -141,7 +141,7 @@ pub(crate) enum Interest {
 impl<S: StreamService> Connection<S> {
     pub(crate) fn new(
         stream: TcpStream,
-        peer: SocketAddr,
+        peer: Peer,
         mut service: S,
         permit: Permit,
         reading: Reading,

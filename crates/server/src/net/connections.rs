@@ -3,11 +3,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::descriptors;
-use proto::source::{NETWORKS_MAX, Source, counted_with};
+use proto::source::{NETWORKS_MAX, Source};
 
 /// Connections in all. Each service bounds the memory that one takes beside the kernel's buffers.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
@@ -63,7 +62,7 @@ struct Counts {
 /// The right to have one connection, given back when dropped.
 pub(crate) struct Permit {
     connections: Connections,
-    address: IpAddr,
+    source: Source,
     held: usize,
 }
 
@@ -101,32 +100,32 @@ impl Connections {
         (counts.total, counts.capacity)
     }
 
-    pub(crate) fn admit(&self, address: IpAddr) -> Result<Permit, Full> {
-        self.counts().take(address)?;
-        Ok(Permit { connections: self.clone(), address, held: 0 })
+    pub(crate) fn admit(&self, source: Source) -> Result<Permit, Full> {
+        self.counts().take(source)?;
+        Ok(Permit { connections: self.clone(), source, held: 0 })
     }
 }
 
 impl Counts {
-    fn take(&mut self, address: IpAddr) -> Result<(), Full> {
+    fn take(&mut self, source: Source) -> Result<(), Full> {
         if self.total >= self.capacity {
             return Err(Full::InTotal(self.capacity));
         }
-        for (network, shares) in counted_with(address) {
+        for (network, shares) in source.networks() {
             let open = self.by_network.get(&network).copied().unwrap_or_default();
             if open >= share(self.capacity, self.total, shares) {
                 return Err(Full::OfNetwork { network, open });
             }
         }
-        for (network, _) in counted_with(address) {
+        for (network, _) in source.networks() {
             *self.by_network.entry(network).or_default() += 1;
         }
         self.total += 1;
         Ok(())
     }
 
-    fn give_back(&mut self, address: IpAddr) {
-        for (network, _) in counted_with(address) {
+    fn give_back(&mut self, source: Source) {
+        for (network, _) in source.networks() {
             if let Entry::Occupied(mut open) = self.by_network.entry(network) {
                 *open.get_mut() -= 1;
                 if *open.get() == 0 {
@@ -162,7 +161,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.connections.counts();
-        counts.give_back(self.address);
+        counts.give_back(self.source);
         counts.held -= self.held;
     }
 }
@@ -170,44 +169,50 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use std::iter;
+    use std::net::IpAddr;
 
     use super::*;
 
     const CONNECTIONS_PER_SOURCE_MAX: usize = CONNECTIONS_MAX / PARTS;
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().unwrap())
     }
 
-    /// An address in a network of a site.
-    fn in_site(site: u16, network: u16) -> IpAddr {
-        IpAddr::from([0x2001, 0xdb8, site, network, 0, 0, 0, 1])
+    /// The source of this number.
+    fn numbered(number: u32) -> Source {
+        Source::of(IpAddr::from((0x0a00_0000 + number).to_be_bytes()))
     }
 
-    /// The permits of all connections that an address may have.
-    fn all_of(connections: &Connections, address: IpAddr) -> Vec<Permit> {
-        iter::from_fn(|| connections.admit(address).ok()).collect()
+    /// The source of an address in a network of a site.
+    fn in_site(site: u16, network: u16) -> Source {
+        Source::of(IpAddr::from([0x2001, 0xdb8, site, network, 0, 0, 0, 1]))
+    }
+
+    /// The permits of all connections that a source may have.
+    fn all_of(connections: &Connections, source: Source) -> Vec<Permit> {
+        iter::from_fn(|| connections.admit(source).ok()).collect()
     }
 
     #[test]
     fn a_source_that_is_full_keeps_no_other_out() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
         let permits: Vec<_> = (0..CONNECTIONS_PER_SOURCE_MAX)
-            .map(|_| connections.admit(address("192.0.2.1")).unwrap())
+            .map(|_| connections.admit(source("192.0.2.1")).unwrap())
             .collect();
-        let network = Source::of(address("192.0.2.1"));
+        let network = source("192.0.2.1");
         let full = Some(Full::OfNetwork { network, open: CONNECTIONS_PER_SOURCE_MAX });
-        assert_eq!(connections.admit(address("192.0.2.1")).err(), full);
-        assert_eq!(connections.admit(address("::ffff:192.0.2.1")).err(), full);
-        assert!(connections.admit(address("192.0.2.2")).is_ok());
+        assert_eq!(connections.admit(source("192.0.2.1")).err(), full);
+        assert_eq!(connections.admit(source("::ffff:192.0.2.1")).err(), full);
+        assert!(connections.admit(source("192.0.2.2")).is_ok());
         drop(permits);
-        assert!(connections.admit(address("192.0.2.1")).is_ok());
+        assert!(connections.admit(source("192.0.2.1")).is_ok());
     }
 
     #[test]
     fn long_messages_share_a_memory_and_short_ones_need_none_of_it() {
         let connections = Connections::new(CONNECTIONS_MAX, 1000);
-        let permit = || connections.admit(address("192.0.2.1")).unwrap();
+        let permit = || connections.admit(source("192.0.2.1")).unwrap();
         let (mut first, mut second, mut third) = (permit(), permit(), permit());
         assert_eq!(first.hold(SHARE + 600), Ok(()));
         assert_eq!(second.hold(SHARE + 401), Err(Full::Memory));
@@ -222,20 +227,19 @@ mod tests {
     #[test]
     fn a_source_with_many_connections_keeps_no_newcomer_out() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
-        let crowd = (0..200_000_u32)
-            .map(|attempt| connections.admit(IpAddr::from((0x0a00_0000 + attempt % 50).to_be_bytes())));
+        let crowd = (0..200_000_u32).map(|attempt| connections.admit(numbered(attempt % 50)));
         let permits: Vec<_> = crowd.filter_map(Result::ok).collect();
         assert!((2900..CONNECTIONS_MAX).contains(&permits.len()), "{}", permits.len());
-        assert!(connections.admit(address("192.0.2.1")).is_ok());
+        assert!(connections.admit(source("192.0.2.1")).is_ok());
     }
 
     /// Each takes all that it may before the next one comes.
     #[test]
     fn two_hundred_sources_that_come_one_after_the_other_keep_no_newcomer_out() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
-        let sources = (0..200_u32).map(|host| IpAddr::from((0x0a00_0000 + host).to_be_bytes()));
+        let sources = (0..200).map(numbered);
         let _permits: Vec<_> = sources.flat_map(|source| all_of(&connections, source)).collect();
-        assert!(connections.admit(address("192.0.2.1")).is_ok());
+        assert!(connections.admit(source("192.0.2.1")).is_ok());
     }
 
     #[test]
@@ -256,14 +260,14 @@ mod tests {
         let networks = (0..16).flat_map(networks_of);
         let _permits: Vec<_> = networks.flat_map(|source| all_of(&connections, source)).collect();
         for newcomer in ["192.0.2.1", "2001:db8:ffff::1", "fe80::1"] {
-            assert!(connections.admit(address(newcomer)).is_ok(), "{newcomer}");
+            assert!(connections.admit(source(newcomer)).is_ok(), "{newcomer}");
         }
     }
 
     #[test]
     fn the_addresses_of_a_link_have_a_quarter_of_the_connections_together() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
-        let host = |number: u16| IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, number]);
+        let host = |number: u16| Source::of(IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, number]));
         let permits: Vec<_> = (0..5000).filter_map(|number| connections.admit(host(number)).ok()).collect();
         assert_eq!(permits.len(), CONNECTIONS_MAX / NETWORK_PARTS);
     }
@@ -271,10 +275,9 @@ mod tests {
     #[test]
     fn there_is_an_end_to_connections_in_all_and_none_is_remembered_when_closed() {
         let connections = Connections::new(CONNECTIONS_MAX, 0);
-        let permits: Vec<_> = (0..CONNECTIONS_MAX as u32)
-            .map(|host| connections.admit(IpAddr::from((0x0a00_0000 + host).to_be_bytes())).unwrap())
-            .collect();
-        assert_eq!(connections.admit(address("192.0.2.1")).err(), Some(Full::InTotal(CONNECTIONS_MAX)));
+        let permits: Vec<_> =
+            (0..CONNECTIONS_MAX as u32).map(|host| connections.admit(numbered(host)).unwrap()).collect();
+        assert_eq!(connections.admit(source("192.0.2.1")).err(), Some(Full::InTotal(CONNECTIONS_MAX)));
         drop(permits);
         assert!(connections.counts().by_network.is_empty());
         assert_eq!(connections.counts().total, 0);

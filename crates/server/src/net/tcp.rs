@@ -1,7 +1,7 @@
 //! The TCP worker: accepts connections, and polls those that are ready, until a stop is requested.
 
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
@@ -13,8 +13,8 @@ use crate::log;
 use crate::net::clock::{Clock, DRAIN, Stop};
 use crate::net::connection::{Connection, Interest, Reading, Scratch, StreamService};
 use crate::net::connections::Connections;
-use proto::Now;
 use proto::transport::Transport;
+use proto::{Now, Peer};
 
 /// Events that the system reports at a time.
 const EVENTS: usize = 256;
@@ -37,7 +37,7 @@ pub(crate) fn serve<S: StreamService>(
     listener: net::TcpListener,
     reading: Reading,
     caps: Connections,
-    open: impl Fn(SocketAddr, Now) -> io::Result<S>,
+    open: impl Fn(Peer, Now) -> io::Result<S>,
     clock: Clock,
     stop: &Stop,
     counters: &Counters,
@@ -87,7 +87,7 @@ struct Accepting {
     last_report: Option<Duration>,
 }
 
-impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S, O> {
+impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     fn new(
         listener: net::TcpListener,
         reading: Reading,
@@ -214,7 +214,7 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
                 return;
             };
             match accepting.listener.accept() {
-                Ok((stream, peer)) => self.accept(stream, peer, now),
+                Ok((stream, peer)) => self.accept(stream, peer.into(), now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => accepting.next = None,
                 // A connection that was reset before it was accepted is no reason to wait for the next.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -223,8 +223,8 @@ impl<'t, S: StreamService, O: Fn(SocketAddr, Now) -> io::Result<S>> Worker<'t, S
         }
     }
 
-    fn accept(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Now) {
-        let permit = match self.caps.admit(peer.ip()) {
+    fn accept(&mut self, mut stream: TcpStream, peer: Peer, now: Now) {
+        let permit = match self.caps.admit(peer.source()) {
             Ok(permit) => permit,
             Err(full) => {
                 self.counters.turned_away.add(1);

@@ -1,7 +1,7 @@
 //! The UDP worker: receives batches of datagrams and sends the replies, until it is requested to stop.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::thread;
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::counters::Counters;
 use crate::log::{self, Buffers};
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
-use proto::Now;
 use proto::transport::Transport;
+use proto::{Now, Peer};
 
 /// A service over UDP, for one worker.
 pub(crate) trait Service {
@@ -26,7 +26,7 @@ pub(crate) trait Service {
     fn prefetch<'d>(&self, _datagrams: impl Iterator<Item = &'d [u8]>) {}
 
     /// Reacts to a datagram from `peer`. `reply` is empty; bytes put into it are sent back.
-    fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>);
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>);
 
     /// Whether the worker may stop serving.
     fn is_done(&self) -> bool {
@@ -117,7 +117,7 @@ fn receive_batch(
     service.prefetch(batch.datagrams());
     batch.react(|envelope, datagram, reply| {
         if let Some(peer) = envelope.source() {
-            service.react(now, peer, datagram, reply);
+            service.react(now, peer.into(), datagram, reply);
         }
     });
     if let Err(Unsent { replies, error }) = batch.send(socket) {

@@ -17,11 +17,11 @@ use crate::net::connections::Connections;
 use crate::net::services::logins::{LoginDatagrams, LoginStream};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::{tcp, udp};
-use proto::Now;
 use proto::server::penalty::Penalties;
 use proto::server::{Keys, Server};
 use proto::transport::Transport;
 use proto::users::Users;
+use proto::{Now, Peer};
 
 /// The workers of all doors.
 #[derive(Default)]
@@ -164,7 +164,7 @@ impl Workers {
         service: impl Fn(&Arc<Counters>) -> S,
     ) where
         C: StreamService + 'static,
-        O: Fn(SocketAddr, Now) -> io::Result<C> + 'static,
+        O: Fn(Peer, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
         self.connections = Some(connections.clone());

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ impl Fixture {
         source: IpAddr,
         name: &'a str,
     ) -> LoginAttempt<'a> {
-        LoginAttempt::new(at, origin, (source, 5000).into(), self.users.find(name))
+        LoginAttempt::new(at, origin, from(source), self.users.find(name))
     }
 
     /// Fails several times at once, each time with another digest.
@@ -69,8 +69,13 @@ impl Fixture {
     }
 
     fn check_source(&self, at: Duration, source: IpAddr) -> Result<(), Penalty> {
-        self.penalties.check_source(at, source)
+        self.penalties.check_source(at, from(source))
     }
+}
+
+/// A peer at this address.
+fn from(source: IpAddr) -> Peer {
+    SocketAddr::from((source, 5000)).into()
 }
 
 fn fixture() -> Fixture {
@@ -143,7 +148,7 @@ fn an_answer_that_is_sent_again_counts_once_unless_it_comes_from_another_port() 
     let fixture = fixture();
     let failed = |port, number: u32| {
         let attempt = LoginAttempt {
-            peer: (SOURCE, port).into(),
+            peer: SocketAddr::from((SOURCE, port)).into(),
             ..fixture.attempt(at(5), Origin::Proven, SOURCE, "userone")
         };
         fixture.penalties.failed(&attempt, Digest::from_raw([number as u8 % 2; 16]))

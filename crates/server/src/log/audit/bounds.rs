@@ -16,7 +16,6 @@ use super::line::{Decision, LINE_MAX, Verdict};
 use proto::origin::Origin;
 use proto::server::event::Reason;
 use proto::server::recent::Sighting;
-use proto::source::counted_with;
 
 /// Lines a second for failures of proven addresses. 300 sources can use them up, even without penalties, by sending the
 /// same answer again.
@@ -88,7 +87,7 @@ impl Bounds {
                 bound.admits(second, || iter::once((self.keyed.hash(decision.name_bytes()), 1)))
             }
             Verdict::Welcome(Sighting::Repeat) | Verdict::Refused(..) | Verdict::Penalized(_) => {
-                let networks = || counted_with(decision.peer.ip());
+                let networks = || decision.peer.source().networks();
                 bound
                     .admits(second, || networks().map(|(it, shares)| (self.keyed.hash(&it.octets()), shares)))
             }
@@ -193,7 +192,7 @@ mod tests {
     }
 
     fn decision(source: u32, event: &Event<'_>) -> Decision {
-        let peer = SocketAddr::from((IpAddr::from(source.to_be_bytes()), 5000));
+        let peer = SocketAddr::from((IpAddr::from(source.to_be_bytes()), 5000)).into();
         Decision::of(Now { uptime: Duration::ZERO, unix_s: 0 }, Transport::Udp, peer, event).unwrap()
     }
 

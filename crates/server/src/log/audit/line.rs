@@ -1,12 +1,11 @@
 //! A decision, and its line of JSON.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
 
 use crate::log::{Hashed, UnknownNames, unix_time};
-use proto::Now;
 use proto::credentials::NAME_MAX;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reason, Refusal};
@@ -14,6 +13,7 @@ use proto::server::penalty::Penalty;
 use proto::server::recent::Sighting;
 use proto::shown::Shown;
 use proto::transport::Transport;
+use proto::{Now, Peer};
 
 /// The longest line, in bytes.
 pub(super) const LINE_MAX: usize = 465;
@@ -23,7 +23,7 @@ pub(super) const LINE_MAX: usize = 465;
 pub(crate) struct Decision {
     unix_s: u64,
     transport: Transport,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) verdict: Verdict,
     name: [u8; NAME_MAX],
     name_len: usize,
@@ -38,7 +38,7 @@ pub(super) enum Verdict {
 
 impl Decision {
     /// The decision of an event, if it has one.
-    pub(crate) fn of(now: Now, transport: Transport, peer: SocketAddr, event: &Event<'_>) -> Option<Self> {
+    pub(crate) fn of(now: Now, transport: Transport, peer: Peer, event: &Event<'_>) -> Option<Self> {
         let (verdict, name) = match event {
             Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
             Event::Refused(Refusal { name, reason, origin }) => (Verdict::Refused(*reason, *origin), *name),
@@ -71,8 +71,10 @@ pub(super) struct Lines {
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
-    source: IpAddr,
-    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
     transport: &'static str,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +97,7 @@ impl Lines {
         let name = decision.name();
         let mut line = Line {
             time: unix_time(decision.unix_s),
-            source: decision.peer.ip().to_canonical(),
+            source: decision.peer.ip(),
             port: decision.peer.port(),
             transport: decision.transport.name(),
             verdict: "welcome",
@@ -143,6 +145,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
@@ -151,8 +154,8 @@ mod tests {
 
     fn longest(event: &Event<'_>) -> usize {
         let now = Now { uptime: Duration::ZERO, unix_s: 1_767_225_600 };
-        let peer = "[2001:db80:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
-        let decision = Decision::of(now, Transport::Udp, peer, event).unwrap();
+        let peer: SocketAddr = "[2001:db80:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
+        let decision = Decision::of(now, Transport::Udp, peer.into(), event).unwrap();
         let lengths = [UnknownNames::Hashed, UnknownNames::Shown].map(|unknown_names| {
             let mut lines = Lines::new(unknown_names, &[1; 16]);
             lines.add(&decision);

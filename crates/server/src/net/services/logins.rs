@@ -1,7 +1,6 @@
 //! Logins over UDP and over TCP: each message goes to the protocol's server, and its decision to the log and the audit.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use crate::log::WorkerLog;
 use crate::net::batch::Shape;
 use crate::net::connection::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
-use proto::Now;
 use proto::challenge::Challenge;
 use proto::server::Server;
 use proto::server::event::Event;
@@ -21,6 +19,7 @@ use proto::server::penalty::Penalties;
 use proto::server::stream::{self, BUFFER_LEN};
 use proto::users::Users;
 use proto::wire::{self, MESSAGE_MAX, REPLY_MAX};
+use proto::{Now, Peer};
 
 /// The logins of one UDP worker.
 pub(crate) struct LoginDatagrams {
@@ -43,7 +42,7 @@ impl udp::Service for LoginDatagrams {
         self.users.load().prefetch(datagrams.filter_map(wire::name_in));
     }
 
-    fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) {
         let reaction = self.server.datagram(&self.users.load(), now, peer, datagram);
         self.log.reaction(now, peer, &reaction);
         if let Some(words) = reaction.reply {
@@ -58,7 +57,7 @@ pub(crate) struct LoginStream {
     users: Arc<ArcSwap<Users>>,
     penalties: Arc<Penalties>,
     log: Arc<WorkerLog>,
-    peer: SocketAddr,
+    peer: Peer,
     began: Duration,
 }
 
@@ -78,9 +77,9 @@ impl LoginStream {
         penalties: Arc<Penalties>,
         log: Arc<WorkerLog>,
         now: Now,
-        peer: SocketAddr,
+        peer: Peer,
     ) -> io::Result<Self> {
-        if let Err(penalty) = penalties.check_source(now.uptime, peer.ip()) {
+        if let Err(penalty) = penalties.check_source(now.uptime, peer) {
             log.event(now, peer, &Event::Penalized { penalty, user: None });
             return Err(io::Error::other(penalty));
         }

@@ -9,11 +9,11 @@ use crate::log::{self, Lines, Verbosity};
 use crate::net::batch::Shape;
 use crate::net::connection::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
-use proto::Now;
 use proto::shown::Shown;
 use proto::small::guard::Guard;
 use proto::small::{DATAGRAM_MAX, DatagramService};
 use proto::small::{framed, md5};
+use proto::{Now, Peer};
 
 /// A connection that is idle for longer is closed, since others may need it. A message must not hold memory for long;
 /// 60 s are enough for 16 MiB at 2.3 Mbit/s.
@@ -77,7 +77,7 @@ impl udp::Service for Datagrams {
         Self::SHAPE
     }
 
-    fn react(&mut self, now: Now, peer: SocketAddr, datagram: &[u8], reply: &mut Vec<u8>) {
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) {
         if self.is_done {
             return;
         }
@@ -112,7 +112,7 @@ pub(crate) fn shared_lines(verbosity: Verbosity) -> SharedLines {
 
 /// MD5 over TCP. Each read is a message.
 pub(crate) struct Md5Stream {
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) lines: SharedLines,
 }
 
@@ -139,7 +139,7 @@ impl StreamService for Md5Stream {
 
 /// Texts with their length in front.
 pub(crate) struct FramedStream {
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) message_max: usize,
     pub(crate) lines: SharedLines,
 }
