@@ -22,9 +22,7 @@ fn said(users: &Users, bytes: &[u8], segment_len: usize) -> (Vec<u8>, bool) {
     for segment in bytes.chunks(segment_len) {
         received.extend_from_slice(segment);
         let mut rest = &received[..];
-        while let Some(reaction) = conversation.receive(users, &penalties, now, peer.into(), &mut rest) {
-            said.extend(reaction.reply.iter().flat_map(|reply| reply.as_ref().to_vec()));
-        }
+        while conversation.receive(users, &penalties, now, peer.into(), &mut rest, &mut said).is_some() {}
         let taken = received.len() - rest.len();
         received.drain(..taken);
         if conversation.is_over() {

@@ -40,9 +40,11 @@ fn serve_udp(noise: &'static [u8]) -> HostPort {
         loop {
             // Windows makes an error of a client that has left.
             let Ok((len, peer)) = socket.recv_from(&mut room) else { continue };
-            if let Some(reply) = server.datagram(&users, NOW, peer.into(), &room[..len]).reply {
+            let mut reply = Vec::new();
+            server.datagram(&users, NOW, peer.into(), &room[..len], &mut reply);
+            if !reply.is_empty() {
                 socket.send_to(noise, peer).unwrap();
-                socket.send_to(reply.as_ref(), peer).unwrap();
+                socket.send_to(&reply, peer).unwrap();
             }
         }
     });
@@ -69,11 +71,9 @@ fn converse(mut stream: TcpStream, users: &Users, penalties: &Penalties) {
             len => received.extend_from_slice(&room[..len]),
         }
         let mut rest = &received[..];
-        while let Some(reaction) = conversation.receive(users, penalties, NOW, peer.into(), &mut rest) {
-            if let Some(reply) = reaction.reply {
-                stream.write_all(reply.as_ref()).unwrap();
-            }
-        }
+        let mut replies = Vec::new();
+        while conversation.receive(users, penalties, NOW, peer.into(), &mut rest, &mut replies).is_some() {}
+        stream.write_all(&replies).unwrap();
         received.drain(..received.len() - rest.len());
     }
 }

@@ -18,6 +18,7 @@ use letmein_auth_proto::credentials::NAME_MAX;
 use letmein_auth_proto::server::penalty::{FailureBudget, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::users::Users;
+use letmein_auth_proto::wire::REPLY_MAX;
 use letmein_auth_users::parse;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -93,19 +94,26 @@ impl Population {
         let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
         let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, limits)));
         let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
-        let mut now = NOW;
+        let (mut now, mut reply) = (NOW, Vec::with_capacity(REPLY_MAX));
         let mut times = [Vec::with_capacity(EACH), Vec::with_capacity(EACH)];
         while times.iter().any(|times| times.len() < EACH) {
             let which = random.random_range(0..times.len());
             let name = &self.names[random.random_range(0..self.names.len())][which];
             now.uptime += PAUSE;
-            let challenge = server.datagram(&self.users, now, peer.into(), b"Authentication Request").reply;
-            let challenge = challenge.expect("a challenge");
-            let challenge = str::from_utf8(challenge.as_ref()).expect("digits");
+            reply.clear();
+            server.datagram(&self.users, now, peer.into(), b"Authentication Request", &mut reply);
+            let challenge = str::from_utf8(&reply).expect("a challenge");
             let digest: [u64; 2] = random.random();
             let answer = format!("{name}:{:016x}{:016x}:{challenge}", digest[0], digest[1]);
+            reply.clear();
             let started = Instant::now();
-            black_box(server.datagram(&self.users, now, peer.into(), black_box(answer.as_bytes())));
+            black_box(server.datagram(
+                &self.users,
+                now,
+                peer.into(),
+                black_box(answer.as_bytes()),
+                &mut reply,
+            ));
             times[which].push(started.elapsed().as_nanos() as f64);
         }
         let [known, unknown] = times.map(|times| moments(&cropped(times)));

@@ -31,10 +31,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             Step::Send { bytes, .. } => {
                 println!("client: {}", String::from_utf8_lossy(bytes));
                 let now = Now { uptime, unix_s: 1_767_225_600 };
-                let reply = server.datagram(&users, now, peer.into(), bytes).reply;
-                if let Some(reply) = reply {
-                    println!("server: {}", String::from_utf8_lossy(reply.as_ref()));
-                    client.receive(uptime, reply.as_ref());
+                let mut reply = Vec::new();
+                server.datagram(&users, now, peer.into(), bytes, &mut reply);
+                if !reply.is_empty() {
+                    println!("server: {}", String::from_utf8_lossy(&reply));
+                    client.receive(uptime, &reply);
                 }
             }
             Step::WaitUntil(time) => uptime = time,

@@ -1,4 +1,4 @@
-//! The server's side: a message in, at most one message and exactly one event out.
+//! The server's side: a message in, at most one reply and exactly one event out.
 //!
 //! [`Server`] is the whole service over UDP. Over TCP a [`LoginStream`](crate::server::stream::LoginStream) decodes
 //! the same messages from the bytes of a connection, and judges them in the same way.
@@ -56,36 +56,54 @@ impl Server {
         }
     }
 
-    /// Reacts to a datagram from `peer`. A reply is never longer than the datagram.
-    pub fn datagram<'a>(&mut self, users: &Users, now: Now, peer: Peer, datagram: &'a [u8]) -> Reaction<'a> {
+    /// Reacts to a datagram from `peer`, and appends the reply, if there is one, to `reply`. It is never longer than the
+    /// datagram.
+    pub fn datagram<'a>(
+        &mut self,
+        users: &Users,
+        now: Now,
+        peer: Peer,
+        datagram: &'a [u8],
+        reply: &mut Vec<u8>,
+    ) -> Reaction<'a> {
         if let Err(penalty) = self.penalties.check_source(now.uptime, peer) {
-            return Reaction::ignore(Event::Penalized { penalty, user: None });
+            return Event::Penalized { penalty, user: None }.into();
         }
+        let before = reply.len();
         let reaction = match wire::decode(datagram) {
-            Ok(ClientMessage::Request(dialect)) => self.request(now, peer, dialect),
-            Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer),
-            Err(reason) => Reaction::ignore(Event::Malformed(reason)),
+            Ok(ClientMessage::Request(dialect)) => self.request(now, peer, dialect, reply),
+            Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer, reply),
+            Err(reason) => Event::Malformed(reason).into(),
         };
-        debug_assert!(reaction.reply.is_none_or(|reply| reply.as_ref().len() <= datagram.len()));
+        debug_assert!(reply.len() - before <= datagram.len());
         reaction
     }
 
-    fn request(&mut self, now: Now, peer: Peer, dialect: Dialect) -> Reaction<'static> {
+    fn request(&mut self, now: Now, peer: Peer, dialect: Dialect, reply: &mut Vec<u8>) -> Reaction<'static> {
         let challenge = self.challenges.issue(peer, Purpose::Request(dialect), now.uptime);
         match dialect {
             Dialect::Words => {}
             Dialect::Letters => self.letters.note(challenge, now.uptime),
         }
-        Reaction::reply(ServerMessage::Challenge(challenge), Event::Challenged)
+        ServerMessage::Challenge(challenge).append_to(reply);
+        Event::Challenged.into()
     }
 
-    fn answer<'a>(&mut self, users: &Users, now: Now, peer: Peer, answer: &Answer<'a>) -> Reaction<'a> {
+    fn answer<'a>(
+        &mut self,
+        users: &Users,
+        now: Now,
+        peer: Peer,
+        answer: &Answer<'a>,
+        reply: &mut Vec<u8>,
+    ) -> Reaction<'a> {
         let Some(echo) = answer.echo else {
-            return self.unproven_answer(users, now, peer, answer);
+            return self.unproven_answer(users, now, peer, answer, reply);
         };
         let Some(purpose) = self.challenges.redeem(peer, now.uptime, echo) else {
             let challenge = self.challenges.issue(peer, Purpose::Renewal, now.uptime);
-            return Reaction::reply(ServerMessage::NewChallenge(challenge), Event::Rechallenged);
+            ServerMessage::NewChallenge(challenge).append_to(reply);
+            return Event::Rechallenged.into();
         };
         let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Proven };
         let dialect = purpose.dialect();
@@ -97,7 +115,7 @@ impl Server {
                 self.welcomes.note(challenge, renewals, answer.name)
             }
         };
-        desk.settle(answer, dialect, |desk, found| desk.judge(found, answer, (dialect, echo)), sight)
+        desk.settle(answer, dialect, |desk, found| desk.judge(found, answer, (dialect, echo)), sight, reply)
     }
 
     /// An answer that does not say which challenge it is for is tried with each that the peer may have been given.
@@ -107,6 +125,7 @@ impl Server {
         now: Now,
         peer: Peer,
         answer: &Answer<'a>,
+        reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
         let live = |dialect| {
             let challenges = self.challenges.live(peer, Purpose::Request(dialect), now.uptime);
@@ -124,6 +143,7 @@ impl Server {
             dialect,
             |desk, found| desk.judge_by_any(found, answer, challenges),
             |challenge| self.welcomes.note(challenge, iter::empty(), answer.name),
+            reply,
         )
     }
 }

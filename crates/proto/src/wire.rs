@@ -244,15 +244,17 @@ pub enum ServerMessage {
 }
 
 impl ServerMessage {
-    /// The bytes to send, without terminator.
-    #[must_use]
-    pub fn encode(self) -> Reply {
-        Reply(match self {
-            Self::Challenge(challenge) => Bytes::concat([&challenge.digits()]),
-            Self::NewChallenge(challenge) => Bytes::concat([NEW_CHALLENGE.as_bytes(), &challenge.digits()]),
-            Self::Verdict(verdict, Dialect::Words) => Bytes::concat([verdict.sentence().as_bytes()]),
-            Self::Verdict(verdict, Dialect::Letters) => Bytes::concat([verdict.letter().as_bytes()]),
-        })
+    /// Appends the bytes to send, without terminator. With room for [`REPLY_MAX`] bytes that allocates nothing.
+    pub fn append_to(self, reply: &mut Vec<u8>) {
+        match self {
+            Self::Challenge(challenge) => reply.extend_from_slice(&challenge.digits()),
+            Self::NewChallenge(challenge) => {
+                reply.extend_from_slice(NEW_CHALLENGE.as_bytes());
+                reply.extend_from_slice(&challenge.digits());
+            }
+            Self::Verdict(verdict, Dialect::Words) => reply.extend_from_slice(verdict.sentence().as_bytes()),
+            Self::Verdict(verdict, Dialect::Letters) => reply.extend_from_slice(verdict.letter().as_bytes()),
+        }
     }
 
     /// Decodes a message to a client that asked for words. Padding and upper-case digits are not accepted.
@@ -268,16 +270,6 @@ impl ServerMessage {
             Some(digits) => Challenge::from_lower_digits(digits).map(Self::NewChallenge),
             None => Challenge::from_lower_digits(bytes).map(Self::Challenge),
         }
-    }
-}
-
-/// An encoded message of a server, without an allocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply(Bytes<REPLY_MAX>);
-
-impl AsRef<[u8]> for Reply {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_slice()
     }
 }
 

@@ -29,14 +29,15 @@ pub(crate) struct Desk<'u> {
 pub(crate) type Issued = (Dialect, Challenge);
 
 impl Desk<'_> {
-    /// Judges an answer, and counts the result. `sight` says whether a login by this challenge was counted before. A
-    /// refusal is in `dialect`, and follows after the same steps whatever its reason.
+    /// Judges an answer, counts the result, and appends the verdict to `reply`. `sight` says whether a login by this
+    /// challenge was counted before. A refusal is in `dialect`, and follows after the same steps whatever its reason.
     pub(crate) fn settle<'a>(
         &self,
         answer: &Answer<'a>,
         dialect: Dialect,
         judge: impl FnOnce(&Self, &Found<'_>) -> Result<Issued, Reason>,
         sight: impl FnOnce(Challenge) -> Sighting,
+        reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
         let Self { users, penalties, now, peer, origin } = *self;
         let found = users.find(answer.name);
@@ -44,7 +45,7 @@ impl Desk<'_> {
             Ok(attempt) => attempt,
             Err(penalty) => {
                 let user = bool::from(found.is_known).then_some(answer.name);
-                return Reaction::ignore(Event::Penalized { penalty, user });
+                return Event::Penalized { penalty, user }.into();
             }
         };
         match judge(self, &attempt.found) {
@@ -53,16 +54,13 @@ impl Desk<'_> {
                 if sighting == Sighting::First {
                     penalties.welcomed(&attempt);
                 }
-                let event = Event::Welcomed { user: answer.name, sighting };
-                Reaction::reply(ServerMessage::Verdict(Verdict::Welcome, dialect), event)
+                ServerMessage::Verdict(Verdict::Welcome, dialect).append_to(reply);
+                Event::Welcomed { user: answer.name, sighting }.into()
             }
             Err(reason) => {
                 let blocks = penalties.failed(&attempt, answer.digest);
-                let event = Event::Refused(Refusal { name: answer.name, reason, origin });
-                Reaction {
-                    blocks,
-                    ..Reaction::reply(ServerMessage::Verdict(Verdict::Refused, dialect), event)
-                }
+                ServerMessage::Verdict(Verdict::Refused, dialect).append_to(reply);
+                Reaction { event: Event::Refused(Refusal { name: answer.name, reason, origin }), blocks }
             }
         }
     }
@@ -147,18 +145,20 @@ mod tests {
             let desk = Desk { users: &users, penalties: &penalties, now, peer, origin: Origin::Proven };
             let judge =
                 |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (Dialect::Words, challenge));
-            desk.settle(&answer, Dialect::Words, judge, |_| Sighting::First)
+            let mut reply = Vec::new();
+            let reaction = desk.settle(&answer, Dialect::Words, judge, |_| Sighting::First, &mut reply);
+            (reply, reaction.event)
         };
         for guess in 0..62 {
             settle("victim", &format!("guess{guess}"), 100);
             penalties.lift();
         }
         let (right, unknown) = (settle("victim", "right", 100), settle("nobody", "right", 100));
-        assert_eq!(right.reply, unknown.reply);
-        assert!(right.reply.is_some());
+        assert_eq!(right.0, unknown.0);
+        assert!(!right.0.is_empty());
         let reason = Reason::TriedTooOften;
-        assert_eq!(right.event, Event::Refused(Refusal { name: "victim", reason, origin: Origin::Proven }));
-        let later = settle("victim", "right", 102).event;
+        assert_eq!(right.1, Event::Refused(Refusal { name: "victim", reason, origin: Origin::Proven }));
+        let later = settle("victim", "right", 102).1;
         assert_eq!(later, Event::Welcomed { user: "victim", sighting: Sighting::First });
     }
 }

@@ -1,17 +1,15 @@
-//! The reaction to a message: a reply for the peer, and an event for the operator.
+//! The reaction to a message, besides the reply: an event for the operator.
 
 use crate::origin::Origin;
 use crate::server::penalty::{Blocks, Penalty};
 use crate::server::recent::Sighting;
 use crate::users::Denial;
-use crate::wire::{Malformed, Reply, ServerMessage};
+use crate::wire::Malformed;
 use std::fmt;
 
-/// The reaction to a message.
+/// The reaction to a message, besides the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reaction<'a> {
-    /// The bytes to send to the peer. Without them the datagram is ignored, or the connection closed.
-    pub reply: Option<Reply>,
     /// The event to log and count.
     pub event: Event<'a>,
     /// The blocks that it began.
@@ -19,12 +17,17 @@ pub struct Reaction<'a> {
 }
 
 impl<'a> Reaction<'a> {
-    pub(crate) fn reply(message: ServerMessage, event: Event<'a>) -> Self {
-        Self { reply: Some(message.encode()), event, blocks: Blocks::default() }
+    /// Whether there is no reply. Over TCP the connection is then closed.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(self.event, Event::Malformed(_) | Event::Penalized { .. })
     }
+}
 
-    pub(crate) fn ignore(event: Event<'a>) -> Self {
-        Self { reply: None, event, blocks: Blocks::default() }
+/// An event that began no block.
+impl<'a> From<Event<'a>> for Reaction<'a> {
+    fn from(event: Event<'a>) -> Self {
+        Self { event, blocks: Blocks::default() }
     }
 }
 

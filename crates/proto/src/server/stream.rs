@@ -48,7 +48,7 @@ impl LoginStream {
         self.expected == Expected::Nothing
     }
 
-    /// Takes a message off the front of `received`, and reacts to it.
+    /// Takes a message off the front of `received`, reacts to it, and appends the reply, if there is one, to `replies`.
     ///
     /// Call it until it returns `None`: the login has ended, or needs more bytes. Pass the bytes that are then left in
     /// `received` again, followed by the next ones from the connection.
@@ -59,36 +59,43 @@ impl LoginStream {
         now: Now,
         peer: Peer,
         received: &mut &'a [u8],
+        replies: &mut Vec<u8>,
     ) -> Option<Reaction<'a>> {
         let reaction = match self.expected {
-            Expected::Request => self.request(received),
-            Expected::Answer(dialect) => self.answer(dialect, users, penalties, now, peer, received),
+            Expected::Request => self.request(received, replies),
+            Expected::Answer(dialect) => {
+                let desk = Desk { users, penalties, now, peer, origin: Origin::Proven };
+                self.answer(dialect, desk, received, replies)
+            }
             Expected::Nothing => Ok(None),
         };
         reaction.unwrap_or_else(|reason| {
             self.expected = Expected::Nothing;
-            Some(Reaction::ignore(Event::Malformed(reason)))
+            Some(Event::Malformed(reason).into())
         })
     }
 
-    fn request(&mut self, received: &mut &[u8]) -> Result<Option<Reaction<'static>>, Malformed> {
+    fn request(
+        &mut self,
+        received: &mut &[u8],
+        replies: &mut Vec<u8>,
+    ) -> Result<Option<Reaction<'static>>, Malformed> {
         let Some((text, rest)) = received.split_first_chunk::<REQUEST_LEN>() else {
             return Ok(None);
         };
         let dialect = Dialect::requested_by(text).ok_or(Malformed::NotAMessage)?;
         *received = rest;
         self.expected = Expected::Answer(dialect);
-        Ok(Some(Reaction::reply(ServerMessage::Challenge(self.challenge), Event::Challenged)))
+        ServerMessage::Challenge(self.challenge).append_to(replies);
+        Ok(Some(Event::Challenged.into()))
     }
 
     fn answer<'a>(
         &mut self,
         asked: Dialect,
-        users: &Users,
-        penalties: &Penalties,
-        now: Now,
-        peer: Peer,
+        desk: Desk<'_>,
         received: &mut &'a [u8],
+        replies: &mut Vec<u8>,
     ) -> Result<Option<Reaction<'a>>, Malformed> {
         self.skip_padding(received)?;
         let Some(Prefix { name, digest, encoding, .. }) = wire::decode_prefix(received)? else {
@@ -100,10 +107,9 @@ impl LoginStream {
             Encoding::Raw => Dialect::Letters,
         };
         self.expected = Expected::Nothing;
-        let desk = Desk { users, penalties, now, peer, origin: Origin::Proven };
         let judge =
             |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (dialect, self.challenge));
-        Ok(Some(desk.settle(&answer, dialect, judge, |_| Sighting::First)))
+        Ok(Some(desk.settle(&answer, dialect, judge, |_| Sighting::First, replies)))
     }
 
     fn skip_padding(&mut self, received: &mut &[u8]) -> Result<(), Malformed> {

@@ -19,9 +19,7 @@ const CLIENT: &str = "192.0.2.1:5000";
 
 /// Asks for a challenge.
 fn challenge(server: &mut Server, client: &str, uptime_s: f64) -> Challenge {
-    let users = sample_users();
-    let reaction = server.datagram(&users, at(uptime_s), peer(client), b"Authentication Request");
-    match ServerMessage::decode(reaction.reply.unwrap().as_ref()) {
+    match said_back(server, client, uptime_s, "Authentication Request") {
         Some(ServerMessage::Challenge(challenge)) => challenge,
         other => panic!("{other:?} is no challenge"),
     }
@@ -30,8 +28,9 @@ fn challenge(server: &mut Server, client: &str, uptime_s: f64) -> Challenge {
 /// Sends a datagram, and gives the reply.
 fn said_back(server: &mut Server, client: &str, uptime_s: f64, datagram: &str) -> Option<ServerMessage> {
     let users = sample_users();
-    let reaction = server.datagram(&users, at(uptime_s), peer(client), datagram.as_bytes());
-    reaction.reply.and_then(|reply| ServerMessage::decode(reply.as_ref()))
+    let mut reply = Vec::new();
+    server.datagram(&users, at(uptime_s), peer(client), datagram.as_bytes(), &mut reply);
+    ServerMessage::decode(&reply)
 }
 
 const WELCOME: Option<ServerMessage> = Some(ServerMessage::Verdict(Verdict::Welcome, Dialect::Words));
@@ -107,7 +106,7 @@ fn no_digest_is_computed_for_a_challenge_that_is_not_ours() {
     let mut server = server(1);
     let users = sample_users();
     let answer = echoing_answer("userone", "passwordone", Challenge::from_random(7));
-    let reaction = server.datagram(&users, at(3.0), peer(CLIENT), answer.as_bytes());
+    let reaction = server.datagram(&users, at(3.0), peer(CLIENT), answer.as_bytes(), &mut Vec::new());
     assert_eq!(reaction.event, Event::Rechallenged);
 }
 

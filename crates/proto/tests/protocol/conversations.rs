@@ -19,10 +19,9 @@ fn play<'a>(users: &Users, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Strin
     for byte in pieces.into_iter().flat_map(|piece| piece.chunks(BUFFER_LEN)) {
         buffer.extend_from_slice(byte);
         let mut received = &buffer[..];
-        while let Some(reaction) =
-            conversation.receive(users, &penalties, at(0.0), peer("192.0.2.1:5000"), &mut received)
+        let peer = peer("192.0.2.1:5000");
+        while conversation.receive(users, &penalties, at(0.0), peer, &mut received, &mut said_back).is_some()
         {
-            said_back.extend_from_slice(reaction.reply.as_ref().map_or(&[][..], AsRef::as_ref));
         }
         buffer = received.to_vec();
         assert!(conversation.is_over() || buffer.len() < BUFFER_LEN, "no room for more");

@@ -148,12 +148,13 @@ impl<'a> Simulation<'a> {
         }
         let now = crate::at(STARTED + self.now.as_secs_f64());
         let client = crate::peer("192.0.2.1:5000");
-        let reaction = self.server.datagram(self.users, now, client, bytes);
+        let mut reply = Vec::new();
+        let reaction = self.server.datagram(self.users, now, client, bytes, &mut reply);
         if let Event::Welcomed { sighting: Sighting::First, .. } = reaction.event {
             *self.counted.last_mut().unwrap() += 1;
         }
-        if let Some(reply) = reaction.reply {
-            self.send(Destination::Client, reply.as_ref());
+        if !reply.is_empty() {
+            self.send(Destination::Client, &reply);
         }
     }
 }

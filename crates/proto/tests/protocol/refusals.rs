@@ -6,6 +6,7 @@ use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::{Event, Reason, Refusal};
 use letmein_auth_proto::server::recent::Sighting;
 use letmein_auth_proto::users::{Denial, Users};
+use letmein_auth_proto::{Now, Peer};
 
 use crate::{at, echoing_answer, peer, plain_answer, sample_users, server, users};
 
@@ -13,14 +14,25 @@ const CLIENT: &str = "192.0.2.1:5000";
 
 /// Sends a request, and gives the challenge.
 fn ask(server: &mut Server, users: &Users, request: &str) -> Challenge {
-    let reaction = server.datagram(users, at(0.0), peer(CLIENT), request.as_bytes());
-    Challenge::from_digits(reaction.reply.unwrap().as_ref()).unwrap()
+    let (reply, _) = tell(server, users, request);
+    Challenge::from_digits(reply.as_bytes()).unwrap()
 }
 
-/// Sends an answer, and gives the text of the reply with the event.
-fn tell<'a>(server: &mut Server, users: &Users, answer: &'a str) -> (String, Event<'a>) {
-    let reaction = server.datagram(users, at(0.0), peer(CLIENT), answer.as_bytes());
-    (String::from_utf8(reaction.reply.unwrap().as_ref().to_vec()).unwrap(), reaction.event)
+/// Sends a message, and gives the text of the reply with the event.
+fn tell<'a>(server: &mut Server, users: &Users, message: &'a str) -> (String, Event<'a>) {
+    send(server, users, at(0.0), peer(CLIENT), message)
+}
+
+fn send<'a>(
+    server: &mut Server,
+    users: &Users,
+    now: Now,
+    peer: Peer,
+    message: &'a str,
+) -> (String, Event<'a>) {
+    let mut reply = Vec::new();
+    let reaction = server.datagram(users, now, peer, message.as_bytes(), &mut reply);
+    (String::from_utf8(reply).unwrap(), reaction.event)
 }
 
 #[test]
@@ -103,8 +115,8 @@ fn a_network_of_ipv4_holds_its_addresses_also_when_they_are_v4_mapped() {
     let mut server = server(1);
     let challenge = ask(&mut server, &users, "Authentication Request");
     let answer = echoing_answer("here", "p", challenge);
-    let reaction = server.datagram(&users, at(0.0), peer("[::ffff:192.0.2.1]:5000"), answer.as_bytes());
-    assert_eq!(reaction.event, Event::Welcomed { user: "here", sighting: Sighting::First });
+    let (_, event) = send(&mut server, &users, at(0.0), peer("[::ffff:192.0.2.1]:5000"), &answer);
+    assert_eq!(event, Event::Welcomed { user: "here", sighting: Sighting::First });
 }
 
 #[test]
@@ -125,7 +137,7 @@ fn strangers_who_ask_for_letters_change_nothing_for_who_asks_for_words() {
     let mut server = server(1);
     for host in 0..20_000 {
         let stranger = peer(&format!("198.51.{}.{}:5000", host / 250, host % 250));
-        server.datagram(&users, at(0.0), stranger, b"Authentication request");
+        send(&mut server, &users, at(0.0), stranger, "Authentication request");
     }
     let challenge = ask(&mut server, &users, "Authentication Request");
     let answer = plain_answer("userone", "wrong", challenge);
@@ -157,13 +169,13 @@ fn answers_to_several_renewed_challenges_of_one_login_count_once() {
     let mut server = server(1);
     let void = echoing_answer("userone", "passwordone", Challenge::from_random(7));
     let mut renew = |uptime_s| {
-        let reaction = server.datagram(&users, at(uptime_s), peer(CLIENT), void.as_bytes());
-        Challenge::from_digits(&reaction.reply.unwrap().as_ref()["New challenge ".len()..]).unwrap()
+        let (reply, _) = send(&mut server, &users, at(uptime_s), peer(CLIENT), &void);
+        Challenge::from_digits(&reply.as_bytes()["New challenge ".len()..]).unwrap()
     };
     let renewed = [renew(3.0), renew(4.0)];
     let sightings = renewed.map(|challenge| {
         let answer = echoing_answer("userone", "passwordone", challenge);
-        server.datagram(&users, at(5.0), peer(CLIENT), answer.leak().as_bytes()).event
+        send(&mut server, &users, at(5.0), peer(CLIENT), answer.leak()).1
     });
     let welcomed = |sighting| Event::Welcomed { user: "userone", sighting };
     assert_eq!(sightings, [welcomed(Sighting::First), welcomed(Sighting::Repeat)]);
@@ -175,10 +187,10 @@ fn a_busy_minute_does_not_make_a_repeat_count_twice() {
     let mut server = server(1);
     let mut sighting = |host: u32| {
         let client = peer(&format!("10.{}.{}.1:5000", host / 250, host % 250));
-        let reaction = server.datagram(&users, at(0.0), client, b"Authentication Request");
-        let challenge = Challenge::from_digits(reaction.reply.unwrap().as_ref()).unwrap();
+        let (reply, _) = send(&mut server, &users, at(0.0), client, "Authentication Request");
+        let challenge = Challenge::from_digits(reply.as_bytes()).unwrap();
         let answer = echoing_answer("userone", "passwordone", challenge);
-        server.datagram(&users, at(0.0), client, answer.leak().as_bytes()).event
+        send(&mut server, &users, at(0.0), client, answer.leak()).1
     };
     let firsts = (0..10_000).map(&mut sighting).filter(|event| is(event, Sighting::First)).count();
     let repeats = (0..10_000).map(&mut sighting).filter(|event| is(event, Sighting::Repeat)).count();

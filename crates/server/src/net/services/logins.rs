@@ -43,11 +43,8 @@ impl udp::Service for LoginDatagrams {
     }
 
     fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) {
-        let reaction = self.server.datagram(&self.users.load(), now, peer, datagram);
+        let reaction = self.server.datagram(&self.users.load(), now, peer, datagram, reply);
         self.log.reaction(now, peer, &reaction);
-        if let Some(words) = reaction.reply {
-            reply.extend_from_slice(words.as_ref());
-        }
     }
 }
 
@@ -99,12 +96,11 @@ impl StreamService for LoginStream {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
         let mut rest = *received;
         while let Some(reaction) =
-            self.stream.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest)
+            self.stream.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest, replies)
         {
             self.log.reaction(now, self.peer, &reaction);
-            match reaction.reply {
-                Some(words) => replies.extend_from_slice(words.as_ref()),
-                None => return Next::Close,
+            if reaction.is_silent() {
+                return Next::Close;
             }
         }
         let taken = received.len() - rest.len();
