@@ -33,17 +33,17 @@ use crate::net::connections::Connections;
 pub use crate::net::passed::PassedError;
 use crate::net::services::logins::LoginStream;
 use crate::net::workers::{Shared, Work, Workers};
-use crate::reload::{Followed, Reloader, Source};
+use crate::reload::{CheckedSource, Followed, Reloader};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
-use crate::settings::{self, Config, Door, Logins, Loopbacks, Reasons, Service};
+use crate::settings::{self, Config, Door, Logins, Loopbacks, Reasons, SampleUsers, Service};
 use crate::signals::Signals;
 use crate::status::Status;
 use proto::server::Keys;
 use proto::server::penalty::Penalties;
 use proto::transport::Transport;
 use proto::users::Users;
-use users::{UsersError, UsersFile};
+use users::{Source, UsersError, UsersFile};
 
 /// Runs a server until a signal stops it, with the sockets that a service manager has passed, or its own.
 ///
@@ -150,16 +150,15 @@ async fn lift_blocks(
 pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
     if let Service::Logins(Logins { users: path, sample_users, audit, .. }) = &config.service {
-        let (file, sample_users, address) = (users_file(path, config)?, *sample_users, config.doors.widest());
-        let mut source = Source { file, sample_users, address };
-        let (users, _) = source.load()?;
+        let mut checked = checked_source(path, *sample_users, config)?;
+        let (users, _) = checked.load()?;
         if users.is_empty() {
             return Err(ServerError::NoUsers(path.clone()));
         }
         settings.push(("users", users.len().to_string()));
         let folder = audit.as_ref().map(audit_folder).transpose()?.flatten();
         become_user(config)?;
-        source.file.settle()?;
+        checked.source.settle()?;
         if let (Some(target), Some(folder)) = (audit, folder) {
             target.check(&folder).map_err(|error| ServerError::Audit { target: target.clone(), error })?;
         }
@@ -167,6 +166,15 @@ pub fn check(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
         become_user(config)?;
     }
     Ok(settings)
+}
+
+fn checked_source(
+    users: &Path,
+    sample_users: SampleUsers,
+    config: &Config,
+) -> Result<CheckedSource, ServerError> {
+    let source = Box::new(users_file(users, config)?);
+    Ok(CheckedSource { source, sample_users, address: config.doors.widest() })
 }
 
 /// The users file, to be read as the user that the server changes to.
@@ -210,9 +218,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
     };
     match &config.service {
         Service::Logins(Logins { users, limits, unknown_names, audit, sample_users, http }) => {
-            let file = users_file(users, config)?;
-            let source = Source { file, sample_users: *sample_users, address: config.doors.widest() };
-            let followed = Followed::load(source)?;
+            let followed = Followed::load(checked_source(users, *sample_users, config)?)?;
             let users = &followed.users;
             let audit = audit.as_ref().map(|target| {
                 audit::audit(target, *unknown_names, &keys.names)
@@ -312,7 +318,7 @@ fn give_up_privileges(
     followed: Option<&Followed>,
     writer: Option<&mut audit::Writer>,
 ) -> Result<(), ServerError> {
-    let read = followed.map_or(Ok(Vec::new()), |followed| followed.source.file.folders())?;
+    let needed = followed.map_or(Ok(Vec::new()), |followed| followed.checked.source.needs())?;
     become_user(config)?;
     if config.user.is_none() && geteuid().is_root() {
         warn!("running as root: give --user NAME for a user with fewer rights");
@@ -322,14 +328,13 @@ fn give_up_privileges(
         let opened = writer.open();
         opened.map_err(|error| ServerError::Audit { target: writer.target().clone(), error })?;
         append.extend(writer.folder().map(OwnedFd::try_clone).transpose()?);
-        if followed
-            .is_some_and(|followed| writer.folder().is_some_and(|folder| followed.source.file.is_in(folder)))
-        {
+        if writer.folder().is_some_and(|folder| needed.iter().any(|needed| needed.is(folder))) {
             warn!(
                 "the audit is in the folder of the users file, which the sandbox then lets the server write: give it one of its own"
             );
         }
     }
+    let read = needed.into_iter().map(|folder| folder.descriptor).collect();
     Ok(sandbox::enter(config.sandbox, &Needs { read, append, network: network(config) })?)
 }
 
@@ -342,7 +347,7 @@ pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
     let (read, append) = match &config.service {
         Service::Logins(Logins { users, audit, .. }) => {
             let read = match users_file(users, config) {
-                Ok(file) => file.folders()?,
+                Ok(file) => file.needs()?.into_iter().map(|folder| folder.descriptor).collect(),
                 // A missing users file does not keep the sandbox from being tested.
                 Err(ServerError::Users(UsersError::Unreadable { .. })) => Vec::new(),
                 Err(error) => return Err(error),

@@ -25,22 +25,22 @@ use crate::net::clock::Clock;
 use crate::settings::SampleUsers;
 use crate::status::Reloads;
 use proto::users::{Samples, Users};
-use users::{Changes, Stamp, UsersFile, counted};
+use users::{Changes, Source, Stamp, counted};
 
-/// A users file, and what decides whether sample users are allowed in it.
-pub(crate) struct Source {
-    pub(crate) file: UsersFile,
+/// A source of users, and what decides whether sample users are allowed in it.
+pub(crate) struct CheckedSource {
+    pub(crate) source: Box<dyn Source>,
     pub(crate) sample_users: SampleUsers,
     pub(crate) address: SocketAddr,
 }
 
-impl Source {
-    /// Reads the whole file, and logs warnings about it.
+impl CheckedSource {
+    /// Loads the users, and logs warnings about them.
     ///
     /// # Errors
-    /// The file cannot be used.
+    /// They cannot be used.
     pub(crate) fn load(&self) -> Result<(Users, Stamp), ServerError> {
-        let loaded = self.file.load()?;
+        let loaded = self.source.load()?;
         for warning in &loaded.warnings {
             warn!("{warning}");
         }
@@ -48,42 +48,42 @@ impl Source {
             && self.sample_users == SampleUsers::Local
             && !self.address.ip().to_canonical().is_loopback()
         {
-            let (path, user) = (self.file.path().to_owned(), user.clone());
+            let (path, user) = (self.source.path().to_owned(), user.clone());
             return Err(ServerError::SampleUser { path, user, address: self.address });
         }
         Ok((loaded.users, loaded.stamp))
     }
 }
 
-/// The users of a file that is watched for changes.
+/// The users of a source that is watched for changes.
 pub(crate) struct Followed {
     pub(crate) users: Arc<ArcSwap<Users>>,
     /// The results of reloads.
     pub(crate) reloads: Arc<Reloads>,
-    pub(crate) source: Source,
+    pub(crate) checked: CheckedSource,
     stamp: Stamp,
     watch: Option<OwnedFd>,
 }
 
 impl Followed {
-    /// Watches the file, and then loads its users. If it cannot be watched, that is logged, and only SIGHUP reloads it.
+    /// Watches the source, and then loads its users. If it cannot be watched, that is logged, and only SIGHUP reloads it.
     ///
     /// # Errors
-    /// The file cannot be used.
-    pub(crate) fn load(source: Source) -> Result<Self, ServerError> {
-        let watch = watch(&source.file).map_err(|error| {
-            let path = source.file.path().display();
+    /// The users cannot be used.
+    pub(crate) fn load(checked: CheckedSource) -> Result<Self, ServerError> {
+        let watch = watch(&*checked.source).map_err(|error| {
+            let path = checked.source.path().display();
             warn!("{path}: {error}: changes to it will be seen only on SIGHUP");
         });
-        let (users, stamp) = source.load()?;
+        let (users, stamp) = checked.load()?;
         let users = Arc::new(ArcSwap::from_pointee(users));
-        Ok(Self { users, reloads: Arc::default(), source, stamp, watch: watch.ok() })
+        Ok(Self { users, reloads: Arc::default(), checked, stamp, watch: watch.ok() })
     }
 }
 
-/// Watches the folders of a file. Editors and tools replace the file by a new one, and mounted secrets swap a link
+/// Watches the folders of a source. Editors and tools replace the file by a new one, and mounted secrets swap a link
 /// beside it, so a watch of the file would miss them. A file that is overwritten is complete only when it is closed.
-fn watch(file: &UsersFile) -> io::Result<OwnedFd> {
+fn watch(source: &dyn Source) -> io::Result<OwnedFd> {
     let descriptor = inotify::init(CreateFlags::CLOEXEC)?;
     let changes = [
         WatchFlags::CLOSE_WRITE,
@@ -94,8 +94,8 @@ fn watch(file: &UsersFile) -> io::Result<OwnedFd> {
         WatchFlags::DELETE_SELF,
         WatchFlags::ONLYDIR,
     ];
-    for folder in file.folder_paths() {
-        inotify::add_watch(&descriptor, folder, changes.into_iter().collect())?;
+    for folder in source.needs()? {
+        inotify::add_watch(&descriptor, folder.path, changes.into_iter().collect())?;
     }
     Ok(descriptor)
 }
@@ -133,7 +133,7 @@ async fn quiet_after_change(changes: &Notify) {
 
 /// Keeps the users of a running server up to date with their file.
 pub(crate) struct Reloader<'m> {
-    source: Arc<Source>,
+    checked: Arc<CheckedSource>,
     users: Arc<ArcSwap<Users>>,
     /// The stamp of the file at the last reload, whether or not that succeeded; `None` if there was no file.
     last: Option<Stamp>,
@@ -148,18 +148,18 @@ pub(crate) struct Reloader<'m> {
 impl<'m> Reloader<'m> {
     /// Must be called in a runtime, with the rights that the server will have from now on.
     pub(crate) fn new(
-        Followed { users, reloads, mut source, stamp, watch }: Followed,
+        Followed { users, reloads, mut checked, stamp, watch }: Followed,
         reopen: Option<Reopen>,
         clock: Clock,
         manager: &'m Manager,
     ) -> io::Result<Self> {
-        if let Err(error) = source.file.settle() {
+        if let Err(error) = checked.source.settle() {
             warn!("{error}");
             warn!("the users file cannot be read again: changes to it will have no effect");
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), notify_changes)?;
-        let source = Arc::new(source);
-        Ok(Self { source, users, last: Some(stamp), changes, reopen, reloads, clock, manager })
+        let checked = Arc::new(checked);
+        Ok(Self { checked, users, last: Some(stamp), changes, reopen, reloads, clock, manager })
     }
 
     /// Reloads on SIGHUP and when the file has changed.
@@ -173,7 +173,7 @@ impl<'m> Reloader<'m> {
                     }
                 }
                 () = quiet_after_change(&changes) => {
-                    if self.source.file.stamp() == self.last {
+                    if self.checked.source.stamp() == self.last {
                         continue;
                     }
                 }
@@ -184,13 +184,13 @@ impl<'m> Reloader<'m> {
 
     async fn reload(&mut self) {
         self.manager.reloading();
-        self.last = self.source.file.stamp();
-        let (source, users) = (self.source.clone(), self.users.clone());
+        self.last = self.checked.source.stamp();
+        let (checked, users) = (self.checked.clone(), self.users.clone());
         let (sender, done) = oneshot::channel();
         let thread = thread::Builder::new().name("reload".to_owned());
         let started = thread.spawn(move || {
             // The receiver is gone if the server ends first.
-            let _ = sender.send(replace(&source, &users));
+            let _ = sender.send(replace(&checked, &users));
         });
         let replaced = match started {
             Ok(_) => done.await.unwrap_or_else(|_| Err(io::Error::other("the reload panicked").into())),
@@ -213,13 +213,13 @@ impl<'m> Reloader<'m> {
     }
 }
 
-/// Reads the file, and replaces the users by those in it.
-fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError> {
+/// Loads the users, and puts them in the place of those before.
+fn replace(checked: &CheckedSource, users: &ArcSwap<Users>) -> Result<Stamp, ServerError> {
     yield_to_logins();
-    let (new, stamp) = source.load()?;
+    let (new, stamp) = checked.load()?;
     if new.is_empty() && !users.load().is_empty() {
         // The file is more likely incomplete than meant to be empty.
-        let path = source.file.path().to_owned();
+        let path = checked.source.path().to_owned();
         return Err(ServerError::NoUsersLeft(path));
     }
     let changes = Changes::between(&users.load(), &new);
@@ -228,7 +228,7 @@ fn replace(source: &Source, users: &ArcSwap<Users>) -> Result<Stamp, ServerError
     new.adopt(&users.load());
     let old = users.swap(new.clone());
     new.adopt(&old);
-    info!("{}: {}: {changes}", source.file.path().display(), counted(len));
+    info!("{}: {}: {changes}", checked.source.path().display(), counted(len));
     // The last holder of the old users wipes their memory, which takes a while, so it must not be a worker.
     while Arc::strong_count(&old) > 1 {
         thread::sleep(Duration::from_millis(1));

@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Distrust, UsersError, Warning};
-use crate::folder::{Folder, Openness, folder_of};
+use crate::folder::{Folder, Openness, folder_of, is_same};
 use crate::parse;
 use crate::problem::Problem;
+use crate::source::Source;
 use proto::users::wipe;
 use proto::users::{Samples, Users};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Uid, fstat, openat, statat};
@@ -137,44 +138,9 @@ impl UsersFile {
         Ok(Self { reader: Some(reader), ..self })
     }
 
-    /// The path as it was given.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The folder of the file, and that of the file that a link leads to.
     fn both_folders(&self) -> impl Iterator<Item = &Folder> {
         iter::once(&self.folder).chain(&self.target)
-    }
-
-    /// The paths of the folders that have to be watched for changes.
-    pub fn folder_paths(&self) -> impl Iterator<Item = &Path> {
-        self.both_folders().map(|folder| &*folder.path)
-    }
-
-    /// The folders that must be readable for the file to be.
-    pub fn folders(&self) -> io::Result<Vec<OwnedFd>> {
-        self.both_folders().map(|folder| folder.descriptor.try_clone()).collect()
-    }
-
-    /// Whether this is its folder.
-    pub fn is_in(&self, folder: &OwnedFd) -> bool {
-        is_same(&self.folder.descriptor, folder)
-    }
-
-    /// Opens the file with the rights that the process keeps. If the path leads to it, it has to from now on.
-    ///
-    /// # Errors
-    /// What keeps it from being read again.
-    pub fn settle(&mut self) -> Result<(), UsersError> {
-        self.is_path_open = open_at(CWD, &self.path, OFlags::empty()).is_ok();
-        self.open().map(drop)
-    }
-
-    /// The present state of the file in the folder that was opened at the start. `None` if it cannot be opened.
-    pub fn stamp(&self) -> Option<Stamp> {
-        fstat(self.open().ok()?).ok().map(|stat| Stamp::of(&stat))
     }
 
     /// Opens the file with the rights that the process has now. Paths are only opened: the sandbox keeps a server from
@@ -221,11 +187,6 @@ impl UsersFile {
         Ok(is_foreign.then(|| Warning::ForeignOwner(self.path.clone())))
     }
 
-    /// Reads and parses the file.
-    pub fn load(&self) -> Result<Loaded, UsersError> {
-        self.load_text().map(|text| text.loaded)
-    }
-
     fn load_text(&self) -> Result<LoadedText, UsersError> {
         let (bytes, stat) = read(&self.open()?, &self.path)?;
         let wrong = |problems| UsersError::Wrong { path: self.path.clone(), problems };
@@ -240,6 +201,31 @@ impl UsersFile {
             warnings.push(Warning::NoUsers(self.path.clone()));
         }
         Ok(LoadedText { loaded: Loaded { users, warnings, stamp: Stamp::of(&stat) }, bytes })
+    }
+}
+
+impl Source for UsersFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn load(&self) -> Result<Loaded, UsersError> {
+        self.load_text().map(|text| text.loaded)
+    }
+
+    /// That of the file in the folder that was opened at the start.
+    fn stamp(&self) -> Option<Stamp> {
+        fstat(self.open().ok()?).ok().map(|stat| Stamp::of(&stat))
+    }
+
+    fn needs(&self) -> io::Result<Vec<Folder>> {
+        self.both_folders().map(Folder::try_clone).collect()
+    }
+
+    /// If the path leads to the file now, it has to from now on.
+    fn settle(&mut self) -> Result<(), UsersError> {
+        self.is_path_open = open_at(CWD, &self.path, OFlags::empty()).is_ok();
+        self.open().map(drop)
     }
 }
 
@@ -292,11 +278,6 @@ pub fn distrust_link(path: &Path) -> Result<(), UsersError> {
 fn open_at(folder: impl AsFd, name: impl Arg, more: OFlags) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | more;
     openat(folder, name, flags, Mode::empty())
-}
-
-fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
-    let place = |file| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
-    place(one).is_ok_and(|one| place(other) == Ok(one))
 }
 
 /// The bytes of a users file as text.

@@ -34,14 +34,26 @@ impl Openness {
 }
 
 /// An open folder, through which files in it are opened.
-pub(crate) struct Folder {
-    pub(crate) path: PathBuf,
-    pub(crate) descriptor: OwnedFd,
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The folder itself.
+    pub descriptor: OwnedFd,
 }
 
 impl Folder {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.into(), descriptor: open_folder(path)? })
+    }
+
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { path: self.path.clone(), descriptor: self.descriptor.try_clone()? })
+    }
+
+    /// Whether this is the same folder.
+    #[must_use]
+    pub fn is(&self, folder: &OwnedFd) -> bool {
+        is_same(&self.descriptor, folder)
     }
 
     pub(crate) fn openness(&self) -> Result<Openness, Errno> {
@@ -88,6 +100,12 @@ impl Folder {
         let named = path.ancestors();
         Ok(named.chain(whole.ancestors()).map(Path::to_owned).collect())
     }
+}
+
+/// Whether both are the same file or folder.
+pub(crate) fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
+    let place = |file| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    place(one).is_ok_and(|one| place(other) == Ok(one))
 }
 
 /// The folder that a path is in.
