@@ -17,12 +17,13 @@ use tracing::level_filters::LevelFilter;
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
 use server::daemon::{self, Bound};
 use server::descriptors;
+use server::doors::{Door, Loopbacks};
 use server::error::ServerError;
 use server::log::{LogFormat, log_to_stderr};
 use server::net::passed;
 use server::settings::{
-    self, AuditTarget, Config, Door, Doors, Logins, Loopbacks, Monitoring, Policy, Reasons, SampleUsers,
-    Service, Serving, SmallService, UnknownNames, Verbosity,
+    self, AuditTarget, Config, Doors, Logins, Monitoring, Policy, Reasons, SampleUsers, Service, Serving,
+    SmallService, UnknownNames, Verbosity,
 };
 
 use fits::Said;

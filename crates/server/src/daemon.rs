@@ -20,13 +20,13 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::descriptors;
+use crate::doors::{Door, advise, listen};
 pub use crate::error::ServerError;
 use crate::http::{self, routes};
 use crate::limits::{self, Limit};
 use crate::log::audit::AuditTarget;
 use crate::log::{BlockLog, EventLog, audit};
 use crate::manager::Manager;
-use crate::net::bind;
 pub use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
 use crate::net::connections::Connections;
@@ -36,7 +36,7 @@ use crate::net::workers::{Shared, Work, Workers};
 use crate::reload::{CheckedSource, Followed, Reloader};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
-use crate::settings::{self, Config, Door, Logins, Loopbacks, Reasons, SampleUsers, Service};
+use crate::settings::{self, Config, Logins, Reasons, SampleUsers, Service};
 use crate::signals::Signals;
 use crate::status::Status;
 use proto::server::Keys;
@@ -249,28 +249,6 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
     }
 }
 
-/// Binds a socket for each worker and, if it is asked for, one at the other loopback address. A machine without IPv6 is
-/// no error.
-fn listen(door: &Door) -> io::Result<Bound> {
-    let bind = match door.transport {
-        Transport::Udp => bind::udp,
-        Transport::Tcp => bind::tcp,
-    };
-    let mut bound = bind::group(door.address, door.workers, bind)?;
-    if let (Loopbacks::Both, Some(other)) = (door.loopbacks, bind::other_loopback(bound.address)) {
-        match bound.add(other, bind) {
-            Ok(()) => info!("serving {other} as well"),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => warn!(
-                "another program has {other}: clients that ask localhost may reach it instead of this server: \
-                 stop it, or let clients ask {}",
-                bound.address
-            ),
-            Err(error) => info!("not serving {other}: {error}"),
-        }
-    }
-    Ok(bound)
-}
-
 fn listen_for_http(address: SocketAddr) -> Result<http::Listener, ServerError> {
     let (bound, listener) = http::listen(address).map_err(|error| ServerError::Http { address, error })?;
     info!("HTTP: for monitoring at http://{bound}/");
@@ -380,26 +358,6 @@ fn announce(config: &Config, doors: &[(Transport, SocketAddr)]) -> io::Result<Ve
         advise(*address, door.loopbacks);
     }
     Ok(lines)
-}
-
-/// Logs who can reach a door, and which clients another program may get instead.
-fn advise(address: SocketAddr, loopbacks: Loopbacks) {
-    let (ip, port) = (address.ip().to_canonical(), address.port());
-    if ip.is_loopback() {
-        info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");
-    }
-    if let Some(other) = bind::other_loopback(address) {
-        let remedy = match loopbacks {
-            Loopbacks::Both => return,
-            Loopbacks::One => String::new(),
-            Loopbacks::AsGiven if ip.is_loopback() => "give a port alone to serve both, or ".to_owned(),
-            Loopbacks::AsGiven => format!("give [::]:{port} to serve both, or "),
-        };
-        info!(
-            "clients that ask localhost may be led to {other}, where another program can listen: \
-             {remedy}let clients ask for an address"
-        );
-    }
 }
 
 /// The limits of a server, on this machine.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`settings`] | the settings of a server |
 //! | [`limits`] | every limit by name |
+//! | [`doors`] | where a server listens |
 //! | [`daemon`] | running a server, from start to stop |
 //! | [`error`] | the errors that end a server or keep it from starting |
 //! | [`net`] | sockets, clocks and the loops of the workers |
@@ -22,6 +23,7 @@ compile_error!("servers need Linux: recvmmsg, packet information, seccomp, Landl
 mod counters;
 pub mod daemon;
 pub mod descriptors;
+pub mod doors;
 pub mod error;
 pub mod http;
 pub mod limits;

@@ -2,12 +2,11 @@
 
 use std::iter;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crate::doors::{Door, Loopbacks};
 pub use crate::log::audit::AuditTarget;
 pub use crate::log::{UnknownNames, Verbosity};
-use crate::net::bind;
 pub use crate::net::services::small::{Serving, SmallService};
 pub use crate::sandbox::Mode;
 pub use proto::server::penalty::{FailureBudget, Policy};
@@ -34,44 +33,6 @@ pub struct Config {
     pub user: Option<String>,
     /// Whether the sandbox forbids, logs or is off.
     pub sandbox: Mode,
-}
-
-/// A transport and an address at which a server can be reached.
-#[derive(Clone, Copy, Debug)]
-pub struct Door {
-    /// UDP or TCP.
-    pub transport: Transport,
-    /// The address to bind, or that of passed sockets; port 0 for any that is free.
-    pub address: SocketAddr,
-    /// Whether to bind the other loopback address, too.
-    pub loopbacks: Loopbacks,
-    /// Threads that serve at the address, each with a socket of its own.
-    pub workers: NonZeroUsize,
-}
-
-impl Door {
-    /// Whether both would listen at one address.
-    #[must_use]
-    pub fn meets(&self, other: &Self) -> bool {
-        let meets = |address: SocketAddr| other.addresses().any(|it| it == address && it.port() != 0);
-        self.transport == other.transport && self.addresses().any(meets)
-    }
-
-    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        let other = match self.loopbacks {
-            Loopbacks::AsGiven | Loopbacks::One => None,
-            Loopbacks::Both => bind::other_loopback(self.address),
-        };
-        iter::once(self.address).chain(other)
-    }
-
-    /// All threads, with that for the other loopback address.
-    pub(crate) fn threads(&self) -> usize {
-        match self.loopbacks {
-            Loopbacks::AsGiven | Loopbacks::One => self.workers.get(),
-            Loopbacks::Both => self.workers.get() + 1,
-        }
-    }
 }
 
 /// The doors of a server.
@@ -103,17 +64,6 @@ impl Doors {
         let mut addresses = self.iter().map(|door| door.address);
         addresses.find(|address| !address.ip().to_canonical().is_loopback()).unwrap_or(self.first.address)
     }
-}
-
-/// Whether a server also listens at the other address that `localhost` may mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loopbacks {
-    /// It listens at the given address only.
-    AsGiven,
-    /// It cannot, because its sockets were passed or it serves one message.
-    One,
-    /// It listens at 127.0.0.1, which is its address, and with one more worker at `[::1]` and the same port.
-    Both,
 }
 
 /// The service of a server.

@@ -8,8 +8,9 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use proto::server::penalty::WINDOW_MAX;
 use proto::transport::Transport;
+use server::doors::Loopbacks;
 use server::log::LogFormat;
-use server::settings::{AuditTarget, FailureBudget, Loopbacks, Mode};
+use server::settings::{AuditTarget, FailureBudget, Mode};
 use tracing::level_filters::LevelFilter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
