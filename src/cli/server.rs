@@ -22,7 +22,7 @@ use server::error::ServerError;
 use server::log::{LogFormat, log_to_stderr};
 use server::net::passed;
 use server::settings::{
-    self, AuditTarget, Config, Doors, Logins, Monitoring, Policy, Reasons, SampleUsers, Service, Serving,
+    self, AuditTarget, Config, Logins, Monitoring, Policy, Reasons, SampleUsers, Service, Serving,
     SmallService, UnknownNames, Verbosity,
 };
 
@@ -208,14 +208,16 @@ fn refused(program: &str, error: &ServerError) -> Status {
 impl Args {
     fn config(self, transport: Transport, passed: Option<&Bound>) -> Result<Config, String> {
         self.check_passed(passed)?;
-        let (doors, user, sandbox) = (self.doors(transport, passed)?, self.user.clone(), self.sandbox.into());
+        let door = self.door(transport, passed)?;
+        let also = self.also(&door)?;
+        let (user, sandbox) = (self.user.clone(), self.sandbox.into());
         let service = match self.small_service(transport)? {
             Some(small) => {
                 Service::Small(small, if self.quiet { Verbosity::Quiet } else { Verbosity::Lines })
             }
-            None => self.logins(),
+            None => self.logins(also),
         };
-        Ok(Config { doors, service, user, sandbox })
+        Ok(Config { door, service, user, sandbox })
     }
 
     /// Refuses sockets that would be without effect.
@@ -229,9 +231,9 @@ impl Args {
         }
     }
 
-    /// Refuses a door that is there already; port 0 is another each time.
-    fn doors(&self, transport: Transport, passed: Option<&Bound>) -> Result<Doors, String> {
-        let mut doors = Doors { first: self.first_door(transport, passed)?, also: Vec::new() };
+    /// The doors beside the first. One that is there already is refused; port 0 is another each time.
+    fn also(&self, first: &Door) -> Result<Vec<Door>, String> {
+        let mut also: Vec<Door> = Vec::new();
         for (transport, place) in &self.also {
             let default = self.service.default_address(*transport).ip();
             let door = Door {
@@ -240,20 +242,20 @@ impl Args {
                 loopbacks: place.loopbacks(default),
                 workers: workers(self.workers, None)?,
             };
-            if door.meets(&doors.first) || doors.also.iter().any(|other| door.meets(other)) {
+            if door.meets(first) || also.iter().any(|other| door.meets(other)) {
                 return Err(format!(
                     "--also {}:{}: it is served already; a port alone is 127.0.0.1 and [::1]",
                     transport.name(),
                     door.address
                 ));
             }
-            doors.also.push(door);
+            also.push(door);
         }
-        Ok(doors)
+        Ok(also)
     }
 
     /// Where the program itself listens, or where the sockets are that were passed.
-    fn first_door(&self, transport: Transport, passed: Option<&Bound>) -> Result<Door, String> {
+    fn door(&self, transport: Transport, passed: Option<&Bound>) -> Result<Door, String> {
         let default = self.service.default_address(transport);
         let place = self.place.unwrap_or(Place::Port(default.port()));
         let said = self.place.map(|place| place.address(default.ip()));
@@ -296,10 +298,11 @@ impl Args {
         }))
     }
 
-    fn logins(self) -> Service {
+    fn logins(self, also: Vec<Door>) -> Service {
         let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
         let reasons = if self.http_reasons { Reasons::Shown } else { Reasons::Hidden };
         Service::Logins(Logins {
+            also,
             users: self.users,
             limits: Policy { of_source, of_user, trusted: self.trust },
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },

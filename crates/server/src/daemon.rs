@@ -174,7 +174,7 @@ fn checked_source(
     config: &Config,
 ) -> Result<CheckedSource, ServerError> {
     let source = Box::new(users_file(users, config)?);
-    Ok(CheckedSource { source, sample_users, address: config.doors.widest() })
+    Ok(CheckedSource { source, sample_users, address: config.widest() })
 }
 
 /// The users file, to be read as the user that the server changes to.
@@ -217,7 +217,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
         passed.take().map_or_else(|| listen(door), Ok).map_err(cannot_bind)
     };
     match &config.service {
-        Service::Logins(Logins { users, limits, unknown_names, audit, sample_users, http }) => {
+        Service::Logins(Logins { users, limits, unknown_names, audit, sample_users, http, .. }) => {
             let followed = Followed::load(checked_source(users, *sample_users, config)?)?;
             let users = &followed.users;
             let audit = audit.as_ref().map(|target| {
@@ -227,11 +227,11 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             let (audit, writer) = audit.transpose()?.unzip();
             let log = &EventLog::new(*unknown_names, &keys.names, audit, blocks.clone());
             let penalties = &Arc::new(Penalties::new(&keys.sources, limits.clone()));
-            let threads = config.doors.all_threads();
+            let threads = config.all_threads();
             let connections = &Connections::for_threads(threads, LoginStream::READING.memory_max);
             let shared = Shared { users, penalties, keys: &keys, connections, log };
             let mut workers = Workers::default();
-            for door in config.doors.iter() {
+            for door in config.doors() {
                 let added = workers.add_logins(door.transport, bind(door)?, &shared);
                 added.map_err(|error| ServerError::Bind { address: door.address, error })?;
             }
@@ -241,7 +241,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             Ok(Prepared { workers, followed: Some(followed), penalties, writer, http, blocks })
         }
         Service::Small(service, verbosity) => {
-            let door = &config.doors.first;
+            let door = &config.door;
             let workers = Workers::small(*service, *verbosity, bind(door)?, &keys);
             let workers = workers.map_err(|error| ServerError::Bind { address: door.address, error })?;
             Ok(Prepared { workers, followed: None, penalties: None, writer: None, http: None, blocks })
@@ -274,7 +274,7 @@ fn status(
         Service::Logins(Logins { http: None, .. }) | Service::Small(..) => Reasons::Hidden,
     };
     Arc::new(Status {
-        server: settings::program(config.doors.first.transport),
+        server: settings::program(config.door.transport),
         reasons,
         doors: workers.doors.clone(),
         counters: workers.counters.clone(),
@@ -342,7 +342,7 @@ pub fn self_test(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
 }
 
 fn network(config: &Config) -> Network {
-    if config.doors.threads(Transport::Udp) > 0 { Network::Datagrams } else { Network::Connections }
+    if config.threads(Transport::Udp) > 0 { Network::Datagrams } else { Network::Connections }
 }
 
 /// Prints a line for each door on standard output, for which scripts wait, logs who can reach it, and gives the lines.
@@ -354,7 +354,7 @@ fn announce(config: &Config, doors: &[(Transport, SocketAddr)]) -> io::Result<Ve
         writeln!(stdout, "{line}")?;
     }
     stdout.flush()?;
-    for (door, (_, address)) in config.doors.iter().zip(doors) {
+    for (door, (_, address)) in config.doors().zip(doors) {
         advise(*address, door.loopbacks);
     }
     Ok(lines)

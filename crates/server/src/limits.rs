@@ -38,8 +38,8 @@ pub struct Limit {
 /// million users.
 #[must_use]
 pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
-    let [datagram_workers, workers] = [Transport::Udp, Transport::Tcp].map(|it| config.doors.threads(it));
-    let all_threads = config.doors.all_threads();
+    let [datagram_workers, workers] = [Transport::Udp, Transport::Tcp].map(|it| config.threads(it));
+    let all_threads = config.all_threads();
     let capacity = connections::capacity(descriptors, all_threads);
     let mut limits = match &config.service {
         Service::Logins(settings::Logins { limits, audit, http, .. }) => {

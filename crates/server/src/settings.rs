@@ -25,45 +25,14 @@ pub fn program(transport: Transport) -> &'static str {
 /// The settings of a server, as parsed from its command line.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// One door or, for logins, several.
-    pub doors: Doors,
-    /// The service at all doors.
+    /// The door that the program is named after. It takes the sockets of a service manager.
+    pub door: Door,
+    /// What is served there.
     pub service: Service,
     /// The user to change to once the sockets are bound.
     pub user: Option<String>,
     /// Whether the sandbox forbids, logs or is off.
     pub sandbox: Mode,
-}
-
-/// The doors of a server.
-#[derive(Clone, Debug)]
-pub struct Doors {
-    /// The door that the program is named after. It takes the sockets of a service manager.
-    pub first: Door,
-    /// The doors that other options add.
-    pub also: Vec<Door>,
-}
-
-impl Doors {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Door> {
-        iter::once(&self.first).chain(&self.also)
-    }
-
-    /// Threads of all doors of a transport.
-    pub(crate) fn threads(&self, transport: Transport) -> usize {
-        self.iter().filter(|door| door.transport == transport).map(Door::threads).sum()
-    }
-
-    /// Threads that serve at all doors, each with a socket.
-    pub(crate) fn all_threads(&self) -> usize {
-        self.iter().map(Door::threads).sum()
-    }
-
-    /// The address of a door that other machines can reach, if there is one; else that of the first.
-    pub(crate) fn widest(&self) -> SocketAddr {
-        let mut addresses = self.iter().map(|door| door.address);
-        addresses.find(|address| !address.ip().to_canonical().is_loopback()).unwrap_or(self.first.address)
-    }
 }
 
 /// The service of a server.
@@ -78,6 +47,8 @@ pub enum Service {
 /// What a server for logins is told.
 #[derive(Clone, Debug)]
 pub struct Logins {
+    /// The other doors at which they are served.
+    pub also: Vec<Door>,
     /// The users file.
     pub users: PathBuf,
     /// What failed logins cost.
@@ -90,6 +61,33 @@ pub struct Logins {
     pub sample_users: SampleUsers,
     /// Where those who watch the server find its numbers, if anywhere.
     pub http: Option<Monitoring>,
+}
+
+impl Config {
+    /// All doors, that of the program first.
+    pub(crate) fn doors(&self) -> impl Iterator<Item = &Door> {
+        let also = match &self.service {
+            Service::Logins(logins) => &logins.also[..],
+            Service::Small(..) => &[],
+        };
+        iter::once(&self.door).chain(also)
+    }
+
+    /// Threads of all doors of a transport.
+    pub(crate) fn threads(&self, transport: Transport) -> usize {
+        self.doors().filter(|door| door.transport == transport).map(Door::threads).sum()
+    }
+
+    /// Threads that serve at all doors, each with a socket.
+    pub(crate) fn all_threads(&self) -> usize {
+        self.doors().map(Door::threads).sum()
+    }
+
+    /// The address of a door that other machines can reach, if there is one; else that of the first.
+    pub(crate) fn widest(&self) -> SocketAddr {
+        let mut addresses = self.doors().map(|door| door.address);
+        addresses.find(|address| !address.ip().to_canonical().is_loopback()).unwrap_or(self.door.address)
+    }
 }
 
 impl Service {
@@ -138,10 +136,10 @@ type Setting = (&'static str, String);
 
 /// Every setting that is in force; whatever was not said has its default.
 pub(crate) fn of(config: &Config) -> Vec<Setting> {
-    let Config { doors, service, user, sandbox } = config;
-    let mut settings = vec![("address", addresses(&doors.first))];
+    let Config { door, service, user, sandbox } = config;
+    let mut settings = vec![("address", addresses(door))];
     settings.extend(match service {
-        Service::Logins(logins) => of_logins(doors, logins),
+        Service::Logins(logins) => of_logins(door, logins),
         Service::Small(exchange, verbosity) => of_small(exchange, *verbosity),
     });
     let sandbox = match sandbox {
@@ -156,8 +154,8 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
     settings
 }
 
-fn of_logins(doors: &Doors, logins: &Logins) -> Vec<Setting> {
-    let Logins { users, limits, unknown_names, audit, sample_users, http } = logins;
+fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
+    let Logins { also, users, limits, unknown_names, audit, sample_users, http } = logins;
     let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
     let unknown_names = match unknown_names {
         UnknownNames::Hashed => "a hash",
@@ -167,13 +165,13 @@ fn of_logins(doors: &Doors, logins: &Logins) -> Vec<Setting> {
         SampleUsers::Local => "this machine only",
         SampleUsers::Allowed => "from everywhere",
     };
-    let also = doors.also.iter().map(|door| {
+    let also = also.iter().map(|door| {
         ("also", format!("{} at {}; workers: {}", door.transport, addresses(door), workers(door)))
     });
     let mut settings = vec![
-        ("service", format!("logins over {}", doors.first.transport)),
+        ("service", format!("logins over {}", door.transport)),
         ("users file", users.display().to_string()),
-        ("workers", workers(&doors.first)),
+        ("workers", workers(door)),
     ];
     settings.extend(also);
     settings.extend([
