@@ -1,6 +1,7 @@
 //! Running a server: load the users, bind the sockets, serve, and stop in order.
 
 use std::convert::Infallible;
+use std::future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::descriptors;
+use crate::directory::{Directory, Reloads};
 use crate::doors::{Door, advise, listen};
 pub use crate::error::ServerError;
 use crate::http::{self, routes};
@@ -31,9 +33,9 @@ pub use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
 use crate::net::connections::Connections;
 pub use crate::net::passed::PassedError;
-use crate::net::services::logins::LoginStream;
-use crate::net::workers::{Shared, Work, Workers};
-use crate::reload::{CheckedSource, Followed, Reloader};
+use crate::net::services::logins::LoginConnection;
+use crate::net::workers::{Work, Workers};
+use crate::reload::{CheckedSource, Reloader, WatchedSource};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs, Network};
 use crate::settings::{self, Config, Logins, Reasons, SampleUsers, Service};
@@ -42,7 +44,6 @@ use crate::status::Status;
 use proto::server::Keys;
 use proto::server::penalty::Penalties;
 use proto::transport::Transport;
-use proto::users::Users;
 use users::{Source, UsersError, UsersFile};
 
 /// Runs a server until a signal stops it, with the sockets that a service manager has passed, or its own.
@@ -53,23 +54,22 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     descriptors::raise_limit();
     let clock = Clock::start();
     let manager = Manager::from_env();
-    let Prepared { workers, followed, penalties, mut writer, http, blocks } = prepare(config, passed)?;
-    let status = followed
-        .as_ref()
-        .map(|followed| status(config, &workers, followed, penalties.clone(), writer.as_ref(), clock));
-    let Workers { doors, work, counters, .. } = workers;
+    let Prepared { workers, directory, source, mut writer, http } = prepare(config, passed)?;
+    let status = directory.as_ref().map(|it| status(config, &workers, it.clone(), writer.as_ref(), clock));
+    let Workers { doors, work, counters } = workers;
     let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
     info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
-    give_up_privileges(config, followed.as_ref(), writer.as_mut())?;
+    give_up_privileges(config, source.as_ref(), writer.as_mut())?;
     let (reopen, audit_end) = writer.map(|writer| writer.start(clock)).transpose()?.unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let (mut signals, hangups) = (Signals::install()?, signal(SignalKind::hangup())?);
         let lifts = signal(SignalKind::user_defined1())?;
         let (stop_sender, stop) = Stop::new();
-        let users = followed.as_ref().map(|followed| followed.users.clone());
-        let reloader =
-            followed.map(|followed| Reloader::new(followed, reopen, clock, &manager)).transpose()?;
+        let reloader = directory.clone().zip(source);
+        let reloader = reloader
+            .map(|(directory, source)| Reloader::new(directory, source, reopen, clock, &manager))
+            .transpose()?;
         // The sockets are bound, so clients that come now are served as soon as the workers run.
         let ready = announce(config, &doors)?;
         let mut running = start(work, clock, &stop)?;
@@ -86,9 +86,9 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             }
             result = all_ended(&mut running) => result,
             never = reload(reloader, hangups, &manager) => match never {},
-            never = manager.attend(&counters, users.as_deref()) => match never {},
-            never = blocks.follow(|| clock.now().uptime) => match never {},
-            never = lift_blocks(penalties.as_deref().zip(users.as_deref()), &blocks, lifts, clock) => match never {},
+            never = manager.attend(&counters, directory.as_ref().map(|it| &it.users)) => match never {},
+            never = follow_blocks(directory.as_deref(), clock) => match never {},
+            never = lift_blocks(directory.as_deref(), lifts, clock) => match never {},
         };
         manager.stopping();
         if let Some(status) = &status {
@@ -121,23 +121,23 @@ async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &M
     }
 }
 
+/// Logs blocks, if this service blocks anybody, for as long as the server runs.
+async fn follow_blocks(directory: Option<&Directory>, clock: Clock) -> Infallible {
+    match directory {
+        Some(directory) => directory.blocks.follow(|| clock.now().uptime).await,
+        None => future::pending().await,
+    }
+}
+
 /// Lifts all blocks on SIGUSR1, for as long as the server runs.
-async fn lift_blocks(
-    logins: Option<(&Penalties, &ArcSwap<Users>)>,
-    blocks: &BlockLog,
-    mut lifts: Signal,
-    clock: Clock,
-) -> Infallible {
+async fn lift_blocks(directory: Option<&Directory>, mut lifts: Signal, clock: Clock) -> Infallible {
     loop {
         lifts.recv().await;
-        let Some((penalties, users)) = logins else {
+        let Some(directory) = directory else {
             info!("SIGUSR1: this service blocks nobody");
             continue;
         };
-        let lifted = penalties.count(clock.now().uptime).blocks();
-        penalties.lift();
-        users.load().forget_guesses();
-        blocks.lift();
+        let lifted = directory.lift_blocks(clock.now().uptime);
         info!("SIGUSR1: blocks lifted: {lifted}; all failed logins are forgotten");
     }
 }
@@ -203,48 +203,51 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 /// A server that has everything but threads.
 struct Prepared {
     workers: Workers,
-    followed: Option<Followed>,
-    penalties: Option<Arc<Penalties>>,
+    directory: Option<Arc<Directory>>,
+    source: Option<WatchedSource>,
     writer: Option<audit::Writer>,
     http: Option<http::Listener>,
-    blocks: Arc<BlockLog>,
 }
 
 fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, ServerError> {
-    let (keys, blocks) = (draw_keys()?, Arc::<BlockLog>::default());
+    let keys = draw_keys()?;
     let mut bind = |door: &Door| {
         let cannot_bind = |error| ServerError::Bind { address: door.address, error };
         passed.take().map_or_else(|| listen(door), Ok).map_err(cannot_bind)
     };
     match &config.service {
         Service::Logins(Logins { users, limits, unknown_names, audit, sample_users, http, .. }) => {
-            let followed = Followed::load(checked_source(users, *sample_users, config)?)?;
-            let users = &followed.users;
+            let (users, source) = WatchedSource::load(checked_source(users, *sample_users, config)?)?;
+            info!("users: {}", users.len());
             let audit = audit.as_ref().map(|target| {
                 audit::audit(target, *unknown_names, &keys.names)
                     .map_err(|error| ServerError::Audit { target: target.clone(), error })
             });
             let (audit, writer) = audit.transpose()?.unzip();
-            let log = &EventLog::new(*unknown_names, &keys.names, audit, blocks.clone());
-            let penalties = &Arc::new(Penalties::new(&keys.sources, limits.clone()));
+            let blocks = Arc::<BlockLog>::default();
             let threads = config.all_threads();
-            let connections = &Connections::for_threads(threads, LoginStream::READING.memory_max);
-            let shared = Shared { users, penalties, keys: &keys, connections, log };
+            let directory = Arc::new(Directory {
+                users: ArcSwap::from_pointee(users),
+                reloads: Reloads::default(),
+                penalties: Arc::new(Penalties::new(&keys.sources, limits.clone())),
+                connections: Connections::for_threads(threads, LoginConnection::READING.memory_max),
+                log: EventLog::new(*unknown_names, &keys.names, audit, blocks.clone()),
+                blocks,
+                keys,
+            });
             let mut workers = Workers::default();
             for door in config.doors() {
-                let added = workers.add_logins(door.transport, bind(door)?, &shared);
+                let added = workers.add_logins(door.transport, bind(door)?, &directory);
                 added.map_err(|error| ServerError::Bind { address: door.address, error })?;
             }
             let http = http.map(|http| listen_for_http(http.address)).transpose()?;
-            info!("users: {}", users.load().len());
-            let penalties = Some(penalties.clone());
-            Ok(Prepared { workers, followed: Some(followed), penalties, writer, http, blocks })
+            Ok(Prepared { workers, directory: Some(directory), source: Some(source), writer, http })
         }
         Service::Small(service, verbosity) => {
             let door = &config.door;
             let workers = Workers::small(*service, *verbosity, bind(door)?, &keys);
             let workers = workers.map_err(|error| ServerError::Bind { address: door.address, error })?;
-            Ok(Prepared { workers, followed: None, penalties: None, writer: None, http: None, blocks })
+            Ok(Prepared { workers, directory: None, source: None, writer: None, http: None })
         }
     }
 }
@@ -264,8 +267,7 @@ fn listen_for_http(address: SocketAddr) -> Result<http::Listener, ServerError> {
 fn status(
     config: &Config,
     workers: &Workers,
-    followed: &Followed,
-    penalties: Option<Arc<Penalties>>,
+    directory: Arc<Directory>,
     writer: Option<&audit::Writer>,
     clock: Clock,
 ) -> Arc<Status> {
@@ -278,10 +280,7 @@ fn status(
         reasons,
         doors: workers.doors.clone(),
         counters: workers.counters.clone(),
-        users: followed.users.clone(),
-        reloads: followed.reloads.clone(),
-        penalties,
-        open: workers.connections.clone(),
+        directory,
         losses: writer.map(audit::Writer::losses),
         clock,
         started_unix_s: clock.now().unix_s,
@@ -293,10 +292,10 @@ fn status(
 /// Changes the user and enters the sandbox.
 fn give_up_privileges(
     config: &Config,
-    followed: Option<&Followed>,
+    source: Option<&WatchedSource>,
     writer: Option<&mut audit::Writer>,
 ) -> Result<(), ServerError> {
-    let needed = followed.map_or(Ok(Vec::new()), |followed| followed.checked.source.needs())?;
+    let needed = source.map_or(Ok(Vec::new()), |source| source.checked.source.needs())?;
     become_user(config)?;
     if config.user.is_none() && geteuid().is_root() {
         warn!("running as root: give --user NAME for a user with fewer rights");

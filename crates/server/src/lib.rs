@@ -8,6 +8,7 @@
 //! | [`daemon`] | running a server, from start to stop |
 //! | [`error`] | the errors that end a server or keep it from starting |
 //! | [`net`] | sockets, clocks and the loops of the workers |
+//! | `directory` | what the logins of all doors share |
 //! | `reload` | reloading the users file |
 //! | `manager` | notifications to a service manager |
 //! | [`log`] | the log and the audit |
@@ -23,6 +24,7 @@ compile_error!("servers need Linux: recvmmsg, packet information, seccomp, Landl
 mod counters;
 pub mod daemon;
 pub mod descriptors;
+mod directory;
 pub mod doors;
 pub mod error;
 pub mod http;

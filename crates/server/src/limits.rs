@@ -11,7 +11,7 @@ use crate::log::audit::{
 use crate::net::bind::BACKLOG;
 use crate::net::connection::{Connection, Deadlines, Reading, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
-use crate::net::services::logins::{LoginDatagrams, LoginStream};
+use crate::net::services::logins::{LoginConnection, LoginDatagrams};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
 use crate::net::udp::BUFFER_LEN;
 use crate::settings::{self, Config, Policy, Service, SmallService};
@@ -49,8 +49,8 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
             }
             if workers > 0 {
                 all.extend(of_connections(
-                    size_of::<Connection<LoginStream>>(),
-                    LoginStream::READING,
+                    size_of::<Connection<LoginConnection>>(),
+                    LoginConnection::READING,
                     workers,
                     capacity,
                 ));

@@ -18,12 +18,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::directory::Directory;
 use crate::error::ServerError;
 use crate::log::audit::Reopen;
 use crate::manager::Manager;
 use crate::net::clock::Clock;
 use crate::settings::SampleUsers;
-use crate::status::Reloads;
 use proto::users::{Samples, Users};
 use users::{Changes, Source, Stamp, counted};
 
@@ -55,29 +55,25 @@ impl CheckedSource {
     }
 }
 
-/// The users of a source that is watched for changes.
-pub(crate) struct Followed {
-    pub(crate) users: Arc<ArcSwap<Users>>,
-    /// The results of reloads.
-    pub(crate) reloads: Arc<Reloads>,
+/// A source that is watched for changes, and has been loaded once.
+pub(crate) struct WatchedSource {
     pub(crate) checked: CheckedSource,
     stamp: Stamp,
     watch: Option<OwnedFd>,
 }
 
-impl Followed {
+impl WatchedSource {
     /// Watches the source, and then loads its users. If it cannot be watched, that is logged, and only SIGHUP reloads it.
     ///
     /// # Errors
     /// The users cannot be used.
-    pub(crate) fn load(checked: CheckedSource) -> Result<Self, ServerError> {
+    pub(crate) fn load(checked: CheckedSource) -> Result<(Users, Self), ServerError> {
         let watch = watch(&*checked.source).map_err(|error| {
             let path = checked.source.path().display();
             warn!("{path}: {error}: changes to it will be seen only on SIGHUP");
         });
         let (users, stamp) = checked.load()?;
-        let users = Arc::new(ArcSwap::from_pointee(users));
-        Ok(Self { users, reloads: Arc::default(), checked, stamp, watch: watch.ok() })
+        Ok((users, Self { checked, stamp, watch: watch.ok() }))
     }
 }
 
@@ -134,13 +130,12 @@ async fn quiet_after_change(changes: &Notify) {
 /// Keeps the users of a running server up to date with their file.
 pub(crate) struct Reloader<'m> {
     checked: Arc<CheckedSource>,
-    users: Arc<ArcSwap<Users>>,
+    directory: Arc<Directory>,
     /// The stamp of the file at the last reload, whether or not that succeeded; `None` if there was no file.
     last: Option<Stamp>,
     changes: Arc<Notify>,
     /// Reopens the audit on SIGHUP, since its file may have been moved away.
     reopen: Option<Reopen>,
-    reloads: Arc<Reloads>,
     clock: Clock,
     manager: &'m Manager,
 }
@@ -148,7 +143,8 @@ pub(crate) struct Reloader<'m> {
 impl<'m> Reloader<'m> {
     /// Must be called in a runtime, with the rights that the server will have from now on.
     pub(crate) fn new(
-        Followed { users, reloads, mut checked, stamp, watch }: Followed,
+        directory: Arc<Directory>,
+        WatchedSource { mut checked, stamp, watch }: WatchedSource,
         reopen: Option<Reopen>,
         clock: Clock,
         manager: &'m Manager,
@@ -159,7 +155,7 @@ impl<'m> Reloader<'m> {
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), notify_changes)?;
         let checked = Arc::new(checked);
-        Ok(Self { checked, users, last: Some(stamp), changes, reopen, reloads, clock, manager })
+        Ok(Self { checked, directory, last: Some(stamp), changes, reopen, clock, manager })
     }
 
     /// Reloads on SIGHUP and when the file has changed.
@@ -185,29 +181,32 @@ impl<'m> Reloader<'m> {
     async fn reload(&mut self) {
         self.manager.reloading();
         self.last = self.checked.source.stamp();
-        let (checked, users) = (self.checked.clone(), self.users.clone());
+        let (checked, directory) = (self.checked.clone(), self.directory.clone());
         let (sender, done) = oneshot::channel();
         let thread = thread::Builder::new().name("reload".to_owned());
         let started = thread.spawn(move || {
             // The receiver is gone if the server ends first.
-            let _ = sender.send(replace(&checked, &users));
+            let _ = sender.send(replace(&checked, &directory.users));
         });
         let replaced = match started {
             Ok(_) => done.await.unwrap_or_else(|_| Err(io::Error::other("the reload panicked").into())),
             Err(error) => Err(error.into()),
         };
-        self.reloads.note(self.clock.now(), replaced.is_ok());
+        self.directory.reloads.note(self.clock.now(), replaced.is_ok());
         match replaced {
             Ok(stamp) => {
                 self.last = Some(stamp);
-                self.manager.reloaded(self.users.load().len());
+                self.manager.reloaded(self.directory.users.load().len());
             }
             Err(error) => {
                 for line in error.to_string().lines() {
                     error!("{line}");
                 }
-                error!("the users stay as they were: {} reloads have failed", self.reloads.so_far().failures);
-                self.manager.reload_failed(self.users.load().len());
+                error!(
+                    "the users stay as they were: {} reloads have failed",
+                    self.directory.reloads.so_far().failures
+                );
+                self.manager.reload_failed(self.directory.users.load().len());
             }
         }
     }

@@ -7,18 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::counters::{self, Counters, Outcome, Progress, Verdicts};
+use crate::directory::Directory;
 use crate::log::audit::Losses;
 use crate::net::clock::Clock;
-use crate::net::connections::Connections;
 use crate::settings::Reasons;
-use proto::Now;
-use proto::server::penalty::{Failures, Fill, Penalties};
+use proto::server::penalty::{Failures, Fill};
 use proto::transport::Transport;
-use proto::users::Users;
 
 /// The time that a step of the history covers.
 pub(crate) const HISTORY_STEP: Duration = Duration::from_secs(10);
@@ -38,10 +35,7 @@ pub(crate) struct Status {
     /// Whether the status shows why logins were refused.
     pub(crate) reasons: Reasons,
     pub(crate) counters: Vec<Arc<Counters>>,
-    pub(crate) users: Arc<ArcSwap<Users>>,
-    pub(crate) reloads: Arc<Reloads>,
-    pub(crate) penalties: Option<Arc<Penalties>>,
-    pub(crate) open: Option<Connections>,
+    pub(crate) directory: Arc<Directory>,
     /// The lost lines of the audit, if there is one.
     pub(crate) losses: Option<Losses>,
     pub(crate) clock: Clock,
@@ -92,9 +86,9 @@ impl Status {
         self.doors.iter().any(|(other, _)| *other == transport)
     }
 
-    /// Connections that are open, and how many may be.
+    /// Connections that are open, and how many may be, if there is a door for them.
     pub(crate) fn connections(&self) -> Option<(usize, usize)> {
-        self.open.as_ref().map(Connections::used)
+        self.serves(Transport::Tcp).then(|| self.directory.connections.used())
     }
 
     /// Blocks that were in force at the last sample, by the tables of failures.
@@ -168,7 +162,7 @@ impl Status {
             every.tick().await;
             let uptime = self.uptime();
             let mut samples = self.samples();
-            samples.failures = self.penalties.as_ref().map(|all| all.count(uptime)).unwrap_or_default();
+            samples.failures = self.directory.penalties.count(uptime);
             samples.progress.check(&self.counters);
             if uptime.as_secs() >= next_step_s {
                 samples.end_step(self.verdicts());
@@ -189,38 +183,6 @@ impl Samples {
         }
         self.history.push_back(total.since(self.before));
         self.before = total;
-    }
-}
-
-/// The results of reloading the users file. Only the main thread takes the lock.
-#[derive(Default)]
-pub(crate) struct Reloads(Mutex<Reloaded>);
-
-/// The reloads since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reloaded {
-    pub(crate) successes: u64,
-    pub(crate) failures: u64,
-    pub(crate) last: Option<LastReload>,
-}
-
-/// The reload that ended last.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LastReload {
-    pub(crate) at: Now,
-    pub(crate) is_ok: bool,
-}
-
-impl Reloads {
-    pub(crate) fn note(&self, at: Now, is_ok: bool) {
-        let mut reloaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = if is_ok { &mut reloaded.successes } else { &mut reloaded.failures };
-        *count += 1;
-        reloaded.last = Some(LastReload { at, is_ok });
-    }
-
-    pub(crate) fn so_far(&self) -> Reloaded {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::counters::Outcome;
-use crate::status::{Blocked, HISTORY_STEP, LastReload, Reloaded, Status};
+use crate::directory::{LastReload, Reloaded};
+use crate::status::{Blocked, HISTORY_STEP, Status};
 use proto::server::penalty::Fill;
 
 /// The body, without names or addresses of users.
@@ -21,7 +22,7 @@ pub(crate) fn page(status: &Status) -> String {
         "doors": doors,
         "uptime_s": status.uptime().as_secs_f64(),
         "is_stopping": status.is_stopping(),
-        "users": status.users.load().len(),
+        "users": status.directory.users.load().len(),
         "workers": status.counters.len(),
         "totals": {
             "challenged": count(&[Outcome::Challenged, Outcome::Rechallenged]),
@@ -71,7 +72,7 @@ fn limits(status: &Status) -> Vec<Value> {
 }
 
 fn reloads(status: &Status) -> Value {
-    let Reloaded { successes, failures, last } = status.reloads.so_far();
+    let Reloaded { successes, failures, last } = status.directory.reloads.so_far();
     let last = last.map(|LastReload { at, is_ok }| {
         json!({ "ago_s": status.uptime().saturating_sub(at.uptime).as_secs_f64(), "is_ok": is_ok })
     });

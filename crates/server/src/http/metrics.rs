@@ -2,7 +2,8 @@
 
 use super::exposition::{Format, Page};
 use crate::counters::{BATCH_BOUNDS, Counter, Counters, Histogram, LOGIN_BOUNDS_US, Outcome};
-use crate::status::{LastReload, Reloaded, Status};
+use crate::directory::{LastReload, Reloaded};
+use crate::status::Status;
 use proto::transport::Transport;
 
 /// Whether an Accept header lists OpenMetrics with a weight above zero.
@@ -36,7 +37,7 @@ fn process(page: &mut Page, status: &Status) {
         status.started_unix_s,
     );
     page.gauge("letmein_workers", "Threads that serve", status.counters.len() as u64);
-    page.gauge("letmein_users", "Users that there are", status.users.load().len() as u64);
+    page.gauge("letmein_users", "Users that there are", status.directory.users.load().len() as u64);
     page.gauge("letmein_stopping", "1 while the server ends, else 0", u64::from(status.is_stopping()));
 }
 
@@ -92,7 +93,7 @@ fn failures(page: &mut Page, status: &Status) {
 }
 
 fn reloads(page: &mut Page, status: &Status) {
-    let Reloaded { successes, failures, last } = status.reloads.so_far();
+    let Reloaded { successes, failures, last } = status.directory.reloads.so_far();
     page.counters(
         "letmein_reloads",
         "Times that the users file was read again",

@@ -2,25 +2,24 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::counters::Counters;
-use crate::log::{self, EventLog, Verbosity};
+use crate::directory::Directory;
+use crate::log::{self, Verbosity};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop};
 use crate::net::connection::{Reading, StreamService};
 use crate::net::connections::Connections;
-use crate::net::services::logins::{LoginDatagrams, LoginStream};
+use crate::net::services::logins::{LoginConnection, LoginDatagrams, LoginStreams};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::{tcp, udp};
-use proto::server::penalty::Penalties;
 use proto::server::{Keys, Server};
 use proto::transport::Transport;
-use proto::users::Users;
 use proto::{Now, Peer};
 
 /// The workers of all doors.
@@ -32,18 +31,6 @@ pub(crate) struct Workers {
     pub(crate) work: Vec<Work>,
     /// The counters of each worker.
     pub(crate) counters: Vec<Arc<Counters>>,
-    /// The caps on TCP connections, if there is a TCP door.
-    pub(crate) connections: Option<Connections>,
-}
-
-/// The state that the logins of all doors share.
-pub(crate) struct Shared<'a> {
-    pub(crate) users: &'a Arc<ArcSwap<Users>>,
-    pub(crate) penalties: &'a Arc<Penalties>,
-    pub(crate) keys: &'a Keys,
-    /// Over TCP.
-    pub(crate) connections: &'a Connections,
-    pub(crate) log: &'a EventLog,
 }
 
 /// The loop of one worker.
@@ -56,31 +43,30 @@ impl Workers {
         &mut self,
         transport: Transport,
         bound: Bound,
-        shared: &Shared<'_>,
+        directory: &Arc<Directory>,
     ) -> io::Result<()> {
-        let Shared { users, penalties, keys, connections, log } = *shared;
         match transport {
             Transport::Udp => {
                 for socket in &bound.sockets {
                     // A system without this option serves all the same.
                     let _ = udp::ignore_path_mtu(socket);
                 }
-                let mut keys = keys.clone();
+                let mut keys = directory.keys.clone();
                 SysRng.try_fill_bytes(&mut keys.challenges)?;
-                self.add_udp(bound, Some(connections), |_, counters| {
-                    let (server, users) = (Server::new(&keys, penalties.clone()), users.clone());
-                    let logins = LoginDatagrams { server, log: log.of_worker(transport, counters), users };
+                self.add_udp(bound, Some(&directory.connections), |_, counters| {
+                    let server = Server::new(&keys, directory.penalties.clone());
+                    let log = directory.log.of_worker(transport, counters);
+                    let logins = LoginDatagrams { server, log, directory: directory.clone() };
                     || logins
                 })
             }
             Transport::Tcp => {
-                self.add_tcp(bound, LoginStream::READING, connections, |counters| {
-                    let (users, penalties) = (users.clone(), penalties.clone());
-                    let log = Arc::new(log.of_worker(transport, counters));
+                self.add_tcp(bound, LoginConnection::READING, &directory.connections, |counters| {
+                    let log = directory.log.of_worker(transport, counters);
+                    let streams = LoginStreams { log, directory: directory.clone() };
                     move || {
-                        move |peer, now| {
-                            LoginStream::open(users.clone(), penalties.clone(), log.clone(), now, peer)
-                        }
+                        let streams = Rc::new(streams);
+                        move |peer, now| LoginConnection::open(streams.clone(), now, peer)
                     }
                 });
                 Ok(())
@@ -167,7 +153,6 @@ impl Workers {
         O: Fn(Peer, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
-        self.connections = Some(connections.clone());
         self.doors.push((Transport::Tcp, address));
         for socket in sockets {
             let counters = self.add_counters();

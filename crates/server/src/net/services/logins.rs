@@ -1,13 +1,14 @@
 //! Logins over UDP and over TCP: each message goes to the protocol's server, and its decision to the log and the audit.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use crate::directory::Directory;
 use crate::log::WorkerLog;
 use crate::net::batch::Shape;
 use crate::net::connection::{Deadlines, Next, Reading, StreamService};
@@ -15,9 +16,7 @@ use crate::net::udp;
 use proto::challenge::Challenge;
 use proto::server::Server;
 use proto::server::event::Event;
-use proto::server::penalty::Penalties;
-use proto::server::stream::{self, BUFFER_LEN};
-use proto::users::Users;
+use proto::server::stream::{BUFFER_LEN, LoginStream};
 use proto::wire::{self, MESSAGE_MAX, REPLY_MAX};
 use proto::{Now, Peer};
 
@@ -25,7 +24,7 @@ use proto::{Now, Peer};
 pub(crate) struct LoginDatagrams {
     pub(crate) server: Server,
     pub(crate) log: WorkerLog,
-    pub(crate) users: Arc<ArcSwap<Users>>,
+    pub(crate) directory: Arc<Directory>,
 }
 
 impl LoginDatagrams {
@@ -39,26 +38,30 @@ impl udp::Service for LoginDatagrams {
     }
 
     fn prefetch<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {
-        self.users.load().prefetch(datagrams.filter_map(wire::name_in));
+        self.directory.users.load().prefetch(datagrams.filter_map(wire::name_in));
     }
 
     fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) {
-        let reaction = self.server.datagram(&self.users.load(), now, peer, datagram, reply);
+        let reaction = self.server.datagram(&self.directory.users.load(), now, peer, datagram, reply);
         self.log.reaction(now, peer, &reaction);
     }
 }
 
+/// What the logins of one TCP worker share.
+pub(crate) struct LoginStreams {
+    pub(crate) log: WorkerLog,
+    pub(crate) directory: Arc<Directory>,
+}
+
 /// One login over TCP.
-pub(crate) struct LoginStream {
-    stream: stream::LoginStream,
-    users: Arc<ArcSwap<Users>>,
-    penalties: Arc<Penalties>,
-    log: Arc<WorkerLog>,
+pub(crate) struct LoginConnection {
+    stream: LoginStream,
+    shared: Rc<LoginStreams>,
     peer: Peer,
     began: Duration,
 }
 
-impl LoginStream {
+impl LoginConnection {
     pub(crate) const READING: Reading = Reading {
         gather_len: BUFFER_LEN,
         memory_max: 0,
@@ -69,36 +72,29 @@ impl LoginStream {
     ///
     /// # Errors
     /// The source is blocked, so its connection is closed at once; or the system gives no random bytes.
-    pub(crate) fn open(
-        users: Arc<ArcSwap<Users>>,
-        penalties: Arc<Penalties>,
-        log: Arc<WorkerLog>,
-        now: Now,
-        peer: Peer,
-    ) -> io::Result<Self> {
-        if let Err(penalty) = penalties.check_source(now.uptime, peer) {
-            log.event(now, peer, &Event::Penalized { penalty, user: None });
+    pub(crate) fn open(shared: Rc<LoginStreams>, now: Now, peer: Peer) -> io::Result<Self> {
+        if let Err(penalty) = shared.directory.penalties.check_source(now.uptime, peer) {
+            shared.log.event(now, peer, &Event::Penalized { penalty, user: None });
             return Err(io::Error::other(penalty));
         }
         let challenge = Challenge::from_random(SysRng.try_next_u64()?);
-        Ok(Self {
-            stream: stream::LoginStream::new(challenge),
-            users,
-            penalties,
-            log,
-            peer,
-            began: now.uptime,
-        })
+        Ok(Self { stream: LoginStream::new(challenge), shared, peer, began: now.uptime })
     }
 }
 
-impl StreamService for LoginStream {
+impl StreamService for LoginConnection {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
+        let LoginStreams { log, directory } = &*self.shared;
         let mut rest = *received;
-        while let Some(reaction) =
-            self.stream.receive(&self.users.load(), &self.penalties, now, self.peer, &mut rest, replies)
-        {
-            self.log.reaction(now, self.peer, &reaction);
+        while let Some(reaction) = self.stream.receive(
+            &directory.users.load(),
+            &directory.penalties,
+            now,
+            self.peer,
+            &mut rest,
+            replies,
+        ) {
+            log.reaction(now, self.peer, &reaction);
             if reaction.is_silent() {
                 return Next::Close;
             }
@@ -106,7 +102,7 @@ impl StreamService for LoginStream {
         let taken = received.len() - rest.len();
         *received = received.get(taken..).unwrap_or_default();
         if self.stream.is_over() {
-            self.log.login_took(now.uptime.saturating_sub(self.began));
+            log.login_took(now.uptime.saturating_sub(self.began));
             Next::End
         } else {
             Next::Read
