@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
+use server::check;
 use server::daemon::{self, Bound};
 use server::descriptors;
 use server::doors::{Door, Loopbacks};
@@ -183,7 +184,7 @@ fn run(transport: Transport) -> Result<Status, Status> {
         return print_limits(program, &config);
     }
     if checks {
-        let settings = daemon::check(&config).map_err(|error| refused(program, &error))?;
+        let settings = check::files(&config).map_err(|error| refused(program, &error))?;
         return print(program, settings.iter().map(|(name, value)| format!("{name:<56} {value}")));
     }
     daemon::run(&config, passed).map(|()| Status::Done).map_err(|error| refused(program, &error))
@@ -353,7 +354,7 @@ fn self_test(program: &str, config: &Config) -> Result<Status, Status> {
         say(format_args!("{program}: {error}"));
         Status::Failed
     };
-    let attempts = daemon::self_test(config).map_err(|error| refused(program, &error))?;
+    let attempts = check::sandbox(config).map_err(|error| refused(program, &error))?;
     for (line, _) in &attempts {
         writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
     }

@@ -1,12 +1,12 @@
-//! What the logins of all doors share: who may log in, what failures cost, how many connections there may be, and the
-//! log of what was decided.
+//! What the logins of all doors share: who may log in, what failures cost, whom they block, and how many connections
+//! there may be.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::log::{BlockLog, EventLog};
+use crate::log::BlockLog;
 use crate::net::connections::Connections;
 use proto::Now;
 use proto::server::Keys;
@@ -21,7 +21,6 @@ pub(crate) struct Directory {
     pub(crate) penalties: Arc<Penalties>,
     /// The caps on connections over TCP.
     pub(crate) connections: Connections,
-    pub(crate) log: EventLog,
     pub(crate) blocks: Arc<BlockLog>,
     pub(crate) keys: Keys,
 }

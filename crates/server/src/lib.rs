@@ -6,6 +6,7 @@
 //! | [`limits`] | every limit by name |
 //! | [`doors`] | where a server listens |
 //! | [`daemon`] | running a server, from start to stop |
+//! | [`check`] | what can be tried without serving |
 //! | [`error`] | the errors that end a server or keep it from starting |
 //! | [`net`] | sockets, clocks and the loops of the workers |
 //! | `directory` | what the logins of all doors share |
@@ -15,12 +16,13 @@
 //! | `counters` | the counters of the workers |
 //! | `status` | the status of a running server |
 //! | [`http`] | monitoring over HTTP: metrics, health, status |
-//! | [`sandbox`] | the rights that a server gives up |
+//! | `privileges`, [`sandbox`] | the rights that a server gives up |
 #![deny(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("servers need Linux: recvmmsg, packet information, seccomp, Landlock");
 
+pub mod check;
 mod counters;
 pub mod daemon;
 pub mod descriptors;
@@ -32,6 +34,7 @@ pub mod limits;
 pub mod log;
 mod manager;
 pub mod net;
+mod privileges;
 mod reload;
 pub mod sandbox;
 pub mod settings;

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
-use rustix::process::setpriority_process;
+use rustix::process::{Uid, geteuid, setpriority_process};
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -23,9 +24,10 @@ use crate::error::ServerError;
 use crate::log::audit::Reopen;
 use crate::manager::Manager;
 use crate::net::clock::Clock;
-use crate::settings::SampleUsers;
+use crate::sandbox;
+use crate::settings::{Config, SampleUsers};
 use proto::users::{Samples, Users};
-use users::{Changes, Source, Stamp, counted};
+use users::{Changes, Source, Stamp, UsersFile, counted};
 
 /// A source of users, and what decides whether sample users are allowed in it.
 pub(crate) struct CheckedSource {
@@ -35,6 +37,15 @@ pub(crate) struct CheckedSource {
 }
 
 impl CheckedSource {
+    /// The users file, for the doors of a server.
+    ///
+    /// # Errors
+    /// What keeps it from being loaded, as far as its path tells.
+    pub(crate) fn of(path: &Path, sample_users: SampleUsers, config: &Config) -> Result<Self, ServerError> {
+        let source = Box::new(users_file(path, config)?);
+        Ok(Self { source, sample_users, address: config.widest() })
+    }
+
     /// Loads the users, and logs warnings about them.
     ///
     /// # Errors
@@ -53,6 +64,17 @@ impl CheckedSource {
         }
         Ok((loaded.users, loaded.stamp))
     }
+}
+
+/// The users file, to be read as the user that the server changes to.
+pub(crate) fn users_file(path: &Path, config: &Config) -> Result<UsersFile, ServerError> {
+    let reader = match &config.user {
+        Some(name) => sandbox::find_user(name)
+            .map(|user| Uid::from_raw(user.uid.as_raw()))
+            .map_err(|error| ServerError::User { user: name.clone(), error })?,
+        None => geteuid(),
+    };
+    Ok(UsersFile::new(path)?.read_by(reader)?)
 }
 
 /// A source that is watched for changes, and has been loaded once.

@@ -4,15 +4,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::counters::Counters;
 use crate::directory::Directory;
-use crate::log::{self, Verbosity};
+use crate::log::{self, EventLog, Verbosity};
 use crate::net::bind::Bound;
-use crate::net::clock::{Clock, Stop};
+use crate::net::clock::{Clock, Stop, StopSender};
 use crate::net::connection::{Reading, StreamService};
 use crate::net::connections::Connections;
 use crate::net::services::logins::{LoginConnection, LoginDatagrams, LoginStreams};
@@ -44,6 +49,7 @@ impl Workers {
         transport: Transport,
         bound: Bound,
         directory: &Arc<Directory>,
+        log: &EventLog,
     ) -> io::Result<()> {
         match transport {
             Transport::Udp => {
@@ -55,14 +61,14 @@ impl Workers {
                 SysRng.try_fill_bytes(&mut keys.challenges)?;
                 self.add_udp(bound, Some(&directory.connections), |_, counters| {
                     let server = Server::new(&keys, directory.penalties.clone());
-                    let log = directory.log.of_worker(transport, counters);
+                    let log = log.of_worker(transport, counters);
                     let logins = LoginDatagrams { server, log, directory: directory.clone() };
                     || logins
                 })
             }
             Transport::Tcp => {
                 self.add_tcp(bound, LoginConnection::READING, &directory.connections, |counters| {
-                    let log = directory.log.of_worker(transport, counters);
+                    let log = log.of_worker(transport, counters);
                     let streams = LoginStreams { log, directory: directory.clone() };
                     move || {
                         let streams = Rc::new(streams);
@@ -168,4 +174,51 @@ impl Workers {
         self.counters.push(counters.clone());
         counters
     }
+}
+
+/// The threads of all workers.
+pub(crate) struct Running {
+    threads: JoinSet<io::Result<()>>,
+    stop: StopSender,
+}
+
+impl Running {
+    /// Workers have this long to stop, more than [`DRAIN`](crate::net::clock::DRAIN) gives to logins in progress.
+    pub(crate) const STOP_MAX: Duration = Duration::from_secs(3);
+
+    /// Starts a thread for each worker. Must be called in a runtime.
+    pub(crate) fn start(workers: Vec<Work>, clock: Clock) -> io::Result<Self> {
+        let (mut threads, (stop, asked)) = (JoinSet::new(), Stop::new());
+        for (number, work) in workers.into_iter().enumerate() {
+            let (asked, (sender, receiver)) = (asked.clone(), oneshot::channel());
+            thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+                // The receiver is gone if the server ends for another reason first.
+                let _ = sender.send(work(clock, asked));
+            })?;
+            threads.spawn(async {
+                receiver.await.unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
+            });
+        }
+        Ok(Self { threads, stop })
+    }
+
+    /// Waits for the last worker to end, or for the first to fail.
+    pub(crate) async fn ended(&mut self) -> io::Result<()> {
+        all_ended(&mut self.threads).await
+    }
+
+    /// Has all workers end the logins in progress, and stop. One that blocks on standard output because nobody reads it
+    /// is not waited for.
+    pub(crate) async fn stop(self) -> io::Result<()> {
+        let Self { mut threads, stop } = self;
+        drop(stop);
+        timeout(Self::STOP_MAX, all_ended(&mut threads)).await.unwrap_or(Ok(()))
+    }
+}
+
+async fn all_ended(threads: &mut JoinSet<io::Result<()>>) -> io::Result<()> {
+    while let Some(ended) = threads.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
 }

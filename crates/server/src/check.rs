@@ -1,0 +1,67 @@
+//! What can be tried without serving: the files that a server needs, and its sandbox.
+
+use std::os::fd::OwnedFd;
+
+use crate::error::ServerError;
+use crate::log::audit::AuditTarget;
+use crate::privileges::{become_user, network};
+use crate::reload::{CheckedSource, users_file};
+use crate::sandbox::self_test::SelfTest;
+use crate::sandbox::{self, Needs};
+use crate::settings::{self, Config, Logins, Service};
+use users::{Source, UsersError};
+
+/// Checks the files that a server needs, and returns its settings with the number of its users. It binds no socket, so
+/// another server may be running, and makes no file. Afterwards this process has the rights that the server would have.
+///
+/// # Errors
+/// The server could not start, or could not read its files again.
+pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
+    let mut settings = settings::of(config);
+    if let Service::Logins(Logins { users: path, sample_users, audit, .. }) = &config.service {
+        let mut checked = CheckedSource::of(path, *sample_users, config)?;
+        let (users, _) = checked.load()?;
+        if users.is_empty() {
+            return Err(ServerError::NoUsers(path.clone()));
+        }
+        settings.push(("users", users.len().to_string()));
+        let folder = audit.as_ref().map(audit_folder).transpose()?.flatten();
+        become_user(config)?;
+        checked.source.settle()?;
+        if let (Some(target), Some(folder)) = (audit, folder) {
+            target.check(&folder).map_err(|error| ServerError::Audit { target: target.clone(), error })?;
+        }
+    } else {
+        become_user(config)?;
+    }
+    Ok(settings)
+}
+
+/// Tries forbidden acts in the sandbox of a server with this configuration. Returns a line for each attempt, and
+/// whether it was refused.
+///
+/// # Errors
+/// There can be no sandbox, or the server would not use the users file.
+pub fn sandbox(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
+    let (read, append) = match &config.service {
+        Service::Logins(Logins { users, audit, .. }) => {
+            let read = match users_file(users, config) {
+                Ok(file) => file.needs()?.into_iter().map(|folder| folder.descriptor).collect(),
+                // A missing users file does not keep the sandbox from being tested.
+                Err(ServerError::Users(UsersError::Unreadable { .. })) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
+            (read, append.into_iter().collect())
+        }
+        Service::Small(..) => (Vec::new(), Vec::new()),
+    };
+    let needs = Needs { read, append, network: network(config) };
+    let test = SelfTest::prepare(&needs)?;
+    sandbox::enter(config.sandbox, &needs)?;
+    Ok(test.run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())
+}
+
+fn audit_folder(target: &AuditTarget) -> Result<Option<OwnedFd>, ServerError> {
+    target.folder().map_err(|error| ServerError::Audit { target: target.clone(), error })
+}
