@@ -9,7 +9,7 @@ use crate::reload::{CheckedSource, users_file};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs};
 use crate::settings::{self, Config, Logins, Service};
-use users::{Source, UsersError};
+use users::{UserSource, UsersError};
 
 /// Checks the files that a server needs, and returns its settings with the number of its users. It binds no socket, so
 /// another server may be running, and makes no file. Afterwards this process has the rights that the server would have.

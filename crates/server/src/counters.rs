@@ -59,7 +59,7 @@ pub(crate) const LOGIN_BOUNDS_US: [u64; 12] =
 
 /// The outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum MessageOutcome {
     Challenged,
     Rechallenged,
     Welcomed,
@@ -75,7 +75,7 @@ pub(crate) enum Outcome {
     Malformed,
 }
 
-impl Outcome {
+impl MessageOutcome {
     pub(crate) const ALL: [Self; 12] = [
         Self::Challenged,
         Self::Rechallenged,
@@ -124,7 +124,7 @@ impl Outcome {
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
-    outcomes: [Counter; Outcome::ALL.len()],
+    outcomes: [Counter; MessageOutcome::ALL.len()],
     /// Iterations of the worker's loop. A worker without one for long is stuck.
     pub(crate) iterations: Counter,
     /// UDP: datagrams that came at a time.
@@ -143,12 +143,12 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn event(&self, event: &Event<'_>) {
-        if let Some(counter) = self.outcomes.get(Outcome::of(event) as usize) {
+        if let Some(counter) = self.outcomes.get(MessageOutcome::of(event) as usize) {
             counter.add(1);
         }
     }
 
-    pub(crate) fn outcome(&self, outcome: Outcome) -> u64 {
+    pub(crate) fn outcome(&self, outcome: MessageOutcome) -> u64 {
         self.outcomes.get(outcome as usize).map_or(0, Counter::get)
     }
 
@@ -170,8 +170,8 @@ pub(crate) struct Verdicts {
 
 impl Verdicts {
     pub(crate) fn of(counters: &[Arc<Counters>]) -> Self {
-        let refused = Outcome::REFUSALS.iter().map(|(_, refusal)| total(counters, *refusal)).sum();
-        Self { welcomed: total(counters, Outcome::Welcomed), refused }
+        let refused = MessageOutcome::REFUSALS.iter().map(|(_, refusal)| total(counters, *refusal)).sum();
+        Self { welcomed: total(counters, MessageOutcome::Welcomed), refused }
     }
 
     pub(crate) fn since(self, before: Self) -> Self {
@@ -180,18 +180,18 @@ impl Verdicts {
 }
 
 /// The messages of all workers together that had an outcome.
-pub(crate) fn total(counters: &[Arc<Counters>], outcome: Outcome) -> u64 {
+pub(crate) fn total(counters: &[Arc<Counters>], outcome: MessageOutcome) -> u64 {
     counters.iter().map(|counters| counters.outcome(outcome)).sum()
 }
 
 /// Whether workers are stuck, as regular checks have found. An idle worker's loop makes ten iterations a second.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct StallWatch {
     /// For each worker, its iterations at the last check, and the checks in a row that have found no new one.
     seen: Vec<(u64, u32)>,
 }
 
-impl Progress {
+impl StallWatch {
     pub(crate) fn check(&mut self, counters: &[Arc<Counters>]) {
         self.seen.resize(counters.len(), (0, 0));
         for ((before, stall), counters) in self.seen.iter_mut().zip(counters) {
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_outcome_has_a_counter_of_its_own() {
-        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+        for (index, outcome) in MessageOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, index);
         }
     }
@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn one_stuck_worker_is_noticed_until_it_goes_on() {
-        let (counters, mut progress) = ([Arc::new(Counters::default()), Arc::default()], Progress::default());
+        let (counters, mut progress) =
+            ([Arc::new(Counters::default()), Arc::default()], StallWatch::default());
         let [first, second] = &counters;
         let mut after = |moved: &[&Arc<Counters>]| {
             moved.iter().for_each(|counters| counters.iterations.add(1));

@@ -128,7 +128,7 @@ struct Prepared {
     workers: Workers,
     directory: Option<Arc<Directory>>,
     source: Option<WatchedSource>,
-    writer: Option<audit::Writer>,
+    writer: Option<audit::AuditWriter>,
     http: Option<http::Listener>,
 }
 
@@ -192,7 +192,7 @@ fn status(
     config: &Config,
     workers: &Workers,
     directory: Arc<Directory>,
-    writer: Option<&audit::Writer>,
+    writer: Option<&audit::AuditWriter>,
     clock: Clock,
 ) -> Arc<Status> {
     let reasons = match &config.service {
@@ -205,7 +205,7 @@ fn status(
         doors: workers.doors.clone(),
         counters: workers.counters.clone(),
         directory,
-        losses: writer.map(audit::Writer::losses),
+        losses: writer.map(audit::AuditWriter::losses),
         clock,
         started_unix_s: clock.now().unix_s,
         is_stopping: false.into(),

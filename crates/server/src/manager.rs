@@ -21,7 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use crate::counters::{Counters, Progress, Verdicts};
+use crate::counters::{Counters, StallWatch, Verdicts};
 use proto::users::Users;
 use users::counted;
 
@@ -34,11 +34,11 @@ pub(crate) struct Manager {
     unsent: Cell<Option<String>>,
     /// The last status that was sent, or an empty one after a state, which brings its own.
     status: RefCell<String>,
-    last_reload: Cell<LastReload>,
+    last_reload: Cell<ReloadState>,
 }
 
 #[derive(Clone, Copy)]
-enum LastReload {
+enum ReloadState {
     NoneOrGood,
     Failed,
 }
@@ -63,7 +63,7 @@ impl Manager {
         };
         let watchdog = number("WATCHDOG_USEC").filter(|usec| is_ours && *usec > 0).map(Duration::from_micros);
         let (unsent, status) = (Cell::default(), RefCell::default());
-        Self { socket, watchdog, unsent, status, last_reload: Cell::new(LastReload::NoneOrGood) }
+        Self { socket, watchdog, unsent, status, last_reload: Cell::new(ReloadState::NoneOrGood) }
     }
 
     /// Notifies that the server serves.
@@ -80,14 +80,14 @@ impl Manager {
 
     /// Notifies that a reload has succeeded.
     pub(crate) fn reloaded(&self, users: usize) {
-        self.last_reload.set(LastReload::NoneOrGood);
+        self.last_reload.set(ReloadState::NoneOrGood);
         self.ready(&format!("{}, read again", counted(users)));
     }
 
     /// Notifies that a reload has failed, and the users are as before. Anybody may read a status, so only the log says
     /// why.
     pub(crate) fn reload_failed(&self, users: usize) {
-        self.last_reload.set(LastReload::Failed);
+        self.last_reload.set(ReloadState::Failed);
         self.ready(&format!("{}{FAILED}", counted(users)));
     }
 
@@ -105,7 +105,7 @@ impl Manager {
         if self.socket.is_none() {
             return future::pending().await;
         }
-        let (mut progress, mut verdicts) = (Progress::default(), Verdicts::of(counters));
+        let (mut progress, mut verdicts) = (StallWatch::default(), Verdicts::of(counters));
         let mut heartbeats =
             interval(self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 2).max(BEAT_MIN)));
         let mut updates = interval(STATUS_EVERY);
@@ -137,8 +137,8 @@ impl Manager {
         let rate = |new: u64| (new as f64 / STATUS_EVERY.as_secs_f64()).round();
         let (logins, refusals) = (rate(new.welcomed), rate(new.refused));
         let reload = match self.last_reload.get() {
-            LastReload::NoneOrGood => "",
-            LastReload::Failed => FAILED,
+            ReloadState::NoneOrGood => "",
+            ReloadState::Failed => FAILED,
         };
         format!("{}, {logins} logins/s, {refusals} refusals/s{reload}", counted(users))
     }

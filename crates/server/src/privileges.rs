@@ -6,7 +6,7 @@ use rustix::process::geteuid;
 use tracing::warn;
 
 use crate::error::ServerError;
-use crate::log::audit::Writer;
+use crate::log::audit::AuditWriter;
 use crate::reload::WatchedSource;
 use crate::sandbox::{self, Needs, Network};
 use crate::settings::Config;
@@ -16,7 +16,7 @@ use proto::transport::Transport;
 pub(crate) fn give_up(
     config: &Config,
     source: Option<&WatchedSource>,
-    writer: Option<&mut Writer>,
+    writer: Option<&mut AuditWriter>,
 ) -> Result<(), ServerError> {
     let needed = source.map_or(Ok(Vec::new()), |source| source.checked.source.needs())?;
     become_user(config)?;

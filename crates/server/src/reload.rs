@@ -27,11 +27,11 @@ use crate::net::clock::Clock;
 use crate::sandbox;
 use crate::settings::{Config, SampleUsers};
 use proto::users::{Samples, Users};
-use users::{Changes, Source, Stamp, UsersFile, counted};
+use users::{Changes, Stamp, UserSource, UsersFile, counted};
 
 /// A source of users, and what decides whether sample users are allowed in it.
 pub(crate) struct CheckedSource {
-    pub(crate) source: Box<dyn Source>,
+    pub(crate) source: Box<dyn UserSource>,
     pub(crate) sample_users: SampleUsers,
     pub(crate) address: SocketAddr,
 }
@@ -101,7 +101,7 @@ impl WatchedSource {
 
 /// Watches the folders of a source. Editors and tools replace the file by a new one, and mounted secrets swap a link
 /// beside it, so a watch of the file would miss them. A file that is overwritten is complete only when it is closed.
-fn watch(source: &dyn Source) -> io::Result<OwnedFd> {
+fn watch(source: &dyn UserSource) -> io::Result<OwnedFd> {
     let descriptor = inotify::init(CreateFlags::CLOEXEC)?;
     let changes = [
         WatchFlags::CLOSE_WRITE,

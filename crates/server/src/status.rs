@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::counters::{self, Counters, Outcome, Progress, Verdicts};
+use crate::counters::{self, Counters, MessageOutcome, StallWatch, Verdicts};
 use crate::directory::Directory;
 use crate::log::audit::Losses;
 use crate::net::clock::Clock;
@@ -41,7 +41,7 @@ pub(crate) struct Status {
     pub(crate) clock: Clock,
     pub(crate) started_unix_s: u64,
     pub(crate) is_stopping: AtomicBool,
-    pub(crate) samples: Mutex<Samples>,
+    pub(crate) samples: Mutex<Sampled>,
 }
 
 /// Sources or names that are blocked, and how long the first of them has been.
@@ -53,12 +53,12 @@ pub(crate) struct Blocked {
 
 /// What the samples, one a second, have recorded. Only the main thread takes the lock, so no worker waits for it.
 #[derive(Default)]
-pub(crate) struct Samples {
+pub(crate) struct Sampled {
     /// The new verdicts of each step.
     history: VecDeque<Verdicts>,
     /// The totals at the end of the last step.
     before: Verdicts,
-    progress: Progress,
+    progress: StallWatch,
     /// Counting takes a while, so each sample does it once.
     failures: Failures,
 }
@@ -69,7 +69,7 @@ impl Status {
     }
 
     /// The messages of all workers that had an outcome.
-    pub(crate) fn outcome(&self, outcome: Outcome) -> u64 {
+    pub(crate) fn outcome(&self, outcome: MessageOutcome) -> u64 {
         counters::total(&self.counters, outcome)
     }
 
@@ -105,7 +105,7 @@ impl Status {
     /// Refusals by their reason, if the status shows reasons.
     pub(crate) fn refusals(&self) -> Option<[(&'static str, u64); 5]> {
         (self.reasons == Reasons::Shown)
-            .then(|| Outcome::REFUSALS.map(|(reason, refusal)| (reason, self.outcome(refusal))))
+            .then(|| MessageOutcome::REFUSALS.map(|(reason, refusal)| (reason, self.outcome(refusal))))
     }
 
     /// Dropped audit lines by their reason, if there is an audit. Lines over the limit are left out with the reasons:
@@ -171,12 +171,12 @@ impl Status {
         }
     }
 
-    fn samples(&self) -> MutexGuard<'_, Samples> {
+    fn samples(&self) -> MutexGuard<'_, Sampled> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Samples {
+impl Sampled {
     fn end_step(&mut self, total: Verdicts) {
         if self.history.len() == HISTORY_LEN {
             self.history.pop_front();
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_history_has_the_new_verdicts_of_each_step_of_the_last_hour() {
-        let mut samples = Samples::default();
+        let mut samples = Sampled::default();
         for number in 1..=HISTORY_LEN as u64 + 5 {
             samples.end_step(Verdicts { welcomed: 2 * number, refused: number * number });
         }

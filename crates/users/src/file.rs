@@ -12,9 +12,9 @@ use crate::error::{Distrust, UsersError, Warning};
 use crate::folder::{Folder, Openness, folder_of, is_same};
 use crate::parse;
 use crate::problem::Problem;
-use crate::source::Source;
+use crate::source::{Loaded, Stamp, UserSource};
 use proto::users::wipe;
-use proto::users::{Samples, Users};
+use proto::users::Samples;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Uid, fstat, openat, statat};
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -22,17 +22,6 @@ use rustix::process::geteuid;
 
 /// How often a file may be replaced while it is opened.
 const REPLACEMENTS_MAX: u32 = 3;
-
-/// A valid users file.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The users in it.
-    pub users: Users,
-    /// What the operator should know about it.
-    pub warnings: Vec<Warning>,
-    /// Which file it was.
-    pub stamp: Stamp,
-}
 
 /// Reads and parses a users file.
 ///
@@ -73,30 +62,6 @@ pub struct UsersFile {
     reader: Option<Uid>,
     /// Whether the path has to lead to the file, beside its name in the folder.
     is_path_open: bool,
-}
-
-/// Identifies a state of a file: whatever changes the file changes this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    device: u64,
-    inode: u64,
-    len: i64,
-    modified: (i64, u64),
-    changed: (i64, u64),
-}
-
-impl Stamp {
-    /// The stamp of a file with this status.
-    #[must_use]
-    pub fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            len: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec),
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
-        }
-    }
 }
 
 impl UsersFile {
@@ -204,7 +169,7 @@ impl UsersFile {
     }
 }
 
-impl Source for UsersFile {
+impl UserSource for UsersFile {
     fn path(&self) -> &Path {
         &self.path
     }

@@ -14,11 +14,11 @@ mod source;
 pub use changes::Changes;
 pub use conditions::{first_second_after, parse_network};
 pub use error::{Distrust, UsersError, Warning, listing};
-pub use file::{Loaded, Stamp, UsersFile, load, load_text};
+pub use file::{UsersFile, load, load_text};
 pub use folder::{Folder, folder_of, open_folder};
 pub use parse::parse;
 pub use problem::{Problem, locate};
-pub use source::Source;
+pub use source::{Loaded, Stamp, UserSource};
 
 /// A number of users, in words.
 #[must_use]

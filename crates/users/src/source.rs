@@ -3,12 +3,13 @@
 use std::io;
 use std::path::Path;
 
-use crate::error::UsersError;
-use crate::file::{Loaded, Stamp};
+use crate::error::{UsersError, Warning};
 use crate::folder::Folder;
+use proto::users::Users;
+use rustix::fs::Stat;
 
 /// A place that a server loads its users from, again whenever they have changed, even from within a sandbox.
-pub trait Source: Send + Sync {
+pub trait UserSource: Send + Sync {
     /// Its name in messages.
     fn path(&self) -> &Path;
 
@@ -33,4 +34,39 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// What keeps the users from being loaded again.
     fn settle(&mut self) -> Result<(), UsersError>;
+}
+
+/// The users of a source, all of them valid.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The users.
+    pub users: Users,
+    /// What the operator should know about them.
+    pub warnings: Vec<Warning>,
+    /// The state that they were loaded from.
+    pub stamp: Stamp,
+}
+
+/// Identifies a state of a file: whatever changes the file changes this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    len: i64,
+    modified: (i64, u64),
+    changed: (i64, u64),
+}
+
+impl Stamp {
+    /// The stamp of a file with this status.
+    #[must_use]
+    pub fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            len: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
 }

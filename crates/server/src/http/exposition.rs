@@ -20,7 +20,7 @@ impl Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
     Histogram,
@@ -39,7 +39,7 @@ impl Page {
     }
 
     pub(super) fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
-        self.describe(name, help, Kind::Counter);
+        self.describe(name, help, MetricKind::Counter);
         self.line(format_args!("{name}_total {value}"));
     }
 
@@ -51,14 +51,14 @@ impl Page {
         label: &'static str,
         values: &[(&'static str, u64)],
     ) {
-        self.describe(name, help, Kind::Counter);
+        self.describe(name, help, MetricKind::Counter);
         for (of, value) in values {
             self.line(format_args!("{name}_total{{{label}=\"{of}\"}} {value}"));
         }
     }
 
     pub(super) fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
-        self.describe(name, help, Kind::Gauge);
+        self.describe(name, help, MetricKind::Gauge);
         self.line(format_args!("{name} {value}"));
     }
 
@@ -70,7 +70,7 @@ impl Page {
         label: &'static str,
         values: &[(&'static str, u64)],
     ) {
-        self.describe(name, help, Kind::Gauge);
+        self.describe(name, help, MetricKind::Gauge);
         for (of, value) in values {
             self.line(format_args!("{name}{{{label}=\"{of}\"}} {value}"));
         }
@@ -83,7 +83,7 @@ impl Page {
         help: &'static str,
         labels: &[(&'static str, &'static str)],
     ) {
-        self.describe(name, help, Kind::Gauge);
+        self.describe(name, help, MetricKind::Gauge);
         let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         self.line(format_args!("{name}{{{}}} 1", labels.join(",")));
     }
@@ -96,7 +96,7 @@ impl Page {
         sum: f64,
         buckets: &[(Option<f64>, u64)],
     ) {
-        self.describe(name, help, Kind::Histogram);
+        self.describe(name, help, MetricKind::Histogram);
         let mut count = 0;
         for (bound, more) in buckets {
             count += more;
@@ -115,12 +115,12 @@ impl Page {
         self.text
     }
 
-    fn describe(&mut self, name: &'static str, help: &'static str, kind: Kind) {
+    fn describe(&mut self, name: &'static str, help: &'static str, kind: MetricKind) {
         let (kind, suffix) = match (kind, self.format) {
-            (Kind::Counter, Format::OpenMetrics) => ("counter", ""),
-            (Kind::Counter, Format::Plain) => ("counter", "_total"),
-            (Kind::Gauge, _) => ("gauge", ""),
-            (Kind::Histogram, _) => ("histogram", ""),
+            (MetricKind::Counter, Format::OpenMetrics) => ("counter", ""),
+            (MetricKind::Counter, Format::Plain) => ("counter", "_total"),
+            (MetricKind::Gauge, _) => ("gauge", ""),
+            (MetricKind::Histogram, _) => ("histogram", ""),
         };
         self.line(format_args!("# HELP {name}{suffix} {help}"));
         self.line(format_args!("# TYPE {name}{suffix} {kind}"));

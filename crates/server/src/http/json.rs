@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::counters::Outcome;
+use crate::counters::MessageOutcome;
 use crate::directory::{LastReload, Reloaded};
 use crate::status::{Blocked, HISTORY_STEP, Status};
 use proto::server::penalty::Fill;
 
 /// The body, without names or addresses of users.
 pub(crate) fn page(status: &Status) -> String {
-    let count = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| status.outcome(*outcome)).sum::<u64>();
+    let count =
+        |outcomes: &[MessageOutcome]| outcomes.iter().map(|outcome| status.outcome(*outcome)).sum::<u64>();
     let history = status.history();
     let reasons = status.refusals().map(|refusals| {
         refusals.into_iter().map(|(reason, count)| (spaced(reason), count.into())).collect::<Map<_, _>>()
@@ -25,12 +26,12 @@ pub(crate) fn page(status: &Status) -> String {
         "users": status.directory.users.load().len(),
         "workers": status.counters.len(),
         "totals": {
-            "challenged": count(&[Outcome::Challenged, Outcome::Rechallenged]),
-            "welcomed": count(&[Outcome::Welcomed]),
-            "repeated": count(&[Outcome::WelcomedAgain]),
+            "challenged": count(&[MessageOutcome::Challenged, MessageOutcome::Rechallenged]),
+            "welcomed": count(&[MessageOutcome::Welcomed]),
+            "repeated": count(&[MessageOutcome::WelcomedAgain]),
             "refused": status.verdicts().refused,
-            "silenced": count(&[Outcome::SourcePenalized, Outcome::UserPenalized]),
-            "malformed": count(&[Outcome::Malformed]),
+            "silenced": count(&[MessageOutcome::SourcePenalized, MessageOutcome::UserPenalized]),
+            "malformed": count(&[MessageOutcome::Malformed]),
         },
         "refused_by_reason": reasons,
         "penalties": penalties(status),

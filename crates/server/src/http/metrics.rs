@@ -1,7 +1,7 @@
 //! `/metrics`: the status for Prometheus, in OpenMetrics or in the text format that came before it.
 
 use super::exposition::{Format, Page};
-use crate::counters::{BATCH_BOUNDS, Counter, Counters, Histogram, LOGIN_BOUNDS_US, Outcome};
+use crate::counters::{BATCH_BOUNDS, Counter, Counters, Histogram, LOGIN_BOUNDS_US, MessageOutcome};
 use crate::directory::{LastReload, Reloaded};
 use crate::status::Status;
 use proto::transport::Transport;
@@ -43,7 +43,7 @@ fn process(page: &mut Page, status: &Status) {
 
 fn outcomes(page: &mut Page, status: &Status) {
     let of = |outcome| status.outcome(outcome);
-    let mut logins = vec![("welcome", of(Outcome::Welcomed))];
+    let mut logins = vec![("welcome", of(MessageOutcome::Welcomed))];
     match status.refusals() {
         Some(refusals) => logins.extend(refusals),
         None => logins.push(("refused", status.verdicts().refused)),
@@ -52,21 +52,21 @@ fn outcomes(page: &mut Page, status: &Status) {
         "letmein_challenges",
         "Challenges sent, for requests and for answers to old challenges",
         "cause",
-        &[("request", of(Outcome::Challenged)), ("old_answer", of(Outcome::Rechallenged))],
+        &[("request", of(MessageOutcome::Challenged)), ("old_answer", of(MessageOutcome::Rechallenged))],
     );
     page.counters("letmein_logins", "Verdicts by what they were", "result", &logins);
     page.counter(
         "letmein_welcomes_repeated",
         "Welcomes said again to an answer that was doubled or resent",
-        of(Outcome::WelcomedAgain),
+        of(MessageOutcome::WelcomedAgain),
     );
     page.counters(
         "letmein_messages_silenced",
         "Messages not looked at, for a penalty of their source or user",
         "penalty",
-        &[("source", of(Outcome::SourcePenalized)), ("user", of(Outcome::UserPenalized))],
+        &[("source", of(MessageOutcome::SourcePenalized)), ("user", of(MessageOutcome::UserPenalized))],
     );
-    page.counter("letmein_messages_malformed", "Messages that were none", of(Outcome::Malformed));
+    page.counter("letmein_messages_malformed", "Messages that were none", of(MessageOutcome::Malformed));
 }
 
 fn failures(page: &mut Page, status: &Status) {

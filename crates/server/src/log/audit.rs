@@ -24,7 +24,7 @@ use crate::net::clock::Clock;
 use bounds::Bounds;
 pub(crate) use bounds::{BYTES_PER_MINUTE, PER_SECOND, SOURCE_PER_MINUTE, USER_PER_MINUTE};
 pub(crate) use line::Decision;
-use line::Lines;
+use line::JsonLines;
 pub use output::AuditTarget;
 use output::Output;
 
@@ -36,11 +36,11 @@ const CHUNK_LEN: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes of the queue.
-pub(crate) const QUEUE_BYTES: usize = QUEUE_LEN * (size_of::<Entry>() + size_of::<usize>());
+pub(crate) const QUEUE_BYTES: usize = QUEUE_LEN * (size_of::<QueueEntry>() + size_of::<usize>());
 /// Bytes of the tables of the bounds.
 pub(crate) const BOUNDS_BYTES: usize = Bounds::BYTES;
 
-enum Entry {
+enum QueueEntry {
     Decision(Decision),
     /// Wakes the writer, so that it reopens the file at once.
     Wake,
@@ -49,12 +49,12 @@ enum Entry {
 /// The audit, as workers use it.
 #[derive(Clone)]
 pub(crate) struct Audit {
-    queue: SyncSender<Entry>,
-    counts: Arc<Counts>,
+    queue: SyncSender<QueueEntry>,
+    counts: Arc<LineCounts>,
 }
 
 /// The state that workers share with the writer's thread.
-struct Counts {
+struct LineCounts {
     bounds: Bounds,
     /// Decisions in the queue, or about to be.
     queued: AtomicUsize,
@@ -65,7 +65,7 @@ struct Counts {
     is_to_reopen: AtomicBool,
 }
 
-impl Counts {
+impl LineCounts {
     fn new(key: &[u8; 16]) -> Self {
         Self {
             bounds: Bounds::new(key),
@@ -89,7 +89,7 @@ impl Audit {
             return;
         };
         let has_room = self.counts.queued.fetch_add(1, Ordering::Relaxed) < queue_max;
-        if !has_room || self.queue.try_send(Entry::Decision(decision)).is_err() {
+        if !has_room || self.queue.try_send(QueueEntry::Decision(decision)).is_err() {
             self.counts.queued.fetch_sub(1, Ordering::Relaxed);
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -98,14 +98,14 @@ impl Audit {
 
 /// Requests that the file be reopened.
 pub(crate) struct Reopen {
-    queue: SyncSender<Entry>,
-    counts: Arc<Counts>,
+    queue: SyncSender<QueueEntry>,
+    counts: Arc<LineCounts>,
 }
 
 impl Reopen {
     pub(crate) fn request(&self) {
         self.counts.is_to_reopen.store(true, Ordering::Release);
-        match self.queue.try_send(Entry::Wake) {
+        match self.queue.try_send(QueueEntry::Wake) {
             // If the queue is full, the thread is awake.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
@@ -113,7 +113,7 @@ impl Reopen {
 }
 
 /// The counts of lines that are missing in the audit.
-pub(crate) struct Losses(Arc<Counts>);
+pub(crate) struct Losses(Arc<LineCounts>);
 
 impl Losses {
     /// Lines that were lost, and lines left out beyond their bounds, since the start.
@@ -130,27 +130,27 @@ pub(crate) fn audit(
     target: &AuditTarget,
     unknown_names: UnknownNames,
     key: &[u8; 16],
-) -> io::Result<(Audit, Writer)> {
+) -> io::Result<(Audit, AuditWriter)> {
     let (queue, entries) = mpsc::sync_channel(QUEUE_LEN);
-    let counts = Arc::new(Counts::new(key));
-    let writer = Writer {
+    let counts = Arc::new(LineCounts::new(key));
+    let writer = AuditWriter {
         entries,
         reopen: Reopen { queue: queue.clone(), counts: counts.clone() },
-        lines: Lines::new(unknown_names, key),
+        lines: JsonLines::new(unknown_names, key),
         output: Output::new(target)?,
     };
     Ok((Audit { queue, counts }, writer))
 }
 
 /// The writer of the lines.
-pub(crate) struct Writer {
-    entries: Receiver<Entry>,
+pub(crate) struct AuditWriter {
+    entries: Receiver<QueueEntry>,
     reopen: Reopen,
-    lines: Lines,
+    lines: JsonLines,
     output: Output,
 }
 
-impl Writer {
+impl AuditWriter {
     pub(crate) fn target(&self) -> &AuditTarget {
         &self.output.target
     }
@@ -182,7 +182,13 @@ impl Writer {
     }
 }
 
-fn write_all(entries: &Receiver<Entry>, counts: &Counts, clock: Clock, mut lines: Lines, mut output: Output) {
+fn write_all(
+    entries: &Receiver<QueueEntry>,
+    counts: &LineCounts,
+    clock: Clock,
+    mut lines: JsonLines,
+    mut output: Output,
+) {
     let (mut reported, mut checked) = ((0, 0), Duration::ZERO);
     loop {
         let mut next = entries.recv_timeout(PAUSE);
@@ -192,7 +198,7 @@ fn write_all(entries: &Receiver<Entry>, counts: &Counts, clock: Clock, mut lines
         }
         let mut count = 0;
         while let Ok(entry) = next {
-            if let Entry::Decision(decision) = entry {
+            if let QueueEntry::Decision(decision) = entry {
                 lines.add(&decision);
                 count += 1;
             }
@@ -223,7 +229,7 @@ fn report_missing(
     missing: (u64, u64),
     reported: &mut (u64, u64),
     unix_s: u64,
-    lines: &mut Lines,
+    lines: &mut JsonLines,
     output: &mut Output,
 ) {
     if missing == *reported {

@@ -44,7 +44,7 @@ struct Block {
     line: Option<String>,
 }
 
-struct Changes {
+struct BlockChanges {
     begun: Vec<String>,
     ended: Vec<String>,
     unlogged: u64,
@@ -66,7 +66,7 @@ impl BlockLog {
         let mut ticks = interval(INTERVAL);
         loop {
             ticks.tick().await;
-            let Changes { begun, ended, unlogged } = self.state().changes(uptime());
+            let BlockChanges { begun, ended, unlogged } = self.state().changes(uptime());
             for line in begun {
                 warn!("{line}");
             }
@@ -108,11 +108,11 @@ impl State {
     }
 
     /// The changes since the last call.
-    fn changes(&mut self, uptime: Duration) -> Changes {
+    fn changes(&mut self, uptime: Duration) -> BlockChanges {
         let begun = self.followed.iter_mut().filter_map(|block| block.line.take()).collect();
         let ended = self.followed.extract_if(.., |block| uptime >= block.end);
         let ended = ended.map(|block| block.blocked).collect();
-        Changes { begun, ended, unlogged: mem::take(&mut self.unlogged) }
+        BlockChanges { begun, ended, unlogged: mem::take(&mut self.unlogged) }
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
 
     /// The numbers of lines about beginnings and ends, and of blocks that were not followed.
     fn changes(state: &mut State, second: u64) -> (usize, Vec<String>, u64) {
-        let Changes { begun, ended, unlogged } = state.changes(Duration::from_secs(second));
+        let BlockChanges { begun, ended, unlogged } = state.changes(Duration::from_secs(second));
         (begun.len(), ended, unlogged)
     }
 

@@ -18,7 +18,7 @@ use proto::transport::Transport;
 use proto::{Now, Peer};
 
 /// A service over UDP, for one worker.
-pub(crate) trait Service {
+pub(crate) trait UdpService {
     /// The sizes of its messages.
     fn shape(&self) -> Shape;
 
@@ -82,7 +82,7 @@ pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
 /// Serves until a stop is requested, or the service is done.
 pub(crate) fn serve(
     socket: &UdpSocket,
-    service: &mut impl Service,
+    service: &mut impl UdpService,
     clock: Clock,
     stop: &Stop,
     counters: &Counters,
@@ -101,7 +101,7 @@ pub(crate) fn serve(
 fn receive_batch(
     batch: &mut Batch,
     socket: &UdpSocket,
-    service: &mut impl Service,
+    service: &mut impl UdpService,
     clock: Clock,
     counters: &Counters,
 ) -> io::Result<()> {

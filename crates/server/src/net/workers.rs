@@ -120,7 +120,7 @@ impl Workers {
     }
 
     /// `service` returns a constructor, which runs on the worker's thread, because it may start threads of its own.
-    fn add_udp<S: udp::Service, M: FnOnce() -> S + Send + 'static>(
+    fn add_udp<S: udp::UdpService, M: FnOnce() -> S + Send + 'static>(
         &mut self,
         Bound { address, sockets }: Bound,
         connections: Option<&Connections>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use siphasher::sip::SipHasher24;
 
 use super::QUEUE_LEN;
-use super::line::{Decision, LINE_MAX, Verdict};
+use super::line::{Decision, DecisionKind, LINE_MAX};
 use proto::origin::Origin;
 use proto::server::event::Reason;
 use proto::server::recent::Sighting;
@@ -36,16 +36,16 @@ pub(crate) const BYTES_PER_MINUTE: usize = 60 * (PER_SECOND as usize + 1) * LINE
 pub(super) struct Bounds {
     keyed: SipHasher24,
     /// First welcomes of logins.
-    welcomes: Bound,
+    welcomes: ClassBound,
     /// Failures of proven addresses.
-    failures: Bound,
+    failures: ClassBound,
     /// Failures of addresses that anybody may have forged.
-    unproven: Bound,
+    unproven: ClassBound,
     /// Right passwords of users who may not log in.
-    denials: Bound,
+    denials: ClassBound,
     /// Repeated welcomes.
-    repeats: Bound,
-    penalized: Bound,
+    repeats: ClassBound,
+    penalized: ClassBound,
 }
 
 impl Bounds {
@@ -56,37 +56,39 @@ impl Bounds {
         Self {
             keyed: SipHasher24::new_with_key(key),
             // An attacker with many accounts must leave room in the queue for failures.
-            welcomes: Bound::new(None, USER_PER_MINUTE, QUEUE_LEN / 8 * 7),
-            failures: Bound::new(Some(FAILURES_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN),
-            unproven: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
-            denials: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN),
-            repeats: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
-            penalized: Bound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
+            welcomes: ClassBound::new(None, USER_PER_MINUTE, QUEUE_LEN / 8 * 7),
+            failures: ClassBound::new(Some(FAILURES_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN),
+            unproven: ClassBound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
+            denials: ClassBound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN),
+            repeats: ClassBound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
+            penalized: ClassBound::new(Some(OTHERS_PER_SECOND), SOURCE_PER_MINUTE, QUEUE_LEN / 2),
         }
     }
 
     /// The length of the queue up to which this decision may enter it, or `None` if its bound is reached.
     pub(super) fn admit(&self, uptime: Duration, decision: &Decision) -> Option<usize> {
         let bound = match decision.verdict {
-            Verdict::Welcome(Sighting::First) => &self.welcomes,
-            Verdict::Welcome(Sighting::Repeat) => &self.repeats,
-            Verdict::Refused(Reason::Denied(_), _) => &self.denials,
-            Verdict::Refused(
+            DecisionKind::Welcome(Sighting::First) => &self.welcomes,
+            DecisionKind::Welcome(Sighting::Repeat) => &self.repeats,
+            DecisionKind::Refused(Reason::Denied(_), _) => &self.denials,
+            DecisionKind::Refused(
                 Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
                 Origin::Proven,
             ) => &self.failures,
-            Verdict::Refused(
+            DecisionKind::Refused(
                 Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
                 Origin::Unproven,
             ) => &self.unproven,
-            Verdict::Penalized(_) => &self.penalized,
+            DecisionKind::Penalized(_) => &self.penalized,
         };
         let second = uptime.as_secs();
         let admits = match decision.verdict {
-            Verdict::Welcome(Sighting::First) => {
+            DecisionKind::Welcome(Sighting::First) => {
                 bound.admits(second, || iter::once((self.keyed.hash(decision.name_bytes()), 1)))
             }
-            Verdict::Welcome(Sighting::Repeat) | Verdict::Refused(..) | Verdict::Penalized(_) => {
+            DecisionKind::Welcome(Sighting::Repeat)
+            | DecisionKind::Refused(..)
+            | DecisionKind::Penalized(_) => {
                 let networks = || decision.peer.source().networks();
                 bound
                     .admits(second, || networks().map(|(it, shares)| (self.keyed.hash(&it.octets()), shares)))
@@ -100,7 +102,7 @@ impl Bounds {
 const SLOTS: usize = 16_384;
 
 /// The bound of a class.
-struct Bound {
+struct ClassBound {
     /// `None` for welcomes, since each account has a bound of its own.
     per_second: Option<u32>,
     /// The lines of one user or source.
@@ -115,7 +117,7 @@ struct Table {
     slots: Box<[Spent]>,
 }
 
-impl Bound {
+impl ClassBound {
     fn new(per_second: Option<u32>, per_minute: u32, queue_max: usize) -> Self {
         let table = Table { total: Spent::default(), slots: vec![Spent::default(); SLOTS].into() };
         Self { per_second, per_minute, queue_max, spent: Mutex::new(table) }

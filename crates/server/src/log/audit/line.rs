@@ -24,13 +24,13 @@ pub(crate) struct Decision {
     unix_s: u64,
     transport: Transport,
     pub(super) peer: Peer,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: DecisionKind,
     name: [u8; NAME_MAX],
     name_len: usize,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Verdict {
+pub(super) enum DecisionKind {
     Welcome(Sighting),
     Refused(Reason, Origin),
     Penalized(Penalty),
@@ -40,9 +40,13 @@ impl Decision {
     /// The decision of an event, if it has one.
     pub(crate) fn of(now: Now, transport: Transport, peer: Peer, event: &Event<'_>) -> Option<Self> {
         let (verdict, name) = match event {
-            Event::Welcomed { user, sighting } => (Verdict::Welcome(*sighting), *user),
-            Event::Refused(Refusal { name, reason, origin }) => (Verdict::Refused(*reason, *origin), *name),
-            Event::Penalized { penalty, user } => (Verdict::Penalized(*penalty), user.unwrap_or_default()),
+            Event::Welcomed { user, sighting } => (DecisionKind::Welcome(*sighting), *user),
+            Event::Refused(Refusal { name, reason, origin }) => {
+                (DecisionKind::Refused(*reason, *origin), *name)
+            }
+            Event::Penalized { penalty, user } => {
+                (DecisionKind::Penalized(*penalty), user.unwrap_or_default())
+            }
             Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
         };
         let mut decision =
@@ -61,7 +65,7 @@ impl Decision {
 }
 
 /// The lines of one write.
-pub(super) struct Lines {
+pub(super) struct JsonLines {
     unknown_names: UnknownNames,
     keyed: SipHasher24,
     pub(super) text: Vec<u8>,
@@ -88,7 +92,7 @@ struct Line<'a> {
     duplicate: bool,
 }
 
-impl Lines {
+impl JsonLines {
     pub(super) fn new(unknown_names: UnknownNames, key: &[u8; 16]) -> Self {
         Self { unknown_names, keyed: SipHasher24::new_with_key(key), text: Vec::new() }
     }
@@ -108,8 +112,8 @@ impl Lines {
             duplicate: false,
         };
         match decision.verdict {
-            Verdict::Welcome(sighting) => line.duplicate = sighting == Sighting::Repeat,
-            Verdict::Refused(reason, origin) => {
+            DecisionKind::Welcome(sighting) => line.duplicate = sighting == Sighting::Repeat,
+            DecisionKind::Refused(reason, origin) => {
                 line.verdict = "refused";
                 line.reason = Some(reason.to_string());
                 line.proven = Some(origin == Origin::Proven);
@@ -118,7 +122,7 @@ impl Lines {
                     line.unknown_user = Some(self.unknown(name));
                 }
             }
-            Verdict::Penalized(penalty) => {
+            DecisionKind::Penalized(penalty) => {
                 line.verdict = "silence";
                 line.user = Some(name).filter(|name| !name.is_empty());
                 line.reason = Some(penalty.to_string());
@@ -157,7 +161,7 @@ mod tests {
         let peer: SocketAddr = "[2001:db80:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
         let decision = Decision::of(now, Transport::Udp, peer.into(), event).unwrap();
         let lengths = [UnknownNames::Hashed, UnknownNames::Shown].map(|unknown_names| {
-            let mut lines = Lines::new(unknown_names, &[1; 16]);
+            let mut lines = JsonLines::new(unknown_names, &[1; 16]);
             lines.add(&decision);
             lines.text.len()
         });

@@ -32,7 +32,7 @@ impl LoginDatagrams {
         Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX };
 }
 
-impl udp::Service for LoginDatagrams {
+impl udp::UdpService for LoginDatagrams {
     fn shape(&self) -> Shape {
         Self::SHAPE
     }

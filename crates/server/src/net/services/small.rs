@@ -72,7 +72,7 @@ impl Datagrams {
     }
 }
 
-impl udp::Service for Datagrams {
+impl udp::UdpService for Datagrams {
     fn shape(&self) -> Shape {
         Self::SHAPE
     }
