@@ -23,7 +23,7 @@ use clap::{Command, FromArgMatches};
 
 /// How a program ended, for the script that called it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum ExitStatus {
     /// Welcome, or done.
     Done = 0,
     /// Refused.
@@ -34,8 +34,8 @@ pub enum Status {
     Failed = 3,
 }
 
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> Self {
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
         Self::from(status as u8)
     }
 }
@@ -45,7 +45,7 @@ pub const STATUSES: &str = "\
 Exit status: 0 welcome or done, 1 refused, 2 wrong command line or configuration, 3 no answer or network";
 
 /// Parses the command line; `Err` is the status to end with, after everything has been said.
-pub fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
+pub fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, ExitStatus> {
     let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
         if error.use_stderr() {
@@ -55,17 +55,17 @@ pub fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, St
             // Help was not all that was asked for. A script must not take what it gets for a welcome, least of
             // all when the help came from a password such as "-h3lpless".
             say(format_args!("{error}"));
-            return Status::Usage;
+            return ExitStatus::Usage;
         }
         // Nobody reads it any more if this fails.
         let _ = error.print();
-        Status::Done
+        ExitStatus::Done
     })
 }
 
 /// The same for a program with commands, which have help texts of their own, and take no password as an argument.
 #[cfg(target_os = "linux")]
-pub fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, Status> {
+pub fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, ExitStatus> {
     let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
     parsed.map_err(|error| {
         if error.use_stderr() {
@@ -73,16 +73,16 @@ pub fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Res
         }
         // Nobody reads it any more if this fails.
         let _ = error.print();
-        Status::Done
+        ExitStatus::Done
     })
 }
 
 /// Says that a command line is wrong, why, and how a right one looks.
-pub fn invalid(reason: &str, example: &str) -> Status {
+pub fn invalid(reason: &str, example: &str) -> ExitStatus {
     say(format_args!("Invalid input argument, please enter a correct format command."));
     say(format_args!("{reason}"));
     say(format_args!("Example: {example}"));
-    Status::Usage
+    ExitStatus::Usage
 }
 
 /// Says a line on standard error, if anybody listens: `eprintln!` would panic if nobody does.

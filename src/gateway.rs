@@ -40,7 +40,7 @@ use server::signals::Signals;
 
 /// The configuration of a gateway.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct GatewayConfig {
     /// Where to listen; port 0 for any that is free.
     pub address: SocketAddr,
     /// Where to log in. An address, since names cannot be looked up in the sandbox.
@@ -105,7 +105,7 @@ const REPLY_TIME: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn run(config: &Config) -> Result<(), GatewayError> {
+pub fn run(config: &GatewayConfig) -> Result<(), GatewayError> {
     let address = config.address;
     if config.listening == Listening::Local && !address.ip().to_canonical().is_loopback() {
         return Err(GatewayError::Open(address));
@@ -151,8 +151,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn new(config: &Config, address: IpAddr) -> io::Result<Self> {
-        let Config { service, transport, timeout, realm, hosts, visitor_header, .. } = config;
+    fn new(config: &GatewayConfig, address: IpAddr) -> io::Result<Self> {
+        let GatewayConfig { service, transport, timeout, realm, hosts, visitor_header, .. } = config;
         let server = HostPort { host: service.ip().to_string(), port: service.port() };
         let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
         Ok(Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Command, CommandFactory, Parser, ValueEnum};
 
-use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
+use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_seconds, say};
 use client::host_port::HostPort;
 use client::small::FramedClient;
 use client::small::{self, Md5Client};
@@ -24,7 +24,7 @@ const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash
 struct Args {
     /// md5, hello or framed
     #[arg(value_name = "SERVICE", value_parser = parse_service)]
-    service: ServiceName,
+    service: SmallServiceName,
     /// The server; an IPv6 address goes in brackets
     #[arg(value_name = "HOST:PORT")]
     server: HostPort,
@@ -49,7 +49,7 @@ struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ServiceName {
+enum SmallServiceName {
     Md5,
     Hello,
     Framed,
@@ -94,18 +94,18 @@ pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
 }
 
-fn run() -> Result<Status, Status> {
+fn run() -> Result<ExitStatus, ExitStatus> {
     let args: Args = parse(command(), EXAMPLE)?;
     args.check().map_err(|reason| invalid(reason, EXAMPLE))?;
     let done = match (args.service, args.tcp) {
-        (ServiceName::Md5, false) => args.md5_over_udp(),
-        (ServiceName::Md5, true) => args.md5_over_tcp(),
-        (ServiceName::Hello, _) => args.hello(),
-        (ServiceName::Framed, _) => args.framed(),
+        (SmallServiceName::Md5, false) => args.md5_over_udp(),
+        (SmallServiceName::Md5, true) => args.md5_over_tcp(),
+        (SmallServiceName::Hello, _) => args.hello(),
+        (SmallServiceName::Framed, _) => args.framed(),
     };
-    done.map(|()| Status::Done).map_err(|error| {
+    done.map(|()| ExitStatus::Done).map_err(|error| {
         say(format_args!("An error occurred: {error}"));
-        Status::Failed
+        ExitStatus::Failed
     })
 }
 
@@ -114,11 +114,11 @@ type Done = Result<(), Box<dyn Error>>;
 
 impl Args {
     fn check(&self) -> Result<(), &'static str> {
-        if self.pipeline && self.service != ServiceName::Framed {
+        if self.pipeline && self.service != SmallServiceName::Framed {
             Err("--pipeline is for framed")
-        } else if self.tcp && self.service == ServiceName::Hello {
+        } else if self.tcp && self.service == SmallServiceName::Hello {
             Err("hello is served over UDP alone")
-        } else if self.messages.is_empty() && self.service != ServiceName::Md5 {
+        } else if self.messages.is_empty() && self.service != SmallServiceName::Md5 {
             Err("no message: give one, or - for the lines of standard input")
         } else {
             Ok(())
@@ -198,7 +198,7 @@ fn print(line: impl Display) -> Done {
     Ok(writeln!(io::stdout(), "{line}")?)
 }
 
-fn parse_service(text: &str) -> Result<ServiceName, String> {
-    ServiceName::from_str(text, false)
+fn parse_service(text: &str) -> Result<SmallServiceName, String> {
+    SmallServiceName::from_str(text, false)
         .map_err(|_| format!("no service {text:?}: there are md5, hello and framed"))
 }

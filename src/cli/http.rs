@@ -9,8 +9,8 @@ use hyper::header::HeaderName;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
-use crate::cli::{STATUSES, Status, invalid, parse, parse_address, parse_seconds, say};
-use crate::gateway::{self, Config, GatewayError, Host, Listening};
+use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_address, parse_seconds, say};
+use crate::gateway::{self, GatewayConfig, GatewayError, Host, Listening};
 use proto::transport::Transport;
 use server::log::{LogFormat, log_to_stderr};
 
@@ -81,14 +81,14 @@ pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
 }
 
-fn run() -> Result<Status, Status> {
+fn run() -> Result<ExitStatus, ExitStatus> {
     let args: Args = parse(command(), EXAMPLE)?;
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
-    gateway::run(&args.config()).map(|()| Status::Done).map_err(|error| match error {
+    gateway::run(&args.config()).map(|()| ExitStatus::Done).map_err(|error| match error {
         GatewayError::Open(_) => invalid(&error.to_string(), EXAMPLE),
         GatewayError::Bind { .. } | GatewayError::System(_) => {
             say(format_args!("letmein-http: {error}"));
-            Status::Failed
+            ExitStatus::Failed
         }
     })
 }
@@ -100,8 +100,8 @@ impl Args {
         if self.udp || (is_here && !self.tcp) { Transport::Udp } else { Transport::Tcp }
     }
 
-    fn config(self) -> Config {
-        Config {
+    fn config(self) -> GatewayConfig {
+        GatewayConfig {
             address: self.address,
             service: self.service,
             transport: self.transport(),

@@ -10,8 +10,8 @@ use clap::{Command, CommandFactory, Parser};
 use serde::Serialize;
 
 use crate::cli::argv;
-use crate::cli::password::Source;
-use crate::cli::{STATUSES, Status, invalid, parse, parse_seconds, say};
+use crate::cli::password::PasswordSource;
+use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_seconds, say};
 use client::host_port::HostPort;
 use client::login::{Family, Login, Outcome, Progress};
 use proto::credentials::Username;
@@ -31,7 +31,7 @@ struct Args {
     #[arg(value_parser = parse_user)]
     user: Username,
     #[command(flatten)]
-    password: Source,
+    password: PasswordSource,
     /// Log in over TCP instead of UDP
     #[arg(long)]
     tcp: bool,
@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
 }
 
-fn run() -> Result<Status, Status> {
+fn run() -> Result<ExitStatus, ExitStatus> {
     let args: Args = parse(command(), EXAMPLE)?;
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();
@@ -96,14 +96,14 @@ fn run() -> Result<Status, Status> {
     let outcome = login.run_watched(&args.user, &password, &mut watch).map_err(|error| fail(&error))?;
     output.print(&outcome).map_err(|error| fail(&error))?;
     Ok(match outcome.verdict {
-        Verdict::Welcome => Status::Done,
-        Verdict::Refused => Status::Refused,
+        Verdict::Welcome => ExitStatus::Done,
+        Verdict::Refused => ExitStatus::Refused,
     })
 }
 
-fn fail(error: &dyn Error) -> Status {
+fn fail(error: &dyn Error) -> ExitStatus {
     say(format_args!("letmein: {error}"));
-    Status::Failed
+    ExitStatus::Failed
 }
 
 impl Args {
@@ -124,17 +124,17 @@ impl Args {
         }
     }
 
-    fn output(&self) -> Output {
+    fn output(&self) -> OutputMode {
         match (self.quiet, self.json) {
-            (true, _) => Output::Nothing,
-            (_, true) => Output::Json,
-            (false, false) => Output::Sentence,
+            (true, _) => OutputMode::Nothing,
+            (_, true) => OutputMode::Json,
+            (false, false) => OutputMode::Sentence,
         }
     }
 }
 
 /// What goes to standard output.
-enum Output {
+enum OutputMode {
     Sentence,
     Json,
     Nothing,
@@ -150,7 +150,7 @@ struct Json {
     milliseconds: f64,
 }
 
-impl Output {
+impl OutputMode {
     fn print(&self, outcome: &Outcome) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         match self {

@@ -16,7 +16,7 @@ const LINE_MAX: u64 = PASSWORD_MAX as u64 + 3;
 
 /// Where the client may take its password from, in the order tried.
 #[derive(clap::Args)]
-pub struct Source {
+pub struct PasswordSource {
     /// The password; better given otherwise, since others can see command lines for a moment
     #[arg(value_name = "PASSWORD")]
     argument: Option<String>,
@@ -41,7 +41,7 @@ pub enum NoPassword {
     VariableNotUtf8,
 }
 
-impl Source {
+impl PasswordSource {
     /// Takes the password out of the process list, if it is there.
     pub fn wipe(&self) {
         if let Some(argument) = &self.argument {

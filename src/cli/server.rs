@@ -14,7 +14,7 @@ use clap::{Command, CommandFactory, Parser};
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{STATUSES, Status, invalid, parse, parse_address, say};
+use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_address, say};
 use server::check;
 use server::daemon::{self, Bound};
 use server::descriptors;
@@ -32,8 +32,8 @@ use proto::small::DatagramService;
 use proto::small::framed;
 use proto::transport::Transport;
 use values::{
-    Allowance, Place, ServiceName, parse_audit, parse_budget, parse_door, parse_log_level, parse_place,
-    parse_service, parse_trusted,
+    Allowance, ListenAddress, ServiceName, parse_audit, parse_budget, parse_door, parse_listen_address,
+    parse_log_level, parse_service, parse_trusted,
 };
 pub(super) use values::{ModeName, parse_log_format, parse_mode};
 
@@ -42,12 +42,12 @@ pub(super) use values::{ModeName, parse_log_format, parse_mode};
 #[command(version)]
 struct Args {
     /// Where to listen; a port alone takes the address of the service's default, and ::1 beside 127.0.0.1
-    #[arg(value_name = "[ADDR:]PORT", value_parser = parse_place)]
-    place: Option<Place>,
+    #[arg(value_name = "[ADDR:]PORT", value_parser = parse_listen_address)]
+    place: Option<ListenAddress>,
     /// Serve the same logins over another transport or at another address as well, as in tcp:8591; may be given more
     /// than once (auth)
     #[arg(long, value_name = "TRANSPORT:[ADDR:]PORT", value_parser = parse_door)]
-    also: Vec<(Transport, Place)>,
+    also: Vec<(Transport, ListenAddress)>,
     /// What to serve: auth; over UDP also md5 or hello; over TCP also md5 or framed
     #[arg(long, value_name = "SERVICE", default_value = "auth", value_parser = parse_service)]
     service: ServiceName,
@@ -163,12 +163,12 @@ pub fn main(transport: Transport) -> ExitCode {
     run(transport).unwrap_or_else(|status| status).into()
 }
 
-fn run(transport: Transport) -> Result<Status, Status> {
+fn run(transport: Transport) -> Result<ExitStatus, ExitStatus> {
     let program = settings::program(transport);
     // Before any thread.
     let passed = passed::take(transport).map_err(|error| {
         say(format_args!("{program}: {error}"));
-        Status::Usage
+        ExitStatus::Usage
     })?;
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
     let said: Said = parse(command(transport), &example)?;
@@ -187,22 +187,22 @@ fn run(transport: Transport) -> Result<Status, Status> {
         let settings = check::files(&config).map_err(|error| refused(program, &error))?;
         return print(program, settings.iter().map(|(name, value)| format!("{name:<56} {value}")));
     }
-    daemon::run(&config, passed).map(|()| Status::Done).map_err(|error| refused(program, &error))
+    daemon::run(&config, passed).map(|()| ExitStatus::Done).map_err(|error| refused(program, &error))
 }
 
 /// Says why there is no server.
-fn refused(program: &str, error: &ServerError) -> Status {
+fn refused(program: &str, error: &ServerError) -> ExitStatus {
     say(format_args!("{program}: {error}"));
     match error {
         ServerError::Users(_)
         | ServerError::SampleUser { .. }
         | ServerError::NoUsers(_)
-        | ServerError::NoUsersLeft(_) => Status::Usage,
+        | ServerError::NoUsersLeft(_) => ExitStatus::Usage,
         ServerError::Bind { .. }
         | ServerError::Http { .. }
         | ServerError::User { .. }
         | ServerError::Audit { .. }
-        | ServerError::System(_) => Status::Failed,
+        | ServerError::System(_) => ExitStatus::Failed,
     }
 }
 
@@ -258,7 +258,7 @@ impl Args {
     /// Where the program itself listens, or where the sockets are that were passed.
     fn door(&self, transport: Transport, passed: Option<&Bound>) -> Result<Door, String> {
         let default = self.service.default_address(transport);
-        let place = self.place.unwrap_or(Place::Port(default.port()));
+        let place = self.place.unwrap_or(ListenAddress::Port(default.port()));
         let said = self.place.map(|place| place.address(default.ip()));
         let address = match (said, passed) {
             (said, None) => said.unwrap_or(default),
@@ -330,7 +330,7 @@ fn workers(said: Option<u16>, passed: Option<&Bound>) -> Result<NonZeroUsize, St
     }
 }
 
-fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {
+fn print_limits(program: &str, config: &Config) -> Result<ExitStatus, ExitStatus> {
     descriptors::raise_limit();
     let limits = daemon::limits(config);
     let total: usize = limits.iter().map(|limit| limit.bytes).sum();
@@ -339,24 +339,24 @@ fn print_limits(program: &str, config: &Config) -> Result<Status, Status> {
     print(program, lines.chain([total]))
 }
 
-fn print(program: &str, lines: impl Iterator<Item = String>) -> Result<Status, Status> {
+fn print(program: &str, lines: impl Iterator<Item = String>) -> Result<ExitStatus, ExitStatus> {
     for line in lines {
         writeln!(io::stdout(), "{line}").map_err(|error| {
             say(format_args!("{program}: {error}"));
-            Status::Failed
+            ExitStatus::Failed
         })?;
     }
-    Ok(Status::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn self_test(program: &str, config: &Config) -> Result<Status, Status> {
+fn self_test(program: &str, config: &Config) -> Result<ExitStatus, ExitStatus> {
     let failed = |error: &dyn std::fmt::Display| {
         say(format_args!("{program}: {error}"));
-        Status::Failed
+        ExitStatus::Failed
     };
     let attempts = check::sandbox(config).map_err(|error| refused(program, &error))?;
     for (line, _) in &attempts {
         writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
     }
-    Ok(if attempts.iter().all(|(_, is_refused)| *is_refused) { Status::Done } else { Status::Failed })
+    Ok(if attempts.iter().all(|(_, is_refused)| *is_refused) { ExitStatus::Done } else { ExitStatus::Failed })
 }

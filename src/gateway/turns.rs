@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::shares::{Party, SHARES_MAX, STALL, Shared, Shares};
+use self::shares::{Party, SHARES_MAX, STALL, SharePermit, Shares};
 use self::unanswered::Unanswered;
 use proto::credentials::Username;
 use proto::source::Source;
@@ -88,7 +88,7 @@ impl Turns {
 /// The turn of a login, until it is dropped. The thread that logs in has it, since it goes on when the visitor leaves.
 pub(super) struct Turn {
     turns: Arc<Turns>,
-    shares: Vec<Shared>,
+    shares: Vec<SharePermit>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -101,7 +101,7 @@ impl Drop for Turn {
 impl Turn {
     /// A login begins or ends, so none of its parties is stalled.
     fn note_progress(&self) {
-        self.shares.iter().for_each(Shared::note_progress);
+        self.shares.iter().for_each(SharePermit::note_progress);
     }
 
     /// Ends the login of this user.

@@ -13,8 +13,8 @@ use clap::{Command, CommandFactory, Parser, ValueEnum};
 use serde::Serialize;
 
 use client::host_port::HostPort;
-use letmein::cli::{Status, invalid, parse, parse_seconds, say};
-use load_generator::{Echo, Figures, Load, Pace, Plan, Process, SOURCES_MAX};
+use letmein::cli::{ExitStatus, invalid, parse, parse_seconds, say};
+use load_generator::{ChallengeEcho, Figures, Load, Pace, Plan, Process, SOURCES_MAX};
 use proto::credentials::{Password, Username};
 use proto::transport::Transport;
 
@@ -117,7 +117,7 @@ pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
 }
 
-fn run() -> Result<Status, Status> {
+fn run() -> Result<ExitStatus, ExitStatus> {
     let args: Args = parse(command(), EXAMPLE)?;
     let mut plan = args.plan()?;
     server::descriptors::raise_limit();
@@ -131,13 +131,13 @@ fn run() -> Result<Status, Status> {
     if let Some(path) = &args.plot {
         load_generator::draw(path, &server, floor.as_ref()).map_err(|error| {
             say(format_args!("letmein-bench: {}: {error}", path.display()));
-            Status::Failed
+            ExitStatus::Failed
         })?;
     }
     Ok(match (server.wrong, server.logins()) {
-        (1.., _) => Status::Refused,
-        (0, 0) => Status::Failed,
-        (0, 1..) => Status::Done,
+        (1.., _) => ExitStatus::Refused,
+        (0, 0) => ExitStatus::Failed,
+        (0, 1..) => ExitStatus::Done,
     })
 }
 
@@ -146,16 +146,16 @@ fn canonical(address: &SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn failed(error: io::Error) -> Status {
+fn failed(error: io::Error) -> ExitStatus {
     say(format_args!("letmein-bench: {error}"));
-    Status::Failed
+    ExitStatus::Failed
 }
 
 /// Carries out a plan at the server, or at the floor.
 type Measurement = fn(&mut Plan, &mut dyn FnMut(&Figures)) -> io::Result<Figures>;
 
 impl Args {
-    fn plan(&self) -> Result<Plan, Status> {
+    fn plan(&self) -> Result<Plan, ExitStatus> {
         let invalid = |reason: &str| invalid(reason, EXAMPLE);
         let server = self.address()?;
         if !server.ip().is_loopback() && !self.i_own_this_network {
@@ -180,7 +180,7 @@ impl Args {
                 TransportName::Udp => Transport::Udp,
                 TransportName::Tcp => Transport::Tcp,
             },
-            load: load.with_echo(if self.no_echo { Echo::Nothing } else { Echo::Challenge }),
+            load: load.with_echo(if self.no_echo { ChallengeEcho::Omitted } else { ChallengeEcho::Included }),
             pace,
             duration: self.duration,
             patience: self.patience,
@@ -189,7 +189,7 @@ impl Args {
         })
     }
 
-    fn process(&self) -> Result<Option<Process>, Status> {
+    fn process(&self) -> Result<Option<Process>, ExitStatus> {
         let Some(pid) = self.pid else { return Ok(None) };
         match Process::of(pid) {
             None => Err(invalid(
@@ -200,23 +200,23 @@ impl Args {
         }
     }
 
-    fn address(&self) -> Result<SocketAddr, Status> {
+    fn address(&self) -> Result<SocketAddr, ExitStatus> {
         let addresses = self.server.resolve(Duration::from_secs(15));
         addresses
             .and_then(|found| found.first().map(canonical).ok_or_else(|| io::Error::other("no address")))
             .map_err(|error| {
                 say(format_args!("letmein-bench: {}: {error}", self.server));
-                Status::Failed
+                ExitStatus::Failed
             })
     }
 
-    fn load(&self) -> Result<Load, Status> {
+    fn load(&self) -> Result<Load, ExitStatus> {
         if let (Some(user), Some(password)) = (&self.user, &self.password) {
             return Ok(Load::of_user(user, password));
         }
         let failed = |error: &dyn fmt::Display| {
             say(format_args!("letmein-bench: {error}"));
-            Status::Usage
+            ExitStatus::Usage
         };
         let loaded = users::load(&self.users).map_err(|error| failed(&error))?;
         Load::of_users(&loaded.users)
@@ -230,7 +230,7 @@ impl Args {
         }
     }
 
-    fn measure(&self, what: &str, plan: &mut Plan, measurement: Measurement) -> Result<Figures, Status> {
+    fn measure(&self, what: &str, plan: &mut Plan, measurement: Measurement) -> Result<Figures, ExitStatus> {
         let shows_progress = io::stderr().is_terminal();
         let figures = measurement(plan, &mut |figures| {
             if shows_progress {
@@ -247,7 +247,7 @@ impl Args {
 
 /// Figures as they are printed. Times are in microseconds.
 #[derive(Serialize)]
-struct Row {
+struct Summary {
     logins: u64,
     logins_per_s: f64,
     p50_us: f64,
@@ -263,7 +263,7 @@ struct Row {
     resident_bytes: Option<u64>,
 }
 
-impl Row {
+impl Summary {
     fn of(figures: &Figures) -> Self {
         let us = |percent| figures.percentile(percent).as_secs_f64() * 1e6;
         Self {
@@ -285,9 +285,9 @@ impl Row {
 }
 
 #[derive(Serialize)]
-struct Table {
-    server: Row,
-    floor: Option<Row>,
+struct Report {
+    server: Summary,
+    floor: Option<Summary>,
     /// The server's processor time for a login, divided by the floor's.
     cpu_ratio: Option<f64>,
 }
@@ -295,23 +295,23 @@ struct Table {
 fn print(server: &Figures, floor: Option<&Figures>, json: bool) -> io::Result<()> {
     let cpu_ratio =
         server.cpu_us().zip(floor.and_then(Figures::cpu_us)).map(|(server, floor)| server / floor);
-    let table = Table { server: Row::of(server), floor: floor.map(Row::of), cpu_ratio };
+    let report = Report { server: Summary::of(server), floor: floor.map(Summary::of), cpu_ratio };
     let mut stdout = io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut stdout, &table)?;
+        serde_json::to_writer(&mut stdout, &report)?;
         return writeln!(stdout);
     }
-    if let Some(floor) = &table.floor {
+    if let Some(floor) = &report.floor {
         writeln!(stdout, "floor\n{floor}\nserver")?;
     }
-    write!(stdout, "{}", table.server)?;
-    if let Some(ratio) = table.cpu_ratio {
+    write!(stdout, "{}", report.server)?;
+    if let Some(ratio) = report.cpu_ratio {
         writeln!(stdout, "\nprocessor time of the server / of the floor: {ratio:.3}")?;
     }
     Ok(())
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "logins        {:>12}   {:.0} a second", self.logins, self.logins_per_s)?;
         let latencies = [self.p50_us, self.p90_us, self.p99_us, self.p99_9_us, self.max_us];

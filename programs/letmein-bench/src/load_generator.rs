@@ -30,7 +30,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-pub(crate) use load::{Echo, Load};
+pub(crate) use load::{ChallengeEcho, Load};
 pub(crate) use meter::Figures;
 pub(crate) use plot::draw;
 pub(crate) use process::Process;

@@ -7,16 +7,16 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::edit::{Edit, NewUser};
-use crate::import::{self, Format, ListProblem, Listed};
+use crate::import::{self, ListFormat, ListProblem, Listed};
 use crate::new_password::{NewPassword, NoNewPassword};
 use crate::write::{self, ChangeError, Missing};
 use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line};
-use letmein::cli::{Status, invalid, say};
+use letmein::cli::{ExitStatus, invalid, say};
 use proto::credentials::{Password, Username};
 use proto::shown::Shown;
 use users::{Problem, UsersError, counted};
 
-pub(crate) fn add(users: &Path, name: Username, password: &NewPassword) -> Result<Status, Status> {
+pub(crate) fn add(users: &Path, name: Username, password: &NewPassword) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, &name)?;
     let shown = new.clone();
     change(users, Missing::Create, |edit| {
@@ -30,7 +30,11 @@ pub(crate) fn add(users: &Path, name: Username, password: &NewPassword) -> Resul
     tell(password, &shown)
 }
 
-pub(crate) fn passwd(users: &Path, name: &Username, password: &NewPassword) -> Result<Status, Status> {
+pub(crate) fn passwd(
+    users: &Path,
+    name: &Username,
+    password: &NewPassword,
+) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, name)?;
     change_user(users, name, |edit| {
         edit.set_password(name, &new);
@@ -44,7 +48,7 @@ pub(crate) fn change_user(
     users: &Path,
     name: &Username,
     act: impl FnOnce(&mut Edit<'_>) -> Result<(), Problem>,
-) -> Result<Status, Status> {
+) -> Result<ExitStatus, ExitStatus> {
     let changed = change(users, Missing::Refuse, |edit| {
         if !edit.contains(name) {
             return Err(ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
@@ -52,7 +56,7 @@ pub(crate) fn change_user(
         act(edit).map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
         Ok(())
     });
-    changed.map(|()| Status::Done).map_err(|error| unchanged(&error))
+    changed.map(|()| ExitStatus::Done).map_err(|error| unchanged(&error))
 }
 
 /// Changes the file, and says so if that has to wait for another change.
@@ -69,7 +73,7 @@ fn change<T>(
 }
 
 /// Asks whether to remove a user.
-pub(crate) fn confirm(name: &Username) -> Result<(), Status> {
+pub(crate) fn confirm(name: &Username) -> Result<(), ExitStatus> {
     if !io::stdin().is_terminal() {
         return Err(invalid("there is no terminal to ask at whether the user is to go: add --yes", EXAMPLE));
     }
@@ -81,11 +85,11 @@ pub(crate) fn confirm(name: &Username) -> Result<(), Status> {
         return Ok(());
     }
     say(format_args!("{PROGRAM}: nobody is removed"));
-    Err(Status::Refused)
+    Err(ExitStatus::Refused)
 }
 
 /// Makes, reads or asks for a new password.
-fn read(source: &NewPassword, name: &Username) -> Result<Password, Status> {
+fn read(source: &NewPassword, name: &Username) -> Result<Password, ExitStatus> {
     source.read(name).map_err(|error| {
         if matches!(error, NoNewPassword::NotMade(_)) {
             failed(&error)
@@ -96,17 +100,22 @@ fn read(source: &NewPassword, name: &Username) -> Result<Password, Status> {
 }
 
 /// Prints a password that was generated.
-fn tell(source: &NewPassword, password: &Password) -> Result<Status, Status> {
+fn tell(source: &NewPassword, password: &Password) -> Result<ExitStatus, ExitStatus> {
     if source.generate {
         let text = str::from_utf8(password.expose()).unwrap_or_default();
         writeln!(io::stdout(), "{text}").map_err(|error| {
             failed(&format_args!("the password is changed, but cannot be printed: {error}"))
         })?;
     }
-    Ok(Status::Done)
+    Ok(ExitStatus::Done)
 }
 
-pub(crate) fn import(users: &Path, list: &Path, format: Format, replaces: bool) -> Result<Status, Status> {
+pub(crate) fn import(
+    users: &Path,
+    list: &Path,
+    format: ListFormat,
+    replaces: bool,
+) -> Result<ExitStatus, ExitStatus> {
     let from = if list == Path::new("-") { "standard input".to_owned() } else { list.display().to_string() };
     let bytes = read_list(list).map_err(|error| invalid(&format!("cannot read {from}: {error}"), EXAMPLE))?;
     let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
@@ -157,18 +166,18 @@ fn read_list(list: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Says why nothing is changed.
-fn unchanged(error: &ChangeError) -> Status {
+fn unchanged(error: &ChangeError) -> ExitStatus {
     say_each_line(error);
     match error {
-        ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } => Status::Refused,
+        ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } => ExitStatus::Refused,
         ChangeError::Users(_)
         | ChangeError::List { .. }
         | ChangeError::WouldBeWrong { .. }
-        | ChangeError::Bound { .. } => Status::Usage,
+        | ChangeError::Obstacle { .. } => ExitStatus::Usage,
         ChangeError::Owner { .. }
         | ChangeError::Overlap { .. }
         | ChangeError::Meanwhile { .. }
         | ChangeError::Locked { .. }
-        | ChangeError::System { .. } => Status::Failed,
+        | ChangeError::System { .. } => ExitStatus::Failed,
     }
 }

@@ -12,7 +12,7 @@ use proto::credentials::{Password, Username};
 use users::first_second_after;
 
 /// A user of a valid file.
-pub(crate) struct Entry {
+pub(crate) struct UserEntry {
     pub(crate) name: Username,
     password: Password,
     /// Where the password is.
@@ -25,13 +25,13 @@ pub(crate) struct Entry {
 
 /// Whether a user is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum AccountState {
     Enabled,
     Disabled,
     Expired,
 }
 
-impl State {
+impl AccountState {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Enabled => "enabled",
@@ -41,21 +41,21 @@ impl State {
     }
 }
 
-impl Entry {
-    pub(crate) fn state(&self, unix_s: u64) -> State {
+impl UserEntry {
+    pub(crate) fn state(&self, unix_s: u64) -> AccountState {
         let expiry = self.expires.as_ref().and_then(first_second_after);
         if self.is_disabled {
-            State::Disabled
+            AccountState::Disabled
         } else if expiry.is_some_and(|expiry| unix_s >= expiry) {
-            State::Expired
+            AccountState::Expired
         } else {
-            State::Enabled
+            AccountState::Enabled
         }
     }
 }
 
 /// All users of a text that [`users::parse`](fn@users::parse) accepts, in its order.
-pub(crate) fn entries(text: &str) -> Vec<Entry> {
+pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
     let Ok(document) = DeTable::parse(text) else { return Vec::new() };
     let users = document.get_ref().get("users").and_then(|users| users.get_ref().as_table());
     let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<toml::de::DeValue<'_>>)| {
@@ -64,7 +64,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry> {
         let part = |key| table.and_then(|table| table.get(key));
         let password = part("password").unwrap_or(value);
         let from = part("from").and_then(|from| from.get_ref().as_array());
-        Some(Entry {
+        Some(UserEntry {
             name: key.parse().ok()?,
             password: Password::new(password.get_ref().as_str()?).ok()?,
             place: password.span(),
@@ -83,7 +83,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry> {
 }
 
 /// Warnings about users, each with file, line and column.
-pub(crate) fn warnings(path: &Path, text: &str, entries: &[Entry], unix_s: u64) -> Vec<String> {
+pub(crate) fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<String> {
     let mut line_starts = vec![0];
     line_starts.extend(text.match_indices('\n').map(|(newline, _)| newline + 1));
     let mut first: HashMap<&[u8], &Username> = HashMap::new();
@@ -93,7 +93,7 @@ pub(crate) fn warnings(path: &Path, text: &str, entries: &[Entry], unix_s: u64) 
         let line_start = line_starts.get(line - 1).copied().unwrap_or(0);
         let column = text.get(line_start..entry.place.start).unwrap_or_default().chars().count() + 1;
         let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
-        let Entry { name, password, .. } = entry;
+        let UserEntry { name, password, .. } = entry;
         let holds = Holds::estimate(name, password);
         if holds.is_too_short() {
             warn(format!(
@@ -105,7 +105,7 @@ pub(crate) fn warnings(path: &Path, text: &str, entries: &[Entry], unix_s: u64) 
             Some(other) => warn(format!("{name} has the same password as {other}: give each their own")),
             None => drop(first.insert(password.expose(), name)),
         }
-        if entry.state(unix_s) == State::Expired {
+        if entry.state(unix_s) == AccountState::Expired {
             warn(format!(
                 "{name} is expired: take them out with remove, or give them a later day with expire"
             ));

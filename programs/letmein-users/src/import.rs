@@ -12,7 +12,7 @@ use users::{first_second_after, parse_network};
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum ListFormat {
     /// `name:password`, a line a user.
     Lines,
     /// With a row of column names.
@@ -40,7 +40,7 @@ pub(crate) const DAY: &str = "a day is the last good one, as in 2027-01-31";
 ///
 /// # Errors
 /// Every problem, in the order of the list.
-pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Vec<Listed>, Vec<ListProblem>> {
+pub(crate) fn parse(bytes: &[u8], format: ListFormat) -> Result<Vec<Listed>, Vec<ListProblem>> {
     let text = str::from_utf8(bytes).map_err(|error| {
         let line =
             bytes.iter().take(error.valid_up_to()).map(|byte| u64::from(*byte == b'\n')).sum::<u64>() + 1;
@@ -48,8 +48,8 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Vec<Listed>, Vec<Lis
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let rows = match format {
-        Format::Lines => from_lines(text),
-        Format::Csv => from_csv(text).map_err(|problem| vec![problem])?,
+        ListFormat::Lines => from_lines(text),
+        ListFormat::Csv => from_csv(text).map_err(|problem| vec![problem])?,
     };
     let mut first = HashMap::new();
     let (mut users, mut problems) = (Vec::new(), Vec::new());
@@ -68,9 +68,10 @@ pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Vec<Listed>, Vec<Lis
     if problems.is_empty() { Ok(users) } else { Err(problems) }
 }
 
-type Row = (u64, Result<NewUser, String>);
+/// The line of a user, and the user or what is wrong with them.
+type ParsedUser = (u64, Result<NewUser, String>);
 
-fn from_lines(text: &str) -> Vec<Row> {
+fn from_lines(text: &str) -> Vec<ParsedUser> {
     let lines = (1..).zip(text.lines());
     let users = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     users.map(|(number, line)| (number, from_line(line))).collect()
@@ -107,7 +108,7 @@ enum Column {
     From,
 }
 
-fn from_csv(text: &str) -> Result<Vec<Row>, ListProblem> {
+fn from_csv(text: &str) -> Result<Vec<ParsedUser>, ListProblem> {
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut lines = LineCount { text, counted: 0, line: 1 };
     let mut records = reader.records().map(|record| {
@@ -220,7 +221,7 @@ fn parse_networks(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn problems(list: &str, format: Format) -> Vec<String> {
+    fn problems(list: &str, format: ListFormat) -> Vec<String> {
         parse(list.as_bytes(), format).err().unwrap().iter().map(ToString::to_string).collect()
     }
 
@@ -228,8 +229,8 @@ mod tests {
     fn a_quote_that_does_not_end_takes_no_other_users_with_it() {
         let list = "name,password\nalice,\"secret\nbob,b\ncarol,c\n";
         let expected = "2: the password goes on in the next line: is there a quote that does not end?";
-        assert_eq!(problems(list, Format::Csv), [expected]);
-        assert_eq!(problems("alice:sec\rret\n", Format::Lines).len(), 1);
+        assert_eq!(problems(list, ListFormat::Csv), [expected]);
+        assert_eq!(problems("alice:sec\rret\n", ListFormat::Lines).len(), 1);
     }
 
     #[test]
@@ -240,10 +241,10 @@ mod tests {
             ("name,password,disabled\nalice,x,\"\n\"\n\n", 2),
             ("\n\nname\n", 3),
         ] {
-            let problems = problems(list, Format::Csv);
+            let problems = problems(list, ListFormat::Csv);
             assert!(problems[0].starts_with(&format!("{line}: ")), "{list:?}: {problems:?}");
         }
-        let list = parse(b"name,password\n\n\"a\",a\n\nb,b\n", Format::Csv).ok().unwrap();
+        let list = parse(b"name,password\n\n\"a\",a\n\nb,b\n", ListFormat::Csv).ok().unwrap();
         assert_eq!(list.iter().map(|listed| listed.line).collect::<Vec<_>>(), [3, 5]);
     }
 
@@ -258,7 +259,7 @@ mod tests {
             "name,password\nSECRET,a\nSECRET,b\n",
             "name,password\nalice,a,SECRET\n",
         ] {
-            let problems = problems(list, Format::Csv);
+            let problems = problems(list, ListFormat::Csv);
             assert!(problems.len() == 1 && !problems[0].contains("SECRET"), "{problems:?}");
         }
     }

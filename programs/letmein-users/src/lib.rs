@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use change::{add, change_user, confirm, import, passwd};
-use import::Format;
-use letmein::cli::{Status, parse_commands, say};
+use import::ListFormat;
+use letmein::cli::{ExitStatus, parse_commands, say};
 use list::{check, list, list_json};
 use new_password::NewPassword;
 use proto::credentials::Username;
@@ -157,7 +157,7 @@ pub fn main() -> ExitCode {
     run().unwrap_or_else(|status| status).into()
 }
 
-fn run() -> Result<Status, Status> {
+fn run() -> Result<ExitStatus, ExitStatus> {
     let Args { users, command } = parse_commands(command(), EXAMPLE)?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
@@ -190,22 +190,22 @@ fn run() -> Result<Status, Status> {
         Command::List { json: true } => list_json(&users),
         Command::Check => check(&users),
         Command::Import { list, csv, replace } => {
-            import(&users, &list, if csv { Format::Csv } else { Format::Lines }, replace)
+            import(&users, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
         }
     }
 }
 
-fn print(lines: impl IntoIterator<Item = String>) -> Result<Status, Status> {
+fn print(lines: impl IntoIterator<Item = String>) -> Result<ExitStatus, ExitStatus> {
     let mut stdout = io::stdout().lock();
     for line in lines {
         writeln!(stdout, "{line}").map_err(|error| failed(&error))?;
     }
-    Ok(Status::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn failed(error: &dyn Display) -> Status {
+fn failed(error: &dyn Display) -> ExitStatus {
     say(format_args!("{PROGRAM}: {error}"));
-    Status::Failed
+    ExitStatus::Failed
 }
 
 fn say_each_line(error: &dyn Display) {

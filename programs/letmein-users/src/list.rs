@@ -5,23 +5,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::entries::{Entry, entries, warnings};
+use crate::entries::{UserEntry, entries, warnings};
 use crate::{failed, print, say_each_line};
-use letmein::cli::Status;
+use letmein::cli::ExitStatus;
 use proto::shown::Shown;
 use users::{UsersError, counted, load_text};
 
 /// A user, as `list` shows them.
 #[derive(Serialize)]
-struct Row {
+struct UserRow {
     name: String,
     state: &'static str,
     expires: Option<String>,
     from: Vec<String>,
 }
 
-impl Row {
-    fn new(entry: Entry, unix_s: u64) -> Self {
+impl UserRow {
+    fn new(entry: UserEntry, unix_s: u64) -> Self {
         Self {
             name: entry.name.to_string(),
             state: entry.state(unix_s).word(),
@@ -31,13 +31,13 @@ impl Row {
     }
 }
 
-fn rows(users: &Path) -> Result<Vec<Row>, Status> {
+fn rows(users: &Path) -> Result<Vec<UserRow>, ExitStatus> {
     let source = load_text(users).map_err(|error| wrong(&error))?;
     let now = unix_s();
-    Ok(entries(source.text()).into_iter().map(|entry| Row::new(entry, now)).collect())
+    Ok(entries(source.text()).into_iter().map(|entry| UserRow::new(entry, now)).collect())
 }
 
-pub(crate) fn list(users: &Path) -> Result<Status, Status> {
+pub(crate) fn list(users: &Path) -> Result<ExitStatus, ExitStatus> {
     let rows = rows(users)?;
     let cells = rows.iter().map(|row| {
         let from = if row.from.is_empty() { "anywhere".to_owned() } else { row.from.join(" ") };
@@ -53,12 +53,12 @@ pub(crate) fn list(users: &Path) -> Result<Status, Status> {
     print(lines)
 }
 
-pub(crate) fn list_json(users: &Path) -> Result<Status, Status> {
+pub(crate) fn list_json(users: &Path) -> Result<ExitStatus, ExitStatus> {
     let json = serde_json::to_string(&rows(users)?).map_err(|error| failed(&error))?;
     print([json])
 }
 
-pub(crate) fn check(users: &Path) -> Result<Status, Status> {
+pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
     let source = load_text(users).map_err(|error| wrong(&error))?;
     let entries = entries(source.text());
     let of_file = source.loaded.warnings.iter().map(ToString::to_string);
@@ -79,7 +79,7 @@ fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn wrong(error: &UsersError) -> Status {
+fn wrong(error: &UsersError) -> ExitStatus {
     say_each_line(error);
-    Status::Usage
+    ExitStatus::Usage
 }

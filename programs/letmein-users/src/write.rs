@@ -10,7 +10,7 @@ mod folder;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use self::folder::Folder;
+use self::folder::LockedFolder;
 use crate::edit::{Edit, Overlap};
 use crate::import::ListProblem;
 use proto::credentials::Username;
@@ -49,14 +49,14 @@ pub(crate) enum ChangeError {
     )]
     Locked { path: PathBuf },
     #[error("{}: {reason}", path.display())]
-    Bound { path: PathBuf, reason: Bound },
+    Obstacle { path: PathBuf, reason: Obstacle },
     #[error("{}: cannot {doing}: {error}", path.display())]
     System { path: PathBuf, doing: &'static str, error: io::Error },
 }
 
 /// Why a new file cannot replace the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Bound {
+pub(crate) enum Obstacle {
     /// Without it, the group would get the permissions that are its mask.
     #[error(
         "it has an access control list, which a new file would not have: nothing was changed; \
@@ -67,7 +67,7 @@ pub(crate) enum Bound {
         "it has another name, a hard link, which would keep the old users: nothing was changed; \
          remove the other name, or use an editor that keeps it"
     )]
-    OtherName,
+    HardLink,
 }
 
 /// What to do if there is no file.
@@ -101,7 +101,7 @@ pub(crate) fn change<T>(
     waiting: Waiting,
     edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
 ) -> Result<T, ChangeError> {
-    let folder = Folder::lock(path, missing, waiting)?;
+    let folder = LockedFolder::lock(path, missing, waiting)?;
     let old = folder.read(missing)?;
     let bytes = old.as_ref().map_or(EMPTY.as_bytes(), |old| &*old.bytes);
     let text = file::text(bytes, path)?;

@@ -56,12 +56,12 @@ impl Allowance {
 
 /// Where to listen, as far as it was said.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum ListenAddress {
     Port(u16),
     Address(SocketAddr),
 }
 
-impl Place {
+impl ListenAddress {
     /// The address, where `default` is that of a port alone.
     pub(super) fn address(self, default: IpAddr) -> SocketAddr {
         match self {
@@ -153,23 +153,23 @@ pub(super) fn parse_service(text: &str) -> Result<ServiceName, String> {
         .map_err(|_| format!("no service {text:?}: there are auth, md5, hello and framed"))
 }
 
-pub(super) fn parse_door(text: &str) -> Result<(Transport, Place), String> {
+pub(super) fn parse_door(text: &str) -> Result<(Transport, ListenAddress), String> {
     let (transport, place) = text.split_once(':').unwrap_or((text, ""));
     let transport = match transport {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
         _ => return Err(format!("no transport {transport:?}: write tcp:8591, udp:8591 or tcp:ADDRESS:PORT")),
     };
-    Ok((transport, parse_place(place)?))
+    Ok((transport, parse_listen_address(place)?))
 }
 
-pub(super) fn parse_place(text: &str) -> Result<Place, String> {
+pub(super) fn parse_listen_address(text: &str) -> Result<ListenAddress, String> {
     if let Ok(address) = text.parse() {
-        return Ok(Place::Address(address));
+        return Ok(ListenAddress::Address(address));
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let port = text.parse().map_err(|_| format!("no port {text:?}: a port is a number up to 65535"))?;
-        return Ok(Place::Port(port));
+        return Ok(ListenAddress::Port(port));
     }
     Err(format!("no address {text:?}: write PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT"))
 }

@@ -87,12 +87,12 @@ impl Shares {
     }
 
     /// Waits until the party may have one login more.
-    pub(super) async fn take(self: &Arc<Self>, party: Party) -> Result<Shared, NoTurn> {
+    pub(super) async fn take(self: &Arc<Self>, party: Party) -> Result<SharePermit, NoTurn> {
         let (request, logins) = self.enter(party, self.clock.now().uptime)?;
         let mut login = pin!(acquire(logins));
         loop {
             match timeout(STALL, &mut login).await {
-                Ok(login) => return Ok(Shared { _login: login?, request }),
+                Ok(login) => return Ok(SharePermit { _login: login?, request }),
                 Err(_) if request.is_too_much(self.clock.now().uptime) => return Err(NoTurn::Stalled),
                 Err(_) => {}
             }
@@ -116,12 +116,12 @@ impl Shares {
 }
 
 /// A login of a party.
-pub(super) struct Shared {
+pub(super) struct SharePermit {
     _login: OwnedSemaphorePermit,
     request: Request,
 }
 
-impl Shared {
+impl SharePermit {
     pub(super) fn note_progress(&self) {
         if let Some(share) = lock(&self.request.shares.parties).get_mut(&self.request.party) {
             share.moved = self.request.shares.clock.now().uptime;

@@ -21,7 +21,7 @@ const BATCH_LEN: usize = 64;
 const DATAGRAM_LEN: usize = if MESSAGE_MAX > REPLY_MAX { MESSAGE_MAX } else { REPLY_MAX + 1 };
 
 /// A batch of datagrams that were received, or are to be sent.
-pub(super) struct Batch {
+pub(super) struct MultihomedBatch {
     len: usize,
     datagrams: Vec<Datagram>,
     iovecs: Vec<iovec>,
@@ -32,7 +32,7 @@ pub(super) struct Batch {
 #[derive(Clone, Copy)]
 struct Datagram {
     peer: sockaddr_in,
-    control: Control,
+    control: PacketInfo,
     bytes: [u8; DATAGRAM_LEN],
     len: usize,
 }
@@ -40,7 +40,7 @@ struct Datagram {
 /// The control message that tells our address: `IP_PKTINFO` of ip(7).
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Control {
+struct PacketInfo {
     head: cmsghdr,
     info: in_pktinfo,
 }
@@ -49,10 +49,10 @@ const INFO_LEN: c_uint = size_of::<in_pktinfo>() as c_uint;
 // SAFETY: these macros only compute.
 const CONTROL_LEN: (usize, usize) =
     unsafe { (libc::CMSG_LEN(INFO_LEN) as usize, libc::CMSG_SPACE(INFO_LEN) as usize) };
-const _: () = assert!(offset_of!(Control, info) + size_of::<in_pktinfo>() == CONTROL_LEN.0);
-const _: () = assert!(size_of::<Control>() == CONTROL_LEN.1);
+const _: () = assert!(offset_of!(PacketInfo, info) + size_of::<in_pktinfo>() == CONTROL_LEN.0);
+const _: () = assert!(size_of::<PacketInfo>() == CONTROL_LEN.1);
 
-impl Batch {
+impl MultihomedBatch {
     pub(super) fn new() -> Self {
         // SAFETY: these are C structures of integers and pointers, for which all zeros is a value.
         let (peer, control, iovec, header) =
@@ -151,7 +151,7 @@ impl Batch {
             header.msg_iov = piece;
             header.msg_iovlen = 1;
             header.msg_control = ptr::from_mut(&mut datagram.control).cast();
-            header.msg_controllen = size_of::<Control>() as _;
+            header.msg_controllen = size_of::<PacketInfo>() as _;
         }
     }
 }
@@ -164,7 +164,7 @@ impl Datagram {
 
     /// The address of ours that it was sent to, if the kernel told it.
     fn local(&self) -> Option<Ipv4Addr> {
-        let Control { head, info } = &self.control;
+        let PacketInfo { head, info } = &self.control;
         let is_told = (head.cmsg_level, head.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO);
         is_told.then(|| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)))
     }
@@ -193,7 +193,7 @@ mod tests {
         let [ours, peer] = ["0.0.0.0:0", "127.0.0.1:0"].map(|address| UdpSocket::bind(address).unwrap());
         request_destinations(&ours).unwrap();
         let peer_address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, peer.local_addr().unwrap().port());
-        let mut batch = Batch::new();
+        let mut batch = MultihomedBatch::new();
         let locals = [2, 3, 4].map(|host| Ipv4Addr::new(127, 1, 0, host));
         for local in locals {
             batch.push(local, peer_address, &local.octets());

@@ -27,16 +27,16 @@ use server::net::udp;
 pub(super) struct Floor {
     pub(super) address: SocketAddr,
     pub(super) process: Process,
-    _thread: Running,
+    _thread: EchoThread,
 }
 
 /// A thread that ends when this is dropped.
-struct Running {
+struct EchoThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Running {
+impl Drop for EchoThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -46,7 +46,7 @@ impl Drop for Running {
 }
 
 /// Answers all that comes until it is told to stop.
-type Echo = Box<dyn FnOnce(&AtomicBool) + Send>;
+type EchoLoop = Box<dyn FnOnce(&AtomicBool) + Send>;
 
 /// How often it checks whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -61,7 +61,7 @@ impl Floor {
         like: Option<&Process>,
     ) -> io::Result<Self> {
         let processors = like.map(Process::processors).transpose()?;
-        let (address, echo): (_, Echo) = match transport {
+        let (address, echo): (_, EchoLoop) = match transport {
             Transport::Udp => {
                 let socket = udp::prepare(bind::udp(address, Sharing::Exclusive)?)?;
                 (socket.local_addr()?, Box::new(move |stop| echo_datagrams(&socket, stop)))
@@ -81,7 +81,7 @@ impl Floor {
             echo(&seen);
         });
         let process = Process::thread(id.recv().map_err(io::Error::other)?);
-        Ok(Self { address, process, _thread: Running { stop, thread: Some(thread) } })
+        Ok(Self { address, process, _thread: EchoThread { stop, thread: Some(thread) } })
     }
 }
 

@@ -18,18 +18,18 @@ pub(crate) struct Load {
     nobody: Secret,
     wrong: f64,
     unknown: f64,
-    echo: Echo,
+    echo: ChallengeEcho,
     expects_welcome: bool,
     random: SmallRng,
 }
 
 /// Whether answers carry their challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Echo {
+pub(crate) enum ChallengeEcho {
     /// As in those of our own client.
-    Challenge,
+    Included,
     /// As in those of the first clients.
-    Nothing,
+    Omitted,
 }
 
 /// Why there are no logins to make.
@@ -74,7 +74,7 @@ impl Load {
             nobody: Secret::decoy(),
             wrong: 0.0,
             unknown: 0.0,
-            echo: Echo::Challenge,
+            echo: ChallengeEcho::Included,
             expects_welcome: false,
             random: SmallRng::seed_from_u64(0),
         }
@@ -94,7 +94,7 @@ impl Load {
 
     /// With answers that carry their challenge, or do not.
     #[must_use]
-    pub(crate) fn with_echo(self, echo: Echo) -> Self {
+    pub(crate) fn with_echo(self, echo: ChallengeEcho) -> Self {
         Self { echo, ..self }
     }
 
@@ -145,11 +145,11 @@ impl Load {
         message.push(b':');
         message.extend_from_slice(&digest.digits());
         match self.echo {
-            Echo::Challenge => {
+            ChallengeEcho::Included => {
                 message.push(b':');
                 message.extend_from_slice(&challenge.digits());
             }
-            Echo::Nothing => {}
+            ChallengeEcho::Omitted => {}
         }
     }
 }
@@ -162,7 +162,7 @@ fn spoilt(digest: Digest) -> Digest {
 }
 
 /// A client, from login to login.
-pub(super) struct Client {
+pub(super) struct VirtualClient {
     intent: Intent,
     is_answering: bool,
     message: Vec<u8>,
@@ -197,7 +197,7 @@ pub(super) enum Silence {
     GivesUp,
 }
 
-impl Client {
+impl VirtualClient {
     pub(super) fn new(seed: u64) -> Self {
         let (now, backoff) = (Instant::now(), Backoff::new(seed));
         let intent = Intent::Unknown(0);

@@ -10,7 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::load::{Client, Heard, Load, Silence};
+use super::load::{Heard, Load, Silence, VirtualClient};
 use super::meter::Meter;
 use super::{Crew, FIRST_SOURCE, LOOK, Pacer, Plan};
 use proto::transport::Transport;
@@ -59,7 +59,7 @@ struct Crowd {
 }
 
 struct Place {
-    client: Client,
+    client: VirtualClient,
     /// There is one while a login is under way.
     socket: Option<Socket>,
     /// Bytes of a stream that are not a whole message yet.
@@ -72,7 +72,7 @@ impl Crowd {
     fn new(plan: &Plan) -> io::Result<Self> {
         let clients = plan.pace.clients();
         let place = |seed| {
-            let client = Client::new(seed as u64);
+            let client = VirtualClient::new(seed as u64);
             Place { client, socket: None, received: Vec::with_capacity(REPLY_MAX), is_speaking: false }
         };
         Ok(Self {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::datagrams::Batch;
-use super::load::{Client, Heard, Silence};
+use super::datagrams::MultihomedBatch;
+use super::load::{Heard, Silence, VirtualClient};
 use super::meter::Meter;
 use super::{Crew, FIRST_SOURCE, LOOK, Load, Pacer, Plan};
 use server::net::batch::request_destinations;
@@ -26,7 +26,7 @@ pub(super) fn run(
 ) -> io::Result<()> {
     let socket = bind()?;
     let mut crowd = Crowd::new(server, plan.pace.clients() as u32, plan.sources);
-    let (mut received, mut outgoing) = (Batch::new(), Batch::new());
+    let (mut received, mut outgoing) = (MultihomedBatch::new(), MultihomedBatch::new());
     let mut looked = Instant::now();
     loop {
         let now = Instant::now();
@@ -88,7 +88,7 @@ struct Crowd {
 }
 
 struct Place {
-    client: Client,
+    client: VirtualClient,
     turn: u32,
     is_idle: bool,
 }
@@ -96,7 +96,7 @@ struct Place {
 impl Crowd {
     fn new(server: SocketAddrV4, clients: u32, sources: u32) -> Self {
         let places = (0..clients)
-            .map(|seed| Place { client: Client::new(seed.into()), turn: 0, is_idle: true })
+            .map(|seed| Place { client: VirtualClient::new(seed.into()), turn: 0, is_idle: true })
             .collect();
         Self {
             server,
@@ -132,7 +132,7 @@ impl Crowd {
     }
 
     /// Sends the messages that are not replies.
-    fn speak(&mut self, outgoing: &mut Batch, socket: &UdpSocket) {
+    fn speak(&mut self, outgoing: &mut MultihomedBatch, socket: &UdpSocket) {
         let server = self.server;
         let mut speaking = std::mem::take(&mut self.speaking);
         for local in speaking.drain(..) {
@@ -161,7 +161,7 @@ impl Crowd {
         now: Instant,
         local: Ipv4Addr,
         datagram: &[u8],
-        outgoing: &mut Batch,
+        outgoing: &mut MultihomedBatch,
         meter: &mut Meter<'_>,
     ) {
         let server = self.server;

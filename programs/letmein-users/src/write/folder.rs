@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
-use super::{Bound, ChangeError, Missing, Waiting};
+use super::{ChangeError, Missing, Obstacle, Waiting};
 use users::{Stamp, UsersError, file, folder_of, open_folder};
 
 /// Nobody but the owner reads passwords.
@@ -30,7 +30,7 @@ const WAITS_MAX: u32 = 200;
 const MOVES_MAX: u32 = 5;
 
 /// The folder of a users file, locked: no other change is made in it until this is dropped.
-pub(super) struct Folder {
+pub(super) struct LockedFolder {
     /// The file, without links on the way to it.
     path: PathBuf,
     folder: OwnedFd,
@@ -43,7 +43,7 @@ pub(super) struct Old {
     stat: Stat,
 }
 
-impl Folder {
+impl LockedFolder {
     /// Locks the folder of the file. Links may move while this waits, so the path is resolved again under the lock.
     pub(super) fn lock(path: &Path, missing: Missing, waiting: Waiting) -> Result<Self, ChangeError> {
         let mut waits = 0..WAITS_MAX;
@@ -85,7 +85,7 @@ impl Folder {
 
     pub(super) fn replace(&self, text: &str, old: Option<&Old>) -> Result<(), ChangeError> {
         if let Some(old) = old {
-            self.refuse_bound(old)?;
+            self.refuse_obstacle(old)?;
         }
         // It was left by a change that was interrupted: nobody else has the lock.
         match rustix::fs::unlinkat(&self.folder, self.new_name(), AtFlags::empty()) {
@@ -107,14 +107,14 @@ impl Folder {
     }
 
     /// Refuses a file whose replacement could not keep everything that decides who can read it.
-    fn refuse_bound(&self, old: &Old) -> Result<(), ChangeError> {
-        let bound = |reason| Err(ChangeError::Bound { path: self.path.clone(), reason });
+    fn refuse_obstacle(&self, old: &Old) -> Result<(), ChangeError> {
+        let obstacle = |reason| Err(ChangeError::Obstacle { path: self.path.clone(), reason });
         if old.stat.st_nlink > 1 {
-            return bound(Bound::OtherName);
+            return obstacle(Obstacle::HardLink);
         }
         match rustix::fs::fgetxattr(&old.file, ACCESS_LIST, &mut [0; 1]) {
             Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
-            Ok(_) | Err(Errno::RANGE) => bound(Bound::AccessList),
+            Ok(_) | Err(Errno::RANGE) => obstacle(Obstacle::AccessList),
             Err(error) => Err(self.failed("read the access control list of", error.into())),
         }
     }
