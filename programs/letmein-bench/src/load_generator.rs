@@ -3,9 +3,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | `load` | the logins: users, wrong passwords, unknown names; what a client sends when |
-//! | `one_socket` | UDP clients of a server on this machine: one socket, an address of 127.0.0.0/8 a login |
+//! | `clients` | the clients, which make one login after another |
+//! | `one_socket` | what they have over UDP on this machine: one socket, an address of 127.0.0.0/8 a login |
 //! | `datagrams` | batches of datagrams at that socket |
-//! | `many_sockets` | all other clients: a socket a login |
+//! | `many_sockets` | what they have elsewhere and over TCP: a socket a login |
 //! | `floor` | an echo of messages of the same sizes, the least that a server can do |
 //! | `meter` | verdicts, latencies and failures, counted |
 //! | `process` | the server's processor time and memory |
@@ -16,6 +17,7 @@
     reason = "a load generator is made of sockets and clocks"
 )]
 
+mod clients;
 mod datagrams;
 mod floor;
 mod load;
@@ -37,7 +39,9 @@ pub(crate) use process::Process;
 
 use rustix::thread::{gettid, set_current_timer_slack};
 
+use many_sockets::ManySockets;
 use meter::Meter;
+use one_socket::OneSocket;
 use proto::transport::Transport;
 
 /// A server, and the load to put on it.
@@ -104,9 +108,13 @@ pub(crate) fn run(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Resul
     let mut meter = Meter::start(pacer.started, plan.duration, watch)?;
     match (plan.transport, plan.server) {
         (Transport::Udp, SocketAddr::V4(server)) if server.ip().is_loopback() => {
-            one_socket::run(plan, server, &mut pacer, &mut meter)?;
+            let mut channel = OneSocket::bind(server, plan)?;
+            clients::run(plan, &mut channel, &mut pacer, &mut meter)?;
         }
-        (Transport::Udp | Transport::Tcp, _) => many_sockets::run(plan, &mut pacer, &mut meter)?,
+        (Transport::Udp | Transport::Tcp, _) => {
+            let mut channels = ManySockets::new(plan)?;
+            clients::run(plan, &mut channels, &mut pacer, &mut meter)?;
+        }
     }
     meter.lost(pacer.never_begun());
     let elapsed = pacer.started.elapsed();

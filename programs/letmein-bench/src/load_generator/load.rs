@@ -164,12 +164,21 @@ fn spoilt(digest: Digest) -> Digest {
 /// A client, from login to login.
 pub(super) struct VirtualClient {
     intent: Intent,
-    is_answering: bool,
+    stage: LoginStage,
     message: Vec<u8>,
     intended: Instant,
     begun: Instant,
     send_at: Instant,
     backoff: Backoff,
+}
+
+/// How far a client's login has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoginStage {
+    /// There is none under way.
+    Idle,
+    Requesting,
+    Answering,
 }
 
 /// What a message means to a client.
@@ -186,10 +195,10 @@ pub(super) enum Heard {
     Nothing,
 }
 
-/// How a login stands that has heard nothing.
+/// What there is to do for a client that has heard nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// It goes on waiting.
+    /// There is nothing to do.
     Waits,
     /// Its message is to be sent again.
     SendsAgain,
@@ -203,7 +212,7 @@ impl VirtualClient {
         let intent = Intent::Unknown(0);
         Self {
             intent,
-            is_answering: false,
+            stage: LoginStage::Idle,
             message: Vec::new(),
             intended: now,
             begun: now,
@@ -215,7 +224,7 @@ impl VirtualClient {
     /// Begins a login that was to begin at `intended`.
     pub(super) fn begin(&mut self, load: &mut Load, now: Instant, intended: Instant) {
         self.intent = load.draw();
-        self.is_answering = false;
+        self.stage = LoginStage::Requesting;
         self.message.clear();
         self.message.extend_from_slice(Dialect::Words.request());
         (self.intended, self.begun) = (intended, now);
@@ -233,32 +242,36 @@ impl VirtualClient {
     }
 
     pub(super) fn hear(&mut self, load: &Load, now: Instant, bytes: &[u8]) -> Heard {
-        match ServerMessage::decode(bytes) {
-            Some(ServerMessage::Challenge(challenge)) if !self.is_answering => {
+        match (ServerMessage::decode(bytes), self.stage) {
+            (Some(ServerMessage::Challenge(challenge)), LoginStage::Requesting)
+            | (Some(ServerMessage::NewChallenge(challenge)), LoginStage::Answering) => {
                 self.answer(load, now, challenge)
             }
-            Some(ServerMessage::NewChallenge(challenge)) if self.is_answering => {
-                self.answer(load, now, challenge)
-            }
-            Some(ServerMessage::Verdict(verdict, _)) if self.is_answering => {
+            (Some(ServerMessage::Verdict(verdict, _)), LoginStage::Answering) => {
+                self.stage = LoginStage::Idle;
                 Heard::Verdict { is_right: verdict == load.expected(self.intent) }
             }
-            Some(
-                ServerMessage::Challenge(_) | ServerMessage::NewChallenge(_) | ServerMessage::Verdict(..),
-            )
-            | None => Heard::Nothing,
+            (_, LoginStage::Idle | LoginStage::Requesting | LoginStage::Answering) => Heard::Nothing,
         }
     }
 
     fn answer(&mut self, load: &Load, now: Instant, challenge: Challenge) -> Heard {
         load.answer(self.intent, challenge, &mut self.message);
-        self.is_answering = true;
+        self.stage = LoginStage::Answering;
         self.schedule(now);
         Heard::Challenge
     }
 
+    /// Ends the login without a verdict.
+    pub(super) fn end(&mut self) {
+        self.stage = LoginStage::Idle;
+    }
+
     pub(super) fn silence(&mut self, patience: Duration, now: Instant) -> Silence {
-        if now.saturating_duration_since(self.begun) >= patience {
+        if self.stage == LoginStage::Idle {
+            Silence::Waits
+        } else if now.saturating_duration_since(self.begun) >= patience {
+            self.stage = LoginStage::Idle;
             Silence::GivesUp
         } else if now >= self.send_at {
             self.send_at = now + self.backoff.wait();

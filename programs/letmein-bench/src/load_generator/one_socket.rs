@@ -1,7 +1,6 @@
-//! UDP clients of a server on this machine. One socket stands in for all of them: each login comes from an address of
-//! 127.0.0.0/8 of its own, so that the generator has batches as large as the server's.
+//! One socket for all clients, over UDP to a server on this machine: each login comes from an address of 127.0.0.0/8 of
+//! its own, so that the generator has batches as large as the server's.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
@@ -9,52 +8,78 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::clients::{Channels, Clients};
 use super::datagrams::MultihomedBatch;
-use super::load::{Heard, Silence, VirtualClient};
-use super::meter::Meter;
-use super::{Crew, FIRST_SOURCE, LOOK, Load, Pacer, Plan};
+use super::load::Heard;
+use super::{FIRST_SOURCE, Plan};
 use server::net::batch::request_destinations;
 
 /// The kernel queues replies while the generator is busy; it caps this at net.core.rmem_max.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
-pub(super) fn run(
-    plan: &mut Plan,
+pub(super) struct OneSocket {
     server: SocketAddrV4,
-    pacer: &mut Pacer,
-    meter: &mut Meter<'_>,
-) -> io::Result<()> {
-    let socket = bind()?;
-    let mut crowd = Crowd::new(server, plan.pace.clients() as u32, plan.sources);
-    let (mut received, mut outgoing) = (MultihomedBatch::new(), MultihomedBatch::new());
-    let mut looked = Instant::now();
-    loop {
-        let now = Instant::now();
-        if now - looked >= LOOK {
-            looked = now;
-            meter.tick(now);
-            crowd.look(plan.patience, now, meter);
+    socket: UdpSocket,
+    received: MultihomedBatch,
+    outgoing: MultihomedBatch,
+    addresses: Addresses,
+}
+
+impl OneSocket {
+    pub(super) fn bind(server: SocketAddrV4, plan: &Plan) -> io::Result<Self> {
+        Ok(Self {
+            server,
+            socket: bind()?,
+            received: MultihomedBatch::new(),
+            outgoing: MultihomedBatch::new(),
+            addresses: Addresses::new(plan.pace.clients() as u32, plan.sources),
+        })
+    }
+
+    fn wait(&self, rest: Duration) -> io::Result<()> {
+        let rest = Timespec::try_from(rest).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&rest)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        crowd.begin_due(&mut plan.load, pacer, now);
-        crowd.speak(&mut outgoing, &socket);
-        if pacer.is_over(now) && crowd.is_idle() {
-            return Ok(());
+    }
+}
+
+impl Channels for OneSocket {
+    fn open(&mut self, client: usize) -> io::Result<()> {
+        self.addresses.change(client);
+        Ok(())
+    }
+
+    fn send(&mut self, client: usize, message: &[u8]) {
+        if let Some(local) = self.addresses.of(client) {
+            self.outgoing.push(local, self.server, message);
         }
-        match received.receive(&socket) {
+        if self.outgoing.is_full() {
+            self.outgoing.send(&self.socket);
+        }
+    }
+
+    fn close(&mut self, _: usize) {}
+
+    fn receive(&mut self, clients: &mut Clients<'_, '_>, rest: Duration) -> io::Result<()> {
+        self.outgoing.send(&self.socket);
+        match self.received.receive(&self.socket) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait(&socket, pacer.rest(now, Crew::of(crowd.idle.len())))?;
-                continue;
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.wait(rest),
             Err(error) => return Err(error),
         }
         let now = Instant::now();
-        for (source, local, datagram) in received.datagrams() {
-            if source == server {
-                crowd.hear(&plan.load, now, local, datagram, &mut outgoing, meter);
+        for (source, local, datagram) in self.received.datagrams() {
+            if source == self.server
+                && let Some(client) = self.addresses.client(local)
+                && clients.hear(client, now, datagram) == Heard::Challenge
+            {
+                self.outgoing.push(local, self.server, clients.message(client));
             }
         }
-        outgoing.send(&socket);
+        self.outgoing.send(&self.socket);
+        Ok(())
     }
 }
 
@@ -68,134 +93,34 @@ fn bind() -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn wait(socket: &UdpSocket, rest: Duration) -> io::Result<()> {
-    let rest = Timespec { tv_sec: rest.as_secs() as _, tv_nsec: rest.subsec_nanos().into() };
-    match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&rest)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
+/// The addresses of all clients: each has a fixed number of them, which its logins come from by turns.
+struct Addresses {
+    /// The turn of each client's login.
+    turns: Vec<u32>,
+    turns_each: u32,
+}
+
+impl Addresses {
+    fn new(clients: u32, sources: u32) -> Self {
+        Self { turns: vec![0; clients as usize], turns_each: (sources / clients).max(1) }
     }
-}
 
-/// All clients. The address of a login tells its client.
-struct Crowd {
-    server: SocketAddrV4,
-    places: Vec<Place>,
-    /// The longest idle first, so that all addresses are used by turns.
-    idle: VecDeque<u32>,
-    /// Addresses whose clients have something to send that is not a reply.
-    speaking: Vec<Ipv4Addr>,
-    turns: u32,
-}
-
-struct Place {
-    client: VirtualClient,
-    turn: u32,
-    is_idle: bool,
-}
-
-impl Crowd {
-    fn new(server: SocketAddrV4, clients: u32, sources: u32) -> Self {
-        let places = (0..clients)
-            .map(|seed| Place { client: VirtualClient::new(seed.into()), turn: 0, is_idle: true })
-            .collect();
-        Self {
-            server,
-            places,
-            idle: (0..clients).collect(),
-            speaking: Vec::new(),
-            turns: (sources / clients).max(1),
+    /// Goes on to the client's next address.
+    fn change(&mut self, client: usize) {
+        if let Some(turn) = self.turns.get_mut(client) {
+            *turn = (*turn + 1) % self.turns_each;
         }
     }
 
-    fn is_idle(&self) -> bool {
-        self.idle.len() == self.places.len()
+    fn of(&self, client: usize) -> Option<Ipv4Addr> {
+        let turn = self.turns.get(client)?;
+        Some(Ipv4Addr::from(FIRST_SOURCE + turn * self.turns.len() as u32 + client as u32))
     }
 
-    fn address(&self, index: u32, turn: u32) -> Ipv4Addr {
-        Ipv4Addr::from(FIRST_SOURCE + turn * self.places.len() as u32 + index)
-    }
-
-    /// Begins the logins that are due, as far as there are clients that are idle.
-    fn begin_due(&mut self, load: &mut Load, pacer: &mut Pacer, now: Instant) {
-        while !self.idle.is_empty()
-            && let Some(intended) = pacer.next(now)
-            && let Some(index) = self.idle.pop_front()
-        {
-            let turns = self.turns;
-            let Some(place) = self.places.get_mut(index as usize) else { continue };
-            place.turn = (place.turn + 1) % turns;
-            place.is_idle = false;
-            place.client.begin(load, now, intended);
-            let turn = place.turn;
-            self.speaking.push(self.address(index, turn));
-        }
-    }
-
-    /// Sends the messages that are not replies.
-    fn speak(&mut self, outgoing: &mut MultihomedBatch, socket: &UdpSocket) {
-        let server = self.server;
-        let mut speaking = std::mem::take(&mut self.speaking);
-        for local in speaking.drain(..) {
-            if let Some((_, place)) = self.place(local) {
-                outgoing.push(local, server, place.client.message());
-            }
-            if outgoing.is_full() {
-                outgoing.send(socket);
-            }
-        }
-        outgoing.send(socket);
-        self.speaking = speaking;
-    }
-
-    /// The client whose login comes from this address, if it is the one under way.
-    fn place(&mut self, local: Ipv4Addr) -> Option<(u32, &mut Place)> {
-        let clients = self.places.len() as u32;
+    /// The client whose login comes from this address.
+    fn client(&self, local: Ipv4Addr) -> Option<usize> {
         let number = u32::from(local).checked_sub(FIRST_SOURCE)?;
-        let place = self.places.get_mut((number % clients) as usize)?;
-        (!place.is_idle && place.turn == number / clients).then_some((number % clients, place))
-    }
-
-    fn hear(
-        &mut self,
-        load: &Load,
-        now: Instant,
-        local: Ipv4Addr,
-        datagram: &[u8],
-        outgoing: &mut MultihomedBatch,
-        meter: &mut Meter<'_>,
-    ) {
-        let server = self.server;
-        let Some((index, place)) = self.place(local) else { return };
-        match place.client.hear(load, now, datagram) {
-            Heard::Challenge => outgoing.push(local, server, place.client.message()),
-            Heard::Verdict { is_right } => {
-                meter.verdict(now, place.client.age(now), is_right);
-                place.is_idle = true;
-                self.idle.push_back(index);
-            }
-            Heard::Nothing => {}
-        }
-    }
-
-    /// Finds the clients that have waited long enough.
-    fn look(&mut self, patience: Duration, now: Instant, meter: &mut Meter<'_>) {
-        for index in 0..self.places.len() as u32 {
-            let Some(place) = self.places.get_mut(index as usize).filter(|place| !place.is_idle) else {
-                continue;
-            };
-            match place.client.silence(patience, now) {
-                Silence::Waits => {}
-                Silence::SendsAgain => {
-                    meter.resent(1);
-                    let turn = place.turn;
-                    self.speaking.push(self.address(index, turn));
-                }
-                Silence::GivesUp => {
-                    meter.lost(1);
-                    place.is_idle = true;
-                    self.idle.push_back(index);
-                }
-            }
-        }
+        let client = (number % self.turns.len() as u32) as usize;
+        (self.of(client) == Some(local)).then_some(client)
     }
 }
