@@ -78,16 +78,10 @@ impl MultihomedBatch {
         }
         self.len = 0;
         self.point_headers();
+        let (fd, headers, len) =
+            (socket.as_raw_fd(), self.headers.as_mut_ptr(), self.headers.len() as c_uint);
         // SAFETY: every header points to parts of `self` that nothing else borrows, and has their lengths.
-        let received = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                self.headers.len() as c_uint,
-                libc::MSG_DONTWAIT as _,
-                ptr::null_mut(),
-            )
-        };
+        let received = unsafe { libc::recvmmsg(fd, headers, len, libc::MSG_DONTWAIT as _, ptr::null_mut()) };
         self.len = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
         for (datagram, header) in self.datagrams.iter_mut().zip(&self.headers).take(self.len) {
             datagram.len = header.msg_len as usize;
@@ -122,20 +116,13 @@ impl MultihomedBatch {
     /// Sends the datagrams, and empties the batch. Those that cannot be sent are lost, as others are on the way.
     pub(super) fn send(&mut self, socket: &UdpSocket) {
         self.point_headers();
-        let mut unsent = self.headers.get_mut(..self.len).unwrap_or_default();
-        while !unsent.is_empty() {
+        let mut done = 0;
+        while let Some(unsent) = self.headers.get_mut(done..self.len).filter(|unsent| !unsent.is_empty()) {
+            let (fd, headers, len) = (socket.as_raw_fd(), unsent.as_mut_ptr(), unsent.len() as c_uint);
             // SAFETY: every header points to parts of `self` that nothing else borrows, and has their lengths.
-            let sent = unsafe {
-                libc::sendmmsg(
-                    socket.as_raw_fd(),
-                    unsent.as_mut_ptr(),
-                    unsent.len() as c_uint,
-                    libc::MSG_DONTWAIT as _,
-                )
-            };
+            let sent = unsafe { libc::sendmmsg(fd, headers, len, libc::MSG_DONTWAIT as _) };
             // An error is that of the first datagram.
-            let done = usize::try_from(sent).unwrap_or(1).max(1);
-            unsent = unsent.split_at_mut_checked(done).map_or(&mut [], |(_, rest)| rest);
+            done += usize::try_from(sent).unwrap_or(1).max(1);
         }
         self.len = 0;
     }

@@ -45,12 +45,7 @@ fn draw_latency(area: &Area<'_>, series: &[Series<'_>]) -> Result<(), Box<dyn Er
     };
     let slowest =
         series.iter().flat_map(|(_, figures, _)| points(figures)).map(|(_, us)| us).fold(10.0, f64::max);
-    let mut chart = ChartBuilder::on(area)
-        .caption("Latency of a login: all but one in so many are faster", ("sans-serif", 18))
-        .margin(12)
-        .margin_right(36)
-        .x_label_area_size(40)
-        .y_label_area_size(70)
+    let mut chart = chart(area, "Latency of a login: all but one in so many are faster")
         .build_cartesian_2d((1.0..RAREST).log_scale(), (1.0..slowest * 1.5).log_scale())?;
     let whole = |number: &f64| format!("{number:.0}");
     let mut mesh = chart.configure_mesh();
@@ -69,12 +64,7 @@ fn draw_latency(area: &Area<'_>, series: &[Series<'_>]) -> Result<(), Box<dyn Er
 fn draw_throughput(area: &Area<'_>, series: &[Series<'_>]) -> Result<(), Box<dyn Error>> {
     let seconds = series.iter().map(|(_, figures, _)| figures.whole_seconds().len()).max().unwrap_or(0);
     let most = series.iter().flat_map(|(_, figures, _)| figures.whole_seconds()).max().copied().unwrap_or(0);
-    let mut chart = ChartBuilder::on(area)
-        .caption("Verdicts in each second", ("sans-serif", 18))
-        .margin(12)
-        .margin_right(36)
-        .x_label_area_size(40)
-        .y_label_area_size(70)
+    let mut chart = chart(area, "Verdicts in each second")
         .build_cartesian_2d(0..seconds.max(1), 0..most.max(1) * 11 / 10)?;
     chart.configure_mesh().x_desc("s").y_desc("logins/s").draw()?;
     for (_, figures, colour) in series {
@@ -82,4 +72,11 @@ fn draw_throughput(area: &Area<'_>, series: &[Series<'_>]) -> Result<(), Box<dyn
         chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
     }
     Ok(())
+}
+
+fn chart<'a, 'b>(area: &'a Area<'b>, caption: &str) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+    let mut chart = ChartBuilder::on(area);
+    chart.caption(caption, ("sans-serif", 18)).margin(12).margin_right(36);
+    chart.x_label_area_size(40).y_label_area_size(70);
+    chart
 }
