@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Command;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -43,11 +43,11 @@ const HTTP: (&str, &str) =
 fn programs() -> Vec<Program> {
     let program = |command, section, files| Program { command, section, files };
     vec![
-        program(cli::letmein::command(), USER, &[]),
-        program(cli::exchange::command(), USER, &[]),
-        program(cli::http::command(), USER, &[HTTP]),
-        program(letmein_bench::command(), USER, &[USERS]),
-        program(letmein_users::command(), ADMINISTRATOR, &[USERS]),
+        program(cli::letmein::Args::command(), USER, &[]),
+        program(cli::exchange::Args::command(), USER, &[]),
+        program(cli::http::Args::command(), USER, &[HTTP]),
+        program(letmein_bench::Args::command(), USER, &[USERS]),
+        program(letmein_users::Args::command(), ADMINISTRATOR, &[USERS]),
         program(cli::server::command(Transport::Udp), ADMINISTRATOR, &[USERS, UDP]),
         program(cli::server::command(Transport::Tcp), ADMINISTRATOR, &[USERS, TCP]),
     ]

@@ -11,7 +11,7 @@ pub mod server;
 
 use std::env;
 use std::error::Error as _;
-use std::fmt;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 #[cfg(target_os = "linux")]
 use std::net::SocketAddr;
@@ -34,10 +34,10 @@ pub enum ExitStatus {
     Failed = 3,
 }
 
-impl From<ExitStatus> for ExitCode {
-    fn from(status: ExitStatus) -> Self {
-        Self::from(status as u8)
-    }
+/// The exit code of a program that has ended, after everything has been said.
+#[must_use]
+pub fn exit_code(ended: Result<ExitStatus, ExitStatus>) -> ExitCode {
+    ExitCode::from(ended.unwrap_or_else(|status| status) as u8)
 }
 
 /// The statuses, for the end of help texts.
@@ -46,35 +46,35 @@ Exit status: 0 welcome or done, 1 refused, 2 wrong command line or configuration
 
 /// Parses the command line; `Err` is the status to end with, after everything has been said.
 pub fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, ExitStatus> {
-    let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
-    parsed.map_err(|error| {
-        if error.use_stderr() {
-            return invalid(&reason(&error), example);
-        }
-        if env::args_os().len() > 2 {
+    try_parse(command).map_err(|error| {
+        if !error.use_stderr() && env::args_os().len() > 2 {
             // Help was not all that was asked for. A script must not take what it gets for a welcome, least of
             // all when the help came from a password such as "-h3lpless".
             say(format_args!("{error}"));
             return ExitStatus::Usage;
         }
-        // Nobody reads it any more if this fails.
-        let _ = error.print();
-        ExitStatus::Done
+        tell(&error, example)
     })
 }
 
 /// The same for a program with commands, which have help texts of their own, and take no password as an argument.
 #[cfg(target_os = "linux")]
 pub fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, ExitStatus> {
-    let parsed = command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches));
-    parsed.map_err(|error| {
-        if error.use_stderr() {
-            return invalid(&reason(&error), example);
-        }
-        // Nobody reads it any more if this fails.
-        let _ = error.print();
-        ExitStatus::Done
-    })
+    try_parse(command).map_err(|error| tell(&error, example))
+}
+
+fn try_parse<A: FromArgMatches>(command: Command) -> Result<A, clap::Error> {
+    command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches))
+}
+
+/// Says what is wrong with the command line, or prints the help that it asks for.
+fn tell(error: &clap::Error, example: &str) -> ExitStatus {
+    if error.use_stderr() {
+        return invalid(&reason(error), example);
+    }
+    // Nobody reads it any more if this fails.
+    let _ = error.print();
+    ExitStatus::Done
 }
 
 /// Says that a command line is wrong, why, and how a right one looks.
@@ -83,6 +83,21 @@ pub fn invalid(reason: &str, example: &str) -> ExitStatus {
     say(format_args!("{reason}"));
     say(format_args!("Example: {example}"));
     ExitStatus::Usage
+}
+
+/// Says what keeps a program from its work: the system or the network.
+pub fn failed(program: &str, error: impl Display) -> ExitStatus {
+    say(format_args!("{program}: {error}"));
+    ExitStatus::Failed
+}
+
+/// Prints the lines that a program was asked for.
+pub fn print(program: &str, lines: impl IntoIterator<Item = impl Display>) -> Result<ExitStatus, ExitStatus> {
+    let mut stdout = io::stdout().lock();
+    for line in lines {
+        writeln!(stdout, "{line}").map_err(|error| failed(program, error))?;
+    }
+    Ok(ExitStatus::Done)
 }
 
 /// Says a line on standard error, if anybody listens: `eprintln!` would panic if nobody does.

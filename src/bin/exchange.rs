@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use letmein::cli;
+
 fn main() -> ExitCode {
-    letmein::cli::exchange::main()
+    cli::exit_code(cli::exchange::run())
 }

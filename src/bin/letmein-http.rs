@@ -5,6 +5,8 @@ compile_error!("servers run on Linux alone; elsewhere build --bin letmein");
 
 use std::process::ExitCode;
 
+use letmein::cli;
+
 fn main() -> ExitCode {
-    letmein::cli::http::main()
+    cli::exit_code(cli::http::run())
 }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use letmein::cli;
+
 fn main() -> ExitCode {
-    letmein::cli::letmein::main()
+    cli::exit_code(cli::letmein::run())
 }

@@ -5,6 +5,9 @@ compile_error!("servers run on Linux alone; elsewhere build --bin letmein");
 
 use std::process::ExitCode;
 
+use letmein::cli;
+use proto::transport::Transport;
+
 fn main() -> ExitCode {
-    letmein::cli::server::main(proto::transport::Transport::Tcp)
+    cli::exit_code(cli::server::run(Transport::Tcp))
 }

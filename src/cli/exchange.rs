@@ -3,10 +3,9 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, BufRead, Write};
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Command, CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 
 use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_seconds, say};
 use client::host_port::HostPort;
@@ -21,7 +20,7 @@ const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash
 /// Send messages to a small service, and print its answers
 #[derive(Parser)]
 #[command(name = "exchange", version, after_help = after_help())]
-struct Args {
+pub struct Args {
     /// md5, hello or framed
     #[arg(value_name = "SERVICE", value_parser = parse_service)]
     service: SmallServiceName,
@@ -83,19 +82,8 @@ fn after_help() -> String {
     )
 }
 
-/// The command line, from which the help, the manual and the completions are generated.
-#[must_use]
-pub fn command() -> Command {
-    Args::command()
-}
-
-#[must_use]
-pub fn main() -> ExitCode {
-    run().unwrap_or_else(|status| status).into()
-}
-
-fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(command(), EXAMPLE)?;
+pub fn run() -> Result<ExitStatus, ExitStatus> {
+    let args: Args = parse(Args::command(), EXAMPLE)?;
     args.check().map_err(|reason| invalid(reason, EXAMPLE))?;
     let done = match (args.service, args.tcp) {
         (SmallServiceName::Md5, false) => args.md5_over_udp(),

@@ -1,25 +1,25 @@
 //! `letmein-http`: the gateway for web servers.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Command, CommandFactory, Parser};
+use clap::{CommandFactory, Parser};
 use hyper::header::HeaderName;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
-use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_address, parse_seconds, say};
+use crate::cli::{ExitStatus, STATUSES, failed, invalid, parse, parse_address, parse_seconds};
 use crate::gateway::{self, GatewayConfig, GatewayError, Host, Listening};
 use proto::transport::Transport;
 use server::log::{LogFormat, log_to_stderr};
 
+const PROGRAM: &str = "letmein-http";
 const EXAMPLE: &str = "letmein-http 127.0.0.1:8592 127.0.0.1:8591";
 
 /// Tell a web server whether the service welcomes whoever sends a request
 #[derive(Parser)]
-#[command(name = "letmein-http", version, after_help = after_help())]
-struct Args {
+#[command(name = PROGRAM, version, after_help = after_help())]
+pub struct Args {
     /// Where to listen for HTTP; port 0 is any that is free
     #[arg(value_name = "ADDR:PORT", value_parser = parse_address)]
     address: SocketAddr,
@@ -70,26 +70,12 @@ fn after_help() -> String {
     )
 }
 
-/// The command line, from which the help, the manual and the completions are generated.
-#[must_use]
-pub fn command() -> Command {
-    Args::command()
-}
-
-#[must_use]
-pub fn main() -> ExitCode {
-    run().unwrap_or_else(|status| status).into()
-}
-
-fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(command(), EXAMPLE)?;
+pub fn run() -> Result<ExitStatus, ExitStatus> {
+    let args: Args = parse(Args::command(), EXAMPLE)?;
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
     gateway::run(&args.config()).map(|()| ExitStatus::Done).map_err(|error| match error {
         GatewayError::Open(_) => invalid(&error.to_string(), EXAMPLE),
-        GatewayError::Bind { .. } | GatewayError::System(_) => {
-            say(format_args!("letmein-http: {error}"));
-            ExitStatus::Failed
-        }
+        GatewayError::Bind { .. } | GatewayError::System(_) => failed(PROGRAM, error),
     })
 }
 

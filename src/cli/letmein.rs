@@ -1,29 +1,28 @@
 //! `letmein`: one login.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Command, CommandFactory, Parser};
+use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
 use crate::cli::argv;
 use crate::cli::password::PasswordSource;
-use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_seconds, say};
+use crate::cli::{ExitStatus, STATUSES, failed, invalid, parse, parse_seconds, say};
 use client::host_port::HostPort;
 use client::login::{Family, Login, Outcome, Progress};
 use proto::credentials::Username;
 use proto::transport::Transport;
 use proto::wire::Verdict;
 
+const PROGRAM: &str = "letmein";
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
 
 /// Log in, and print the server's verdict
 #[derive(Parser)]
-#[command(name = "letmein", version, after_help = after_help())]
-struct Args {
+#[command(name = PROGRAM, version, after_help = after_help())]
+pub struct Args {
     /// The server; an IPv6 address goes in brackets
     #[arg(value_name = "HOST:PORT")]
     server: HostPort,
@@ -70,22 +69,11 @@ fn after_help() -> String {
     )
 }
 
-/// The command line, of which the help, the manual and the completions are made.
-#[must_use]
-pub fn command() -> Command {
-    Args::command()
-}
-
-#[must_use]
-pub fn main() -> ExitCode {
-    run().unwrap_or_else(|status| status).into()
-}
-
-fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(command(), EXAMPLE)?;
+pub fn run() -> Result<ExitStatus, ExitStatus> {
+    let args: Args = parse(Args::command(), EXAMPLE)?;
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();
-    argv::hide_memory().map_err(|error| fail(&error))?;
+    argv::hide_memory().map_err(|error| failed(PROGRAM, error))?;
     let (login, output) = (args.login(), args.output());
     let password = args.password.read(&args.user).map_err(|error| invalid(&error.to_string(), EXAMPLE))?;
     let mut watch = |step: Progress<'_>| {
@@ -93,17 +81,13 @@ fn run() -> Result<ExitStatus, ExitStatus> {
             say(format_args!("{step}"));
         }
     };
-    let outcome = login.run_watched(&args.user, &password, &mut watch).map_err(|error| fail(&error))?;
-    output.print(&outcome).map_err(|error| fail(&error))?;
+    let outcome =
+        login.run_watched(&args.user, &password, &mut watch).map_err(|error| failed(PROGRAM, error))?;
+    output.print(&outcome).map_err(|error| failed(PROGRAM, error))?;
     Ok(match outcome.verdict {
         Verdict::Welcome => ExitStatus::Done,
         Verdict::Refused => ExitStatus::Refused,
     })
-}
-
-fn fail(error: &dyn Error) -> ExitStatus {
-    say(format_args!("letmein: {error}"));
-    ExitStatus::Failed
 }
 
 impl Args {

@@ -3,18 +3,16 @@
 mod fits;
 mod values;
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::thread;
 
 use clap::{Command, CommandFactory, Parser};
 use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_address, say};
+use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_address, print, say};
 use server::check;
 use server::daemon::{self, Bound};
 use server::descriptors;
@@ -158,12 +156,7 @@ pub fn command(transport: Transport) -> Command {
     Args::command().name(program).after_help(after_help(program))
 }
 
-#[must_use]
-pub fn main(transport: Transport) -> ExitCode {
-    run(transport).unwrap_or_else(|status| status).into()
-}
-
-fn run(transport: Transport) -> Result<ExitStatus, ExitStatus> {
+pub fn run(transport: Transport) -> Result<ExitStatus, ExitStatus> {
     let program = settings::program(transport);
     // Before any thread.
     let passed = passed::take(transport).map_err(|error| {
@@ -339,24 +332,8 @@ fn print_limits(program: &str, config: &Config) -> Result<ExitStatus, ExitStatus
     print(program, lines.chain([total]))
 }
 
-fn print(program: &str, lines: impl Iterator<Item = String>) -> Result<ExitStatus, ExitStatus> {
-    for line in lines {
-        writeln!(io::stdout(), "{line}").map_err(|error| {
-            say(format_args!("{program}: {error}"));
-            ExitStatus::Failed
-        })?;
-    }
-    Ok(ExitStatus::Done)
-}
-
 fn self_test(program: &str, config: &Config) -> Result<ExitStatus, ExitStatus> {
-    let failed = |error: &dyn std::fmt::Display| {
-        say(format_args!("{program}: {error}"));
-        ExitStatus::Failed
-    };
     let attempts = check::sandbox(config).map_err(|error| refused(program, &error))?;
-    for (line, _) in &attempts {
-        writeln!(io::stdout(), "{line}").map_err(|error| failed(&error))?;
-    }
+    print(program, attempts.iter().map(|(line, _)| line))?;
     Ok(if attempts.iter().all(|(_, is_refused)| *is_refused) { ExitStatus::Done } else { ExitStatus::Failed })
 }

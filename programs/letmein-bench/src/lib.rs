@@ -6,24 +6,24 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Command, CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use serde::Serialize;
 
 use client::host_port::HostPort;
-use letmein::cli::{ExitStatus, invalid, parse, parse_seconds, say};
+use letmein::cli::{ExitStatus, failed, invalid, parse, parse_seconds, say};
 use load_generator::{ChallengeEcho, Figures, Load, Pace, Plan, Process, SOURCES_MAX};
 use proto::credentials::{Password, Username};
 use proto::transport::Transport;
 
+const PROGRAM: &str = "letmein-bench";
 const EXAMPLE: &str = "letmein-bench udp 127.0.0.1:8591 --users users.toml";
 
 /// Make many logins at a server of yours, and tell how long they took and what they cost it
 #[derive(Parser)]
-#[command(name = "letmein-bench", version, after_help = after_help())]
-struct Args {
+#[command(name = PROGRAM, version, after_help = after_help())]
+pub struct Args {
     /// udp or tcp
     #[arg(value_name = "TRANSPORT", value_parser = parse_transport)]
     transport: TransportName,
@@ -106,33 +106,20 @@ fn after_help() -> String {
     )
 }
 
-/// The command line, from which the help, the manual and the completions are generated.
-#[must_use]
-pub fn command() -> Command {
-    Args::command()
-}
-
-#[must_use]
-pub fn main() -> ExitCode {
-    run().unwrap_or_else(|status| status).into()
-}
-
-fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(command(), EXAMPLE)?;
+pub fn run() -> Result<ExitStatus, ExitStatus> {
+    let args: Args = parse(Args::command(), EXAMPLE)?;
     let mut plan = args.plan()?;
     server::descriptors::raise_limit();
     let floor =
         args.floor.then(|| args.measure("floor", &mut plan, load_generator::run_floor)).transpose()?;
     let server = args.measure("server", &mut plan, load_generator::run)?;
-    print(&server, floor.as_ref(), args.json).map_err(failed)?;
+    print(&server, floor.as_ref(), args.json).map_err(|error| failed(PROGRAM, error))?;
     if let Some(error) = &server.last_error {
-        say(format_args!("letmein-bench: {}: {error}", args.server));
+        say(format_args!("{PROGRAM}: {}: {error}", args.server));
     }
     if let Some(path) = &args.plot {
-        load_generator::draw(path, &server, floor.as_ref()).map_err(|error| {
-            say(format_args!("letmein-bench: {}: {error}", path.display()));
-            ExitStatus::Failed
-        })?;
+        load_generator::draw(path, &server, floor.as_ref())
+            .map_err(|error| failed(PROGRAM, format_args!("{}: {error}", path.display())))?;
     }
     Ok(match (server.wrong, server.logins()) {
         (1.., _) => ExitStatus::Refused,
@@ -144,11 +131,6 @@ fn run() -> Result<ExitStatus, ExitStatus> {
 /// A v4-mapped address is one of IPv4.
 fn canonical(address: &SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-fn failed(error: io::Error) -> ExitStatus {
-    say(format_args!("letmein-bench: {error}"));
-    ExitStatus::Failed
 }
 
 /// Carries out a plan at the server, or at the floor.
@@ -204,23 +186,20 @@ impl Args {
         let addresses = self.server.resolve(Duration::from_secs(15));
         addresses
             .and_then(|found| found.first().map(canonical).ok_or_else(|| io::Error::other("no address")))
-            .map_err(|error| {
-                say(format_args!("letmein-bench: {}: {error}", self.server));
-                ExitStatus::Failed
-            })
+            .map_err(|error| failed(PROGRAM, format_args!("{}: {error}", self.server)))
     }
 
     fn load(&self) -> Result<Load, ExitStatus> {
         if let (Some(user), Some(password)) = (&self.user, &self.password) {
             return Ok(Load::of_user(user, password));
         }
-        let failed = |error: &dyn fmt::Display| {
-            say(format_args!("letmein-bench: {error}"));
+        let unusable = |error: &dyn fmt::Display| {
+            say(format_args!("{PROGRAM}: {error}"));
             ExitStatus::Usage
         };
-        let loaded = users::load(&self.users).map_err(|error| failed(&error))?;
+        let loaded = users::load(&self.users).map_err(|error| unusable(&error))?;
         Load::of_users(&loaded.users)
-            .map_err(|error| failed(&format_args!("{}: {error}", self.users.display())))
+            .map_err(|error| unusable(&format_args!("{}: {error}", self.users.display())))
     }
 
     fn pace(&self) -> Pace {
@@ -241,7 +220,7 @@ impl Args {
         if shows_progress {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
-        figures.map_err(failed)
+        figures.map_err(|error| failed(PROGRAM, error))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use letmein::cli;
+
 fn main() -> ExitCode {
-    letmein_bench::main()
+    cli::exit_code(letmein_bench::run())
 }

@@ -10,15 +10,13 @@ mod strength;
 mod write;
 
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use change::{add, change_user, confirm, import, passwd};
 use import::ListFormat;
-use letmein::cli::{ExitStatus, parse_commands, say};
+use letmein::cli::{self, ExitStatus, parse_commands, say};
 use list::{check, list, list_json};
 use new_password::NewPassword;
 use proto::credentials::Username;
@@ -31,7 +29,7 @@ const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
 /// Change and check a users file; comments and order stay as they are
 #[derive(Parser)]
 #[command(name = PROGRAM, version, after_help = after_help(), arg_required_else_help = false)]
-struct Args {
+pub struct Args {
     /// The users file
     #[arg(long, global = true, value_name = "FILE", default_value = "users.toml")]
     users: PathBuf,
@@ -146,19 +144,8 @@ const USERS_STATUSES: &str = "\
 Exit status: 0 done, 1 no such user, or one too many, or not confirmed, 2 wrong command line, list or users file,\n\
 3 the system failed";
 
-/// The command line, from which the help, the manual and the completions are generated.
-#[must_use]
-pub fn command() -> clap::Command {
-    Args::command()
-}
-
-#[must_use]
-pub fn main() -> ExitCode {
-    run().unwrap_or_else(|status| status).into()
-}
-
-fn run() -> Result<ExitStatus, ExitStatus> {
-    let Args { users, command } = parse_commands(command(), EXAMPLE)?;
+pub fn run() -> Result<ExitStatus, ExitStatus> {
+    let Args { users, command } = parse_commands(Args::command(), EXAMPLE)?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
         Command::Add { user: User { name }, password } => add(&users, name, &password),
@@ -196,16 +183,11 @@ fn run() -> Result<ExitStatus, ExitStatus> {
 }
 
 fn print(lines: impl IntoIterator<Item = String>) -> Result<ExitStatus, ExitStatus> {
-    let mut stdout = io::stdout().lock();
-    for line in lines {
-        writeln!(stdout, "{line}").map_err(|error| failed(&error))?;
-    }
-    Ok(ExitStatus::Done)
+    cli::print(PROGRAM, lines)
 }
 
 fn failed(error: &dyn Display) -> ExitStatus {
-    say(format_args!("{PROGRAM}: {error}"));
-    ExitStatus::Failed
+    cli::failed(PROGRAM, error)
 }
 
 fn say_each_line(error: &dyn Display) {

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use letmein::cli;
+
 fn main() -> ExitCode {
-    letmein_users::main()
+    cli::exit_code(letmein_users::run())
 }
