@@ -1,0 +1,80 @@
+//! Users from lists.
+
+use crate::running::Ended;
+
+use super::{Folder, TEXT, done, not_done, text_with};
+
+#[test]
+fn lines_are_imported_but_for_blank_ones_and_comments() {
+    let folder = Folder::with(TEXT);
+    let list = "# new\r\neve:hunter2secret:5\r\n\r\nfrank b: hunter2secret6 \n";
+    assert_eq!(folder.run_with_input(&["import", "-"], list), done("+2 users, 0 changed\n"));
+    let lines = "# hers\neve = \"hunter2secret:5\"\n\"frank b\" = \" hunter2secret6 \"\n";
+    assert_eq!(folder.text(), text_with("# hers\n", lines));
+}
+
+#[test]
+fn tables_are_imported_with_their_conditions() {
+    let folder = Folder::with("[users]\n");
+    let list = "password,name,from,disabled,expires\n\"hunter2,\"\"secret\",eve,10.0.0.0/8 ::1,true,2027-01-31\n\
+                hunter2secret,frank,,false,\n";
+    assert_eq!(folder.run_with_input(&["import", "--csv", "-"], list), done("+2 users, 0 changed\n"));
+    assert_eq!(
+        folder.text(),
+        "[users]\neve = { password = 'hunter2,\"secret', disabled = true, expires = 2027-01-31, \
+         from = [\"10.0.0.0/8\", \"::1\"] }\nfrank = \"hunter2secret\"\n"
+    );
+}
+
+#[test]
+fn all_problems_of_a_list_are_told_and_nothing_is_imported() {
+    let folder = Folder::with(TEXT);
+    let list = "eve:hunter2secret\nhunter2secret\na\tb:hunter2secret\n\nfrank:\neve:hunter2secret\n";
+    let Ended { status, stderr, .. } = folder.run_with_input(&["import", "-"], list);
+    let places: Vec<_> = stderr.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(status, 2);
+    assert_eq!(places, [2, 3, 5, 6].map(|line| format!("standard input:{line}")), "{stderr}");
+    let list = "name,password,disabled,expires,from\neve,hunter2secret,yes,,\nfrank,hunter2secret,,2027-02-30,\n\
+                grace,hunter2secret,,,office\nheidi,hunter2secret\n";
+    let Ended { status, stderr, .. } = folder.run_with_input(&["import", "--csv", "-"], list);
+    assert_eq!((status, stderr.lines().count()), (2, 4), "{stderr}");
+    for header in ["name", "name,password,colour", "name,password,name"] {
+        let Ended { status, stderr, .. } = folder.run_with_input(&["import", "--csv", "-"], header);
+        assert!(status == 2 && stderr.contains("standard input:1: "), "{stderr}");
+    }
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
+fn a_list_that_is_not_utf8_is_refused_with_the_line() {
+    let folder = Folder::with(TEXT);
+    let ended = folder.run_with_input(&["import", "-"], b"eve:hunter2secret\nfrank:\xff\n");
+    assert_eq!(ended, not_done(2, "standard input:2: this line is not UTF-8: save the list as UTF-8"));
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
+fn users_who_are_there_are_imported_only_to_replace_their_passwords() {
+    let folder = Folder::with(TEXT);
+    let list = "name,password,disabled\nbob,new,\neve,hunter2secret5,\n";
+    let Ended { status, stderr, .. } = folder.run_with_input(&["import", "--csv", "-"], list);
+    assert!(status == 2 && stderr.contains("standard input:2: there is a user bob already"), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+    let ended = folder.run_with_input(&["import", "--csv", "--replace", "-"], list);
+    assert_eq!(ended, done("+1 user, 1 changed\n"));
+    let text = text_with("\"hunter2secret2\"", "\"new\"");
+    assert_eq!(folder.text(), text.replace("# hers\n", "# hers\neve = \"hunter2secret5\"\n"));
+}
+
+#[test]
+fn conditions_of_users_who_are_there_are_not_imported_and_not_lost() {
+    let folder = Folder::with(TEXT);
+    let list = "name,password,disabled,expires,from\nalice,new,true,,\neve,new2,true,,\nbob,new3,,,\n\
+                carol,new4,,2027-01-31,\ndave,new5,,,::1\n";
+    let Ended { status, stderr, .. } = folder.run_with_input(&["import", "--csv", "--replace", "-"], list);
+    let places: Vec<_> = stderr.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(status, 2);
+    assert_eq!(places, [2, 5, 6].map(|line| format!("standard input:{line}")), "{stderr}");
+    assert!(stderr.contains("--replace changes only the password: "), "{stderr}");
+    assert_eq!(folder.text(), TEXT);
+}
