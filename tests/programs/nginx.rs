@@ -114,7 +114,7 @@ fn start() -> (Server, Gateway) {
 
 #[test]
 fn nginx_shows_its_pages_to_those_whom_the_service_welcomes_and_to_nobody_else() {
-    let (server, gateway) = start();
+    let (_server, gateway) = start();
     let Some(site) = Site::before(&gateway) else { return };
     for user in ["alice:one", "carol:a:b::c:", "zoë:pässword"] {
         let page = site.visit(&["--user", user]);
@@ -159,8 +159,12 @@ fn nginx_shows_its_pages_to_those_whom_the_service_welcomes_and_to_nobody_else()
     let plain = site.curl("http", &["http://www.example/a?b"]);
     assert_eq!(statuses(&plain), ["301"], "{plain}");
     assert!(plain.contains("\r\nLocation: https://www.example/a?b\r\n"), "{plain}");
+}
 
-    // Neither a service nor a gateway that is gone lets anybody in.
+#[test]
+fn nginx_lets_nobody_in_once_the_service_or_the_gateway_is_gone() {
+    let (server, gateway) = start();
+    let Some(site) = Site::before(&gateway) else { return };
     let no_verdict = || {
         let reply = site.visit(&["--user", "alice:one"]);
         assert_eq!(statuses(&reply), ["503"], "{reply}");

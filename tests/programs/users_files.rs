@@ -23,6 +23,12 @@ fn complaint(contents: impl AsRef<[u8]>) -> String {
     ended.stderr.replace(path(&file), "FILE")
 }
 
+/// The first problem of a file, or the only one.
+fn assert_problem(text: &str, problem: &str) {
+    let complaint = complaint(text);
+    assert!(complaint.starts_with(&format!("server-udp: FILE:{problem}")), "{text:?}: {complaint}");
+}
+
 /// Each line comes third in a file, after the section and a user.
 fn assert_third_line(line: &str, column: usize, problem: &str) {
     let complaint = complaint(format!("{REAL_USERS}{line}\n"));
@@ -122,8 +128,7 @@ fn a_file_without_the_section_of_users_is_shown_with_a_remedy() {
         ("colour = 1\n[users]\nalice = \"hunter2secret\"\n", "1:1: unknown key \"colour\": users go into"),
         ("[users]\nalice = \"hunter2secret\"\n[colour]\n", "3:2: unknown key \"colour\": users go into"),
     ] {
-        let complaint = complaint(text);
-        assert!(complaint.starts_with(&format!("server-udp: FILE:{problem}")), "{text:?}: {complaint}");
+        assert_problem(text, problem);
     }
 }
 
@@ -136,8 +141,7 @@ fn a_text_that_is_not_toml_is_shown_with_its_place_and_what_was_expected() {
         ("[users]\nbob hunter2secret\n", "2:5: key with no value, expected `=`"),
         ("[users\nalice = \"hunter2secret\"\n", "1:7: "),
     ] {
-        let complaint = complaint(text);
-        assert!(complaint.starts_with(&format!("server-udp: FILE:{problem}")), "{text:?}: {complaint}");
+        assert_problem(text, problem);
     }
 }
 
