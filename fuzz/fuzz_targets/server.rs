@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use letmein_auth_proto::{Now, Peer};
 use letmein_auth_proto::challenge::{Challenge, LIFE_TICKS};
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::{Digest, Secret};
@@ -15,6 +14,7 @@ use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
 use letmein_auth_proto::wire::{Message, ServerMessage};
+use letmein_auth_proto::{Now, Peer};
 use letmein_auth_users::parse;
 use libfuzzer_sys::fuzz_target;
 
