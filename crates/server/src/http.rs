@@ -26,7 +26,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -93,26 +93,19 @@ where
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let permits = Arc::new(Semaphore::new(limits.connections as usize));
     let accept = async {
-        let (mut silent, clock, mut last_logged) = (VecDeque::new(), Clock::start(), None);
+        let mut places = Places { permits: permits.clone(), silent: VecDeque::new() };
+        let mut failures = AcceptFailures { clock: Clock::start(), last_logged: None };
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    silent.retain(Silent::is_still);
-                    if permits.available_permits() == 0
-                        && let Some(oldest) = silent.pop_front()
-                    {
-                        debug!("HTTP: all places are taken, so one that is silent is closed");
-                        oldest.task.abort();
-                    }
-                    // The semaphore is never closed.
-                    let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                    let permit = places.take().await;
                     let heard = Arc::new(AtomicBool::new(false));
                     let connection = serve_connection(stream, limits, heard.clone(), handler.clone());
                     let task = tokio::spawn(async move {
                         connection.await;
                         drop(permit);
                     });
-                    silent.push_back(Silent { heard, task: task.abort_handle() });
+                    places.silent.push_back(Silent { heard, task: task.abort_handle() });
                     if !limits.pace.is_zero() {
                         sleep(limits.pace).await;
                     }
@@ -120,11 +113,7 @@ where
                 // A connection that was reset before it was accepted is no reason to wait for the next.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    let uptime = clock.now().uptime;
-                    if last_logged.is_none_or(|last| uptime >= last + LOG_PAUSE) {
-                        last_logged = Some(uptime);
-                        warn!("HTTP: cannot accept a connection: {error}; going on");
-                    }
+                    failures.log(&error);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -138,6 +127,44 @@ where
     drop(listener);
     let _ = timeout(DRAIN, permits.acquire_many(limits.connections)).await;
     Ok(())
+}
+
+/// The places of connections.
+struct Places {
+    permits: Arc<Semaphore>,
+    /// The connections that may not have sent their head yet, oldest first.
+    silent: VecDeque<Silent>,
+}
+
+impl Places {
+    /// Waits for a place. If all are taken, the oldest connection that is silent loses its own.
+    async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.silent.retain(Silent::is_still);
+        if self.permits.available_permits() == 0
+            && let Some(oldest) = self.silent.pop_front()
+        {
+            debug!("HTTP: all places are taken, so one that is silent is closed");
+            oldest.task.abort();
+        }
+        // The semaphore is never closed.
+        self.permits.clone().acquire_owned().await.ok()
+    }
+}
+
+/// Errors of the listener, of which few are logged.
+struct AcceptFailures {
+    clock: Clock,
+    last_logged: Option<Duration>,
+}
+
+impl AcceptFailures {
+    fn log(&mut self, error: &io::Error) {
+        let uptime = self.clock.now().uptime;
+        if self.last_logged.is_none_or(|last| uptime >= last + LOG_PAUSE) {
+            self.last_logged = Some(uptime);
+            warn!("HTTP: cannot accept a connection: {error}; going on");
+        }
+    }
 }
 
 /// A connection that had not sent its head when it was last checked.

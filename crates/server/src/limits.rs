@@ -9,10 +9,11 @@ use crate::log::audit::{
     BOUNDS_BYTES, BYTES_PER_MINUTE, PER_SECOND, QUEUE_BYTES, QUEUE_LEN, SOURCE_PER_MINUTE, USER_PER_MINUTE,
 };
 use crate::net::bind::BACKLOG;
-use crate::net::connection::{Connection, Deadlines, Reading, Scratch};
+use crate::net::connection::{Connection, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
 use crate::net::services::logins::{LoginConnection, LoginDatagrams};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
+use crate::net::stream_service::{Deadlines, Reading};
 use crate::net::udp::BUFFER_LEN;
 use crate::settings::{self, Config, Policy, Service, SmallService};
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};

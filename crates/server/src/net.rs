@@ -12,6 +12,8 @@ pub(crate) mod connection;
 pub(crate) mod connections;
 pub mod passed;
 pub(crate) mod services;
+pub(crate) mod stream_io;
+pub(crate) mod stream_service;
 pub(crate) mod tcp;
 pub mod udp;
 pub(crate) mod workers;

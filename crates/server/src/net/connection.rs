@@ -10,88 +10,44 @@
 //! The system reports readiness once, so a connection must remember whatever it leaves undone. It reads until it
 //! receives less than it asked for, and says when it wants to be polled again.
 
-use std::io::{self, Read};
-use std::net::Shutdown;
+use std::io;
+use std::mem;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mio::net::TcpStream;
-use socket2::SockRef;
+use rustix::net::{Shutdown, shutdown};
 
 use crate::net::connections::Permit;
+use crate::net::stream_io::{Behind, read, write};
+use crate::net::stream_service::{Deadlines, Next, Reading, StreamService};
 use proto::{Now, Peer};
-
-/// A service over TCP, for one connection.
-pub(crate) trait StreamService {
-    /// Called once, before anything is received.
-    fn accepted(&mut self, _now: Now) {}
-
-    /// Takes whole messages off the front of `received`, and appends the answers to `replies`. The bytes it leaves
-    /// are given again, in front of those that arrive next.
-    fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next;
-}
-
-/// How a connection goes on, once the replies are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Read more from the peer.
-    Read,
-    /// End the sending side, and wait for the peer to end its own.
-    End,
-    /// Close without waiting: the peer talks nonsense.
-    Close,
-}
-
-/// How a service reads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
-    /// The service is given at most this many new bytes at a time.
-    pub(crate) gather_len: usize,
-    /// Bytes of incomplete messages and unsent answers that all connections together may hold, beyond the share of
-    /// each.
-    pub(crate) memory_max: usize,
-    pub(crate) deadlines: Deadlines,
-}
-
-/// The time limits of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Deadlines {
-    /// From its start to its end.
-    Total(Duration),
-    /// There is no limit on the whole, but one on each message.
-    PerMessage {
-        /// From one message to the next.
-        idle: Duration,
-        /// From the first byte of a message until its answer is sent.
-        message: Duration,
-    },
-}
 
 /// How long, and for how many bytes, a connection is read after its end, so that no reset overtakes the last reply.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_LEN: usize = 16 << 20;
-/// Bytes of memory that an idle connection keeps.
-const KEPT_LEN: usize = 512;
 
 /// The buffers that all connections of a worker share, so that none has to keep its own.
 pub(crate) struct Scratch {
     buffer: Box<[u8]>,
+    /// What has arrived at a connection that kept nothing.
+    received: Vec<u8>,
     replies: Vec<u8>,
 }
 
 impl Scratch {
     /// Bytes to read into.
     const LEN: usize = 64 * 1024;
-    /// Bytes of both buffers between two polls, at most.
-    pub(crate) const BYTES: usize = 2 * Self::LEN;
+    /// Bytes of all buffers between two polls, at most.
+    pub(crate) const BYTES: usize = 3 * Self::LEN;
 
     pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; Self::LEN].into(), replies: Vec::with_capacity(KEPT_LEN) }
+        Self { buffer: vec![0; Self::LEN].into(), received: Vec::new(), replies: Vec::new() }
     }
 }
 
 /// A TCP connection and its state.
 pub(crate) struct Connection<S> {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: OwnedFd,
     pub(crate) peer: Peer,
     service: S,
     permit: Permit,
@@ -140,7 +96,7 @@ pub(crate) enum Interest {
 
 impl<S: StreamService> Connection<S> {
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: OwnedFd,
         peer: Peer,
         mut service: S,
         permit: Permit,
@@ -220,15 +176,24 @@ impl<S: StreamService> Connection<S> {
     }
 
     fn talk(&mut self, now: Now, scratch: &mut Scratch) -> io::Result<Interest> {
+        // Most messages arrive whole, and then the connection needs no memory of its own.
         let was_idle = self.received.is_empty();
-        let arrival = self.gather(scratch)?;
-        let mut rest = &self.received[..];
+        let mut received = mem::take(if was_idle { &mut scratch.received } else { &mut self.received });
+        let arrival = self.gather(&mut received, &mut scratch.buffer)?;
+        let mut rest = &received[..];
         let next = self.service.receive(now, &mut rest, &mut scratch.replies);
-        let taken = self.received.len() - rest.len();
-        self.received.drain(..taken);
+        let taken = received.len() - rest.len();
         if was_idle || taken > 0 {
             self.renew(now);
-            self.received.shrink_to(KEPT_LEN);
+        }
+        if was_idle || rest.is_empty() {
+            self.received.extend_from_slice(rest);
+            received.clear();
+            received.shrink_to(Scratch::LEN);
+            scratch.received = received;
+        } else {
+            received.drain(..taken);
+            self.received = received;
         }
         let is_all_sent = self.send(&mut scratch.replies, next)?;
         match (next, arrival) {
@@ -250,23 +215,22 @@ impl<S: StreamService> Connection<S> {
     }
 
     /// Reads at most [`Reading::gather_len`] bytes.
-    fn gather(&mut self, scratch: &mut Scratch) -> io::Result<Arrival> {
+    fn gather(&mut self, received: &mut Vec<u8>, buffer: &mut [u8]) -> io::Result<Arrival> {
         let mut left = self.reading.gather_len;
         self.may_have_more = self.peer_has_ended;
         while left > 0 {
-            let buffer = part(&mut scratch.buffer, left);
-            let buffer_len = buffer.len();
-            match read(&mut self.stream, buffer)? {
+            let part_len = left.min(buffer.len());
+            match read(&self.stream, buffer.get_mut(..part_len).unwrap_or_default())? {
                 None => return Ok(Arrival::More),
                 Some([]) => {
                     self.peer_has_ended = true;
                     return Ok(Arrival::Last);
                 }
                 Some(bytes) => {
-                    self.received.extend_from_slice(bytes);
+                    received.extend_from_slice(bytes);
                     left -= bytes.len();
                     // A short read takes all that there is, but the peer's end may be behind it.
-                    if bytes.len() < buffer_len && !self.peer_has_ended {
+                    if bytes.len() < part_len && !self.peer_has_ended {
                         return Ok(Arrival::More);
                     }
                 }
@@ -278,7 +242,11 @@ impl<S: StreamService> Connection<S> {
 
     /// Sends replies, and keeps what cannot be sent yet. Returns whether all is sent.
     fn send(&mut self, replies: &mut Vec<u8>, next: Next) -> io::Result<bool> {
-        let sent = write(&self.stream, replies, Behind::of(next));
+        let behind = match next {
+            Next::Read | Next::Close => Behind::Nothing,
+            Next::End => Behind::End,
+        };
+        let sent = write(&self.stream, replies, behind);
         if let Ok(sent) = sent {
             self.unsent.extend_from_slice(replies.get(sent..).unwrap_or_default());
         }
@@ -294,7 +262,9 @@ impl<S: StreamService> Connection<S> {
         if !self.unsent.is_empty() {
             let sent = write(&self.stream, &self.unsent, Behind::Nothing)?;
             self.unsent.drain(..sent);
-            self.unsent.shrink_to(KEPT_LEN);
+            if self.unsent.is_empty() {
+                self.unsent = Vec::new();
+            }
             self.permit.hold(self.received.len() + self.unsent.len()).map_err(io::Error::other)?;
         }
         Ok(self.unsent.is_empty())
@@ -303,7 +273,7 @@ impl<S: StreamService> Connection<S> {
     /// Ends the sending side, and reads what is left: a socket closed with bytes unread resets the connection, and
     /// the last reply with it.
     fn end(&mut self, now: Now, scratch: &mut Scratch) -> io::Result<Interest> {
-        self.stream.shutdown(Shutdown::Write)?;
+        shutdown(&self.stream, Shutdown::Write)?;
         self.since = now.uptime;
         let interest = self.await_end(LINGER_LEN);
         if self.may_have_more { self.linger(LINGER_LEN, scratch) } else { Ok(interest) }
@@ -315,7 +285,7 @@ impl<S: StreamService> Connection<S> {
     }
 
     fn linger(&mut self, left: usize, scratch: &mut Scratch) -> io::Result<Interest> {
-        let read = read(&mut self.stream, &mut scratch.buffer)?.map(|bytes| bytes.len());
+        let read = read(&self.stream, &mut scratch.buffer)?.map(|bytes| bytes.len());
         match read {
             None => Ok(self.await_end(left)),
             Some(0) => Ok(Interest::Close),
@@ -345,56 +315,4 @@ enum Arrival {
     MoreAtOnce,
     /// Never: the peer has ended.
     Last,
-}
-
-fn part(buffer: &mut [u8], len: usize) -> &mut [u8] {
-    let len = len.min(buffer.len());
-    buffer.get_mut(..len).unwrap_or_default()
-}
-
-/// Reads once. Returns `None` if nothing has arrived, and no bytes if the peer has ended.
-fn read<'b>(stream: &mut TcpStream, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
-    loop {
-        match stream.read(buffer) {
-            Ok(len) => return Ok(buffer.get(..len)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// What follows the bytes of a write at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Behind {
-    Nothing,
-    /// The end of the sending side, which so goes out in the same segment.
-    End,
-}
-
-impl Behind {
-    fn of(next: Next) -> Self {
-        match next {
-            Next::Read | Next::Close => Self::Nothing,
-            Next::End => Self::End,
-        }
-    }
-}
-
-/// Writes as much as there is room for, and returns how many bytes that was.
-fn write(stream: &TcpStream, bytes: &[u8], behind: Behind) -> io::Result<usize> {
-    let flags = match behind {
-        Behind::Nothing => libc::MSG_NOSIGNAL,
-        Behind::End => libc::MSG_NOSIGNAL | libc::MSG_MORE,
-    };
-    let mut sent = 0;
-    while let Some(left) = bytes.get(sent..).filter(|left| !left.is_empty()) {
-        match SockRef::from(stream).send_with_flags(left, flags) {
-            Ok(len) => sent += len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(sent)
 }

@@ -111,28 +111,30 @@ impl Counts {
         if self.total >= self.capacity {
             return Err(Full::InTotal(self.capacity));
         }
-        for (network, shares) in source.networks() {
-            let open = self.by_network.get(&network).copied().unwrap_or_default();
-            if open >= share(self.capacity, self.total, shares) {
+        for (counted, (network, shares)) in source.networks().enumerate() {
+            let open = self.by_network.entry(network).or_default();
+            if *open >= share(self.capacity, self.total, shares) {
+                let open = *open;
+                source.networks().take(counted).for_each(|(network, _)| self.uncount(network));
                 return Err(Full::OfNetwork { network, open });
             }
-        }
-        for (network, _) in source.networks() {
-            *self.by_network.entry(network).or_default() += 1;
+            *open += 1;
         }
         self.total += 1;
         Ok(())
     }
 
-    fn give_back(&mut self, source: Source) {
-        for (network, _) in source.networks() {
-            if let Entry::Occupied(mut open) = self.by_network.entry(network) {
-                *open.get_mut() -= 1;
-                if *open.get() == 0 {
-                    open.remove();
-                }
+    fn uncount(&mut self, network: Source) {
+        if let Entry::Occupied(mut open) = self.by_network.entry(network) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
             }
         }
+    }
+
+    fn give_back(&mut self, source: Source) {
+        source.networks().for_each(|(network, _)| self.uncount(network));
         self.total -= 1;
     }
 }
@@ -281,6 +283,19 @@ mod tests {
         drop(permits);
         assert!(connections.counts().by_network.is_empty());
         assert_eq!(connections.counts().total, 0);
+    }
+
+    /// The source has room, but the site around it has none.
+    #[test]
+    fn a_connection_that_is_turned_away_counts_for_no_network() {
+        let connections = Connections::new(CONNECTIONS_MAX, 0);
+        let permits: Vec<_> =
+            (0..=u16::MAX).flat_map(|network| all_of(&connections, in_site(0, network))).collect();
+        let networks = connections.counts().by_network.len();
+        assert!(connections.admit(in_site(0, u16::MAX)).is_err());
+        assert_eq!(connections.counts().by_network.len(), networks);
+        drop(permits);
+        assert!(connections.counts().by_network.is_empty());
     }
 
     #[test]

@@ -1,25 +1,32 @@
 //! The TCP worker: accepts connections, and polls those that are ready, until a stop is requested.
 
 use std::io;
-use std::net;
+use std::mem;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Poll, Token};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
 use slab::Slab;
 
 use crate::counters::Counters;
 use crate::log;
 use crate::net::clock::{Clock, DRAIN, Stop};
-use crate::net::connection::{Connection, Interest, Reading, Scratch, StreamService};
+use crate::net::connection::{Connection, Interest, Scratch};
 use crate::net::connections::Connections;
+use crate::net::stream_service::{Reading, StreamService};
 use proto::transport::Transport;
 use proto::{Now, Peer};
 
 /// Events that the system reports at a time.
 const EVENTS: usize = 256;
-/// Connections that are accepted before others are polled again.
-const ACCEPTS: usize = 64;
+/// A login is a connection to accept and some three events, so this many events come with each connection that is
+/// accepted. To find out that none is left costs a system call.
+const EVENTS_PER_ACCEPT: usize = 4;
 /// How often the worker checks deadlines and whether to stop. Each check visits every connection, a few thousand at
 /// most; deadlines cost nothing else.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -28,13 +35,15 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// The pause after a log line about such an error, so that a lasting one does not fill the log.
 const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
-/// The token of the listener. That of a connection is its key in the table.
-const LISTENER: Token = Token(usize::MAX);
+/// The data of the listener's events. That of a connection's is its key in the table.
+const LISTENER: u64 = u64::MAX;
+/// What is reported of a connection, once each time that it begins.
+const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// Serves until a stop is requested, and then until the connections have ended, for [`DRAIN`] at most. `open` makes the
 /// service for a new connection.
 pub(crate) fn serve<S: StreamService>(
-    listener: net::TcpListener,
+    listener: TcpListener,
     reading: Reading,
     caps: Connections,
     open: impl Fn(Peer, Now) -> io::Result<S>,
@@ -43,15 +52,20 @@ pub(crate) fn serve<S: StreamService>(
     counters: &Counters,
 ) -> io::Result<()> {
     let mut worker = Worker::new(listener, reading, caps, open, counters)?;
-    let mut events = Events::with_capacity(EVENTS);
-    let (mut checked, mut last_moment) = (clock.now().uptime, None);
+    let mut events = Vec::with_capacity(EVENTS);
+    let (mut now, mut last_moment) = (clock.now(), None);
+    let mut checked = now.uptime;
     loop {
         counters.iterations.add(1);
-        worker.wait(&mut events, checked + CHECK_INTERVAL, clock.now().uptime)?;
-        let now = clock.now();
-        worker.enqueue_all(&events, now);
+        // The time since the last look at the clock is not worth another.
+        worker.wait(&mut events, checked + CHECK_INTERVAL, now.uptime)?;
+        now = clock.now();
+        let has_waiting = worker.enqueue_all(&events);
         worker.poll_ready(now);
-        worker.accept_waiting(now);
+        if has_waiting {
+            worker.accept(events.len().div_ceil(EVENTS_PER_ACCEPT), now);
+        }
+        worker.resume_accepting(now)?;
         if now.uptime >= checked + CHECK_INTERVAL {
             checked = now.uptime;
             worker.close_overdue(now);
@@ -67,7 +81,7 @@ pub(crate) fn serve<S: StreamService>(
 }
 
 struct Worker<'t, S, O> {
-    poll: Poll,
+    epoll: OwnedFd,
     accepting: Option<Accepting>,
     reading: Reading,
     caps: Connections,
@@ -75,6 +89,8 @@ struct Worker<'t, S, O> {
     connections: Slab<Connection<S>>,
     /// The keys of connections to poll.
     ready: Vec<usize>,
+    /// The same, while they are polled.
+    polled: Vec<usize>,
     scratch: Scratch,
     counters: &'t Counters,
 }
@@ -82,55 +98,65 @@ struct Worker<'t, S, O> {
 /// The listener, and what is known of it.
 struct Accepting {
     listener: TcpListener,
-    /// The uptime at which to accept; `None` while no connection waits.
-    next: Option<Duration>,
+    /// The uptime at which to accept again, after an error.
+    paused_until: Option<Duration>,
     last_report: Option<Duration>,
 }
 
 impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     fn new(
-        listener: net::TcpListener,
+        listener: TcpListener,
         reading: Reading,
         caps: Connections,
         open: O,
         counters: &'t Counters,
     ) -> io::Result<Self> {
-        let (poll, mut listener) = (Poll::new()?, TcpListener::from_std(listener));
-        poll.registry().register(&mut listener, LISTENER, mio::Interest::READABLE)?;
-        let accepting = Some(Accepting { listener, next: None, last_report: None });
-        let (connections, ready, scratch) = (Slab::new(), Vec::new(), Scratch::new());
-        Ok(Self { poll, accepting, reading, caps, open, connections, ready, scratch, counters })
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            accepting: Some(Accepting { listener, paused_until: None, last_report: None }),
+            reading,
+            caps,
+            open,
+            connections: Slab::new(),
+            ready: Vec::new(),
+            polled: Vec::new(),
+            scratch: Scratch::new(),
+            counters,
+        })
     }
 
     /// Waits until something happens or is due.
-    fn wait(&mut self, events: &mut Events, check_at: Duration, uptime: Duration) -> io::Result<()> {
-        let accept_at = self.accepting.as_ref().and_then(|accepting| accepting.next);
+    fn wait(&self, events: &mut Vec<Event>, check_at: Duration, uptime: Duration) -> io::Result<()> {
+        events.clear();
+        let accept_at = self.accepting.as_ref().and_then(|accepting| accepting.paused_until);
         let next = if self.ready.is_empty() { check_at.min(accept_at.unwrap_or(check_at)) } else { uptime };
-        match self.poll.poll(events, Some(next.saturating_sub(uptime))) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                events.clear();
-                Ok(())
-            }
-            result => result,
+        let timeout = Timespec::try_from(next.saturating_sub(uptime)).map_err(io::Error::other)?;
+        match epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Queues the connections that the system has reported as ready.
-    fn enqueue_all(&mut self, events: &Events, now: Now) {
+    /// Queues the connections that the system has reported as ready, and tells whether others wait to be accepted.
+    fn enqueue_all(&mut self, events: &[Event]) -> bool {
+        let mut has_waiting = false;
         for event in events {
-            match (event.token(), &mut self.accepting) {
-                (LISTENER, Some(accepting)) => accepting.next = Some(accepting.next.unwrap_or(now.uptime)),
-                (LISTENER, None) => {}
-                (Token(key), _) => {
-                    if event.is_read_closed()
-                        && let Some(connection) = self.connections.get_mut(key)
-                    {
-                        connection.peer_has_ended();
-                    }
-                    self.enqueue(key);
-                }
+            let (data, flags) = (event.data.u64(), event.flags);
+            if data == LISTENER {
+                has_waiting = true;
+                continue;
             }
+            let key = data as usize;
+            if flags.intersects(EventFlags::RDHUP | EventFlags::HUP)
+                && let Some(connection) = self.connections.get_mut(key)
+            {
+                connection.peer_has_ended();
+            }
+            self.enqueue(key);
         }
+        has_waiting
     }
 
     fn enqueue(&mut self, key: usize) {
@@ -143,9 +169,13 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     }
 
     fn poll_ready(&mut self, now: Now) {
-        for key in std::mem::take(&mut self.ready) {
-            self.poll(key, now);
+        mem::swap(&mut self.ready, &mut self.polled);
+        for index in 0..self.polled.len() {
+            if let Some(key) = self.polled.get(index) {
+                self.poll(*key, now);
+            }
         }
+        self.polled.clear();
     }
 
     fn poll(&mut self, key: usize, now: Now) {
@@ -159,10 +189,10 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
             Ok(Interest::Write) if connection.awaits_writing => {}
             Ok(Interest::Write) => {
                 connection.awaits_writing = true;
-                let both = mio::Interest::READABLE | mio::Interest::WRITABLE;
-                if let Err(error) = self.poll.registry().reregister(&mut connection.stream, Token(key), both)
-                {
-                    self.close(key, Some(&error));
+                let data = EventData::new_u64(key as u64);
+                let both = READABLE | EventFlags::OUT;
+                if let Err(error) = epoll::modify(&self.epoll, &connection.stream, data, both) {
+                    self.close(key, Some(&error.into()));
                 }
             }
             Ok(Interest::Close) if connection.is_cut_off() => {
@@ -205,25 +235,36 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         }
     }
 
-    /// Accepts the connections that wait.
-    fn accept_waiting(&mut self, now: Now) {
-        for _ in 0..ACCEPTS {
-            let Some(accepting) =
-                self.accepting.as_mut().filter(|it| it.next.is_some_and(|at| at <= now.uptime))
-            else {
-                return;
-            };
-            match accepting.listener.accept() {
-                Ok((stream, peer)) => self.accept(stream, peer.into(), now),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => accepting.next = None,
+    /// Has waiting connections reported again, once the pause is over.
+    fn resume_accepting(&mut self, now: Now) -> io::Result<()> {
+        if let Some(accepting) = &mut self.accepting
+            && accepting.paused_until.is_some_and(|end| now.uptime >= end)
+        {
+            accepting.paused_until = None;
+            let data = EventData::new_u64(LISTENER);
+            epoll::modify(&self.epoll, &accepting.listener, data, EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    /// Accepts so many of the connections that wait.
+    fn accept(&mut self, most: usize, now: Now) {
+        for _ in 0..most {
+            let Some(accepting) = &mut self.accepting else { return };
+            match accepting.next() {
+                Ok((stream, peer)) => self.admit(stream, peer.into(), now),
                 // A connection that was reset before it was accepted is no reason to wait for the next.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => accepting.pause(now.uptime, &error),
+                Err(Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return,
+                Err(error) => {
+                    accepting.pause(&self.epoll, now.uptime, error);
+                    return;
+                }
             }
         }
     }
 
-    fn accept(&mut self, mut stream: TcpStream, peer: Peer, now: Now) {
+    fn admit(&mut self, stream: OwnedFd, peer: Peer, now: Now) {
         let permit = match self.caps.admit(peer.source()) {
             Ok(permit) => permit,
             Err(full) => {
@@ -232,8 +273,8 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
             }
         };
         let entry = self.connections.vacant_entry();
-        let registered =
-            self.poll.registry().register(&mut stream, Token(entry.key()), mio::Interest::READABLE);
+        let data = EventData::new_u64(entry.key() as u64);
+        let registered = epoll::add(&self.epoll, &stream, data, READABLE).map_err(io::Error::from);
         match registered.and_then(|()| (self.open)(peer, now)) {
             Ok(service) => {
                 self.counters.accepted.add(1);
@@ -248,11 +289,21 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
 }
 
 impl Accepting {
-    fn pause(&mut self, uptime: Duration, error: &io::Error) {
-        self.next = Some(uptime + ERROR_PAUSE);
+    fn next(&self) -> Result<(OwnedFd, SocketAddr), Errno> {
+        let (stream, address) =
+            acceptfrom_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        let address = address.ok_or(Errno::CONNABORTED)?;
+        Ok((stream, address.try_into()?))
+    }
+
+    /// Has the system report no more waiting connections for a while.
+    fn pause(&mut self, epoll: &OwnedFd, uptime: Duration, error: Errno) {
+        self.paused_until = Some(uptime + ERROR_PAUSE);
+        // If that fails, the error comes back at once, which is no worse.
+        let _ = epoll::modify(epoll, &self.listener, EventData::new_u64(LISTENER), EventFlags::empty());
         if self.last_report.is_none_or(|last| uptime >= last + REPORT_PAUSE) {
             self.last_report = Some(uptime);
-            log::socket_error(Transport::Tcp, error);
+            log::socket_error(Transport::Tcp, &error.into());
         }
     }
 }

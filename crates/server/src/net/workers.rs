@@ -18,10 +18,10 @@ use crate::directory::Directory;
 use crate::log::{self, EventLog, Verbosity};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop, StopSender};
-use crate::net::connection::{Reading, StreamService};
 use crate::net::connections::Connections;
 use crate::net::services::logins::{LoginConnection, LoginDatagrams, LoginStreams};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
+use crate::net::stream_service::{Reading, StreamService};
 use crate::net::{tcp, udp};
 use proto::server::{Keys, Server};
 use proto::transport::Transport;
@@ -69,7 +69,7 @@ impl Workers {
             Transport::Tcp => {
                 self.add_tcp(bound, LoginConnection::READING, &directory.connections, |counters| {
                     let log = log.of_worker(transport, counters);
-                    let streams = LoginStreams { log, directory: directory.clone() };
+                    let streams = LoginStreams::new(log, directory.clone());
                     move || {
                         let streams = Rc::new(streams);
                         move |peer, now| LoginConnection::open(streams.clone(), now, peer)

@@ -3,15 +3,15 @@
 //! It costs what the kernel takes for the messages of a login, so a server cannot cost less.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::thread::{gettid, sched_setaffinity};
 use slab::Slab;
 
@@ -49,7 +49,7 @@ impl Drop for EchoThread {
 type EchoLoop = Box<dyn FnOnce(&AtomicBool) + Send>;
 
 /// How often it checks whether it is to stop.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 const CHALLENGE: &[u8] = b"0123456789abcdef";
 const VERDICT: &[u8] = b"Welcome to our service.";
 
@@ -67,8 +67,8 @@ impl Floor {
                 (socket.local_addr()?, Box::new(move |stop| echo_datagrams(&socket, stop)))
             }
             Transport::Tcp => {
-                let listener = TcpListener::from_std(bind::tcp(address, Sharing::Exclusive)?.into());
-                (listener.local_addr()?, Box::new(move |stop| drop(echo_connections(listener, stop))))
+                let listener = TcpListener::from(bind::tcp(address, Sharing::Exclusive)?);
+                (listener.local_addr()?, Box::new(move |stop| drop(echo_connections(&listener, stop))))
             }
         };
         let stop = Arc::new(AtomicBool::new(false));
@@ -99,22 +99,28 @@ fn echo_datagrams(socket: &UdpSocket, stop: &AtomicBool) {
     }
 }
 
-fn echo_connections(mut listener: TcpListener, stop: &AtomicBool) -> io::Result<()> {
-    const LISTENER: Token = Token(usize::MAX);
-    let (mut poll, mut events, mut streams) = (Poll::new()?, Events::with_capacity(256), Slab::new());
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+/// Accepts one connection for each event of the listener, as a server does: to find out that none is left costs a
+/// system call.
+fn echo_connections(listener: &TcpListener, stop: &AtomicBool) -> io::Result<()> {
+    const LISTENER: u64 = u64::MAX;
+    let (epoll, mut events, mut streams) =
+        (epoll::create(CreateFlags::CLOEXEC)?, Vec::<Event>::with_capacity(256), Slab::new());
+    epoll::add(&epoll, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
     while !stop.load(Ordering::Relaxed) {
-        poll.poll(&mut events, Some(PAUSE))?;
+        events.clear();
+        epoll::wait(&epoll, spare_capacity(&mut events), Some(&PAUSE))?;
         for event in &events {
-            match event.token() {
+            match event.data.u64() {
                 LISTENER => {
-                    while let Ok((mut stream, _)) = listener.accept() {
+                    if let Ok((stream, _)) = listener.accept() {
                         let entry = streams.vacant_entry();
-                        poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE)?;
+                        let data = EventData::new_u64(entry.key() as u64);
+                        epoll::add(&epoll, &stream, data, EventFlags::IN | EventFlags::ET)?;
                         entry.insert(stream);
                     }
                 }
-                Token(key) => {
+                key => {
+                    let key = key as usize;
                     if streams.get_mut(key).is_some_and(|stream| echo(stream).is_err()) {
                         streams.remove(key);
                     }

@@ -1,5 +1,6 @@
 //! Logins over UDP and over TCP: each message goes to the protocol's server, and its decision to the log and the audit.
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use rand::rngs::SysRng;
 use crate::directory::Directory;
 use crate::log::WorkerLog;
 use crate::net::batch::Shape;
-use crate::net::connection::{Deadlines, Next, Reading, StreamService};
+use crate::net::stream_service::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
 use proto::challenge::Challenge;
 use proto::server::Server;
@@ -49,8 +50,37 @@ impl udp::UdpService for LoginDatagrams {
 
 /// What the logins of one TCP worker share.
 pub(crate) struct LoginStreams {
-    pub(crate) log: WorkerLog,
-    pub(crate) directory: Arc<Directory>,
+    log: WorkerLog,
+    directory: Arc<Directory>,
+    challenges: RefCell<RandomChallenges>,
+}
+
+impl LoginStreams {
+    pub(crate) fn new(log: WorkerLog, directory: Arc<Directory>) -> Self {
+        Self { log, directory, challenges: RefCell::default() }
+    }
+}
+
+/// Challenges of the system's random bits, drawn for some logins ahead, since a draw is a system call.
+#[derive(Default)]
+struct RandomChallenges {
+    drawn: Vec<Challenge>,
+}
+
+impl RandomChallenges {
+    const DRAWN_MAX: usize = 64;
+
+    /// A challenge for one login alone.
+    fn next(&mut self) -> io::Result<Challenge> {
+        if let Some(challenge) = self.drawn.pop() {
+            return Ok(challenge);
+        }
+        let mut bytes = [0; Self::DRAWN_MAX * size_of::<u64>()];
+        SysRng.try_fill_bytes(&mut bytes)?;
+        let (words, _) = bytes.as_chunks();
+        self.drawn.extend(words.iter().map(|word| Challenge::from_random(u64::from_ne_bytes(*word))));
+        self.drawn.pop().ok_or(io::ErrorKind::UnexpectedEof.into())
+    }
 }
 
 /// One login over TCP.
@@ -77,14 +107,14 @@ impl LoginConnection {
             shared.log.event(now, peer, &Event::Penalized { penalty, user: None });
             return Err(io::Error::other(penalty));
         }
-        let challenge = Challenge::from_random(SysRng.try_next_u64()?);
+        let challenge = shared.challenges.borrow_mut().next()?;
         Ok(Self { stream: LoginStream::new(challenge), shared, peer, began: now.uptime })
     }
 }
 
 impl StreamService for LoginConnection {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
-        let LoginStreams { log, directory } = &*self.shared;
+        let LoginStreams { log, directory, .. } = &*self.shared;
         let mut rest = *received;
         while let Some(reaction) = self.stream.receive(
             &directory.users.load(),
@@ -107,5 +137,20 @@ impl StreamService for LoginConnection {
         } else {
             Next::Read
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_logins_are_given_the_same_challenge() {
+        let mut challenges = RandomChallenges::default();
+        let count = 3 * RandomChallenges::DRAWN_MAX;
+        let given: HashSet<_> = (0..count).map(|_| challenges.next().unwrap()).collect();
+        assert_eq!(given.len(), count);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::log::{self, Lines, Verbosity};
 use crate::net::batch::Shape;
-use crate::net::connection::{Deadlines, Next, Reading, StreamService};
+use crate::net::stream_service::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
 use proto::shown::Shown;
 use proto::small::guard::Guard;
