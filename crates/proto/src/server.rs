@@ -56,7 +56,7 @@ impl Server {
         }
     }
 
-    /// Reacts to a datagram from `peer`, and appends the reply, if there is one, to `reply`. It is never longer than the
+    /// Reacts to a datagram from `peer`, and appends the reply, if there is one, to `reply`. None is longer than its
     /// datagram.
     pub fn datagram<'a>(
         &mut self,

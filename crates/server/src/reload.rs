@@ -85,7 +85,8 @@ pub(crate) struct WatchedSource {
 }
 
 impl WatchedSource {
-    /// Watches the source, and then loads its users. If it cannot be watched, that is logged, and only SIGHUP reloads it.
+    /// Watches the source, and then loads its users. If it cannot be watched, that is logged, and only SIGHUP reloads
+    /// it.
     ///
     /// # Errors
     /// The users cannot be used.
