@@ -24,7 +24,7 @@ use crate::peers::{PATIENCE, REQUEST, answer, tcp_peer, uninterrupted};
 use crate::running::{Ended, SAMPLES, Server, bench, letmein, welcome};
 
 /// What the kernel counts of a server in KiB.
-fn resident_kib(server: &Server) -> u64 {
+pub(crate) fn resident_kib(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()

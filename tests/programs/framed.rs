@@ -9,6 +9,7 @@ use client::small::{FramedClient, FramedError};
 use proto::small::framed::FrameError;
 use proto::transport::Transport::Tcp;
 
+use crate::attacks::resident_kib;
 use crate::peers::{PATIENCE, tcp_peer, uninterrupted};
 use crate::running::{Ended, Server, exchange, run};
 
@@ -195,6 +196,24 @@ fn a_connection_at_rest_holds_nothing_of_the_memory_for_messages() {
         client.send_message(&text).unwrap();
         assert_eq!(client.receive_message().unwrap().len(), 999_990);
     }
+}
+
+/// The memory for a message goes with its last byte, even if the next message has begun.
+#[test]
+fn a_connection_with_a_few_bytes_of_its_next_message_holds_only_these() {
+    let server = server(&["--max-message", "1000000"]);
+    let asked = [frame(&"a".repeat(1_000_000)), vec![0; 3]].concat();
+    let before_kib = resident_kib(&server);
+    let _resting: Vec<_> = (0..40)
+        .map(|_| {
+            let mut peer = tcp_peer(&server);
+            peer.write_all(&asked).unwrap();
+            peer.read_exact(&mut vec![0; 4 + 999_990]).unwrap();
+            peer
+        })
+        .collect();
+    let kib = resident_kib(&server);
+    assert!(kib < before_kib + 8192, "{before_kib} -> {kib} KiB");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::source::Source;
 
 /// The sender of a message, and the receiver of the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Peer(SocketAddr);
 
 impl Peer {
@@ -16,8 +16,8 @@ impl Peer {
         Source::of(self.0.ip())
     }
 
-    /// The bytes by which its challenges are told from those of all other peers: the address, then the port. An IPv4
-    /// address is spelled as a dual-stack socket spells it, so that a peer is the same on any socket.
+    /// The bytes that challenges are bound to: the address, then the port. An IPv4 address is mapped to IPv6, as on a
+    /// dual-stack socket, so that a peer is the same on any socket.
     #[must_use]
     pub fn mark(self) -> [u8; 18] {
         let address = match self.0.ip() {
@@ -31,7 +31,7 @@ impl Peer {
         mark
     }
 
-    /// The address to compare with networks. No network has a peer without one.
+    /// The address to compare with networks; a peer without one is in no network.
     #[must_use]
     pub fn ip(self) -> Option<IpAddr> {
         Some(self.0.ip().to_canonical())

@@ -76,6 +76,7 @@ impl Server {
             Err(reason) => Event::Malformed(reason).into(),
         };
         debug_assert!(reply.len() - before <= datagram.len());
+        debug_assert_eq!(reaction.is_silent(), reply.len() == before);
         reaction
     }
 

@@ -47,7 +47,7 @@ impl Source {
 
     /// The networks with which a peer of this source is counted, the narrowest first, each with its number of shares: 1
     /// for the source itself, and more for the networks around an IPv6 address, since one customer may have all the
-    /// sources in them.
+    /// sources in them. Call it on what [`of`](Self::of) gives, not on one of these networks.
     pub fn networks(self) -> impl Iterator<Item = (Self, u32)> {
         let wider: &[(u8, u32)] = match self.prefix_len {
             HOST_BITS if self.network.is_unicast_link_local() => &[(10, SITE_SHARES)],
@@ -87,8 +87,8 @@ pub(crate) fn any_covers(networks: &[IpNet], address: Option<IpAddr>) -> bool {
     address.is_some_and(|address| networks.iter().any(|network| covers(network, address)))
 }
 
-/// A network that covers 127.0.0.1 covers ::1 as well, since a
-/// client of localhost may come from either.
+/// Whether a network covers an address. One that covers 127.0.0.1 covers ::1 as well, since a client of localhost may
+/// come from either.
 fn covers(network: &IpNet, address: IpAddr) -> bool {
     let is_localhost = address == Ipv6Addr::LOCALHOST && network.contains(&IpAddr::from(Ipv4Addr::LOCALHOST));
     network.contains(&address.to_canonical()) || is_localhost

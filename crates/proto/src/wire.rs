@@ -77,26 +77,40 @@ pub struct Answer<'a> {
 
 /// An encoded message of this project's client, without an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message(Bytes<MESSAGE_MAX>);
+pub struct Message {
+    bytes: [u8; MESSAGE_MAX],
+    len: usize,
+}
 
 impl Message {
     /// A request for a challenge.
     #[must_use]
     pub fn request(dialect: Dialect) -> Self {
-        Self(Bytes::concat([dialect.request()]))
+        Self::concat([dialect.request()])
     }
 
     /// An answer to a challenge, which it carries back.
     #[must_use]
     pub fn answer(name: &Username, digest: Digest, challenge: Challenge) -> Self {
-        let parts = [name.as_str().as_bytes(), b":", &digest.digits(), b":", &challenge.digits()];
-        Self(Bytes::concat(parts))
+        Self::concat([name.as_str().as_bytes(), b":", &digest.digits(), b":", &challenge.digits()])
+    }
+
+    /// Concatenates parts. One that does not fit is left out; the sizes above guarantee that all fit.
+    fn concat<const P: usize>(parts: [&[u8]; P]) -> Self {
+        let (mut bytes, mut len) = ([0; MESSAGE_MAX], 0);
+        for part in parts {
+            if let Some(free) = bytes.get_mut(len..len + part.len()) {
+                free.copy_from_slice(part);
+                len += part.len();
+            }
+        }
+        Self { bytes, len }
     }
 }
 
 impl AsRef<[u8]> for Message {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_slice()
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
@@ -270,31 +284,5 @@ impl ServerMessage {
             Some(digits) => Challenge::from_lower_digits(digits).map(Self::NewChallenge),
             None => Challenge::from_lower_digits(bytes).map(Self::Challenge),
         }
-    }
-}
-
-/// Up to `N` bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bytes<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
-
-impl<const N: usize> Bytes<N> {
-    /// Concatenates parts. One that does not fit is left out; the sizes above guarantee that all fit.
-    fn concat<const P: usize>(parts: [&[u8]; P]) -> Self {
-        let mut bytes = [0; N];
-        let mut len = 0;
-        for part in parts {
-            if let Some(free) = bytes.get_mut(len..len + part.len()) {
-                free.copy_from_slice(part);
-                len += part.len();
-            }
-        }
-        Self { bytes, len }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
     }
 }

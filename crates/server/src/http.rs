@@ -93,19 +93,19 @@ where
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let permits = Arc::new(Semaphore::new(limits.connections as usize));
     let accept = async {
-        let mut places = Places { permits: permits.clone(), silent: VecDeque::new() };
+        let mut slots = Slots { permits: permits.clone(), silent: VecDeque::new() };
         let mut failures = AcceptFailures { clock: Clock::start(), last_logged: None };
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let permit = places.take().await;
+                    let permit = slots.take().await;
                     let heard = Arc::new(AtomicBool::new(false));
                     let connection = serve_connection(stream, limits, heard.clone(), handler.clone());
                     let task = tokio::spawn(async move {
                         connection.await;
                         drop(permit);
                     });
-                    places.silent.push_back(Silent { heard, task: task.abort_handle() });
+                    slots.silent.push_back(Silent { heard, task: task.abort_handle() });
                     if !limits.pace.is_zero() {
                         sleep(limits.pace).await;
                     }
@@ -129,21 +129,21 @@ where
     Ok(())
 }
 
-/// The places of connections.
-struct Places {
+/// The slots for connections.
+struct Slots {
     permits: Arc<Semaphore>,
     /// The connections that may not have sent their head yet, oldest first.
     silent: VecDeque<Silent>,
 }
 
-impl Places {
-    /// Waits for a place. If all are taken, the oldest connection that is silent loses its own.
+impl Slots {
+    /// Waits for a slot. If all are taken, the oldest connection that is silent loses its own.
     async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
         self.silent.retain(Silent::is_still);
         if self.permits.available_permits() == 0
             && let Some(oldest) = self.silent.pop_front()
         {
-            debug!("HTTP: all places are taken, so one that is silent is closed");
+            debug!("HTTP: all slots are taken: closing a silent connection");
             oldest.task.abort();
         }
         // The semaphore is never closed.

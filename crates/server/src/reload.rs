@@ -37,10 +37,10 @@ pub(crate) struct CheckedSource {
 }
 
 impl CheckedSource {
-    /// The users file, for the doors of a server.
+    /// The users file of a server.
     ///
     /// # Errors
-    /// What keeps it from being loaded, as far as its path tells.
+    /// The path leads to no file that a server would read.
     pub(crate) fn of(path: &Path, sample_users: SampleUsers, config: &Config) -> Result<Self, ServerError> {
         let source = Box::new(users_file(path, config)?);
         Ok(Self { source, sample_users, address: config.widest() })

@@ -47,7 +47,7 @@ pub enum Service {
 /// What a server for logins is told.
 #[derive(Clone, Debug)]
 pub struct Logins {
-    /// The other doors at which they are served.
+    /// The doors besides [`Config::door`].
     pub also: Vec<Door>,
     /// The users file.
     pub users: PathBuf,

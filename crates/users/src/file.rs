@@ -178,7 +178,7 @@ impl UserSource for UsersFile {
         self.load_text().map(|text| text.loaded)
     }
 
-    /// That of the file in the folder that was opened at the start.
+    /// Looks in the folder that was opened at the start.
     fn stamp(&self) -> Option<Stamp> {
         fstat(self.open().ok()?).ok().map(|stat| Stamp::of(&stat))
     }

@@ -19,8 +19,8 @@ pub trait UserSource: Send + Sync {
     /// What keeps them from being used, with file, line, column and remedy.
     fn load(&self) -> Result<Loaded, UsersError>;
 
-    /// The present state of what it is loaded from: another one than [`Loaded::stamp`] once that has changed. `None` if
-    /// there is nothing to load.
+    /// The present state of what the users are loaded from. It differs from [`Loaded::stamp`] once that has changed.
+    /// `None` if there is nothing to load.
     fn stamp(&self) -> Option<Stamp>;
 
     /// The folders that must stay readable. Whatever changes the users is an event in one of them.
@@ -29,7 +29,7 @@ pub trait UserSource: Send + Sync {
     /// The system's.
     fn needs(&self) -> io::Result<Vec<Folder>>;
 
-    /// Prepares for loading with the rights that the process has now, and keeps.
+    /// Prepares for loading with the present rights of the process, which are those that it will keep.
     ///
     /// # Errors
     /// What keeps the users from being loaded again.

@@ -21,7 +21,7 @@ impl Args {
         }
     }
 
-    /// The doors beside the first. One that is there already is refused; port 0 is another each time.
+    /// The doors besides the first. A door that is listed twice is refused; port 0 may be listed again.
     pub(super) fn also(&self, first: &Door) -> Result<Vec<Door>, String> {
         let mut also: Vec<Door> = Vec::new();
         for (transport, place) in &self.also {
@@ -44,7 +44,7 @@ impl Args {
         Ok(also)
     }
 
-    /// Where the program itself listens, or where the sockets are that were passed.
+    /// Where the program itself listens, or the address of the sockets that were passed.
     pub(super) fn door(&self, transport: Transport, passed: Option<&Bound>) -> Result<Door, String> {
         let default = self.service.default_address(transport);
         let place = self.place.unwrap_or(ListenAddress::Port(default.port()));

@@ -20,7 +20,10 @@ impl<'a> Reaction<'a> {
     /// Whether there is no reply. Over TCP the connection is then closed.
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        matches!(self.event, Event::Malformed(_) | Event::Penalized { .. })
+        match self.event {
+            Event::Malformed(_) | Event::Penalized { .. } => true,
+            Event::Challenged | Event::Rechallenged | Event::Welcomed { .. } | Event::Refused(_) => false,
+        }
     }
 }
 

@@ -26,10 +26,13 @@ use proto::{Now, Peer};
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_LEN: usize = 16 << 20;
 
+/// Bytes of memory that a connection keeps beyond what it needs.
+const SPARE_LEN: usize = 512;
+
 /// The buffers that all connections of a worker share, so that none has to keep its own.
 pub(crate) struct Scratch {
     buffer: Box<[u8]>,
-    /// What has arrived at a connection that kept nothing.
+    /// The bytes received for a connection that had none left over.
     received: Vec<u8>,
     replies: Vec<u8>,
 }
@@ -176,7 +179,7 @@ impl<S: StreamService> Connection<S> {
     }
 
     fn talk(&mut self, now: Now, scratch: &mut Scratch) -> io::Result<Interest> {
-        // Most messages arrive whole, and then the connection needs no memory of its own.
+        // Most messages arrive whole, and are never copied to memory of the connection's own.
         let was_idle = self.received.is_empty();
         let mut received = mem::take(if was_idle { &mut scratch.received } else { &mut self.received });
         let arrival = self.gather(&mut received, &mut scratch.buffer)?;
@@ -192,7 +195,10 @@ impl<S: StreamService> Connection<S> {
             received.shrink_to(Scratch::LEN);
             scratch.received = received;
         } else {
-            received.drain(..taken);
+            if taken > 0 {
+                received.drain(..taken);
+                received.shrink_to(SPARE_LEN);
+            }
             self.received = received;
         }
         let is_all_sent = self.send(&mut scratch.replies, next)?;
@@ -262,9 +268,7 @@ impl<S: StreamService> Connection<S> {
         if !self.unsent.is_empty() {
             let sent = write(&self.stream, &self.unsent, Behind::Nothing)?;
             self.unsent.drain(..sent);
-            if self.unsent.is_empty() {
-                self.unsent = Vec::new();
-            }
+            self.unsent.shrink_to(SPARE_LEN);
             self.permit.hold(self.received.len() + self.unsent.len()).map_err(io::Error::other)?;
         }
         Ok(self.unsent.is_empty())

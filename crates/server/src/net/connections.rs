@@ -84,7 +84,7 @@ impl Connections {
         Self(Arc::new(Mutex::new(Counts { capacity, total: 0, held: 0, memory_max, by_network })))
     }
 
-    /// The same, as many as the descriptors of this process allow beside so many threads.
+    /// The same, as many as the descriptors of this process allow besides those of its threads.
     pub(crate) fn for_threads(threads: usize, memory_max: usize) -> Self {
         Self::new(capacity(descriptors::limit(), threads), memory_max)
     }

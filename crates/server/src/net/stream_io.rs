@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-/// What follows the bytes of a write at once.
+/// What is sent right after the bytes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behind {
     Nothing,
-    /// The end of the sending side, which so goes out in the same segment.
+    /// The end of the sending side, in the same segment.
     End,
 }
 

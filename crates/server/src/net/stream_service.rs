@@ -1,4 +1,4 @@
-//! What a service over TCP is to the loop that serves it.
+//! A service over TCP, as the loop over connections sees it.
 
 use std::time::Duration;
 

@@ -24,9 +24,11 @@ use proto::{Now, Peer};
 
 /// Events that the system reports at a time.
 const EVENTS: usize = 256;
-/// A login is a connection to accept and some three events, so this many events come with each connection that is
-/// accepted. To find out that none is left costs a system call.
-const EVENTS_PER_ACCEPT: usize = 4;
+/// A login is one connection to accept and three times that it is polled, so the worker accepts one for every three
+/// polls. To accept until none is left would cost one more system call each time.
+const POLLS_PER_ACCEPT: usize = 3;
+/// Connections that are accepted before others are polled again, at most.
+const ACCEPTS: usize = 64;
 /// How often the worker checks deadlines and whether to stop. Each check visits every connection, a few thousand at
 /// most; deadlines cost nothing else.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -35,9 +37,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// The pause after a log line about such an error, so that a lasting one does not fill the log.
 const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
-/// The data of the listener's events. That of a connection's is its key in the table.
+/// The data of the listener's events. Those of a connection have its key in the table.
 const LISTENER: u64 = u64::MAX;
-/// What is reported of a connection, once each time that it begins.
+/// The changes of a connection that are reported, once each.
 const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// Serves until a stop is requested, and then until the connections have ended, for [`DRAIN`] at most. `open` makes the
@@ -57,15 +59,15 @@ pub(crate) fn serve<S: StreamService>(
     let mut checked = now.uptime;
     loop {
         counters.iterations.add(1);
-        // The time since the last look at the clock is not worth another.
+        // The clock was read when this round began, which is exact enough for a timeout.
         worker.wait(&mut events, checked + CHECK_INTERVAL, now.uptime)?;
         now = clock.now();
         let has_waiting = worker.enqueue_all(&events);
         worker.poll_ready(now);
         if has_waiting {
-            worker.accept(events.len().div_ceil(EVENTS_PER_ACCEPT), now);
+            worker.accept(now);
         }
-        worker.resume_accepting(now)?;
+        worker.resume_accepting(now);
         if now.uptime >= checked + CHECK_INTERVAL {
             checked = now.uptime;
             worker.close_overdue(now);
@@ -89,13 +91,15 @@ struct Worker<'t, S, O> {
     connections: Slab<Connection<S>>,
     /// The keys of connections to poll.
     ready: Vec<usize>,
-    /// The same, while they are polled.
+    /// An empty queue, to swap with it.
     polled: Vec<usize>,
+    /// Connections polled since the last was accepted.
+    polls: usize,
     scratch: Scratch,
     counters: &'t Counters,
 }
 
-/// The listener, and what is known of it.
+/// The listener, and when it last failed.
 struct Accepting {
     listener: TcpListener,
     /// The uptime at which to accept again, after an error.
@@ -112,16 +116,18 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         counters: &'t Counters,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+        let accepting = Accepting { listener, paused_until: None, last_report: None };
+        accepting.watch(&epoll)?;
         Ok(Self {
             epoll,
-            accepting: Some(Accepting { listener, paused_until: None, last_report: None }),
+            accepting: Some(accepting),
             reading,
             caps,
             open,
             connections: Slab::new(),
             ready: Vec::new(),
             polled: Vec::new(),
+            polls: 0,
             scratch: Scratch::new(),
             counters,
         })
@@ -169,13 +175,12 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     }
 
     fn poll_ready(&mut self, now: Now) {
-        mem::swap(&mut self.ready, &mut self.polled);
-        for index in 0..self.polled.len() {
-            if let Some(key) = self.polled.get(index) {
-                self.poll(*key, now);
-            }
+        let mut polled = mem::replace(&mut self.ready, mem::take(&mut self.polled));
+        self.polls += polled.len();
+        for key in polled.drain(..) {
+            self.poll(key, now);
         }
-        self.polled.clear();
+        self.polled = polled;
     }
 
     fn poll(&mut self, key: usize, now: Now) {
@@ -223,7 +228,10 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     }
 
     fn stop_listening(&mut self) {
-        self.accepting = None;
+        if let Some(accepting) = self.accepting.take() {
+            // A service manager may hold the same socket open, and then it would be reported on and on.
+            let _ = epoll::delete(&self.epoll, &accepting.listener);
+        }
         for key in self
             .connections
             .iter()
@@ -235,20 +243,22 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         }
     }
 
-    /// Has waiting connections reported again, once the pause is over.
-    fn resume_accepting(&mut self, now: Now) -> io::Result<()> {
+    /// Watches the listener again, once a pause is over.
+    fn resume_accepting(&mut self, now: Now) {
         if let Some(accepting) = &mut self.accepting
             && accepting.paused_until.is_some_and(|end| now.uptime >= end)
         {
-            accepting.paused_until = None;
-            let data = EventData::new_u64(LISTENER);
-            epoll::modify(&self.epoll, &accepting.listener, data, EventFlags::IN)?;
+            match accepting.watch(&self.epoll) {
+                Ok(()) => accepting.paused_until = None,
+                Err(error) => accepting.pause(&self.epoll, now.uptime, error),
+            }
         }
-        Ok(())
     }
 
-    /// Accepts so many of the connections that wait.
-    fn accept(&mut self, most: usize, now: Now) {
+    /// Accepts some of the connections that wait.
+    fn accept(&mut self, now: Now) {
+        let most = (self.polls / POLLS_PER_ACCEPT).clamp(1, ACCEPTS);
+        self.polls = 0;
         for _ in 0..most {
             let Some(accepting) = &mut self.accepting else { return };
             match accepting.next() {
@@ -256,10 +266,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
                 // A connection that was reset before it was accepted is no reason to wait for the next.
                 Err(Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return,
-                Err(error) => {
-                    accepting.pause(&self.epoll, now.uptime, error);
-                    return;
-                }
+                Err(error) => return accepting.pause(&self.epoll, now.uptime, error),
             }
         }
     }
@@ -274,8 +281,11 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         };
         let entry = self.connections.vacant_entry();
         let data = EventData::new_u64(entry.key() as u64);
-        let registered = epoll::add(&self.epoll, &stream, data, READABLE).map_err(io::Error::from);
-        match registered.and_then(|()| (self.open)(peer, now)) {
+        let watched = |service| {
+            epoll::add(&self.epoll, &stream, data, READABLE)?;
+            Ok(service)
+        };
+        match (self.open)(peer, now).and_then(watched) {
             Ok(service) => {
                 self.counters.accepted.add(1);
                 entry.insert(Connection::new(stream, peer, service, permit, self.reading, now));
@@ -292,18 +302,50 @@ impl Accepting {
     fn next(&self) -> Result<(OwnedFd, SocketAddr), Errno> {
         let (stream, address) =
             acceptfrom_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        // A TCP socket has an address.
         let address = address.ok_or(Errno::CONNABORTED)?;
         Ok((stream, address.try_into()?))
     }
 
-    /// Has the system report no more waiting connections for a while.
+    fn watch(&self, epoll: &OwnedFd) -> Result<(), Errno> {
+        epoll::add(epoll, &self.listener, EventData::new_u64(LISTENER), EventFlags::IN)
+    }
+
+    /// Stops watching for a while, since the system would report the same connection at once.
     fn pause(&mut self, epoll: &OwnedFd, uptime: Duration, error: Errno) {
         self.paused_until = Some(uptime + ERROR_PAUSE);
-        // If that fails, the error comes back at once, which is no worse.
-        let _ = epoll::modify(epoll, &self.listener, EventData::new_u64(LISTENER), EventFlags::empty());
+        // It may not be watched now.
+        let _ = epoll::delete(epoll, &self.listener);
         if self.last_report.is_none_or(|last| uptime >= last + REPORT_PAUSE) {
             self.last_report = Some(uptime);
             log::socket_error(Transport::Tcp, &error.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::log::Verbosity;
+    use crate::net::services::small::{Md5Stream, shared_lines};
+
+    /// A service manager holds the sockets that it has passed, so these stay open when the server stops.
+    #[test]
+    fn a_listener_that_others_hold_is_not_reported_once_the_worker_stops() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (held, counters) = (listener.try_clone().unwrap(), Counters::default());
+        let open = |peer, _| Ok(Md5Stream { peer, lines: shared_lines(Verbosity::Quiet) });
+        let caps = Connections::new(1, 0);
+        let mut worker = Worker::new(listener, Md5Stream::READING, caps, open, &counters).unwrap();
+        let mut events = Vec::with_capacity(EVENTS);
+        let _waiting = TcpStream::connect(held.local_addr().unwrap()).unwrap();
+        worker.wait(&mut events, Duration::from_secs(60), Duration::ZERO).unwrap();
+        assert!(worker.enqueue_all(&events));
+        worker.stop_listening();
+        worker.wait(&mut events, Duration::ZERO, Duration::ZERO).unwrap();
+        assert!(events.is_empty());
     }
 }

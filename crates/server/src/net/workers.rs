@@ -19,7 +19,7 @@ use crate::log::{self, EventLog, Verbosity};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop, StopSender};
 use crate::net::connections::Connections;
-use crate::net::services::logins::{LoginConnection, LoginDatagrams, LoginStreams};
+use crate::net::services::logins::{LoginConnection, LoginDatagrams, WorkerLogins};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::stream_service::{Reading, StreamService};
 use crate::net::{tcp, udp};
@@ -69,10 +69,10 @@ impl Workers {
             Transport::Tcp => {
                 self.add_tcp(bound, LoginConnection::READING, &directory.connections, |counters| {
                     let log = log.of_worker(transport, counters);
-                    let streams = LoginStreams::new(log, directory.clone());
+                    let logins = WorkerLogins::new(log, directory.clone());
                     move || {
-                        let streams = Rc::new(streams);
-                        move |peer, now| LoginConnection::open(streams.clone(), now, peer)
+                        let logins = Rc::new(logins);
+                        move |peer, now| LoginConnection::open(logins.clone(), now, peer)
                     }
                 });
                 Ok(())

@@ -99,8 +99,7 @@ fn echo_datagrams(socket: &UdpSocket, stop: &AtomicBool) {
     }
 }
 
-/// Accepts one connection for each event of the listener, as a server does: to find out that none is left costs a
-/// system call.
+/// Accepts one connection in each round: to accept until none is left would cost one more system call each time.
 fn echo_connections(listener: &TcpListener, stop: &AtomicBool) -> io::Result<()> {
     const LISTENER: u64 = u64::MAX;
     let (epoll, mut events, mut streams) =

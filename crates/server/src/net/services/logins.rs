@@ -49,13 +49,13 @@ impl udp::UdpService for LoginDatagrams {
 }
 
 /// What the logins of one TCP worker share.
-pub(crate) struct LoginStreams {
+pub(crate) struct WorkerLogins {
     log: WorkerLog,
     directory: Arc<Directory>,
     challenges: RefCell<RandomChallenges>,
 }
 
-impl LoginStreams {
+impl WorkerLogins {
     pub(crate) fn new(log: WorkerLog, directory: Arc<Directory>) -> Self {
         Self { log, directory, challenges: RefCell::default() }
     }
@@ -86,7 +86,7 @@ impl RandomChallenges {
 /// One login over TCP.
 pub(crate) struct LoginConnection {
     stream: LoginStream,
-    shared: Rc<LoginStreams>,
+    shared: Rc<WorkerLogins>,
     peer: Peer,
     began: Duration,
 }
@@ -102,7 +102,7 @@ impl LoginConnection {
     ///
     /// # Errors
     /// The source is blocked, so its connection is closed at once; or the system gives no random bytes.
-    pub(crate) fn open(shared: Rc<LoginStreams>, now: Now, peer: Peer) -> io::Result<Self> {
+    pub(crate) fn open(shared: Rc<WorkerLogins>, now: Now, peer: Peer) -> io::Result<Self> {
         if let Err(penalty) = shared.directory.penalties.check_source(now.uptime, peer) {
             shared.log.event(now, peer, &Event::Penalized { penalty, user: None });
             return Err(io::Error::other(penalty));
@@ -114,14 +114,13 @@ impl LoginConnection {
 
 impl StreamService for LoginConnection {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
-        let LoginStreams { log, directory, .. } = &*self.shared;
-        let mut rest = *received;
+        let WorkerLogins { log, directory, .. } = &*self.shared;
         while let Some(reaction) = self.stream.receive(
             &directory.users.load(),
             &directory.penalties,
             now,
             self.peer,
-            &mut rest,
+            received,
             replies,
         ) {
             log.reaction(now, self.peer, &reaction);
@@ -129,8 +128,6 @@ impl StreamService for LoginConnection {
                 return Next::Close;
             }
         }
-        let taken = received.len() - rest.len();
-        *received = received.get(taken..).unwrap_or_default();
         if self.stream.is_over() {
             log.login_took(now.uptime.saturating_sub(self.began));
             Next::End
