@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::backoff::{Backoff, FIRST_WAIT};
 use crate::challenge::Challenge;
 use crate::credentials::{Password, Username};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Request};
 use crate::proof::{Digest, Secret};
 use crate::wire::{Message, ServerMessage, Verdict};
 
@@ -145,7 +145,7 @@ impl Client {
             name: name.clone(),
             secret: Secret::new(name, password),
             stage: Stage::Requesting,
-            message: Message::request(Dialect::Words),
+            message: Message::request(Request::of(Dialect::Words)),
             resends,
             backoff: Backoff::new(seed),
             send_at: Duration::ZERO,

@@ -1,7 +1,37 @@
-//! The two dialects of the protocol: how a client spells its request tells how it reads the verdict.
+//! Requests and the two dialects of the protocol: how a client spells its request tells how it reads the verdict.
 
 /// Bytes of a request, in either dialect.
 pub const REQUEST_LEN: usize = 22;
+
+/// A request, by what it says of the messages that follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request(Dialect);
+
+impl Request {
+    /// A request for a verdict in this dialect.
+    #[must_use]
+    pub fn of(dialect: Dialect) -> Self {
+        Self(dialect)
+    }
+
+    /// Decodes a request; `None` if `text` is none.
+    #[must_use]
+    pub fn decode(text: &[u8]) -> Option<Self> {
+        Dialect::requested_by(text).map(Self)
+    }
+
+    /// The bytes that go over the wire.
+    #[must_use]
+    pub fn text(self) -> &'static [u8; REQUEST_LEN] {
+        self.0.request()
+    }
+
+    /// The dialect of the verdict.
+    #[must_use]
+    pub fn dialect(self) -> Dialect {
+        self.0
+    }
+}
 
 /// How the verdict is spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@
 //!    clock, opens a file or a socket, logs, or allocates for a message.
 //! 2. A reply to a datagram is never longer than the datagram.
 //! 3. Decoding is total: no input panics, and decoded values are within all limits.
-//! 4. All refusals look alike: the same bytes after the same number of MD5 blocks.
+//! 4. All refusals look alike: the same bytes after the same number of digest blocks.
 //! 5. A server's memory of recent logins and failures has a fixed size: [`recent`](server::recent),
 //!    [`penalty`](server::penalty).
 //! 6. An answer that may carry a forged address costs the owner of that address nothing.

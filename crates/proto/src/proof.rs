@@ -139,7 +139,7 @@ impl<'a> SecretRef<'a> {
 
     /// The digest, after the work of `blocks` MD5 blocks, at least as many as it takes: so the time of an answer tells
     /// neither the length of a password nor whether the user is known.
-    pub(crate) fn digest_in(self, blocks: BlockCount, challenge: Challenge) -> Digest {
+    fn digest_in(self, blocks: BlockCount, challenge: Challenge) -> Digest {
         let padded = self.padded(challenge);
         let (message, rest) = padded.split_at(self.blocks().0);
         let mut state = MD5_START;
@@ -150,10 +150,15 @@ impl<'a> SecretRef<'a> {
         Digest::from_state(state)
     }
 
-    /// Prepares digests for many challenges, each after the work of `blocks`.
-    pub(crate) fn trials(self, blocks: BlockCount) -> Trials {
+    /// Whether a digest is that of the secret and the challenge, after the work of `blocks`.
+    pub(crate) fn has_digest(self, digest: Digest, blocks: BlockCount, challenge: Challenge) -> Choice {
+        digest.ct_eq(&self.digest_in(blocks, challenge))
+    }
+
+    /// Prepares to try a digest with many challenges, each after the work of `blocks`.
+    pub(crate) fn trials(self, digest: Digest, blocks: BlockCount) -> Trials {
         let messages = [self.padded(Challenge::from_random(0)); LANES];
-        Trials { messages, challenge_at: self.len(), own_blocks: self.blocks(), blocks }
+        Trials { digest, messages, challenge_at: self.len(), own_blocks: self.blocks(), blocks }
     }
 
     /// The message as MD5 pads it (RFC 1321, sections 3.1 and 3.2): a bit, zeros, and the length in bits.
@@ -181,8 +186,9 @@ impl<'a> SecretRef<'a> {
 /// The longest padded message.
 type Padded = [[u8; MD5_BLOCK]; BLOCKS_MAX];
 
-/// Digests of one secret with several challenges at a time.
+/// A digest, and one secret to try it with for several challenges at a time.
 pub(crate) struct Trials {
+    digest: Digest,
     messages: [Padded; LANES],
     challenge_at: usize,
     own_blocks: BlockCount,
@@ -190,8 +196,13 @@ pub(crate) struct Trials {
 }
 
 impl Trials {
-    /// The digest for each of these challenges, after the work that [`SecretRef::digest_in`] does for one.
-    pub(crate) fn digests(&mut self, challenges: [Challenge; LANES]) -> [Digest; LANES] {
+    /// Whether the digest is that of the secret and each of these challenges, after the work that
+    /// [`SecretRef::has_digest`] does for one.
+    pub(crate) fn fits(&mut self, challenges: [Challenge; LANES]) -> [Choice; LANES] {
+        self.digests(challenges).map(|digest| self.digest.ct_eq(&digest))
+    }
+
+    fn digests(&mut self, challenges: [Challenge; LANES]) -> [Digest; LANES] {
         let range = self.challenge_at..self.challenge_at + CHALLENGE_LEN;
         for (message, challenge) in self.messages.iter_mut().zip(challenges) {
             if let Some(digits) = message.as_flattened_mut().get_mut(range.clone()) {
@@ -270,7 +281,7 @@ mod tests {
         for password in ["", "passwordone", &"p".repeat(39), &"p".repeat(PASSWORD_MAX)] {
             let secret = secret("userone", password);
             for blocks in 0..=BLOCKS_MAX {
-                let mut trials = secret.as_ref().trials(BlockCount(blocks));
+                let mut trials = secret.as_ref().trials(secret.digest(challenges[0]), BlockCount(blocks));
                 for challenges in [challenges, [Challenge::from_random(7); LANES]] {
                     assert_eq!(
                         trials.digests(challenges),

@@ -5,7 +5,7 @@ mod tests;
 
 use crate::challenge::{CHALLENGE_LEN, Challenge};
 use crate::credentials::{NAME_MAX, NameError, Username};
-use crate::dialect::{Dialect, REQUEST_LEN};
+use crate::dialect::{Dialect, REQUEST_LEN, Request};
 use crate::proof::{DIGEST_LEN, Digest, RAW_DIGEST_LEN};
 use std::fmt;
 
@@ -19,6 +19,8 @@ const NEW_CHALLENGE: &str = "New challenge ";
 const WELCOME: &str = "Welcome to our service.";
 const REFUSED: &str = "User authorization failed.";
 
+/// The longest name and digest of an answer, with the colon between them.
+pub(crate) const PROOF_MAX: usize = NAME_MAX + ":".len() + DIGEST_LEN;
 const ANSWER_MIN: usize = "u:".len() + DIGEST_LEN;
 const ECHO_LEN: usize = ":".len() + CHALLENGE_LEN;
 
@@ -26,7 +28,7 @@ const ECHO_LEN: usize = ":".len() + CHALLENGE_LEN;
 const _: () = assert!(CHALLENGE_LEN <= REQUEST_LEN);
 const _: () = assert!(WELCOME.len() <= ANSWER_MIN && REFUSED.len() <= ANSWER_MIN);
 const _: () = assert!(REPLY_MAX <= ANSWER_MIN + ECHO_LEN);
-const _: () = assert!(NAME_MAX + ":".len() + DIGEST_LEN + ECHO_LEN <= MESSAGE_MAX);
+const _: () = assert!(PROOF_MAX + ECHO_LEN <= MESSAGE_MAX);
 
 /// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +87,8 @@ pub struct Message {
 impl Message {
     /// A request for a challenge.
     #[must_use]
-    pub fn request(dialect: Dialect) -> Self {
-        Self::concat([dialect.request()])
+    pub fn request(request: Request) -> Self {
+        Self::concat([request.text()])
     }
 
     /// An answer to a challenge, which it carries back.
@@ -158,8 +160,8 @@ pub fn decode(datagram: &[u8]) -> Result<ClientMessage<'_>, Malformed> {
         return Err(Malformed::TooLong);
     }
     let text = trim_padding(datagram);
-    match Dialect::requested_by(text) {
-        Some(dialect) => Ok(ClientMessage::Request(dialect)),
+    match Request::decode(text) {
+        Some(request) => Ok(ClientMessage::Request(request.dialect())),
         None => decode_answer(text).map(ClientMessage::Answer),
     }
 }
@@ -182,9 +184,25 @@ fn decode_answer(text: &[u8]) -> Result<Answer<'_>, Malformed> {
     }
 }
 
+/// Decodes an answer to this request at the front of the bytes of a connection, without the challenge that it may carry
+/// back, and gives the dialect of its verdict; `None` while it is not whole.
+pub(crate) fn decode_streamed(
+    bytes: &[u8],
+    request: Request,
+) -> Result<Option<(Answer<'_>, Dialect)>, Malformed> {
+    let Some(Prefix { name, digest, encoding, .. }) = decode_prefix(bytes)? else {
+        return Ok(None);
+    };
+    let dialect = match encoding {
+        Encoding::Digits => request.dialect(),
+        Encoding::Raw => Dialect::Letters,
+    };
+    Ok(Some((Answer { name, digest, echo: None }, dialect)))
+}
+
 /// How a digest is spelled in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
+enum Encoding {
     /// 32 hexadecimal digits, in either case.
     Digits,
     /// Its 16 bytes, as the first clients send it over TCP.
@@ -192,16 +210,16 @@ pub(crate) enum Encoding {
 }
 
 /// `name:digest` at the front of some bytes.
-pub(crate) struct Prefix<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) digest: Digest,
-    pub(crate) encoding: Encoding,
+struct Prefix<'a> {
+    name: &'a str,
+    digest: Digest,
+    encoding: Encoding,
     /// The bytes after it.
     rest: &'a [u8],
 }
 
 /// Decodes a name and a digest at the front of some bytes; `None` while they are not whole.
-pub(crate) fn decode_prefix(bytes: &[u8]) -> Result<Option<Prefix<'_>>, Malformed> {
+fn decode_prefix(bytes: &[u8]) -> Result<Option<Prefix<'_>>, Malformed> {
     let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
         return if bytes.len() > NAME_MAX { Err(NameError::TooLong.into()) } else { Ok(None) };
     };

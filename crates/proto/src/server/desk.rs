@@ -1,12 +1,11 @@
 //! Settles an answer over either transport: checks the penalties, judges the answer, and counts the result.
 
-use subtle::ConstantTimeEq;
+use subtle::Choice;
 
 use crate::challenge::Challenge;
 use crate::dialect::Dialect;
 use crate::lanes::LANES;
 use crate::origin::Origin;
-use crate::proof::Digest;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
 use crate::server::penalty::{LoginAttempt, Penalties};
 use crate::server::recent::Sighting;
@@ -69,8 +68,8 @@ impl Desk<'_> {
     /// another user's password, and is never right.
     pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Issued) -> Result<Issued, Reason> {
         let (_, challenge) = to;
-        let digest = found.secret().digest_in(self.users.blocks(), challenge);
-        if is_right(found, digest, answer) { self.admit(found).map(|()| to) } else { Err(wrong(found)) }
+        let fits = found.secret().has_digest(answer.digest, self.users.blocks(), challenge);
+        if is_right(found, fits) { self.admit(found).map(|()| to) } else { Err(wrong(found)) }
     }
 
     /// Judges an answer by all challenges that it may be for. The search ends early only for a welcome.
@@ -80,15 +79,15 @@ impl Desk<'_> {
         answer: &Answer<'_>,
         mut challenges: impl Iterator<Item = Issued>,
     ) -> Result<Issued, Reason> {
-        let mut trials = found.secret().trials(self.users.blocks());
+        let mut trials = found.secret().trials(answer.digest, self.users.blocks());
         let mut reason = wrong(found);
         while let Some(first) = challenges.next() {
             let mut lanes = [first; LANES];
             let rest = lanes.iter_mut().skip(1).zip(&mut challenges).map(|(lane, next)| *lane = next);
             let count = 1 + rest.count();
-            let digests = trials.digests(lanes.map(|(_, challenge)| challenge));
-            for (right, digest) in lanes.into_iter().zip(digests).take(count) {
-                if is_right(found, digest, answer) {
+            let fits = trials.fits(lanes.map(|(_, challenge)| challenge));
+            for (right, fits) in lanes.into_iter().zip(fits).take(count) {
+                if is_right(found, fits) {
                     match self.admit(found) {
                         Ok(()) => return Ok(right),
                         Err(denied) => reason = denied,
@@ -105,9 +104,9 @@ impl Desk<'_> {
     }
 }
 
-/// Whether the digest of an answer is that of a known user whose guesses are not spent.
-fn is_right(found: &Found<'_>, digest: Digest, answer: &Answer<'_>) -> bool {
-    (found.may_enter() & digest.ct_eq(&answer.digest)).into()
+/// Whether a digest that fits is that of a known user whose guesses are not spent.
+fn is_right(found: &Found<'_>, fits: Choice) -> bool {
+    (found.may_enter() & fits).into()
 }
 
 /// The reason to refuse a digest that is wrong or was not looked at.

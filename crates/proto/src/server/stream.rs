@@ -1,22 +1,20 @@
 //! The server's side over TCP: one login from the bytes of a connection, however they are segmented.
 
 use crate::challenge::Challenge;
-use crate::credentials::NAME_MAX;
-use crate::dialect::{Dialect, REQUEST_LEN};
+use crate::dialect::{REQUEST_LEN, Request};
 use crate::origin::Origin;
-use crate::proof::DIGEST_LEN;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
 use crate::server::penalty::Penalties;
 use crate::server::recent::Sighting;
 use crate::users::{Found, Users};
-use crate::wire::{self, Answer, Encoding, Malformed, Prefix, ServerMessage};
+use crate::wire::{self, Malformed, PROOF_MAX, ServerMessage};
 use crate::{Now, Peer};
 
 /// Bytes of padding that may follow a request: the first clients may send a buffer of fixed size.
 const PADDING_MAX: usize = 4096;
 /// Bytes of a receive buffer: any message is whole, or known to be malformed, before such a buffer is full.
-pub const BUFFER_LEN: usize = NAME_MAX + ":".len() + DIGEST_LEN;
+pub const BUFFER_LEN: usize = PROOF_MAX;
 
 /// A login over one connection: a request, a challenge, one answer, a verdict.
 ///
@@ -31,7 +29,7 @@ pub struct LoginStream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Request,
-    Answer(Dialect),
+    Answer(Request),
     Nothing,
 }
 
@@ -63,9 +61,9 @@ impl LoginStream {
     ) -> Option<Reaction<'a>> {
         let reaction = match self.expected {
             Expected::Request => self.request(received, replies),
-            Expected::Answer(dialect) => {
+            Expected::Answer(request) => {
                 let desk = Desk { users, penalties, now, peer, origin: Origin::Proven };
-                self.answer(dialect, desk, received, replies)
+                self.answer(request, desk, received, replies)
             }
             Expected::Nothing => Ok(None),
         };
@@ -83,28 +81,23 @@ impl LoginStream {
         let Some((text, rest)) = received.split_first_chunk::<REQUEST_LEN>() else {
             return Ok(None);
         };
-        let dialect = Dialect::requested_by(text).ok_or(Malformed::NotAMessage)?;
+        let request = Request::decode(text).ok_or(Malformed::NotAMessage)?;
         *received = rest;
-        self.expected = Expected::Answer(dialect);
+        self.expected = Expected::Answer(request);
         ServerMessage::Challenge(self.challenge).append_to(replies);
         Ok(Some(Event::Challenged.into()))
     }
 
     fn answer<'a>(
         &mut self,
-        asked: Dialect,
+        request: Request,
         desk: Desk<'_>,
         received: &mut &'a [u8],
         replies: &mut Vec<u8>,
     ) -> Result<Option<Reaction<'a>>, Malformed> {
         self.skip_padding(received)?;
-        let Some(Prefix { name, digest, encoding, .. }) = wire::decode_prefix(received)? else {
+        let Some((answer, dialect)) = wire::decode_streamed(received, request)? else {
             return Ok(None);
-        };
-        let answer = Answer { name, digest, echo: None };
-        let dialect = match encoding {
-            Encoding::Digits => asked,
-            Encoding::Raw => Dialect::Letters,
         };
         self.expected = Expected::Nothing;
         let judge =

@@ -9,7 +9,7 @@ use proto::backoff::Backoff;
 use proto::challenge::Challenge;
 use proto::credentials::{Password, Username};
 use proto::dialect::Dialect;
-use proto::proof::{Digest, Secret, SecretRef};
+use proto::proof::{Secret, SecretRef};
 use proto::users::Users;
 use proto::wire::{ServerMessage, Verdict};
 
@@ -133,8 +133,8 @@ impl Load {
             Intent::Right(user) | Intent::Wrong(user) => {
                 let Some((name, secret)) = self.people.get(user) else { return };
                 message.extend_from_slice(name.as_bytes());
-                let digest = secret.digest(challenge);
-                if matches!(intent, Intent::Right(_)) { digest } else { spoilt(digest) }
+                let is_right = matches!(intent, Intent::Right(_));
+                if is_right { secret.digest(challenge) } else { self.nobody.digest(challenge) }
             }
             Intent::Unknown(number) => {
                 message.extend_from_slice(b"nobody-");
@@ -152,13 +152,6 @@ impl Load {
             ChallengeEcho::Omitted => {}
         }
     }
-}
-
-/// A wrong digest.
-fn spoilt(digest: Digest) -> Digest {
-    let mut digits = digest.digits();
-    digits.reverse();
-    Digest::from_digits(&digits).filter(|other| *other != digest).unwrap_or(Digest::from_raw([0; 16]))
 }
 
 /// A client, from login to login.
