@@ -87,8 +87,7 @@ impl Purpose {
 
     fn byte(self) -> u8 {
         match self {
-            Self::Request(Dialect::Words) => 0,
-            Self::Request(Dialect::Letters) => 1,
+            Self::Request(dialect) => dialect.mark(),
             Self::Renewal => 2,
         }
     }
@@ -129,8 +128,9 @@ impl Challenges {
     /// The purpose of a challenge; `None` if it was not issued to this peer, or has expired.
     #[must_use]
     pub fn redeem(&self, peer: Peer, uptime: Duration, challenge: Challenge) -> Option<Purpose> {
-        [Purpose::Request(Dialect::Words), Purpose::Renewal, Purpose::Request(Dialect::Letters)]
-            .into_iter()
+        let requests = Dialect::ALL.into_iter().map(Purpose::Request);
+        requests
+            .chain([Purpose::Renewal])
             .find(|purpose| self.live(peer, *purpose, uptime).any(|live| live == challenge))
     }
 

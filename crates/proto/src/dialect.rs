@@ -1,5 +1,7 @@
 //! Requests and the two dialects of the protocol: how a client spells its request tells how it reads the verdict.
 
+use crate::wire::Verdict;
+
 /// Bytes of a request, in either dialect.
 pub const REQUEST_LEN: usize = 22;
 
@@ -43,6 +45,9 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Words, Self::Letters];
+
     /// The dialect in which a request asks for its verdict; `None` if `text` is no request.
     #[must_use]
     pub fn requested_by(text: &[u8]) -> Option<Self> {
@@ -59,6 +64,32 @@ impl Dialect {
         match self {
             Self::Words => b"Authentication Request",
             Self::Letters => b"Authentication request",
+        }
+    }
+
+    /// The verdict as it is sent in this dialect.
+    pub(crate) const fn spell(self, verdict: Verdict) -> &'static str {
+        match (self, verdict) {
+            (Self::Words, Verdict::Welcome) => "Welcome to our service.",
+            (Self::Words, Verdict::Refused) => "User authorization failed.",
+            (Self::Letters, Verdict::Welcome) => "Y",
+            (Self::Letters, Verdict::Refused) => "N",
+        }
+    }
+
+    /// The byte by which its challenges are told from those of the other dialects. 2 is that of renewals.
+    pub(crate) fn mark(self) -> u8 {
+        match self {
+            Self::Words => 0,
+            Self::Letters => 1,
+        }
+    }
+
+    /// Whether so few clients ask for it that their challenges can be remembered.
+    pub(crate) fn is_rare(self) -> bool {
+        match self {
+            Self::Words => false,
+            Self::Letters => true,
         }
     }
 }

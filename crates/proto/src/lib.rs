@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client                                             server
-//!   | -- Authentication Request ----------------------> |  Dialect: words or letters
+//!   | -- Authentication Request ----------------------> |  Dialect: how the verdict is spelled
 //!   | <------------------------------- 5bf76b8a82f5f462 |  Challenge
 //!   | -- userone:f82160d5…8ca30[:5bf76b8a82f5f462] ---> |  Answer: name, Digest, echoed Challenge
 //!   | <------------------------- Welcome to our service.|  Verdict

@@ -18,7 +18,7 @@ use crate::origin::Origin;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
 use crate::server::penalty::Penalties;
-use crate::server::recent::{LetterChallenges, Welcomes};
+use crate::server::recent::{RareChallenges, Welcomes};
 use crate::users::Users;
 use crate::wire::{self, Answer, ClientMessage, ServerMessage};
 use crate::{Now, Peer};
@@ -27,7 +27,7 @@ use crate::{Now, Peer};
 pub struct Server {
     challenges: Challenges,
     welcomes: Welcomes,
-    letters: LetterChallenges,
+    rare: RareChallenges,
     penalties: Arc<Penalties>,
 }
 
@@ -51,7 +51,7 @@ impl Server {
         Self {
             challenges: Challenges::new(&keys.challenges),
             welcomes: Welcomes::new(&keys.welcomes),
-            letters: LetterChallenges::new(),
+            rare: RareChallenges::new(),
             penalties,
         }
     }
@@ -82,9 +82,8 @@ impl Server {
 
     fn request(&mut self, now: Now, peer: Peer, dialect: Dialect, reply: &mut Vec<u8>) -> Reaction<'static> {
         let challenge = self.challenges.issue(peer, Purpose::Request(dialect), now.uptime);
-        match dialect {
-            Dialect::Words => {}
-            Dialect::Letters => self.letters.note(challenge, now.uptime),
+        if dialect.is_rare() {
+            self.rare.note(challenge, now.uptime);
         }
         ServerMessage::Challenge(challenge).append_to(reply);
         Event::Challenged.into()
@@ -132,13 +131,14 @@ impl Server {
             let challenges = self.challenges.live(peer, Purpose::Request(dialect), now.uptime);
             challenges.map(move |challenge| (dialect, challenge))
         };
-        // If no letters were asked for lately, no challenge for them needs to be tried.
-        let letters_max = if self.letters.any_live(now.uptime) { usize::MAX } else { 0 };
-        let letters = || live(Dialect::Letters).take(letters_max);
-        let asked_for_letters = letters().any(|(_, challenge)| self.letters.contains(challenge));
-        let dialect = if asked_for_letters { Dialect::Letters } else { Dialect::Words };
+        // If no rare dialect was asked for lately, no challenge for one needs to be tried.
+        let any_rare = self.rare.any_live(now.uptime);
+        let rare_dialects = || Dialect::ALL.into_iter().filter(|dialect| any_rare && dialect.is_rare());
+        let rare = || rare_dialects().flat_map(live);
+        let asked = rare().find(|(_, challenge)| self.rare.contains(*challenge));
+        let dialect = asked.map_or(Dialect::Words, |(dialect, _)| dialect);
         let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Unproven };
-        let challenges = live(Dialect::Words).chain(letters());
+        let challenges = live(Dialect::Words).chain(rare());
         desk.settle(
             answer,
             dialect,

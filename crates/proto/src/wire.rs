@@ -16,8 +16,6 @@ pub const MESSAGE_MAX: usize = 128;
 pub const REPLY_MAX: usize = NEW_CHALLENGE.len() + CHALLENGE_LEN;
 
 const NEW_CHALLENGE: &str = "New challenge ";
-const WELCOME: &str = "Welcome to our service.";
-const REFUSED: &str = "User authorization failed.";
 
 /// The longest name and digest of an answer, with the colon between them.
 pub(crate) const PROOF_MAX: usize = NAME_MAX + ":".len() + DIGEST_LEN;
@@ -26,7 +24,14 @@ const ECHO_LEN: usize = ":".len() + CHALLENGE_LEN;
 
 // A reply is never longer than the message that caused it, so that no server can be made to amplify.
 const _: () = assert!(CHALLENGE_LEN <= REQUEST_LEN);
-const _: () = assert!(WELCOME.len() <= ANSWER_MIN && REFUSED.len() <= ANSWER_MIN);
+const _: () = {
+    let mut dialects: &[Dialect] = &Dialect::ALL;
+    while let [dialect, rest @ ..] = dialects {
+        assert!(dialect.spell(Verdict::Welcome).len() <= ANSWER_MIN);
+        assert!(dialect.spell(Verdict::Refused).len() <= ANSWER_MIN);
+        dialects = rest;
+    }
+};
 const _: () = assert!(REPLY_MAX <= ANSWER_MIN + ECHO_LEN);
 const _: () = assert!(PROOF_MAX + ECHO_LEN <= MESSAGE_MAX);
 
@@ -43,17 +48,7 @@ impl Verdict {
     /// The sentence that is sent in the dialect of words, and printed by clients.
     #[must_use]
     pub fn sentence(self) -> &'static str {
-        match self {
-            Self::Welcome => WELCOME,
-            Self::Refused => REFUSED,
-        }
-    }
-
-    fn letter(self) -> &'static str {
-        match self {
-            Self::Welcome => "Y",
-            Self::Refused => "N",
-        }
+        Dialect::Words.spell(self)
     }
 }
 
@@ -284,19 +279,16 @@ impl ServerMessage {
                 reply.extend_from_slice(NEW_CHALLENGE.as_bytes());
                 reply.extend_from_slice(&challenge.digits());
             }
-            Self::Verdict(verdict, Dialect::Words) => reply.extend_from_slice(verdict.sentence().as_bytes()),
-            Self::Verdict(verdict, Dialect::Letters) => reply.extend_from_slice(verdict.letter().as_bytes()),
+            Self::Verdict(verdict, dialect) => reply.extend_from_slice(dialect.spell(verdict).as_bytes()),
         }
     }
 
     /// Decodes a message to a client that asked for words. Padding and upper-case digits are not accepted.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes == WELCOME.as_bytes() {
-            return Some(Self::Verdict(Verdict::Welcome, Dialect::Words));
-        }
-        if bytes == REFUSED.as_bytes() {
-            return Some(Self::Verdict(Verdict::Refused, Dialect::Words));
+        let mut verdicts = [Verdict::Welcome, Verdict::Refused].into_iter();
+        if let Some(verdict) = verdicts.find(|verdict| bytes == verdict.sentence().as_bytes()) {
+            return Some(Self::Verdict(verdict, Dialect::Words));
         }
         match bytes.strip_prefix(NEW_CHALLENGE.as_bytes()) {
             Some(digits) => Challenge::from_lower_digits(digits).map(Self::NewChallenge),

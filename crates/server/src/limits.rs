@@ -17,7 +17,7 @@ use crate::net::stream_service::{Deadlines, Reading};
 use crate::net::udp::BUFFER_LEN;
 use crate::settings::{self, Config, Policy, Service, SmallService};
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
-use proto::server::recent::{LetterChallenges, Welcomes};
+use proto::server::recent::{RareChallenges, Welcomes};
 use proto::small::guard::{ANSWERS_PER_SECOND, Guard};
 use proto::source::{HOME_SHARES, SITE_SHARES};
 use proto::transport::Transport;
@@ -129,8 +129,8 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
         limit("logins remembered by a worker", Welcomes::CAPACITY, workers * Welcomes::BYTES),
         limit(
             "challenges for letters remembered by a worker",
-            LetterChallenges::CAPACITY,
-            workers * LetterChallenges::BYTES,
+            RareChallenges::CAPACITY,
+            workers * RareChallenges::BYTES,
         ),
         limit(
             "datagrams that the kernel queues for a worker",

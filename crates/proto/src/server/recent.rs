@@ -75,26 +75,26 @@ impl Welcomes {
     }
 }
 
-/// Slots of the table of letter challenges: 64 KiB, at 16 bytes each.
-const LETTER_CHALLENGES: usize = 4096;
+/// Slots of the table of rare challenges: 64 KiB, at 16 bytes each.
+const RARE_CHALLENGES: usize = 4096;
 
-/// The latest challenges for the letter dialect.
+/// The latest challenges for rare dialects.
 ///
 /// A wrong answer that does not carry its challenge back does not tell the dialect of its sender, but this table does.
-/// A flood can only evict entries, and then a first client is refused in words. Welcomes do not depend on the table.
-pub struct LetterChallenges {
+/// A flood can only evict entries, and then such a client is refused in words. Welcomes do not depend on the table.
+pub struct RareChallenges {
     issued: Box<[Option<Challenge>]>,
     last_issued: Option<Duration>,
 }
 
-impl LetterChallenges {
+impl RareChallenges {
     /// The number of challenges that are remembered.
-    pub const CAPACITY: usize = LETTER_CHALLENGES;
+    pub const CAPACITY: usize = RARE_CHALLENGES;
     /// The size of the table in bytes.
     pub const BYTES: usize = Self::CAPACITY * size_of::<Option<Challenge>>();
 
     pub(crate) fn new() -> Self {
-        Self { issued: vec![None; LETTER_CHALLENGES].into(), last_issued: None }
+        Self { issued: vec![None; RARE_CHALLENGES].into(), last_issued: None }
     }
 
     pub(crate) fn note(&mut self, challenge: Challenge, uptime: Duration) {
@@ -104,7 +104,7 @@ impl LetterChallenges {
         }
     }
 
-    /// Whether any of them may still be answered. That is seldom so, since first clients are rare.
+    /// Whether any of them may still be answered. That is seldom so.
     pub(crate) fn any_live(&self, uptime: Duration) -> bool {
         self.last_issued.is_some_and(|last| uptime.saturating_sub(last) <= TICK * LIFE_TICKS as u32)
     }
@@ -115,6 +115,6 @@ impl LetterChallenges {
 
     // A challenge is a keyed hash itself, so its bits are spread evenly.
     fn slot(challenge: Challenge) -> usize {
-        challenge.bits() as usize % LETTER_CHALLENGES
+        challenge.bits() as usize % RARE_CHALLENGES
     }
 }

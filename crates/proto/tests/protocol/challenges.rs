@@ -148,8 +148,8 @@ fn a_million_challenges_show_no_bias_in_any_bit_and_no_repeat() {
 }
 
 fn any_purpose() -> impl Strategy<Value = Purpose> {
-    let purposes = [Purpose::Request(Dialect::Words), Purpose::Request(Dialect::Letters), Purpose::Renewal];
-    prop::sample::select(purposes.to_vec())
+    let requests = Dialect::ALL.map(Purpose::Request);
+    prop::sample::select([&requests[..], &[Purpose::Renewal]].concat())
 }
 
 proptest! {
