@@ -37,6 +37,12 @@ impl Peer {
         Some(self.0.ip().to_canonical())
     }
 
+    /// Who it is, without the port.
+    #[must_use]
+    pub fn host(self) -> impl fmt::Display {
+        self.0.ip().to_canonical()
+    }
+
     /// The port, if its transport has ports.
     #[must_use]
     pub fn port(self) -> Option<u16> {

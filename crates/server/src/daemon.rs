@@ -19,6 +19,7 @@ use crate::http::{self, routes};
 use crate::limits::{self, Limit};
 use crate::log::{BlockLog, EventLog, audit};
 use crate::manager::Manager;
+use crate::net::address::{Address, SocketKind};
 pub use crate::net::bind::Bound;
 use crate::net::clock::Clock;
 use crate::net::connections::Connections;
@@ -32,7 +33,6 @@ use crate::signals::Signals;
 use crate::status::Status;
 use proto::server::Keys;
 use proto::server::penalty::Penalties;
-use proto::transport::Transport;
 
 /// Runs a server until a signal stops it, with the sockets that a service manager has passed, or its own.
 ///
@@ -134,10 +134,7 @@ struct Prepared {
 
 fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, ServerError> {
     let keys = draw_keys()?;
-    let mut bind = |door: &Door| {
-        let cannot_bind = |error| ServerError::Bind { address: door.address, error };
-        passed.take().map_or_else(|| listen(door), Ok).map_err(cannot_bind)
-    };
+    let mut bind = |door: &Door| passed.take().map_or_else(|| listen(door), Ok).map_err(cannot_bind(door));
     match &config.service {
         Service::Logins(Logins { users, limits, unknown_names, audit, sample_users, http, .. }) => {
             let (users, source) = WatchedSource::load(CheckedSource::of(users, *sample_users, config)?)?;
@@ -160,8 +157,8 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             });
             let mut workers = Workers::default();
             for door in config.doors() {
-                let added = workers.add_logins(door.transport, bind(door)?, &directory, &log);
-                added.map_err(|error| ServerError::Bind { address: door.address, error })?;
+                let added = workers.add_logins(door.kind(), bind(door)?, &directory, &log);
+                added.map_err(cannot_bind(door))?;
             }
             let http = http.map(|http| listen_for_http(http.address)).transpose()?;
             info!("users: {}", directory.users.load().len());
@@ -169,11 +166,15 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
         }
         Service::Small(service, verbosity) => {
             let door = &config.door;
-            let workers = Workers::small(*service, *verbosity, bind(door)?, &keys);
-            let workers = workers.map_err(|error| ServerError::Bind { address: door.address, error })?;
+            let workers = Workers::small(*service, *verbosity, door.kind(), bind(door)?, &keys);
+            let workers = workers.map_err(cannot_bind(door))?;
             Ok(Prepared { workers, directory: None, source: None, writer: None, http: None })
         }
     }
+}
+
+fn cannot_bind(door: &Door) -> impl FnOnce(io::Error) -> ServerError {
+    |error| ServerError::Bind { address: door.address.clone(), error }
 }
 
 fn listen_for_http(address: SocketAddr) -> Result<http::Listener, ServerError> {
@@ -214,8 +215,8 @@ fn status(
 }
 
 /// Prints a line for each door on standard output, for which scripts wait, logs who can reach it, and gives the lines.
-fn announce(config: &Config, doors: &[(Transport, SocketAddr)]) -> io::Result<Vec<String>> {
-    let lines = doors.iter().map(|(transport, address)| config.service.ready(*transport, *address));
+fn announce(config: &Config, doors: &[(SocketKind, Address)]) -> io::Result<Vec<String>> {
+    let lines = doors.iter().map(|(kind, address)| config.service.ready(*kind, address));
     let lines: Vec<_> = lines.collect();
     let mut stdout = io::stdout().lock();
     for line in &lines {
@@ -223,7 +224,7 @@ fn announce(config: &Config, doors: &[(Transport, SocketAddr)]) -> io::Result<Ve
     }
     stdout.flush()?;
     for (door, (_, address)) in config.doors().zip(doors) {
-        advise(*address, door.loopbacks);
+        advise(address, door.loopbacks);
     }
     Ok(lines)
 }

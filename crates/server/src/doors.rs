@@ -2,21 +2,21 @@
 
 use std::io;
 use std::iter;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use tracing::{info, warn};
 
+use crate::net::address::{Address, SocketKind};
 use crate::net::bind::{self, Bound};
 use proto::transport::Transport;
 
 /// A transport and an address at which a server can be reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Door {
     /// UDP or TCP.
     pub transport: Transport,
     /// The address to bind, or that of passed sockets; port 0 for any that is free.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Whether to bind the other loopback address, too.
     pub loopbacks: Loopbacks,
     /// Threads that serve at the address, each with a socket of its own.
@@ -27,16 +27,23 @@ impl Door {
     /// Whether both would listen at one address.
     #[must_use]
     pub fn meets(&self, other: &Self) -> bool {
-        let meets = |address: SocketAddr| other.addresses().any(|it| it == address && it.port() != 0);
+        let is_any = |address: &Address| address.network().is_some_and(|address| address.port() == 0);
+        let meets = |address: Address| other.addresses().any(|it| it == address && !is_any(&it));
         self.transport == other.transport && self.addresses().any(meets)
     }
 
-    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    /// The kind of its sockets.
+    pub(crate) fn kind(&self) -> SocketKind {
+        self.address.kind(self.transport)
+    }
+
+    /// Its addresses, the given one first.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> {
         let other = match self.loopbacks {
             Loopbacks::AsGiven | Loopbacks::One => None,
-            Loopbacks::Both => bind::other_loopback(self.address),
+            Loopbacks::Both => self.address.other_loopback(),
         };
-        iter::once(self.address).chain(other)
+        iter::once(self.address.clone()).chain(other.map(Address::from))
     }
 
     /// All threads, with that for the other loopback address.
@@ -62,13 +69,9 @@ pub enum Loopbacks {
 /// Binds a socket for each worker and, if it is asked for, one at the other loopback address. A machine without IPv6 is
 /// no error.
 pub(crate) fn listen(door: &Door) -> io::Result<Bound> {
-    let bind = match door.transport {
-        Transport::Udp => bind::udp,
-        Transport::Tcp => bind::tcp,
-    };
-    let mut bound = bind::group(door.address, door.workers, bind)?;
-    if let (Loopbacks::Both, Some(other)) = (door.loopbacks, bind::other_loopback(bound.address)) {
-        match bound.add(other, bind) {
+    let mut bound = door.address.bind(door.transport, door.workers)?;
+    if let (Loopbacks::Both, Some(other)) = (door.loopbacks, bound.address.other_loopback()) {
+        match bound.add(other, |address, sharing| bind::socket(door.transport, address, sharing)) {
             Ok(()) => info!("serving {other} as well"),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => warn!(
                 "another program has {other}: clients that ask localhost may reach it instead of this server: \
@@ -82,7 +85,8 @@ pub(crate) fn listen(door: &Door) -> io::Result<Bound> {
 }
 
 /// Logs who can reach a door, and which clients another program may get instead.
-pub(crate) fn advise(address: SocketAddr, loopbacks: Loopbacks) {
+pub(crate) fn advise(address: &Address, loopbacks: Loopbacks) {
+    let Some(address) = address.network() else { return };
     let (ip, port) = (address.ip().to_canonical(), address.port());
     if ip.is_loopback() {
         info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");

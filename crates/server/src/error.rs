@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::log::audit::AuditTarget;
+use crate::net::address::Address;
 use proto::credentials::Username;
 use users::UsersError;
 
@@ -25,13 +26,13 @@ pub enum ServerError {
         /// A user with a sample password.
         user: Username,
         /// The address of the door.
-        address: SocketAddr,
+        address: Address,
     },
     /// The address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
     Bind {
         /// The address of the door.
-        address: SocketAddr,
+        address: Address,
         /// The system's error.
         error: io::Error,
     },

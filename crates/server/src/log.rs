@@ -17,13 +17,13 @@ use time::format_description::well_known::Rfc3339;
 use tracing::{debug, info, warn};
 
 use crate::counters::Counters;
+use crate::net::address::SocketKind;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reaction, Reason, Refusal};
 use proto::server::penalty::{Blocks, Scope};
 use proto::server::recent::Sighting;
 use proto::shown::Shown;
 use proto::small;
-use proto::transport::Transport;
 use proto::{Now, Peer};
 
 use audit::{Audit, Decision};
@@ -45,7 +45,7 @@ pub(crate) struct EventLog {
 /// The log, the audit and the counters of one worker.
 pub(crate) struct WorkerLog {
     log: EventLog,
-    transport: Transport,
+    kind: SocketKind,
     counters: Arc<Counters>,
 }
 
@@ -69,8 +69,8 @@ impl EventLog {
     }
 
     /// The log of a worker with these counters.
-    pub(crate) fn of_worker(&self, transport: Transport, counters: &Arc<Counters>) -> WorkerLog {
-        WorkerLog { log: self.clone(), transport, counters: counters.clone() }
+    pub(crate) fn of_worker(&self, kind: SocketKind, counters: &Arc<Counters>) -> WorkerLog {
+        WorkerLog { log: self.clone(), kind, counters: counters.clone() }
     }
 }
 
@@ -115,38 +115,35 @@ impl WorkerLog {
     pub(crate) fn event(&self, now: Now, peer: Peer, event: &Event<'_>) {
         self.counters.event(event);
         if let Some(audit) = &self.log.audit
-            && let Some(decision) = Decision::of(now, self.transport, peer, event)
+            && let Some(decision) = Decision::of(now, self.kind, peer, event)
         {
             audit.note(now.uptime, decision);
         }
-        let transport = self.transport;
+        let kind = self.kind;
         match event {
-            Event::Penalized { penalty, .. } => debug!("{transport} {peer}: not looked at: {penalty}"),
-            Event::Malformed(reason) => debug!("{transport} {peer}: malformed: {reason}"),
-            Event::Challenged => debug!("{transport} {peer}: sent a challenge"),
-            Event::Rechallenged => debug!("{transport} {peer}: answered an old challenge, sent a new one"),
+            Event::Penalized { penalty, .. } => debug!("{kind} {peer}: not looked at: {penalty}"),
+            Event::Malformed(reason) => debug!("{kind} {peer}: malformed: {reason}"),
+            Event::Challenged => debug!("{kind} {peer}: sent a challenge"),
+            Event::Rechallenged => debug!("{kind} {peer}: answered an old challenge, sent a new one"),
             Event::Welcomed { user, sighting: Sighting::First } => {
-                debug!("{transport} {peer}: {} is welcome", Shown(user.as_bytes()));
+                debug!("{kind} {peer}: {} is welcome", Shown(user.as_bytes()));
             }
             Event::Welcomed { user, sighting: Sighting::Repeat } => {
-                debug!("{transport} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
+                debug!("{kind} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
             }
             Event::Refused(Refusal { name, reason: Reason::UnknownUser, .. }) => {
                 match self.log.unknown_names {
                     UnknownNames::Hashed => {
                         // The hash is made only if the line is written, since its time could be measured.
-                        debug!(
-                            "{transport} {peer}: refused an unknown user {}",
-                            Hashed(&self.log.keyed, name)
-                        );
+                        debug!("{kind} {peer}: refused an unknown user {}", Hashed(&self.log.keyed, name));
                     }
                     UnknownNames::Shown => {
-                        debug!("{transport} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
+                        debug!("{kind} {peer}: refused an unknown user {}", Shown(name.as_bytes()));
                     }
                 }
             }
             Event::Refused(Refusal { name, reason, .. }) => {
-                debug!("{transport} {peer}: refused {}: {reason}", Shown(name.as_bytes()));
+                debug!("{kind} {peer}: refused {}: {reason}", Shown(name.as_bytes()));
             }
         }
     }
@@ -167,16 +164,16 @@ fn unix_time(unix_s: u64) -> String {
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
-pub(crate) fn turned_away(peer: Peer, reason: &dyn fmt::Display) {
-    debug!("TCP {peer}: turned away: {reason}");
+pub(crate) fn turned_away(kind: SocketKind, peer: Peer, reason: &dyn fmt::Display) {
+    debug!("{kind} {peer}: turned away: {reason}");
 }
 
-pub(crate) fn connection_lost(peer: Peer, error: &io::Error) {
-    debug!("TCP {peer}: connection lost: {error}");
+pub(crate) fn connection_lost(kind: SocketKind, peer: Peer, error: &io::Error) {
+    debug!("{kind} {peer}: connection lost: {error}");
 }
 
-pub(crate) fn socket_error(transport: Transport, error: &io::Error) {
-    warn!("{transport} socket: {error}; going on");
+pub(crate) fn socket_error(kind: SocketKind, error: &io::Error) {
+    warn!("{kind} socket: {error}; going on");
 }
 
 /// Bytes that the kernel queues for a socket, and that it was asked to.

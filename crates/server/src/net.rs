@@ -5,6 +5,7 @@
     reason = "this subtree is where sockets and clocks belong"
 )]
 
+pub mod address;
 pub mod batch;
 pub mod bind;
 pub mod clock;

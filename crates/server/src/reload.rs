@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use crate::directory::Directory;
 use crate::error::ServerError;
 use crate::log::audit::Reopen;
 use crate::manager::Manager;
+use crate::net::address::Address;
 use crate::net::clock::Clock;
 use crate::sandbox;
 use crate::settings::{Config, SampleUsers};
@@ -33,7 +33,7 @@ use users::{Changes, Stamp, UserSource, UsersFile, counted};
 pub(crate) struct CheckedSource {
     pub(crate) source: Box<dyn UserSource>,
     pub(crate) sample_users: SampleUsers,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
 }
 
 impl CheckedSource {
@@ -43,7 +43,7 @@ impl CheckedSource {
     /// The path leads to no file that a server would read.
     pub(crate) fn of(path: &Path, sample_users: SampleUsers, config: &Config) -> Result<Self, ServerError> {
         let source = Box::new(users_file(path, config)?);
-        Ok(Self { source, sample_users, address: config.widest() })
+        Ok(Self { source, sample_users, address: config.widest().clone() })
     }
 
     /// Loads the users, and logs warnings about them.
@@ -57,10 +57,10 @@ impl CheckedSource {
         }
         if let Samples::Mixed(user) | Samples::Alone(user) = loaded.users.samples()
             && self.sample_users == SampleUsers::Local
-            && !self.address.ip().to_canonical().is_loopback()
+            && !self.address.is_local()
         {
             let (path, user) = (self.source.path().to_owned(), user.clone());
-            return Err(ServerError::SampleUser { path, user, address: self.address });
+            return Err(ServerError::SampleUser { path, user, address: self.address.clone() });
         }
         Ok((loaded.users, loaded.stamp))
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::doors::{Door, Loopbacks};
 pub use crate::log::audit::AuditTarget;
 pub use crate::log::{UnknownNames, Verbosity};
+use crate::net::address::{Address, SocketKind};
 pub use crate::net::services::small::{Serving, SmallService};
 pub use crate::sandbox::Mode;
 pub use proto::server::penalty::{FailureBudget, Policy};
@@ -84,20 +85,20 @@ impl Config {
     }
 
     /// The address of a door that other machines can reach, if there is one; else that of the first.
-    pub(crate) fn widest(&self) -> SocketAddr {
-        let mut addresses = self.doors().map(|door| door.address);
-        addresses.find(|address| !address.ip().to_canonical().is_loopback()).unwrap_or(self.door.address)
+    pub(crate) fn widest(&self) -> &Address {
+        let mut addresses = self.doors().map(|door| &door.address);
+        addresses.find(|address| !address.is_local()).unwrap_or(&self.door.address)
     }
 }
 
 impl Service {
     /// The line on standard output that says that a door is open.
-    pub(crate) fn ready(&self, transport: Transport, address: SocketAddr) -> String {
+    pub(crate) fn ready(&self, kind: SocketKind, address: &Address) -> String {
         match self {
             Self::Small(SmallService::Datagrams(DatagramService::Hello, _), _) => {
                 format!("Server is listening on {address}")
             }
-            Self::Logins(_) | Self::Small(..) => format!("{transport} server listening on {address}"),
+            Self::Logins(_) | Self::Small(..) => format!("{kind} server listening on {address}"),
         }
     }
 }
@@ -165,11 +166,11 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
         SampleUsers::Local => "this machine only",
         SampleUsers::Allowed => "from everywhere",
     };
-    let also = also.iter().map(|door| {
-        ("also", format!("{} at {}; workers: {}", door.transport, addresses(door), workers(door)))
-    });
+    let also = also
+        .iter()
+        .map(|door| ("also", format!("{} at {}; workers: {}", door.kind(), addresses(door), workers(door))));
     let mut settings = vec![
-        ("service", format!("logins over {}", door.transport)),
+        ("service", format!("logins over {}", door.kind())),
         ("users file", users.display().to_string()),
         ("workers", workers(door)),
     ];
@@ -205,11 +206,7 @@ fn of_small(exchange: &SmallService, verbosity: Verbosity) -> Vec<Setting> {
 }
 
 fn addresses(door: &Door) -> String {
-    let address = door.address;
-    match door.loopbacks {
-        Loopbacks::AsGiven | Loopbacks::One => address.to_string(),
-        Loopbacks::Both => format!("{address} and [::1]:{}", address.port()),
-    }
+    door.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 fn workers(door: &Door) -> String {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::counters::{self, Counters, MessageOutcome, StallWatch, Verdicts};
 use crate::directory::Directory;
 use crate::log::audit::Losses;
+use crate::net::address::{Address, SocketKind};
 use crate::net::clock::Clock;
 use crate::settings::Reasons;
 use proto::server::penalty::{Failures, Fill};
@@ -31,7 +31,7 @@ pub(crate) struct Status {
     /// The name of the program.
     pub(crate) server: &'static str,
     /// The doors: first the one that the program is named after, then the others.
-    pub(crate) doors: Vec<(Transport, SocketAddr)>,
+    pub(crate) doors: Vec<(SocketKind, Address)>,
     /// Whether the status shows why logins were refused.
     pub(crate) reasons: Reasons,
     pub(crate) counters: Vec<Arc<Counters>>,
@@ -83,7 +83,7 @@ impl Status {
 
     /// Whether a door of this transport is open.
     pub(crate) fn serves(&self, transport: Transport) -> bool {
-        self.doors.iter().any(|(other, _)| *other == transport)
+        self.doors.iter().any(|(kind, _)| kind.transport() == transport)
     }
 
     /// Connections that are open, and how many may be, if there is a door for them.

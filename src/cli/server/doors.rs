@@ -47,17 +47,17 @@ impl Args {
     /// Where the program itself listens, or the address of the sockets that were passed.
     pub(super) fn door(&self, transport: Transport, passed: Option<&Bound>) -> Result<Door, String> {
         let default = self.service.default_address(transport);
-        let place = self.place.unwrap_or(ListenAddress::Port(default.port()));
-        let said = self.place.map(|place| place.address(default.ip()));
+        let place = self.place.clone().unwrap_or(ListenAddress::Port(default.port()));
+        let said = self.place.as_ref().map(|place| place.address(default.ip()));
         let address = match (said, passed) {
-            (said, None) => said.unwrap_or(default),
+            (said, None) => said.unwrap_or(default.into()),
             (Some(said), Some(Bound { address, .. })) if said != *address => {
                 return Err(format!(
                     "the command line says {said}, and the service manager passed a socket at {address}: \
                      leave the address out, or let them agree"
                 ));
             }
-            (_, Some(bound)) => bound.address,
+            (_, Some(bound)) => bound.address.clone(),
         };
         // Two sockets would answer two messages.
         let is_one = passed.is_some() || self.once;

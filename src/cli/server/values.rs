@@ -10,6 +10,7 @@ use proto::server::penalty::WINDOW_MAX;
 use proto::transport::Transport;
 use server::doors::Loopbacks;
 use server::log::LogFormat;
+use server::net::address::Address;
 use server::settings::{AuditTarget, FailureBudget, Mode};
 use tracing::level_filters::LevelFilter;
 
@@ -55,23 +56,23 @@ impl Allowance {
 }
 
 /// Where to listen, as far as it was said.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ListenAddress {
     Port(u16),
-    Address(SocketAddr),
+    Address(Address),
 }
 
 impl ListenAddress {
     /// The address, where `default` is that of a port alone.
-    pub(super) fn address(self, default: IpAddr) -> SocketAddr {
+    pub(super) fn address(&self, default: IpAddr) -> Address {
         match self {
-            Self::Port(port) => SocketAddr::new(default, port),
-            Self::Address(address) => address,
+            Self::Port(port) => SocketAddr::new(default, *port).into(),
+            Self::Address(address) => address.clone(),
         }
     }
 
     /// A port alone, or none, is for clients of this machine, who may ask for localhost.
-    pub(super) fn loopbacks(self, default: IpAddr) -> Loopbacks {
+    pub(super) fn loopbacks(&self, default: IpAddr) -> Loopbacks {
         match self {
             Self::Port(_) if default == Ipv4Addr::LOCALHOST => Loopbacks::Both,
             Self::Port(_) | Self::Address(_) => Loopbacks::AsGiven,

@@ -48,9 +48,7 @@ pub(crate) fn page(status: &Status) -> String {
 
 fn doors(status: &Status) -> Vec<Value> {
     let doors = status.doors.iter();
-    doors
-        .map(|(transport, address)| json!({ "transport": transport.name(), "address": address.to_string() }))
-        .collect()
+    doors.map(|(kind, address)| json!({ "transport": kind.name(), "address": address.to_string() })).collect()
 }
 
 fn penalties(status: &Status) -> Vec<Value> {

@@ -251,10 +251,10 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::net::address::SocketKind;
     use proto::Now;
     use proto::origin::Origin;
     use proto::server::event::{Event, Reason, Refusal};
-    use proto::transport::Transport;
 
     #[test]
     fn proven_failures_find_room_in_a_queue_that_forged_ones_have_filled() {
@@ -264,8 +264,10 @@ mod tests {
             let now = Now { uptime: Duration::from_secs(second), unix_s: second };
             let refusal = Refusal { name: "alice", reason: Reason::WrongPassword, origin };
             let peer = SocketAddr::from((source.to_be_bytes(), 5000)).into();
-            audit
-                .note(now.uptime, Decision::of(now, Transport::Udp, peer, &Event::Refused(refusal)).unwrap());
+            audit.note(
+                now.uptime,
+                Decision::of(now, SocketKind::Udp, peer, &Event::Refused(refusal)).unwrap(),
+            );
         };
         for second in 1..=100 {
             (0..100).for_each(|source| fail(second, source + 100 * second as u32, Origin::Unproven));

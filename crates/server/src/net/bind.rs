@@ -6,6 +6,9 @@ use std::num::NonZeroUsize;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::net::address::Address;
+use proto::transport::Transport;
+
 /// Connections that may wait to be accepted. The kernel caps this at net.core.somaxconn.
 pub(crate) const BACKLOG: i32 = 4096;
 
@@ -22,7 +25,7 @@ pub enum Sharing {
 #[derive(Debug)]
 pub struct Bound {
     /// The address of all but the one at the other loopback address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// At least one.
     pub sockets: Vec<Socket>,
 }
@@ -47,7 +50,7 @@ pub(crate) fn group(
     for _ in 1..count.get() {
         sockets.push(bind(address, Sharing::Workers)?);
     }
-    Ok(Bound { address, sockets })
+    Ok(Bound { address: address.into(), sockets })
 }
 
 impl Bound {
@@ -70,6 +73,14 @@ pub(crate) fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
         IpAddr::V4(_) | IpAddr::V6(_) => return None,
     };
     Some(SocketAddr::new(other, address.port()))
+}
+
+/// A socket of a transport, bound to an address.
+pub(crate) fn socket(transport: Transport, address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+    match transport {
+        Transport::Udp => udp(address, sharing),
+        Transport::Tcp => tcp(address, sharing),
+    }
 }
 
 /// A UDP socket, bound to an address.
@@ -115,6 +126,7 @@ mod tests {
     fn workers_share_an_address_which_nobody_else_gets() {
         for bind in [udp, tcp] {
             let Bound { address, sockets } = group(any_port(), TWO, bind).unwrap();
+            let address = address.network().unwrap();
             for socket in &sockets {
                 assert_eq!(socket.local_addr().unwrap().as_socket(), Some(address));
             }
@@ -128,7 +140,7 @@ mod tests {
         let Bound { address, sockets } = group(any_port(), TWO, udp).unwrap();
         let peers: Vec<_> = (0..64).map(|_| udp(any_port(), Sharing::Exclusive).unwrap()).collect();
         for peer in &peers {
-            peer.send_to(b"x", &address.into()).unwrap();
+            peer.send_to(b"x", &address.network().unwrap().into()).unwrap();
         }
         let received = sockets.iter().map(|socket| {
             socket.set_nonblocking(true).unwrap();

@@ -64,7 +64,7 @@ pub fn take(transport: Transport) -> Result<Option<Bound>, PassedError> {
             return Err(PassedError::TwoAddresses(first, own));
         }
     }
-    Ok(address.map(|address| Bound { address, sockets }))
+    Ok(address.map(|address| Bound { address: address.into(), sockets }))
 }
 
 fn take_one(

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -10,16 +9,15 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
 use slab::Slab;
 
 use crate::counters::Counters;
 use crate::log;
+use crate::net::address::{Listener, SocketKind};
 use crate::net::clock::{Clock, DRAIN, Stop};
 use crate::net::connection::{Connection, Interest, Scratch};
 use crate::net::connections::Connections;
 use crate::net::stream_service::{Reading, StreamService};
-use proto::transport::Transport;
 use proto::{Now, Peer};
 
 /// Events that the system reports at a time.
@@ -45,7 +43,7 @@ const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(Event
 /// Serves until a stop is requested, and then until the connections have ended, for [`DRAIN`] at most. `open` makes the
 /// service for a new connection.
 pub(crate) fn serve<S: StreamService>(
-    listener: TcpListener,
+    listener: Listener,
     reading: Reading,
     caps: Connections,
     open: impl Fn(Peer, Now) -> io::Result<S>,
@@ -84,6 +82,7 @@ pub(crate) fn serve<S: StreamService>(
 
 struct Worker<'t, S, O> {
     epoll: OwnedFd,
+    kind: SocketKind,
     accepting: Option<Accepting>,
     reading: Reading,
     caps: Connections,
@@ -101,7 +100,7 @@ struct Worker<'t, S, O> {
 
 /// The listener, and when it last failed.
 struct Accepting {
-    listener: TcpListener,
+    listener: Listener,
     /// The uptime at which to accept again, after an error.
     paused_until: Option<Duration>,
     last_report: Option<Duration>,
@@ -109,17 +108,18 @@ struct Accepting {
 
 impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     fn new(
-        listener: TcpListener,
+        listener: Listener,
         reading: Reading,
         caps: Connections,
         open: O,
         counters: &'t Counters,
     ) -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let (epoll, kind) = (epoll::create(CreateFlags::CLOEXEC)?, listener.kind);
         let accepting = Accepting { listener, paused_until: None, last_report: None };
         accepting.watch(&epoll)?;
         Ok(Self {
             epoll,
+            kind,
             accepting: Some(accepting),
             reading,
             caps,
@@ -213,7 +213,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         // Closing the socket also removes it from the poll.
         if let (Some(connection), Some(error)) = (self.connections.try_remove(key), error) {
             self.counters.lost.add(1);
-            log::connection_lost(connection.peer, error);
+            log::connection_lost(self.kind, connection.peer, error);
         }
     }
 
@@ -230,7 +230,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     fn stop_listening(&mut self) {
         if let Some(accepting) = self.accepting.take() {
             // A service manager may hold the same socket open, and then it would be reported on and on.
-            let _ = epoll::delete(&self.epoll, &accepting.listener);
+            let _ = epoll::delete(&self.epoll, &accepting.listener.socket);
         }
         for key in self
             .connections
@@ -261,8 +261,8 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         self.polls = 0;
         for _ in 0..most {
             let Some(accepting) = &mut self.accepting else { return };
-            match accepting.next() {
-                Ok((stream, peer)) => self.admit(stream, peer.into(), now),
+            match accepting.listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer, now),
                 // A connection that was reset before it was accepted is no reason to wait for the next.
                 Err(Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return,
@@ -276,7 +276,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
             Ok(permit) => permit,
             Err(full) => {
                 self.counters.turned_away.add(1);
-                return log::turned_away(peer, &full);
+                return log::turned_away(self.kind, peer, &full);
             }
         };
         let entry = self.connections.vacant_entry();
@@ -292,56 +292,49 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
             }
             Err(error) => {
                 self.counters.turned_away.add(1);
-                log::turned_away(peer, &error);
+                log::turned_away(self.kind, peer, &error);
             }
         }
     }
 }
 
 impl Accepting {
-    fn next(&self) -> Result<(OwnedFd, SocketAddr), Errno> {
-        let (stream, address) =
-            acceptfrom_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-        // A TCP socket has an address.
-        let address = address.ok_or(Errno::CONNABORTED)?;
-        Ok((stream, address.try_into()?))
-    }
-
     fn watch(&self, epoll: &OwnedFd) -> Result<(), Errno> {
-        epoll::add(epoll, &self.listener, EventData::new_u64(LISTENER), EventFlags::IN)
+        epoll::add(epoll, &self.listener.socket, EventData::new_u64(LISTENER), EventFlags::IN)
     }
 
     /// Stops watching for a while, since the system would report the same connection at once.
     fn pause(&mut self, epoll: &OwnedFd, uptime: Duration, error: Errno) {
         self.paused_until = Some(uptime + ERROR_PAUSE);
         // It may not be watched now.
-        let _ = epoll::delete(epoll, &self.listener);
+        let _ = epoll::delete(epoll, &self.listener.socket);
         if self.last_report.is_none_or(|last| uptime >= last + REPORT_PAUSE) {
             self.last_report = Some(uptime);
-            log::socket_error(Transport::Tcp, &error.into());
+            log::socket_error(self.listener.kind, &error.into());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
 
     use super::*;
     use crate::log::Verbosity;
+    use crate::net::bind::{self, Sharing};
     use crate::net::services::small::{Md5Stream, shared_lines};
 
     /// A service manager holds the sockets that it has passed, so these stay open when the server stops.
     #[test]
     fn a_listener_that_others_hold_is_not_reported_once_the_worker_stops() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let (held, counters) = (listener.try_clone().unwrap(), Counters::default());
+        let socket = bind::tcp(SocketAddr::from(([127, 0, 0, 1], 0)), Sharing::Exclusive).unwrap();
+        let (held, counters) = (socket.try_clone().unwrap(), Counters::default());
+        let listener = Listener { socket, kind: SocketKind::Tcp };
         let open = |peer, _| Ok(Md5Stream { peer, lines: shared_lines(Verbosity::Quiet) });
         let caps = Connections::new(1, 0);
         let mut worker = Worker::new(listener, Md5Stream::READING, caps, open, &counters).unwrap();
         let mut events = Vec::with_capacity(EVENTS);
-        let _waiting = TcpStream::connect(held.local_addr().unwrap()).unwrap();
+        let _waiting = TcpStream::connect(held.local_addr().unwrap().as_socket().unwrap()).unwrap();
         worker.wait(&mut events, Duration::from_secs(60), Duration::ZERO).unwrap();
         assert!(worker.enqueue_all(&events));
         worker.stop_listening();

@@ -12,9 +12,9 @@ use socket2::{Domain, SockRef, Socket};
 
 use crate::counters::Counters;
 use crate::log::{self, Buffers};
+use crate::net::address::SocketKind;
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
-use proto::transport::Transport;
 use proto::{Now, Peer};
 
 /// A service over UDP, for one worker.
@@ -91,7 +91,7 @@ pub(crate) fn serve(
     while !service.is_done() && !stop.is_requested() {
         counters.iterations.add(1);
         if let Err(error) = receive_batch(&mut batch, socket, service, clock, counters) {
-            log::socket_error(Transport::Udp, &error);
+            log::socket_error(SocketKind::Udp, &error);
             thread::sleep(ERROR_PAUSE);
         }
     }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::counters::Counters;
 use crate::directory::Directory;
 use crate::log::{self, EventLog, Verbosity};
+use crate::net::address::{Address, Listener, SocketKind};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop, StopSender};
 use crate::net::connections::Connections;
@@ -31,7 +32,7 @@ use proto::{Now, Peer};
 #[derive(Default)]
 pub(crate) struct Workers {
     /// The doors, with their addresses. A socket at the other loopback address is not among them.
-    pub(crate) doors: Vec<(Transport, SocketAddr)>,
+    pub(crate) doors: Vec<(SocketKind, Address)>,
     /// To be called by a thread each, which serves until told to stop, and over TCP until the connections have ended.
     pub(crate) work: Vec<Work>,
     /// The counters of each worker.
@@ -46,12 +47,12 @@ impl Workers {
     /// of a peer to the same one. Each door has challenges of its own, so that an answer is good at one of them.
     pub(crate) fn add_logins(
         &mut self,
-        transport: Transport,
+        kind: SocketKind,
         bound: Bound,
         directory: &Arc<Directory>,
         log: &EventLog,
     ) -> io::Result<()> {
-        match transport {
+        match kind.transport() {
             Transport::Udp => {
                 for socket in &bound.sockets {
                     // A system without this option serves all the same.
@@ -61,14 +62,14 @@ impl Workers {
                 SysRng.try_fill_bytes(&mut keys.challenges)?;
                 self.add_udp(bound, Some(&directory.connections), |_, counters| {
                     let server = Server::new(&keys, directory.penalties.clone());
-                    let log = log.of_worker(transport, counters);
+                    let log = log.of_worker(kind, counters);
                     let logins = LoginDatagrams { server, log, directory: directory.clone() };
                     || logins
                 })
             }
             Transport::Tcp => {
-                self.add_tcp(bound, LoginConnection::READING, &directory.connections, |counters| {
-                    let log = log.of_worker(transport, counters);
+                self.add_tcp(kind, bound, LoginConnection::READING, &directory.connections, |counters| {
+                    let log = log.of_worker(kind, counters);
                     let logins = WorkerLogins::new(log, directory.clone());
                     move || {
                         let logins = Rc::new(logins);
@@ -84,6 +85,7 @@ impl Workers {
     pub(crate) fn small(
         service: SmallService,
         verbosity: Verbosity,
+        kind: SocketKind,
         bound: Bound,
         keys: &Keys,
     ) -> io::Result<Self> {
@@ -98,7 +100,7 @@ impl Workers {
             }
             SmallService::Md5Stream => {
                 let connections = connections(Md5Stream::READING.memory_max);
-                workers.add_tcp(bound, Md5Stream::READING, &connections, |_| {
+                workers.add_tcp(kind, bound, Md5Stream::READING, &connections, |_| {
                     move || {
                         let lines = shared_lines(verbosity);
                         move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
@@ -108,7 +110,7 @@ impl Workers {
             SmallService::FramedStream { buffer_len, message_max } => {
                 let reading = FramedStream::reading(buffer_len, message_max);
                 let connections = connections(reading.memory_max);
-                workers.add_tcp(bound, reading, &connections, |_| {
+                workers.add_tcp(kind, bound, reading, &connections, |_| {
                     move || {
                         let lines = shared_lines(verbosity);
                         move |peer, _| Ok(FramedStream { peer, message_max, lines: lines.clone() })
@@ -130,7 +132,7 @@ impl Workers {
         if let Some(socket) = sockets.first() {
             log::buffers(&udp::buffers(socket)?, sockets.len());
         }
-        self.doors.push((Transport::Udp, address));
+        self.doors.push((SocketKind::Udp, address));
         for socket in sockets {
             let counters = self.add_counters();
             let service = service(socket.local_addr()?, &counters);
@@ -150,6 +152,7 @@ impl Workers {
     /// `service` returns a constructor, which runs on the worker's thread and returns the `open` of [`tcp::serve`].
     fn add_tcp<C, O, S>(
         &mut self,
+        kind: SocketKind,
         Bound { address, sockets }: Bound,
         reading: Reading,
         connections: &Connections,
@@ -159,12 +162,20 @@ impl Workers {
         O: Fn(Peer, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
     {
-        self.doors.push((Transport::Tcp, address));
+        self.doors.push((kind, address));
         for socket in sockets {
             let counters = self.add_counters();
             let (service, connections) = (service(&counters), connections.clone());
             self.work.push(Box::new(move |clock, stop| {
-                tcp::serve(socket.into(), reading, connections, service(), clock, &stop, &counters)
+                tcp::serve(
+                    Listener { socket, kind },
+                    reading,
+                    connections,
+                    service(),
+                    clock,
+                    &stop,
+                    &counters,
+                )
             }));
         }
     }

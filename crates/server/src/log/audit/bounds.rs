@@ -183,10 +183,10 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::net::address::SocketKind;
     use proto::Now;
     use proto::server::event::{Event, Refusal};
     use proto::server::penalty::Penalty;
-    use proto::transport::Transport;
     use proto::users::Denial;
 
     fn bounds() -> Bounds {
@@ -195,7 +195,7 @@ mod tests {
 
     fn decision(source: u32, event: &Event<'_>) -> Decision {
         let peer = SocketAddr::from((IpAddr::from(source.to_be_bytes()), 5000)).into();
-        Decision::of(Now { uptime: Duration::ZERO, unix_s: 0 }, Transport::Udp, peer, event).unwrap()
+        Decision::of(Now { uptime: Duration::ZERO, unix_s: 0 }, SocketKind::Udp, peer, event).unwrap()
     }
 
     fn welcome(user: &str, sighting: Sighting) -> Decision {

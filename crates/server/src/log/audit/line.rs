@@ -1,18 +1,16 @@
 //! A decision, and its line of JSON.
 
-use std::net::IpAddr;
-
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
 
 use crate::log::{Hashed, UnknownNames, unix_time};
+use crate::net::address::SocketKind;
 use proto::credentials::NAME_MAX;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reason, Refusal};
 use proto::server::penalty::Penalty;
 use proto::server::recent::Sighting;
 use proto::shown::Shown;
-use proto::transport::Transport;
 use proto::{Now, Peer};
 
 /// The longest line, in bytes.
@@ -22,7 +20,7 @@ pub(super) const LINE_MAX: usize = 465;
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
     unix_s: u64,
-    transport: Transport,
+    kind: SocketKind,
     pub(super) peer: Peer,
     pub(super) verdict: DecisionKind,
     name: [u8; NAME_MAX],
@@ -38,7 +36,7 @@ pub(super) enum DecisionKind {
 
 impl Decision {
     /// The decision of an event, if it has one.
-    pub(crate) fn of(now: Now, transport: Transport, peer: Peer, event: &Event<'_>) -> Option<Self> {
+    pub(crate) fn of(now: Now, kind: SocketKind, peer: Peer, event: &Event<'_>) -> Option<Self> {
         let (verdict, name) = match event {
             Event::Welcomed { user, sighting } => (DecisionKind::Welcome(*sighting), *user),
             Event::Refused(Refusal { name, reason, origin }) => {
@@ -50,7 +48,7 @@ impl Decision {
             Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
         };
         let mut decision =
-            Self { unix_s: now.unix_s, transport, peer, verdict, name: [0; NAME_MAX], name_len: name.len() };
+            Self { unix_s: now.unix_s, kind, peer, verdict, name: [0; NAME_MAX], name_len: name.len() };
         decision.name.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
         Some(decision)
     }
@@ -75,8 +73,7 @@ pub(super) struct JsonLines {
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<IpAddr>,
+    source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     transport: &'static str,
@@ -101,9 +98,9 @@ impl JsonLines {
         let name = decision.name();
         let mut line = Line {
             time: unix_time(decision.unix_s),
-            source: decision.peer.ip(),
+            source: decision.peer.host().to_string(),
             port: decision.peer.port(),
-            transport: decision.transport.name(),
+            transport: decision.kind.name(),
             verdict: "welcome",
             user: Some(name),
             unknown_user: None,
@@ -159,7 +156,7 @@ mod tests {
     fn longest(event: &Event<'_>) -> usize {
         let now = Now { uptime: Duration::ZERO, unix_s: 1_767_225_600 };
         let peer: SocketAddr = "[2001:db80:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
-        let decision = Decision::of(now, Transport::Udp, peer.into(), event).unwrap();
+        let decision = Decision::of(now, SocketKind::Udp, peer.into(), event).unwrap();
         let lengths = [UnknownNames::Hashed, UnknownNames::Shown].map(|unknown_names| {
             let mut lines = JsonLines::new(unknown_names, &[1; 16]);
             lines.add(&decision);
