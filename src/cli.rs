@@ -5,6 +5,7 @@ pub mod exchange;
 #[cfg(target_os = "linux")]
 pub mod http;
 pub mod letmein;
+pub mod normal;
 pub mod password;
 #[cfg(target_os = "linux")]
 pub mod server;
