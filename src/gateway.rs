@@ -238,12 +238,7 @@ fn ending(outcome: &Result<Outcome, LoginError>) -> Ending {
         Ok(_) | Err(LoginError::Conflict(_)) => Ending::Answered,
         // Over TCP, a service ignores a message by closing the connection.
         Err(LoginError::NoVerdict { .. } | LoginError::Closed { .. }) => Ending::Unanswered,
-        Err(
-            LoginError::NoAnswer { .. }
-            | LoginError::Unreachable { .. }
-            | LoginError::Unresolved { .. }
-            | LoginError::NoAddress(_),
-        ) => Ending::NoChallenge,
+        Err(_) => Ending::NoChallenge,
     }
 }
 

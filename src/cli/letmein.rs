@@ -1,6 +1,7 @@
 //! `letmein`: one login.
 
 use std::io::{self, Write};
+use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
 use crate::cli::argv;
-use crate::cli::password::PasswordSource;
+use crate::cli::normal;
+use crate::cli::password::{NoPassword, PasswordSource};
 use crate::cli::{ExitStatus, STATUSES, failed, invalid, parse, parse_seconds, say};
-use client::host_port::HostPort;
-use client::login::{Family, Login, Outcome, Progress};
+use client::host_port::{HostPort, HostPortError};
+use client::login::{DEFAULT_PORT, Family, Login, LoginError, Outcome, Progress};
 use proto::credentials::Username;
 use proto::transport::Transport;
 use proto::wire::Verdict;
@@ -23,9 +25,10 @@ const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
 #[derive(Parser)]
 #[command(name = PROGRAM, version, after_help = after_help())]
 pub struct Args {
-    /// The server; an IPv6 address goes in brackets
-    #[arg(value_name = "HOST:PORT")]
-    server: HostPort,
+    /// The server, or several of the same users with commas between them; an IPv6 address goes in brackets [default
+    /// port: 8591]
+    #[arg(value_name = "HOST[:PORT]", value_parser = parse_servers)]
+    servers: Servers,
     /// The user's name
     #[arg(value_parser = parse_user)]
     user: Username,
@@ -64,7 +67,8 @@ fn after_help() -> String {
          Examples:\n  \
          {EXAMPLE}\n  \
          letmein [::1]:8591 userone --password-file secret --tcp\n  \
-         letmein --quiet --wait gate.example:8591 alice --password-file secret && ./deploy\n\n\
+         letmein --quiet --wait gate.example alice --password-file secret && ./deploy\n  \
+         letmein gate1.example,gate2.example alice --password-file secret\n\n\
          {STATUSES}"
     )
 }
@@ -75,19 +79,45 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     args.password.wipe();
     argv::hide_memory().map_err(|error| failed(PROGRAM, error))?;
     let (login, output) = (args.login(), args.output());
-    let password = args.password.read(&args.user).map_err(|error| invalid(&error.to_string(), EXAMPLE))?;
+    let password = args.password.read(&args.user).map_err(|error| no_password(&error))?;
+    let mut is_waiting = false;
     let mut watch = |step: Progress<'_>| {
-        if args.debug {
+        if let Progress::Waiting(error) = step {
+            if !args.quiet && !mem::replace(&mut is_waiting, true) {
+                say(format_args!("{PROGRAM}: waiting for the server: {error}"));
+            }
+        } else if args.debug {
             say(format_args!("{step}"));
         }
     };
-    let outcome =
-        login.run_watched(&args.user, &password, &mut watch).map_err(|error| failed(PROGRAM, error))?;
-    output.print(&outcome).map_err(|error| failed(PROGRAM, error))?;
-    Ok(match outcome.verdict {
-        Verdict::Welcome => ExitStatus::Done,
-        Verdict::Refused => ExitStatus::Refused,
-    })
+    match login.run_watched(&args.user, &password, &mut watch) {
+        Ok(outcome) => {
+            output.print(&outcome).map_err(|error| failed(PROGRAM, error))?;
+            Ok(match outcome.verdict {
+                Verdict::Welcome => ExitStatus::Done,
+                Verdict::Refused => ExitStatus::Refused,
+            })
+        }
+        Err(error) => {
+            // Whoever reads the output learns from the status, too, that there is no verdict.
+            let _ = output.print_failure(&error);
+            Err(failed(PROGRAM, error))
+        }
+    }
+}
+
+/// Says why there is no password. The command line may be right.
+fn no_password(error: &NoPassword) -> ExitStatus {
+    match error {
+        NoPassword::NoneGiven => invalid(&error.to_string(), EXAMPLE),
+        NoPassword::Empty
+        | NoPassword::Invalid(_)
+        | NoPassword::Unreadable { .. }
+        | NoPassword::VariableNotUtf8 => {
+            say(format_args!("{PROGRAM}: {error}"));
+            ExitStatus::Usage
+        }
+    }
 }
 
 impl Args {
@@ -98,7 +128,9 @@ impl Args {
             (_, true) => Family::V6,
             (false, false) => Family::Any,
         };
-        let mut login = Login::to(self.server.clone()).over(transport).family(family);
+        let Servers { first, others } = self.servers.clone();
+        let login = others.into_iter().fold(Login::to(first), Login::or);
+        let mut login = login.over(transport).family(family);
         if self.wait {
             login = login.wait();
         }
@@ -124,6 +156,14 @@ enum OutputMode {
     Nothing,
 }
 
+/// The object of `--json` where there is no verdict.
+#[derive(Serialize)]
+struct JsonFailure<'a> {
+    verdict: Option<&'static str>,
+    error: &'static str,
+    message: &'a str,
+}
+
 /// The object of `--json`.
 #[derive(Serialize)]
 struct Json {
@@ -143,6 +183,16 @@ impl OutputMode {
             Self::Nothing => Ok(()),
         }
     }
+
+    fn print_failure(&self, error: &LoginError) -> io::Result<()> {
+        match self {
+            Self::Sentence | Self::Nothing => Ok(()),
+            Self::Json => {
+                let failure = JsonFailure { verdict: None, error: error.code(), message: &error.to_string() };
+                writeln!(io::stdout(), "{}", serde_json::to_string(&failure)?)
+            }
+        }
+    }
 }
 
 impl From<&Outcome> for Json {
@@ -160,6 +210,19 @@ impl From<&Outcome> for Json {
     }
 }
 
+/// The servers to ask, in this order.
+#[derive(Clone)]
+struct Servers {
+    first: HostPort,
+    others: Vec<HostPort>,
+}
+
+fn parse_servers(text: &str) -> Result<Servers, HostPortError> {
+    let mut servers = text.split(',').map(|server| HostPort::parse(server, Some(DEFAULT_PORT)));
+    let first = servers.next().unwrap_or_else(|| HostPort::parse(text, Some(DEFAULT_PORT)))?;
+    Ok(Servers { first, others: servers.collect::<Result<_, _>>()? })
+}
+
 fn parse_user(text: &str) -> Result<Username, String> {
-    text.parse().map_err(|error| format!("the user name {error}"))
+    normal::name(text).parse().map_err(|error| format!("the user name {error}"))
 }

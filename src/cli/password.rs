@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::cli::argv;
+use crate::cli::{argv, normal, say};
 use proto::credentials::{PASSWORD_MAX, Password, PasswordError, Username};
 
 const VARIABLE: &str = "LETMEIN_PASSWORD";
@@ -18,10 +18,10 @@ const LINE_MAX: u64 = PASSWORD_MAX as u64 + 3;
 #[derive(clap::Args)]
 pub struct PasswordSource {
     /// The password; better given otherwise, since others can see command lines for a moment
-    #[arg(value_name = "PASSWORD")]
+    #[arg(value_name = "PASSWORD", conflicts_with_all = ["file", "stdin"])]
     argument: Option<String>,
     /// Read the password from the first line of FILE
-    #[arg(long = "password-file", value_name = "FILE")]
+    #[arg(long = "password-file", value_name = "FILE", conflicts_with = "stdin")]
     file: Option<PathBuf>,
     /// Read the password from the first line of standard input
     #[arg(long = "password-stdin")]
@@ -33,6 +33,8 @@ pub struct PasswordSource {
 pub enum NoPassword {
     #[error("no password: give it with --password-file, --password-stdin or the variable {VARIABLE}")]
     NoneGiven,
+    #[error("the password is empty, and no user's is")]
+    Empty,
     #[error("the password {0}")]
     Invalid(#[from] PasswordError),
     #[error("cannot read the password from {from}: {error}")]
@@ -53,7 +55,7 @@ impl PasswordSource {
     /// Takes the password from the first source that there is; the last is a terminal.
     pub fn read(self, user: &Username) -> Result<Password, NoPassword> {
         if let Some(argument) = self.argument.map(Zeroizing::new) {
-            return Ok(Password::new(&argument)?);
+            return checked(&argument);
         }
         if let Some(path) = self.file {
             return from_file(&path);
@@ -62,7 +64,7 @@ impl PasswordSource {
             return first_line(io::stdin().lock(), "standard input");
         }
         match env::var(VARIABLE).map(Zeroizing::new) {
-            Ok(password) => return Ok(Password::new(&password)?),
+            Ok(password) => return checked(&password),
             Err(env::VarError::NotUnicode(_)) => return Err(NoPassword::VariableNotUtf8),
             Err(env::VarError::NotPresent) => {}
         }
@@ -73,9 +75,34 @@ impl PasswordSource {
 fn from_file(path: &Path) -> Result<Password, NoPassword> {
     let from = path.display().to_string();
     match File::open(path) {
-        Ok(file) => first_line(BufReader::new(file), &from),
+        Ok(file) => {
+            if is_open_to_others(&file) {
+                say(format_args!("warning: others can read {from}: chmod 600 {from}"));
+            }
+            first_line(BufReader::new(file), &from)
+        }
         Err(error) => Err(NoPassword::Unreadable { from, error }),
     }
+}
+
+/// Whether other users can read a file that is kept on a disk.
+#[cfg(unix)]
+fn is_open_to_others(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_: &File) -> bool {
+    false
+}
+
+/// The password in its normal form.
+fn checked(typed: &str) -> Result<Password, NoPassword> {
+    if typed.is_empty() {
+        return Err(NoPassword::Empty);
+    }
+    Ok(Password::new(&normal::password(typed))?)
 }
 
 /// The password in the first line.
@@ -90,14 +117,14 @@ pub fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPasswor
         // The pam_exec of old systems ends a password with a NUL, as C ends a string.
         None => line.strip_suffix(['\r', '\0']).unwrap_or(&line),
     };
-    Ok(Password::new(password)?)
+    checked(password)
 }
 
 fn prompt(user: &Username) -> Result<Password, NoPassword> {
     if !io::stdin().is_terminal() {
         return Err(NoPassword::NoneGiven);
     }
-    Ok(Password::new(&ask(format!("Password of {user}: "))?)?)
+    checked(&ask(format!("Password of {user}: "))?)
 }
 
 /// Asks for a password at the terminal, which does not show it.

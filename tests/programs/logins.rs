@@ -2,11 +2,13 @@
 
 mod failures;
 
+use std::fs::{self, Permissions};
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command};
 use std::{array, iter};
 
-use proto::transport::Transport;
+use proto::transport::Transport::Udp;
 
 use crate::peers::{REQUEST, WELCOME, ask, echoing_answer, receive, udp_socket};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, letmein, refused, run, welcome};
@@ -32,19 +34,38 @@ fn every_sample_user_is_welcome() {
 #[test]
 fn a_wrong_password_is_refused_with_status_1() {
     for server in TRANSPORTS.map(Server::over) {
-        for password in ["passwordtwo", "Passwordone", "passwordone ", ""] {
+        for password in ["passwordtwo", "Passwordone", "passwordone "] {
             assert_eq!(server.login(&["userone", password]), refused(), "{password:?}");
         }
     }
 }
 
 #[test]
-fn an_unknown_user_is_refused_even_with_an_empty_password() {
+fn an_unknown_user_is_refused() {
     for server in TRANSPORTS.map(Server::over) {
-        for password in ["passwordone", ""] {
-            assert_eq!(server.login(&["nobody", password]), refused(), "{password:?}");
-        }
+        assert_eq!(server.login(&["nobody", "passwordone"]), refused());
     }
+}
+
+/// It can be nobody's, so it does not count as a failed login.
+#[test]
+fn an_empty_password_is_status_2_and_is_not_sent() {
+    let server = Server::start(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--failures", "1/60s"]);
+    for _ in 0..3 {
+        let Ended { status, stderr, .. } = server.login(&["userone", ""]);
+        assert_eq!((status, &*stderr), (2, "letmein: the password is empty, and no user's is\n"));
+    }
+    assert_eq!(server.login(&["userone", "passwordone"]), welcome());
+}
+
+/// A keyboard may write an accent as a character of its own.
+#[test]
+fn names_and_passwords_are_the_same_however_their_accents_are_typed() {
+    let users = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&users, "[users]\n\"zo\u{eb}\" = \"caf\u{e9}\"\n").unwrap();
+    fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+    let server = Server::start(Udp, &["127.0.0.1:0", "--users", users.path().to_str().unwrap()]);
+    assert_eq!(server.login(&["zoe\u{308}", "cafe\u{301}"]), welcome());
 }
 
 #[test]
@@ -211,7 +232,7 @@ fn a_server_whose_name_has_several_addresses_is_found_at_one_of_them() {
 #[test]
 fn a_server_on_all_addresses_answers_from_the_one_that_was_asked() {
     for any in ["0.0.0.0:0", "[::]:0"].iter().take(if has_ipv6() { 2 } else { 1 }) {
-        let server = Server::start(Transport::Udp, &[any, "--users", SAMPLES, "--allow-sample-users"]);
+        let server = Server::start(Udp, &[any, "--users", SAMPLES, "--allow-sample-users"]);
         let port = server.address.port();
         let client = &mut letmein();
         assert_eq!(

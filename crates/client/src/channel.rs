@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::client::Resends;
 use proto::transport::Transport;
 use proto::wire::REPLY_MAX;
 
@@ -40,13 +39,6 @@ impl Channel {
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-        }
-    }
-
-    pub(crate) fn resends(&self) -> Resends {
-        match self {
-            Self::Udp { .. } => Resends::Timed,
-            Self::Tcp(_) => Resends::Never,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::mpsc;
 use std::thread;
@@ -19,6 +19,7 @@ pub struct HostPort {
 
 /// Why a text is not a `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HostPortError {
     /// There is no port in this text.
     NoPort(String),
@@ -28,16 +29,33 @@ pub enum HostPortError {
     NoHost(String),
     /// This is an IPv6 address without brackets, whose end could be a port.
     NoBrackets(String),
+    /// A server can listen at this address, and no client can reach it.
+    Unspecified(IpAddr),
+    /// The host in this text has a character that no host has.
+    BadHost(String),
 }
 
 impl fmt::Display for HostPortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPort(it) => write!(f, "no port in {it:?}: write HOST:PORT"),
-            Self::BadPort(it) => write!(f, "no port {it:?}: a port is a number from 1 to 65535"),
+            Self::BadPort(it) => write!(f, "invalid port {it:?}: a port is a number from 1 to 65535"),
             Self::NoHost(it) => write!(f, "no host in {it:?}: write HOST:PORT"),
             Self::NoBrackets(it) => {
                 write!(f, "{it:?} is an IPv6 address without brackets: write [ADDRESS]:PORT")
+            }
+            Self::Unspecified(it) => {
+                let loopback = match it {
+                    IpAddr::V4(_) => "127.0.0.1",
+                    IpAddr::V6(_) => "[::1]",
+                };
+                write!(
+                    f,
+                    "{it} is an address to listen at: write that of the server, or {loopback} for this machine"
+                )
+            }
+            Self::BadHost(it) => {
+                write!(f, "invalid server {it:?}: write HOST:PORT, without a scheme, a user or a path")
             }
         }
     }
@@ -45,28 +63,39 @@ impl fmt::Display for HostPortError {
 
 impl std::error::Error for HostPortError {}
 
+/// The text has to have a port.
 impl FromStr for HostPort {
     type Err = HostPortError;
 
     fn from_str(text: &str) -> Result<Self, HostPortError> {
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => rest.split_once("]:").ok_or_else(|| HostPortError::NoPort(text.into()))?,
-            None => text.rsplit_once(':').ok_or_else(|| HostPortError::NoPort(text.into()))?,
-        };
-        if host.contains(':') && !text.starts_with('[') {
-            return Err(HostPortError::NoBrackets(text.into()));
-        }
-        if host.is_empty() {
-            return Err(HostPortError::NoHost(text.into()));
-        }
-        if port.is_empty() {
-            return Err(HostPortError::NoPort(text.into()));
-        }
-        Ok(Self { host: host.into(), port: parse_port(port)? })
+        Self::parse(text, None)
     }
 }
 
 impl HostPort {
+    /// Parses `HOST:PORT`, or `HOST` alone where there is a default port.
+    ///
+    /// # Errors
+    /// [`HostPortError`] says what is wrong, and how to write it.
+    pub fn parse(text: &str, default_port: Option<u16>) -> Result<Self, HostPortError> {
+        if text.contains(['/', '@', ' ']) {
+            return Err(HostPortError::BadHost(text.into()));
+        }
+        let (host, port) = split(text)?;
+        if host.is_empty() {
+            return Err(HostPortError::NoHost(text.into()));
+        }
+        if let Some(address) = host.parse::<IpAddr>().ok().filter(IpAddr::is_unspecified) {
+            return Err(HostPortError::Unspecified(address));
+        }
+        let port = match port {
+            Some("") => return Err(HostPortError::NoPort(text.into())),
+            Some(port) => parse_port(port)?,
+            None => default_port.ok_or_else(|| HostPortError::NoPort(text.into()))?,
+        };
+        Ok(Self { host: host.into(), port })
+    }
+
     /// Resolves the addresses. The system's resolver has no timeout, so it runs in a thread that is abandoned after
     /// `timeout`.
     ///
@@ -100,6 +129,26 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// The host, without brackets, and the port, if there is one.
+fn split(text: &str) -> Result<(&str, Option<&str>), HostPortError> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or_else(|| HostPortError::BadHost(text.into()))?;
+        return match (rest, rest.strip_prefix(':')) {
+            ("", _) => Ok((host, None)),
+            (_, Some(port)) => Ok((host, Some(port))),
+            (_, None) => Err(HostPortError::BadHost(text.into())),
+        };
+    }
+    match text.split_once(':') {
+        None => Ok((text, None)),
+        Some((_, rest)) if text.parse::<Ipv6Addr>().is_ok() || rest.contains("::") => {
+            Err(HostPortError::NoBrackets(text.into()))
+        }
+        Some((_, rest)) if rest.contains(':') => Err(HostPortError::BadHost(text.into())),
+        Some((host, port)) => Ok((host, Some(port))),
+    }
+}
+
 fn parse_port(text: &str) -> Result<u16, HostPortError> {
     let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
@@ -110,6 +159,8 @@ fn parse_port(text: &str) -> Result<u16, HostPortError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -127,14 +178,24 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_left_out_is_the_default_if_there_is_one() {
+        for (text, host) in [("localhost", "localhost"), ("192.0.2.7", "192.0.2.7"), ("[::1]", "::1")] {
+            assert_eq!(HostPort::parse(text, Some(8591)), Ok(HostPort { host: host.into(), port: 8591 }));
+            assert_eq!(HostPort::parse(text, None), Err(HostPortError::NoPort(text.into())));
+        }
+        assert_eq!(HostPort::parse("localhost:1", Some(8591)).unwrap().port, 1);
+    }
+
+    #[test]
     fn each_mistake_has_its_own_reason() {
         let no_port = |text: &str| HostPortError::NoPort(text.into());
         let bad_port = |port: &str| HostPortError::BadPort(port.into());
+        let bad_host = |text: &str| HostPortError::BadHost(text.into());
         for (text, reason) in [
             ("127.0.0.1", no_port("127.0.0.1")),
             ("127.0.0.1:", no_port("127.0.0.1:")),
             ("[::1]", no_port("[::1]")),
-            ("", no_port("")),
+            ("", HostPortError::NoHost(String::new())),
             (":8591", HostPortError::NoHost(":8591".into())),
             ("[]:8591", HostPortError::NoHost("[]:8591".into())),
             ("localhost:0", bad_port("0")),
@@ -142,6 +203,14 @@ mod tests {
             ("localhost:+1", bad_port("+1")),
             ("localhost:http", bad_port("http")),
             ("::1:8591", HostPortError::NoBrackets("::1:8591".into())),
+            ("2001:db8::1", HostPortError::NoBrackets("2001:db8::1".into())),
+            ("0.0.0.0:8591", HostPortError::Unspecified(Ipv4Addr::UNSPECIFIED.into())),
+            ("[::]:8591", HostPortError::Unspecified(Ipv6Addr::UNSPECIFIED.into())),
+            ("http://127.0.0.1:8591", bad_host("http://127.0.0.1:8591")),
+            ("alice@gate.example:8591", bad_host("alice@gate.example:8591")),
+            ("localhost:8591:", bad_host("localhost:8591:")),
+            ("[::1", bad_host("[::1")),
+            ("[::1]8591", bad_host("[::1]8591")),
         ] {
             assert_eq!(text.parse::<HostPort>(), Err(reason), "{text:?}");
         }

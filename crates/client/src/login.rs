@@ -1,31 +1,25 @@
-//! A login over the network: drives [`Client`] with a socket and a clock.
+//! A login over the network, at the first of a server's addresses that gives a verdict.
 
+mod attempt;
 mod error;
+mod run;
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
-
-use crate::channel::{Channel, Inbox, is_broken, is_timeout};
 use crate::host_port::HostPort;
 pub use error::LoginError;
-use error::maybe_blocking;
-use proto::client::{self, Client, Receipt, Sending, Step};
+use proto::client::Sending;
 use proto::credentials::{Password, Username};
 use proto::transport::Transport;
 use proto::wire::Verdict;
+use run::Run;
 
+/// The port of a server for logins, unless another was chosen.
+pub const DEFAULT_PORT: u16 = 8591;
 /// The default timeout of a login.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a server that refuses or resets connections is tried again: as long as a restart may take.
-const REFUSED_GRACE: Duration = Duration::from_secs(1);
-/// The pause before the next round of attempts.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The settings of a login: the server, the transport and the timeout.
 ///
@@ -44,7 +38,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Login {
-    server: HostPort,
+    /// At least one.
+    servers: Vec<HostPort>,
     transport: Transport,
     family: Family,
     timeout: Option<Duration>,
@@ -71,6 +66,7 @@ enum Absence {
 
 /// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outcome {
     /// Whether the server accepts the name and the password.
     pub verdict: Verdict,
@@ -86,16 +82,28 @@ pub struct Outcome {
 }
 
 /// A step of a login. Its text is a sentence for the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress<'a> {
-    server: SocketAddr,
-    user: &'a Username,
-    sending: Sending,
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// A message is about to be sent.
+    Sending {
+        /// The address to which it is sent.
+        server: SocketAddr,
+        /// The user who logs in.
+        user: &'a Username,
+        /// The message.
+        sending: Sending,
+    },
+    /// The server was not there, and is tried again.
+    Waiting(&'a LoginError),
 }
 
 impl fmt::Display for Progress<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { server, user, sending } = self;
+        let (server, user, sending) = match self {
+            Self::Waiting(error) => return write!(f, "Waiting for the server: {error}"),
+            Self::Sending { server, user, sending } => (server, user, sending),
+        };
         match sending {
             Sending::Request => {
                 let (address, port) = (server.ip(), server.port());
@@ -113,7 +121,14 @@ impl Login {
     #[must_use]
     pub fn to(server: HostPort) -> Self {
         let (transport, family, timeout) = (Transport::Udp, Family::Any, Some(TIMEOUT));
-        Self { server, transport, family, timeout, absence: Absence::Fail }
+        Self { servers: vec![server], transport, family, timeout, absence: Absence::Fail }
+    }
+
+    /// Asks another server of the same users as well, if those before it fail or are silent for half a second.
+    #[must_use]
+    pub fn or(mut self, server: HostPort) -> Self {
+        self.servers.push(server);
+        self
     }
 
     /// Uses another transport than UDP.
@@ -158,24 +173,7 @@ impl Login {
         password: &Password,
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, LoginError> {
-        let started = Instant::now();
-        let (sends, heard) = (0, Duration::ZERO);
-        let mut run =
-            Run { login: self, user, password, watch, started, sends, heard, unreachable_since: None };
-        let mut refusal = None;
-        loop {
-            let error = match run.round() {
-                Ok(outcome) => return Ok(outcome),
-                // The deadline may cut off the last of many rounds, and the error of an earlier one says more.
-                Err(error @ LoginError::NoAnswer { .. }) => refusal.take().unwrap_or(error),
-                Err(error) => error,
-            };
-            if run.gives_up_after(&error) {
-                return Err(error);
-            }
-            refusal = Some(error);
-            thread::sleep(run.left().unwrap_or(RETRY_PAUSE).min(RETRY_PAUSE));
-        }
+        Run::new(self, user, password, watch).until_verdict()
     }
 }
 
@@ -185,153 +183,6 @@ impl Family {
             Self::Any => true,
             Self::V4 => address.is_ipv4(),
             Self::V6 => address.is_ipv6(),
-        }
-    }
-}
-
-/// Why an attempt at one address gave no verdict.
-enum AttemptError {
-    Client(client::Failure),
-    /// The connection ended after a challenge.
-    Closed(io::Error),
-    Unreachable(io::Error),
-}
-
-impl From<io::Error> for AttemptError {
-    fn from(error: io::Error) -> Self {
-        // Of all these errors, only that of connecting over TCP can be a timeout.
-        if is_timeout(&error) {
-            Self::Client(client::Failure::NoChallenge)
-        } else if is_end(&error) {
-            let reason = format!("it closed the connection without a verdict, and {}", maybe_blocking());
-            Self::Unreachable(io::Error::new(error.kind(), reason))
-        } else {
-            Self::Unreachable(error)
-        }
-    }
-}
-
-/// Whether the other side has ended the connection.
-fn is_end(error: &io::Error) -> bool {
-    is_broken(error) || error.kind() == io::ErrorKind::UnexpectedEof
-}
-
-/// A login in progress.
-struct Run<'a> {
-    login: &'a Login,
-    user: &'a Username,
-    password: &'a Password,
-    watch: &'a mut dyn FnMut(Progress<'_>),
-    started: Instant,
-    sends: u32,
-    /// When the last message that counted came: of a login that has its verdict, that.
-    heard: Duration,
-    /// When the network first refused. Nothing that arrives starts this anew.
-    unreachable_since: Option<Instant>,
-}
-
-impl Run<'_> {
-    /// Tries every address once.
-    fn round(&mut self) -> Result<Outcome, LoginError> {
-        let addresses = self.look_up()?;
-        let mut last_error = LoginError::NoAddress(self.login.server.host.clone());
-        for (index, server) in addresses.iter().enumerate() {
-            match self.attempt(*server, addresses.len() - index) {
-                Ok(verdict) => return Ok(self.outcome(*server, verdict)),
-                Err(failure) => last_error = self.error(*server, failure),
-            }
-            // At another address the messages may be forged as well.
-            if self.left() == Some(Duration::ZERO) || matches!(last_error, LoginError::Conflict(_)) {
-                break;
-            }
-        }
-        Err(last_error)
-    }
-
-    fn look_up(&self) -> Result<Vec<SocketAddr>, LoginError> {
-        let server = &self.login.server;
-        let unresolved = |error| LoginError::Unresolved { host: server.host.clone(), error };
-        let addresses = server.resolve(self.left().unwrap_or(TIMEOUT)).map_err(unresolved)?.into_iter();
-        Ok(addresses.filter(|address| self.login.family.contains(address)).collect())
-    }
-
-    /// Tries one address, for its share of the time that is left.
-    fn attempt(&mut self, server: SocketAddr, addresses_left: usize) -> Result<Verdict, AttemptError> {
-        let share = self.left().map_or(TIMEOUT, |left| left / addresses_left as u32);
-        let started = Instant::now();
-        let mut channel = Channel::open(self.login.transport, server, share)?;
-        let seed = SysRng.try_next_u64().map_err(io::Error::from)?;
-        let mut client = Client::new(self.user, self.password, channel.resends(), share, seed);
-        match self.converse(server, &mut channel, &mut client, started) {
-            Err(AttemptError::Unreachable(error)) if client.has_challenge() && is_end(&error) => {
-                Err(AttemptError::Closed(error))
-            }
-            ended => ended,
-        }
-    }
-
-    fn converse(
-        &mut self,
-        server: SocketAddr,
-        channel: &mut Channel,
-        client: &mut Client,
-        started: Instant,
-    ) -> Result<Verdict, AttemptError> {
-        let mut inbox = Inbox::default();
-        loop {
-            match client.next(started.elapsed()) {
-                Step::Send { bytes, sending } => {
-                    (self.watch)(Progress { server, user: self.user, sending });
-                    self.sends += 1;
-                    channel.send(bytes)?;
-                }
-                Step::WaitUntil(time) => {
-                    let wait = time.saturating_sub(started.elapsed());
-                    if let Some(bytes) = inbox.fill(channel, wait)?
-                        && client.receive(started.elapsed(), bytes) == Receipt::Taken
-                    {
-                        self.heard = self.started.elapsed();
-                        inbox.clear();
-                    }
-                }
-                Step::Done(outcome) => return outcome.map_err(AttemptError::Client),
-            }
-        }
-    }
-
-    /// The time that is left; `None` without a timeout.
-    fn left(&self) -> Option<Duration> {
-        self.login.timeout.map(|timeout| timeout.saturating_sub(self.started.elapsed()))
-    }
-
-    fn gives_up_after(&mut self, error: &LoginError) -> bool {
-        if self.left() == Some(Duration::ZERO) {
-            return true;
-        }
-        match (self.login.absence, error) {
-            (_, LoginError::Conflict(_)) => true,
-            (Absence::Wait, _) => false,
-            (Absence::Fail, LoginError::Unreachable { .. } | LoginError::Closed { .. }) => {
-                self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
-            }
-            (Absence::Fail, _) => true,
-        }
-    }
-
-    fn outcome(&self, server: SocketAddr, verdict: Verdict) -> Outcome {
-        let (transport, sends, elapsed) = (self.login.transport, self.sends, self.heard);
-        Outcome { verdict, server, transport, sends, elapsed }
-    }
-
-    fn error(&self, address: SocketAddr, failure: AttemptError) -> LoginError {
-        let server = self.login.server.clone();
-        let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
-        match failure {
-            AttemptError::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
-            AttemptError::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
-            AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
-            AttemptError::Closed(error) => LoginError::Closed { server: address, error },
-            AttemptError::Unreachable(error) => LoginError::Unreachable { server: address, error },
         }
     }
 }

@@ -99,11 +99,11 @@ fn a_datagram_forged_longer_than_any_message_ends_no_login() {
 }
 
 #[test]
-fn a_server_that_nobody_runs_is_unreachable_over_tcp() {
+fn a_server_that_nobody_runs_refuses_over_tcp() {
     // The port of a connection is taken, and nobody listens there.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let server = taken.local_addr().unwrap().to_string().parse().unwrap();
     let ended = log_in(server, Transport::Tcp, "passwordone");
-    assert!(matches!(ended, Err(LoginError::Unreachable { .. })), "{ended:?}");
+    assert!(matches!(ended, Err(LoginError::Refused { .. })), "{ended:?}");
 }

@@ -1,16 +1,17 @@
 //! The client, and servers that are down, silent or in conflict.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
 use proto::transport::Transport;
+use serde_json::json;
 
 use crate::peers::{
     QUIET_HOST, REFUSED, WELCOME, address_of, receive, refusing_socket, udp_socket, uninterrupted,
 };
-use crate::running::{Ended, Server, letmein, welcome};
+use crate::running::{Ended, Server, letmein, run, welcome};
 
 use super::assert_fails;
 
@@ -20,7 +21,7 @@ fn a_server_that_is_down_is_reported_with_status_3() {
         let nobody = refusing_socket(transport);
         let client = &mut letmein();
         client.args([&address_of(&nobody), "userone", "passwordone"]).args(options);
-        assert_fails(client, &format!("cannot reach {}", address_of(&nobody)));
+        assert_fails(client, &format!("nobody listens at {} over {transport}", address_of(&nobody)));
     }
 }
 
@@ -29,7 +30,7 @@ fn a_server_that_refuses_until_the_timeout_is_reported_as_one_that_refuses() {
     let nobody = refusing_socket(Transport::Udp);
     let client = &mut letmein();
     client.args([&address_of(&nobody), "userone", "passwordone", "--timeout", "0.2"]);
-    assert_fails(client, &format!("cannot reach {}", address_of(&nobody)));
+    assert_fails(client, &format!("nobody listens at {}", address_of(&nobody)));
 }
 
 /// What such a server sends does not start the second anew.
@@ -135,7 +136,47 @@ fn a_client_that_waits_gets_in_once_a_tcp_server_that_hung_up_is_back() {
     drop(dying.accept().unwrap());
     drop(dying);
     let _server = Server::start_at_freed(Transport::Tcp, &address);
-    assert_eq!(Ended::from(client.wait_with_output().unwrap()), welcome());
+    let Ended { status, stdout, stderr } = Ended::from(client.wait_with_output().unwrap());
+    assert_eq!((status, stdout, stderr.lines().count()), (0, welcome().stdout, 1), "{stderr}");
+    assert!(stderr.starts_with("letmein: waiting for the server: "), "{stderr}");
+}
+
+/// It repeats what it hears, as another service might.
+#[test]
+fn another_service_is_told_from_a_server_that_is_down() {
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut room = [0; 128];
+        loop {
+            let (len, peer) = other.recv_from(&mut room).unwrap();
+            other.send_to(&room[..len], peer).unwrap();
+        }
+    });
+    let client = &mut letmein();
+    client.args([&*address, "userone", "passwordone", "--timeout", "0.3"]);
+    assert_fails(client, &format!("something answers at {address}, but it is another service"));
+}
+
+#[test]
+fn without_a_verdict_json_has_an_error_in_its_place() {
+    let nobody = refusing_socket(Transport::Udp);
+    let client = &mut letmein();
+    let Ended { status, stdout, stderr } =
+        run(client.args([&address_of(&nobody), "userone", "passwordone", "--timeout", "0.2", "--json"]));
+    let object: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((status, &object["verdict"], &object["error"]), (3, &json!(null), &json!("refused")));
+    assert_eq!(stderr, format!("letmein: {}\n", object["message"].as_str().unwrap()));
+}
+
+#[test]
+fn the_second_server_is_asked_once_the_first_is_silent_or_refuses() {
+    let server = Server::over(Transport::Udp);
+    let (silent, refusing) = (UdpSocket::bind("127.0.0.1:0").unwrap(), refusing_socket(Transport::Udp));
+    for first in [silent.local_addr().unwrap().to_string(), address_of(&refusing)] {
+        let servers = format!("{first},{}", server.address);
+        assert_eq!(run(letmein().args([&*servers, "userone", "passwordone"])), welcome(), "{servers}");
+    }
 }
 
 #[test]

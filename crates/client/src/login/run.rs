@@ -1,0 +1,257 @@
+//! A login in progress: rounds over the addresses of the servers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::attempt::{self, AttemptError, Happening};
+use super::{Absence, Login, LoginError, Outcome, Progress, TIMEOUT};
+use crate::host_port::HostPort;
+use proto::client::{self, Client, Resends, Sending};
+use proto::credentials::{Password, Username};
+use proto::transport::Transport;
+use proto::wire::Verdict;
+
+/// How long a server that refuses or resets connections is tried again: as long as a restart may take.
+const REFUSED_GRACE: Duration = Duration::from_secs(1);
+/// The pause before the next round of attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// If an address has said nothing for this long, the next one is tried as well.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A login in progress.
+pub(super) struct Run<'a> {
+    login: &'a Login,
+    user: &'a Username,
+    password: &'a Password,
+    watch: &'a mut dyn FnMut(Progress<'_>),
+    started: Instant,
+    sends: u32,
+    /// When the last message that counted came: of a login that has its verdict, that.
+    heard: Duration,
+    /// When the network first refused. Nothing that arrives starts this anew.
+    unreachable_since: Option<Instant>,
+}
+
+/// An address to try.
+#[derive(Clone)]
+struct Target {
+    server: HostPort,
+    address: SocketAddr,
+}
+
+/// What comes from the thread of an attempt.
+enum Report {
+    Happening(Happening),
+    Ended(Result<Verdict, AttemptError>),
+}
+
+/// Ends all attempts of a round when dropped.
+#[derive(Default)]
+struct Round {
+    is_over: Arc<AtomicBool>,
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        login: &'a Login,
+        user: &'a Username,
+        password: &'a Password,
+        watch: &'a mut dyn FnMut(Progress<'_>),
+    ) -> Self {
+        let (started, sends, heard) = (Instant::now(), 0, Duration::ZERO);
+        Self { login, user, password, watch, started, sends, heard, unreachable_since: None }
+    }
+
+    /// Tries all addresses, and again if that may help.
+    pub(super) fn until_verdict(mut self) -> Result<Outcome, LoginError> {
+        let mut refusal = None;
+        loop {
+            let error = match self.round() {
+                Ok(outcome) => return Ok(outcome),
+                // The deadline may cut off the last of many rounds, and the error of an earlier one says more.
+                Err(error @ LoginError::NoAnswer { .. }) => refusal.take().unwrap_or(error),
+                Err(error) => error,
+            };
+            if self.gives_up_after(&error) {
+                return Err(error);
+            }
+            if self.login.absence == Absence::Wait {
+                (self.watch)(Progress::Waiting(&error));
+            }
+            refusal = Some(error);
+            thread::sleep(self.share().min(RETRY_PAUSE));
+        }
+    }
+
+    /// Tries every address once: the next one as soon as those before have failed or are silent. The first verdict
+    /// counts.
+    fn round(&mut self) -> Result<Outcome, LoginError> {
+        let mut targets = self.look_up()?;
+        if targets.len() == 1
+            && let Some(target) = targets.pop_front()
+        {
+            return self.attempt_here(target);
+        }
+        let mut last_error = LoginError::NoAddress(self.hosts());
+        let (round, (sender, reports)) = (Round::default(), mpsc::channel());
+        let (mut running, mut next_at) = (0, Instant::now());
+        while running > 0 || !targets.is_empty() {
+            if Instant::now() >= next_at
+                && let Some(target) = targets.pop_front()
+            {
+                self.attempt_beside(target, &round, sender.clone())?;
+                (running, next_at) = (running + 1, Instant::now() + PATIENCE);
+            }
+            let wait = if targets.is_empty() { TIMEOUT } else { next_at.duration_since(Instant::now()) };
+            let Ok((target, report)) = reports.recv_timeout(wait) else { continue };
+            match report {
+                Report::Happening(Happening::Sending(sending)) => self.sends(target.address, sending),
+                Report::Happening(Happening::Heard) => {
+                    self.heard = self.started.elapsed();
+                    next_at = Instant::now() + PATIENCE;
+                }
+                Report::Ended(Ok(verdict)) => return Ok(self.outcome(target.address, verdict)),
+                Report::Ended(Err(failure)) => {
+                    last_error = self.error(target, failure);
+                    // At another address the messages may be forged as well.
+                    if matches!(last_error, LoginError::Conflict(_)) {
+                        return Err(last_error);
+                    }
+                    (running, next_at) = (running - 1, Instant::now());
+                }
+            }
+        }
+        Err(last_error)
+    }
+
+    /// The addresses of all servers, in their order. A server that cannot be looked up is left out, unless all are.
+    fn look_up(&self) -> Result<VecDeque<Target>, LoginError> {
+        let (mut targets, mut failure) = (VecDeque::new(), None);
+        for server in &self.login.servers {
+            match server.resolve(self.share()) {
+                Ok(addresses) => targets.extend(
+                    addresses
+                        .into_iter()
+                        .filter(|address| self.login.family.contains(address))
+                        .map(|address| Target { server: server.clone(), address }),
+                ),
+                Err(error) => failure = Some(LoginError::Unresolved { host: server.host.clone(), error }),
+            }
+        }
+        match failure {
+            Some(failure) if targets.is_empty() => Err(failure),
+            _ => Ok(targets),
+        }
+    }
+
+    /// Tries the only address there is.
+    fn attempt_here(&mut self, target: Target) -> Result<Outcome, LoginError> {
+        let (transport, share, client) = (self.login.transport, self.share(), self.client()?);
+        let tell = &mut |happening| match happening {
+            Happening::Sending(sending) => self.sends(target.address, sending),
+            Happening::Heard => self.heard = self.started.elapsed(),
+        };
+        let ended = attempt::run(transport, target.address, client, share, &AtomicBool::new(false), tell);
+        ended
+            .map(|verdict| self.outcome(target.address, verdict))
+            .map_err(|failure| self.error(target, failure))
+    }
+
+    /// Tries an address on a thread of its own.
+    fn attempt_beside(
+        &self,
+        target: Target,
+        round: &Round,
+        sender: Sender<(Target, Report)>,
+    ) -> Result<(), LoginError> {
+        let (transport, share, client) = (self.login.transport, self.share(), self.client()?);
+        let is_over = round.is_over.clone();
+        let (server, address) = (target.server.clone(), target.address);
+        let attempt = move || {
+            // Nobody receives this any more once the round is over.
+            let report = |report| drop(sender.send((target.clone(), report)));
+            let tell = &mut |happening| report(Report::Happening(happening));
+            report(Report::Ended(attempt::run(transport, address, client, share, &is_over, tell)));
+        };
+        let started = thread::Builder::new().spawn(attempt);
+        started.map(drop).map_err(|error| self.error(Target { server, address }, error.into()))
+    }
+
+    fn hosts(&self) -> String {
+        self.login.servers.iter().map(|server| &*server.host).collect::<Vec<_>>().join(",")
+    }
+
+    fn client(&self) -> Result<Client, LoginError> {
+        let resends = match self.login.transport {
+            Transport::Udp => Resends::Timed,
+            Transport::Tcp => Resends::Never,
+        };
+        let seed = SysRng.try_next_u64().map_err(|error| LoginError::NoRandomness(error.into()))?;
+        Ok(Client::new(self.user, self.password, resends, self.share(), seed))
+    }
+
+    fn sends(&mut self, server: SocketAddr, sending: Sending) {
+        (self.watch)(Progress::Sending { server, user: self.user, sending });
+        self.sends += 1;
+    }
+
+    /// The time that is left; `None` without a timeout.
+    fn left(&self) -> Option<Duration> {
+        self.login.timeout.map(|timeout| timeout.saturating_sub(self.started.elapsed()))
+    }
+
+    /// The time that an attempt, or a look-up, may take.
+    fn share(&self) -> Duration {
+        self.left().unwrap_or(TIMEOUT)
+    }
+
+    fn gives_up_after(&mut self, error: &LoginError) -> bool {
+        if self.left() == Some(Duration::ZERO) {
+            return true;
+        }
+        match (self.login.absence, error) {
+            (_, LoginError::Conflict(_)) => true,
+            (Absence::Wait, _) => false,
+            (
+                Absence::Fail,
+                LoginError::Refused { .. } | LoginError::Unreachable { .. } | LoginError::Closed { .. },
+            ) => self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE,
+            (Absence::Fail, _) => true,
+        }
+    }
+
+    fn outcome(&self, server: SocketAddr, verdict: Verdict) -> Outcome {
+        let (transport, sends, elapsed) = (self.login.transport, self.sends, self.heard);
+        Outcome { verdict, server, transport, sends, elapsed }
+    }
+
+    fn error(&self, Target { server, address }: Target, failure: AttemptError) -> LoginError {
+        let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
+        match failure {
+            AttemptError::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
+            AttemptError::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
+            AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
+            AttemptError::Foreign => LoginError::OtherService(address),
+            AttemptError::Closed(error) => LoginError::Closed { server: address, error },
+            AttemptError::Unreachable(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                LoginError::Refused { server: address, transport: self.login.transport }
+            }
+            AttemptError::Unreachable(error) => LoginError::Unreachable { server: address, error },
+        }
+    }
+}
