@@ -15,7 +15,7 @@ use crate::descriptors;
 use crate::directory::{Directory, Reloads};
 use crate::doors::{Door, advise, listen};
 pub use crate::error::ServerError;
-use crate::http::{self, routes};
+use crate::http::{self, HttpListener, routes};
 use crate::limits::{self, Limit};
 use crate::log::{BlockLog, EventLog, audit};
 use crate::manager::Manager;
@@ -129,7 +129,7 @@ struct Prepared {
     directory: Option<Arc<Directory>>,
     source: Option<WatchedSource>,
     writer: Option<audit::AuditWriter>,
-    http: Option<http::Listener>,
+    http: Option<HttpListener>,
 }
 
 fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, ServerError> {
@@ -177,7 +177,7 @@ fn cannot_bind(door: &Door) -> impl FnOnce(io::Error) -> ServerError {
     |error| ServerError::Bind { address: door.address.clone(), error }
 }
 
-fn listen_for_http(address: SocketAddr) -> Result<http::Listener, ServerError> {
+fn listen_for_http(address: SocketAddr) -> Result<HttpListener, ServerError> {
     let (bound, listener) = http::listen(address).map_err(|error| ServerError::Http { address, error })?;
     info!("HTTP: for monitoring at http://{bound}/");
     if !bound.ip().to_canonical().is_loopback() {

@@ -38,16 +38,16 @@ use crate::net::clock::Clock;
 pub type Reply = Response<String>;
 
 /// A TCP socket that listens.
-pub type Listener = TcpListener;
+pub type HttpListener = TcpListener;
 
 /// Listens at an address that is not in use, and returns it; port 0 is any that is free.
 ///
 /// # Errors
 /// The address cannot be bound.
-pub fn listen(address: SocketAddr) -> io::Result<(SocketAddr, Listener)> {
+pub fn listen(address: SocketAddr) -> io::Result<(SocketAddr, HttpListener)> {
     let socket = bind::tcp(address, Sharing::Exclusive)?;
     socket.listen(BACKLOG)?;
-    let listener = Listener::from(socket);
+    let listener = HttpListener::from(socket);
     Ok((listener.local_addr()?, listener))
 }
 
@@ -81,7 +81,7 @@ const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// # Errors
 /// The listener cannot be used.
 pub async fn serve<H, F>(
-    listener: Listener,
+    listener: HttpListener,
     limits: Limits,
     stop: impl Future<Output = ()>,
     handler: H,

@@ -99,7 +99,11 @@ impl Shares {
         }
     }
 
-    fn enter(self: &Arc<Self>, party: Party, now: Duration) -> Result<(Request, Arc<Semaphore>), NoTurn> {
+    fn enter(
+        self: &Arc<Self>,
+        party: Party,
+        now: Duration,
+    ) -> Result<(ShareRequest, Arc<Semaphore>), NoTurn> {
         let mut shares = lock(&self.parties);
         let logins = || Arc::new(Semaphore::new(party.logins()));
         let new = || Share { requests: 0, logins: logins(), moved: now };
@@ -111,14 +115,14 @@ impl Shares {
             return Err(NoTurn::Stalled);
         }
         share.requests += 1;
-        Ok((Request { shares: self.clone(), party }, share.logins.clone()))
+        Ok((ShareRequest { shares: self.clone(), party }, share.logins.clone()))
     }
 }
 
 /// A login of a party.
 pub(super) struct SharePermit {
     _login: OwnedSemaphorePermit,
-    request: Request,
+    request: ShareRequest,
 }
 
 impl SharePermit {
@@ -130,12 +134,12 @@ impl SharePermit {
 }
 
 /// A request of a party, which counts until it is dropped.
-struct Request {
+struct ShareRequest {
     shares: Arc<Shares>,
     party: Party,
 }
 
-impl Request {
+impl ShareRequest {
     /// Whether it waits for logins that take long, beside enough others.
     fn is_too_much(&self, now: Duration) -> bool {
         let shares = lock(&self.shares.parties);
@@ -145,7 +149,7 @@ impl Request {
     }
 }
 
-impl Drop for Request {
+impl Drop for ShareRequest {
     fn drop(&mut self) {
         let mut shares = lock(&self.shares.parties);
         if let Some(share) = shares.get_mut(&self.party) {

@@ -43,24 +43,24 @@ pub(super) struct Run<'a> {
 
 /// An address to try.
 #[derive(Clone)]
-struct Target {
+struct Candidate {
     server: HostPort,
     address: SocketAddr,
 }
 
 /// What comes from the thread of an attempt.
-enum Report {
+enum AttemptReport {
     Happening(Happening),
     Ended(Result<Verdict, AttemptError>),
 }
 
 /// Ends all attempts of a round when dropped.
 #[derive(Default)]
-struct Round {
+struct Attempts {
     is_over: Arc<AtomicBool>,
 }
 
-impl Drop for Round {
+impl Drop for Attempts {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -108,25 +108,25 @@ impl<'a> Run<'a> {
             return self.attempt_here(target);
         }
         let mut last_error = LoginError::NoAddress(self.hosts());
-        let (round, (sender, reports)) = (Round::default(), mpsc::channel());
+        let (attempts, (sender, reports)) = (Attempts::default(), mpsc::channel());
         let (mut running, mut next_at) = (0, Instant::now());
         while running > 0 || !targets.is_empty() {
             if Instant::now() >= next_at
                 && let Some(target) = targets.pop_front()
             {
-                self.attempt_beside(target, &round, sender.clone())?;
+                self.attempt_beside(target, &attempts, sender.clone())?;
                 (running, next_at) = (running + 1, Instant::now() + PATIENCE);
             }
             let wait = if targets.is_empty() { TIMEOUT } else { next_at.duration_since(Instant::now()) };
             let Ok((target, report)) = reports.recv_timeout(wait) else { continue };
             match report {
-                Report::Happening(Happening::Sending(sending)) => self.sends(target.address, sending),
-                Report::Happening(Happening::Heard) => {
+                AttemptReport::Happening(Happening::Sending(sending)) => self.sends(target.address, sending),
+                AttemptReport::Happening(Happening::Heard) => {
                     self.heard = self.started.elapsed();
                     next_at = Instant::now() + PATIENCE;
                 }
-                Report::Ended(Ok(verdict)) => return Ok(self.outcome(target.address, verdict)),
-                Report::Ended(Err(failure)) => {
+                AttemptReport::Ended(Ok(verdict)) => return Ok(self.outcome(target.address, verdict)),
+                AttemptReport::Ended(Err(failure)) => {
                     last_error = self.error(target, failure);
                     // At another address the messages may be forged as well.
                     if matches!(last_error, LoginError::Conflict(_)) {
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
     }
 
     /// The addresses of all servers, in their order. A server that cannot be looked up is left out, unless all are.
-    fn look_up(&self) -> Result<VecDeque<Target>, LoginError> {
+    fn look_up(&self) -> Result<VecDeque<Candidate>, LoginError> {
         let (mut targets, mut failure) = (VecDeque::new(), None);
         for server in &self.login.servers {
             match server.resolve(self.share()) {
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
                     addresses
                         .into_iter()
                         .filter(|address| self.login.family.contains(address))
-                        .map(|address| Target { server: server.clone(), address }),
+                        .map(|address| Candidate { server: server.clone(), address }),
                 ),
                 Err(error) => failure = Some(LoginError::Unresolved { host: server.host.clone(), error }),
             }
@@ -160,7 +160,7 @@ impl<'a> Run<'a> {
     }
 
     /// Tries the only address there is.
-    fn attempt_here(&mut self, target: Target) -> Result<Outcome, LoginError> {
+    fn attempt_here(&mut self, target: Candidate) -> Result<Outcome, LoginError> {
         let (transport, share, client) = (self.login.transport, self.share(), self.client()?);
         let tell = &mut |happening| match happening {
             Happening::Sending(sending) => self.sends(target.address, sending),
@@ -175,21 +175,21 @@ impl<'a> Run<'a> {
     /// Tries an address on a thread of its own.
     fn attempt_beside(
         &self,
-        target: Target,
-        round: &Round,
-        sender: Sender<(Target, Report)>,
+        target: Candidate,
+        attempts: &Attempts,
+        sender: Sender<(Candidate, AttemptReport)>,
     ) -> Result<(), LoginError> {
         let (transport, share, client) = (self.login.transport, self.share(), self.client()?);
-        let is_over = round.is_over.clone();
+        let is_over = attempts.is_over.clone();
         let (server, address) = (target.server.clone(), target.address);
         let attempt = move || {
             // Nobody receives this any more once the round is over.
             let report = |report| drop(sender.send((target.clone(), report)));
-            let tell = &mut |happening| report(Report::Happening(happening));
-            report(Report::Ended(attempt::run(transport, address, client, share, &is_over, tell)));
+            let tell = &mut |happening| report(AttemptReport::Happening(happening));
+            report(AttemptReport::Ended(attempt::run(transport, address, client, share, &is_over, tell)));
         };
         let started = thread::Builder::new().spawn(attempt);
-        started.map(drop).map_err(|error| self.error(Target { server, address }, error.into()))
+        started.map(drop).map_err(|error| self.error(Candidate { server, address }, error.into()))
     }
 
     fn hosts(&self) -> String {
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
         Outcome { verdict, server, transport, sends, elapsed }
     }
 
-    fn error(&self, Target { server, address }: Target, failure: AttemptError) -> LoginError {
+    fn error(&self, Candidate { server, address }: Candidate, failure: AttemptError) -> LoginError {
         let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
         match failure {
             AttemptError::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },

@@ -12,7 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use tracing::warn;
 
 use super::exposition::Format;
-use super::{Limits, Listener, Reply, json, metrics, page};
+use super::{HttpListener, Limits, Reply, json, metrics, page};
 use crate::status::Status;
 
 /// The limits of connections for monitoring.
@@ -29,7 +29,7 @@ pub(crate) const CONNECTION_BYTES: usize = 64 * 1024;
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Serves the status of a server over HTTP for as long as it runs.
-pub(crate) async fn serve(listener: Listener, status: Arc<Status>) {
+pub(crate) async fn serve(listener: HttpListener, status: Arc<Status>) {
     let shown = status.clone();
     let answer = move |request: Request<Incoming>| ready(answer(&shown, &request));
     let served = super::serve(listener, LIMITS, pending(), answer);
