@@ -1,6 +1,5 @@
-//! Requests and the two dialects of the protocol: how a client spells its request tells how it reads the verdict.
-
-use crate::wire::Verdict;
+//! Requests, verdicts, and the two dialects of the protocol: how a client spells its request tells how it reads the
+//! verdict.
 
 /// Bytes of a request, in either dialect.
 pub const REQUEST_LEN: usize = 22;
@@ -91,5 +90,22 @@ impl Dialect {
             Self::Words => false,
             Self::Letters => true,
         }
+    }
+}
+
+/// The result of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The password is right, and the user may log in.
+    Welcome,
+    /// The password is wrong, or the user is unknown or may not log in; the server does not say which.
+    Refused,
+}
+
+impl Verdict {
+    /// The sentence that is sent in the dialect of words, and printed by clients.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        Dialect::Words.spell(self)
     }
 }

@@ -5,6 +5,7 @@ mod tests;
 
 use crate::challenge::{CHALLENGE_LEN, Challenge};
 use crate::credentials::{NAME_MAX, NameError, Username};
+pub use crate::dialect::Verdict;
 use crate::dialect::{Dialect, REQUEST_LEN, Request};
 use crate::proof::{DIGEST_LEN, Digest, RAW_DIGEST_LEN};
 use std::fmt;
@@ -34,23 +35,6 @@ const _: () = {
 };
 const _: () = assert!(REPLY_MAX <= ANSWER_MIN + ECHO_LEN);
 const _: () = assert!(PROOF_MAX + ECHO_LEN <= MESSAGE_MAX);
-
-/// The result of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The password is right, and the user may log in.
-    Welcome,
-    /// The password is wrong, or the user is unknown or may not log in; the server does not say which.
-    Refused,
-}
-
-impl Verdict {
-    /// The sentence that is sent in the dialect of words, and printed by clients.
-    #[must_use]
-    pub fn sentence(self) -> &'static str {
-        Dialect::Words.spell(self)
-    }
-}
 
 /// A message from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -69,7 +69,7 @@ pub enum Loopbacks {
 /// Binds a socket for each worker and, if it is asked for, one at the other loopback address. A machine without IPv6 is
 /// no error.
 pub(crate) fn listen(door: &Door) -> io::Result<Bound> {
-    let mut bound = door.address.bind(door.transport, door.workers)?;
+    let mut bound = bind::for_workers(&door.address, door.transport, door.workers)?;
     if let (Loopbacks::Both, Some(other)) = (door.loopbacks, bound.address.other_loopback()) {
         match bound.add(other, |address, sharing| bind::socket(door.transport, address, sharing)) {
             Ok(()) => info!("serving {other} as well"),
@@ -85,13 +85,13 @@ pub(crate) fn listen(door: &Door) -> io::Result<Bound> {
 }
 
 /// Logs who can reach a door, and which clients another program may get instead.
-pub(crate) fn advise(address: &Address, loopbacks: Loopbacks) {
-    let Some(address) = address.network() else { return };
+pub(crate) fn advise(door: &Address, loopbacks: Loopbacks) {
+    let Some(address) = door.network() else { return };
     let (ip, port) = (address.ip().to_canonical(), address.port());
     if ip.is_loopback() {
         info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");
     }
-    if let Some(other) = bind::other_loopback(address) {
+    if let Some(other) = door.other_loopback() {
         let remedy = match loopbacks {
             Loopbacks::Both => return,
             Loopbacks::One => String::new(),

@@ -1,9 +1,7 @@
 //! Where a server listens, and who connects there.
 
 use std::fmt;
-use std::io;
-use std::net::{AddrParseError, SocketAddr};
-use std::num::NonZeroUsize;
+use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
@@ -11,7 +9,6 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::Socket;
 
-use crate::net::bind::{self, Bound};
 use proto::Peer;
 use proto::transport::Transport;
 
@@ -33,7 +30,7 @@ impl Address {
 
     /// The other address to which `localhost` may lead its clients.
     pub(crate) fn other_loopback(&self) -> Option<SocketAddr> {
-        bind::other_loopback(self.0)
+        other_loopback(self.0)
     }
 
     /// The kind of the sockets that a transport has here.
@@ -42,11 +39,6 @@ impl Address {
             Transport::Udp => SocketKind::Udp,
             Transport::Tcp => SocketKind::Tcp,
         }
-    }
-
-    /// Binds a socket for each worker.
-    pub(crate) fn bind(&self, transport: Transport, workers: NonZeroUsize) -> io::Result<Bound> {
-        bind::group(self.0, workers, |address, sharing| bind::socket(transport, address, sharing))
     }
 }
 
@@ -114,4 +106,14 @@ impl Listener {
         let address = SocketAddr::try_from(address.ok_or(Errno::CONNABORTED)?)?;
         Ok((socket, address.into()))
     }
+}
+
+/// The other address to which `localhost` may lead clients of a server at this address.
+fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
+    let other: IpAddr = match address.ip().to_canonical() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => return None,
+    };
+    Some(SocketAddr::new(other, address.port()))
 }

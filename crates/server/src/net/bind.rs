@@ -1,7 +1,7 @@
 //! Sockets at an address, one for each worker.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -65,14 +65,14 @@ impl Bound {
     }
 }
 
-/// The other address to which `localhost` may lead clients of a server at this address.
-pub(crate) fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
-    let other: IpAddr = match address.ip().to_canonical() {
-        IpAddr::V4(Ipv4Addr::LOCALHOST | Ipv4Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V4(_) | IpAddr::V6(_) => return None,
-    };
-    Some(SocketAddr::new(other, address.port()))
+/// Binds a socket for each worker.
+pub(crate) fn for_workers(
+    address: &Address,
+    transport: Transport,
+    workers: NonZeroUsize,
+) -> io::Result<Bound> {
+    let address = address.network().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    group(address, workers, |address, sharing| socket(transport, address, sharing))
 }
 
 /// A socket of a transport, bound to an address.
