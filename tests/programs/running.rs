@@ -200,10 +200,16 @@ impl Server {
         Ok(server)
     }
 
-    /// Where the next of its other doors is, from the line that says so.
-    pub(crate) fn next_door(&mut self) -> SocketAddr {
+    /// The next line on its standard output.
+    pub(crate) fn next_line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Where the next of its other doors is, from the line that says so.
+    pub(crate) fn next_door(&mut self) -> SocketAddr {
+        let line = self.next_line();
         line.trim_end().rsplit_once(' ').and_then(|(_, address)| address.parse().ok()).expect(&line)
     }
 
