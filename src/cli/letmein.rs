@@ -109,11 +109,8 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
 /// Says why there is no password. The command line may be right.
 fn no_password(error: &NoPassword) -> ExitStatus {
     match error {
-        NoPassword::NoneGiven => invalid(&error.to_string(), EXAMPLE),
-        NoPassword::Empty
-        | NoPassword::Invalid(_)
-        | NoPassword::Unreadable { .. }
-        | NoPassword::VariableNotUtf8 => {
+        NoPassword::NoneGiven | NoPassword::Invalid(_) => invalid(&error.to_string(), EXAMPLE),
+        NoPassword::Empty | NoPassword::Unreadable { .. } | NoPassword::VariableNotUtf8 => {
             say(format_args!("{PROGRAM}: {error}"));
             ExitStatus::Usage
         }

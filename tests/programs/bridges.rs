@@ -189,7 +189,7 @@ fn nagios_is_told_critical_of_a_refusal_and_of_no_answer() {
     assert!(line(&silent, 2).starts_with("LETMEIN CRITICAL - no verdict: no answer from "), "{silent:?}");
     drop(server);
     let gone = check(&address, &[]);
-    assert!(line(&gone, 2).starts_with("LETMEIN CRITICAL - no verdict: cannot reach "), "{gone:?}");
+    assert!(line(&gone, 2).starts_with("LETMEIN CRITICAL - no verdict: nobody listens at "), "{gone:?}");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn nagios_is_told_unknown_of_a_plugin_that_is_called_wrongly() {
         (&["-w", "1); system(\"id\")"], "no number of seconds"),
         (&["-w", "5", "-c", "5"], "-w 5 is not less than -c 5"),
         (&["-p", "/nosuch/file"], "cannot read the password from /nosuch/file"),
-        (&["-H", "no-port"], "write HOST:PORT"),
+        (&["-H", "http://gate.example"], "write HOST:PORT"),
         (&["-u", ""], "-H, -u and -p are needed"),
         (&["-u", "--help:"], "has a colon in it"),
     ] {

@@ -25,13 +25,15 @@ fn reason(command: &mut Command, example: &str) -> String {
 fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
     let (long_name, long_password) = (&*"u".repeat(65), &*"p".repeat(129));
     let mistakes: &[(&[&str], &str)] = &[
-        (&[], "not provided: <HOST:PORT> <USER>"),
+        (&[], "not provided: <HOST[:PORT]> <USER>"),
         (&[AT], "not provided: <USER>"),
-        (&["127.0.0.1", "userone", "p"], "no port in \"127.0.0.1\""),
+        (&["127.0.0.1,", "userone", "p"], "no host in \"\""),
+        (&["0.0.0.0:8591", "userone", "p"], "0.0.0.0 is an address to listen at"),
+        (&["http://127.0.0.1:8591", "userone", "p"], "invalid server \"http://127.0.0.1:8591\""),
         (&["127.0.0.1:", "userone", "p"], "no port in \"127.0.0.1:\""),
-        (&["127.0.0.1:0", "userone", "p"], "no port \"0\": a port is a number from 1 to 65535"),
-        (&["127.0.0.1:65536", "userone", "p"], "no port \"65536\": a port is"),
-        (&["127.0.0.1:http", "userone", "p"], "no port \"http\": a port is"),
+        (&["127.0.0.1:0", "userone", "p"], "invalid port \"0\": a port is a number from 1 to 65535"),
+        (&["127.0.0.1:65536", "userone", "p"], "invalid port \"65536\": a port is"),
+        (&["127.0.0.1:http", "userone", "p"], "invalid port \"http\": a port is"),
         (&[":8591", "userone", "p"], "no host in \":8591\""),
         (&["::1:8591", "userone", "p"], "IPv6 address without brackets"),
         (&[AT, "", "p"], "user name is empty"),
