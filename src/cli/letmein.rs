@@ -215,9 +215,10 @@ struct Servers {
 }
 
 fn parse_servers(text: &str) -> Result<Servers, HostPortError> {
-    let mut servers = text.split(',').map(|server| HostPort::parse(server, Some(DEFAULT_PORT)));
-    let first = servers.next().unwrap_or_else(|| HostPort::parse(text, Some(DEFAULT_PORT)))?;
-    Ok(Servers { first, others: servers.collect::<Result<_, _>>()? })
+    let parse = |server| HostPort::parse(server, Some(DEFAULT_PORT));
+    let (first, others) = text.split_once(',').map_or((text, None), |(first, others)| (first, Some(others)));
+    let others = others.into_iter().flat_map(|others| others.split(',')).map(parse);
+    Ok(Servers { first: parse(first)?, others: others.collect::<Result<_, _>>()? })
 }
 
 fn parse_user(text: &str) -> Result<Username, String> {

@@ -11,8 +11,9 @@ use crate::cli::{argv, normal, say};
 use proto::credentials::{PASSWORD_MAX, Password, PasswordError, Username};
 
 const VARIABLE: &str = "LETMEIN_PASSWORD";
-/// A longer line holds no password, even if it ends in CR and LF.
-const LINE_MAX: u64 = PASSWORD_MAX as u64 + 3;
+/// A longer line holds no password, even if it ends in CR and LF. Accents that are characters of their own take up to
+/// four times the bytes of a password in its normal form.
+const LINE_MAX: u64 = 4 * PASSWORD_MAX as u64 + 3;
 
 /// Where the client may take its password from, in the order tried.
 #[derive(clap::Args)]
@@ -112,6 +113,9 @@ pub fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPasswor
         .take(LINE_MAX)
         .read_line(&mut line)
         .map_err(|error| NoPassword::Unreadable { from: from.to_owned(), error })?;
+    if line.len() as u64 == LINE_MAX {
+        return Err(PasswordError::TooLong.into());
+    }
     let password = match line.strip_suffix('\n') {
         Some(line) => line.strip_suffix('\r').unwrap_or(line),
         // The pam_exec of old systems ends a password with a NUL, as C ends a string.

@@ -57,6 +57,16 @@ pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Ended {
     child.wait_with_output().unwrap().into()
 }
 
+/// An accent may be a character of its own, which makes a password longer than it is in its normal form.
+#[test]
+fn a_password_is_read_whole_however_its_accents_are_written() {
+    let normal = format!("a{}", "\u{e9}".repeat(60));
+    let server =
+        Server::with_users(proto::transport::Transport::Udp, &format!("[users]\nuserone = '{normal}'\n"));
+    let file = users_file(format!("a{}\n", "e\u{301}".repeat(60)));
+    assert_eq!(server.login(&["userone", "--password-file", path(&file)]), welcome());
+}
+
 #[test]
 fn white_space_before_the_end_of_the_line_is_part_of_a_password() {
     let server = Server::udp();

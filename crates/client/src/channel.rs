@@ -128,7 +128,7 @@ impl Inbox {
     /// none came in time.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the stream has ended; else the system's.
+    /// `UnexpectedEof` if the stream has ended, `InvalidData` if there is more than any message has; else the system's.
     pub(crate) fn fill(&mut self, channel: &mut Channel, wait: Duration) -> io::Result<Option<&[u8]>> {
         let start = match channel {
             Channel::Udp { .. } => 0,
@@ -137,9 +137,7 @@ impl Inbox {
         let room = self.bytes.get_mut(start..).unwrap_or_default();
         let is_full = room.is_empty();
         match (channel.receive(room, wait), &channel) {
-            (Ok(0), Channel::Tcp(_)) if is_full => {
-                Err(io::Error::other("what it says is no letmein protocol"))
-            }
+            (Ok(0), Channel::Tcp(_)) if is_full => Err(io::ErrorKind::InvalidData.into()),
             (Ok(0), Channel::Tcp(_)) => Err(io::ErrorKind::UnexpectedEof.into()),
             (Ok(len), _) => {
                 self.len = start + len;

@@ -158,6 +158,26 @@ fn another_service_is_told_from_a_server_that_is_down() {
     assert_fails(client, &format!("something answers at {address}, but it is another service"));
 }
 
+/// It greets whoever connects, in a line that may be shorter or longer than any message of ours.
+#[test]
+fn another_service_over_tcp_is_told_from_a_server_that_is_down() {
+    for greeting in ["220 mail ESMTP\r\n", "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n"] {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            let mut streams = Vec::new();
+            for stream in other.incoming() {
+                let mut stream = stream.unwrap();
+                stream.write_all(greeting.as_bytes()).unwrap();
+                streams.push(stream);
+            }
+        });
+        let client = &mut letmein();
+        client.args([&*address, "userone", "passwordone", "--tcp", "--timeout", "0.3"]);
+        assert_fails(client, &format!("something answers at {address}, but it is another service"));
+    }
+}
+
 #[test]
 fn without_a_verdict_json_has_an_error_in_its_place() {
     let nobody = refusing_socket(Transport::Udp);
@@ -175,7 +195,11 @@ fn the_second_server_is_asked_once_the_first_is_silent_or_refuses() {
     let (silent, refusing) = (UdpSocket::bind("127.0.0.1:0").unwrap(), refusing_socket(Transport::Udp));
     for first in [silent.local_addr().unwrap().to_string(), address_of(&refusing)] {
         let servers = format!("{first},{}", server.address);
-        assert_eq!(run(letmein().args([&*servers, "userone", "passwordone"])), welcome(), "{servers}");
+        for more in [&[][..], &["--timeout", "0.4"]] {
+            let client = &mut letmein();
+            let ended = run(client.args([&*servers, "userone", "passwordone"]).args(more));
+            assert_eq!(ended, welcome(), "{servers} {more:?}");
+        }
     }
 }
 

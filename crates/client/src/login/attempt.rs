@@ -11,7 +11,7 @@ use proto::client::{self, Client, Receipt, Sending, Step};
 use proto::transport::Transport;
 use proto::wire::Verdict;
 
-/// An attempt that is no longer wanted ends within this time.
+/// An attempt that is no longer wanted ends within this time, once it is connected.
 const ABANDONED_WITHIN: Duration = Duration::from_millis(50);
 
 /// What happens in an attempt.
@@ -34,9 +34,8 @@ pub(super) enum AttemptError {
 
 impl From<io::Error> for AttemptError {
     fn from(error: io::Error) -> Self {
-        // Of all these errors, only that of connecting over TCP can be a timeout.
-        if is_timeout(&error) {
-            Self::Client(client::Failure::NoChallenge)
+        if error.kind() == io::ErrorKind::InvalidData {
+            Self::Foreign
         } else if is_end(&error) {
             let reason = format!("it closed the connection without a verdict, and {}", maybe_blocking());
             Self::Unreachable(io::Error::new(error.kind(), reason))
@@ -51,7 +50,8 @@ fn is_end(error: &io::Error) -> bool {
     is_broken(error) || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
-/// Runs an attempt, until there is a verdict or an error, or another attempt is over first.
+/// Runs an attempt, until there is a verdict or an error, or another attempt is over first. A verdict has the time at
+/// which the last message that counted came.
 pub(super) fn run(
     transport: Transport,
     server: SocketAddr,
@@ -59,9 +59,13 @@ pub(super) fn run(
     share: Duration,
     is_over: &AtomicBool,
     tell: &mut dyn FnMut(Happening),
-) -> Result<Verdict, AttemptError> {
+) -> Result<(Verdict, Instant), AttemptError> {
     let started = Instant::now();
-    let mut channel = Channel::open(transport, server, share)?;
+    let mut channel = Channel::open(transport, server, share).map_err(|error| match error {
+        // A host that does not answer at all.
+        error if is_timeout(&error) => AttemptError::Client(client::Failure::NoChallenge),
+        error => error.into(),
+    })?;
     match converse(transport, &mut channel, &mut client, started, is_over, tell) {
         Err(AttemptError::Unreachable(error)) if client.has_challenge() && is_end(&error) => {
             Err(AttemptError::Closed(error))
@@ -77,8 +81,8 @@ fn converse(
     started: Instant,
     is_over: &AtomicBool,
     tell: &mut dyn FnMut(Happening),
-) -> Result<Verdict, AttemptError> {
-    let (mut inbox, mut is_foreign) = (Inbox::default(), false);
+) -> Result<(Verdict, Instant), AttemptError> {
+    let (mut inbox, mut is_foreign, mut heard) = (Inbox::default(), false, started);
     while !is_over.load(Ordering::Relaxed) {
         match client.next(started.elapsed()) {
             Step::Send { bytes, sending } => {
@@ -88,19 +92,28 @@ fn converse(
             Step::WaitUntil(time) => {
                 let wait = time.saturating_sub(started.elapsed()).min(ABANDONED_WITHIN);
                 let Some(bytes) = inbox.fill(channel, wait)? else { continue };
-                let has_said_something = !bytes.is_empty();
                 match client.receive(started.elapsed(), bytes) {
                     Receipt::Taken => {
+                        heard = Instant::now();
                         tell(Happening::Heard);
                         inbox.clear();
                     }
-                    // The bytes of a stream may be the begin of a message.
-                    Receipt::Ignored => is_foreign |= has_said_something && transport == Transport::Udp,
+                    Receipt::Ignored => is_foreign |= is_no_begin(transport, bytes),
                 }
             }
             Step::Done(Err(client::Failure::NoChallenge)) if is_foreign => return Err(AttemptError::Foreign),
-            Step::Done(outcome) => return outcome.map_err(AttemptError::Client),
+            Step::Done(outcome) => {
+                return outcome.map(|verdict| (verdict, heard)).map_err(AttemptError::Client);
+            }
         }
     }
     Err(AttemptError::Client(client::Failure::NoVerdict))
+}
+
+/// Whether bytes that are no message cannot become a challenge, either, which may come in pieces over TCP.
+fn is_no_begin(transport: Transport, bytes: &[u8]) -> bool {
+    match transport {
+        Transport::Udp => !bytes.is_empty(),
+        Transport::Tcp => bytes.iter().any(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+    }
 }

@@ -35,8 +35,6 @@ pub(super) struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
-    /// When the last message that counted came: of a login that has its verdict, that.
-    heard: Duration,
     /// When the network first refused. Nothing that arrives starts this anew.
     unreachable_since: Option<Instant>,
 }
@@ -51,7 +49,7 @@ struct Candidate {
 /// What comes from the thread of an attempt.
 enum AttemptReport {
     Happening(Happening),
-    Ended(Result<Verdict, AttemptError>),
+    Ended(Result<(Verdict, Instant), AttemptError>),
 }
 
 /// Ends all attempts of a round when dropped.
@@ -73,8 +71,8 @@ impl<'a> Run<'a> {
         password: &'a Password,
         watch: &'a mut dyn FnMut(Progress<'_>),
     ) -> Self {
-        let (started, sends, heard) = (Instant::now(), 0, Duration::ZERO);
-        Self { login, user, password, watch, started, sends, heard, unreachable_since: None }
+        let (started, sends) = (Instant::now(), 0);
+        Self { login, user, password, watch, started, sends, unreachable_since: None }
     }
 
     /// Tries all addresses, and again if that may help.
@@ -107,49 +105,61 @@ impl<'a> Run<'a> {
         {
             return self.attempt_here(target);
         }
-        let mut last_error = LoginError::NoAddress(self.hosts());
+        let mut error = LoginError::NoAddress(self.hosts());
+        // Every address is asked before the time is over.
+        let patience = PATIENCE.min(self.share() / (targets.len() as u32 + 1));
         let (attempts, (sender, reports)) = (Attempts::default(), mpsc::channel());
         let (mut running, mut next_at) = (0, Instant::now());
         while running > 0 || !targets.is_empty() {
             if Instant::now() >= next_at
                 && let Some(target) = targets.pop_front()
             {
-                self.attempt_beside(target, &attempts, sender.clone())?;
-                (running, next_at) = (running + 1, Instant::now() + PATIENCE);
+                match self.attempt_beside(target, &attempts, sender.clone()) {
+                    Ok(()) => running += 1,
+                    Err(failure) => error = more_telling(error, failure),
+                }
+                next_at = Instant::now() + patience;
             }
             let wait = if targets.is_empty() { TIMEOUT } else { next_at.duration_since(Instant::now()) };
             let Ok((target, report)) = reports.recv_timeout(wait) else { continue };
             match report {
                 AttemptReport::Happening(Happening::Sending(sending)) => self.sends(target.address, sending),
-                AttemptReport::Happening(Happening::Heard) => {
-                    self.heard = self.started.elapsed();
-                    next_at = Instant::now() + PATIENCE;
+                AttemptReport::Happening(Happening::Heard) => next_at = Instant::now() + patience,
+                AttemptReport::Ended(Ok((verdict, heard))) => {
+                    return Ok(self.outcome(target.address, verdict, heard));
                 }
-                AttemptReport::Ended(Ok(verdict)) => return Ok(self.outcome(target.address, verdict)),
                 AttemptReport::Ended(Err(failure)) => {
-                    last_error = self.error(target, failure);
+                    let failure = self.error(target.clone(), failure);
                     // At another address the messages may be forged as well.
-                    if matches!(last_error, LoginError::Conflict(_)) {
-                        return Err(last_error);
+                    if matches!(failure, LoginError::Conflict(_)) {
+                        return Err(failure);
                     }
                     (running, next_at) = (running - 1, Instant::now());
+                    // While another is silent, this one may be back.
+                    if running > 0 && !self.gives_up_after(&failure) {
+                        targets.push_back(target);
+                        next_at = Instant::now() + RETRY_PAUSE;
+                    }
+                    error = more_telling(error, failure);
                 }
             }
         }
-        Err(last_error)
+        Err(error)
     }
 
     /// The addresses of all servers, in their order. A server that cannot be looked up is left out, unless all are.
     fn look_up(&self) -> Result<VecDeque<Candidate>, LoginError> {
         let (mut targets, mut failure) = (VecDeque::new(), None);
-        for server in &self.login.servers {
-            match server.resolve(self.share()) {
-                Ok(addresses) => targets.extend(
-                    addresses
-                        .into_iter()
-                        .filter(|address| self.login.family.contains(address))
-                        .map(|address| Candidate { server: server.clone(), address }),
-                ),
+        for (index, server) in self.login.servers.iter().enumerate() {
+            let servers_left = self.login.servers.len() - index;
+            match server.resolve(self.share() / servers_left as u32) {
+                Ok(addresses) => {
+                    for address in addresses.into_iter().filter(|it| self.login.family.contains(it)) {
+                        if !targets.iter().any(|target: &Candidate| target.address == address) {
+                            targets.push_back(Candidate { server: server.clone(), address });
+                        }
+                    }
+                }
                 Err(error) => failure = Some(LoginError::Unresolved { host: server.host.clone(), error }),
             }
         }
@@ -164,11 +174,11 @@ impl<'a> Run<'a> {
         let (transport, share, client) = (self.login.transport, self.share(), self.client()?);
         let tell = &mut |happening| match happening {
             Happening::Sending(sending) => self.sends(target.address, sending),
-            Happening::Heard => self.heard = self.started.elapsed(),
+            Happening::Heard => {}
         };
         let ended = attempt::run(transport, target.address, client, share, &AtomicBool::new(false), tell);
         ended
-            .map(|verdict| self.outcome(target.address, verdict))
+            .map(|(verdict, heard)| self.outcome(target.address, verdict, heard))
             .map_err(|failure| self.error(target, failure))
     }
 
@@ -189,7 +199,9 @@ impl<'a> Run<'a> {
             report(AttemptReport::Ended(attempt::run(transport, address, client, share, &is_over, tell)));
         };
         let started = thread::Builder::new().spawn(attempt);
-        started.map(drop).map_err(|error| self.error(Candidate { server, address }, error.into()))
+        started
+            .map(drop)
+            .map_err(|error| self.error(Candidate { server, address }, AttemptError::Unreachable(error)))
     }
 
     fn hosts(&self) -> String {
@@ -235,8 +247,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn outcome(&self, server: SocketAddr, verdict: Verdict) -> Outcome {
-        let (transport, sends, elapsed) = (self.login.transport, self.sends, self.heard);
+    fn outcome(&self, server: SocketAddr, verdict: Verdict, heard: Instant) -> Outcome {
+        let (transport, sends) = (self.login.transport, self.sends);
+        let elapsed = heard.duration_since(self.started);
         Outcome { verdict, server, transport, sends, elapsed }
     }
 
@@ -254,4 +267,11 @@ impl<'a> Run<'a> {
             AttemptError::Unreachable(error) => LoginError::Unreachable { server: address, error },
         }
     }
+}
+
+/// The later error, unless it tells only that nothing came, and the earlier one tells more.
+fn more_telling(before: LoginError, after: LoginError) -> LoginError {
+    let is_vague =
+        |error: &LoginError| matches!(error, LoginError::NoAnswer { .. } | LoginError::NoAddress(_));
+    if is_vague(&after) && !is_vague(&before) { before } else { after }
 }
