@@ -46,6 +46,7 @@ pub type HttpListener = TcpListener;
 /// The address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<(SocketAddr, HttpListener)> {
     let socket = bind::tcp(address, Sharing::Exclusive)?;
+    // It listens already; this makes the queue shorter.
     socket.listen(BACKLOG)?;
     let listener = HttpListener::from(socket);
     Ok((listener.local_addr()?, listener))

@@ -90,7 +90,7 @@ pub fn udp(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A TCP socket, bound to an address, that does not listen yet.
+/// A TCP socket that listens at an address.
 pub fn tcp(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
     let socket = open(address, Type::STREAM, Protocol::TCP, sharing)?;
     // The connections of a server that has just stopped must not keep the next one from its port.
