@@ -10,6 +10,7 @@ mod audits;
 mod bench;
 mod bridges;
 mod browser;
+mod clients;
 mod command_lines;
 mod datagrams;
 mod dist_files;
