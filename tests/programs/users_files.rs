@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use proto::transport::Transport;
 
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, run, server, users_file};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, path, refused, run, server, users_file, welcome};
 
 /// In every file below, and never to be shown.
 const SECRET: &str = "hunter2secret";
@@ -57,10 +57,9 @@ fn a_wrong_password_is_not_shown_but_its_place_and_a_remedy_are() {
     let long = format!("\"{}\"", SECRET.repeat(10));
     for (password, problem) in [
         (&*long, "is longer than 128 bytes: choose another"),
-        ("\"\"", "is empty: give them one"),
+        ("\"\"", "is empty: give one"),
         ("\"hunter2secret\\u0000\"", "has a NUL in it: choose another"),
-        ("12345678", "is no string: put it between quotes"),
-        ("[\"hunter2secret\"]", "is no string: put it between quotes"),
+        ("12345678", "is not a string: put it between quotes"),
     ] {
         assert_third_line(&format!("bob = {password}"), 7, &format!("the password of bob {problem}"));
         let in_table = format!("bob = {{ password = {password} }}");
@@ -70,10 +69,14 @@ fn a_wrong_password_is_not_shown_but_its_place_and_a_remedy_are() {
 
 #[test]
 fn a_wrong_condition_is_shown_with_its_place_and_a_remedy() {
-    const DAY: &str = "expires is the last good day, as in 2027-01-31, without quotes";
+    const DAY: &str = "expires must be the last good day, as in 2027-01-31, without quotes";
     const NETWORKS: &str = "from is a list of networks, as in [\"10.0.0.0/8\", \"2001:db8::1\"]";
     for (condition, offset, problem) in [
-        ("colour = 1", 0, "unknown key \"colour\": a user has password, disabled, expires and from"),
+        (
+            "colour = 1",
+            0,
+            "unknown key \"colour\": a user has password, disabled, expires, from, old_password and",
+        ),
         ("disabled = \"yes\"", 11, "disabled is true or false"),
         ("disabled = 1", 11, "disabled is true or false"),
         ("expires = \"2027-01-31\"", 10, DAY),
@@ -93,6 +96,50 @@ fn a_day_that_is_not_in_the_calendar_is_shown_with_its_place() {
     let complaint = complaint("[users]\nalice = { password = \"hunter2secret\", expires = 2027-02-31 }\n");
     assert!(complaint.starts_with("server-udp: FILE:2:"), "{complaint}");
     assert!(complaint.contains("day"), "{complaint}");
+}
+
+#[test]
+fn a_wrong_old_password_is_shown_with_its_place_and_a_remedy() {
+    for (keys, offset, problem) in [
+        ("old_password = \"hunter2secret\"", 15, "the old password of bob has no last day: add old_until = "),
+        ("old_until = 2027-01-31", 12, "bob has old_until without old_password: take it out"),
+        ("old_password = 7, old_until = 2027-01-31", 15, "the old password of bob is not a string: "),
+        ("old_password = \"\", old_until = 2027-01-31", 15, "the old password of bob is empty: "),
+        (
+            "old_password = \"a\", old_until = true",
+            32,
+            "old_until must be the last good day, as in 2027-01-31",
+        ),
+    ] {
+        let before = "bob = { password = \"hunter2secret2\", ";
+        assert_third_line(&format!("{before}{keys} }}"), before.len() + offset + 1, problem);
+    }
+    let same =
+        "bob = { password = \"hunter2secret2\", old_password = \"hunter2secret2\", old_until = 2027-01-31 }";
+    assert_third_line(same, 1, "the passwords of bob are the same: take old_password and old_until out");
+    let list = "the password of bob is a list: write one string; for a time with two passwords, add old_password and";
+    assert_third_line("bob = [\"hunter2secret2\", \"hunter2secret3\"]", 7, list);
+}
+
+#[test]
+fn a_user_may_have_an_old_password_up_to_a_day() {
+    let users = |day: &str| {
+        format!(
+            "[users]\nalice = {{ password = \"new\", old_password = \"hunter2secret\", old_until = {day} }}\n"
+        )
+    };
+    for transport in TRANSPORTS {
+        let server = Server::with_users(transport, &users("2099-12-31"));
+        assert_eq!(
+            [server.login(&["alice", "new"]), server.login(&["alice", SECRET])],
+            [welcome(), welcome()]
+        );
+        let server = Server::with_users(transport, &users("2001-01-31"));
+        assert_eq!(
+            [server.login(&["alice", "new"]), server.login(&["alice", SECRET])],
+            [welcome(), refused()]
+        );
+    }
 }
 
 #[test]
@@ -234,8 +281,11 @@ fn a_file_without_users_is_warned_of() {
 #[test]
 fn sample_passwords_are_not_served_to_other_machines_unless_the_operator_insists() {
     let with_one = users_file("[users]\nalice = \"hunter2secret\"\nbob = \"passwordtwo\"\n");
+    let with_old = users_file(
+        "[users]\ncarol = { password = \"hunter2secret\", old_password = \"passwordone\", old_until = 2099-12-31 }\n",
+    );
     for transport in TRANSPORTS {
-        for (users, user) in [(SAMPLES, "user"), (path(&with_one), "bob")] {
+        for (users, user) in [(SAMPLES, "user"), (path(&with_one), "bob"), (path(&with_old), "carol")] {
             let ended = Server::refusal(transport, &["0.0.0.0:0", "--users", users]);
             assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
             let start = format!("{}: {users}: {user}", program(transport));

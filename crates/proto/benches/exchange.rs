@@ -34,8 +34,12 @@ fn peers() -> impl Iterator<Item = Peer> + Clone {
 }
 
 fn users(count: u32) -> Users {
+    parse(&users_text(count)).expect("a users file")
+}
+
+fn users_text(count: u32) -> String {
     let lines = (0..count).map(|number| format!("user{number:07} = \"password{number:07}\"\n"));
-    parse(&("[users]\n".to_owned() + &lines.collect::<String>())).expect("a users file")
+    "[users]\n".to_owned() + &lines.collect::<String>()
 }
 
 fn digest(name: &str, password: &str, challenge: Challenge) -> String {
@@ -87,15 +91,25 @@ fn a_datagram_that_is_no_answer(bencher: Bencher<'_, '_>, datagram: &str) {
 
 #[divan::bench(sample_size = 1024, args = [AnswerKind::Right, AnswerKind::Wrong, AnswerKind::Unknown, AnswerKind::RightWithoutChallenge, AnswerKind::WrongWithoutChallenge])]
 fn an_answer(bencher: Bencher<'_, '_>, answer: AnswerKind) {
-    let (users, mut server) = (users(3), server());
+    answers(bencher, &users(3), answer);
+}
+
+#[divan::bench(sample_size = 1024, args = [AnswerKind::Right, AnswerKind::Wrong, AnswerKind::Unknown, AnswerKind::RightWithoutChallenge, AnswerKind::WrongWithoutChallenge])]
+fn an_answer_while_a_user_has_two_passwords(bencher: Bencher<'_, '_>, answer: AnswerKind) {
+    let changing = "changing = { password = \"new\", old_password = \"old\", old_until = 2099-12-31 }\n";
+    answers(bencher, &parse(&(users_text(3) + changing)).expect("a users file"), answer);
+}
+
+fn answers(bencher: Bencher<'_, '_>, users: &Users, answer: AnswerKind) {
+    let mut server = server();
     let ask = |peer| {
         let mut reply = Vec::new();
-        server.datagram(&users, NOW, peer, b"Authentication Request", &mut reply);
+        server.datagram(users, NOW, peer, b"Authentication Request", &mut reply);
         Challenge::from_digits(&reply).expect("a challenge")
     };
     let all: Vec<_> =
         peers().zip(peers().map(ask)).map(|(peer, challenge)| (peer, answer.to(challenge))).collect();
-    datagrams(bencher, &users, server, &all);
+    datagrams(bencher, users, server, &all);
 }
 
 #[divan::bench(sample_size = 1024, args = [10, 10_000, 1_000_000])]

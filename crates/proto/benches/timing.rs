@@ -30,20 +30,26 @@ const CRITICAL: f64 = 3.291;
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
 /// The time from one answer to the next, by the clock of the server.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Known names of each length, and as many unknown ones.
-const NAMES_OF_A_LEN: usize = 16;
+/// Known names of each length, and as many unknown ones. With more, not all records would stay in the nearest cache, and
+/// known names would take longer: they have a record each, while some unknown names share one.
+const NAMES_OF_A_LEN: usize = 4;
 /// The longest name and password together that take one block of MD5.
 const ONE_BLOCK: usize = 39;
 
 fn main() -> ExitCode {
     let mut random = SmallRng::seed_from_u64(1);
     // Shorter names would not all differ.
-    let alike = Population::new(&mut random, 8..=NAME_MAX, |_, _| 8);
-    let in_one_block = Population::new(&mut random, 8..=31, |random, name_len| {
+    let alike = Population::new(&mut random, 8..=NAME_MAX, Passwords::One, |_, _| 8);
+    let changing = Population::new(&mut random, 8..=NAME_MAX, Passwords::TwoForEveryOther, |_, _| 8);
+    let in_one_block = Population::new(&mut random, 8..=31, Passwords::One, |random, name_len| {
         random.random_range(1..=ONE_BLOCK - name_len)
     });
-    let alike = [("passwords of one length", Policy::none()), ("the same, failures counted", counted())]
-        .map(|(what, limits)| alike.measure(what, limits, &mut random));
+    let alike = [
+        (&alike, "passwords of one length", Policy::none()),
+        (&alike, "the same, failures counted", counted()),
+        (&changing, "every other user has two passwords", Policy::none()),
+    ]
+    .map(|(population, what, limits)| population.measure(what, limits, &mut random));
     // The longer the names, the shorter the passwords: here a name is known by its length, if by anything.
     let Times { difference_ns, t: _ } =
         in_one_block.measure("all in one block of MD5", Policy::none(), &mut random);
@@ -65,6 +71,13 @@ struct Times {
     t: f64,
 }
 
+/// How many passwords users have.
+#[derive(Clone, Copy)]
+enum Passwords {
+    One,
+    TwoForEveryOther,
+}
+
 /// Users, and pairs of a known and an unknown name of the same length, otherwise random.
 struct Population {
     users: Users,
@@ -75,15 +88,22 @@ impl Population {
     fn new(
         random: &mut SmallRng,
         name_lens: RangeInclusive<usize>,
+        passwords: Passwords,
         password_len: impl Fn(&mut SmallRng, usize) -> usize,
     ) -> Self {
         let mut name = |len| (0..len).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect();
         let lens = name_lens.flat_map(|len| iter::repeat_n(len, NAMES_OF_A_LEN));
         let mut names: Vec<[String; 2]> = lens.map(|len| [name(len), name(len)]).collect();
         names.shuffle(random);
-        let entries = names.iter().map(|[known, _]| {
-            let password = "p".repeat(password_len(random, known.len()));
-            format!("{known} = \"{password}\"\n")
+        let entries = names.iter().enumerate().map(|(number, [known, _])| {
+            let len = password_len(random, known.len());
+            let [password, old] = ["p", "q"].map(|letter| letter.repeat(len));
+            match passwords {
+                Passwords::TwoForEveryOther if number % 2 == 0 => format!(
+                    "{known} = {{ password = \"{password}\", old_password = \"{old}\", old_until = 2099-12-31 }}\n"
+                ),
+                Passwords::One | Passwords::TwoForEveryOther => format!("{known} = \"{password}\"\n"),
+            }
         });
         let text: String = iter::once("[users]\n".to_owned()).chain(entries).collect();
         Self { users: parse(&text).expect("users"), names }

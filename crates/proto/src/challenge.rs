@@ -118,7 +118,7 @@ impl Challenges {
         peer: Peer,
         purpose: Purpose,
         uptime: Duration,
-    ) -> impl Iterator<Item = Challenge> + use<> {
+    ) -> impl Iterator<Item = Challenge> + Clone + use<> {
         let of_peer = self.of(peer, purpose);
         let newest = tick(uptime);
         let oldest = newest.saturating_sub(LIFE_TICKS - 1);
@@ -142,6 +142,7 @@ impl Challenges {
     }
 }
 
+#[derive(Clone)]
 struct PeerChallenges(SipHasher24);
 
 impl PeerChallenges {

@@ -8,11 +8,12 @@ mod store;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use subtle::Choice;
+use subtle::{Choice, ConstantTimeEq};
 
-pub use builder::{BuildError, Builder, EqualSecrets, NoRoom, SAMPLES};
+pub use builder::{BuildError, Builder, EqualSecrets, NoRoom, OldPassword, SAMPLES};
 use conditions::NO_CONDITIONS;
 pub use conditions::{Conditions, Denial, Standing};
 
@@ -33,6 +34,9 @@ pub struct Users {
     store: Store,
     /// The conditions of users who have any, by the offset of their record.
     conditions: HashMap<u32, Conditions>,
+    /// The first second since 1970-01-01 UTC in which an old password is refused, by the offset of its record. If no
+    /// user has one, answers are judged by one password, and else by two, whether the user has two or is unknown.
+    old_ends_unix_s: HashMap<u32, u64>,
     // These two change while the server runs; the rest of a snapshot does not.
     exemptions: Exemptions,
     guesses: Guesses,
@@ -53,17 +57,25 @@ pub enum Samples {
 }
 
 impl Users {
-    fn new(store: Store, conditions: HashMap<u32, Conditions>, samples: Samples) -> Self {
+    fn new(
+        store: Store,
+        conditions: HashMap<u32, Conditions>,
+        old_ends_unix_s: HashMap<u32, u64>,
+        samples: Samples,
+    ) -> Self {
         let blocks = store
             .iter()
-            .map(|record| SecretRef::new(record.secret, &[]).blocks())
+            .flat_map(|record| {
+                let old = SecretRef::new(record.name.as_bytes(), record.old_password);
+                [SecretRef::new(record.secret, &[]).blocks(), old.blocks()]
+            })
             .fold(BlockCount::ONE, BlockCount::max);
         let (exemptions, guesses) = (Exemptions::new(store.count()), Guesses::new(store.count()));
-        Self { store, conditions, exemptions, guesses, blocks, samples }
+        Self { store, conditions, old_ends_unix_s, exemptions, guesses, blocks, samples }
     }
 
-    /// Takes over the guesses at users who are in both snapshots, and the exemptions of those whose password is the
-    /// same.
+    /// Takes over the guesses at users who are in both snapshots, and the exemptions of those whose passwords are all
+    /// still good: whoever knows one that is not may have earned them.
     pub fn adopt(&self, old: &Self) {
         let is_marked = |number| old.exemptions.has_any(number) || old.guesses.has_any(number);
         for record in old.store.iter().filter(|record| is_marked(record.number)) {
@@ -72,7 +84,10 @@ impl Users {
                 continue;
             }
             self.guesses.adopt(found.number, &old.guesses, record.number);
-            if found.password == record.password() {
+            let is_good = |password: &[u8]| {
+                password.is_empty() || [found.password, found.old_password].contains(&password)
+            };
+            if is_good(record.password()) && is_good(record.old_password) {
                 self.exemptions.adopt(found.number, &old.exemptions, record.number);
             }
         }
@@ -88,20 +103,34 @@ impl Users {
         self.store.iter().map(|record| record.name)
     }
 
-    /// Whether a user has the same password and conditions in both snapshots; `None` if one of them has no such user.
+    /// Whether a user has the same passwords and conditions in both snapshots; `None` if one of them has no such user.
     #[must_use]
     pub fn is_unchanged(&self, other: &Self, name: &str) -> Option<bool> {
         let [found, others] = [self, other].map(|users| users.store.find(name));
         let is_in_both = bool::from(found.is_match & others.is_match);
+        let has_passwords = || {
+            let [own, others] = [found, others].map(|found| (found.password, found.old_password));
+            own == others
+        };
+        let ends_then = || self.old_ends_unix_s.get(&found.start) == other.old_ends_unix_s.get(&others.start);
         let has_conditions = || self.conditions.get(&found.start) == other.conditions.get(&others.start);
-        is_in_both.then(|| found.password == others.password && has_conditions())
+        is_in_both.then(|| has_passwords() && ends_then() && has_conditions())
     }
 
     /// Looks for the user of this name. The time does not tell whether there is one.
     pub(crate) fn find<'a>(&'a self, name: &'a str) -> Found<'a> {
-        let Lookup { is_match, start, number, password } = self.store.find(name);
+        let Lookup { is_match, start, number, password, old_password } = self.store.find(name);
         let is_judged = Choice::from(1);
-        Found { name, is_known: is_match, is_judged, record: start, number, password, users: self }
+        Found {
+            name,
+            is_known: is_match,
+            is_judged,
+            record: start,
+            number,
+            password,
+            old_password,
+            users: self,
+        }
     }
 
     /// Brings the records of up to 64 names into the cache, where there are more users than stay there by themselves.
@@ -111,7 +140,7 @@ impl Users {
         }
     }
 
-    /// The names and secrets of the users without conditions.
+    /// The names and present secrets of the users without conditions.
     pub fn unconditional(&self) -> impl Iterator<Item = (&str, SecretRef<'_>)> {
         let is_free = |record: &Record<'_>| !self.conditions.contains_key(&record.start);
         self.store.iter().filter(is_free).map(|record| (record.name, SecretRef::new(record.secret, &[])))
@@ -154,10 +183,12 @@ pub(crate) struct Found<'a> {
     pub(crate) is_known: Choice,
     /// Whether the digest of an answer is looked at.
     is_judged: Choice,
-    /// The offset of the record. For an unknown name this, the number and the password are another user's.
+    /// The offset of the record. For an unknown name this, the number and the passwords are another user's.
     record: u32,
     number: u32,
     password: &'a [u8],
+    /// Empty if there is none.
+    old_password: &'a [u8],
     users: &'a Users,
 }
 
@@ -212,17 +243,75 @@ impl<'a> Found<'a> {
     }
 
     /// The secret to check an answer with. For an unknown name it has another user's password, and a right digest
-    /// proves nothing. It is cut to the longest of all users, since one more block of MD5 would take longer.
-    pub(crate) fn secret(self) -> SecretRef<'a> {
+    /// proves nothing.
+    pub(crate) fn present(&self) -> Candidate<'a> {
+        Candidate {
+            secret: self.secret(self.password),
+            password: PasswordAge::Present,
+            counts: self.may_enter(),
+        }
+    }
+
+    /// The second secret to check an answer with, for every name if any user has an old password. For a user who has
+    /// none, the present password stands in, and a right digest proves nothing.
+    pub(crate) fn old(&self) -> Option<Candidate<'a>> {
+        if self.users.old_ends_unix_s.is_empty() {
+            return None;
+        }
+        let has_old = !self.old_password.len().ct_eq(&0);
+        let password = if has_old.into() { self.old_password } else { self.password };
+        Some(Candidate {
+            secret: self.secret(password),
+            password: PasswordAge::Old,
+            counts: self.may_enter() & has_old,
+        })
+    }
+
+    /// The secret is cut to the longest of all users, since one more block of MD5 would take longer.
+    fn secret(&self, password: &'a [u8]) -> SecretRef<'a> {
         let (name, room) = cut(self.name.as_bytes(), self.users.blocks.room());
-        let (password, _) = cut(self.password, room);
+        let (password, _) = cut(password, room);
         SecretRef::new(name, password)
     }
 
+    /// Whether a user who has proven to know a password may log in with it, at this time from this address, if there is
+    /// one.
+    pub(crate) fn admit(
+        &self,
+        password: PasswordAge,
+        unix_s: u64,
+        source: Option<IpAddr>,
+    ) -> Result<(), Denial> {
+        self.conditions().admit(unix_s, source)?;
+        let end = || self.users.old_ends_unix_s.get(&self.record).copied().unwrap_or(0);
+        match password {
+            PasswordAge::Old if unix_s >= end() => Err(Denial::OldPassword),
+            PasswordAge::Old | PasswordAge::Present => Ok(()),
+        }
+    }
+
     /// The conditions of the user's logins, besides the password.
-    pub(crate) fn conditions(self) -> &'a Conditions {
+    fn conditions(&self) -> &'a Conditions {
         self.users.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
     }
+}
+
+/// A secret that an answer may have been made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) secret: SecretRef<'a>,
+    pub(crate) password: PasswordAge,
+    /// Whether the right digest of it lets the user in.
+    pub(crate) counts: Choice,
+}
+
+/// Which of a user's passwords it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordAge {
+    /// The only one, or the new one.
+    Present,
+    /// The one before, while not everything that logs in as the user has the new one.
+    Old,
 }
 
 /// The bytes that fit in `room`, and the room that is left.
@@ -251,6 +340,68 @@ pub(crate) fn with_passwords(users: &[(&str, &str)]) -> Users {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn with_old(present: &str, old: Option<&str>) -> Users {
+        let password = |text| crate::credentials::Password::new(text).unwrap();
+        let mut builder = Builder::for_text(1000).unwrap();
+        let old = old.map(|old| OldPassword { password: password(old), ends_unix_s: 1 });
+        let alice = "alice".parse().unwrap();
+        builder.push_with_old(&alice, &password(present), old.as_ref(), Conditions::none()).unwrap();
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_reload_keeps_exemptions_while_all_passwords_that_may_have_earned_them_are_good() {
+        let uptime = Duration::from_secs(100);
+        for (before, after, keeps) in [
+            (("a", None), ("b", Some("a")), true),
+            (("b", Some("a")), ("b", Some("a")), true),
+            (("b", Some("a")), ("a", Some("b")), true),
+            (("b", Some("a")), ("b", None), false),
+            (("b", Some("a")), ("c", Some("b")), false),
+            (("a", None), ("b", Some("c")), false),
+        ] {
+            let [old, new] = [before, after].map(|(password, old)| with_old(password, old));
+            old.find("alice").exempt(1 << 40, uptime);
+            new.adopt(&old);
+            assert_eq!(new.find("alice").is_exempt(1 << 40, uptime), keeps, "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_an_old_password_or_of_its_end_is_a_change() {
+        let users = with_old("b", Some("a"));
+        for (other, is_unchanged) in [
+            (with_old("b", Some("a")), true),
+            (with_old("b", Some("c")), false),
+            (with_old("b", None), false),
+        ] {
+            assert_eq!(users.is_unchanged(&other, "alice"), Some(is_unchanged));
+        }
+    }
+
+    #[test]
+    fn two_users_are_refused_who_could_log_in_as_each_other_with_an_old_password() {
+        let password = |text| crate::credentials::Password::new(text).unwrap();
+        for (first, second) in [(("x", Some("icey")), ("y", None)), (("x", Some("icey")), ("z", Some("y")))] {
+            let mut builder = Builder::for_text(1000).unwrap();
+            for (name, (present, old)) in [("al", first), ("alice", second)] {
+                let old = old.map(|old| OldPassword { password: password(old), ends_unix_s: 1 });
+                builder
+                    .push_with_old(
+                        &name.parse().unwrap(),
+                        &password(present),
+                        old.as_ref(),
+                        Conditions::none(),
+                    )
+                    .unwrap();
+            }
+            let Err(BuildError::Equal(equal)) = builder.finish() else { panic!("{first:?} {second:?}") };
+            let names: std::collections::BTreeSet<_> =
+                equal.iter().flat_map(|equal| [&*equal.name, &*equal.other]).collect();
+            assert!(equal.len() == 1 && names.into_iter().eq(["al", "alice"]), "{equal:?}");
+        }
+    }
 
     #[test]
     fn a_reload_keeps_guesses_and_keeps_exemptions_unless_the_password_has_changed() {

@@ -108,7 +108,9 @@ impl MessageOutcome {
             Event::Welcomed { sighting: Sighting::Repeat, .. } => Self::WelcomedAgain,
             Event::Refused(Refusal { reason, .. }) => match reason {
                 Reason::UnknownUser => Self::UnknownUser,
-                Reason::WrongPassword | Reason::TriedTooOften => Self::WrongPassword,
+                Reason::WrongPassword | Reason::TriedTooOften | Reason::Denied(Denial::OldPassword) => {
+                    Self::WrongPassword
+                }
                 Reason::Denied(Denial::Disabled) => Self::Disabled,
                 Reason::Denied(Denial::Expired) => Self::Expired,
                 Reason::Denied(Denial::NotFromHere) => Self::NotFromHere,

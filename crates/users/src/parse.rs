@@ -4,6 +4,7 @@
 //! [users]
 //! alice = "her password"
 //! bob   = { password = "his password", disabled = true, expires = 2027-01-31, from = ["10.0.0.0/8"] }
+//! carol = { password = "her new password", old_password = "her password", old_until = 2027-01-31 }
 //! ```
 
 use std::fmt;
@@ -17,7 +18,9 @@ use toml::de::{DeTable, DeValue};
 use crate::conditions::{first_second_after, parse_network};
 use crate::problem::{Problem, locate_all};
 use proto::credentials::{Password, Username};
-use proto::users::{BuildError, Builder, Conditions, EqualSecrets, IndexError, NoRoom, Standing, Users};
+use proto::users::{
+    BuildError, Builder, Conditions, EqualSecrets, IndexError, NoRoom, OldPassword, Standing, Users,
+};
 
 /// What to do about a text that is not TOML.
 const REMEDY: &str = "write a line a user, as in alice = \"password\", each name once, and between quotes if there \
@@ -143,10 +146,17 @@ impl Parser {
             Err(error) => return self.problem(key.span(), format!("the user name {error}: choose another")),
         };
         let conditions = self.conditions(value);
-        let Some(password) = self.password(&name, value) else {
+        let (password, mut old) = (self.password(&name, value), self.old_password(&name, value));
+        let Some(password) = password else {
             return;
         };
-        match self.users.push(&name, &password, conditions) {
+        if old.as_ref().is_some_and(|old| old.password.expose() == password.expose()) {
+            let message =
+                format!("the passwords of {name} are the same: take old_password and old_until out");
+            self.problem(key.span(), message);
+            old = None;
+        }
+        match self.users.push_with_old(&name, &password, old.as_ref(), conditions) {
             Ok(()) => self.places.push(key.span()),
             Err(NoRoom) => {
                 self.problem(key.span(), "no room for more users: their names and passwords make 4 GiB");
@@ -158,13 +168,16 @@ impl Parser {
         let mut conditions = Conditions::none();
         for (key, value) in value.get_ref().as_table().into_iter().flatten() {
             match key.get_ref().as_ref() {
-                "password" => {}
+                "password" | "old_password" | "old_until" => {}
                 "disabled" => conditions.standing = self.standing(value),
-                "expires" => conditions.expires_unix_s = self.expiry(value),
+                "expires" => conditions.expires_unix_s = self.last_day("expires", value),
                 "from" => conditions.from = self.networks(value),
                 other => self.problem(
                     key.span(),
-                    format!("unknown key {other:?}: a user has password, disabled, expires and from"),
+                    format!(
+                        "unknown key {other:?}: a user has password, disabled, expires, from, old_password and \
+                         old_until"
+                    ),
                 ),
             }
         }
@@ -172,20 +185,57 @@ impl Parser {
     }
 
     fn password(&mut self, name: &Username, entry: &Value<'_>) -> Option<Password> {
-        let value = match entry.get_ref().as_table() {
-            Some(table) => table.get("password"),
-            None => Some(entry),
-        };
-        let problem = match value.map(|value| value.get_ref().as_str()) {
-            None => format!("{name} has no password: add password = \"…\""),
-            Some(None) => format!("the password of {name} is no string: put it between quotes"),
-            Some(Some("")) => format!("the password of {name} is empty: give them one, or take the line out"),
-            Some(Some(text)) => match Password::new(text) {
+        match entry.get_ref().as_table() {
+            None => self.secret(name, "password", entry),
+            Some(table) => match table.get("password") {
+                Some(value) => self.secret(name, "password", value),
+                None => {
+                    self.problem(entry.span(), format!("{name} has no password: add password = \"…\""));
+                    None
+                }
+            },
+        }
+    }
+
+    /// The password before the present one, if there is one. It needs an end, so that nobody has two for ever.
+    fn old_password(&mut self, name: &Username, entry: &Value<'_>) -> Option<OldPassword> {
+        let table = entry.get_ref().as_table()?;
+        match (table.get("old_password"), table.get("old_until")) {
+            (None, None) => None,
+            (Some(password), None) => {
+                let message = format!(
+                    "the old password of {name} has no last day: add old_until = 2027-01-31, for example"
+                );
+                self.problem(password.span(), message);
+                None
+            }
+            (None, Some(until)) => {
+                let message = format!("{name} has old_until without old_password: take it out");
+                self.problem(until.span(), message);
+                None
+            }
+            (Some(password), Some(until)) => {
+                let password = self.secret(name, "old password", password);
+                let ends_unix_s = self.last_day("old_until", until);
+                Some(OldPassword { password: password?, ends_unix_s: ends_unix_s? })
+            }
+        }
+    }
+
+    fn secret(&mut self, name: &Username, what: &str, value: &Value<'_>) -> Option<Password> {
+        let problem = match (value.get_ref().as_str(), value.get_ref().as_array()) {
+            (None, None) => format!("the {what} of {name} is not a string: put it between quotes"),
+            (None, Some(_)) => format!(
+                "the {what} of {name} is a list: write one string; for a time with two passwords, add old_password and \
+                 old_until"
+            ),
+            (Some(""), _) => format!("the {what} of {name} is empty: give one, or take the line out"),
+            (Some(text), _) => match Password::new(text) {
                 Ok(password) => return Some(password),
-                Err(error) => format!("the password of {name} {error}: choose another"),
+                Err(error) => format!("the {what} of {name} {error}: choose another"),
             },
         };
-        self.problem(value.unwrap_or(entry).span(), problem);
+        self.problem(value.span(), problem);
         None
     }
 
@@ -198,12 +248,16 @@ impl Parser {
         Standing::Disabled
     }
 
-    fn expiry(&mut self, value: &Value<'_>) -> Option<u64> {
-        let expiry = value.get_ref().as_datetime().and_then(first_second_after);
-        if expiry.is_none() {
-            self.problem(value.span(), "expires is the last good day, as in 2027-01-31, without quotes");
+    /// The end of the day that a key has.
+    fn last_day(&mut self, key: &str, value: &Value<'_>) -> Option<u64> {
+        let end = value.get_ref().as_datetime().and_then(first_second_after);
+        if end.is_none() {
+            self.problem(
+                value.span(),
+                format!("{key} must be the last good day, as in 2027-01-31, without quotes"),
+            );
         }
-        expiry
+        end
     }
 
     fn networks(&mut self, value: &Value<'_>) -> Vec<IpNet> {

@@ -9,7 +9,7 @@ use crate::origin::Origin;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
 use crate::server::penalty::{LoginAttempt, Penalties};
 use crate::server::recent::Sighting;
-use crate::users::{Found, Users};
+use crate::users::{Candidate, Found, PasswordAge, Users};
 use crate::wire::{Answer, ServerMessage, Verdict};
 use crate::{Now, Peer};
 
@@ -64,12 +64,17 @@ impl Desk<'_> {
         }
     }
 
-    /// Judges an answer to a challenge that the peer has proven to have. For an unknown name the digest is made with
-    /// another user's password, and is never right.
+    /// Judges an answer to a challenge that the peer has proven to have. For an unknown name digests are made with
+    /// another user's passwords, and are never right.
     pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Issued) -> Result<Issued, Reason> {
         let (_, challenge) = to;
-        let fits = found.secret().has_digest(answer.digest, self.users.blocks(), challenge);
-        if is_right(found, fits) { self.admit(found).map(|()| to) } else { Err(wrong(found)) }
+        let judge = |candidate: Candidate<'_>| {
+            let fits = candidate.secret.has_digest(answer.digest, self.users.blocks(), challenge);
+            is_right(&candidate, fits).then(|| self.admit(found, candidate.password))
+        };
+        // Both are made before either counts.
+        let (present, old) = (judge(found.present()), found.old().and_then(judge));
+        present.or(old).unwrap_or(Err(wrong(found))).map(|()| to)
     }
 
     /// Judges an answer by all challenges that it may be for. The search ends early only for a welcome.
@@ -77,36 +82,52 @@ impl Desk<'_> {
         &self,
         found: &Found<'_>,
         answer: &Answer<'_>,
-        mut challenges: impl Iterator<Item = Issued>,
+        challenges: impl Iterator<Item = Issued> + Clone,
     ) -> Result<Issued, Reason> {
-        let mut trials = found.secret().trials(answer.digest, self.users.blocks());
-        let mut reason = wrong(found);
+        let present = self.search(found, found.present(), answer, challenges.clone());
+        if let Some(Ok(right)) = present {
+            return Ok(right);
+        }
+        let old = found.old().and_then(|old| self.search(found, old, answer, challenges));
+        present.or(old).unwrap_or(Err(wrong(found)))
+    }
+
+    /// Looks for a challenge to which the answer is right by this password. `None` if there is none.
+    fn search(
+        &self,
+        found: &Found<'_>,
+        candidate: Candidate<'_>,
+        answer: &Answer<'_>,
+        mut challenges: impl Iterator<Item = Issued>,
+    ) -> Option<Result<Issued, Reason>> {
+        let mut trials = candidate.secret.trials(answer.digest, self.users.blocks());
+        let mut denied = None;
         while let Some(first) = challenges.next() {
             let mut lanes = [first; LANES];
             let rest = lanes.iter_mut().skip(1).zip(&mut challenges).map(|(lane, next)| *lane = next);
             let count = 1 + rest.count();
             let fits = trials.fits(lanes.map(|(_, challenge)| challenge));
             for (right, fits) in lanes.into_iter().zip(fits).take(count) {
-                if is_right(found, fits) {
-                    match self.admit(found) {
-                        Ok(()) => return Ok(right),
-                        Err(denied) => reason = denied,
+                if is_right(&candidate, fits) {
+                    match self.admit(found, candidate.password) {
+                        Ok(()) => return Some(Ok(right)),
+                        Err(reason) => denied = Some(Err(reason)),
                     }
                 }
             }
         }
-        Err(reason)
+        denied
     }
 
-    /// Whether a user with the right password may log in.
-    fn admit(&self, found: &Found<'_>) -> Result<(), Reason> {
-        found.conditions().admit(self.now.unix_s, self.peer.ip()).map_err(Reason::Denied)
+    /// Whether a user with a right password may log in.
+    fn admit(&self, found: &Found<'_>, password: PasswordAge) -> Result<(), Reason> {
+        found.admit(password, self.now.unix_s, self.peer.ip()).map_err(Reason::Denied)
     }
 }
 
 /// Whether a digest that fits is that of a known user whose guesses are not spent.
-fn is_right(found: &Found<'_>, fits: Choice) -> bool {
-    (found.may_enter() & fits).into()
+fn is_right(candidate: &Candidate<'_>, fits: Choice) -> bool {
+    (candidate.counts & fits).into()
 }
 
 /// The reason to refuse a digest that is wrong or was not looked at.

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 
+use zeroize::Zeroizing;
+
 use super::conditions::Conditions;
-use super::store::{IndexError, Records, Store};
+use super::store::{IndexError, Record, Records, Store};
 use super::{Samples, Users};
 use crate::credentials::{Password, Username};
 
@@ -16,9 +18,18 @@ pub const SAMPLES: [(&str, &str); 3] =
 pub struct Builder {
     records: Records,
     conditions: HashMap<u32, Conditions>,
+    old_ends_unix_s: HashMap<u32, u64>,
     with_sample_password: Option<Username>,
     /// The number of users who are not samples.
     others: usize,
+}
+
+/// The password that a user had before, while not everything that logs in as them has the new one.
+pub struct OldPassword {
+    /// It must differ from the present one.
+    pub password: Password,
+    /// The first second since 1970-01-01 UTC in which it is refused.
+    pub ends_unix_s: u64,
 }
 
 /// A user does not fit: all names and passwords together are limited to 4 GiB, and to the room that was reserved.
@@ -55,12 +66,13 @@ impl Builder {
         Ok(Self {
             records: Records::for_text(text_len)?,
             conditions: HashMap::new(),
+            old_ends_unix_s: HashMap::new(),
             with_sample_password: None,
             others: 0,
         })
     }
 
-    /// Adds a user.
+    /// Adds a user with one password.
     ///
     /// # Errors
     /// [`NoRoom`]; the user is then not added.
@@ -70,8 +82,25 @@ impl Builder {
         password: &Password,
         conditions: Conditions,
     ) -> Result<(), NoRoom> {
-        let start = self.records.add(name, password).ok_or(NoRoom)?;
-        self.count_sample(name, password);
+        self.push_with_old(name, password, None, conditions)
+    }
+
+    /// Adds a user who may have an old password, too.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the user is then not added.
+    pub fn push_with_old(
+        &mut self,
+        name: &Username,
+        password: &Password,
+        old: Option<&OldPassword>,
+        conditions: Conditions,
+    ) -> Result<(), NoRoom> {
+        let start = self.records.add(name, password, old.map(|old| &old.password)).ok_or(NoRoom)?;
+        self.count_sample(name, password, old);
+        if let Some(OldPassword { ends_unix_s, .. }) = old {
+            self.old_ends_unix_s.insert(start, *ends_unix_s);
+        }
         if conditions != Conditions::none() {
             self.conditions.insert(start, conditions);
         }
@@ -93,25 +122,36 @@ impl Builder {
             (Some(name), _) => Samples::Mixed(name),
         };
         let store = Store::new(self.records).map_err(BuildError::Index)?;
-        Ok(Users::new(store, self.conditions, samples))
+        Ok(Users::new(store, self.conditions, self.old_ends_unix_s, samples))
     }
 
-    fn count_sample(&mut self, name: &Username, password: &Password) {
+    fn count_sample(&mut self, name: &Username, password: &Password, old: Option<&OldPassword>) {
         let is_sample = SAMPLES.contains(&(name.as_str(), str::from_utf8(password.expose()).unwrap_or("")));
-        if !is_sample {
+        if !is_sample || old.is_some() {
             self.others += 1;
         }
-        if SAMPLES.iter().any(|(_, sample)| sample.as_bytes() == password.expose()) {
+        let mut passwords = [password].into_iter().chain(old.map(|old| &old.password));
+        if passwords.any(|password| SAMPLES.iter().any(|(_, it)| it.as_bytes() == password.expose())) {
             self.with_sample_password.get_or_insert_with(|| name.clone());
         }
     }
 
     fn equal_secrets(&self) -> Vec<EqualSecrets> {
-        let mut first = HashMap::with_capacity(self.records.count());
+        let numbered = || self.records.iter().enumerate();
+        let old: Vec<_> = if self.old_ends_unix_s.is_empty() {
+            Vec::new()
+        } else {
+            let with_old = numbered().filter(|(_, record)| !record.old_password.is_empty());
+            let secret = |record: Record<'_>| [record.name.as_bytes(), record.old_password].concat();
+            with_old.map(|(number, record)| (number, record.name, Zeroizing::new(secret(record)))).collect()
+        };
+        let present = numbered().map(|(number, record)| (number, record.name, record.secret));
+        let old_secrets = old.iter().map(|(number, name, secret)| (*number, *name, secret.as_slice()));
+        let mut first = HashMap::with_capacity(self.records.count() + old.len());
         let mut equal = Vec::new();
-        for (number, record) in self.records.iter().enumerate() {
-            if let Some(other) = first.insert(record.secret, record.name) {
-                equal.push(EqualSecrets { number, name: record.name.into(), other: String::from(other) });
+        for (number, name, secret) in present.chain(old_secrets) {
+            if let Some(other) = first.insert(secret, name) {
+                equal.push(EqualSecrets { number, name: name.into(), other: String::from(other) });
             }
         }
         equal

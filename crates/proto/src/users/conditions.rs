@@ -39,6 +39,8 @@ pub enum Denial {
     Expired,
     /// The source is in none of the networks of `from`.
     NotFromHere,
+    /// The password is the one before, and the time of `old_until` has passed.
+    OldPassword,
 }
 
 impl fmt::Display for Denial {
@@ -47,6 +49,7 @@ impl fmt::Display for Denial {
             Self::Disabled => f.write_str("disabled"),
             Self::Expired => f.write_str("expired"),
             Self::NotFromHere => f.write_str("not allowed from this address"),
+            Self::OldPassword => f.write_str("old password"),
         }
     }
 }

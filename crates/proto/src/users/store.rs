@@ -1,11 +1,11 @@
 //! Names and passwords of up to millions of users: records in one piece of memory, and a hash index by name.
 //!
 //! ```text
-//! | number: 4 | length of name: 1 | length of password: 1 | name | password |    a record
-//! | half of the hash of a name: 4 | offset of its record: 4 |                     a slot of the index; 0 if free
+//! | number: 4 | lengths of the rest: 3 | name | password | password before it |    a record
+//! | half of the hash of a name: 4 | offset of its record: 4 |                        a slot of the index; 0 if free
 //! ```
 //!
-//! A user takes their name, their password and 38 bytes. A search touches two cache lines, however many users there
+//! A user takes their name, their password and 39 bytes. A search touches two cache lines, however many users there
 //! are, and one wipe is enough for all passwords.
 
 mod pages;

@@ -8,6 +8,7 @@ mod hostile;
 mod link;
 mod logins;
 mod refusals;
+mod two_passwords;
 mod vectors;
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Records of users: a header, the name and the password.
+//! Records of users: a header, the name, the password and perhaps the one before it.
 
 use std::io;
 use std::iter;
@@ -20,6 +20,8 @@ pub(crate) struct Record<'a> {
     pub(crate) name: &'a str,
     /// Name ‖ password.
     pub(crate) secret: &'a [u8],
+    /// The password before this one; empty if there is none.
+    pub(crate) old_password: &'a [u8],
 }
 
 /// The record that a search ended with.
@@ -32,11 +34,17 @@ pub(crate) struct Lookup<'a> {
     /// How many users were added before this one.
     pub(crate) number: u32,
     pub(crate) password: &'a [u8],
+    /// The password before this one; empty if there is none.
+    pub(crate) old_password: &'a [u8],
 }
 
 impl<'a> Record<'a> {
     pub(crate) fn password(&self) -> &'a [u8] {
         self.secret.get(self.name.len()..).unwrap_or_default()
+    }
+
+    fn len(&self) -> usize {
+        HEADER_LEN + self.secret.len() + self.old_password.len()
     }
 }
 
@@ -48,7 +56,7 @@ pub(crate) struct Records {
 }
 
 const NUMBER_LEN: usize = 4;
-const HEADER_LEN: usize = NUMBER_LEN + 2;
+const HEADER_LEN: usize = NUMBER_LEN + 3;
 /// Bytes by which a record can be longer than the line of its user: such a line has four bytes beside name and
 /// password, or three at the end of the text.
 const EXTRA_LEN: usize = HEADER_LEN - 3;
@@ -70,15 +78,23 @@ impl Records {
     }
 
     /// Adds a user, and gives the offset of the record; `None` if that does not fit, or would end beyond 4 GiB.
-    pub(crate) fn add(&mut self, name: &Username, password: &Password) -> Option<u32> {
+    pub(crate) fn add(
+        &mut self,
+        name: &Username,
+        password: &Password,
+        old_password: Option<&Password>,
+    ) -> Option<u32> {
         let start = u32::try_from(self.len).ok()?;
         let (name, password) = (name.as_str().as_bytes(), password.expose());
+        let old_password = old_password.map(Password::expose).unwrap_or_default();
         let number = u32::try_from(self.count).ok()?.to_ne_bytes();
-        let lens = [u8::try_from(name.len()).ok()?, u8::try_from(password.len()).ok()?];
-        let end = self.len + HEADER_LEN + name.len() + password.len();
+        let [name_len, password_len, old_len] =
+            [name, password, old_password].map(|part| u8::try_from(part.len()).ok());
+        let lens = [name_len?, password_len?, old_len?];
+        let end = self.len + HEADER_LEN + name.len() + password.len() + old_password.len();
         u32::try_from(end).ok()?;
         let mut rest = self.pages.bytes_mut().get_mut(self.len..end)?;
-        for part in [&number[..], &lens, name, password] {
+        for part in [&number[..], &lens, name, password, old_password] {
             let (slot, after) = rest.split_at_mut_checked(part.len())?;
             slot.copy_from_slice(part);
             rest = after;
@@ -98,7 +114,7 @@ impl Records {
         let mut next = PLACEHOLDER_LEN as u32;
         let records = iter::from_fn(move || {
             let record = self.at(next)?;
-            next += (HEADER_LEN + record.secret.len()) as u32;
+            next += record.len() as u32;
             Some(record)
         });
         records.zip(1_u32..).map(|(record, number)| {
@@ -116,9 +132,10 @@ impl Records {
     pub(super) fn at(&self, start: u32) -> Option<Record<'_>> {
         let records: Range<usize> = start as usize..self.len;
         let (header, rest) = self.pages.bytes().get(records)?.split_first_chunk::<HEADER_LEN>()?;
-        let (number, name_len, password_len) = read(*header);
+        let Header { number, name_len, password_len, old_len } = Header::read(*header);
         let name = str::from_utf8(rest.get(..name_len)?).ok()?;
-        Some(Record { start, number, name, secret: rest.get(..name_len + password_len)? })
+        let (secret, rest) = rest.split_at_checked(name_len + password_len)?;
+        Some(Record { start, number, name, secret, old_password: rest.get(..old_len)? })
     }
 
     /// Compares the name of a record with this one. The time depends on the lengths alone: `memcmp` would stop at the
@@ -126,15 +143,31 @@ impl Records {
     pub(super) fn compare(&self, start: u32, name: &str) -> Lookup<'_> {
         let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
         let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
-        let (number, name_len, password_len) = read(*header);
+        let Header { number, name_len, password_len, old_len } = Header::read(*header);
         let difference = iter::zip(rest, name.as_bytes()).fold(0, |all, (one, other)| all | (one ^ other));
         let is_match = !start.ct_eq(&0) & name_len.ct_eq(&name.len()) & difference.ct_eq(&0);
-        let password = rest.get(name_len..name_len + password_len).unwrap_or_default();
-        Lookup { is_match, start, number, password }
+        let old_start = name_len + password_len;
+        let password = rest.get(name_len..old_start).unwrap_or_default();
+        let old_password = rest.get(old_start..old_start + old_len).unwrap_or_default();
+        Lookup { is_match, start, number, password, old_password }
     }
 }
 
-/// Decodes a header: the number, and the lengths of name and password.
-fn read([a, b, c, d, name_len, password_len]: [u8; HEADER_LEN]) -> (u32, usize, usize) {
-    (u32::from_ne_bytes([a, b, c, d]), name_len.into(), password_len.into())
+/// The header of a record.
+struct Header {
+    number: u32,
+    name_len: usize,
+    password_len: usize,
+    old_len: usize,
+}
+
+impl Header {
+    fn read([a, b, c, d, name_len, password_len, old_len]: [u8; HEADER_LEN]) -> Self {
+        Self {
+            number: u32::from_ne_bytes([a, b, c, d]),
+            name_len: name_len.into(),
+            password_len: password_len.into(),
+            old_len: old_len.into(),
+        }
+    }
 }

@@ -181,7 +181,8 @@ mod tests {
             [Origin::Proven, Origin::Unproven]
                 .map(|origin| longest(&Event::Refused(Refusal { name, reason, origin })))
         };
-        let denials = [Denial::Disabled, Denial::Expired, Denial::NotFromHere].map(Reason::Denied);
+        let denials =
+            [Denial::Disabled, Denial::Expired, Denial::NotFromHere, Denial::OldPassword].map(Reason::Denied);
         let reasons =
             [&denials[..], &[Reason::UnknownUser, Reason::WrongPassword, Reason::TriedTooOften]].concat();
         let of_names = names().flat_map(|name| {
