@@ -20,7 +20,7 @@ use crate::peers::{
     REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, tcp_peer, udp_peer, uninterrupted,
 };
 use crate::reloads::logged;
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, run, welcome};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, path, refused, run, users_file, welcome};
 
 struct Audit(TempDir);
 
@@ -98,6 +98,25 @@ fn every_decision_has_a_line_and_no_line_has_a_name_that_nobody_has() {
                 with(line("refused"), &[("unknown_user", unknown), ("reason", "unknown user")]),
             ]
         );
+    }
+}
+
+#[test]
+fn a_login_with_an_old_password_is_marked() {
+    for transport in [Udp, Tcp] {
+        let audit = Audit::new();
+        let users = users_file(
+            "[users]\nalice = { password = 'new', old_password = 'old', old_until = 2099-12-31 }\n",
+        );
+        let audited = audit.path();
+        let args = ["127.0.0.1:0", "--users", path(&users), "--audit", audited.to_str().unwrap()];
+        let server = Server::start(transport, &args);
+        for password in ["new", "old"] {
+            assert_eq!(server.login(&["alice", password]), welcome());
+        }
+        server.stop(libc::SIGTERM);
+        let told: Vec<_> = audit.lines().iter().map(|line| line["password"].clone()).collect();
+        assert_eq!(told, [Value::Null, json!("old")]);
     }
 }
 

@@ -24,6 +24,7 @@ use proto::server::penalty::{Blocks, Scope};
 use proto::server::recent::Sighting;
 use proto::shown::Shown;
 use proto::small;
+use proto::users::PasswordAge;
 use proto::{Now, Peer};
 
 use audit::{Audit, Decision};
@@ -125,11 +126,16 @@ impl WorkerLog {
             Event::Malformed(reason) => debug!("{kind} {peer}: malformed: {reason}"),
             Event::Challenged => debug!("{kind} {peer}: sent a challenge"),
             Event::Rechallenged => debug!("{kind} {peer}: answered an old challenge, sent a new one"),
-            Event::Welcomed { user, sighting: Sighting::First } => {
-                debug!("{kind} {peer}: {} is welcome", Shown(user.as_bytes()));
-            }
-            Event::Welcomed { user, sighting: Sighting::Repeat } => {
-                debug!("{kind} {peer}: {} is welcome, as said before", Shown(user.as_bytes()));
+            Event::Welcomed { user, sighting, password } => {
+                let by = match password {
+                    PasswordAge::Present => "",
+                    PasswordAge::Old => " with the old password",
+                };
+                let again = match sighting {
+                    Sighting::First => "",
+                    Sighting::Repeat => ", as said before",
+                };
+                debug!("{kind} {peer}: {} is welcome{by}{again}", Shown(user.as_bytes()));
             }
             Event::Refused(Refusal { name, reason: Reason::UnknownUser, .. }) => {
                 match self.log.unknown_names {

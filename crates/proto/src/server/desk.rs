@@ -27,6 +27,9 @@ pub(crate) struct Desk<'u> {
 /// A challenge as it was issued: for a verdict in this dialect.
 pub(crate) type Issued = (Dialect, Challenge);
 
+/// A right answer: the challenge that it is for, and the password that it was made with.
+pub(crate) type Right = (Issued, PasswordAge);
+
 impl Desk<'_> {
     /// Judges an answer, counts the result, and appends the verdict to `reply`. `sight` says whether a login by this
     /// challenge was counted before. A refusal is in `dialect`, and follows after the same steps whatever its reason.
@@ -34,7 +37,7 @@ impl Desk<'_> {
         &self,
         answer: &Answer<'a>,
         dialect: Dialect,
-        judge: impl FnOnce(&Self, &Found<'_>) -> Result<Issued, Reason>,
+        judge: impl FnOnce(&Self, &Found<'_>) -> Result<Right, Reason>,
         sight: impl FnOnce(Challenge) -> Sighting,
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
@@ -48,13 +51,13 @@ impl Desk<'_> {
             }
         };
         match judge(self, &attempt.found) {
-            Ok((dialect, challenge)) => {
+            Ok(((dialect, challenge), password)) => {
                 let sighting = sight(challenge);
                 if sighting == Sighting::First {
                     penalties.welcomed(&attempt);
                 }
                 ServerMessage::Verdict(Verdict::Welcome, dialect).append_to(reply);
-                Event::Welcomed { user: answer.name, sighting }.into()
+                Event::Welcomed { user: answer.name, sighting, password }.into()
             }
             Err(reason) => {
                 let blocks = penalties.failed(&attempt, answer.digest);
@@ -66,15 +69,15 @@ impl Desk<'_> {
 
     /// Judges an answer to a challenge that the peer has proven to have. For an unknown name digests are made with
     /// another user's passwords, and are never right.
-    pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Issued) -> Result<Issued, Reason> {
+    pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Issued) -> Result<Right, Reason> {
         let (_, challenge) = to;
         let judge = |candidate: Candidate<'_>| {
             let fits = candidate.secret.has_digest(answer.digest, self.users.blocks(), challenge);
-            is_right(&candidate, fits).then(|| self.admit(found, candidate.password))
+            is_right(&candidate, fits).then(|| self.admit(found, (to, candidate.password)))
         };
         // Both are made before either counts.
         let (present, old) = (judge(found.present()), found.old().and_then(judge));
-        present.or(old).unwrap_or(Err(wrong(found))).map(|()| to)
+        present.or(old).unwrap_or(Err(wrong(found)))
     }
 
     /// Judges an answer by all challenges that it may be for. The search ends early only for a welcome.
@@ -83,7 +86,7 @@ impl Desk<'_> {
         found: &Found<'_>,
         answer: &Answer<'_>,
         challenges: impl Iterator<Item = Issued> + Clone,
-    ) -> Result<Issued, Reason> {
+    ) -> Result<Right, Reason> {
         let present = self.search(found, found.present(), answer, challenges.clone());
         if let Some(Ok(right)) = present {
             return Ok(right);
@@ -99,7 +102,7 @@ impl Desk<'_> {
         candidate: Candidate<'_>,
         answer: &Answer<'_>,
         mut challenges: impl Iterator<Item = Issued>,
-    ) -> Option<Result<Issued, Reason>> {
+    ) -> Option<Result<Right, Reason>> {
         let mut trials = candidate.secret.trials(answer.digest, self.users.blocks());
         let mut denied = None;
         while let Some(first) = challenges.next() {
@@ -107,10 +110,10 @@ impl Desk<'_> {
             let rest = lanes.iter_mut().skip(1).zip(&mut challenges).map(|(lane, next)| *lane = next);
             let count = 1 + rest.count();
             let fits = trials.fits(lanes.map(|(_, challenge)| challenge));
-            for (right, fits) in lanes.into_iter().zip(fits).take(count) {
+            for (issued, fits) in lanes.into_iter().zip(fits).take(count) {
                 if is_right(&candidate, fits) {
-                    match self.admit(found, candidate.password) {
-                        Ok(()) => return Some(Ok(right)),
+                    match self.admit(found, (issued, candidate.password)) {
+                        Ok(right) => return Some(Ok(right)),
                         Err(reason) => denied = Some(Err(reason)),
                     }
                 }
@@ -119,9 +122,10 @@ impl Desk<'_> {
         denied
     }
 
-    /// Whether a user with a right password may log in.
-    fn admit(&self, found: &Found<'_>, password: PasswordAge) -> Result<(), Reason> {
-        found.admit(password, self.now.unix_s, self.peer.ip()).map_err(Reason::Denied)
+    /// Whether a user may log in by a right answer.
+    fn admit(&self, found: &Found<'_>, right: Right) -> Result<Right, Reason> {
+        let (_, password) = right;
+        found.admit(password, self.now.unix_s, self.peer.ip()).map(|()| right).map_err(Reason::Denied)
     }
 }
 
@@ -179,6 +183,9 @@ mod tests {
         let reason = Reason::TriedTooOften;
         assert_eq!(right.1, Event::Refused(Refusal { name: "victim", reason, origin: Origin::Proven }));
         let later = settle("victim", "right", 102).1;
-        assert_eq!(later, Event::Welcomed { user: "victim", sighting: Sighting::First });
+        assert_eq!(
+            later,
+            Event::Welcomed { user: "victim", sighting: Sighting::First, password: PasswordAge::Present }
+        );
     }
 }

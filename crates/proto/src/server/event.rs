@@ -3,7 +3,7 @@
 use crate::origin::Origin;
 use crate::server::penalty::{Blocks, Penalty};
 use crate::server::recent::Sighting;
-use crate::users::Denial;
+use crate::users::{Denial, PasswordAge};
 use crate::wire::Malformed;
 use std::fmt;
 
@@ -49,6 +49,8 @@ pub enum Event<'a> {
         user: &'a str,
         /// Whether this login has been counted before.
         sighting: Sighting,
+        /// Which of the user's passwords it was made with.
+        password: PasswordAge,
     },
     /// It was an answer, and was refused.
     Refused(Refusal<'a>),

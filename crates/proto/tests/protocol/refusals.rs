@@ -5,7 +5,7 @@ use letmein_auth_proto::origin::Origin;
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::{Event, Reason, Refusal};
 use letmein_auth_proto::server::recent::Sighting;
-use letmein_auth_proto::users::{Denial, Users};
+use letmein_auth_proto::users::{Denial, PasswordAge, Users};
 use letmein_auth_proto::{Now, Peer};
 
 use crate::{at, echoing_answer, peer, plain_answer, sample_users, server, users};
@@ -116,7 +116,10 @@ fn a_network_of_ipv4_holds_its_addresses_also_when_they_are_v4_mapped() {
     let challenge = ask(&mut server, &users, "Authentication Request");
     let answer = echoing_answer("here", "p", challenge);
     let (_, event) = send(&mut server, &users, at(0.0), peer("[::ffff:192.0.2.1]:5000"), &answer);
-    assert_eq!(event, Event::Welcomed { user: "here", sighting: Sighting::First });
+    assert_eq!(
+        event,
+        Event::Welcomed { user: "here", sighting: Sighting::First, password: PasswordAge::Present }
+    );
 }
 
 #[test]
@@ -177,7 +180,7 @@ fn answers_to_several_renewed_challenges_of_one_login_count_once() {
         let answer = echoing_answer("userone", "passwordone", challenge);
         send(&mut server, &users, at(5.0), peer(CLIENT), answer.leak()).1
     });
-    let welcomed = |sighting| Event::Welcomed { user: "userone", sighting };
+    let welcomed = |sighting| Event::Welcomed { user: "userone", sighting, password: PasswordAge::Present };
     assert_eq!(sightings, [welcomed(Sighting::First), welcomed(Sighting::Repeat)]);
 }
 

@@ -68,8 +68,8 @@ impl Bounds {
     /// The length of the queue up to which this decision may enter it, or `None` if its bound is reached.
     pub(super) fn admit(&self, uptime: Duration, decision: &Decision) -> Option<usize> {
         let bound = match decision.verdict {
-            DecisionKind::Welcome(Sighting::First) => &self.welcomes,
-            DecisionKind::Welcome(Sighting::Repeat) => &self.repeats,
+            DecisionKind::Welcome(Sighting::First, _) => &self.welcomes,
+            DecisionKind::Welcome(Sighting::Repeat, _) => &self.repeats,
             DecisionKind::Refused(Reason::Denied(_), _) => &self.denials,
             DecisionKind::Refused(
                 Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
@@ -83,10 +83,10 @@ impl Bounds {
         };
         let second = uptime.as_secs();
         let admits = match decision.verdict {
-            DecisionKind::Welcome(Sighting::First) => {
+            DecisionKind::Welcome(Sighting::First, _) => {
                 bound.admits(second, || iter::once((self.keyed.hash(decision.name_bytes()), 1)))
             }
-            DecisionKind::Welcome(Sighting::Repeat)
+            DecisionKind::Welcome(Sighting::Repeat, _)
             | DecisionKind::Refused(..)
             | DecisionKind::Penalized(_) => {
                 let networks = || decision.peer.source().networks();
@@ -187,7 +187,7 @@ mod tests {
     use proto::Now;
     use proto::server::event::{Event, Refusal};
     use proto::server::penalty::Penalty;
-    use proto::users::Denial;
+    use proto::users::{Denial, PasswordAge};
 
     fn bounds() -> Bounds {
         Bounds::new(&[1; 16])
@@ -199,7 +199,11 @@ mod tests {
     }
 
     fn welcome(user: &str, sighting: Sighting) -> Decision {
-        decision(0, &Event::Welcomed { user, sighting })
+        decision(0, &welcomed(user, sighting))
+    }
+
+    fn welcomed(user: &str, sighting: Sighting) -> Event<'_> {
+        Event::Welcomed { user, sighting, password: PasswordAge::Present }
     }
 
     fn refused(source: u32, reason: Reason, origin: Origin) -> Decision {
@@ -221,10 +225,7 @@ mod tests {
             (|source| refused(source, Reason::WrongPassword, Origin::Proven), FAILURES_PER_SECOND),
             (|source| refused(source, Reason::UnknownUser, Origin::Unproven), OTHERS_PER_SECOND),
             (|source| refused(source, Reason::Denied(Denial::Disabled), Origin::Proven), OTHERS_PER_SECOND),
-            (
-                |source| decision(source, &Event::Welcomed { user: "alice", sighting: Sighting::Repeat }),
-                OTHERS_PER_SECOND,
-            ),
+            (|source| decision(source, &welcomed("alice", Sighting::Repeat)), OTHERS_PER_SECOND),
             (
                 |source| decision(source, &Event::Penalized { penalty: Penalty::Source, user: None }),
                 OTHERS_PER_SECOND,

@@ -11,6 +11,7 @@ use proto::server::event::{Event, Reason, Refusal};
 use proto::server::penalty::Penalty;
 use proto::server::recent::Sighting;
 use proto::shown::Shown;
+use proto::users::PasswordAge;
 use proto::{Now, Peer};
 
 /// The longest line, in bytes.
@@ -29,7 +30,7 @@ pub(crate) struct Decision {
 
 #[derive(Clone, Copy)]
 pub(super) enum DecisionKind {
-    Welcome(Sighting),
+    Welcome(Sighting, PasswordAge),
     Refused(Reason, Origin),
     Penalized(Penalty),
 }
@@ -38,7 +39,9 @@ impl Decision {
     /// The decision of an event, if it has one.
     pub(crate) fn of(now: Now, kind: SocketKind, peer: Peer, event: &Event<'_>) -> Option<Self> {
         let (verdict, name) = match event {
-            Event::Welcomed { user, sighting } => (DecisionKind::Welcome(*sighting), *user),
+            Event::Welcomed { user, sighting, password } => {
+                (DecisionKind::Welcome(*sighting, *password), *user)
+            }
             Event::Refused(Refusal { name, reason, origin }) => {
                 (DecisionKind::Refused(*reason, *origin), *name)
             }
@@ -82,6 +85,9 @@ struct Line<'a> {
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown_user: Option<String>,
+    /// Which password it was, if that is not the present one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,12 +110,16 @@ impl JsonLines {
             verdict: "welcome",
             user: Some(name),
             unknown_user: None,
+            password: None,
             reason: None,
             proven: Some(true),
             duplicate: false,
         };
         match decision.verdict {
-            DecisionKind::Welcome(sighting) => line.duplicate = sighting == Sighting::Repeat,
+            DecisionKind::Welcome(sighting, password) => {
+                line.duplicate = sighting == Sighting::Repeat;
+                line.password = (password == PasswordAge::Old).then_some("old");
+            }
             DecisionKind::Refused(reason, origin) => {
                 line.verdict = "refused";
                 line.reason = Some(reason.to_string());
@@ -186,8 +196,9 @@ mod tests {
         let reasons =
             [&denials[..], &[Reason::UnknownUser, Reason::WrongPassword, Reason::TriedTooOften]].concat();
         let of_names = names().flat_map(|name| {
-            let welcomes = [Sighting::First, Sighting::Repeat]
-                .map(|sighting| longest(&Event::Welcomed { user: &name, sighting }));
+            let welcomes = [Sighting::First, Sighting::Repeat].map(|sighting| {
+                longest(&Event::Welcomed { user: &name, sighting, password: PasswordAge::Old })
+            });
             let refusals = reasons.iter().flat_map(|reason| refused(&name, *reason));
             let penalized = longest(&Event::Penalized { penalty: Penalty::User, user: Some(&name) });
             welcomes.into_iter().chain(refusals).chain([penalized]).max()
