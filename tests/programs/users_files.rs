@@ -149,8 +149,11 @@ fn a_user_without_a_password_is_shown_with_their_place_and_a_remedy() {
 
 #[test]
 fn a_name_that_is_there_twice_is_shown_with_its_place_and_a_remedy() {
-    // With a colon and a remedy, as all the others.
-    assert_third_line("alice = \"hunter2secret2\"", 1, "duplicate key: ");
+    assert_third_line(
+        "alice = \"hunter2secret2\"",
+        1,
+        "duplicate key: alice occurs twice: remove one of the two",
+    );
 }
 
 #[test]
@@ -177,6 +180,13 @@ fn a_file_without_the_section_of_users_is_shown_with_a_remedy() {
     ] {
         assert_problem(text, problem);
     }
+}
+
+#[test]
+fn a_name_with_a_dot_that_is_not_between_quotes_is_shown_with_a_remedy() {
+    let complaint = complaint("[users]\nalice.smith = \"hunter2secret\"\n");
+    assert!(complaint.contains("FILE:2:7: unknown key \"smith\": "), "{complaint}");
+    assert!(complaint.contains("; a user name with a dot goes between quotes\n"), "{complaint}");
 }
 
 #[test]

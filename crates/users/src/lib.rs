@@ -10,6 +10,7 @@ mod folder;
 mod parse;
 mod problem;
 mod source;
+mod syntax;
 
 pub use changes::Changes;
 pub use conditions::{first_second_after, parse_network};

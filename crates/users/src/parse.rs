@@ -17,14 +17,11 @@ use toml::de::{DeTable, DeValue};
 
 use crate::conditions::{first_second_after, parse_network};
 use crate::problem::{Problem, locate_all};
+use crate::syntax::remedy;
 use proto::credentials::{Password, Username};
 use proto::users::{
     BuildError, Builder, Conditions, EqualSecrets, IndexError, NoRoom, OldPassword, Standing, Users,
 };
-
-/// What to do about a text that is not TOML.
-const REMEDY: &str = "write a line a user, as in alice = \"password\", each name once, and between quotes if there \
-                      is more to it than A to Z, a to z, digits, - and _";
 
 /// Parses the text of a users file.
 ///
@@ -100,7 +97,9 @@ fn parse_whole(text: &str) -> Result<Users, Vec<Problem>> {
         Ok(document) => parser.document(document.get_ref()),
         // Only the message: the rest of such an error shows the line, and so perhaps a password.
         Err(error) => {
-            parser.problem(error.span().unwrap_or_default(), format!("{}: {REMEDY}", error.message()))
+            let place = error.span().unwrap_or_default();
+            let remedy = remedy(text, &place, error.message());
+            parser.problem(place, format!("{}: {remedy}", error.message()));
         }
     }
     parser.finish(text)
@@ -166,19 +165,24 @@ impl Parser {
 
     fn conditions(&mut self, value: &Value<'_>) -> Conditions {
         let mut conditions = Conditions::none();
-        for (key, value) in value.get_ref().as_table().into_iter().flatten() {
+        let table = value.get_ref().as_table();
+        for (key, value) in table.into_iter().flatten() {
             match key.get_ref().as_ref() {
                 "password" | "old_password" | "old_until" => {}
                 "disabled" => conditions.standing = self.standing(value),
                 "expires" => conditions.expires_unix_s = self.last_day("expires", value),
                 "from" => conditions.from = self.networks(value),
-                other => self.problem(
-                    key.span(),
-                    format!(
-                        "unknown key {other:?}: a user has password, disabled, expires, from, old_password and \
-                         old_until"
-                    ),
-                ),
+                other => {
+                    let has_password = table.is_some_and(|table| table.contains_key("password"));
+                    let more = if has_password { "" } else { "; a user name with a dot goes between quotes" };
+                    self.problem(
+                        key.span(),
+                        format!(
+                            "unknown key {other:?}: a user has password, disabled, expires, from, old_password and \
+                             old_until{more}"
+                        ),
+                    );
+                }
             }
         }
         conditions
