@@ -189,7 +189,7 @@ fn a_folder_that_another_took_the_place_of_is_said_to_need_a_new_start() {
     fs::rename(inside("now"), inside("before")).unwrap();
     fs::rename(inside("next"), inside("now")).unwrap();
     server.signal(libc::SIGHUP);
-    logged(&mut server, "its folder was replaced by another: start the server anew");
+    logged(&mut server, "its folder was replaced: restart the server");
     assert_eq!(server.login(&["alice", "one"]), welcome());
 }
 
@@ -199,7 +199,10 @@ fn a_pipe_is_no_users_file() {
     let pipe = folder.path().join("users.toml");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
     let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", pipe.to_str().unwrap()]);
-    assert!(ended.status == 2 && ended.stderr.contains("it is not a regular file"), "{ended:?}");
+    assert!(
+        ended.status == 2 && ended.stderr.contains("not a regular file: name a users file with --users FILE"),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -70,21 +70,21 @@ fn a_wrong_password_is_not_shown_but_its_place_and_a_remedy_are() {
 #[test]
 fn a_wrong_condition_is_shown_with_its_place_and_a_remedy() {
     const DAY: &str = "expires must be the last good day, as in 2027-01-31, without quotes";
-    const NETWORKS: &str = "from is a list of networks, as in [\"10.0.0.0/8\", \"2001:db8::1\"]";
+    const NETWORKS: &str = "from must be a list of networks, as in [\"10.0.0.0/8\", \"2001:db8::1\"]";
     for (condition, offset, problem) in [
         (
             "colour = 1",
             0,
             "unknown key \"colour\": a user has password, disabled, expires, from, old_password and",
         ),
-        ("disabled = \"yes\"", 11, "disabled is true or false"),
-        ("disabled = 1", 11, "disabled is true or false"),
+        ("disabled = \"yes\"", 11, "disabled must be true or false"),
+        ("disabled = 1", 11, "disabled must be true or false"),
         ("expires = \"2027-01-31\"", 10, DAY),
         ("expires = 2027-01-31T00:00:00Z", 10, DAY),
         ("from = \"10.0.0.0/8\"", 7, NETWORKS),
         ("from = []", 7, NETWORKS),
-        ("from = [\"10.0.0.0/8\", \"office\"]", 22, "no network: write \"10.0.0.0/8\", "),
-        ("from = [\"10.0.0.0/33\"]", 8, "no network: write \"10.0.0.0/8\", "),
+        ("from = [\"10.0.0.0/8\", \"office\"]", 22, "invalid network: write \"10.0.0.0/8\", "),
+        ("from = [\"10.0.0.0/33\"]", 8, "invalid network: write \"10.0.0.0/8\", "),
     ] {
         let before = "bob = { password = \"hunter2secret2\", ";
         assert_third_line(&format!("{before}{condition} }}"), before.len() + offset + 1, problem);
@@ -168,13 +168,13 @@ fn two_users_who_could_log_in_as_each_other_are_shown_with_a_remedy() {
 
 #[test]
 fn a_file_without_the_section_of_users_is_shown_with_a_remedy() {
-    const MISSING: &str = "1:1: there is no section [users]: add it";
+    const MISSING: &str = "1:1: the section [users] is missing: add it";
     const UNKNOWN: &str = "1:1: unknown key \"alice\": users go into the section [users]";
     for (text, problem) in [
         ("", MISSING),
         ("# alice = \"hunter2secret\"\n", MISSING),
         ("alice = \"hunter2secret\"\n", UNKNOWN),
-        ("users = \"hunter2secret\"\n", "1:9: users is no section: write [users]"),
+        ("users = \"hunter2secret\"\n", "1:9: users is not a section: write [users]"),
         ("colour = 1\n[users]\nalice = \"hunter2secret\"\n", "1:1: unknown key \"colour\": users go into"),
         ("[users]\nalice = \"hunter2secret\"\n[colour]\n", "3:2: unknown key \"colour\": users go into"),
     ] {
@@ -238,7 +238,7 @@ fn all_problems_of_a_file_are_listed_in_its_order() {
 fn a_user_without_a_password_has_their_other_problems_listed_too() {
     let complaint = complaint("[users]\nalice = { disabled = 1 }\n# hunter2secret\n");
     assert!(complaint.contains("FILE:2:9: alice has no password"), "{complaint}");
-    assert!(complaint.contains("FILE:2:22: disabled is true or false"), "{complaint}");
+    assert!(complaint.contains("FILE:2:22: disabled must be true or false"), "{complaint}");
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_file_that_is_private_or_holds_nothing_but_samples_is_not_warned_of() {
 #[test]
 fn a_file_without_users_is_warned_of() {
     let said = said("[users]\n", 0o600);
-    assert!(said.contains(" WARN FILE: there are no users in it: everybody will be refused\n"), "{said}");
+    assert!(said.contains(" WARN FILE: no users in it: every login will be refused\n"), "{said}");
 }
 
 #[test]

@@ -38,33 +38,33 @@ pub enum UsersError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// Everybody on the machine can make themselves a user.
-    #[error("everybody can write it, and so log in: chmod o-w it")]
+    #[error("writable by everybody, who could add users: chmod o-w the file")]
     OpenToAll,
     /// Everybody on the machine can put another file in its place.
     #[error(
-        "everybody can write {folder}, and so replace the file: chmod o-w {folder}, or keep the file in a folder that \
-         root alone can write (in Kubernetes, mount it from a Secret, not from a ConfigMap)", folder = .0.display()
+        "{folder} is writable by everybody, who could replace the file: chmod o-w {folder}, or keep the file in a \
+         folder that only root can write (in Kubernetes, mount it from a Secret, not from a ConfigMap)", folder = .0.display()
     )]
     FolderOpenToAll(PathBuf),
     /// Anybody may have made it: its folder lets everybody make files, as /tmp does.
     #[error(
-        "another user owns it, in a folder in which everybody can make files: move it, or chown it to root"
+        "owned by another user, in a folder where everybody can create files: move it, or chown it to root"
     )]
     ForeignFile,
     /// Anybody may have made a folder or a link on its path.
     #[error(
-        "{folder}: another user owns it, in a folder in which everybody can make files: chown it to root, or keep the \
-         users file elsewhere", folder = .0.display()
+        "its folder {folder} is owned by another user, in a folder where everybody can create files: chown it to \
+         root, or keep the users file elsewhere", folder = .0.display()
     )]
     ForeignFolder(PathBuf),
     /// Its folder is another one than when the server started.
-    #[error("its folder was replaced by another: start the server anew")]
+    #[error("its folder was replaced: restart the server")]
     OtherFolder,
     /// It is a symbolic link that anybody may have made.
-    #[error("it is a symbolic link in a folder in which everybody can make files: name the file itself")]
+    #[error("a symbolic link in a folder where everybody can create files: name the file itself")]
     LinkOpenToAll,
     /// It is a symbolic link of somebody who is neither root nor the user who starts the server.
-    #[error("it is a symbolic link that another user owns: name the file itself, or make the link yours")]
+    #[error("a symbolic link that another user owns: name the file itself, or make the link yours")]
     ForeignLink,
 }
 
@@ -75,10 +75,10 @@ pub enum Warning {
     #[error("{path}: others can read the passwords in it: chmod o-r {path}", path = .0.display())]
     OpenToOthers(PathBuf),
     /// Its owner is neither root nor the server's user.
-    #[error("{path}: another user owns it, and can make themselves a user: chown root {path}", path = .0.display())]
+    #[error("{path}: owned by another user, who could add users: chown root {path}", path = .0.display())]
     ForeignOwner(PathBuf),
     /// Everybody will be refused.
-    #[error("{}: there are no users in it: everybody will be refused", .0.display())]
+    #[error("{}: no users in it: every login will be refused", .0.display())]
     NoUsers(PathBuf),
 }
 
@@ -86,13 +86,15 @@ pub enum Warning {
 const PROBLEMS_SHOWN: usize = 20;
 
 fn remedy(path: &Path, error: &io::Error) -> String {
-    let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
-        let path = path.display();
-        format!("let the server's user read it (chgrp letmein-auth {path}; chmod 640 {path})")
+    let path = path.display();
+    let or_another = "or name another with --users FILE";
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("let the server's user read it (chgrp letmein-auth {path}; chmod 640 {path}), {or_another}")
+    } else if error.kind() == io::ErrorKind::NotFound {
+        format!("create it with letmein-users --users {path} add NAME, {or_another}")
     } else {
-        "create it".to_owned()
-    };
-    format!("{remedy}, or name another with --users FILE")
+        "name a users file with --users FILE".to_owned()
+    }
 }
 
 /// Problems of a file, a line each.

@@ -216,7 +216,7 @@ pub fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), UsersErro
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
     let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(unreadable(io::Error::other("it is not a regular file")));
+        return Err(unreadable(io::Error::other("not a regular file")));
     }
     if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });

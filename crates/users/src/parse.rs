@@ -127,15 +127,15 @@ impl Parser {
         for (key, value) in document {
             match (key.get_ref().as_ref(), value.get_ref().as_table()) {
                 ("users", Some(users)) => users.iter().for_each(|(name, value)| self.user(name, value)),
-                ("users", None) => self.problem(value.span(), "users is no section: write [users]"),
+                ("users", None) => self.problem(value.span(), "users is not a section: write [users]"),
                 (other, _) => self.problem(
                     key.span(),
-                    format!("unknown key {other:?}: users go into the section [users], a line a user"),
+                    format!("unknown key {other:?}: users go into the section [users], one line each"),
                 ),
             }
         }
         if document.is_empty() {
-            self.problem(0..0, "there is no section [users]: add it, and a line a user to it");
+            self.problem(0..0, "the section [users] is missing: add it, with one line for each user");
         }
     }
 
@@ -247,7 +247,7 @@ impl Parser {
         match value.get_ref().as_bool() {
             Some(false) => return Standing::Enabled,
             Some(true) => {}
-            None => self.problem(value.span(), "disabled is true or false"),
+            None => self.problem(value.span(), "disabled must be true or false"),
         }
         Standing::Disabled
     }
@@ -266,7 +266,10 @@ impl Parser {
 
     fn networks(&mut self, value: &Value<'_>) -> Vec<IpNet> {
         let Some(values) = value.get_ref().as_array().filter(|values| !values.is_empty()) else {
-            self.problem(value.span(), "from is a list of networks, as in [\"10.0.0.0/8\", \"2001:db8::1\"]");
+            self.problem(
+                value.span(),
+                "from must be a list of networks, as in [\"10.0.0.0/8\", \"2001:db8::1\"]",
+            );
             return Vec::new();
         };
         values.iter().filter_map(|value| self.network(value)).collect()
@@ -275,7 +278,10 @@ impl Parser {
     fn network(&mut self, value: &Value<'_>) -> Option<IpNet> {
         let network = value.get_ref().as_str().and_then(parse_network);
         if network.is_none() {
-            self.problem(value.span(), "no network: write \"10.0.0.0/8\", \"2001:db8::/32\" or one address");
+            self.problem(
+                value.span(),
+                "invalid network: write \"10.0.0.0/8\", \"2001:db8::/32\" or one address",
+            );
         }
         network
     }

@@ -19,7 +19,7 @@ fn a_file_that_everybody_can_write_is_refused() {
         fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
         let ended = Server::refusal(Transport::Udp, &["127.0.0.1:0", "--users", path(&file)]);
         assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
-        assert!(ended.stderr.contains("everybody can write it, and so log in: chmod o-w"), "{ended:?}");
+        assert!(ended.stderr.contains("writable by everybody, who could add users: chmod o-w"), "{ended:?}");
     }
 }
 
@@ -70,18 +70,20 @@ fn a_file_that_everybody_can_replace_is_refused_at_the_start_and_at_a_reload() {
     for open in [&*inner, outer.path()] {
         let open_folder = open.canonicalize().unwrap();
         set_mode(open, 0o777);
-        let remedy = format!("so replace the file: chmod o-w {}, or keep", open_folder.display());
+        let remedy = format!("who could replace the file: chmod o-w {}, or keep", open_folder.display());
         assert!(refused_with(&users).contains(&remedy));
         set_mode(open, 0o755);
     }
     let links = TempDir::new().unwrap();
     symlink(&inner, links.path().join("link")).unwrap();
     set_mode(links.path(), 0o777);
-    assert!(refused_with(&links.path().join("link/users.toml")).contains("so replace the file: chmod o-w"));
+    assert!(
+        refused_with(&links.path().join("link/users.toml")).contains("who could replace the file: chmod o-w")
+    );
     let mut server = Server::start(Transport::Udp, &["127.0.0.1:0", "--users", users.to_str().unwrap()]);
     set_mode(&inner, 0o777);
     fs::write(&users, "[users]\nmallory = 'one'\n").unwrap();
-    logged(&mut server, "so replace the file: chmod o-w");
+    logged(&mut server, "who could replace the file: chmod o-w");
     logged(&mut server, "the users stay as they were");
     assert_eq!(server.login(&["alice", SECRET]).status, 0);
 }
@@ -94,11 +96,11 @@ fn where_everybody_can_make_files_only_those_of_root_and_the_servers_user_are_ta
     fs::write(&users, REAL_USERS).unwrap();
     let mut server = Server::start(Transport::Udp, &["127.0.0.1:0", "--users", users.to_str().unwrap()]);
     symlink(&users, &link).unwrap();
-    assert!(refused_with(&link).contains("a symbolic link in a folder in which everybody can make files"));
+    assert!(refused_with(&link).contains("a symbolic link in a folder where everybody can create files"));
     if give_away(&users) {
-        assert!(refused_with(&users).contains("another user owns it, in a folder in which everybody"));
+        assert!(refused_with(&users).contains("owned by another user, in a folder where everybody"));
         server.signal(libc::SIGHUP);
-        logged(&mut server, "another user owns it, in a folder in which everybody can make files");
+        logged(&mut server, "owned by another user, in a folder where everybody can create files");
     }
 }
 
@@ -114,7 +116,7 @@ fn a_folder_that_another_user_made_where_everybody_can_is_refused() {
     if !give_away(&inner) {
         return;
     }
-    let reason = "another user owns it, in a folder in which everybody can make files";
+    let reason = "owned by another user, in a folder where everybody can create files";
     assert!(refused_with(&users).contains(reason));
     let args = ["--users", users.to_str().unwrap()];
     let ended = run(server(Transport::Udp).arg("--self-test").args(args));
@@ -163,7 +165,7 @@ fn a_file_that_another_user_owns_is_warned_of_unless_the_server_becomes_that_use
     let users = folder.path();
     let args = ["127.0.0.1:0", "--users", users.to_str().unwrap()];
     let mut warned = Server::start(Transport::Udp, &args);
-    let warning = format!("WARN {}: another user owns it, and can make themselves a user", users.display());
+    let warning = format!("WARN {}: owned by another user, who could add users", users.display());
     logged(&mut warned, &warning);
     set_mode(users.parent().unwrap(), 0o755);
     let own = run(server(Transport::Udp).args(args).args(["--check", "--user", "daemon"]));

@@ -22,7 +22,7 @@ fn a_file_that_is_no_file_is_not_replaced() {
     let folder = Folder::empty();
     symlink("/dev/zero", folder.file()).unwrap();
     let Ended { status, stderr, .. } = folder.run(&["add", "eve", "--generate"]);
-    assert!(status == 3 && stderr.ends_with("cannot replace: it is no regular file\n"), "{stderr}");
+    assert!(status == 3 && stderr.ends_with("cannot replace: not a regular file\n"), "{stderr}");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_file_that_everybody_can_write_is_not_changed() {
     let folder = Folder::with(TEXT);
     fs::set_permissions(folder.file(), Permissions::from_mode(0o602)).unwrap();
     let Ended { status, stderr, .. } = folder.run(&["disable", "alice"]);
-    assert!(status == 2 && stderr.contains("everybody can write it"), "{stderr}");
+    assert!(status == 2 && stderr.contains("writable by everybody"), "{stderr}");
     assert_eq!(folder.text(), TEXT);
 }
 

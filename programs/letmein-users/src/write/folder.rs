@@ -77,7 +77,7 @@ impl LockedFolder {
         };
         let file = File::from(file);
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return Err(self.failed("replace", io::Error::other("it is no regular file")));
+            return Err(self.failed("replace", io::Error::other("not a regular file")));
         }
         let (bytes, stat) = file::read(&file, &self.path)?;
         Ok(Some(Old { file, bytes, stat }))
