@@ -1,22 +1,19 @@
 //! The users of a file one by one, with the places of their passwords: for lists and checks, not for logins.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
 
 use toml::de::DeTable;
 use toml::value::Datetime;
 
-use crate::strength::Holds;
 use proto::credentials::{Password, Username};
 use users::first_second_after;
 
 /// A user of a valid file.
 pub(crate) struct UserEntry {
     pub(crate) name: Username,
-    password: Password,
+    pub(crate) password: Password,
     /// Where the password is.
-    place: Range<usize>,
+    pub(crate) place: Range<usize>,
     is_disabled: bool,
     /// The last good day.
     pub(crate) expires: Option<Datetime>,
@@ -80,36 +77,4 @@ pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
     let mut entries: Vec<_> = users.into_iter().flatten().filter_map(entry).collect();
     entries.sort_by_key(|entry| entry.place.start);
     entries
-}
-
-/// Warnings about users, each with file, line and column.
-pub(crate) fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<String> {
-    let mut line_starts = vec![0];
-    line_starts.extend(text.match_indices('\n').map(|(newline, _)| newline + 1));
-    let mut first: HashMap<&[u8], &Username> = HashMap::new();
-    let mut warnings = Vec::new();
-    for entry in entries {
-        let line = line_starts.partition_point(|start| *start <= entry.place.start);
-        let line_start = line_starts.get(line - 1).copied().unwrap_or(0);
-        let column = text.get(line_start..entry.place.start).unwrap_or_default().chars().count() + 1;
-        let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
-        let UserEntry { name, password, .. } = entry;
-        let holds = Holds::estimate(name, password);
-        if holds.is_too_short() {
-            warn(format!(
-                "the password of {name} may be guessable: whoever captures a login needs {holds} on one GPU: \
-                 change it with passwd --generate"
-            ));
-        }
-        match first.get(password.expose()) {
-            Some(other) => warn(format!("{name} has the same password as {other}: give each their own")),
-            None => drop(first.insert(password.expose(), name)),
-        }
-        if entry.state(unix_s) == AccountState::Expired {
-            warn(format!(
-                "{name} is expired: take them out with remove, or give them a later day with expire"
-            ));
-        }
-    }
-    warnings
 }

@@ -1,6 +1,8 @@
 //! `letmein-users`: changes and checks a users file without an editor.
 
 mod change;
+mod check;
+mod command_line;
 mod edit;
 mod entries;
 mod import;
@@ -10,139 +12,21 @@ mod strength;
 mod write;
 
 use std::fmt::Display;
-use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::CommandFactory;
 
 use change::{add, change_user, confirm, import, passwd};
+use check::check;
+pub use command_line::Args;
+use command_line::{Command, Expiry, User};
 use import::ListFormat;
 use letmein::cli::{self, ExitStatus, parse_commands, say};
-use list::{check, list, list_json};
-use new_password::NewPassword;
-use proto::credentials::Username;
+use list::{list, list_json};
 use proto::shown::Shown;
 use server::sandbox;
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
-
-/// Change and check a users file; comments and order stay as they are
-#[derive(Parser)]
-#[command(name = PROGRAM, version, after_help = after_help(), arg_required_else_help = false)]
-pub struct Args {
-    /// The users file
-    #[arg(long, global = true, value_name = "FILE", default_value = "users.toml")]
-    users: PathBuf,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Add a user, and the file if there is none
-    #[command(after_help = "Examples:\n  \
-        letmein-users add alice                      asks for the password, twice\n  \
-        letmein-users add alice --generate           prints one that nobody can guess\n  \
-        pass show alice | letmein-users add alice --password-stdin")]
-    Add {
-        #[command(flatten)]
-        user: User,
-        #[command(flatten)]
-        password: NewPassword,
-    },
-    /// Change a user's password
-    #[command(after_help = "Example:\n  letmein-users passwd alice --generate")]
-    Passwd {
-        #[command(flatten)]
-        user: User,
-        #[command(flatten)]
-        password: NewPassword,
-    },
-    /// Refuse a user from now on
-    Disable(User),
-    /// Let a disabled user in again
-    Enable(User),
-    /// Let a user in up to a day, that one included, or for ever
-    #[command(
-        after_help = "Examples:\n  letmein-users expire alice 2027-01-31\n  letmein-users expire alice never"
-    )]
-    Expire {
-        #[command(flatten)]
-        user: User,
-        /// The last good day, UTC, as 2027-01-31, or never
-        #[arg(value_name = "DATE", value_parser = parse_expiry)]
-        expiry: Expiry,
-    },
-    /// Take a user out of the file
-    Remove {
-        #[command(flatten)]
-        user: User,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Print all users, without their passwords
-    List {
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print what is wrong in the file, and what is weak
-    #[command(
-        after_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong in the file, \
-        3 the system failed"
-    )]
-    Check,
-    /// Add all users of a list, or none of them if anything is wrong in it
-    #[command(after_help = "Examples:\n  \
-        letmein-users import list.txt             lines as alice:her password\n  \
-        letmein-users import --csv list.csv       with a row name,password,disabled,expires,from\n  \
-        letmein-users import --replace - < list.txt")]
-    Import {
-        /// The list; - stands for standard input
-        #[arg(value_name = "FILE")]
-        list: PathBuf,
-        /// A table with a row of column names: name, password, and if need be disabled, expires and from
-        #[arg(long)]
-        csv: bool,
-        /// Change the passwords, and nothing else, of users that there are already
-        #[arg(long)]
-        replace: bool,
-    },
-}
-
-#[derive(clap::Args)]
-struct User {
-    /// The user's name
-    #[arg(value_parser = parse_user)]
-    name: Username,
-}
-
-#[derive(Clone, Debug)]
-enum Expiry {
-    /// A day in TOML.
-    After(String),
-    Never,
-}
-
-fn after_help() -> String {
-    format!(
-        "Examples:\n  \
-         letmein-users add alice --generate           prints her password\n  \
-         letmein-users passwd alice                   asks for it, twice\n  \
-         letmein-users disable alice\n  \
-         letmein-users expire alice 2027-01-31\n  \
-         letmein-users list --json\n  \
-         letmein-users check\n  \
-         letmein-users --users /etc/letmein/users.toml import list.txt\n\n\
-         A running server reads the file again by itself.\n\n\
-         {USERS_STATUSES}"
-    )
-}
-
-const USERS_STATUSES: &str = "\
-Exit status: 0 done, 1 no such user, or one too many, or not confirmed, 2 wrong command line, list or users file,\n\
-3 the system failed";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
     let Args { users, command } = parse_commands(Args::command(), EXAMPLE)?;
@@ -193,15 +77,4 @@ fn failed(error: &dyn Display) -> ExitStatus {
 fn say_each_line(error: &dyn Display) {
     // They contain names.
     error.to_string().lines().for_each(|line| say(format_args!("{PROGRAM}: {}", Shown(line.as_bytes()))));
-}
-
-fn parse_user(text: &str) -> Result<Username, String> {
-    text.parse().map_err(|error| format!("the user name {error}"))
-}
-
-fn parse_expiry(text: &str) -> Result<Expiry, String> {
-    if text == "never" {
-        return Ok(Expiry::Never);
-    }
-    import::parse_day(text).map(Expiry::After).ok_or_else(|| format!("no day {text:?}: {}", import::DAY))
 }

@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::entries::{UserEntry, entries, warnings};
+use crate::entries::{UserEntry, entries};
 use crate::{failed, print, say_each_line};
 use letmein::cli::ExitStatus;
 use proto::shown::Shown;
-use users::{UsersError, counted, load_text};
+use users::{UsersError, load_text};
 
 /// A user, as `list` shows them.
 #[derive(Serialize)]
@@ -58,28 +58,12 @@ pub(crate) fn list_json(users: &Path) -> Result<ExitStatus, ExitStatus> {
     print([json])
 }
 
-pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
-    let source = load_text(users).map_err(|error| wrong(&error))?;
-    let entries = entries(source.text());
-    let of_file = source.loaded.warnings.iter().map(ToString::to_string);
-    let warnings: Vec<_> = of_file.chain(warnings(users, source.text(), &entries, unix_s())).collect();
-    let problems = match warnings.len() {
-        0 => "no problems".to_owned(),
-        1 => "1 warning".to_owned(),
-        count => format!("{count} warnings"),
-    };
-    let summary = format!("{}, {problems}", counted(entries.len()));
-    // They contain names.
-    let shown = warnings.iter().map(|warning| Shown(warning.as_bytes()).to_string());
-    print(shown.chain([summary]))
-}
-
 #[expect(clippy::disallowed_methods, reason = "whether a user is expired is a matter of the day")]
-fn unix_s() -> u64 {
+pub(crate) fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn wrong(error: &UsersError) -> ExitStatus {
+pub(crate) fn wrong(error: &UsersError) -> ExitStatus {
     say_each_line(error);
     ExitStatus::Usage
 }

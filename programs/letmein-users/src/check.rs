@@ -1,0 +1,61 @@
+//! The command that says what is wrong and what is weak.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::entries::{AccountState, UserEntry, entries};
+use crate::list::{unix_s, wrong};
+use crate::print;
+use crate::strength::Holds;
+use letmein::cli::ExitStatus;
+use proto::credentials::Username;
+use proto::shown::Shown;
+use users::{counted, load_text};
+
+pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
+    let source = load_text(users).map_err(|error| wrong(&error))?;
+    let entries = entries(source.text());
+    let of_file = source.loaded.warnings.iter().map(ToString::to_string);
+    let warnings: Vec<_> = of_file.chain(warnings(users, source.text(), &entries, unix_s())).collect();
+    let problems = match warnings.len() {
+        0 => "no problems".to_owned(),
+        1 => "1 warning".to_owned(),
+        count => format!("{count} warnings"),
+    };
+    let summary = format!("{}, {problems}", counted(entries.len()));
+    // They contain names.
+    let shown = warnings.iter().map(|warning| Shown(warning.as_bytes()).to_string());
+    print(shown.chain([summary]))
+}
+
+/// Warnings about users, each with file, line and column.
+fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<String> {
+    let mut line_starts = vec![0];
+    line_starts.extend(text.match_indices('\n').map(|(newline, _)| newline + 1));
+    let mut first: HashMap<&[u8], &Username> = HashMap::new();
+    let mut warnings = Vec::new();
+    for entry in entries {
+        let line = line_starts.partition_point(|start| *start <= entry.place.start);
+        let line_start = line_starts.get(line - 1).copied().unwrap_or(0);
+        let column = text.get(line_start..entry.place.start).unwrap_or_default().chars().count() + 1;
+        let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
+        let UserEntry { name, password, .. } = entry;
+        let holds = Holds::estimate(name, password);
+        if holds.is_too_short() {
+            warn(format!(
+                "the password of {name} may be guessable: whoever captures a login needs {holds} on one GPU: \
+                 change it with passwd --generate"
+            ));
+        }
+        match first.get(password.expose()) {
+            Some(other) => warn(format!("{name} has the same password as {other}: give each their own")),
+            None => drop(first.insert(password.expose(), name)),
+        }
+        if entry.state(unix_s) == AccountState::Expired {
+            warn(format!(
+                "{name} is expired: take them out with remove, or give them a later day with expire"
+            ));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,139 @@
+//! The command line: commands, their options and their help.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::PROGRAM;
+use crate::import;
+use crate::new_password::NewPassword;
+use proto::credentials::Username;
+
+/// Change and check a users file; comments and order stay as they are
+#[derive(Parser)]
+#[command(name = PROGRAM, version, after_help = after_help(), arg_required_else_help = false)]
+pub struct Args {
+    /// The users file
+    #[arg(long, global = true, value_name = "FILE", default_value = "users.toml")]
+    pub(crate) users: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Add a user, and the file if there is none
+    #[command(after_help = "Examples:\n  \
+        letmein-users add alice                      asks for the password, twice\n  \
+        letmein-users add alice --generate           prints one that nobody can guess\n  \
+        pass show alice | letmein-users add alice --password-stdin")]
+    Add {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Change a user's password
+    #[command(after_help = "Example:\n  letmein-users passwd alice --generate")]
+    Passwd {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Refuse a user from now on
+    Disable(User),
+    /// Let a disabled user in again
+    Enable(User),
+    /// Let a user in up to a day, that one included, or for ever
+    #[command(
+        after_help = "Examples:\n  letmein-users expire alice 2027-01-31\n  letmein-users expire alice never"
+    )]
+    Expire {
+        #[command(flatten)]
+        user: User,
+        /// The last good day, UTC, as 2027-01-31, or never
+        #[arg(value_name = "DATE", value_parser = parse_expiry)]
+        expiry: Expiry,
+    },
+    /// Take a user out of the file
+    Remove {
+        #[command(flatten)]
+        user: User,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print all users, without their passwords
+    List {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what is wrong in the file, and what is weak
+    #[command(
+        after_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong in the file, \
+        3 the system failed"
+    )]
+    Check,
+    /// Add all users of a list, or none of them if anything is wrong in it
+    #[command(after_help = "Examples:\n  \
+        letmein-users import list.txt             lines as alice:her password\n  \
+        letmein-users import --csv list.csv       with a row name,password,disabled,expires,from\n  \
+        letmein-users import --replace - < list.txt")]
+    Import {
+        /// The list; - stands for standard input
+        #[arg(value_name = "FILE")]
+        list: PathBuf,
+        /// A table with a row of column names: name, password, and if need be disabled, expires and from
+        #[arg(long)]
+        csv: bool,
+        /// Change the passwords, and nothing else, of users that there are already
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct User {
+    /// The user's name
+    #[arg(value_parser = parse_user)]
+    pub(crate) name: Username,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Expiry {
+    /// A day in TOML.
+    After(String),
+    Never,
+}
+
+fn after_help() -> String {
+    format!(
+        "Examples:\n  \
+         letmein-users add alice --generate           prints her password\n  \
+         letmein-users passwd alice                   asks for it, twice\n  \
+         letmein-users disable alice\n  \
+         letmein-users expire alice 2027-01-31\n  \
+         letmein-users list --json\n  \
+         letmein-users check\n  \
+         letmein-users --users /etc/letmein/users.toml import list.txt\n\n\
+         A running server reads the file again by itself.\n\n\
+         {USERS_STATUSES}"
+    )
+}
+
+const USERS_STATUSES: &str = "\
+Exit status: 0 done, 1 no such user, or one too many, or not confirmed, 2 wrong command line, list or users file,\n\
+3 the system failed";
+
+fn parse_user(text: &str) -> Result<Username, String> {
+    text.parse().map_err(|error| format!("the user name {error}"))
+}
+
+fn parse_expiry(text: &str) -> Result<Expiry, String> {
+    if text == "never" {
+        return Ok(Expiry::Never);
+    }
+    import::parse_day(text).map(Expiry::After).ok_or_else(|| format!("no day {text:?}: {}", import::DAY))
+}
