@@ -1,5 +1,6 @@
 //! `letmein-users`: changes of users files, and what is said about them.
 
+mod forms;
 mod imports;
 mod replacement;
 

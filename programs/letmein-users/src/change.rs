@@ -9,18 +9,18 @@ use zeroize::Zeroizing;
 use crate::edit::{Edit, NewUser};
 use crate::import::{self, ListFormat, ListProblem, Listed};
 use crate::new_password::{NewPassword, NoNewPassword};
+use crate::plain::Plain;
 use crate::write::{self, ChangeError, Missing};
 use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line};
 use letmein::cli::{ExitStatus, invalid, say};
 use proto::credentials::{Password, Username};
-use proto::shown::Shown;
 use users::{Problem, UsersError, counted};
 
 pub(crate) fn add(users: &Path, name: Username, password: &NewPassword) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, &name)?;
     let shown = new.clone();
     change(users, Missing::Create, |edit| {
-        if edit.contains(&name) {
+        if let Some(name) = edit.find(&name) {
             return Err(ChangeError::Exists { path: users.into(), name });
         }
         edit.add(&NewUser { name, password: new, conditions: Vec::new() });
@@ -36,24 +36,25 @@ pub(crate) fn passwd(
     password: &NewPassword,
 ) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, name)?;
-    change_user(users, name, |edit| {
+    change_user(users, name, |edit, name| {
         edit.set_password(name, &new);
         Ok(())
     })?;
     tell(password, &new)
 }
 
-/// Changes a user, who must exist.
+/// Changes a user, who must exist, by their name as the file has it.
 pub(crate) fn change_user(
     users: &Path,
     name: &Username,
-    act: impl FnOnce(&mut Edit<'_>) -> Result<(), Problem>,
+    act: impl FnOnce(&mut Edit<'_>, &Username) -> Result<(), Problem>,
 ) -> Result<ExitStatus, ExitStatus> {
     let changed = change(users, Missing::Refuse, |edit| {
-        if !edit.contains(name) {
+        let Some(name) = edit.find(name) else {
             return Err(ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
-        }
-        act(edit).map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
+        };
+        act(edit, &name)
+            .map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
         Ok(())
     });
     changed.map(|()| ExitStatus::Done).map_err(|error| unchanged(&error))
@@ -67,7 +68,7 @@ fn change<T>(
 ) -> Result<T, ChangeError> {
     let waiting = |folder: &Path| {
         let folder = folder.display().to_string();
-        say(format_args!("{PROGRAM}: waiting for another change of {}", Shown(folder.as_bytes())));
+        say(format_args!("{PROGRAM}: waiting for another change of {}", Plain(&folder)));
     };
     write::change(users, missing, waiting, edit)
 }
@@ -78,7 +79,7 @@ pub(crate) fn confirm(name: &Username) -> Result<(), ExitStatus> {
         return Err(invalid("there is no terminal to ask at whether the user is to go: add --yes", EXAMPLE));
     }
     // If this fails, nobody sees the question, and nobody says yes.
-    let _ = write!(io::stderr(), "Remove {}? [y/N] ", Shown(name.as_str().as_bytes()));
+    let _ = write!(io::stderr(), "Remove {}? [y/N] ", Plain(name.as_str()));
     let mut answer = String::new();
     io::stdin().lock().take(10).read_line(&mut answer).map_err(|error| failed(&error))?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -121,7 +122,7 @@ pub(crate) fn import(
     let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
     let listed = import::parse(&bytes, format).map_err(|problems| unchanged(&in_list(problems)))?;
     let changed = change(users, Missing::Create, |edit| {
-        let is_there = |listed: &&Listed| edit.contains(&listed.user.name);
+        let is_there = |listed: &&Listed| edit.find(&listed.user.name).is_some();
         let (old, new): (Vec<_>, Vec<_>) = listed.iter().partition(is_there);
         if !old.is_empty() && !replaces {
             return Err(in_list(old.iter().map(|listed| exists(listed)).collect()));
@@ -130,7 +131,11 @@ pub(crate) fn import(
         if !conditioned.is_empty() {
             return Err(in_list(conditioned.into_iter().map(|listed| only_password(listed)).collect()));
         }
-        old.iter().for_each(|Listed { user, .. }| edit.set_password(&user.name, &user.password));
+        for Listed { user, .. } in &old {
+            if let Some(name) = edit.find(&user.name) {
+                edit.set_password(&name, &user.password);
+            }
+        }
         new.iter().for_each(|Listed { user, .. }| edit.add(user));
         Ok((new.len(), old.len()))
     });

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use crate::entries::{AccountState, UserEntry, entries};
 use crate::list::{unix_s, wrong};
+use crate::normal_form::flaws;
+use crate::plain::Plain;
 use crate::print;
 use crate::strength::Holds;
 use letmein::cli::ExitStatus;
 use proto::credentials::Username;
-use proto::shown::Shown;
 use users::{counted, load_text};
 
 pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
@@ -24,7 +25,7 @@ pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
     };
     let summary = format!("{}, {problems}", counted(entries.len()));
     // They contain names.
-    let shown = warnings.iter().map(|warning| Shown(warning.as_bytes()).to_string());
+    let shown = warnings.iter().map(|warning| Plain(warning).to_string());
     print(shown.chain([summary]))
 }
 
@@ -40,6 +41,7 @@ fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<
         let column = text.get(line_start..entry.place.start).unwrap_or_default().chars().count() + 1;
         let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
         let UserEntry { name, password, .. } = entry;
+        flaws(name, password).into_iter().for_each(&mut warn);
         let holds = Holds::estimate(name, password);
         if holds.is_too_short() {
             warn(format!(

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::PROGRAM;
 use crate::import;
 use crate::new_password::NewPassword;
+use crate::normal_form::new_name;
 use proto::credentials::Username;
 
 /// Change and check a users file; comments and order stay as they are
@@ -29,7 +30,7 @@ pub(crate) enum Command {
         pass show alice | letmein-users add alice --password-stdin")]
     Add {
         #[command(flatten)]
-        user: User,
+        user: AddedUser,
         #[command(flatten)]
         password: NewPassword,
     },
@@ -98,6 +99,13 @@ pub(crate) enum Command {
 pub(crate) struct User {
     /// The user's name
     #[arg(value_parser = parse_user)]
+    pub(crate) name: Username,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct AddedUser {
+    /// The user's name
+    #[arg(value_parser = new_name)]
     pub(crate) name: Username,
 }
 

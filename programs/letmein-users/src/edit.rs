@@ -14,12 +14,14 @@
 
 mod places;
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use toml_edit::{Document, Item, Key, Table, Value};
 use zeroize::Zeroizing;
 
 use self::places::{BOM, Part, Room, has_header, indent, lines, parts, span};
+use letmein::cli::normal;
 use proto::credentials::{Password, Username};
 use users::Problem;
 use users::locate;
@@ -30,6 +32,8 @@ pub(crate) struct Edit<'a> {
     document: Document<&'a str>,
     room: Room,
     newline: &'static str,
+    /// The users whose names are not in their normal form, by that form.
+    abnormal: HashMap<String, Username>,
     changes: Vec<Change>,
 }
 
@@ -73,16 +77,22 @@ impl<'a> Edit<'a> {
             None => Room::Lines { at: text.len(), indent: String::new() },
         };
         let has_section = users.is_some();
-        let mut edit = Self { text, document, room, newline, changes: Vec::new() };
+        let abnormal = users.and_then(|(_, users)| users.as_table()).map(abnormal).unwrap_or_default();
+        let mut edit = Self { text, document, room, newline, abnormal, changes: Vec::new() };
         if !has_section {
             edit.change(text.len()..text.len(), edit.as_line(text.len(), "[users]"));
         }
         Ok(edit)
     }
 
-    /// Whether there is a user of this name.
-    pub(crate) fn contains(&self, name: &Username) -> bool {
-        self.entry(name).is_some()
+    /// The user of this name, in whatever form the name is typed and written.
+    pub(crate) fn find(&self, typed: &Username) -> Option<Username> {
+        let normal = normal::name(typed.as_str());
+        let is_there = |name: &Username| self.entry(name).is_some();
+        let as_typed = Some(typed.clone()).filter(is_there);
+        as_typed
+            .or_else(|| normal.parse().ok().filter(is_there))
+            .or_else(|| self.abnormal.get(&*normal).cloned())
     }
 
     /// Adds a user. There must be none of that name.
@@ -271,6 +281,15 @@ impl NewUser {
         let conditions = self.conditions.iter().map(|(key, value)| format!("{key} = {value}"));
         [password].into_iter().chain(conditions).collect()
     }
+}
+
+/// The names of users that are not in their normal form, by that form.
+fn abnormal(users: &Table) -> HashMap<String, Username> {
+    let names = users.iter().filter_map(|(name, _)| Some((normal::name(name), name.parse().ok()?)));
+    names
+        .filter(|(normal, name): &(_, Username)| **normal != *name.as_str())
+        .map(|(normal, name)| (normal.into_owned(), name))
+        .collect()
 }
 
 /// A string in TOML.

@@ -7,7 +7,8 @@ use toml::value::Datetime;
 use toml_edit::{Array, Value};
 
 use crate::edit::NewUser;
-use proto::credentials::{Password, Username};
+use crate::normal_form::{new_name, new_password};
+use proto::credentials::Password;
 use users::{first_second_after, parse_network};
 
 /// How a list is written.
@@ -83,19 +84,15 @@ fn from_line(line: &str) -> Result<NewUser, String> {
 }
 
 fn user(name: &str, password: &str) -> Result<NewUser, String> {
-    let name: Username = name.parse().map_err(|error| format!("the user name {error}"))?;
-    let password = parse_password(password).map_err(|error| format!("the password {error}"))?;
+    let (name, password) = (new_name(name)?, parse_password(password)?);
     Ok(NewUser { name, password, conditions: Vec::new() })
 }
 
 fn parse_password(text: &str) -> Result<Password, String> {
-    if text.is_empty() {
-        return Err("is empty".into());
-    }
     if text.contains(['\n', '\r']) {
-        return Err("goes on in the next line: is there a quote that does not end?".into());
+        return Err("the password goes on in the next line: is there a quote that does not end?".into());
     }
-    Password::new(text).map_err(|error| error.to_string())
+    new_password(text).map_err(|error| format!("the password {error}"))
 }
 
 /// The columns of a table, in the order in which they are there.

@@ -8,6 +8,8 @@ mod entries;
 mod import;
 mod list;
 mod new_password;
+mod normal_form;
+mod plain;
 mod strength;
 mod write;
 
@@ -18,11 +20,11 @@ use clap::CommandFactory;
 use change::{add, change_user, confirm, import, passwd};
 use check::check;
 pub use command_line::Args;
-use command_line::{Command, Expiry, User};
+use command_line::{AddedUser, Command, Expiry, User};
 use import::ListFormat;
 use letmein::cli::{self, ExitStatus, parse_commands, say};
 use list::{list, list_json};
-use proto::shown::Shown;
+use plain::Plain;
 use server::sandbox;
 
 const PROGRAM: &str = "letmein-users";
@@ -32,28 +34,30 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     let Args { users, command } = parse_commands(Args::command(), EXAMPLE)?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
-        Command::Add { user: User { name }, password } => add(&users, name, &password),
+        Command::Add { user: AddedUser { name }, password } => add(&users, name, &password),
         Command::Passwd { user: User { name }, password } => passwd(&users, &name, &password),
-        Command::Disable(User { name }) => change_user(&users, &name, |edit| {
-            edit.set(&name, "disabled", "true".into());
+        Command::Disable(User { name }) => change_user(&users, &name, |edit, name| {
+            edit.set(name, "disabled", "true".into());
             Ok(())
         }),
-        Command::Enable(User { name }) => change_user(&users, &name, |edit| edit.unset(&name, "disabled")),
+        Command::Enable(User { name }) => {
+            change_user(&users, &name, |edit, name| edit.unset(name, "disabled"))
+        }
         Command::Expire { user: User { name }, expiry: Expiry::After(day) } => {
-            change_user(&users, &name, |edit| {
-                edit.set(&name, "expires", day);
+            change_user(&users, &name, |edit, name| {
+                edit.set(name, "expires", day);
                 Ok(())
             })
         }
         Command::Expire { user: User { name }, expiry: Expiry::Never } => {
-            change_user(&users, &name, |edit| edit.unset(&name, "expires"))
+            change_user(&users, &name, |edit, name| edit.unset(name, "expires"))
         }
         Command::Remove { user: User { name }, yes } => {
             if !yes {
                 confirm(&name)?;
             }
-            change_user(&users, &name, |edit| {
-                edit.remove(&name);
+            change_user(&users, &name, |edit, name| {
+                edit.remove(name);
                 Ok(())
             })
         }
@@ -76,5 +80,5 @@ fn failed(error: &dyn Display) -> ExitStatus {
 
 fn say_each_line(error: &dyn Display) {
     // They contain names.
-    error.to_string().lines().for_each(|line| say(format_args!("{PROGRAM}: {}", Shown(line.as_bytes()))));
+    error.to_string().lines().for_each(|line| say(format_args!("{PROGRAM}: {}", Plain(line))));
 }

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::entries::{UserEntry, entries};
+use crate::plain::Plain;
 use crate::{failed, print, say_each_line};
 use letmein::cli::ExitStatus;
-use proto::shown::Shown;
 use users::{UsersError, load_text};
 
 /// A user, as `list` shows them.
@@ -42,14 +43,15 @@ pub(crate) fn list(users: &Path) -> Result<ExitStatus, ExitStatus> {
     let cells = rows.iter().map(|row| {
         let from = if row.from.is_empty() { "anywhere".to_owned() } else { row.from.join(" ") };
         let expires = row.expires.clone().unwrap_or_else(|| "never".into());
-        [Shown(row.name.as_bytes()).to_string(), row.state.to_owned(), expires, from]
+        [Plain(&row.name).to_string(), row.state.to_owned(), expires, from]
     });
     let header = ["NAME", "STATE", "EXPIRES", "FROM"].map(str::to_owned);
     let table: Vec<_> = [header].into_iter().chain(cells).collect();
-    let width = table.iter().map(|[name, ..]| name.chars().count()).max().unwrap_or(0);
-    let lines = table
-        .iter()
-        .map(|[name, state, expires, from]| format!("{name:width$}  {state:8}  {expires:10}  {from}"));
+    let width = table.iter().map(|[name, ..]| name.width()).max().unwrap_or(0);
+    let lines = table.iter().map(|[name, state, expires, from]| {
+        let space = width - name.width();
+        format!("{name}{:space$}  {state:8}  {expires:10}  {from}", "")
+    });
     print(lines)
 }
 

@@ -6,9 +6,11 @@ use rand::TryRng;
 use rand::rngs::{SysError, SysRng};
 use zeroize::Zeroizing;
 
+use crate::normal_form::new_password;
+use crate::plain::Plain;
+use letmein::cli::normal;
 use letmein::cli::password::{NoPassword, ask, first_line};
-use proto::credentials::{Password, PasswordError, Username};
-use proto::shown::Shown;
+use proto::credentials::{Password, Username};
 
 /// The source of a new password; without an option, a terminal.
 #[derive(clap::Args)]
@@ -27,13 +29,11 @@ pub(crate) enum NoNewPassword {
     #[error(transparent)]
     NotRead(#[from] NoPassword),
     #[error("the password {0}")]
-    Invalid(#[from] PasswordError),
+    Invalid(String),
     #[error("no password, and no terminal to ask at: add --generate or --password-stdin")]
     NoTerminal,
     #[error("the two passwords differ")]
     Differ,
-    #[error("the password is empty")]
-    Empty,
     #[error("no password could be made: {0}")]
     NotMade(#[from] SysError),
 }
@@ -45,12 +45,15 @@ const GENERATED_LEN: usize = 26;
 
 impl NewPassword {
     pub(crate) fn read(&self, name: &Username) -> Result<Password, NoNewPassword> {
-        let password = match (self.generate, self.password_stdin) {
-            (true, _) => generate()?,
-            (false, true) => first_line(io::stdin().lock(), "standard input")?,
-            (false, false) => prompt_twice(name)?,
+        if self.generate {
+            return generate();
+        }
+        let typed = if self.password_stdin {
+            first_line(io::stdin().lock(), "standard input")?
+        } else {
+            prompt_twice(name)?
         };
-        if password.expose().is_empty() { Err(NoNewPassword::Empty) } else { Ok(password) }
+        new_password(str::from_utf8(typed.expose()).unwrap_or_default()).map_err(NoNewPassword::Invalid)
     }
 }
 
@@ -60,17 +63,18 @@ fn generate() -> Result<Password, NoNewPassword> {
     let letter = |byte: &u8| ALPHABET.get(usize::from(byte % 32)).copied().map(char::from);
     let mut text = Zeroizing::new(String::with_capacity(GENERATED_LEN));
     text.extend(random.iter().filter_map(letter));
-    Ok(Password::new(&text)?)
+    Password::new(&text).map_err(|error| NoNewPassword::Invalid(error.to_string()))
 }
 
 fn prompt_twice(name: &Username) -> Result<Password, NoNewPassword> {
     if !io::stdin().is_terminal() {
         return Err(NoNewPassword::NoTerminal);
     }
-    let name = Shown(name.as_str().as_bytes());
+    let name = Plain(name.as_str());
     let password = ask(format!("New password of {name}: "))?;
-    if *ask(format!("New password of {name}, again: "))? != *password {
+    let again = ask(format!("New password of {name}, again: "))?;
+    if normal::password(&again) != normal::password(&password) {
         return Err(NoNewPassword::Differ);
     }
-    Ok(Password::new(&password)?)
+    new_password(&password).map_err(NoNewPassword::Invalid)
 }

@@ -1,0 +1,57 @@
+//! New names and passwords: in their normal form, and with nothing in them that cannot be seen or typed.
+
+use letmein::cli::normal;
+use proto::credentials::{Password, Username};
+
+/// Parses the name of a new user.
+///
+/// # Errors
+/// The rule that it violates. A word with a colon may have a password in it, so the name is not shown.
+pub(crate) fn new_name(text: &str) -> Result<Username, String> {
+    let name: Username = normal::name(text).parse().map_err(|error| format!("the user name {error}"))?;
+    match normal::unfit_for_names(name.as_str()) {
+        Some(character) => Err(format!(
+            "the user name has U+{:04X} in it, which looks like another character or like none: use letters, digits \
+             and ASCII",
+            u32::from(character)
+        )),
+        None => Ok(name),
+    }
+}
+
+/// Checks a new password, which must not be empty.
+///
+/// # Errors
+/// The rule that it violates, to follow "the password".
+pub(crate) fn new_password(text: &str) -> Result<Password, String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if normal::unfit_for_passwords(text).is_some() {
+        return Err("has a control character in it, such as a tab, which prompts do not take".to_owned());
+    }
+    Password::new(&normal::password(text)).map_err(|error| error.to_string())
+}
+
+/// What is wrong with the form of a user's name or password in a file, and what to do.
+pub(crate) fn flaws(name: &Username, password: &Password) -> Vec<String> {
+    let mut flaws = Vec::new();
+    if normal::name(name.as_str()) != name.as_str() {
+        flaws.push(format!(
+            "the name {name} is not in its normal form (RFC 8265), which is what clients send: rename it to itself"
+        ));
+    } else if let Some(character) = normal::unfit_for_names(name.as_str()) {
+        flaws.push(format!(
+            "the name {name} has U+{:04X} in it, which looks like another character or like none: rename it",
+            u32::from(character)
+        ));
+    }
+    let text = str::from_utf8(password.expose()).unwrap_or_default();
+    if *normal::password(text) != text || normal::unfit_for_passwords(text).is_some() {
+        flaws.push(format!(
+            "the password of {name} is not in its normal form (RFC 8265), which is what clients send: set it again \
+             with passwd"
+        ));
+    }
+    flaws
+}
