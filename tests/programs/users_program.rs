@@ -1,5 +1,6 @@
 //! `letmein-users`: changes of users files, and what is said about them.
 
+mod conditions;
 mod forms;
 mod imports;
 mod replacement;
@@ -17,6 +18,9 @@ use crate::running::{Ended, Server, letmein_users, run, welcome};
 
 /// Never to be shown.
 const SECRET: &str = "hunter2secret";
+/// Passwords that nobody can guess.
+const STRONG: &str = "kmzx7q2vtb9dhwy4nfcrp3sgj8";
+const STRONG2: &str = "w4nfcrp3sgj8kmzx7q2vtb9dhy";
 const TEXT: &str = "\
 # Staff
 [users] # all of them
@@ -112,6 +116,10 @@ fn each_command_changes_what_it_says_and_nothing_else() {
         (&["enable", "alice"], "alice", "alice"),
         (&["expire", "bob", "2027-01-31"], "= true }", "= true, expires = 2027-01-31 }"),
         (&["expire", "bob", "never"], "bob", "bob"),
+        (&["from", "bob", "10.0.0.0/8", "::1"], "= true }", "= true, from = [\"10.0.0.0/8\", \"::1\"] }"),
+        (&["from", "bob", "anywhere"], "bob", "bob"),
+        (&["rename", "alice", "zoe"], "alice   =", "zoe   ="),
+        (&["rename", "alice", "alice"], "alice", "alice"),
         (&["remove", "alice", "--yes"], "alice   = \"hunter2secret\" # since 2020\n", ""),
         (&["remove", "dave", "--yes"], "[users.dave]\n# his\npassword = \"hunter2secret4\"\n", "# his\n"),
     ] {
@@ -185,7 +193,15 @@ fn a_user_who_is_there_is_not_added_and_one_who_is_not_is_not_changed() {
     let folder = Folder::with(TEXT);
     let exists = "FILE: there is a user alice already: change the password with passwd";
     assert_eq!(folder.run(&["add", "alice", "--generate"]), not_done(1, exists));
-    for args in [&["passwd", "eve", "--generate"][..], &["disable", "eve"], &["remove", "eve", "--yes"]] {
+    let taken = "FILE: there is a user alice already: choose another name";
+    assert_eq!(folder.run(&["rename", "bob", "alice"]), not_done(1, taken));
+    for args in [
+        &["passwd", "eve", "--generate"][..],
+        &["disable", "eve"],
+        &["from", "eve", "::1"],
+        &["rename", "eve", "alice"],
+        &["remove", "eve", "--yes"],
+    ] {
         assert_eq!(folder.run(args), not_done(1, "FILE: there is no user eve"));
     }
     assert_eq!(folder.text(), TEXT);
@@ -235,7 +251,10 @@ fn a_wrong_command_line_is_status_2_and_shows_no_password() {
 
 #[test]
 fn help_of_the_program_and_of_each_command_is_status_0() {
-    for command in ["", "add", "passwd", "disable", "enable", "expire", "remove", "list", "check", "import"] {
+    for command in [
+        "", "add", "passwd", "disable", "enable", "expire", "from", "rename", "remove", "list", "check",
+        "import",
+    ] {
         let args = [command, "--help"].into_iter().filter(|word| !word.is_empty());
         let Ended { status, stdout, stderr } = run(letmein_users().args(args));
         assert_eq!((status, &*stderr), (0, ""), "{command}");

@@ -6,27 +6,36 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::conditions::is_over;
 use crate::edit::{Edit, NewUser};
 use crate::import::{self, ListFormat, ListProblem, Listed};
+use crate::list::unix_s;
 use crate::new_password::{NewPassword, NoNewPassword};
 use crate::plain::Plain;
 use crate::write::{self, ChangeError, Missing};
-use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line};
+use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line, warn};
 use letmein::cli::{ExitStatus, invalid, say};
 use proto::credentials::{Password, Username};
 use users::{Problem, UsersError, counted};
 
-pub(crate) fn add(users: &Path, name: Username, password: &NewPassword) -> Result<ExitStatus, ExitStatus> {
+/// Adds a user with these conditions, as keys and values in TOML.
+pub(crate) fn add(
+    users: &Path,
+    name: Username,
+    conditions: &[(&'static str, String)],
+    password: &NewPassword,
+) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, &name)?;
     let shown = new.clone();
     change(users, Missing::Create, |edit| {
         if let Some(name) = edit.find(&name) {
             return Err(ChangeError::Exists { path: users.into(), name });
         }
-        edit.add(&NewUser { name, password: new, conditions: Vec::new() });
+        edit.add(&NewUser { name, password: new, conditions: conditions.to_vec() });
         Ok(())
     })
     .map_err(|error| unchanged(&error))?;
+    conditions.iter().filter(|(key, _)| *key == "expires").for_each(|(_, day)| warn_of(day));
     tell(password, &shown)
 }
 
@@ -36,28 +45,79 @@ pub(crate) fn passwd(
     password: &NewPassword,
 ) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, name)?;
-    change_user(users, name, |edit, name| {
-        edit.set_password(name, &new);
-        Ok(())
-    })?;
+    change_user(users, name, |edit, name| edit.set_password(name, &new))?;
     tell(password, &new)
 }
 
+/// Sets a condition to a value in TOML.
+pub(crate) fn set(users: &Path, name: &Username, key: &str, value: &str) -> Result<ExitStatus, ExitStatus> {
+    change_user(users, name, |edit, name| {
+        edit.set(name, key, value.to_owned());
+        Ok(())
+    })
+}
+
+pub(crate) fn unset(users: &Path, name: &Username, key: &str) -> Result<ExitStatus, ExitStatus> {
+    change_user(users, name, |edit, name| edit.unset(name, key))
+}
+
+/// Lets a user in to the end of a day, in TOML.
+pub(crate) fn expire(users: &Path, name: &Username, day: &str) -> Result<ExitStatus, ExitStatus> {
+    let done = set(users, name, "expires", day)?;
+    warn_of(day);
+    Ok(done)
+}
+
+/// Warns of a last day that is over.
+fn warn_of(day: &str) {
+    if is_over(day, unix_s()) {
+        warn(format_args!("{day} is over: the user is refused from now on"));
+    }
+}
+
+pub(crate) fn rename(users: &Path, name: &Username, new: &Username) -> Result<ExitStatus, ExitStatus> {
+    let renamed = change(users, Missing::Refuse, |edit| {
+        let name = find(edit, users, name)?;
+        match edit.find(new) {
+            Some(other) if other != name => {
+                return Err(ChangeError::NameTaken { path: users.into(), name: other });
+            }
+            Some(_) | None => edit.rename(&name, new),
+        }
+        Ok(ExitStatus::Done)
+    });
+    renamed.map_err(|error| unchanged(&error))
+}
+
+/// Removes a user, if need be once somebody has said yes.
+pub(crate) fn remove(users: &Path, name: &Username, is_sure: bool) -> Result<ExitStatus, ExitStatus> {
+    if !is_sure {
+        confirm(name)?;
+    }
+    change_user(users, name, |edit, name| {
+        edit.remove(name);
+        Ok(())
+    })
+}
+
 /// Changes a user, who must exist, by their name as the file has it.
-pub(crate) fn change_user(
+fn change_user(
     users: &Path,
     name: &Username,
     act: impl FnOnce(&mut Edit<'_>, &Username) -> Result<(), Problem>,
 ) -> Result<ExitStatus, ExitStatus> {
     let changed = change(users, Missing::Refuse, |edit| {
-        let Some(name) = edit.find(name) else {
-            return Err(ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
-        };
+        let name = find(edit, users, name)?;
         act(edit, &name)
             .map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
-        Ok(())
+        Ok(ExitStatus::Done)
     });
-    changed.map(|()| ExitStatus::Done).map_err(|error| unchanged(&error))
+    changed.map_err(|error| unchanged(&error))
+}
+
+/// The name of a user as the file has it.
+fn find(edit: &Edit<'_>, users: &Path, typed: &Username) -> Result<Username, ChangeError> {
+    edit.find(typed).ok_or_else(|| ChangeError::NoSuchUser { path: users.into(), name: typed.clone() })
 }
 
 /// Changes the file, and says so if that has to wait for another change.
@@ -74,7 +134,7 @@ fn change<T>(
 }
 
 /// Asks whether to remove a user.
-pub(crate) fn confirm(name: &Username) -> Result<(), ExitStatus> {
+fn confirm(name: &Username) -> Result<(), ExitStatus> {
     if !io::stdin().is_terminal() {
         return Err(invalid("there is no terminal to ask at whether the user is to go: add --yes", EXAMPLE));
     }
@@ -133,7 +193,8 @@ pub(crate) fn import(
         }
         for Listed { user, .. } in &old {
             if let Some(name) = edit.find(&user.name) {
-                edit.set_password(&name, &user.password);
+                edit.set_password(&name, &user.password)
+                    .map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
             }
         }
         new.iter().for_each(|Listed { user, .. }| edit.add(user));
@@ -174,7 +235,9 @@ fn read_list(list: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 fn unchanged(error: &ChangeError) -> ExitStatus {
     say_each_line(error);
     match error {
-        ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } => ExitStatus::Refused,
+        ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } | ChangeError::NameTaken { .. } => {
+            ExitStatus::Refused
+        }
         ChangeError::Users(_)
         | ChangeError::List { .. }
         | ChangeError::WouldBeWrong { .. }

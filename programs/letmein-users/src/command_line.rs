@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::PROGRAM;
-use crate::import;
+use crate::conditions::{Expiry, Place, parse_expiry, parse_place};
 use crate::new_password::NewPassword;
 use crate::normal_form::new_name;
 use proto::credentials::Username;
@@ -31,6 +31,12 @@ pub(crate) enum Command {
     Add {
         #[command(flatten)]
         user: AddedUser,
+        /// Let the user in up to this day, that one included, or for ever
+        #[arg(long, value_name = "DATE", default_value = "never", value_parser = parse_expiry)]
+        expires: Expiry,
+        /// Let the user in from this network or address only; may be repeated
+        #[arg(long, value_name = "NETWORK", value_parser = parse_place)]
+        from: Vec<Place>,
         #[command(flatten)]
         password: NewPassword,
     },
@@ -56,6 +62,26 @@ pub(crate) enum Command {
         /// The last good day, UTC, as 2027-01-31, or never
         #[arg(value_name = "DATE", value_parser = parse_expiry)]
         expiry: Expiry,
+    },
+    /// Let a user in from some networks only, or from anywhere
+    #[command(after_help = "Examples:\n  \
+        letmein-users from alice 10.0.0.0/8 2001:db8::1\n  \
+        letmein-users from alice anywhere")]
+    From {
+        #[command(flatten)]
+        user: User,
+        /// The networks and addresses, or anywhere
+        #[arg(value_name = "NETWORK", required = true, value_parser = parse_place)]
+        places: Vec<Place>,
+    },
+    /// Give a user another name; the password stays
+    #[command(after_help = "Example:\n  letmein-users rename alice alice.smith")]
+    Rename {
+        #[command(flatten)]
+        user: User,
+        /// The new name
+        #[arg(value_name = "NEW-NAME", value_parser = new_name)]
+        new: Username,
     },
     /// Take a user out of the file
     Remove {
@@ -109,13 +135,6 @@ pub(crate) struct AddedUser {
     pub(crate) name: Username,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) enum Expiry {
-    /// A day in TOML.
-    After(String),
-    Never,
-}
-
 fn after_help() -> String {
     format!(
         "Examples:\n  \
@@ -137,11 +156,4 @@ Exit status: 0 done, 1 no such user, or one too many, or not confirmed, 2 wrong 
 
 fn parse_user(text: &str) -> Result<Username, String> {
     text.parse().map_err(|error| format!("the user name {error}"))
-}
-
-fn parse_expiry(text: &str) -> Result<Expiry, String> {
-    if text == "never" {
-        return Ok(Expiry::Never);
-    }
-    import::parse_day(text).map(Expiry::After).ok_or_else(|| format!("no day {text:?}: {}", import::DAY))
 }

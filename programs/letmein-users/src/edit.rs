@@ -12,6 +12,7 @@
 //! password = "his"
 //! ```
 
+mod keys;
 mod places;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use std::ops::Range;
 use toml_edit::{Document, Item, Key, Table, Value};
 use zeroize::Zeroizing;
 
-use self::places::{BOM, Part, Room, has_header, indent, lines, parts, span};
+use self::places::{BOM, Room, has_header, key_before, lines, parts, span};
 use letmein::cli::normal;
 use proto::credentials::{Password, Username};
 use users::Problem;
@@ -112,75 +113,42 @@ impl<'a> Edit<'a> {
         self.change(at..at, new);
     }
 
-    /// Changes the password of a user.
-    pub(crate) fn set_password(&mut self, name: &Username, password: &Password) {
-        let literal = literal(password);
-        match self.entry(name) {
-            Some(Item::Value(Value::String(old))) => self.change(old.span().unwrap_or_default(), literal),
-            Some(Item::None | Item::Value(_) | Item::Table(_) | Item::ArrayOfTables(_)) | None => {
-                self.set(name, "password", literal);
+    /// Gives a user a new name, which no other user has.
+    pub(crate) fn rename(&mut self, name: &Username, new: &Username) {
+        let Some((key, entry)) = self.users().and_then(|users| users.get_key_value(name.as_str())) else {
+            return;
+        };
+        let places = match entry {
+            // The name is in the line of each part.
+            Item::Table(table) if table.is_dotted() => {
+                let parts = parts(table).into_iter();
+                parts.filter_map(|part| key_before(self.text, part.key.start)).collect()
             }
+            Item::None | Item::Value(_) | Item::Table(_) | Item::ArrayOfTables(_) => {
+                Vec::from_iter(key.span())
+            }
+        };
+        let key = Key::new(new.as_str()).display_repr().into_owned();
+        for place in places {
+            self.change(place, key.clone());
         }
     }
 
-    /// Sets a condition of a user to a value in TOML.
-    pub(crate) fn set(&mut self, name: &Username, key: &str, value: String) {
-        let Some(entry) = self.entry(name) else { return };
-        let condition = format!("{key} = {value}");
-        let (place, new) = match (entry.as_table_like(), entry) {
-            (Some(table), _) if let Some(old) = table.get(key) => (span(old), value),
-            (Some(table), Item::Table(_)) => {
-                let password = parts(table).into_iter().find(|part| part.name == "password");
-                let Some(Part { key, value, .. }) = password else { return };
-                let indent = indent(self.text, key.start);
-                let at = self.lines(&value).end;
-                (at..at, self.as_line(at, &format!("{indent}{condition}")))
-            }
-            (Some(table), _) => {
-                let end = parts(table).last().map_or(0, |part| part.value.end);
-                (end..end, format!(", {condition}"))
-            }
-            (None, _) => {
-                let password = span(entry);
-                let literal = self.text.get(password.clone()).unwrap_or_default();
-                let new = format!("{{ password = {literal}, {condition} }}");
-                (password, new)
-            }
-        };
-        self.change(place, new);
-    }
-
-    /// Removes a condition of a user, if there is one.
+    /// Changes the password of a user, who has no other one then.
     ///
     /// # Errors
-    /// If that would remove a comment.
-    pub(crate) fn unset(&mut self, name: &Username, key: &str) -> Result<(), Problem> {
-        let Some(entry) = self.entry(name) else { return Ok(()) };
-        let parts = entry.as_table_like().map(parts).unwrap_or_default();
-        let Some(index) = parts.iter().position(|part| part.name == key) else { return Ok(()) };
-        let neighbours = (index.checked_sub(1).and_then(|before| parts.get(before)), parts.get(index + 1));
-        let Some(part) = parts.get(index) else { return Ok(()) };
-        let place = match (entry, neighbours) {
-            (Item::Table(_), _) => self.lines(&part.whole()),
-            (_, (Some(before), _)) => before.value.end..part.value.end,
-            (_, (None, Some(after))) => part.key.start..after.key.start,
-            (_, (None, None)) => part.whole(),
-        };
-        let around = [place.start..part.value.start, part.value.end..place.end];
-        let has_comment =
-            around.into_iter().any(|place| self.text.get(place).unwrap_or_default().contains('#'));
-        let (place, new) = match entry {
-            Item::None | Item::Value(_) | Item::ArrayOfTables(_) if has_comment => match key {
-                "disabled" => (part.value.clone(), "false".to_owned()),
-                _ => {
-                    let message = format!("a comment would go with {key}: take {key} out by hand");
-                    return Err(locate(self.text, &part.key, message));
-                }
-            },
-            Item::None | Item::Value(_) | Item::Table(_) | Item::ArrayOfTables(_) => (place, String::new()),
-        };
-        self.change(place, new);
-        Ok(())
+    /// If a comment would go with an old password.
+    pub(crate) fn set_password(&mut self, name: &Username, password: &Password) -> Result<(), Problem> {
+        self.set_all(name, &[("password", literal(password))]);
+        self.drop_old_password(name)
+    }
+
+    /// Takes the old password of a user out, if there is one.
+    ///
+    /// # Errors
+    /// If a comment would go with it.
+    pub(crate) fn drop_old_password(&mut self, name: &Username) -> Result<(), Problem> {
+        self.unset_all(name, &["old_password", "old_until"])
     }
 
     /// Removes a user, with all that is on their lines.
@@ -269,15 +237,14 @@ impl<'a> Edit<'a> {
 impl NewUser {
     /// The value in TOML.
     fn value(&self) -> Zeroizing<String> {
-        Zeroizing::new(if self.conditions.is_empty() {
-            literal(&self.password)
-        } else {
-            format!("{{ {} }}", Zeroizing::new(self.keys().join(", ")).as_str())
-        })
+        if self.conditions.is_empty() {
+            return literal(&self.password);
+        }
+        Zeroizing::new(format!("{{ {} }}", Zeroizing::new(self.keys().join(", ")).as_str()))
     }
 
     fn keys(&self) -> Vec<String> {
-        let password = format!("password = {}", literal(&self.password));
+        let password = format!("password = {}", *literal(&self.password));
         let conditions = self.conditions.iter().map(|(key, value)| format!("{key} = {value}"));
         [password].into_iter().chain(conditions).collect()
     }
@@ -293,8 +260,8 @@ fn abnormal(users: &Table) -> HashMap<String, Username> {
 }
 
 /// A string in TOML.
-fn literal(password: &Password) -> String {
-    Value::from(str::from_utf8(password.expose()).unwrap_or_default()).to_string()
+fn literal(password: &Password) -> Zeroizing<String> {
+    Zeroizing::new(Value::from(str::from_utf8(password.expose()).unwrap_or_default()).to_string())
 }
 
 #[cfg(test)]

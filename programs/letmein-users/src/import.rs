@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use csv::{ReaderBuilder, StringRecord};
-use toml::value::Datetime;
-use toml_edit::{Array, Value};
 
+use crate::conditions::{DAY, NETWORK, networks_in_toml, parse_day};
 use crate::edit::NewUser;
 use crate::normal_form::{new_name, new_password};
 use proto::credentials::Password;
-use users::{first_second_after, parse_network};
+use users::parse_network;
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +32,6 @@ pub(crate) struct ListProblem {
     pub(crate) line: u64,
     pub(crate) message: String,
 }
-
-/// The form of a day, for messages.
-pub(crate) const DAY: &str = "a day is the last good one, as in 2027-01-31";
 
 /// Reads a list.
 ///
@@ -180,12 +176,12 @@ fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, Str
     match field(Column::Disabled) {
         "" | "false" => {}
         "true" => user.conditions.push(("disabled", "true".into())),
-        _ => return Err("disabled is true, false or nothing".into()),
+        _ => return Err("disabled must be true, false or empty".into()),
     }
     match field(Column::Expires) {
         "" => {}
         day => {
-            let day = parse_day(day).ok_or_else(|| format!("expires is no day: {DAY}"))?;
+            let day = parse_day(day).ok_or_else(|| format!("invalid day in expires: {DAY}"))?;
             user.conditions.push(("expires", day));
         }
     }
@@ -196,22 +192,12 @@ fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, Str
     Ok(user)
 }
 
-/// A day in TOML; `None` if it is not in the calendar, or before 1970.
-pub(crate) fn parse_day(text: &str) -> Option<String> {
-    let day: Option<Datetime> = text.parse().ok();
-    let day = day.filter(|day| first_second_after(day).is_some());
-    day.map(|day| day.to_string())
-}
-
 fn parse_networks(text: &str) -> Result<String, String> {
-    let mut networks = Array::new();
-    for network in text.split_whitespace() {
-        parse_network(network).ok_or(
-            "from has something in it that is no network: write 10.0.0.0/8, 2001:db8::/32 or one address",
-        )?;
-        networks.push(network);
+    let networks: Vec<_> = text.split_whitespace().collect();
+    if networks.iter().any(|network| parse_network(network).is_none()) {
+        return Err(format!("invalid network in from: {NETWORK}"));
     }
-    Ok(Value::Array(networks).to_string())
+    Ok(networks_in_toml(networks))
 }
 
 #[cfg(test)]

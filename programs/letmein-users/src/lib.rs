@@ -3,6 +3,7 @@
 mod change;
 mod check;
 mod command_line;
+mod conditions;
 mod edit;
 mod entries;
 mod import;
@@ -17,12 +18,13 @@ use std::fmt::Display;
 
 use clap::CommandFactory;
 
-use change::{add, change_user, confirm, import, passwd};
+use change::{add, expire, import, passwd, remove, rename, set, unset};
 use check::check;
 pub use command_line::Args;
-use command_line::{AddedUser, Command, Expiry, User};
+use command_line::{AddedUser, Command, User};
+use conditions::{Expiry, Place, places_in_toml};
 use import::ListFormat;
-use letmein::cli::{self, ExitStatus, parse_commands, say};
+use letmein::cli::{self, ExitStatus, invalid, parse_commands, say};
 use list::{list, list_json};
 use plain::Plain;
 use server::sandbox;
@@ -34,33 +36,20 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     let Args { users, command } = parse_commands(Args::command(), EXAMPLE)?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
-        Command::Add { user: AddedUser { name }, password } => add(&users, name, &password),
+        Command::Add { user: AddedUser { name }, expires, from, password } => {
+            add(&users, name, &conditions(expires, &from)?, &password)
+        }
         Command::Passwd { user: User { name }, password } => passwd(&users, &name, &password),
-        Command::Disable(User { name }) => change_user(&users, &name, |edit, name| {
-            edit.set(name, "disabled", "true".into());
-            Ok(())
-        }),
-        Command::Enable(User { name }) => {
-            change_user(&users, &name, |edit, name| edit.unset(name, "disabled"))
-        }
-        Command::Expire { user: User { name }, expiry: Expiry::After(day) } => {
-            change_user(&users, &name, |edit, name| {
-                edit.set(name, "expires", day);
-                Ok(())
-            })
-        }
-        Command::Expire { user: User { name }, expiry: Expiry::Never } => {
-            change_user(&users, &name, |edit, name| edit.unset(name, "expires"))
-        }
-        Command::Remove { user: User { name }, yes } => {
-            if !yes {
-                confirm(&name)?;
-            }
-            change_user(&users, &name, |edit, name| {
-                edit.remove(name);
-                Ok(())
-            })
-        }
+        Command::Disable(User { name }) => set(&users, &name, "disabled", "true"),
+        Command::Enable(User { name }) => unset(&users, &name, "disabled"),
+        Command::Expire { user: User { name }, expiry: Expiry::After(day) } => expire(&users, &name, &day),
+        Command::Expire { user: User { name }, expiry: Expiry::Never } => unset(&users, &name, "expires"),
+        Command::From { user: User { name }, places } => match in_toml(&places)? {
+            Some(networks) => set(&users, &name, "from", &networks),
+            None => unset(&users, &name, "from"),
+        },
+        Command::Rename { user: User { name }, new } => rename(&users, &name, &new),
+        Command::Remove { user: User { name }, yes } => remove(&users, &name, yes),
         Command::List { json: false } => list(&users),
         Command::List { json: true } => list_json(&users),
         Command::Check => check(&users),
@@ -70,12 +59,30 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     }
 }
 
+/// The conditions of a new user, as keys and values in TOML.
+fn conditions(expires: Expiry, from: &[Place]) -> Result<Vec<(&'static str, String)>, ExitStatus> {
+    let expires = match expires {
+        Expiry::After(day) => Some(("expires", day)),
+        Expiry::Never => None,
+    };
+    Ok(expires.into_iter().chain(in_toml(from)?.map(|networks| ("from", networks))).collect())
+}
+
+fn in_toml(places: &[Place]) -> Result<Option<String>, ExitStatus> {
+    places_in_toml(places).map_err(|reason| invalid(reason, EXAMPLE))
+}
+
 fn print(lines: impl IntoIterator<Item = String>) -> Result<ExitStatus, ExitStatus> {
     cli::print(PROGRAM, lines)
 }
 
 fn failed(error: &dyn Display) -> ExitStatus {
     cli::failed(PROGRAM, error)
+}
+
+/// Says what to know about a change that is made.
+fn warn(what: impl Display) {
+    say(format_args!("{PROGRAM}: warning: {what}"));
 }
 
 fn say_each_line(error: &dyn Display) {

@@ -26,6 +26,8 @@ pub(crate) enum ChangeError {
     NoSuchUser { path: PathBuf, name: Username },
     #[error("{}: there is a user {name} already: change the password with passwd", path.display())]
     Exists { path: PathBuf, name: Username },
+    #[error("{}: there is a user {name} already: choose another name", path.display())]
+    NameTaken { path: PathBuf, name: Username },
     /// The list of an import.
     #[error("{}", list_problems.iter().map(|problem| format!("{from}:{problem}")).collect::<Vec<_>>().join("\n"))]
     List { from: String, list_problems: Vec<ListProblem> },

@@ -2,13 +2,12 @@
 
 use proto::transport::Transport;
 
-use super::{Folder, done, not_done};
+use super::{Folder, STRONG, done, not_done};
 use crate::running::{Ended, Server, welcome};
 
 /// Both are "zoë": the first has an e and an accent, as some keyboards write it, the second one character.
 const TYPED: &str = "zoe\u{308}";
 const NORMAL: &str = "zo\u{eb}";
-const STRONG: &str = "kmzx7q2vtb9dhwy4nfcrp3sgj8";
 
 #[test]
 fn names_and_passwords_are_written_in_their_normal_form() {
@@ -46,6 +45,15 @@ fn a_user_is_found_in_whatever_form_the_name_is_typed_or_written() {
             assert_eq!(ended, done("+0 users, 1 changed\n"));
             assert_eq!(folder.text(), text.replace(STRONG, "new"));
         }
+    }
+}
+
+#[test]
+fn a_name_that_is_not_in_its_normal_form_is_renamed_to_itself() {
+    for typed in [TYPED, NORMAL] {
+        let folder = Folder::with(&format!("[users]\n\"{TYPED}\" = \"{STRONG}\"\n"));
+        assert_eq!(folder.run(&["rename", typed, typed]), done(""));
+        assert_eq!(folder.text(), format!("[users]\n\"{NORMAL}\" = \"{STRONG}\"\n"));
     }
 }
 

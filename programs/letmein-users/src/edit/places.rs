@@ -76,6 +76,27 @@ pub(super) fn indent(text: &str, key_start: usize) -> &str {
     text.get(line_start..key_start).unwrap_or_default().trim_start_matches(BOM)
 }
 
+/// The key before the last dot in front of a part: the name in `users."bob b" . password`.
+pub(super) fn key_before(text: &str, part_start: usize) -> Option<Range<usize>> {
+    let line_start = lines(text, &(part_start..part_start)).start;
+    let before = text.get(line_start..part_start)?.trim_end().strip_suffix('.')?.trim_end();
+    let (mut start, mut quote, mut is_escaped) = (None, None, false);
+    for (at, character) in before.char_indices() {
+        match (quote, character) {
+            (Some('"'), '\\') => is_escaped = !is_escaped,
+            (Some(open), _) if open == character && !is_escaped => quote = None,
+            (Some(_), _) => is_escaped = false,
+            (None, '.') => start = None,
+            (None, ' ' | '\t' | BOM) => {}
+            (None, _) => {
+                start = start.or(Some(at));
+                quote = Some(character).filter(|it| matches!(it, '"' | '\''));
+            }
+        }
+    }
+    Some(line_start + start?..line_start + before.len())
+}
+
 /// The whole lines that a range touches, with the newline of the last.
 pub(super) fn lines(text: &str, place: &Range<usize>) -> Range<usize> {
     let start =

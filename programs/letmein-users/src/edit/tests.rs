@@ -53,8 +53,55 @@ fn a_password_changes_where_it_is_in_every_form() {
         ("dave", "\"\"\"\nd\"\"\"", "\"new\""),
     ] {
         let password = Password::new("new").unwrap();
-        let text = changed(FORMS, |edit| edit.set_password(&name(user), &password));
+        let text = changed(FORMS, |edit| edit.set_password(&name(user), &password).unwrap());
         assert_eq!(text, forms_with(old, new), "{user}");
+    }
+}
+
+#[test]
+fn an_old_password_goes_wherever_it_is_between_braces() {
+    for (keys, left) in [
+        ("password = \"a\", old_password = \"b\", old_until = 2027-01-31", "password = \"a\""),
+        ("old_password = \"b\", old_until = 2027-01-31, password = \"a\"", "password = \"a\""),
+        ("old_password = \"b\", password = \"a\", old_until = 2027-01-31", "password = \"a\""),
+        (
+            "old_until = 2027-01-31, disabled = true, old_password = \"b\", password = \"a\"",
+            "disabled = true, password = \"a\"",
+        ),
+    ] {
+        let text = changed(&format!("[users]\na = {{ {keys} }}\n"), |edit| {
+            edit.drop_old_password(&name("a")).unwrap();
+        });
+        assert_eq!(text, format!("[users]\na = {{ {left} }}\n"), "{keys}");
+    }
+}
+
+#[test]
+fn a_user_is_renamed_in_every_form() {
+    for (user, old, new) in [
+        ("alice", "alice =", "zoe ="),
+        ("bob b", "\"bob b\"   =", "zoe   ="),
+        ("dave", "[users.dave]", "[users.zoe]"),
+    ] {
+        let text = changed(FORMS, |edit| edit.rename(&name(user), &name("zoe")));
+        assert_eq!(text, forms_with(old, new), "{user}");
+    }
+    let text = changed(FORMS, |edit| edit.rename(&name("carol"), &name("zo\u{eb}.x")));
+    assert_eq!(text, FORMS.replace("carol .", "\"zo\u{eb}.x\" ."));
+    for (old, new) in [
+        (
+            "users.a.password = \"1\"\nusers . 'a' . disabled = true\n",
+            "users.zoe.password = \"1\"\nusers . zoe . disabled = true\n",
+        ),
+        ("\u{feff}users.a.password = \"a\"\n", "\u{feff}users.zoe.password = \"a\"\n"),
+        (
+            "[users]\n\"a\\u0020b\".password = \"1\"\n  'a b'.disabled = true\n",
+            "[users]\nzoe.password = \"1\"\n  zoe.disabled = true\n",
+        ),
+        ("[users]\n\"\\\"a.\\\\\".password = \"1\"\n", "[users]\nzoe.password = \"1\"\n"),
+    ] {
+        let first = users::parse(old).unwrap().names().next().unwrap().to_owned();
+        assert_eq!(changed(old, |edit| edit.rename(&name(&first), &name("zoe"))), new);
     }
 }
 
@@ -182,7 +229,7 @@ fn the_section_stays_when_the_last_user_goes() {
 fn two_changes_of_one_place_are_not_made() {
     let mut edit = Edit::new(FORMS).unwrap();
     edit.set(&name("alice"), "disabled", "true".into());
-    edit.set_password(&name("alice"), &Password::new("new").unwrap());
+    edit.set_password(&name("alice"), &Password::new("new").unwrap()).unwrap();
     assert_eq!(edit.finish().err(), Some(Overlap));
 }
 
