@@ -4,6 +4,7 @@ mod conditions;
 mod forms;
 mod imports;
 mod replacement;
+mod two_passwords;
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -298,9 +299,9 @@ bob         expired   2001-01-31  10.0.0.0/8 ::1
 annabella   disabled  never       anywhere
 ";
     assert_eq!(folder.run(&["list"]), done(table));
-    let json = "[{\"name\":\"zo\u{202e}\",\"state\":\"enabled\",\"expires\":null,\"from\":[]},\
-                {\"name\":\"bob\",\"state\":\"expired\",\"expires\":\"2001-01-31\",\"from\":[\"10.0.0.0/8\",\"::1\"]},\
-                {\"name\":\"annabella\",\"state\":\"disabled\",\"expires\":null,\"from\":[]}]\n";
+    let json = "[{\"name\":\"zo\u{202e}\",\"state\":\"enabled\",\"expires\":null,\"from\":[],\"old_until\":null},\
+                {\"name\":\"bob\",\"state\":\"expired\",\"expires\":\"2001-01-31\",\"from\":[\"10.0.0.0/8\",\"::1\"],\"old_until\":null},\
+                {\"name\":\"annabella\",\"state\":\"disabled\",\"expires\":null,\"from\":[],\"old_until\":null}]\n";
     assert_eq!(folder.run(&["list", "--json"]), done(json));
 }
 

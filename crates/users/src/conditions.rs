@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use time::{Date, Month};
+use time::{Date, Month, OffsetDateTime};
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
@@ -16,6 +16,12 @@ pub fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
     let day = Date::from_calendar_date(date.year.into(), month, date.day).ok()?;
     let midnight: u64 = day.midnight().assume_utc().unix_timestamp().try_into().ok()?;
     Some(midnight + SECONDS_A_DAY)
+}
+
+/// The day of a second since 1970, UTC, as a users file has it; `None` beyond the year 9999.
+pub fn day_of(unix_s: u64) -> Option<String> {
+    let day = OffsetDateTime::from_unix_timestamp(unix_s.try_into().ok()?).ok()?.date();
+    Some(format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day()))
 }
 
 /// A network or an address. One of v4-mapped addresses is one of IPv4, as sources are.
@@ -31,3 +37,24 @@ pub fn parse_network(text: &str) -> Option<IpNet> {
 
 /// Bits in front of the IPv4 address in a v4-mapped one (RFC 4291, section 2.5.5.2).
 const V4_MAPPED_PREFIX_LEN: u8 = 96;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_begins_where_the_day_before_has_ended() {
+        for (unix_s, day) in [
+            (0, "1970-01-01"),
+            (86_399, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_767_225_600, "2026-01-01"),
+            (253_402_300_799, "9999-12-31"),
+        ] {
+            assert_eq!(day_of(unix_s).as_deref(), Some(day));
+            let end = first_second_after(&day.parse().unwrap()).unwrap();
+            assert!((unix_s + 1..=unix_s + SECONDS_A_DAY).contains(&end), "{day}");
+        }
+        assert_eq!(day_of(u64::MAX), None);
+    }
+}

@@ -39,14 +39,30 @@ pub(crate) fn add(
     tell(password, &shown)
 }
 
+/// Changes a password. The old one is refused from now on, or else good to the end of a day, in TOML.
 pub(crate) fn passwd(
     users: &Path,
     name: &Username,
     password: &NewPassword,
+    old_until: Option<String>,
 ) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, name)?;
-    change_user(users, name, |edit, name| edit.set_password(name, &new))?;
+    change_user(users, name, |edit, name| match &old_until {
+        None => edit.set_password(name, &new),
+        Some(day) => {
+            edit.keep_old_password(name, &new, day.clone());
+            Ok(())
+        }
+    })?;
+    if let Some(day) = old_until {
+        let until = if is_over(&day, unix_s()) { "was good until" } else { "is good until" };
+        say(format_args!("{PROGRAM}: the old password {until} {day}"));
+    }
     tell(password, &new)
+}
+
+pub(crate) fn drop_old_password(users: &Path, name: &Username) -> Result<ExitStatus, ExitStatus> {
+    change_user(users, name, |edit, name| edit.drop_old_password(name))
 }
 
 /// Sets a condition to a value in TOML.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::entries::{AccountState, UserEntry, entries};
+use crate::entries::{AccountState, OldEntry, UserEntry, entries};
 use crate::list::{unix_s, wrong};
 use crate::normal_form::flaws;
 use crate::plain::Plain;
@@ -11,7 +11,9 @@ use crate::print;
 use crate::strength::Holds;
 use letmein::cli::ExitStatus;
 use proto::credentials::Username;
-use users::{counted, load_text};
+use users::{counted, first_second_after, load_text};
+
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
     let source = load_text(users).map_err(|error| wrong(&error))?;
@@ -52,6 +54,22 @@ fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<
         match first.get(password.expose()) {
             Some(other) => warn(format!("{name} has the same password as {other}: give each their own")),
             None => drop(first.insert(password.expose(), name)),
+        }
+        if let Some(OldEntry { until, .. }) = &entry.old {
+            let end = first_second_after(until).unwrap_or(0);
+            let remedy = "once all have the new one, take it out with passwd --drop-old";
+            warn(match end.saturating_sub(unix_s) {
+                0 => format!("the old password of {name} is refused since {until} is over: {remedy}"),
+                1..SECONDS_A_DAY => {
+                    format!("{name} has an old password as well, up to {until}, which is today: {remedy}")
+                }
+                left => {
+                    let days = left / SECONDS_A_DAY;
+                    format!(
+                        "{name} has an old password as well, up to {until}, {days} days from now: {remedy}"
+                    )
+                }
+            });
         }
         if entry.state(unix_s) == AccountState::Expired {
             warn(format!(

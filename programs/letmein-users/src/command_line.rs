@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::PROGRAM;
-use crate::conditions::{Expiry, Place, parse_expiry, parse_place};
+use crate::conditions::{Expiry, Place, parse_expiry, parse_last_day, parse_place};
 use crate::new_password::NewPassword;
 use crate::normal_form::new_name;
 use proto::credentials::Username;
@@ -41,12 +41,17 @@ pub(crate) enum Command {
         password: NewPassword,
     },
     /// Change a user's password
-    #[command(after_help = "Example:\n  letmein-users passwd alice --generate")]
+    #[command(after_help = "Examples:\n  \
+        letmein-users passwd alice --generate\n  \
+        letmein-users passwd alice --generate --keep-old      both are good for 30 days\n  \
+        letmein-users passwd alice --drop-old                 once all hosts have the new one")]
     Passwd {
         #[command(flatten)]
         user: User,
         #[command(flatten)]
         password: NewPassword,
+        #[command(flatten)]
+        old: OldPassword,
     },
     /// Refuse a user from now on
     Disable(User),
@@ -133,6 +138,20 @@ pub(crate) struct AddedUser {
     /// The user's name
     #[arg(value_parser = new_name)]
     pub(crate) name: Username,
+}
+
+/// What becomes of the password that a user has had.
+#[derive(clap::Args)]
+pub(crate) struct OldPassword {
+    /// Let the user in with the old password as well, for a time
+    #[arg(long)]
+    pub(crate) keep_old: bool,
+    /// The last day of the old password [default: in 30 days]
+    #[arg(long, value_name = "DATE", requires = "keep_old", value_parser = parse_last_day)]
+    pub(crate) old_until: Option<String>,
+    /// Refuse the old password from now on, and change nothing else
+    #[arg(long, conflicts_with_all = ["keep_old", "generate", "password_stdin"])]
+    pub(crate) drop_old: bool,
 }
 
 fn after_help() -> String {

@@ -33,6 +33,11 @@ pub(crate) fn parse_expiry(text: &str) -> Result<Expiry, String> {
     parse_day(text).map(Expiry::After).ok_or_else(|| format!("invalid day {text:?}: {DAY}, or never"))
 }
 
+/// Parses a day that must have an end.
+pub(crate) fn parse_last_day(text: &str) -> Result<String, String> {
+    parse_day(text).ok_or_else(|| format!("invalid day {text:?}: {DAY}"))
+}
+
 /// A day in TOML; `None` if it is not in the calendar, or before 1970.
 pub(crate) fn parse_day(text: &str) -> Option<String> {
     let day: Option<Datetime> = text.parse().ok();

@@ -143,6 +143,16 @@ impl<'a> Edit<'a> {
         self.drop_old_password(name)
     }
 
+    /// Changes the password of a user, who may log in with the one before as well to the end of a day, in TOML.
+    pub(crate) fn keep_old_password(&mut self, name: &Username, password: &Password, last_day: String) {
+        let Some(entry) = self.entry(name) else { return };
+        let old = entry.as_table_like().and_then(|table| table.get("password")).unwrap_or(entry);
+        let old = Zeroizing::new(self.text.get(span(old)).unwrap_or_default().to_owned());
+        let last_day = Zeroizing::new(last_day);
+        let keys = [("password", literal(password)), ("old_password", old), ("old_until", last_day)];
+        self.set_all(name, &keys);
+    }
+
     /// Takes the old password of a user out, if there is one.
     ///
     /// # Errors

@@ -18,6 +18,13 @@ pub(crate) struct UserEntry {
     /// The last good day.
     pub(crate) expires: Option<Datetime>,
     pub(crate) from: Vec<String>,
+    pub(crate) old: Option<OldEntry>,
+}
+
+/// The password of a user before the present one.
+pub(crate) struct OldEntry {
+    /// The last good day.
+    pub(crate) until: Datetime,
 }
 
 /// Whether a user is let in.
@@ -61,6 +68,10 @@ pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
         let part = |key| table.and_then(|table| table.get(key));
         let password = part("password").unwrap_or(value);
         let from = part("from").and_then(|from| from.get_ref().as_array());
+        let old = || {
+            let until = *part("old_until")?.get_ref().as_datetime()?;
+            Some(OldEntry { until })
+        };
         Some(UserEntry {
             name: key.parse().ok()?,
             password: Password::new(password.get_ref().as_str()?).ok()?,
@@ -72,6 +83,7 @@ pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
                 .flatten()
                 .filter_map(|from| Some(from.get_ref().as_str()?.to_owned()))
                 .collect(),
+            old: old(),
         })
     };
     let mut entries: Vec<_> = users.into_iter().flatten().filter_map(entry).collect();

@@ -18,16 +18,17 @@ use std::fmt::Display;
 
 use clap::CommandFactory;
 
-use change::{add, expire, import, passwd, remove, rename, set, unset};
+use change::{add, drop_old_password, expire, import, passwd, remove, rename, set, unset};
 use check::check;
 pub use command_line::Args;
-use command_line::{AddedUser, Command, User};
+use command_line::{AddedUser, Command, OldPassword, User};
 use conditions::{Expiry, Place, places_in_toml};
 use import::ListFormat;
 use letmein::cli::{self, ExitStatus, invalid, parse_commands, say};
-use list::{list, list_json};
+use list::{list, list_json, unix_s};
 use plain::Plain;
 use server::sandbox;
+use users::day_of;
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
@@ -39,7 +40,12 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         Command::Add { user: AddedUser { name }, expires, from, password } => {
             add(&users, name, &conditions(expires, &from)?, &password)
         }
-        Command::Passwd { user: User { name }, password } => passwd(&users, &name, &password),
+        Command::Passwd { user: User { name }, old: OldPassword { drop_old: true, .. }, .. } => {
+            drop_old_password(&users, &name)
+        }
+        Command::Passwd { user: User { name }, password, old } => {
+            passwd(&users, &name, &password, last_day(old))
+        }
         Command::Disable(User { name }) => set(&users, &name, "disabled", "true"),
         Command::Enable(User { name }) => unset(&users, &name, "disabled"),
         Command::Expire { user: User { name }, expiry: Expiry::After(day) } => expire(&users, &name, &day),
@@ -58,6 +64,14 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         }
     }
 }
+
+/// The last day of an old password, if it is kept for a time.
+fn last_day(OldPassword { keep_old, old_until, .. }: OldPassword) -> Option<String> {
+    keep_old.then(|| old_until.or_else(|| day_of(unix_s() + CHANGE_OVER_S))).flatten()
+}
+
+/// How long an old password is kept unless a day is given.
+const CHANGE_OVER_S: u64 = 30 * 24 * 60 * 60;
 
 /// The conditions of a new user, as keys and values in TOML.
 fn conditions(expires: Expiry, from: &[Place]) -> Result<Vec<(&'static str, String)>, ExitStatus> {

@@ -19,6 +19,8 @@ struct UserRow {
     state: &'static str,
     expires: Option<String>,
     from: Vec<String>,
+    /// The last day of the old password, if there is one.
+    old_until: Option<String>,
 }
 
 impl UserRow {
@@ -28,6 +30,7 @@ impl UserRow {
             state: entry.state(unix_s).word(),
             expires: entry.expires.map(|day| day.to_string()),
             from: entry.from,
+            old_until: entry.old.map(|old| old.until.to_string()),
         }
     }
 }

@@ -59,6 +59,40 @@ fn a_password_changes_where_it_is_in_every_form() {
 }
 
 #[test]
+fn an_old_password_is_kept_as_it_is_written_and_goes_with_the_next_change() {
+    let password = Password::new("new").unwrap();
+    for (user, old, new) in [
+        ("alice", "\"a\" ", "{ password = \"new\", old_password = \"a\", old_until = 2027-01-31 } "),
+        (
+            "bob b",
+            "'b', # his\n             disabled = true, from = [\"::1\"] }",
+            "\"new\", # his\n             disabled = true, from = [\"::1\"], old_password = 'b', old_until = \
+             2027-01-31 }",
+        ),
+        (
+            "carol",
+            "\"c\" # hers\n",
+            "\"new\" # hers\ncarol . old_password = \"c\"\ncarol . old_until = 2027-01-31\n",
+        ),
+        (
+            "dave",
+            "\"\"\"\nd\"\"\"  # two lines\n",
+            "\"new\"  # two lines\n  old_password = \"\"\"\nd\"\"\"\n  old_until = 2027-01-31\n",
+        ),
+    ] {
+        let last_day = || "2027-01-31".to_owned();
+        let kept = changed(FORMS, |edit| edit.keep_old_password(&name(user), &password, last_day()));
+        assert_eq!(kept, forms_with(old, new), "{user}");
+        let dropped = changed(&kept, |edit| edit.drop_old_password(&name(user)).unwrap());
+        assert!(!dropped.contains("old_"), "{dropped}");
+        let again = Password::new("newer").unwrap();
+        let kept_again = changed(&kept, |edit| edit.keep_old_password(&name(user), &again, last_day()));
+        let one = changed(&kept_again, |edit| edit.set_password(&name(user), &password).unwrap());
+        assert_eq!((kept_again.matches("old_password").count(), &one), (1, &dropped), "{kept_again}");
+    }
+}
+
+#[test]
 fn an_old_password_goes_wherever_it_is_between_braces() {
     for (keys, left) in [
         ("password = \"a\", old_password = \"b\", old_until = 2027-01-31", "password = \"a\""),
