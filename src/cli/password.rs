@@ -73,7 +73,8 @@ impl PasswordSource {
     }
 }
 
-fn from_file(path: &Path) -> Result<Password, NoPassword> {
+/// The password in the first line of a file.
+pub fn from_file(path: &Path) -> Result<Password, NoPassword> {
     let from = path.display().to_string();
     match File::open(path) {
         Ok(file) => {

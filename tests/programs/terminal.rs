@@ -96,6 +96,19 @@ fn a_new_password_is_asked_for_twice_and_has_to_be_the_same() {
 }
 
 #[test]
+fn a_password_to_verify_is_asked_for_once_and_not_shown() {
+    let users = users_file("[users]\nalice = 'one'\n");
+    for (password, status, what) in [("one", 0, "right"), ("another", 1, "wrong")] {
+        let mut command = letmein_users();
+        let mut terminal = Terminal::of(command.args(["--users", path(&users), "verify", "alice"]));
+        terminal.is_asked("Password of alice: ");
+        terminal.types_secretly(password);
+        let expected = format!("Password of alice: \r\nalice: the password is {what}\r\n");
+        assert_eq!(terminal.end(), (status, expected));
+    }
+}
+
+#[test]
 fn a_user_is_removed_only_once_somebody_says_yes() {
     let users = users_file("[users]\nalice = 'one'\nbob = 'two'\n");
     for (answer, status, left) in

@@ -3,6 +3,7 @@
 mod conditions;
 mod forms;
 mod imports;
+mod one_user;
 mod replacement;
 mod two_passwords;
 
@@ -223,8 +224,8 @@ fn what_would_have_to_be_asked_is_an_error_without_a_terminal() {
     let folder = Folder::with(TEXT);
     for (args, remedy) in [
         (&["remove", "alice"][..], "add --yes"),
-        (&["add", "eve"], "add --generate or --password-stdin"),
-        (&["passwd", "alice"], "add --generate or --password-stdin"),
+        (&["add", "eve"], "add --generate, --password-file or --password-stdin"),
+        (&["passwd", "alice"], "add --generate, --password-file or --password-stdin"),
     ] {
         let Ended { status, stderr, .. } = folder.run(args);
         assert!(status == 2 && stderr.contains("no terminal") && stderr.contains(remedy), "{stderr}");
@@ -253,8 +254,8 @@ fn a_wrong_command_line_is_status_2_and_shows_no_password() {
 #[test]
 fn help_of_the_program_and_of_each_command_is_status_0() {
     for command in [
-        "", "add", "passwd", "disable", "enable", "expire", "from", "rename", "remove", "list", "check",
-        "import",
+        "", "add", "passwd", "disable", "enable", "expire", "from", "rename", "remove", "list", "show",
+        "verify", "check", "import",
     ] {
         let args = [command, "--help"].into_iter().filter(|word| !word.is_empty());
         let Ended { status, stdout, stderr } = run(letmein_users().args(args));

@@ -10,7 +10,7 @@ use crate::conditions::is_over;
 use crate::edit::{Edit, NewUser};
 use crate::import::{self, ListFormat, ListProblem, Listed};
 use crate::list::unix_s;
-use crate::new_password::{NewPassword, NoNewPassword};
+use crate::new_password::{NewPassword, PasswordMissing};
 use crate::plain::Plain;
 use crate::write::{self, ChangeError, Missing};
 use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line, warn};
@@ -167,13 +167,19 @@ fn confirm(name: &Username) -> Result<(), ExitStatus> {
 
 /// Makes, reads or asks for a new password.
 fn read(source: &NewPassword, name: &Username) -> Result<Password, ExitStatus> {
-    source.read(name).map_err(|error| {
-        if matches!(error, NoNewPassword::NotMade(_)) {
-            failed(&error)
-        } else {
-            invalid(&error.to_string(), EXAMPLE)
+    source.read(name).map_err(|error| no_password(&error))
+}
+
+/// Says why there is no password. The command line may be right.
+pub(crate) fn no_password(error: &PasswordMissing) -> ExitStatus {
+    match error {
+        PasswordMissing::NotMade(_) => failed(error),
+        PasswordMissing::NoTerminal { .. } => invalid(&error.to_string(), EXAMPLE),
+        PasswordMissing::NotRead(_) | PasswordMissing::Invalid(_) | PasswordMissing::Differ => {
+            say_each_line(error);
+            ExitStatus::Usage
         }
-    })
+    }
 }
 
 /// Prints a password that was generated.

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::PROGRAM;
 use crate::conditions::{Expiry, Place, parse_expiry, parse_last_day, parse_place};
-use crate::new_password::NewPassword;
+use crate::new_password::{GivenPassword, NewPassword};
 use crate::normal_form::new_name;
 use proto::credentials::Username;
 
@@ -102,6 +102,25 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print all about a user but the password
+    Show {
+        #[command(flatten)]
+        user: User,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether a password is the user's
+    #[command(
+        after_help = "Exit status: 0 it is the password, or the old one while that is good, 1 it is not, or there is no \
+        such user, 2 wrong command line or users file, 3 the system failed"
+    )]
+    Verify {
+        #[command(flatten)]
+        user: User,
+        #[command(flatten)]
+        password: GivenPassword,
+    },
     /// Print what is wrong in the file, and what is weak
     #[command(
         after_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong in the file, \
@@ -150,7 +169,7 @@ pub(crate) struct OldPassword {
     #[arg(long, value_name = "DATE", requires = "keep_old", value_parser = parse_last_day)]
     pub(crate) old_until: Option<String>,
     /// Refuse the old password from now on, and change nothing else
-    #[arg(long, conflicts_with_all = ["keep_old", "generate", "password_stdin"])]
+    #[arg(long, conflicts_with_all = ["keep_old", "generate", "password_file", "password_stdin"])]
     pub(crate) drop_old: bool,
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 use toml::value::Datetime;
 
+use letmein::cli::normal;
 use proto::credentials::{Password, Username};
 use users::first_second_after;
 
@@ -23,6 +24,7 @@ pub(crate) struct UserEntry {
 
 /// The password of a user before the present one.
 pub(crate) struct OldEntry {
+    pub(crate) password: Password,
     /// The last good day.
     pub(crate) until: Datetime,
 }
@@ -58,6 +60,17 @@ impl UserEntry {
     }
 }
 
+/// The user of this name in a text, in whatever form the name is typed and written.
+pub(crate) fn entry(text: &str, typed: &Username) -> Option<UserEntry> {
+    let mut entries = entries(text);
+    let normal = normal::name(typed.as_str());
+    let position = |is_it: &dyn Fn(&str) -> bool| entries.iter().position(|entry| is_it(entry.name.as_str()));
+    let index = position(&|name| name == typed.as_str())
+        .or_else(|| position(&|name| name == normal))
+        .or_else(|| position(&|name| normal::name(name) == normal));
+    index.map(|index| entries.swap_remove(index))
+}
+
 /// All users of a text that [`users::parse`](fn@users::parse) accepts, in its order.
 pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
     let Ok(document) = DeTable::parse(text) else { return Vec::new() };
@@ -69,8 +82,9 @@ pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
         let password = part("password").unwrap_or(value);
         let from = part("from").and_then(|from| from.get_ref().as_array());
         let old = || {
+            let password = part("old_password")?.get_ref().as_str()?;
             let until = *part("old_until")?.get_ref().as_datetime()?;
-            Some(OldEntry { until })
+            Some(OldEntry { password: Password::new(password).ok()?, until })
         };
         Some(UserEntry {
             name: key.parse().ok()?,

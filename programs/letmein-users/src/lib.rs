@@ -12,6 +12,7 @@ mod new_password;
 mod normal_form;
 mod plain;
 mod strength;
+mod verify;
 mod write;
 
 use std::fmt::Display;
@@ -25,10 +26,11 @@ use command_line::{AddedUser, Command, OldPassword, User};
 use conditions::{Expiry, Place, places_in_toml};
 use import::ListFormat;
 use letmein::cli::{self, ExitStatus, invalid, parse_commands, say};
-use list::{list, list_json, unix_s};
+use list::{list, list_json, show, show_json, unix_s};
 use plain::Plain;
 use server::sandbox;
 use users::day_of;
+use verify::verify;
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
@@ -58,6 +60,9 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         Command::Remove { user: User { name }, yes } => remove(&users, &name, yes),
         Command::List { json: false } => list(&users),
         Command::List { json: true } => list_json(&users),
+        Command::Show { user: User { name }, json: false } => show(&users, &name),
+        Command::Show { user: User { name }, json: true } => show_json(&users, &name),
+        Command::Verify { user: User { name }, password } => verify(&users, &name, &password),
         Command::Check => check(&users),
         Command::Import { list, csv, replace } => {
             import(&users, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
