@@ -107,11 +107,12 @@ fn text_with(old: &str, new: &str) -> String {
 #[test]
 fn each_command_changes_what_it_says_and_nothing_else() {
     const PASSWD: &[&str] = &["--password-stdin"];
+    let quoted = format!("\"{STRONG}\"");
     for (args, old, new) in [
-        (&["add", "eve", PASSWD[0]][..], "# hers\n", "# hers\neve = \"new\"\n"),
-        (&["passwd", "alice", PASSWD[0]], "\"hunter2secret\"", "\"new\""),
-        (&["passwd", "carol", PASSWD[0]], "'hunter2secret3'", "\"new\""),
-        (&["passwd", "dave", PASSWD[0]], "\"hunter2secret4\"", "\"new\""),
+        (&["add", "eve", PASSWD[0]][..], "# hers\n", &*format!("# hers\neve = \"{STRONG}\"\n")),
+        (&["passwd", "alice", PASSWD[0]], "\"hunter2secret\"", &quoted),
+        (&["passwd", "carol", PASSWD[0]], "'hunter2secret3'", &quoted),
+        (&["passwd", "dave", PASSWD[0]], "\"hunter2secret4\"", &quoted),
         (&["disable", "alice"], "\"hunter2secret\"", "{ password = \"hunter2secret\", disabled = true }"),
         (&["disable", "dave"], "secret4\"\n", "secret4\"\ndisabled = true\n"),
         (&["enable", "bob"], ",  disabled = true", ""),
@@ -126,7 +127,7 @@ fn each_command_changes_what_it_says_and_nothing_else() {
         (&["remove", "dave", "--yes"], "[users.dave]\n# his\npassword = \"hunter2secret4\"\n", "# his\n"),
     ] {
         let folder = Folder::with(TEXT);
-        assert_eq!(folder.run_with_input(args, "new\nmore\n"), done(""), "{args:?}");
+        assert_eq!(folder.run_with_input(args, format!("{STRONG}\nmore\n")), done(""), "{args:?}");
         assert_eq!(folder.text(), text_with(old, new), "{args:?}");
         folder.assert_tidy();
     }
@@ -135,9 +136,9 @@ fn each_command_changes_what_it_says_and_nothing_else() {
 #[test]
 fn the_first_user_makes_the_file_for_its_owner_alone() {
     let folder = Folder::empty();
-    assert_eq!(folder.run_with_input(&["add", "alice", "--password-stdin"], SECRET), done(""));
+    assert_eq!(folder.run_with_input(&["add", "alice", "--password-stdin"], STRONG), done(""));
     let text = folder.text();
-    assert!(text.starts_with("# ") && text.ends_with("[users]\nalice = \"hunter2secret\"\n"), "{text}");
+    assert!(text.starts_with("# ") && text.ends_with(&format!("[users]\nalice = \"{STRONG}\"\n")), "{text}");
     assert_eq!(fs::metadata(folder.file()).unwrap().mode() & 0o7777, 0o600);
     folder.assert_tidy();
 }
@@ -145,18 +146,19 @@ fn the_first_user_makes_the_file_for_its_owner_alone() {
 #[test]
 fn a_file_with_nothing_but_comments_gets_a_section() {
     for (text, changed) in [
-        ("", "[users]\nalice = \"new\"\n"),
-        ("\u{feff}", "\u{feff}[users]\nalice = \"new\"\n"),
-        ("# Staff\r\n\r\n", "# Staff\r\n\r\n[users]\r\nalice = \"new\"\r\n"),
-        ("# Staff", "# Staff\n[users]\nalice = \"new\""),
+        ("", "[users]\nalice = STRONG\n"),
+        ("\u{feff}", "\u{feff}[users]\nalice = STRONG\n"),
+        ("# Staff\r\n\r\n", "# Staff\r\n\r\n[users]\r\nalice = STRONG\r\n"),
+        ("# Staff", "# Staff\n[users]\nalice = STRONG"),
     ] {
-        for (args, input) in
-            [(&["add", "alice", "--password-stdin"][..], "new"), (&["import", "-"], "alice:new")]
-        {
+        for (args, input) in [
+            (&["add", "alice", "--password-stdin"][..], STRONG),
+            (&["import", "-"], &*format!("alice:{STRONG}")),
+        ] {
             let folder = Folder::with(text);
             let Ended { status, stderr, .. } = folder.run_with_input(args, input);
             assert_eq!((status, &*stderr), (0, ""), "{text:?}");
-            assert_eq!(folder.text(), changed);
+            assert_eq!(folder.text(), changed.replace("STRONG", &format!("\"{STRONG}\"")));
         }
         let folder = Folder::with(text);
         assert_eq!(folder.run(&["disable", "alice"]).status, 2);
@@ -316,7 +318,7 @@ fn a_check_tells_what_is_weak_and_where() {
     assert_eq!((status, &*stderr), (0, ""));
     let expected = [
         "FILE: others can read the passwords in it: chmod o-r FILE",
-        "FILE:2:9: the password of alice may be guessable: whoever captures a login needs ",
+        "FILE:2:9: the password of alice is weak: one GPU guesses it in ",
         "FILE:3:20: bob is expired: ",
         "FILE:4:11: carol has the same password as bob: ",
         "3 users, 4 warnings",
@@ -338,6 +340,27 @@ fn no_advice_has_a_name_in_a_command_to_paste() {
 }
 
 #[test]
+fn a_weak_password_is_set_with_a_warning() {
+    for (args, name) in [
+        (&["add", "eve", "--password-stdin"][..], "eve"),
+        (&["passwd", "alice", "--password-stdin"], "alice"),
+        (&["passwd", "alice", "--password-stdin", "--keep-old"], "alice"),
+    ] {
+        let folder = Folder::with(TEXT);
+        let Ended { status, stdout, stderr } = folder.run_with_input(args, "short");
+        assert_eq!((status, &*stdout), (0, ""));
+        let warning =
+            format!("letmein-users: warning: the password of {name} is weak: one GPU guesses it in ");
+        assert!(
+            stderr.contains(&warning) && stderr.ends_with(": --generate makes a better one\n"),
+            "{stderr}"
+        );
+        assert!(folder.text().contains("\"short\"") && !stderr.contains("short"), "{stderr}");
+        assert!(!folder.run_with_input(args, STRONG).stderr.contains("weak"));
+    }
+}
+
+#[test]
 fn a_check_of_a_good_file_says_so() {
     let folder = Folder::with("[users]\n");
     folder.run(&["add", "alice", "--generate"]);
@@ -348,7 +371,7 @@ fn a_check_of_a_good_file_says_so() {
 fn names_in_errors_and_warnings_are_escaped() {
     let folder = Folder::with("[users]\n\"zo\u{202e}\" = \"p\"\n");
     let Ended { stdout, .. } = folder.run(&["check"]);
-    assert!(stdout.contains("zo\\u{202e} may be guessable") && !stdout.contains('\u{202e}'), "{stdout}");
+    assert!(stdout.contains("zo\\u{202e} is weak") && !stdout.contains('\u{202e}'), "{stdout}");
     assert_eq!(folder.run(&["disable", "\u{202e}"]), not_done(1, "FILE: there is no user \\u{202e}"));
 }
 

@@ -12,6 +12,7 @@ use crate::import::{self, ListFormat, ListProblem, Listed};
 use crate::list::unix_s;
 use crate::new_password::{NewPassword, PasswordMissing};
 use crate::plain::Plain;
+use crate::strength::weakness;
 use crate::write::{self, ChangeError, Missing};
 use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line, warn};
 use letmein::cli::{ExitStatus, invalid, say};
@@ -26,17 +27,16 @@ pub(crate) fn add(
     password: &NewPassword,
 ) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, &name)?;
-    let shown = new.clone();
     change(users, Missing::Create, |edit| {
         if let Some(name) = edit.find(&name) {
             return Err(ChangeError::Exists { path: users.into(), name });
         }
-        edit.add(&NewUser { name, password: new, conditions: conditions.to_vec() });
+        edit.add(&NewUser { name: name.clone(), password: new.clone(), conditions: conditions.to_vec() });
         Ok(())
     })
     .map_err(|error| unchanged(&error))?;
     conditions.iter().filter(|(key, _)| *key == "expires").for_each(|(_, day)| warn_of(day));
-    tell(password, &shown)
+    tell(password, &name, &new)
 }
 
 /// Changes a password. The old one is refused from now on, or else good to the end of a day, in TOML.
@@ -58,7 +58,7 @@ pub(crate) fn passwd(
         let until = if is_over(&day, unix_s()) { "was good until" } else { "is good until" };
         say(format_args!("{PROGRAM}: the old password {until} {day}"));
     }
-    tell(password, &new)
+    tell(password, name, &new)
 }
 
 pub(crate) fn drop_old_password(users: &Path, name: &Username) -> Result<ExitStatus, ExitStatus> {
@@ -182,8 +182,13 @@ pub(crate) fn no_password(error: &PasswordMissing) -> ExitStatus {
     }
 }
 
-/// Prints a password that was generated.
-fn tell(source: &NewPassword, password: &Password) -> Result<ExitStatus, ExitStatus> {
+/// Prints a password that was generated, and warns of another one that is weak.
+fn tell(source: &NewPassword, name: &Username, password: &Password) -> Result<ExitStatus, ExitStatus> {
+    if !source.generate
+        && let Some(weakness) = weakness(name, password)
+    {
+        warn(Plain(&format!("{weakness}: --generate makes a better one")));
+    }
     if source.generate {
         let text = str::from_utf8(password.expose()).unwrap_or_default();
         writeln!(io::stdout(), "{text}").map_err(|error| {

@@ -8,7 +8,7 @@ use crate::list::{unix_s, wrong};
 use crate::normal_form::flaws;
 use crate::plain::Plain;
 use crate::print;
-use crate::strength::Holds;
+use crate::strength::weakness;
 use letmein::cli::ExitStatus;
 use proto::credentials::Username;
 use users::{counted, first_second_after, load_text};
@@ -44,12 +44,8 @@ fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<
         let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
         let UserEntry { name, password, .. } = entry;
         flaws(name, password).into_iter().for_each(&mut warn);
-        let holds = Holds::estimate(name, password);
-        if holds.is_too_short() {
-            warn(format!(
-                "the password of {name} may be guessable: whoever captures a login needs {holds} on one GPU: \
-                 change it with passwd --generate"
-            ));
+        if let Some(weakness) = weakness(name, password) {
+            warn(format!("{weakness}: change it with passwd --generate"));
         }
         match first.get(password.expose()) {
             Some(other) => warn(format!("{name} has the same password as {other}: give each their own")),

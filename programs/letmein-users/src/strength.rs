@@ -50,6 +50,14 @@ impl Holds {
     }
 }
 
+/// What is weak about a password, if anything is.
+pub(crate) fn weakness(name: &Username, password: &Password) -> Option<String> {
+    let holds = Holds::estimate(name, password);
+    holds.is_too_short().then(|| {
+        format!("the password of {name} is weak: one GPU guesses it in {holds} once a login was captured")
+    })
+}
+
 /// The guesses for a part, even where the count of `zxcvbn` is saturated.
 fn guesses_for_part(part: &Match) -> f64 {
     match part.guesses {
