@@ -113,7 +113,8 @@ struct HelpText {
 impl HelpText {
     fn of(command: &Command) -> Self {
         let mut sections = Self::default();
-        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let text = command.get_after_long_help().or(command.get_after_help());
+        let text = text.map(ToString::to_string).unwrap_or_default();
         for paragraph in text.split("\n\n") {
             let lines = || paragraph.lines().map(str::trim_start);
             let sentence = lines().collect::<Vec<_>>().join(" ");
@@ -159,13 +160,14 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn write(&self, folder: &Path) -> io::Result<()> {
-        let about = self.command.get_about().map(ToString::to_string).unwrap_or_default();
+        let about = self.command.get_long_about().or(self.command.get_about());
+        let about = about.map(ToString::to_string).unwrap_or_default();
         let description = [&[about][..], &self.help.description].concat().join("\n\n");
         let usage = self.command.clone().render_usage().to_string();
         let usage = usage.trim_start_matches("Usage: ").to_owned();
         let command = self.command.clone().override_usage(usage).long_about(description);
         // The end of the help has sections of its own here, and the version is at the foot of the page.
-        let command = command.after_help(None::<&str>).version(None::<&str>);
+        let command = command.after_help(None::<&str>).after_long_help(None::<&str>).version(None::<&str>);
         let page = Man::new(command)
             .section(self.section)
             .manual("letmein")

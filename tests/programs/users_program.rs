@@ -1,5 +1,6 @@
 //! `letmein-users`: changes of users files, and what is said about them.
 
+mod command_line;
 mod conditions;
 mod forms;
 mod imports;
@@ -233,37 +234,6 @@ fn what_would_have_to_be_asked_is_an_error_without_a_terminal() {
         assert!(status == 2 && stderr.contains("no terminal") && stderr.contains(remedy), "{stderr}");
     }
     assert_eq!(folder.text(), TEXT);
-}
-
-#[test]
-fn a_wrong_command_line_is_status_2_and_shows_no_password() {
-    for args in [
-        &[][..],
-        &["add"],
-        &["add", "eve", SECRET],
-        &["add", "eve", "--generate", "--password-stdin"],
-        &["add", "a:b", "--generate"],
-        &["expire", "alice", "2027-02-30"],
-        &["expire", "alice", "tomorrow"],
-        &["nosuch"],
-    ] {
-        let folder = Folder::with(TEXT);
-        let Ended { status, stdout, stderr } = folder.run(args);
-        assert_eq!((status, &*stdout, stderr.lines().count()), (2, "", 3), "{args:?}: {stderr}");
-    }
-}
-
-#[test]
-fn help_of_the_program_and_of_each_command_is_status_0() {
-    for command in [
-        "", "add", "passwd", "disable", "enable", "expire", "from", "rename", "remove", "list", "show",
-        "verify", "check", "import",
-    ] {
-        let args = [command, "--help"].into_iter().filter(|word| !word.is_empty());
-        let Ended { status, stdout, stderr } = run(letmein_users().args(args));
-        assert_eq!((status, &*stderr), (0, ""), "{command}");
-        assert!(stdout.contains(&format!("Usage: letmein-users {command}")), "{stdout}");
-    }
 }
 
 #[test]

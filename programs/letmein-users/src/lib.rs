@@ -12,12 +12,11 @@ mod new_password;
 mod normal_form;
 mod plain;
 mod strength;
+mod usage;
 mod verify;
 mod write;
 
 use std::fmt::Display;
-
-use clap::CommandFactory;
 
 use change::{add, drop_old_password, expire, import, passwd, remove, rename, set, unset};
 use check::check;
@@ -25,7 +24,7 @@ pub use command_line::Args;
 use command_line::{AddedUser, Command, OldPassword, User};
 use conditions::{Expiry, Place, places_in_toml};
 use import::ListFormat;
-use letmein::cli::{self, ExitStatus, invalid, parse_commands, say};
+use letmein::cli::{self, ExitStatus, invalid, say};
 use list::{list, list_json, show, show_json, unix_s};
 use plain::Plain;
 use server::sandbox;
@@ -36,7 +35,7 @@ const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let Args { users, command } = parse_commands(Args::command(), EXAMPLE)?;
+    let Args { users, command } = usage::parse()?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
         Command::Add { user: AddedUser { name }, expires, from, password } => {

@@ -19,7 +19,9 @@ pub(crate) struct GivenPassword {
     /// Read the password from the first line of FILE
     #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
     password_file: Option<PathBuf>,
-    /// Read the password from the first line of standard input
+    /// Read the password from standard input
+    ///
+    /// Only the first line counts.
     #[arg(long)]
     password_stdin: bool,
 }
@@ -27,7 +29,9 @@ pub(crate) struct GivenPassword {
 /// The source of a new password; without an option, a terminal.
 #[derive(clap::Args)]
 pub(crate) struct NewPassword {
-    /// Make a password of 130 random bits, and print it
+    /// Make a random password, and print it
+    ///
+    /// It has 130 random bits, which nobody can guess.
     #[arg(long, conflicts_with_all = ["password_file", "password_stdin"])]
     pub(crate) generate: bool,
     #[command(flatten)]

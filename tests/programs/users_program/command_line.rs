@@ -1,0 +1,90 @@
+//! Help, and command lines that are wrong.
+
+use super::{Folder, SECRET, STRONG, TEXT};
+use crate::running::{Ended, letmein_users, run};
+
+const COMMANDS: [&str; 13] = [
+    "add", "passwd", "disable", "enable", "expire", "from", "rename", "remove", "list", "show", "verify",
+    "check", "import",
+];
+
+#[test]
+fn a_wrong_command_line_is_status_2_and_shows_no_password() {
+    for (args, reason) in [
+        (&[][..], "there is no command (--help lists all commands)"),
+        (&["add"], "the following required arguments were not provided: <NAME>"),
+        (
+            &["add", "eve", SECRET],
+            "there are too many words, or an unknown option (--help lists all options; ",
+        ),
+        (&["add", "eve", "-xhunter2secret"], "there are too many words, or an unknown option"),
+        (&["add", "eve", "--hunter2secret"], "there are too many words, or an unknown option"),
+        (&["add", "eve", "--generate", "--password-stdin"], "the argument '--generate' cannot be used with "),
+        (&["add", "a:hunter2secret", "--generate"], "the user name has a colon in it"),
+        (&["hunter2secret"], "unknown command (--help lists all commands)"),
+    ] {
+        let folder = Folder::with(TEXT);
+        let Ended { status, stdout, stderr } = folder.run(args);
+        assert_eq!((status, &*stdout, stderr.lines().count()), (2, "", 3), "{args:?}: {stderr}");
+        assert!(stderr.lines().nth(1).unwrap().starts_with(reason), "{args:?}: {stderr}");
+        assert_eq!(folder.text(), TEXT);
+    }
+}
+
+#[test]
+fn a_command_or_an_option_that_is_nearly_right_is_told_with_what_was_meant() {
+    for (args, nearest) in [
+        (&["delte", "alice"][..], "unknown command: did you mean remove?"),
+        (&["lst"], "unknown command: did you mean list?"),
+        (&["pasword", "alice"], "unknown command: did you mean passwd?"),
+        (&["ad", "eve"], "unknown command: did you mean add?"),
+        (&["add", "eve", "--generat"], "unknown option: did you mean --generate?"),
+        (&["add", "eve", "--password", SECRET], "unknown option: did you mean --password-file?"),
+        (&["passwd", "alice", "--keep"], "unknown option: did you mean --keep-old?"),
+        (&["remove", "alice", "--yess"], "unknown option: did you mean --yes?"),
+    ] {
+        let Ended { status, stderr, .. } = Folder::with(TEXT).run(args);
+        assert!(status == 2 && stderr.contains(nearest), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn commands_have_the_names_that_people_know_from_elsewhere() {
+    for (name, args) in [
+        ("delete", &["alice", "--yes"][..]),
+        ("del", &["alice", "--yes"]),
+        ("rm", &["alice", "--yes"]),
+        ("ls", &[]),
+        ("info", &["alice"]),
+        ("mv", &["alice", "zoe"]),
+        ("new", &["eve", "--generate"]),
+        ("password", &["alice", "--generate"]),
+        ("lint", &[]),
+    ] {
+        let ended = Folder::with(TEXT).run(&[&[name], args].concat());
+        assert_eq!((ended.status, &*ended.stderr), (0, ""), "{name}: {ended:?}");
+    }
+    assert_eq!(Folder::with(TEXT).run_with_input(&["test", "alice", "--password-stdin"], STRONG).status, 1);
+}
+
+#[test]
+fn help_of_the_program_and_of_each_command_is_status_0_and_one_screen_if_it_is_asked_for_in_short() {
+    for command in COMMANDS.into_iter().chain([""]) {
+        for option in ["-h", "--help"] {
+            let args = [command, option].into_iter().filter(|word| !word.is_empty());
+            let Ended { status, stdout, stderr } = run(letmein_users().args(args));
+            assert_eq!((status, &*stderr), (0, ""), "{command}");
+            assert!(stdout.contains(&format!("Usage: letmein-users {command}")), "{stdout}");
+            let width = stdout.lines().map(|line| line.chars().count()).max().unwrap();
+            if option == "-h" {
+                assert!(stdout.lines().count() <= 24 && width <= 80, "{command}: {width}\n{stdout}");
+            } else {
+                assert!(width <= 100, "{command}: {width}\n{stdout}");
+            }
+        }
+    }
+    let Ended { stdout, .. } = run(letmein_users().arg("-h"));
+    let commands = stdout.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();
+    assert_eq!(commands, [&COMMANDS[..], &["help"]].concat());
+}
