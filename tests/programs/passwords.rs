@@ -110,7 +110,7 @@ fn a_password_argument_is_gone_from_the_process_list_before_anything_is_sent() {
 }
 
 /// The user `nobody` of most systems.
-const NOT_ROOT: u32 = 65_534;
+pub(crate) const NOT_ROOT: u32 = 65_534;
 
 /// Root may write to any memory, so this is tried as another user, if root runs the tests.
 #[test]

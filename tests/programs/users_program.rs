@@ -9,15 +9,19 @@ mod replacement;
 mod two_passwords;
 
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
+use std::iter;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use proto::transport::Transport;
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
-use crate::running::{Ended, Server, letmein_users, run, welcome};
+use crate::passwords::NOT_ROOT;
+use crate::running::{Ended, Server, letmein_users, program_file, run, welcome};
 
 /// Never to be shown.
 const SECRET: &str = "hunter2secret";
@@ -218,20 +222,45 @@ fn without_a_file_nobody_is_changed() {
         let folder = Folder::empty();
         let Ended { status, stderr, .. } = folder.run(args);
         assert!(status == 2 && stderr.starts_with("letmein-users: FILE: No such file"), "{stderr}");
+        assert!(
+            stderr.contains(": create it with letmein-users --users FILE add NAME, or name another"),
+            "{stderr}"
+        );
         assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 0);
     }
 }
 
 #[test]
-fn what_would_have_to_be_asked_is_an_error_without_a_terminal() {
+fn a_file_that_may_not_be_read_is_an_error_with_a_remedy() {
     let folder = Folder::with(TEXT);
-    for (args, remedy) in [
-        (&["remove", "alice"][..], "add --yes"),
-        (&["add", "eve"], "add --generate, --password-file or --password-stdin"),
-        (&["passwd", "alice"], "add --generate, --password-file or --password-stdin"),
+    if !geteuid().is_root() {
+        writeln!(io::stderr(), "skipped: only root can run a program as somebody else").unwrap();
+        return;
+    }
+    fs::set_permissions(folder.0.path(), Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.0.path().join("letmein-users");
+    fs::copy(program_file("letmein-users"), &copy).unwrap();
+    let mut command = Command::new(copy);
+    command.arg("--users").arg(folder.file()).arg("list").uid(NOT_ROOT).gid(NOT_ROOT);
+    // A child of another test has the copy open for writing from its fork to its exec.
+    let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::ExecutableFileBusy;
+    let mut outputs = iter::repeat_with(|| command.output());
+    let output = outputs.find(|output| !output.as_ref().is_err_and(is_busy)).unwrap().unwrap();
+    let remedy = "FILE: Permission denied (os error 13): run this as root, or as the file's owner";
+    assert_eq!(folder.shown(output.into()), not_done(2, remedy));
+}
+
+#[test]
+fn what_would_have_to_be_asked_is_an_error_without_a_terminal() {
+    const OPTIONS: &str = "add --generate, --password-file or --password-stdin";
+    let folder = Folder::with(TEXT);
+    for (args, reason) in [
+        (&["remove", "alice"][..], "refusing to remove a user without confirmation: add --yes".to_owned()),
+        (&["add", "eve"], format!("no password given, and no terminal to ask for one: {OPTIONS}")),
+        (&["passwd", "alice"], format!("no password given, and no terminal to ask for one: {OPTIONS}")),
     ] {
         let Ended { status, stderr, .. } = folder.run(args);
-        assert!(status == 2 && stderr.contains("no terminal") && stderr.contains(remedy), "{stderr}");
+        assert!(status == 2 && stderr.contains(&reason), "{stderr}");
     }
     assert_eq!(folder.text(), TEXT);
 }
@@ -289,7 +318,7 @@ fn a_check_tells_what_is_weak_and_where() {
     let expected = [
         "FILE: others can read the passwords in it: chmod o-r FILE",
         "FILE:2:9: the password of alice is weak: one GPU guesses it in ",
-        "FILE:3:20: bob is expired: ",
+        "FILE:3:20: bob is expired: remove the user, or set a later day with expire",
         "FILE:4:11: carol has the same password as bob: ",
         "3 users, 4 warnings",
     ];

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::conditions::is_over;
 use crate::edit::{Edit, NewUser};
 use crate::import::{self, ListFormat, ListProblem, Listed};
-use crate::list::unix_s;
+use crate::list::{say_wrong, unix_s};
 use crate::new_password::{NewPassword, PasswordMissing};
 use crate::plain::Plain;
 use crate::strength::weakness;
@@ -152,7 +152,7 @@ fn change<T>(
 /// Asks whether to remove a user.
 fn confirm(name: &Username) -> Result<(), ExitStatus> {
     if !io::stdin().is_terminal() {
-        return Err(invalid("there is no terminal to ask at whether the user is to go: add --yes", EXAMPLE));
+        return Err(invalid("refusing to remove a user without confirmation: add --yes", EXAMPLE));
     }
     // If this fails, nobody sees the question, and nobody says yes.
     let _ = write!(io::stderr(), "Remove {}? [y/N] ", Plain(name.as_str()));
@@ -161,7 +161,7 @@ fn confirm(name: &Username) -> Result<(), ExitStatus> {
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    say(format_args!("{PROGRAM}: nobody is removed"));
+    say(format_args!("{PROGRAM}: not confirmed, so nobody was removed"));
     Err(ExitStatus::Refused)
 }
 
@@ -260,7 +260,11 @@ fn read_list(list: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// Says why nothing is changed.
 fn unchanged(error: &ChangeError) -> ExitStatus {
-    say_each_line(error);
+    if let ChangeError::Users(error) = error {
+        say_wrong(error);
+    } else {
+        say_each_line(error);
+    }
     match error {
         ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } | ChangeError::NameTaken { .. } => {
             ExitStatus::Refused

@@ -68,9 +68,7 @@ fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<
             });
         }
         if entry.state(unix_s) == AccountState::Expired {
-            warn(format!(
-                "{name} is expired: take them out with remove, or give them a later day with expire"
-            ));
+            warn(format!("{name} is expired: remove the user, or set a later day with expire"));
         }
     }
     warnings

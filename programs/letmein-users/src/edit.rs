@@ -71,8 +71,7 @@ impl<'a> Edit<'a> {
         let room = match users {
             Some((_, Item::Table(users))) => Room::of(text, users),
             Some((key, Item::None | Item::Value(_) | Item::ArrayOfTables(_))) => {
-                let message =
-                    "users are between braces, where they cannot be changed: write [users], a line a user";
+                let message = "users in braces cannot be changed: write [users], and one line for each user";
                 return Err(locate(text, &key.span().unwrap_or_default(), message.into()));
             }
             None => Room::Lines { at: text.len(), indent: String::new() },

@@ -1,5 +1,6 @@
 //! The commands that show a users file.
 
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -119,6 +120,21 @@ pub(crate) fn unix_s() -> u64 {
 }
 
 pub(crate) fn wrong(error: &UsersError) -> ExitStatus {
-    say_each_line(error);
+    say_wrong(error);
     ExitStatus::Usage
+}
+
+/// Says why a users file cannot be used. The remedies are for servers, which are other users than who runs this.
+pub(crate) fn say_wrong(error: &UsersError) {
+    match error {
+        UsersError::Unreadable { path, error: system }
+            if system.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            let path = path.display();
+            say_each_line(&format_args!("{path}: {system}: run this as root, or as the file's owner"));
+        }
+        UsersError::Unreadable { .. } | UsersError::Unsafe { .. } | UsersError::Wrong { .. } => {
+            say_each_line(error);
+        }
+    }
 }

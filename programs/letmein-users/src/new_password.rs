@@ -45,7 +45,7 @@ pub(crate) enum PasswordMissing {
     NotRead(#[from] NoPassword),
     #[error("the password {0}")]
     Invalid(String),
-    #[error("no password, and no terminal to ask at: add {options}")]
+    #[error("no password given, and no terminal to ask for one: add {options}")]
     NoTerminal { options: &'static str },
     #[error("the two passwords differ")]
     Differ,

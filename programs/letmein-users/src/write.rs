@@ -40,13 +40,13 @@ pub(crate) enum ChangeError {
         path.display()
     )]
     Owner { path: PathBuf, uid: u32, gid: u32, mode: u32, error: io::Error },
-    #[error("{}: two changes are of the same place, so nothing was changed: make one after the other", path.display())]
+    #[error("{}: two changes of the same place, so nothing was changed: make one after the other", path.display())]
     Overlap { path: PathBuf },
     #[error("{}: somebody else changed it meanwhile, so nothing was changed: try again", path.display())]
     Meanwhile { path: PathBuf },
     #[error(
-        "{}: somebody keeps the lock on this folder, so nothing was changed: another change, or any program \
-         that can open the folder; lslocks tells which",
+        "{}: the folder is locked, so nothing was changed: by another change, or by any program that can open it; \
+         lslocks shows by which",
         path.display()
     )]
     Locked { path: PathBuf },
@@ -81,11 +81,12 @@ pub(crate) enum Missing {
 
 /// The text of a new file.
 const EMPTY: &str = "\
-# Who may log in: a line a user. letmein-users changes it, and so may you.
+# Who may log in: one line for each user. Change it with letmein-users, or with an editor.
 #
 #   alice = \"her password\"
 #   bob   = { password = \"his password\", disabled = true }
 #   carol = { password = \"hers\", expires = 2027-01-31, from = [\"10.0.0.0/8\", \"2001:db8::/32\"] }
+#   dave  = { password = \"his new one\", old_password = \"his old one\", old_until = 2027-01-31 }
 
 [users]
 ";

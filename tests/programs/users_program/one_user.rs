@@ -80,7 +80,7 @@ fn a_password_without_a_user_a_file_or_a_terminal_is_not_verified() {
     let no_user = not_done(1, "FILE: there is no user eve");
     assert_eq!(folder.run_with_input(&["verify", "eve", "--password-stdin"], SECRET), no_user);
     let Ended { status, stderr, .. } = folder.run(&["verify", "alice"]);
-    let reason = "no password, and no terminal to ask at: add --password-file or --password-stdin";
+    let reason = "no password given, and no terminal to ask for one: add --password-file or --password-stdin";
     assert!(status == 2 && stderr.contains(reason), "{stderr}");
     let Ended { status, stderr, .. } = folder.run(&["verify", "alice", "--password-file", "/nosuch/file"]);
     assert_eq!(status, 2);

@@ -22,7 +22,8 @@ fn a_file_that_is_no_file_is_not_replaced() {
     let folder = Folder::empty();
     symlink("/dev/zero", folder.file()).unwrap();
     let Ended { status, stderr, .. } = folder.run(&["add", "eve", "--generate"]);
-    assert!(status == 3 && stderr.ends_with("cannot replace: not a regular file\n"), "{stderr}");
+    assert_eq!(status, 2);
+    assert!(stderr.ends_with(": not a regular file: name a users file with --users FILE\n"), "{stderr}");
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn a_lock_that_is_never_given_up_is_an_error() {
     held.lock().unwrap();
     let Ended { status, stderr, .. } = folder.run(&["enable", "bob"]);
     assert_eq!((status, stderr.lines().count()), (3, 2), "{stderr}");
-    assert!(stderr.contains("somebody keeps the lock on this folder, so nothing was changed"), "{stderr}");
+    assert!(stderr.contains("the folder is locked, so nothing was changed"), "{stderr}");
     assert_eq!(folder.text(), TEXT);
 }
 

@@ -278,5 +278,5 @@ fn a_mark_in_front_of_the_text_is_not_written_again() {
 #[test]
 fn users_between_braces_are_refused_with_a_remedy() {
     let problem = Edit::new("users = { a = \"a\" }\n").err().unwrap();
-    assert!(problem.to_string().starts_with("1:1: users are between braces"), "{problem}");
+    assert!(problem.to_string().starts_with("1:1: users in braces cannot be changed"), "{problem}");
 }

@@ -77,7 +77,8 @@ impl LockedFolder {
         };
         let file = File::from(file);
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return Err(self.failed("replace", io::Error::other("not a regular file")));
+            let error = io::Error::other("not a regular file");
+            return Err(UsersError::Unreadable { path: self.path.clone(), error }.into());
         }
         let (bytes, stat) = file::read(&file, &self.path)?;
         Ok(Some(Old { file, bytes, stat }))
