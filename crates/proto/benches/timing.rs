@@ -30,8 +30,8 @@ const CRITICAL: f64 = 3.291;
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
 /// The time from one answer to the next, by the clock of the server.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Known names of each length, and as many unknown ones. With more, not all records would stay in the nearest cache, and
-/// known names would take longer: they have a record each, while some unknown names share one.
+/// Known names of each length, and as many unknown ones. With more, not all records would stay in the nearest cache,
+/// and known names would take longer: they have a record each, while some unknown names share one.
 const NAMES_OF_A_LEN: usize = 4;
 /// The longest name and password together that take one block of MD5.
 const ONE_BLOCK: usize = 39;
