@@ -30,15 +30,15 @@ pub(crate) fn page(status: &Status, format: Format) -> String {
 
 fn process(page: &mut Page, status: &Status) {
     let labels = [("server", status.server), ("version", env!("CARGO_PKG_VERSION"))];
-    page.info("letmein_build_info", "What is running, always 1", &labels);
+    page.info("letmein_build_info", "The program and its version; always 1", &labels);
     page.gauge(
         "process_start_time_seconds",
-        "When the server was started, in seconds since 1970",
+        "When the server started, in seconds since 1970",
         status.started_unix_s,
     );
     page.gauge("letmein_workers", "Threads that serve", status.counters.len() as u64);
-    page.gauge("letmein_users", "Users that there are", status.directory.users.load().len() as u64);
-    page.gauge("letmein_stopping", "1 while the server ends, else 0", u64::from(status.is_stopping()));
+    page.gauge("letmein_users", "Users in the users file", status.directory.users.load().len() as u64);
+    page.gauge("letmein_stopping", "1 while the server stops, else 0", u64::from(status.is_stopping()));
 }
 
 fn outcomes(page: &mut Page, status: &Status) {
@@ -54,19 +54,19 @@ fn outcomes(page: &mut Page, status: &Status) {
         "cause",
         &[("request", of(MessageOutcome::Challenged)), ("old_answer", of(MessageOutcome::Rechallenged))],
     );
-    page.counters("letmein_logins", "Verdicts by what they were", "result", &logins);
+    page.counters("letmein_logins", "Logins by result", "result", &logins);
     page.counter(
         "letmein_welcomes_repeated",
-        "Welcomes said again to an answer that was doubled or resent",
+        "Welcomes repeated for a duplicate answer",
         of(MessageOutcome::WelcomedAgain),
     );
     page.counters(
         "letmein_messages_silenced",
-        "Messages not looked at, for a penalty of their source or user",
+        "Messages ignored because their address or user is blocked",
         "penalty",
         &[("source", of(MessageOutcome::SourcePenalized)), ("user", of(MessageOutcome::UserPenalized))],
     );
-    page.counter("letmein_messages_malformed", "Messages that were none", of(MessageOutcome::Malformed));
+    page.counter("letmein_messages_malformed", "Malformed messages", of(MessageOutcome::Malformed));
 }
 
 fn failures(page: &mut Page, status: &Status) {
@@ -75,38 +75,38 @@ fn failures(page: &mut Page, status: &Status) {
     let longest: Vec<_> = blocks.iter().map(|(name, blocked)| (*name, blocked.longest.as_secs())).collect();
     page.gauges(
         "letmein_silenced",
-        "Sources and names in the tables of failures that are blocked now",
+        "Addresses and names that are blocked now, by table of failures",
         "table",
         &counts,
     );
     page.gauges(
         "letmein_longest_block_age_seconds",
-        "For how long the first of those that are blocked now has been; 0 without any",
+        "Age of the oldest block in force; 0 without any",
         "table",
         &longest,
     );
     let fills = status.fills();
     let used: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.used)).collect();
     let capacities: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
-    page.gauges("letmein_failures_remembered", "Places taken in the tables of failures", "table", &used);
-    page.gauges("letmein_failures_places", "Places in the tables of failures", "table", &capacities);
+    page.gauges("letmein_failures_remembered", "Entries in the tables of failures", "table", &used);
+    page.gauges("letmein_failures_places", "Capacity of the tables of failures", "table", &capacities);
 }
 
 fn reloads(page: &mut Page, status: &Status) {
     let Reloaded { successes, failures, last } = status.directory.reloads.so_far();
     page.counters(
         "letmein_reloads",
-        "Times that the users file was read again",
+        "Reloads of the users file",
         "result",
         &[("ok", successes), ("failed", failures)],
     );
     let Some(LastReload { at, is_ok }) = last else { return };
     page.gauge(
         "letmein_last_reload_time_seconds",
-        "When the last reload was, in seconds since 1970",
+        "When the last reload ended, in seconds since 1970",
         at.unix_s,
     );
-    page.gauge("letmein_last_reload_successful", "1 if the last reload did, else 0", u64::from(is_ok));
+    page.gauge("letmein_last_reload_successful", "1 if the last reload succeeded, else 0", u64::from(is_ok));
 }
 
 fn datagrams(page: &mut Page, status: &Status) {
@@ -115,11 +115,11 @@ fn datagrams(page: &mut Page, status: &Status) {
     }
     page.counter(
         "letmein_replies_unsent",
-        "Replies that the system would not send",
+        "UDP replies that the system did not send",
         status.sum(|counters| counters.unsent.get()),
     );
     let Summed { sum, buckets } = status.histogram(|counters| &counters.batches, &BATCH_BOUNDS, 1.0);
-    page.histogram("letmein_batch_datagrams", "Datagrams received at a time", sum, &buckets);
+    page.histogram("letmein_batch_datagrams", "Datagrams received per system call", sum, &buckets);
 }
 
 fn connections(page: &mut Page, status: &Status) {
@@ -128,7 +128,7 @@ fn connections(page: &mut Page, status: &Status) {
     page.gauge("letmein_connections_max", "TCP connections that may be open", max as u64);
     page.counters(
         "letmein_connections",
-        "TCP connections that came, by what became of them at first",
+        "TCP connections, accepted or turned away",
         "result",
         &[
             ("accepted", status.sum(|counters| counters.accepted.get())),
@@ -137,13 +137,13 @@ fn connections(page: &mut Page, status: &Status) {
     );
     page.counter(
         "letmein_connections_lost",
-        "TCP connections that were accepted and came to an untimely end",
+        "Accepted TCP connections that ended early",
         status.sum(|counters| counters.lost.get()),
     );
     let Summed { sum, buckets } = status.histogram(|counters| &counters.logins_us, &LOGIN_BOUNDS_US, 1e6);
     page.histogram(
         "letmein_login_duration_seconds",
-        "From the beginning of a TCP connection to its verdict",
+        "Time from the start of a TCP connection to its verdict",
         sum,
         &buckets,
     );
