@@ -34,6 +34,7 @@ use proto::credentials::{Password, Username};
 use proto::shown::Shown;
 use proto::transport::Transport;
 use proto::wire::Verdict;
+use server::error::bind_remedy;
 use server::http::{self, Limits, Reply};
 use server::sandbox::{self, Mode, Needs, Network};
 use server::signals::Signals;
@@ -74,12 +75,12 @@ pub enum Listening {
 pub enum GatewayError {
     /// Passwords would cross the network in plain.
     #[error(
-        "{0} is open to other machines, and passwords come in plain: listen on 127.0.0.1 behind a web server with TLS, \
-         or insist with --insecure-listen"
+        "other machines can reach {0}, and would send passwords in plain text: listen on 127.0.0.1 behind a web server \
+         with TLS, or insist with --insecure-listen"
     )]
     Open(SocketAddr),
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {error}{}", bind_remedy(Transport::Tcp, error))]
     Bind {
         /// Where the gateway was to listen.
         address: SocketAddr,
@@ -111,7 +112,7 @@ pub fn run(config: &GatewayConfig) -> Result<(), GatewayError> {
         return Err(GatewayError::Open(address));
     }
     if address.ip().to_canonical().is_unspecified() && config.hosts.is_empty() {
-        warn!("other machines get 421 for each request: name the host that they ask for with --host");
+        warn!("other machines get 421 for each request: give the host name that they use with --host");
     }
     let cannot_bind = |error| GatewayError::Bind { address, error };
     let (address, socket) = http::listen(address).map_err(cannot_bind)?;
@@ -193,7 +194,7 @@ impl Gateway {
         let visitor = last_address(headers, header);
         if visitor.is_none() {
             self.no_visitor.call_once(|| {
-                warn!("requests without an address in {header}: their visitors share one visitor's logins");
+                warn!("requests have no address in {header}: together they get the logins of one visitor");
             });
         }
         Some(visitor.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
@@ -208,7 +209,7 @@ impl Gateway {
                 return None;
             }
             Err(_) => {
-                warn!("no login in {:?}: others are under way", self.timeout);
+                warn!("no login within {:?}: other logins are in progress", self.timeout);
                 return None;
             }
         };

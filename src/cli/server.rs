@@ -170,7 +170,7 @@ pub fn run(transport: Transport) -> Result<ExitStatus, ExitStatus> {
     let (tests, shows_limits, checks) = (args.self_test, args.limits, args.check);
     let config = args.config(transport, passed.as_ref()).map_err(|reason| invalid(&reason, &example))?;
     if tests {
-        return self_test(program, &config);
+        return test_sandbox(program, &config);
     }
     if shows_limits {
         return print_limits(program, &config);
@@ -252,12 +252,19 @@ fn print_limits(program: &str, config: &Config) -> Result<ExitStatus, ExitStatus
     let limits = daemon::limits(config);
     let total: usize = limits.iter().map(|limit| limit.bytes).sum();
     let lines = limits.iter().map(ToString::to_string);
-    let total = format!("{:<56} {} KiB", "memory beside the users, at most", total.div_ceil(1024));
-    print(program, lines.chain([total]))
+    let name = match config.service {
+        Service::Logins(_) => "memory in all, without users",
+        Service::Small(..) => "memory in all",
+    };
+    print(program, lines.chain([format!("{name:<56} {} KiB", total.div_ceil(1024))]))
 }
 
-fn self_test(program: &str, config: &Config) -> Result<ExitStatus, ExitStatus> {
+fn test_sandbox(program: &str, config: &Config) -> Result<ExitStatus, ExitStatus> {
     let attempts = check::sandbox(config).map_err(|error| refused(program, &error))?;
-    print(program, attempts.iter().map(|(line, _)| line))?;
-    Ok(if attempts.iter().all(|(_, is_refused)| *is_refused) { ExitStatus::Done } else { ExitStatus::Failed })
+    let refused = attempts.iter().filter(|(_, is_refused)| *is_refused).count();
+    let holds = refused == attempts.len();
+    let verdict = if holds { "the sandbox holds" } else { "the sandbox DOES NOT HOLD" };
+    let summary = format!("{refused} of {} refused: {verdict}", attempts.len());
+    print(program, attempts.into_iter().map(|(line, _)| line).chain([summary]))?;
+    Ok(if holds { ExitStatus::Done } else { ExitStatus::Failed })
 }

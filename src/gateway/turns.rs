@@ -24,7 +24,7 @@ pub(super) const PAUSE: Duration = Duration::from_secs(5);
 /// Why there is no turn for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoTurn {
-    #[error("too many requests of the same user or visitor are under way")]
+    #[error("too many requests of the same user or visitor are in progress")]
     Share,
     /// The logins under way take long, and enough requests wait for them.
     #[error("no login of the same user or visitor has ended for {STALL:?}")]

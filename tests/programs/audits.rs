@@ -142,7 +142,7 @@ fn answers_that_anybody_may_have_forged_are_told_apart_and_repeats_are_marked() 
 }
 
 #[test]
-fn a_file_that_was_moved_away_is_opened_anew_on_a_hangup() {
+fn a_file_that_was_moved_away_is_reopened_on_a_hangup() {
     for sandbox in ["on", "off"] {
         let audit = Audit::new();
         let mut server = audit.server(Udp, &["--sandbox", sandbox]);
@@ -151,7 +151,7 @@ fn a_file_that_was_moved_away_is_opened_anew_on_a_hangup() {
         let rotated = audit.0.path().join("audit.jsonl.1");
         fs::rename(audit.path(), &rotated).unwrap();
         server.signal(libc::SIGHUP);
-        logged(&mut server, "opened anew");
+        logged(&mut server, "reopened");
         assert_eq!(server.login(&["usertwo", "passwordtwo"]), welcome());
         server.stop(libc::SIGTERM);
         assert!(fs::read_to_string(&rotated).unwrap().contains("userone"));
@@ -199,6 +199,8 @@ fn an_audit_that_cannot_be_written_is_status_3_and_names_its_place() {
         let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--audit", place]);
         assert_eq!(ended.status, 3, "{ended:?}");
         assert!(ended.stderr.contains(&format!("audit: {place}: ")), "{ended:?}");
+        let remedy = ": create the folder /nonexistent, and let the server's user write there\n";
+        assert_eq!(ended.stderr.ends_with(remedy), place == "/nonexistent/audit", "{ended:?}");
     }
 }
 

@@ -134,7 +134,7 @@ fn logrotate_moves_the_audit_away_and_the_server_begins_a_new_one() {
     fs::write(&snippet, text).unwrap();
     let ended = run(logrotate.arg("--force").arg("--state").arg(&state).arg(&snippet));
     assert_eq!(ended.status, 0, "{ended:?}");
-    logged(&mut server, "opened anew");
+    logged(&mut server, "reopened");
     assert_eq!(server.login(&["usertwo", "passwordtwo"]), welcome());
     server.stop(libc::SIGTERM);
 

@@ -128,9 +128,9 @@ fn a_check_shows_all_doors() {
     let args = ["8591", "--users", path(&users), "--also", "tcp:8591", "--workers", "2", "--check"];
     let checked = run(server(Udp).args(args));
     assert_eq!(checked.status, 0, "{checked:?}");
-    let also = "TCP at 127.0.0.1:8591 and [::1]:8591; workers: 2, and one for [::1]";
+    let also = "TCP at 127.0.0.1:8591 and [::1]:8591; workers: 2, and one more for [::1]";
     assert!(
-        checked.stdout.lines().any(|line| line.starts_with("also ") && line.ends_with(also)),
+        checked.stdout.lines().any(|line| line.starts_with("also served ") && line.ends_with(also)),
         "{checked:?}"
     );
 }

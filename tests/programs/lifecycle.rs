@@ -1,16 +1,20 @@
 //! How servers start, stop, and share a machine.
 
 use server::settings::program;
+use std::fs;
 use std::io::{self, BufRead, Write};
 use std::iter;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::thread;
 
 use proto::transport::Transport;
 use socket2::{Domain, Socket, Type};
 
 use crate::peers::{QUIET_HOST, REQUEST, WELCOME, answer, ask, tcp_peer, udp_peer};
 use crate::reloads::logged;
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, exchange, letmein, run, server, welcome};
+use crate::running::{
+    Ended, SAMPLES, Server, TRANSPORTS, exchange, letmein, letmein_http, run, server, welcome,
+};
 use crate::sites::in_new_namespace;
 use crate::streams::{challenge, rest};
 
@@ -18,7 +22,7 @@ use crate::streams::{challenge, rest};
 fn a_hangup_ends_no_server() {
     let mut server = Server::service(Transport::Udp, "md5", &[]);
     server.signal(libc::SIGHUP);
-    logged(&mut server, "no file to read again");
+    logged(&mut server, "no users file to reload");
     assert_eq!(server.stop(libc::SIGTERM).status, 0);
 }
 
@@ -76,24 +80,22 @@ fn a_server_outlives_its_standard_error() {
 
 #[test]
 fn every_limit_is_told_with_the_memory_that_they_add_up_to() {
-    for (transport, args) in [
-        (Transport::Udp, &[][..]),
-        (Transport::Tcp, &[]),
-        (Transport::Udp, &["--service", "md5"]),
-        (Transport::Tcp, &["--service", "framed", "--max-message", "1000"]),
+    for (transport, args, name) in [
+        (Transport::Udp, &["--audit", "-"][..], "memory in all, without users"),
+        (Transport::Tcp, &[], "memory in all, without users"),
+        (Transport::Udp, &["--service", "md5"], "memory in all"),
+        (Transport::Tcp, &["--service", "framed", "--max-message", "1000"], "memory in all"),
     ] {
         let Ended { status, stdout, .. } = run(server(transport).arg("--limits").args(args));
         let (lines, total) = stdout.trim_end().rsplit_once('\n').unwrap();
         let kib = |line: &str| line.split_once('(')?.1.strip_suffix(" KiB)")?.parse::<u64>().ok();
         let sum: u64 = lines.lines().filter_map(kib).sum();
-        let total: u64 = total.strip_prefix("memory beside the users, at most").unwrap().trim()[..]
-            .strip_suffix(" KiB")
-            .unwrap()
-            .parse()
-            .unwrap();
+        let total: u64 =
+            total.strip_prefix(name).unwrap().trim()[..].strip_suffix(" KiB").unwrap().parse().unwrap();
         assert_eq!(status, 0);
         // Each line is rounded up.
         assert!(total > 0 && total <= sum && sum <= total + lines.lines().count() as u64, "{stdout}");
+        assert!(!stdout.contains("MiB"), "one unit of memory: {stdout}");
     }
 }
 
@@ -105,6 +107,71 @@ fn a_port_that_is_taken_is_reported_with_status_3_in_one_line() {
         assert_eq!((ended.status, &*ended.stdout, ended.stderr.lines().count()), (3, "", 1), "{ended:?}");
         let start = format!("{}: cannot listen on {address}: ", program(transport));
         assert!(ended.stderr.starts_with(&start), "{ended:?}");
+        let ss = match transport {
+            Transport::Udp => ": `ss -lnup` shows by which program\n",
+            Transport::Tcp => ": `ss -lntp` shows by which program\n",
+        };
+        assert!(ended.stderr.ends_with(ss), "{ended:?}");
+        if transport == Transport::Tcp {
+            let gateway = run(letmein_http().args([&*address.to_string(), "127.0.0.1:8591"]));
+            assert!(gateway.status == 3 && gateway.stderr.ends_with(ss), "{gateway:?}");
+        }
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_reported_with_how_to_see_the_own_ones() {
+    for transport in TRANSPORTS {
+        let args = ["192.0.2.1:8591", "--users", SAMPLES, "--allow-sample-users"];
+        let ended = Server::refusal(transport, &args);
+        assert!(ended.status == 3 && ended.stderr.contains(": `ip address` lists those it has"), "{ended:?}");
+    }
+}
+
+#[test]
+fn the_log_begins_with_the_users_and_hints_follow() {
+    for transport in TRANSPORTS {
+        let log = Server::over(transport).stop(libc::SIGTERM).stderr;
+        let mut lines = log.lines();
+        assert!(lines.next().is_some_and(|line| line.ends_with("INFO users: 3")), "{log}");
+        let hint = "logins are not logged: --audit FILE records each decision";
+        assert_eq!(log.matches(hint).count(), 1, "{log}");
+        assert!(log.contains("only this machine can connect; to serve others, listen on :"), "{log}");
+        let memory = log.lines().find(|line| line.contains("memory, without users: at most ")).expect(&log);
+        assert!(memory.ends_with(" KiB (--limits lists it)"), "{memory}");
+        for options in [["--audit", "-"], ["--log-level", "debug"]] {
+            let args = [&["127.0.0.1:0", "--users", SAMPLES], &options[..]].concat();
+            let log = Server::start(transport, &args).stop(libc::SIGTERM).stderr;
+            assert!(!log.contains(hint), "{log}");
+        }
+    }
+}
+
+#[test]
+fn a_receive_buffer_that_the_kernel_cuts_short_is_told_with_the_command_for_all_of_it() {
+    let log = Server::udp().stop(libc::SIGTERM).stderr;
+    let max = fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();
+    let line = log.lines().find(|line| line.contains("receive buffer"));
+    if max.trim().parse::<u64>().unwrap() >= 8 << 20 {
+        assert_eq!(line, None, "{log}");
+    } else {
+        let line = line.expect(&log);
+        assert!(line.ends_with("KiB; to get 8192 KiB, run: sysctl -w net.core.rmem_max=8388608"), "{line}");
+    }
+}
+
+#[test]
+fn many_more_workers_than_processors_are_a_warning() {
+    let processors = thread::available_parallelism().unwrap().get();
+    let workers = (5 * processors).to_string();
+    let warning =
+        format!("{workers} workers for {processors} processors: they take memory and serve no faster");
+    for transport in TRANSPORTS {
+        let args = ["127.0.0.1:0", "--users", SAMPLES, "--workers", &workers];
+        let ended = run(server(transport).arg("--check").args(args));
+        assert!(ended.status == 0 && ended.stderr.contains(&warning), "{ended:?}");
+        let log = Server::start(transport, &args).stop(libc::SIGTERM).stderr;
+        assert!(log.lines().any(|line| line.contains("WARN") && line.contains(&warning)), "{log}");
     }
 }
 
@@ -154,7 +221,7 @@ fn a_port_that_another_program_has_at_the_other_loopback_address_is_a_warning() 
         let log = server.stop(libc::SIGTERM).stderr;
         let warning = log.lines().find(|line| line.contains(&address)).expect(&log);
         assert!(
-            warning.contains("WARN") && warning.contains("clients that ask localhost may reach it"),
+            warning.contains("WARN") && warning.contains("clients that connect to localhost may reach it"),
             "{log}"
         );
     }
@@ -168,7 +235,7 @@ fn a_machine_without_ipv6_is_served_without_it() {
         let program = server(transport);
         command.arg(program.get_program()).args(["0", "--users", SAMPLES]);
         let server = Server::spawn(transport, &mut command);
-        let other = format!("not serving [::1]:{}", server.address.port());
+        let other = format!("not listening on {transport} [::1]:{}", server.address.port());
         let log = server.stop(libc::SIGTERM).stderr;
         assert!(log.lines().any(|line| line.contains("INFO") && line.contains(&other)), "{log}");
     }
@@ -188,7 +255,7 @@ fn a_server_that_is_given_one_address_says_where_localhost_may_lead_clients_inst
             let log = server.stop(libc::SIGTERM).stderr;
             let lines: Vec<_> = log.lines().filter(|line| line.contains(&other)).collect();
             let [line] = lines[..] else { panic!("{log}") };
-            assert!(line.contains("ask localhost may be led") && line.contains(remedy), "{line}");
+            assert!(line.contains("connect to localhost may try") && line.contains(remedy), "{line}");
         }
     }
 }
@@ -197,7 +264,7 @@ fn a_server_that_is_given_one_address_says_where_localhost_may_lead_clients_inst
 fn a_server_of_one_message_is_not_told_to_serve_both_addresses_of_localhost() {
     let args = ["127.0.0.1:0", "--service", "hello", "--once"];
     let log = Server::start(Transport::Udp, &args).stop(libc::SIGTERM).stderr;
-    assert!(log.contains("let clients ask for an address") && !log.contains("to serve both"), "{log}");
+    assert!(log.contains("have clients use an IP address") && !log.contains("to serve both"), "{log}");
 }
 
 /// A socket that has a port of [::1], where there is IPv6.
@@ -220,8 +287,9 @@ fn on_both_loopbacks(transport: Transport, args: &[&str]) -> (Server, SocketAddr
         let mut server = Server::start(transport, &[&["0"], args].concat());
         let other = SocketAddr::from((Ipv6Addr::LOCALHOST, server.address.port()));
         let log = server.stderr.as_mut().unwrap().lines().map(Result::unwrap);
-        let mut log = log.take_while(|line| !line.contains("serving this machine only"));
-        log.any(|line| line.ends_with(&format!("serving {other} as well"))).then_some((server, other))
+        let mut log = log.take_while(|line| !line.contains("only this machine can connect"));
+        log.any(|line| line.ends_with(&format!("also listening on {transport} {other}")))
+            .then_some((server, other))
     };
     iter::repeat_with(start).take(20).flatten().next().expect("a port that is free at both")
 }

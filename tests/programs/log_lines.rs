@@ -213,7 +213,8 @@ fn errors_are_logged_beside_a_flood_of_lines_for_debugging() {
         folder.replace("alice = ''");
         for number in 1..=10 {
             server.signal(libc::SIGHUP);
-            logged(&mut server, &format!("the users stay as they were: {number} reloads have failed"));
+            let reloads = if number == 1 { "reload" } else { "reloads" };
+            logged(&mut server, &format!("keeping the old users ({number} failed {reloads})"));
         }
         is_over.store(true, Ordering::Relaxed);
     });

@@ -33,7 +33,7 @@ pub(crate) fn watched_with(transport: Transport, users: &str, more: &[&str]) -> 
 
 /// Where the numbers of a server are, as it says.
 pub(crate) fn http_address(server: &mut Server) -> SocketAddr {
-    let line = logged(server, "HTTP: for monitoring at http://");
+    let line = logged(server, "status page and metrics at http://");
     line.rsplit_once("http://").unwrap().1.trim_end_matches('/').parse().unwrap()
 }
 
@@ -216,7 +216,7 @@ fn reloads_and_their_failures_are_seen() {
     let (mut server, http) = watched_with(Udp, path(&users), &[]);
     std::fs::write(users.path(), "nonsense").unwrap();
     server.signal(libc::SIGHUP);
-    logged(&mut server, "the users stay as they were");
+    logged(&mut server, "keeping the old users");
     let status = status(http);
     assert!(status["reload"]["failures"].as_u64() >= Some(1) && status["users"] == 1, "{status}");
     assert_eq!(status["reload"]["last"]["is_ok"], false);
@@ -276,10 +276,13 @@ fn an_address_that_others_reach_is_warned_of_and_small_services_have_no_monitori
         run(program(Udp).args(["--users", SAMPLES, "--http", "127.0.0.1:9100", "--http-reasons", option]))
     };
     let settings = asked("--check").stdout;
-    let told = "127.0.0.1:9100, with the reasons of refusals";
-    assert!(settings.lines().any(|line| line.starts_with("HTTP") && line.ends_with(told)), "{settings}");
+    let told = "127.0.0.1:9100, with reasons of refusals";
+    assert!(
+        settings.lines().any(|line| line.starts_with("status page and metrics") && line.ends_with(told)),
+        "{settings}"
+    );
     let limits = asked("--limits").stdout;
-    assert!(limits.contains("connections of those who watch over HTTP"), "{limits}");
+    assert!(limits.contains("connections to the status page"), "{limits}");
 }
 
 #[test]

@@ -103,10 +103,10 @@ fn a_bad_file_changes_nothing_and_every_problem_is_named_with_its_place() {
     let bob = logged(&mut server, "bob");
     assert!(bob.contains("users.toml:3:9: the password of bob is empty"), "{bob}");
     assert!(logged(&mut server, "colon").contains("users.toml:4:1: "));
-    assert!(logged(&mut server, "stay as they were").contains("1 reloads have failed"));
+    logged(&mut server, "keeping the old users (1 failed reload)");
     assert_eq!(server.login(&["alice", "one"]), welcome());
     fs::remove_file(folder.path()).unwrap();
-    assert!(logged(&mut server, "stay as they were").contains("2 reloads have failed"));
+    logged(&mut server, "keeping the old users (2 failed reloads)");
     assert_eq!(server.login(&["alice", "one"]), welcome());
     folder.replace("alice = 'two'");
     logged(&mut server, "1 changed (alice)");
@@ -130,7 +130,7 @@ fn sample_passwords_do_not_come_in_through_a_reload_where_other_machines_can_use
     let mut server = Server::start(Udp, &["0.0.0.0:0", "--users", folder.path().to_str().unwrap()]);
     folder.replace("userone = 'passwordone'");
     assert!(logged(&mut server, "sample password").contains("userone has a sample password"));
-    logged(&mut server, "stay as they were");
+    logged(&mut server, "keeping the old users");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_file_from_which_all_users_are_gone_changes_nothing() {
     let folder = Folder::with("alice = 'one'");
     let mut server = server(Udp, &folder.path(), &[]);
     folder.replace("");
-    logged(&mut server, "there are no users in it any more");
+    logged(&mut server, "no users are left in it: to serve without users, restart the server");
     assert_eq!(server.login(&["alice", "one"]), welcome());
 }
 

@@ -52,12 +52,16 @@ fn what_a_server_must_not_be_able_to_do_is_refused_in_the_sandbox_and_only_there
         TRANSPORTS.into_iter().flat_map(|transport| configurations.map(|more| (transport, more)))
     {
         let Ended { status, stdout, .. } = run(server(transport).arg("--self-test").args(more));
-        assert_eq!((status, stdout.lines().count()), (0, 14), "{more:?}: {stdout}");
-        assert!(stdout.lines().all(|line| line.contains(": refused (")), "{more:?}: {stdout}");
+        let (acts, summary) = stdout.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!((status, summary), (0, "14 of 14 refused: the sandbox holds"), "{more:?}: {stdout}");
+        let is_ok = |line: &str| line.starts_with("ok  ") && line.ends_with(": refused");
+        assert!(acts.lines().count() == 14 && acts.lines().all(is_ok), "{more:?}: {stdout}");
         let off = ["--self-test", "--sandbox", "off"];
         let Ended { status, stdout, .. } = run(server(transport).args(off).args(more));
-        assert_eq!(status, 3);
-        assert!(stdout.lines().all(|line| line.contains("NOT REFUSED")), "{more:?}: {stdout}");
+        let (acts, summary) = stdout.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!((status, summary), (3, "0 of 14 refused: the sandbox DOES NOT HOLD"), "{stdout}");
+        let is_not_ok = |line: &str| line.starts_with("NO  ") && line.contains(": NOT REFUSED");
+        assert!(acts.lines().all(is_not_ok), "{more:?}: {stdout}");
     }
     assert!(!audit.exists());
 }

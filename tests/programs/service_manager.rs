@@ -109,7 +109,7 @@ fn after_a_reload_the_status_is_soon_that_of_every_day() {
     let server = manager.start_with_samples(Transport::Udp);
     manager.told("STATUS=3 users, 0 logins/s");
     server.signal(libc::SIGHUP);
-    manager.told("STATUS=3 users, read again");
+    manager.told("STATUS=3 users, reloaded");
     manager.told("STATUS=3 users, 0 logins/s");
 }
 
@@ -131,7 +131,7 @@ fn a_manager_that_is_not_there_keeps_no_server_from_serving_and_that_is_logged()
         let mut server = Server::spawn(Transport::Udp, &mut command);
         assert_eq!(server.login(&["userone", "passwordone"]), welcome());
         let line = logged(&mut server, "NOTIFY_SOCKET");
-        assert!(line.contains(name) && line.ends_with("the service manager is told nothing"), "{line}");
+        assert!(line.contains(name) && line.ends_with("the service manager gets no notifications"), "{line}");
     }
 }
 
@@ -158,9 +158,9 @@ fn a_reload_is_told_from_its_beginning_to_its_end_whatever_comes_of_it() {
         let server = manager.start(transport, &[], &["--users", users.to_str().unwrap()]);
         manager.told("READY=1\n");
         for (users, outcome) in [
-            ("alice = 'one'\nbob = 'two'", "2 users, read again"),
-            ("alice = ", "2 users; the last reload failed, and the log says why"),
-            ("alice = 'one'", "1 user, read again"),
+            ("alice = 'one'\nbob = 'two'", "2 users, reloaded"),
+            ("alice = ", "2 users; the last reload failed: see the log"),
+            ("alice = 'one'", "1 user, reloaded"),
         ] {
             let before = monotonic_usec();
             folder.replace(users);

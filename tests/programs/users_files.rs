@@ -337,10 +337,10 @@ fn a_check_says_how_a_server_would_run_and_takes_no_socket() {
         for setting in [
             format!("address {address}"),
             format!("service logins over {transport}"),
-            "failed logins of a source that are free 5 in 30 s".to_owned(),
-            "failed logins of a user that are free 60 in 60 s".to_owned(),
-            "networks whose failed logins are all free 10.0.0.0/8".to_owned(),
-            "audit none".to_owned(),
+            "failed logins allowed per address 5 in 30 s".to_owned(),
+            "failed logins allowed per user 60 in 60 s".to_owned(),
+            "networks that are never blocked 10.0.0.0/8".to_owned(),
+            "audit off".to_owned(),
             "sandbox on".to_owned(),
             "users 1".to_owned(),
         ] {
@@ -370,4 +370,25 @@ fn a_check_of_a_file_without_users_is_status_2() {
     let ended = run(server(Transport::Udp).args(["--users", path(&empty), "--check"]));
     assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
     assert!(ended.stderr.contains("there are no users in it, so nobody can log in: add one"), "{ended:?}");
+}
+
+#[test]
+fn a_check_warns_of_users_whose_time_is_over_and_of_a_file_by_which_nobody_can_log_in() {
+    let checked = |users: &str| {
+        let users = users_file(users);
+        let Ended { status, stderr, .. } =
+            run(server(Transport::Udp).args(["--users", path(&users), "--check"]));
+        assert_eq!(status, 0, "{stderr}");
+        stderr
+    };
+    let over = "{password = \"password\", expires = 2020-01-31}";
+    let disabled = "{password = \"password\", disabled = true}";
+    let stderr = checked(&format!("[users]\nalice = {over}\nbob = {disabled}\ncarol = \"password\"\n"));
+    assert!(
+        stderr.contains("WARN ") && stderr.contains(": expired, so their logins are refused: 1 user (alice)")
+    );
+    assert!(!stderr.contains("nobody can log in"), "{stderr}");
+    let stderr = checked(&format!("[users]\nalice = {over}\nbob = {disabled}\n"));
+    assert!(stderr.contains(": all users are disabled or expired: nobody can log in"), "{stderr}");
+    assert_eq!(checked("[users]\nalice = {password = \"password\", expires = 9999-01-31}\n"), "");
 }

@@ -146,6 +146,14 @@ impl Users {
         self.store.iter().filter(is_free).map(|record| (record.name, SecretRef::new(record.secret, &[])))
     }
 
+    /// The users who may not log in from anywhere at this time, and why: they are disabled or expired.
+    pub fn denied(&self, unix_s: u64) -> impl Iterator<Item = (&str, Denial)> {
+        self.store.iter().filter_map(move |record| {
+            let denial = self.conditions.get(&record.start)?.admit(unix_s, None).err()?;
+            (denial != Denial::NotFromHere).then_some((record.name, denial))
+        })
+    }
+
     pub(crate) fn blocks(&self) -> BlockCount {
         self.blocks
     }

@@ -1,15 +1,22 @@
 //! What can be tried without serving: the files that a server needs, and its sandbox.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
+use tracing::warn;
+
+use crate::announce::Crowd;
 use crate::error::ServerError;
 use crate::log::audit::AuditTarget;
+use crate::net::clock::Clock;
 use crate::privileges::{become_user, network};
 use crate::reload::{CheckedSource, users_file};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs};
 use crate::settings::{self, Config, Logins, Service};
-use users::{UserSource, UsersError};
+use proto::shown::Shown;
+use proto::users::{Denial, Users};
+use users::{UserSource, UsersError, counted};
 
 /// Checks the files that a server needs, and returns its settings with the number of its users. It binds no socket, so
 /// another server may be running, and makes no file. Afterwards this process has the rights that the server would have.
@@ -18,6 +25,9 @@ use users::{UserSource, UsersError};
 /// The server could not start, or could not read its files again.
 pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
     let mut settings = settings::of(config);
+    if let Some(crowd) = Crowd::of(config) {
+        crowd.warn();
+    }
     if let Service::Logins(Logins { users: path, sample_users, audit, .. }) = &config.service {
         let mut checked = CheckedSource::of(path, *sample_users, config)?;
         let (users, _) = checked.load()?;
@@ -25,6 +35,7 @@ pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
             return Err(ServerError::NoUsers(path.clone()));
         }
         settings.push(("users", users.len().to_string()));
+        warn_of_denied(path, &users);
         let folder = audit.as_ref().map(audit_folder).transpose()?.flatten();
         become_user(config)?;
         checked.source.settle()?;
@@ -35,6 +46,28 @@ pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
         become_user(config)?;
     }
     Ok(settings)
+}
+
+/// Names shown of users who cannot log in.
+const NAMES_MAX: usize = 10;
+
+/// Warns of users whose time is over, and of a file by which nobody can log in.
+fn warn_of_denied(path: &Path, users: &Users) {
+    let path = path.display();
+    let denied: Vec<_> = users.denied(Clock::start().now().unix_s).collect();
+    let expired = denied.iter().filter(|(_, denial)| *denial == Denial::Expired);
+    let names: Vec<_> = expired.map(|(name, _)| Shown(name.as_bytes()).to_string()).collect();
+    if let Some(shown) = names.get(..names.len().min(NAMES_MAX)).filter(|shown| !shown.is_empty()) {
+        let more = if names.len() > NAMES_MAX { ", …" } else { "" };
+        warn!(
+            "{path}: expired, so their logins are refused: {} ({}{more})",
+            counted(names.len()),
+            shown.join(", ")
+        );
+    }
+    if denied.len() == users.len() {
+        warn!("{path}: all users are disabled or expired: nobody can log in");
+    }
 }
 
 /// Tries forbidden acts in the sandbox of a server with this configuration. Returns a line for each attempt, and

@@ -1,7 +1,7 @@
 //! Running a server: load the users, bind the sockets, serve, and stop in order.
 
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -9,17 +9,17 @@ use arc_swap::ArcSwap;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::announce::{Crowd, Facts, announce};
 use crate::descriptors;
 use crate::directory::{Directory, Reloads};
-use crate::doors::{Door, advise, listen};
+use crate::doors::{Door, OtherLoopback, listen};
 pub use crate::error::ServerError;
 use crate::http::{self, HttpListener, routes};
 use crate::limits::{self, Limit};
 use crate::log::{BlockLog, EventLog, audit};
 use crate::manager::Manager;
-use crate::net::address::{Address, SocketKind};
 pub use crate::net::bind::Bound;
 use crate::net::clock::Clock;
 use crate::net::connections::Connections;
@@ -42,10 +42,18 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     descriptors::raise_limit();
     let clock = Clock::start();
     let manager = Manager::from_env();
-    let Prepared { workers, directory, source, mut writer, http } = prepare(config, passed)?;
+    let Prepared { workers, others, directory, source, mut writer, http } = prepare(config, passed)?;
     let status = directory.as_ref().map(|it| status(config, &workers, it.clone(), writer.as_ref(), clock));
-    let Workers { doors, work, counters } = workers;
-    log_memory(config);
+    let Workers { doors, work, counters, buffers } = workers;
+    let facts = Facts {
+        doors,
+        others,
+        users: directory.as_ref().map(|it| it.users.load().len()),
+        http: http.as_ref().map(HttpListener::local_addr).transpose()?,
+        buffers,
+        memory_bytes: limits(config).iter().map(|limit| limit.bytes).sum(),
+        crowd: Crowd::of(config),
+    };
     privileges::give_up(config, source.as_ref(), writer.as_mut())?;
     let (reopen, audit_end) = writer.map(|writer| writer.start(clock)).transpose()?.unzip();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -57,7 +65,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             .map(|(directory, source)| Reloader::new(directory, source, reopen, clock, &manager))
             .transpose()?;
         // The sockets are bound, so clients that come now are served as soon as the workers run.
-        let ready = announce(config, &doors)?;
+        let ready = announce(config, &facts)?;
         let mut running = Running::start(work, clock)?;
         manager.ready(&ready.join("; "));
         if let (Some(http), Some(status)) = (http, &status) {
@@ -97,8 +105,8 @@ async fn reload(reloader: Option<Reloader<'_>>, mut hangups: Signal, manager: &M
     loop {
         hangups.recv().await;
         manager.reloading();
-        info!("SIGHUP: this service has no file to read again");
-        manager.ready("no file to read again");
+        info!("SIGHUP: this service has no users file to reload");
+        manager.ready("no users file to reload");
     }
 }
 
@@ -126,6 +134,7 @@ async fn follow_blocks(directory: Option<&Directory>, mut lifts: Signal, clock: 
 /// A server that has everything but threads.
 struct Prepared {
     workers: Workers,
+    others: Vec<OtherLoopback>,
     directory: Option<Arc<Directory>>,
     source: Option<WatchedSource>,
     writer: Option<audit::AuditWriter>,
@@ -134,7 +143,14 @@ struct Prepared {
 
 fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, ServerError> {
     let keys = draw_keys()?;
-    let mut bind = |door: &Door| passed.take().map_or_else(|| listen(door), Ok).map_err(cannot_bind(door));
+    let mut others = Vec::new();
+    let mut bind = |door: &Door| {
+        let listening =
+            passed.take().map_or_else(|| listen(door), |bound| Ok((bound, OtherLoopback::NotAsked)));
+        let (bound, other) = listening.map_err(cannot_bind(door))?;
+        others.push(other);
+        Ok::<_, ServerError>(bound)
+    };
     match &config.service {
         Service::Logins(Logins { users, limits, unknown_names, audit, sample_users, http, .. }) => {
             let (users, source) = WatchedSource::load(CheckedSource::of(users, *sample_users, config)?)?;
@@ -161,30 +177,23 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
                 added.map_err(cannot_bind(door))?;
             }
             let http = http.map(|http| listen_for_http(http.address)).transpose()?;
-            info!("users: {}", directory.users.load().len());
-            Ok(Prepared { workers, directory: Some(directory), source: Some(source), writer, http })
+            Ok(Prepared { workers, others, directory: Some(directory), source: Some(source), writer, http })
         }
         Service::Small(service, verbosity) => {
             let door = &config.door;
             let workers = Workers::small(*service, *verbosity, door.kind(), bind(door)?, &keys);
             let workers = workers.map_err(cannot_bind(door))?;
-            Ok(Prepared { workers, directory: None, source: None, writer: None, http: None })
+            Ok(Prepared { workers, others, directory: None, source: None, writer: None, http: None })
         }
     }
 }
 
 fn cannot_bind(door: &Door) -> impl FnOnce(io::Error) -> ServerError {
-    |error| ServerError::Bind { address: door.address.clone(), error }
+    |error| ServerError::Bind { transport: door.transport, address: door.address.clone(), error }
 }
 
 fn listen_for_http(address: SocketAddr) -> Result<HttpListener, ServerError> {
-    let (bound, listener) = http::listen(address).map_err(|error| ServerError::Http { address, error })?;
-    info!("HTTP: for monitoring at http://{bound}/");
-    if !bound.ip().to_canonical().is_loopback() {
-        warn!(
-            "HTTP: other machines can read the numbers at {bound}, without encryption; 127.0.0.1 is for this one only"
-        );
-    }
+    let (_, listener) = http::listen(address).map_err(|error| ServerError::Http { address, error })?;
     Ok(listener)
 }
 
@@ -214,30 +223,10 @@ fn status(
     })
 }
 
-/// Prints a line for each door on standard output, for which scripts wait, logs who can reach it, and gives the lines.
-fn announce(config: &Config, doors: &[(SocketKind, Address)]) -> io::Result<Vec<String>> {
-    let lines = doors.iter().map(|(kind, address)| config.service.ready(*kind, address));
-    let lines: Vec<_> = lines.collect();
-    let mut stdout = io::stdout().lock();
-    for line in &lines {
-        writeln!(stdout, "{line}")?;
-    }
-    stdout.flush()?;
-    for (door, (_, address)) in config.doors().zip(doors) {
-        advise(address, door.loopbacks);
-    }
-    Ok(lines)
-}
-
 /// The limits of a server, on this machine.
 #[must_use]
 pub fn limits(config: &Config) -> Vec<Limit> {
     limits::of(config, descriptors::limit())
-}
-
-fn log_memory(config: &Config) {
-    let bytes: usize = limits(config).iter().map(|limit| limit.bytes).sum();
-    info!("memory beside the users: at most {} MiB; --limits says for what", bytes.div_ceil(1 << 20));
 }
 
 fn draw_keys() -> io::Result<Keys> {

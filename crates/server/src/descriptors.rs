@@ -12,6 +12,6 @@ pub fn limit() -> usize {
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        warn!("cannot raise the limit of open files: {error}; going on");
+        warn!("cannot raise the limit of open files: {error}; keeping it as it is");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::iter;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use tracing::{info, warn};
@@ -66,31 +67,52 @@ pub enum Loopbacks {
     Both,
 }
 
-/// Binds a socket for each worker and, if it is asked for, one at the other loopback address. A machine without IPv6 is
-/// no error.
-pub(crate) fn listen(door: &Door) -> io::Result<Bound> {
-    let mut bound = bind::for_workers(&door.address, door.transport, door.workers)?;
-    if let (Loopbacks::Both, Some(other)) = (door.loopbacks, bound.address.other_loopback()) {
-        match bound.add(other, |address, sharing| bind::socket(door.transport, address, sharing)) {
-            Ok(()) => info!("serving {other} as well"),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => warn!(
-                "another program has {other}: clients that ask localhost may reach it instead of this server: \
-                 stop it, or let clients ask {}",
-                bound.address
-            ),
-            Err(error) => info!("not serving {other}: {error}"),
-        }
-    }
-    Ok(bound)
+/// What came of the other loopback address of a door.
+pub(crate) enum OtherLoopback {
+    /// The door has none, or it is not to be served.
+    NotAsked,
+    Served(SocketAddr),
+    /// Another program has it.
+    Taken(SocketAddr),
+    /// The machine may have no IPv6.
+    NotServed(SocketAddr, io::Error),
 }
 
-/// Logs who can reach a door, and which clients another program may get instead.
+/// Binds a socket for each worker and, if it is asked for, one at the other loopback address. A machine without IPv6 is
+/// no error.
+pub(crate) fn listen(door: &Door) -> io::Result<(Bound, OtherLoopback)> {
+    let mut bound = bind::for_workers(&door.address, door.transport, door.workers)?;
+    let other = match (door.loopbacks, bound.address.other_loopback()) {
+        (Loopbacks::Both, Some(other)) => {
+            match bound.add(other, |address, sharing| bind::socket(door.transport, address, sharing)) {
+                Ok(()) => OtherLoopback::Served(other),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => OtherLoopback::Taken(other),
+                Err(error) => OtherLoopback::NotServed(other, error),
+            }
+        }
+        (Loopbacks::Both | Loopbacks::AsGiven | Loopbacks::One, _) => OtherLoopback::NotAsked,
+    };
+    Ok((bound, other))
+}
+
+impl OtherLoopback {
+    pub(crate) fn log(&self, kind: SocketKind, address: &Address) {
+        match self {
+            Self::NotAsked => {}
+            Self::Served(other) => info!("also listening on {kind} {other}"),
+            Self::Taken(other) => warn!(
+                "another program listens on {kind} {other}, and clients that connect to localhost may reach it \
+                 instead of this server: stop it, or have clients use {address}"
+            ),
+            Self::NotServed(other, error) => info!("not listening on {kind} {other}: {error}"),
+        }
+    }
+}
+
+/// Logs which clients another program may get instead of a server.
 pub(crate) fn advise(door: &Address, loopbacks: Loopbacks) {
     let Some(address) = door.network() else { return };
     let (ip, port) = (address.ip().to_canonical(), address.port());
-    if ip.is_loopback() {
-        info!("serving this machine only; to serve others give an address, such as 0.0.0.0:{port}");
-    }
     if let Some(other) = door.other_loopback() {
         let remedy = match loopbacks {
             Loopbacks::Both => return,
@@ -99,8 +121,8 @@ pub(crate) fn advise(door: &Address, loopbacks: Loopbacks) {
             Loopbacks::AsGiven => format!("give [::]:{port} to serve both, or "),
         };
         info!(
-            "clients that ask localhost may be led to {other}, where another program can listen: \
-             {remedy}let clients ask for an address"
+            "clients that connect to localhost may try {other}, where another program could listen: \
+             {remedy}have clients use an IP address"
         );
     }
 }

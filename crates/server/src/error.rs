@@ -4,10 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::log::audit::AuditTarget;
 use crate::net::address::Address;
 use proto::credentials::Username;
-use users::UsersError;
+use proto::transport::Transport;
+use users::{UsersError, folder_of};
 
 /// An error that ends a server or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +32,10 @@ pub enum ServerError {
         address: Address,
     },
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {error}{}", bind_remedy(*transport, error))]
     Bind {
+        /// The transport of the door.
+        transport: Transport,
         /// The address of the door.
         address: Address,
         /// The system's error.
@@ -56,10 +61,10 @@ pub enum ServerError {
     #[error("{}: there are no users in it, so nobody can log in: add one with letmein-users add", .0.display())]
     NoUsers(PathBuf),
     /// A reload would remove all users.
-    #[error("{}: there are no users in it any more: to have none, start the server anew", .0.display())]
+    #[error("{}: no users are left in it: to serve without users, restart the server", .0.display())]
     NoUsersLeft(PathBuf),
     /// The audit cannot be written.
-    #[error("audit: {target}: {error}{}", audit_remedy(error))]
+    #[error("audit: {target}: {error}{}", audit_remedy(target, error))]
     Audit {
         /// The target of the audit.
         target: AuditTarget,
@@ -71,6 +76,34 @@ pub enum ServerError {
     System(#[from] io::Error),
 }
 
-fn audit_remedy(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::PermissionDenied { ": let the server's user write it" } else { "" }
+fn audit_remedy(target: &AuditTarget, error: &io::Error) -> String {
+    let AuditTarget::File(path) = target else { return String::new() };
+    let folder = folder_of(path);
+    if error.kind() == io::ErrorKind::NotFound && !folder.exists() {
+        format!(": create the folder {}, and let the server's user write there", folder.display())
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        ": let the server's user write it".to_owned()
+    } else {
+        String::new()
+    }
+}
+
+/// What to do about an address that cannot be bound, for the end of the message.
+#[must_use]
+pub fn bind_remedy(transport: Transport, error: &io::Error) -> &'static str {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) {
+        return ": this machine has no IPv6: give an IPv4 address, as in 0.0.0.0:8591";
+    }
+    if error.kind() == AddrInUse {
+        return match transport {
+            Transport::Udp => ": `ss -lnup` shows by which program",
+            Transport::Tcp => ": `ss -lntp` shows by which program",
+        };
+    }
+    let remedies = [
+        (AddrNotAvailable, ": this machine does not have the address: `ip address` lists those it has"),
+        (PermissionDenied, ": a port below 1024 needs root"),
+    ];
+    remedies.into_iter().find(|(kind, _)| *kind == error.kind()).map_or("", |(_, remedy)| remedy)
 }

@@ -144,7 +144,7 @@ impl Slots {
         if self.permits.available_permits() == 0
             && let Some(oldest) = self.silent.pop_front()
         {
-            debug!("HTTP: all slots are taken: closing a silent connection");
+            debug!("HTTP: all connections are in use: closing an idle one");
             oldest.task.abort();
         }
         // The semaphore is never closed.
@@ -163,7 +163,7 @@ impl AcceptFailures {
         let uptime = self.clock.now().uptime;
         if self.last_logged.is_none_or(|last| uptime >= last + LOG_PAUSE) {
             self.last_logged = Some(uptime);
-            warn!("HTTP: cannot accept a connection: {error}; going on");
+            warn!("HTTP: cannot accept a connection: {error}; still serving");
         }
     }
 }

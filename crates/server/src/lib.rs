@@ -5,6 +5,7 @@
 //! | [`settings`] | the settings of a server |
 //! | [`limits`] | every limit by name |
 //! | [`doors`] | where a server listens |
+//! | `announce` | the first lines of a server |
 //! | [`daemon`] | running a server, from start to stop |
 //! | [`check`] | what can be tried without serving |
 //! | [`error`] | the errors that end a server or keep it from starting |
@@ -22,6 +23,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("servers need Linux: recvmmsg, packet information, seccomp, Landlock");
 
+mod announce;
 pub mod check;
 mod counters;
 pub mod daemon;

@@ -71,15 +71,15 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
         }
     };
     if workers > 0 {
-        limits.push(limit("descriptors kept for all else", connections::descriptors_kept(all_threads), 0));
+        limits.push(limit("descriptors kept for other uses", connections::descriptors_kept(all_threads), 0));
     }
-    limits.push(limit("log lines of each level", format!("{LOG_LINES} a second"), 0));
+    limits.push(limit("log lines of each level", format!("{LOG_LINES} per second"), 0));
     limits
 }
 
 fn of_penalties(limits: &Policy) -> [Limit; 2] {
     let block = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
-    let tables = format!("in tables of {} slots", Penalties::SLOTS);
+    let tables = format!("{} in each table", Penalties::SLOTS);
     [
         limit("block after too many failures", block, 0),
         limit("failures remembered", tables, Penalties::bytes(limits)),
@@ -89,12 +89,12 @@ fn of_penalties(limits: &Policy) -> [Limit; 2] {
 fn of_monitoring() -> Limit {
     let connections = routes::LIMITS.connections;
     let bytes = connections as usize * routes::CONNECTION_BYTES;
-    limit("connections of those who watch over HTTP", connections, bytes)
+    limit("connections to the status page", connections, bytes)
 }
 
 fn of_small_datagrams(workers: usize) -> Vec<Limit> {
     vec![
-        limit("answers to a source", answers(1), workers * Guard::BYTES),
+        limit("answers to an address", answers(1), workers * Guard::BYTES),
         limit("answers to an IPv6 /56", answers(HOME_SHARES), 0),
         limit("answers to an IPv6 /48", answers(SITE_SHARES), 0),
         limit("datagrams in a batch", Datagrams::SHAPE.datagrams, workers * Datagrams::SHAPE.bytes()),
@@ -103,24 +103,23 @@ fn of_small_datagrams(workers: usize) -> Vec<Limit> {
 
 /// Answers to a network with this many shares.
 fn answers(shares: u32) -> String {
-    format!("{} a second", shares * ANSWERS_PER_SECOND)
+    format!("{} per second", shares * ANSWERS_PER_SECOND)
 }
 
 fn of_audit() -> [Limit; 4] {
-    let mib = BYTES_PER_MINUTE.div_ceil(1 << 20);
-    let in_all = format!("{PER_SECOND} a second, at most {mib} MiB a minute");
+    let in_all = format!("{PER_SECOND} per second, {} per minute", kib(BYTES_PER_MINUTE));
     [
-        limit("decisions that wait to be written", QUEUE_LEN, QUEUE_BYTES),
-        limit("audit lines that need no account", in_all, BOUNDS_BYTES),
-        limit("audit lines of a source, for each kind", format!("{SOURCE_PER_MINUTE} a minute"), 0),
-        limit("audit lines for new logins of a user", format!("{USER_PER_MINUTE} a minute"), 0),
+        limit("audit lines waiting to be written", QUEUE_LEN, QUEUE_BYTES),
+        limit("audit lines about failed and duplicate logins", in_all, BOUNDS_BYTES),
+        limit("audit lines of each kind about an address", format!("{SOURCE_PER_MINUTE} per minute"), 0),
+        limit("audit lines about new logins of a user", format!("{USER_PER_MINUTE} per minute"), 0),
     ]
 }
 
 fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     vec![
         limit("workers over UDP", workers, 0),
-        limit("bytes of a datagram", MESSAGE_MAX, 0),
+        limit("longest datagram", format!("{MESSAGE_MAX} bytes"), 0),
         limit(
             "datagrams in a batch",
             LoginDatagrams::SHAPE.datagrams,
@@ -128,15 +127,11 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
         ),
         limit("logins remembered by a worker", Welcomes::CAPACITY, workers * Welcomes::BYTES),
         limit(
-            "challenges for letters remembered by a worker",
+            "challenges for short replies remembered by a worker",
             RareChallenges::CAPACITY,
             workers * RareChallenges::BYTES,
         ),
-        limit(
-            "datagrams that the kernel queues for a worker",
-            format!("{} KiB, if it allows", BUFFER_LEN / 1024),
-            0,
-        ),
+        limit("receive buffer of a worker", format!("{}, if the kernel allows it", kib(BUFFER_LEN)), 0),
     ]
 }
 
@@ -154,20 +149,25 @@ fn of_connections(connection_len: usize, reading: Reading, workers: usize, capac
     vec![
         limit("workers over TCP", workers, workers * Scratch::BYTES),
         limit("connections", capacity, capacity * (connection_len + COUNTED_LEN + 2 * held)),
-        limit("connections of a source", most(1), 0),
-        limit("connections of a source, when hardly any are left", least(1), 0),
+        limit("connections of an address", most(1), 0),
+        limit("connections of an address, when few are left", least(1), 0),
         limit("connections of an IPv6 /56", most(HOME_SHARES), 0),
-        limit("connections of an IPv6 /56, when hardly any are left", least(HOME_SHARES), 0),
+        limit("connections of an IPv6 /56, when few are left", least(HOME_SHARES), 0),
         limit("connections of an IPv6 /48", most(SITE_SHARES), 0),
-        limit("connections of an IPv6 /48, when hardly any are left", least(SITE_SHARES), 0),
+        limit("connections of an IPv6 /48, when few are left", least(SITE_SHARES), 0),
         limit(
-            "messages under way, beyond what each connection has",
-            format!("{} bytes", reading.memory_max),
+            "messages in progress, besides a share of each connection",
+            kib(reading.memory_max),
             2 * reading.memory_max,
         ),
         limit("time of a connection", deadlines, 0),
-        limit("connections that wait to be accepted by a worker", BACKLOG, 0),
+        limit("connections waiting to be accepted by a worker", BACKLOG, 0),
     ]
+}
+
+/// The one unit of memory here.
+fn kib(bytes: usize) -> String {
+    format!("{} KiB", bytes.div_ceil(1024))
 }
 
 fn limit(name: &'static str, value: impl fmt::Display, bytes: usize) -> Limit {
@@ -178,7 +178,7 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<56} {}", self.name, self.value)?;
         if self.bytes > 0 {
-            write!(f, " ({} KiB)", self.bytes.div_ceil(1024))?;
+            write!(f, " ({})", kib(self.bytes))?;
         }
         Ok(())
     }

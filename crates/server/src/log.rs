@@ -20,7 +20,7 @@ use crate::counters::Counters;
 use crate::net::address::SocketKind;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reaction, Reason, Refusal};
-use proto::server::penalty::{Blocks, Scope};
+use proto::server::penalty::{Blocks, Penalty, Scope};
 use proto::server::recent::Sighting;
 use proto::shown::Shown;
 use proto::small;
@@ -122,7 +122,12 @@ impl WorkerLog {
         }
         let kind = self.kind;
         match event {
-            Event::Penalized { penalty, .. } => debug!("{kind} {peer}: not looked at: {penalty}"),
+            Event::Penalized { penalty: Penalty::Source, .. } => {
+                debug!("{kind} {peer}: ignored, the address is blocked: too many failed logins");
+            }
+            Event::Penalized { penalty: Penalty::User, .. } => {
+                debug!("{kind} {peer}: ignored, the user is blocked: too many failed logins");
+            }
             Event::Malformed(reason) => debug!("{kind} {peer}: malformed: {reason}"),
             Event::Challenged => debug!("{kind} {peer}: sent a challenge"),
             Event::Rechallenged => debug!("{kind} {peer}: answered an old challenge, sent a new one"),
@@ -133,7 +138,7 @@ impl WorkerLog {
                 };
                 let again = match sighting {
                     Sighting::First => "",
-                    Sighting::Repeat => ", as said before",
+                    Sighting::Repeat => " (repeated)",
                 };
                 debug!("{kind} {peer}: {} is welcome{by}{again}", Shown(user.as_bytes()));
             }
@@ -179,7 +184,7 @@ pub(crate) fn connection_lost(kind: SocketKind, peer: Peer, error: &io::Error) {
 }
 
 pub(crate) fn socket_error(kind: SocketKind, error: &io::Error) {
-    warn!("{kind} socket: {error}; going on");
+    warn!("{kind} socket: {error}; still serving");
 }
 
 /// Bytes that the kernel queues for a socket, and that it was asked to.
@@ -188,13 +193,13 @@ pub(crate) struct Buffers {
     pub(crate) asked_len: usize,
 }
 
-/// Logs how much the kernel queues for each worker, and how to have it queue more.
-pub(crate) fn buffers(buffers: &Buffers, workers: usize) {
+/// Logs how to have the kernel queue as much as it was asked to.
+pub(crate) fn buffers(buffers: &Buffers) {
     let Buffers { receive_len, asked_len } = buffers;
-    info!("UDP workers: {workers}, for each of which the kernel queues {} KiB", receive_len / 1024);
     if receive_len < asked_len {
         info!(
-            "for {} KiB, which carry longer floods: sysctl net.core.rmem_max={asked_len}",
+            "the receive buffer is {} KiB; to get {} KiB, run: sysctl -w net.core.rmem_max={asked_len}",
+            receive_len / 1024,
             asked_len / 1024
         );
     }

@@ -53,7 +53,8 @@ impl Manager {
     /// running.
     pub(crate) fn from_env() -> Self {
         let socket = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()).and_then(|name| {
-            let warn = |error| warn!("NOTIFY_SOCKET: {name:?}: {error}; the service manager is told nothing");
+            let warn =
+                |error| warn!("NOTIFY_SOCKET: {name:?}: {error}; the service manager gets no notifications");
             connect(&name).map_err(warn).ok()
         });
         let number = |name| env::var(name).ok()?.parse::<u64>().ok();
@@ -81,7 +82,7 @@ impl Manager {
     /// Notifies that a reload has succeeded.
     pub(crate) fn reloaded(&self, users: usize) {
         self.last_reload.set(ReloadState::NoneOrGood);
-        self.ready(&format!("{}, read again", counted(users)));
+        self.ready(&format!("{}, reloaded", counted(users)));
     }
 
     /// Notifies that a reload has failed, and the users are as before. Anybody may read a status, so only the log says
@@ -165,14 +166,14 @@ impl Manager {
     }
 }
 
-const FAILED: &str = "; the last reload failed, and the log says why";
+const FAILED: &str = "; the last reload failed: see the log";
 
 /// Connects to a path, or to an abstract name, which begins with @.
 fn connect(name: &OsString) -> io::Result<UnixDatagram> {
     let address = match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         [b'/', ..] => SocketAddr::from_pathname(name)?,
-        _ => return Err(io::Error::other("neither a path nor a name that begins with @")),
+        _ => return Err(io::Error::other("neither a path nor a name that starts with @")),
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;

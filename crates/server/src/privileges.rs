@@ -2,7 +2,6 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::process::geteuid;
 use tracing::warn;
 
 use crate::error::ServerError;
@@ -20,9 +19,6 @@ pub(crate) fn give_up(
 ) -> Result<(), ServerError> {
     let needed = source.map_or(Ok(Vec::new()), |source| source.checked.source.needs())?;
     become_user(config)?;
-    if config.user.is_none() && geteuid().is_root() {
-        warn!("running as root: give --user NAME for a user with fewer rights");
-    }
     let mut append = Vec::new();
     if let Some(writer) = writer {
         let opened = writer.open();
@@ -30,7 +26,8 @@ pub(crate) fn give_up(
         append.extend(writer.folder().map(OwnedFd::try_clone).transpose()?);
         if writer.folder().is_some_and(|folder| needed.iter().any(|needed| needed.is(folder))) {
             warn!(
-                "the audit is in the folder of the users file, which the sandbox then lets the server write: give it one of its own"
+                "the audit is in the folder of the users file, so the sandbox lets the server write there: \
+                 move the audit to a folder of its own"
             );
         }
     }

@@ -93,7 +93,7 @@ impl WatchedSource {
     pub(crate) fn load(checked: CheckedSource) -> Result<(Users, Self), ServerError> {
         let watch = watch(&*checked.source).map_err(|error| {
             let path = checked.source.path().display();
-            warn!("{path}: {error}: changes to it will be seen only on SIGHUP");
+            warn!("{path}: {error}: it will be reloaded only on SIGHUP");
         });
         let (users, stamp) = checked.load()?;
         Ok((users, Self { checked, stamp, watch: watch.ok() }))
@@ -130,7 +130,7 @@ fn notify_changes(watch: OwnedFd) -> io::Result<Arc<Notify>> {
             match rustix::io::read(&watch, &mut events) {
                 Ok(_) => notified.notify_one(),
                 Err(Errno::INTR) => {}
-                Err(error) => return warn!("changes to the users file are seen only on SIGHUP now: {error}"),
+                Err(error) => return warn!("the users file will be reloaded only on SIGHUP: {error}"),
             }
         }
     })?;
@@ -174,7 +174,7 @@ impl<'m> Reloader<'m> {
     ) -> io::Result<Self> {
         if let Err(error) = checked.source.settle() {
             warn!("{error}");
-            warn!("the users file cannot be read again: changes to it will have no effect");
+            warn!("the users file cannot be reloaded: changes to it will have no effect");
         }
         let changes = watch.map_or_else(|| Ok(Arc::default()), notify_changes)?;
         let checked = Arc::new(checked);
@@ -225,10 +225,9 @@ impl<'m> Reloader<'m> {
                 for line in error.to_string().lines() {
                     error!("{line}");
                 }
-                error!(
-                    "the users stay as they were: {} reloads have failed",
-                    self.directory.reloads.so_far().failures
-                );
+                let failures = self.directory.reloads.so_far().failures;
+                let reloads = if failures == 1 { "reload" } else { "reloads" };
+                error!("keeping the old users ({failures} failed {reloads})");
                 self.manager.reload_failed(self.directory.users.load().len());
             }
         }

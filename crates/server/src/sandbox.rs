@@ -157,20 +157,22 @@ fn restrict_files(needs: &Needs) {
     };
     match restricted().map(|status| status.ruleset) {
         Ok(RulesetStatus::FullyEnforced) => {}
-        Ok(RulesetStatus::PartiallyEnforced) => info!("sandbox: this kernel has only a part of Landlock"),
-        Ok(RulesetStatus::NotEnforced) => warn!("sandbox: this kernel has no Landlock; going on without"),
-        Err(error) => warn!("sandbox: Landlock: {error}; going on without"),
+        Ok(RulesetStatus::PartiallyEnforced) => {
+            info!("sandbox: this kernel has only part of Landlock; the rest is not enforced")
+        }
+        Ok(RulesetStatus::NotEnforced) => warn!("sandbox: this kernel has no Landlock; running without it"),
+        Err(error) => warn!("sandbox: Landlock: {error}; running without it"),
     }
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 fn restrict_syscalls(otherwise: SeccompAction, needs: &Needs) {
     if let Err(error) = syscalls::allow_only_listed(otherwise, needs) {
-        warn!("sandbox: seccomp: {error}; going on without");
+        warn!("sandbox: seccomp: {error}; running without it");
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 fn restrict_syscalls(_: SeccompAction, _: &Needs) {
-    warn!("sandbox: there is no list of system calls for this kind of processor; going on without");
+    warn!("sandbox: no seccomp filter for this kind of processor; running without it");
 }

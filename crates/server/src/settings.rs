@@ -54,7 +54,7 @@ pub struct Logins {
     pub users: PathBuf,
     /// What failed logins cost.
     pub limits: Policy,
-    /// What is logged of names that nobody has.
+    /// How unknown names are logged.
     pub unknown_names: UnknownNames,
     /// Where each decision is written down, if anywhere.
     pub audit: Option<AuditTarget>,
@@ -149,7 +149,7 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
         Mode::Off => "off",
     };
     settings.extend([
-        ("user", user.clone().unwrap_or_else(|| "who starts it".to_owned())),
+        ("runs as user", user.clone().unwrap_or_else(|| "the user who starts it".to_owned())),
         ("sandbox", sandbox.to_owned()),
     ]);
     settings
@@ -159,16 +159,16 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
     let Logins { also, users, limits, unknown_names, audit, sample_users, http } = logins;
     let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
     let unknown_names = match unknown_names {
-        UnknownNames::Hashed => "a hash",
-        UnknownNames::Shown => "as they are",
+        UnknownNames::Hashed => "hashed",
+        UnknownNames::Shown => "shown",
     };
     let sample_users = match sample_users {
-        SampleUsers::Local => "this machine only",
-        SampleUsers::Allowed => "from everywhere",
+        SampleUsers::Local => "from this machine only",
+        SampleUsers::Allowed => "from anywhere",
     };
-    let also = also
-        .iter()
-        .map(|door| ("also", format!("{} at {}; workers: {}", door.kind(), addresses(door), workers(door))));
+    let also = also.iter().map(|door| {
+        ("also served", format!("{} at {}; workers: {}", door.kind(), addresses(door), workers(door)))
+    });
     let mut settings = vec![
         ("service", format!("logins over {}", door.kind())),
         ("users file", users.display().to_string()),
@@ -176,13 +176,13 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
     ];
     settings.extend(also);
     settings.extend([
-        ("failed logins of a source that are free", budget(limits.of_source)),
-        ("failed logins of a user that are free", budget(limits.of_user)),
-        ("networks whose failed logins are all free", or_none(trusted.join(" "))),
-        ("names that nobody has, in the log", unknown_names.to_owned()),
-        ("audit", or_none(audit.as_ref().map(ToString::to_string).unwrap_or_default())),
-        ("HTTP for monitoring", or_none(http.map(monitoring).unwrap_or_default())),
-        ("sample users", sample_users.to_owned()),
+        ("failed logins allowed per address", budget(limits.of_source)),
+        ("failed logins allowed per user", budget(limits.of_user)),
+        ("networks that are never blocked", or_none(trusted.join(" "))),
+        ("unknown names in log and audit", unknown_names.to_owned()),
+        ("audit", audit.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)),
+        ("status page and metrics", http.map_or_else(|| "off".to_owned(), monitoring)),
+        ("sample users may log in", sample_users.to_owned()),
     ]);
     settings
 }
@@ -193,15 +193,15 @@ fn of_small(exchange: &SmallService, verbosity: Verbosity) -> Vec<Setting> {
         SmallService::Datagrams(DatagramService::Hello, _) => "hello over UDP".to_owned(),
         SmallService::Md5Stream => "MD5 over TCP".to_owned(),
         SmallService::FramedStream { buffer_len, message_max } => {
-            format!("framed over TCP, reads of {buffer_len} bytes, messages of at most {message_max}")
+            format!("framed over TCP, {buffer_len} bytes at a time, messages up to {message_max} bytes")
         }
     };
     let is_once = matches!(exchange, SmallService::Datagrams(_, Serving::Once));
     let is_quiet = verbosity == Verbosity::Quiet;
     vec![
         ("service", service),
-        ("messages", if is_once { "one" } else { "all that come" }.to_owned()),
-        ("a line for each message", if is_quiet { "no" } else { "yes" }.to_owned()),
+        ("serves messages", if is_once { "one, then exit" } else { "until stopped" }.to_owned()),
+        ("prints a line for each message", if is_quiet { "no" } else { "yes" }.to_owned()),
     ]
 }
 
@@ -213,13 +213,13 @@ fn workers(door: &Door) -> String {
     let workers = door.workers;
     match door.loopbacks {
         Loopbacks::AsGiven | Loopbacks::One => workers.to_string(),
-        Loopbacks::Both => format!("{workers}, and one for [::1]"),
+        Loopbacks::Both => format!("{workers}, and one more for [::1]"),
     }
 }
 
 fn budget(budget: Option<FailureBudget>) -> String {
     budget.map_or_else(
-        || "all".to_owned(),
+        || "any number".to_owned(),
         |FailureBudget { failures, window }| format!("{failures} in {} s", window.as_secs()),
     )
 }
@@ -227,7 +227,7 @@ fn budget(budget: Option<FailureBudget>) -> String {
 fn monitoring(Monitoring { address, reasons }: Monitoring) -> String {
     match reasons {
         Reasons::Hidden => address.to_string(),
-        Reasons::Shown => format!("{address}, with the reasons of refusals"),
+        Reasons::Shown => format!("{address}, with reasons of refusals"),
     }
 }
 

@@ -63,7 +63,7 @@ fn a_link_that_another_user_puts_in_the_place_of_the_file_is_not_followed_on_a_h
             return;
         }
         server.signal(libc::SIGHUP);
-        let line = logged(&mut server, "going on with the file as it was");
+        let line = logged(&mut server, "still writing to the old file");
         assert!(line.contains(reason), "{line}");
         assert_eq!(server.login(&["userone", "passwordone"]), welcome());
         server.stop(libc::SIGTERM);

@@ -84,7 +84,7 @@ fn a_file_that_everybody_can_replace_is_refused_at_the_start_and_at_a_reload() {
     set_mode(&inner, 0o777);
     fs::write(&users, "[users]\nmallory = 'one'\n").unwrap();
     logged(&mut server, "who could replace the file: chmod o-w");
-    logged(&mut server, "the users stay as they were");
+    logged(&mut server, "keeping the old users");
     assert_eq!(server.login(&["alice", SECRET]).status, 0);
 }
 
@@ -193,7 +193,7 @@ fn a_check_reads_the_file_and_opens_the_audit_as_the_servers_user() {
     let args = ["127.0.0.1:0", "--users", users.to_str().unwrap(), "--user", "nobody"];
     let mut running = Server::start(Transport::Udp, &args);
     assert!(logged(&mut running, "Permission denied").contains(&remedy));
-    logged(&mut running, "cannot be read again: changes to it will have no effect");
+    logged(&mut running, "cannot be reloaded: changes to it will have no effect");
 
     set_mode(&users, 0o644);
     assert_eq!(check(&[]).status, 0);

@@ -36,7 +36,7 @@ pub(crate) async fn serve(listener: HttpListener, status: Arc<Status>) {
     tokio::select! {
         result = served => {
             if let Err(error) = result {
-                warn!("HTTP: {error}: there is no monitoring");
+                warn!("HTTP: {error}: the status page and metrics are not served");
             }
         }
         never = status.sample() => match never {},
@@ -58,7 +58,7 @@ fn answer<B>(status: &Arc<Status>, request: &Request<B>) -> Reply {
             Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
             Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
         },
-        _ => reply(StatusCode::NOT_FOUND, TEXT, "there are /, /metrics, /healthz and /status.json\n"),
+        _ => reply(StatusCode::NOT_FOUND, TEXT, "not found: try /, /metrics, /healthz or /status.json\n"),
     }
 }
 

@@ -243,7 +243,7 @@ fn report_missing(
     if written.is_ok() {
         *reported = missing;
     }
-    warn!("audit: {lost} lines lost, {left_out} left out beyond their bounds");
+    warn!("audit: {lost} lines lost, {left_out} left out because of the limits");
 }
 
 #[cfg(test)]

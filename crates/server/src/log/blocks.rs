@@ -74,7 +74,9 @@ impl BlockLog {
                 info!("{blocked} is no longer blocked");
             }
             if unlogged > 0 {
-                warn!("{unlogged} more addresses and names were blocked; --http counts them");
+                warn!(
+                    "{unlogged} more addresses and names were blocked; the status page (--http) counts them"
+                );
             }
         }
     }

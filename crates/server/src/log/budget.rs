@@ -17,7 +17,7 @@ impl Budget {
         Self { per_second, second: 0, spent: 0, left_out: Arc::default() }
     }
 
-    /// Starts a new second if it is time. Then it returns the lines that were left out, and counts anew from zero.
+    /// Starts a new second if it is time. Then it returns the lines that were left out, and counts from zero again.
     pub(super) fn settle(&mut self, uptime: Duration) -> u64 {
         if uptime.as_secs() == self.second {
             return 0;

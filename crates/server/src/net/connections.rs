@@ -18,8 +18,8 @@ const PARTS: usize = 8;
 const NETWORK_PARTS: usize = 4;
 /// Bytes of the counts of one connection, in a hash table of which a half may be empty.
 pub(crate) const COUNTED_LEN: usize = NETWORKS_MAX * 2 * size_of::<(Source, usize)>();
-/// Descriptors that connections leave to all else: to files and signals, to monitoring over HTTP, and to each
-/// worker's socket and poll.
+/// Descriptors that connections leave to other uses: files and signals, the status page, and the socket and poll of
+/// each worker.
 pub(crate) fn descriptors_kept(workers: usize) -> usize {
     48 + 2 * workers
 }
@@ -71,9 +71,9 @@ pub(crate) struct Permit {
 pub(crate) enum Full {
     #[error("{0} connections are open")]
     InTotal(usize),
-    #[error("{open} connections of {network} are open, as many as it may have now")]
+    #[error("{open} connections of {network} are open, the most it may have now")]
     OfNetwork { network: Source, open: usize },
-    #[error("the messages under way hold all the memory that there is for them")]
+    #[error("messages in progress take all the memory that they may have")]
     Memory,
 }
 

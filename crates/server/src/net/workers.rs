@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::counters::Counters;
 use crate::directory::Directory;
-use crate::log::{self, EventLog, Verbosity};
+use crate::log::{Buffers, EventLog, Verbosity};
 use crate::net::address::{Address, Listener, SocketKind};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop, StopSender};
@@ -37,6 +37,8 @@ pub(crate) struct Workers {
     pub(crate) work: Vec<Work>,
     /// The counters of each worker.
     pub(crate) counters: Vec<Arc<Counters>>,
+    /// What the kernel queues for a UDP socket, if there is one.
+    pub(crate) buffers: Option<Buffers>,
 }
 
 /// The loop of one worker.
@@ -130,7 +132,7 @@ impl Workers {
     ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
-            log::buffers(&udp::buffers(socket)?, sockets.len());
+            self.buffers = Some(udp::buffers(socket)?);
         }
         self.doors.push((SocketKind::Udp, address));
         for socket in sockets {

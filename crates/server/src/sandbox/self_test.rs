@@ -33,9 +33,9 @@ impl Attempt {
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.outcome {
-            Ok(()) => write!(f, "{}: NOT REFUSED", self.act),
-            Err(error) if self.is_refused() => write!(f, "{}: refused ({error})", self.act),
-            Err(error) => write!(f, "{}: NOT REFUSED, but failed ({error})", self.act),
+            Ok(()) => write!(f, "NO  {}: NOT REFUSED", self.act),
+            Err(_) if self.is_refused() => write!(f, "ok  {}: refused", self.act),
+            Err(error) => write!(f, "NO  {}: NOT REFUSED, but failed ({error})", self.act),
         }
     }
 }

@@ -97,8 +97,8 @@ impl Output {
 
     pub(super) fn reopen(&mut self) {
         match self.open() {
-            Ok(()) => info!("audit: {} opened anew", self.target),
-            Err(error) => warn!("audit: {}: {error}: going on with the file as it was", self.target),
+            Ok(()) => info!("audit: {} reopened", self.target),
+            Err(error) => warn!("audit: {}: {error}: still writing to the old file", self.target),
         }
     }
 
@@ -145,7 +145,7 @@ fn open_in(folder: &OwnedFd, name: &OsStr, more: OFlags) -> io::Result<OwnedFd> 
         | FileType::Directory
         | FileType::Symlink
         | FileType::Socket
-        | FileType::Unknown => Err(io::Error::other("it is not a file, a pipe or a character device")),
+        | FileType::Unknown => Err(io::Error::other("not a file, a pipe or a character device")),
     }
 }
 
