@@ -9,18 +9,14 @@ pub mod normal;
 pub mod password;
 #[cfg(target_os = "linux")]
 pub mod server;
+pub mod usage;
 
-use std::env;
-use std::error::Error as _;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 #[cfg(target_os = "linux")]
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
-
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, FromArgMatches};
 
 /// How a program ended, for the script that called it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,51 +35,6 @@ pub enum ExitStatus {
 #[must_use]
 pub fn exit_code(ended: Result<ExitStatus, ExitStatus>) -> ExitCode {
     ExitCode::from(ended.unwrap_or_else(|status| status) as u8)
-}
-
-/// The statuses, for the end of help texts.
-pub const STATUSES: &str = "\
-Exit status: 0 welcome or done, 1 refused, 2 wrong command line or configuration, 3 no answer or network";
-
-/// Parses the command line; `Err` is the status to end with, after everything has been said.
-pub fn parse<A: FromArgMatches>(command: Command, example: &str) -> Result<A, ExitStatus> {
-    try_parse(command).map_err(|error| {
-        if !error.use_stderr() && env::args_os().len() > 2 {
-            // Help was not all that was asked for. A script must not take what it gets for a welcome, least of
-            // all when the help came from a password such as "-h3lpless".
-            say(format_args!("{error}"));
-            return ExitStatus::Usage;
-        }
-        tell(&error, example)
-    })
-}
-
-/// The same for a program with commands, which have help texts of their own, and take no password as an argument.
-#[cfg(target_os = "linux")]
-pub fn parse_commands<A: FromArgMatches>(command: Command, example: &str) -> Result<A, ExitStatus> {
-    try_parse(command).map_err(|error| tell(&error, example))
-}
-
-fn try_parse<A: FromArgMatches>(command: Command) -> Result<A, clap::Error> {
-    command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches))
-}
-
-/// Says what is wrong with the command line, or prints the help that it asks for.
-fn tell(error: &clap::Error, example: &str) -> ExitStatus {
-    if error.use_stderr() {
-        return invalid(&reason(error), example);
-    }
-    // Nobody reads it any more if this fails.
-    let _ = error.print();
-    ExitStatus::Done
-}
-
-/// Says that a command line is wrong, why, and how a right one looks.
-pub fn invalid(reason: &str, example: &str) -> ExitStatus {
-    say(format_args!("Invalid input argument, please enter a correct format command."));
-    say(format_args!("{reason}"));
-    say(format_args!("Example: {example}"));
-    ExitStatus::Usage
 }
 
 /// Says what keeps a program from its work: the system or the network.
@@ -106,38 +57,48 @@ pub fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// The reason, without any word of the command line that may be a password.
-fn reason(error: &clap::Error) -> String {
-    if let Some(source) = error.source() {
-        return source.to_string();
-    }
-    let shows_a_word = error.kind() == ErrorKind::UnknownArgument
-        || matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(word)) if !word.is_empty());
-    if shows_a_word {
-        return "there are too many words, or an unknown option (--help lists them all; -- goes before a word \
-                that begins with a dash)"
-            .to_owned();
-    }
-    let text = error.to_string();
-    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
-    lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
-}
-
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 /// A year; beyond it, clocks overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Parses a time in seconds.
-pub fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds
-        .filter(|timeout| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(timeout))
-        .ok_or_else(|| format!("no timeout {text:?}: give seconds, as in 15 or 0.5"))
+/// Parses a time: seconds, or a number with a unit.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_lowercase());
+    let seconds_per_unit = match text.strip_prefix(digits) {
+        Some("" | "s") => Some(1.0),
+        Some("ms") => Some(0.001),
+        Some("m" | "min") => Some(60.0),
+        Some("h") => Some(3600.0),
+        _ => None,
+    };
+    let seconds = digits.parse::<f64>().ok().zip(seconds_per_unit).map(|(count, unit)| count * unit);
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.filter(|time| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(time)).ok_or_else(|| {
+        format!("invalid time {text:?}: give seconds, as in 15 or 0.5, or a unit: 500ms, 15s, 2m, 1h")
+    })
 }
 
 /// Parses an address with its port.
 #[cfg(target_os = "linux")]
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| format!("no address {text:?}: write ADDRESS:PORT or [IPV6-ADDRESS]:PORT, no name"))
+    text.parse().map_err(|_| format!("invalid address {text:?}: {}", address_remedy(text)))
+}
+
+/// What to write instead of something that is no address with a port.
+#[cfg(target_os = "linux")]
+fn address_remedy(text: &str) -> String {
+    let is_ipv6 = |host: &str| host.parse::<Ipv6Addr>().is_ok();
+    let has_name =
+        || text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if text.parse::<Ipv4Addr>().is_ok() {
+        format!("it has no port: write {text}:PORT")
+    } else if is_ipv6(text) {
+        format!("it has no port: write [{text}]:PORT")
+    } else if text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).is_some_and(is_ipv6) {
+        format!("it has no port: write {text}:PORT")
+    } else if has_name() {
+        "give an IP address, not a name".to_owned()
+    } else {
+        "write ADDRESS:PORT or [IPV6-ADDRESS]:PORT".to_owned()
+    }
 }

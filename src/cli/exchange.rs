@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, ValueEnum};
 
-use crate::cli::{ExitStatus, STATUSES, invalid, parse, parse_seconds, say};
+use crate::cli::usage::{PasswordArgument, invalid, parse};
+use crate::cli::{ExitStatus, failed, parse_time};
 use client::host_port::HostPort;
 use client::small::FramedClient;
 use client::small::{self, Md5Client};
@@ -17,17 +18,17 @@ use proto::small::framed;
 
 const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash this message.\"";
 
-/// Send messages to a small service, and print its answers
+/// Send messages to a small service, and print the answers
 #[derive(Parser)]
-#[command(name = "exchange", version, after_help = after_help())]
+#[command(name = "exchange", version, after_help = SHORT_EXAMPLE, after_long_help = after_long_help())]
 pub struct Args {
     /// md5, hello or framed
     #[arg(value_name = "SERVICE", value_parser = parse_service)]
     service: SmallServiceName,
-    /// The server; an IPv6 address goes in brackets
+    /// Server; an IPv6 address goes in brackets
     #[arg(value_name = "HOST:PORT")]
     server: HostPort,
-    /// What to send; - stands for the lines of standard input
+    /// Messages to send; - reads lines from standard input
     #[arg(value_name = "MESSAGE")]
     messages: Vec<String>,
     /// Use TCP instead of UDP (md5)
@@ -36,14 +37,17 @@ pub struct Args {
     /// Send all messages before reading an answer (framed)
     #[arg(long)]
     pipeline: bool,
-    /// Bytes of one read (framed)
-    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    /// Bytes to read at a time (framed)
+    #[arg(long, value_name = "BYTES", default_value_t = 4096,
+          value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     buffer_size: u32,
-    /// Bytes of the longest answer to take (framed)
+    /// Longest answer, in bytes (framed)
     #[arg(long, value_name = "BYTES", default_value_t = framed::MESSAGE_MAX as u32)]
     max_message: u32,
-    /// How long to wait for each answer; the first has the time to connect in it
-    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse_seconds, allow_negative_numbers = true)]
+    /// Give up on an answer after this time
+    ///
+    /// Seconds, or a number with a unit: 500ms, 15s, 2m, 1h. The time of the first answer includes the connection.
+    #[arg(long, value_name = "TIME", default_value = "15", value_parser = parse_time, allow_negative_numbers = true)]
     timeout: Duration,
 }
 
@@ -70,20 +74,22 @@ const TCP_MESSAGES: [&str; 10] = [
     "Goodbye, server!",
 ];
 
-fn after_help() -> String {
+const SHORT_EXAMPLE: &str = "Example: exchange md5 127.0.0.1:12345 \"Hello, Server!\"";
+
+fn after_long_help() -> String {
     format!(
         "Examples:\n  \
          {EXAMPLE}\n  \
-         exchange md5 --tcp 127.0.0.1:5555          the ten messages of the specification\n  \
+         exchange md5 --tcp 127.0.0.1:5555        sends ten messages\n  \
          exchange hello 127.0.0.1:5000 \"Hello, server!\"\n  \
          exchange framed 127.0.0.1:4567 \"Four score and seven years ago\"\n  \
          exchange framed --pipeline 127.0.0.1:4567 - < lines.txt\n\n\
-         {STATUSES}"
+         Exit status: 0 done, 2 wrong command line, 3 no answer"
     )
 }
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(Args::command(), EXAMPLE)?;
+    let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Never)?;
     args.check().map_err(|reason| invalid(reason, EXAMPLE))?;
     let done = match (args.service, args.tcp) {
         (SmallServiceName::Md5, false) => args.md5_over_udp(),
@@ -91,10 +97,8 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         (SmallServiceName::Hello, _) => args.hello(),
         (SmallServiceName::Framed, _) => args.framed(),
     };
-    done.map(|()| ExitStatus::Done).map_err(|error| {
-        say(format_args!("An error occurred: {error}"));
-        ExitStatus::Failed
-    })
+    done.map(|()| ExitStatus::Done)
+        .map_err(|error| failed("exchange", format_args!("{}: {error}", args.server)))
 }
 
 /// The result of a program that prints as it goes.
@@ -105,7 +109,7 @@ impl Args {
         if self.pipeline && self.service != SmallServiceName::Framed {
             Err("--pipeline is for framed")
         } else if self.tcp && self.service == SmallServiceName::Hello {
-            Err("hello is served over UDP alone")
+            Err("hello is only served over UDP")
         } else if self.messages.is_empty() && self.service != SmallServiceName::Md5 {
             Err("no message: give one, or - for the lines of standard input")
         } else {
@@ -188,5 +192,5 @@ fn print(line: impl Display) -> Done {
 
 fn parse_service(text: &str) -> Result<SmallServiceName, String> {
     SmallServiceName::from_str(text, false)
-        .map_err(|_| format!("no service {text:?}: there are md5, hello and framed"))
+        .map_err(|_| format!("invalid service {text:?}: choose md5, hello or framed"))
 }

@@ -8,7 +8,8 @@ use hyper::header::HeaderName;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
-use crate::cli::{ExitStatus, STATUSES, failed, invalid, parse, parse_address, parse_seconds};
+use crate::cli::usage::{PasswordArgument, invalid, parse};
+use crate::cli::{ExitStatus, failed, parse_address, parse_time};
 use crate::gateway::{self, GatewayConfig, GatewayError, Host, Listening};
 use proto::transport::Transport;
 use server::log::{LogFormat, log_to_stderr};
@@ -16,62 +17,87 @@ use server::log::{LogFormat, log_to_stderr};
 const PROGRAM: &str = "letmein-http";
 const EXAMPLE: &str = "letmein-http 127.0.0.1:8592 127.0.0.1:8591";
 
-/// Tell a web server whether the service welcomes whoever sends a request
+/// Headings of `--help`.
+const SERVICE: &str = "Service";
+const REQUESTS: &str = "Requests";
+const SANDBOX: &str = "Sandbox and log";
+
+/// Check HTTP logins for a web server
+///
+/// The web server asks this gateway about each request (nginx: auth_request), and the gateway asks the service. A GET
+/// or HEAD with `Authorization: Basic` is answered with 204 if the user is welcome, 401 if not, 503 if the service does
+/// not answer, and 421 if Host is neither this machine nor a --host.
 #[derive(Parser)]
-#[command(name = PROGRAM, version, after_help = after_help())]
+#[command(name = PROGRAM, version, after_help = SHORT_EXAMPLE, after_long_help = AFTER_LONG_HELP)]
 pub struct Args {
-    /// Where to listen for HTTP; port 0 is any that is free
+    /// Address to listen on for HTTP
+    ///
+    /// Port 0 is any free port; the first line on standard output says which.
     #[arg(value_name = "ADDR:PORT", value_parser = parse_address)]
     address: SocketAddr,
-    /// Where the service is
+    /// Address of the service
     #[arg(value_name = "SERVICE-ADDR:PORT", value_parser = parse_service)]
     service: SocketAddr,
-    /// Log in over TCP, as by default where the service is on another machine
-    #[arg(long)]
+    /// Log in over TCP [default to another machine]
+    #[arg(long, help_heading = SERVICE)]
     tcp: bool,
-    /// Log in over UDP, as by default on this machine; elsewhere anybody who can forge its replies can let users in
-    #[arg(long, conflicts_with = "tcp")]
+    /// Log in over UDP [default to this machine]
+    ///
+    /// To another machine, UDP lets anyone in who can forge its replies.
+    #[arg(long, help_heading = SERVICE, conflicts_with = "tcp")]
     udp: bool,
-    /// How long to wait for a turn to log in; the login then takes at most 1.5 s
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_timeout)]
+    /// Longest wait for a turn to log in
+    ///
+    /// Up to 60 s. The login itself then takes 1.5 s at most.
+    #[arg(long, help_heading = SERVICE, value_name = "TIME", default_value = "5", value_parser = parse_timeout)]
     timeout: Duration,
-    /// What people are asked the password for
-    #[arg(long, value_name = "NAME", default_value = "letmein", value_parser = parse_realm)]
+    /// Name shown by the password prompt
+    #[arg(long, help_heading = REQUESTS, value_name = "NAME", default_value = "letmein", value_parser = parse_realm)]
     realm: String,
-    /// Answer requests for this host, too: what the web server sends as Host, without a port; may be repeated
-    #[arg(long = "host", value_name = "NAME")]
+    /// Also answer this host; repeatable
+    ///
+    /// It is the Host header that the web server sends, without a port.
+    #[arg(long = "host", help_heading = REQUESTS, value_name = "NAME")]
     hosts: Vec<Host>,
-    /// Give each visitor a share of the logins, by the address in this header, which the web server must set itself
-    #[arg(long, value_name = "HEADER", value_parser = parse_header)]
+    /// Header with the visitor's address
+    ///
+    /// Each visitor gets a fair share of the logins. The web server must set the header itself.
+    #[arg(long, help_heading = REQUESTS, value_name = "NAME", value_parser = parse_header)]
     visitor_header: Option<HeaderName>,
-    /// Listen on an address that other machines reach, to which they send passwords in plain
-    #[arg(long)]
+    /// Listen even where other machines send passwords in plain text
+    #[arg(long, help_heading = REQUESTS, hide_short_help = true)]
     insecure_listen: bool,
-    /// Refuse what a gateway does not need (on), let the kernel log it (log), or neither (off)
-    #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_mode)]
+    /// What happens to system calls that a gateway does not need: on, log or off
+    ///
+    /// They are refused (on), refused by nobody but logged by the kernel (log), or allowed (off).
+    #[arg(long, help_heading = SANDBOX, hide_short_help = true, value_name = "MODE", default_value = "on",
+          value_parser = parse_mode)]
     sandbox: ModeName,
-    /// Lines of the log, on standard error: text, or a JSON object each (json)
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = parse_log_format)]
+    /// Format of the log on standard error: text or json
+    #[arg(long, help_heading = SANDBOX, hide_short_help = true, value_name = "FORMAT", default_value = "text",
+          value_parser = parse_log_format)]
     log_format: LogFormat,
     /// Log each login, without its name
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = SANDBOX)]
     debug: bool,
 }
 
 /// A minute: a browser waits no longer, and each request holds one of the places.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-fn after_help() -> String {
-    format!(
-        "A GET or HEAD with `Authorization: Basic` is answered with 204 if the service welcomes the user, 401\n\
-         if not, 503 if it does not answer, and 421 if Host is neither this machine nor a --host.\n\
-         Passwords come in plain, so keep it on this machine, behind TLS.\n\n\
-         Example:\n  {EXAMPLE}\n\n{STATUSES}"
-    )
-}
+const SHORT_EXAMPLE: &str = "Example: letmein-http 127.0.0.1:8592 127.0.0.1:8591";
+
+const AFTER_LONG_HELP: &str = "\
+Browsers send passwords in plain text, so keep the gateway on this machine, behind a web server with TLS.
+
+Examples:
+  letmein-http 127.0.0.1:8592 127.0.0.1:8591
+  letmein-http 127.0.0.1:8592 192.0.2.7:8591 --visitor-header X-Real-IP
+
+Exit status: 0 stopped by a signal, 2 wrong command line, 3 the system failed";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(Args::command(), EXAMPLE)?;
+    let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Never)?;
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
     gateway::run(&args.config()).map(|()| ExitStatus::Done).map_err(|error| match error {
         GatewayError::Open(_) => invalid(&error.to_string(), EXAMPLE),
@@ -102,7 +128,7 @@ impl Args {
 }
 
 fn parse_header(text: &str) -> Result<HeaderName, String> {
-    text.parse().map_err(|_| format!("no header {text:?}: give a name, as in X-Real-IP"))
+    text.parse().map_err(|_| format!("invalid header {text:?}: give a name, as in X-Real-IP"))
 }
 
 /// A scope would have to be looked up, which the sandbox prevents.
@@ -111,18 +137,18 @@ fn parse_service(text: &str) -> Result<SocketAddr, String> {
     let has_scope = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
     if address.port() == 0 || has_scope {
         return Err(format!(
-            "no service {text:?}: give an address without a scope, and a port from 1 to 65535"
+            "invalid service address {text:?}: give an address without a scope, and a port from 1 to 65535"
         ));
     }
     Ok(address)
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
-    parse_seconds(text).and_then(|time| {
+    parse_time(text).and_then(|time| {
         if time <= TIMEOUT_MAX {
             Ok(time)
         } else {
-            Err(format!("no timeout {text:?}: give up to 60 seconds"))
+            Err(format!("invalid time {text:?}: give up to 60 seconds"))
         }
     })
 }

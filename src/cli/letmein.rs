@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::cli::argv;
 use crate::cli::normal;
 use crate::cli::password::{NoPassword, PasswordSource};
-use crate::cli::{ExitStatus, STATUSES, failed, invalid, parse, parse_seconds, say};
+use crate::cli::usage::{PasswordArgument, invalid, parse};
+use crate::cli::{ExitStatus, failed, parse_time, say};
 use client::host_port::{HostPort, HostPortError};
 use client::login::{DEFAULT_PORT, Family, Login, LoginError, Outcome, Progress};
 use proto::credentials::Username;
@@ -21,60 +22,73 @@ use proto::wire::Verdict;
 const PROGRAM: &str = "letmein";
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
 
+/// Headings of `--help`.
+const CONNECTION: &str = "Connection";
+const OUTPUT: &str = "Output";
+
 /// Log in, and print the server's verdict
 #[derive(Parser)]
-#[command(name = PROGRAM, version, after_help = after_help())]
+#[command(name = PROGRAM, version, after_help = SHORT_EXAMPLE, after_long_help = after_long_help())]
 pub struct Args {
-    /// The server, or several of the same users with commas between them; an IPv6 address goes in brackets [default
-    /// port: 8591]
+    /// Server, or several separated by commas [default port: 8591]
+    ///
+    /// An IPv6 address goes in brackets, as in [::1]:8591. Several servers must have the same users: each is asked as
+    /// soon as those before it fail or are silent for half a second, and the first verdict counts.
     #[arg(value_name = "HOST[:PORT]", value_parser = parse_servers)]
     servers: Servers,
-    /// The user's name
+    /// User name
     #[arg(value_parser = parse_user)]
     user: Username,
     #[command(flatten)]
     password: PasswordSource,
     /// Log in over TCP instead of UDP
-    #[arg(long)]
+    #[arg(long, help_heading = CONNECTION)]
     tcp: bool,
-    /// Give up after this time [default: 15, and never with --wait]
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true)]
+    /// Give up after this time [default: 15]
+    ///
+    /// With --wait the default is never. Seconds, or a number with a unit: 500ms, 15s, 2m, 1h.
+    #[arg(long, help_heading = CONNECTION, value_name = "TIME", value_parser = parse_time,
+          allow_negative_numbers = true)]
     timeout: Option<Duration>,
     /// Wait until the server is up
-    #[arg(long)]
+    #[arg(long, help_heading = CONNECTION)]
     wait: bool,
     /// Use IPv4 only
-    #[arg(short = '4', conflicts_with = "ipv6")]
+    #[arg(short = '4', help_heading = CONNECTION, conflicts_with = "ipv6")]
     ipv4: bool,
     /// Use IPv6 only
-    #[arg(short = '6')]
+    #[arg(short = '6', help_heading = CONNECTION)]
     ipv6: bool,
-    /// Print no verdict: the exit status tells it
-    #[arg(short, long, conflicts_with = "json")]
+    /// Print no verdict, only set the exit status
+    #[arg(short, long, help_heading = OUTPUT, conflicts_with = "json")]
     quiet: bool,
     /// Print one JSON object instead of the verdict
-    #[arg(long)]
+    ///
+    /// Without a verdict it has a null "verdict", and an "error".
+    #[arg(long, help_heading = OUTPUT)]
     json: bool,
     /// Print each step on standard error
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = OUTPUT)]
     debug: bool,
 }
 
-fn after_help() -> String {
+const SHORT_EXAMPLE: &str = "Example: letmein gate.example alice --password-file secret";
+
+fn after_long_help() -> String {
     format!(
-        "The password is the argument, which is wiped from the process list at once (on Linux), or else is\n\
-         read from --password-file, --password-stdin, the variable LETMEIN_PASSWORD, or a prompt.\n\n\
+        "The password is the argument, or else comes from --password-file, --password-stdin, the variable \
+         LETMEIN_PASSWORD, or a prompt.\n\n\
          Examples:\n  \
          {EXAMPLE}\n  \
          letmein [::1]:8591 userone --password-file secret --tcp\n  \
          letmein --quiet --wait gate.example alice --password-file secret && ./deploy\n  \
          letmein gate1.example,gate2.example alice --password-file secret\n\n\
-         {STATUSES}"
+         Exit status: 0 welcome, 1 refused, 2 wrong command line or no password, 3 no verdict"
     )
 }
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(Args::command(), EXAMPLE)?;
+    let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Taken)?;
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();
     argv::hide_memory().map_err(|error| failed(PROGRAM, error))?;

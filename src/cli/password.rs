@@ -15,17 +15,21 @@ const VARIABLE: &str = "LETMEIN_PASSWORD";
 /// four times the bytes of a password in its normal form.
 const LINE_MAX: u64 = 4 * PASSWORD_MAX as u64 + 3;
 
+const HEADING: &str = "Password";
+
 /// Where the client may take its password from, in the order tried.
 #[derive(clap::Args)]
 pub struct PasswordSource {
-    /// The password; better given otherwise, since others can see command lines for a moment
+    /// Password; safer with --password-file
+    ///
+    /// Other users of this machine can see arguments for a moment, until the program wipes them (on Linux).
     #[arg(value_name = "PASSWORD", conflicts_with_all = ["file", "stdin"])]
     argument: Option<String>,
     /// Read the password from the first line of FILE
-    #[arg(long = "password-file", value_name = "FILE", conflicts_with = "stdin")]
+    #[arg(long = "password-file", help_heading = HEADING, value_name = "FILE", conflicts_with = "stdin")]
     file: Option<PathBuf>,
-    /// Read the password from the first line of standard input
-    #[arg(long = "password-stdin")]
+    /// Read the password from standard input
+    #[arg(long = "password-stdin", help_heading = HEADING)]
     stdin: bool,
 }
 
@@ -34,7 +38,7 @@ pub struct PasswordSource {
 pub enum NoPassword {
     #[error("no password: give it with --password-file, --password-stdin or the variable {VARIABLE}")]
     NoneGiven,
-    #[error("the password is empty, and no user's is")]
+    #[error("the password is empty")]
     Empty,
     #[error("the password {0}")]
     Invalid(#[from] PasswordError),

@@ -109,7 +109,11 @@ fn figures_are_drawn() {
     assert_eq!(ended.status, 0);
     assert!(ended.stdout.contains("latency p99.9"));
     let drawn = fs::read_to_string(picture).unwrap();
-    assert!(drawn.starts_with("<svg") && drawn.contains("Latency") && drawn.ends_with("</svg>\n"));
+    assert!(
+        drawn.starts_with("<svg")
+            && drawn.contains("Login latency by percentile")
+            && drawn.ends_with("</svg>\n")
+    );
 }
 
 #[test]
@@ -120,7 +124,10 @@ fn a_server_that_is_not_there_is_status_3() {
         let args =
             [&*name, &address_of(&nobody), "--users", SAMPLES, "--duration", "0.1", "--patience", "0.2"];
         let ended = run(bench().args(args));
-        assert_eq!(ended.status, 3, "{ended:?}");
+        assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
+        assert!(
+            ended.stderr.contains("no login got a verdict: ") && ended.stderr.contains("is a server there?")
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use server::settings::program;
 use std::collections::HashSet;
 use std::process::Command;
 
-use crate::running::{Ended, SAMPLES, TRANSPORTS, letmein, run, server};
+use crate::running::{Ended, SAMPLES, TRANSPORTS, bench, exchange, letmein, letmein_http, run, server};
 
 const INVALID: &str = "Invalid input argument, please enter a correct format command.";
 const EXAMPLE: &str = "Example: letmein 127.0.0.1:8591 userone passwordone";
@@ -42,14 +42,14 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
         (&[AT, " userone", "p"], "user name begins or ends with white space"),
         (&[AT, long_name, "p"], "user name is longer than 64 bytes"),
         (&[AT, "userone", long_password], "password is longer than 128 bytes"),
-        (&[AT, "userone", "p", "extra"], "too many words, or an unknown option"),
+        (&[AT, "userone", "p", "extra"], "too many arguments, or an unknown option"),
         (&[AT, "userone", "p", "-4", "-6"], "'-4' cannot be used with '-6'"),
         (&[AT, "userone", "p", "--quiet", "--json"], "'--quiet' cannot be used with '--json'"),
         (&[AT, "userone", "p", "--timeout"], "a value is required for '--timeout"),
-        (&[AT, "userone", "p", "--timeout", "0"], "no timeout \"0\": give seconds"),
-        (&[AT, "userone", "p", "--timeout", "x"], "no timeout \"x\": give seconds"),
-        (&[AT, "userone", "p", "--timeout=-1"], "no timeout \"-1\": give seconds"),
-        (&[AT, "userone", "p", "--timeout", "inf"], "no timeout \"inf\": give seconds"),
+        (&[AT, "userone", "p", "--timeout", "0"], "invalid time \"0\": give seconds"),
+        (&[AT, "userone", "p", "--timeout", "x"], "invalid time \"x\": give seconds"),
+        (&[AT, "userone", "p", "--timeout=-1"], "invalid time \"-1\": give seconds"),
+        (&[AT, "userone", "p", "--timeout", "inf"], "invalid time \"inf\": give seconds"),
     ];
     let mut reasons = HashSet::new();
     for (args, expected) in mistakes {
@@ -63,14 +63,14 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
 fn an_unknown_option_is_reported_as_one() {
     for option in ["--nosuch", "-x"] {
         let reason = reason(letmein().args([AT, "userone", "p", option]), EXAMPLE);
-        assert!(reason.contains("unknown option (--help lists them all"), "{option}: {reason}");
+        assert!(reason.contains("unknown option (--help lists all options"), "{option}: {reason}");
     }
 }
 
 #[test]
 fn a_negative_timeout_is_reported_as_a_timeout() {
     let reason = reason(letmein().args([AT, "userone", "p", "--timeout", "-1"]), EXAMPLE);
-    assert!(reason.contains("no timeout \"-1\": give seconds"), "{reason}");
+    assert!(reason.contains("invalid time \"-1\": give seconds"), "{reason}");
 }
 
 #[test]
@@ -100,23 +100,48 @@ fn no_user_and_no_password_makes_a_command_line_end_with_status_0_without_a_logi
 }
 
 #[test]
-fn an_address_that_a_server_cannot_understand_is_status_2() {
-    for transport in TRANSPORTS {
-        for address in ["", "x", "127.0.0.1", ":8591", "::1:8591", "localhost:8591", "127.0.0.1:65536"] {
-            let reason = reason(server(transport).args([address, "--users", SAMPLES]), "--users users.toml");
-            assert!(reason.contains(&format!("no address {address:?}: write PORT, ")), "{reason}");
-        }
-        let reason = reason(server(transport).args(["65536", "--users", SAMPLES]), "--users users.toml");
-        assert!(reason.contains("no port \"65536\": a port is a number up to 65535"), "{reason}");
+fn what_was_meant_is_asked_where_an_option_is_nearly_right() {
+    for (option, nearest) in [("--tpc", "--tcp"), ("--password", "--password-file"), ("--quite", "--quiet")] {
+        let reason = reason(letmein().args([AT, "userone", "p", option]), EXAMPLE);
+        assert!(reason.contains(&format!("unknown option: did you mean {nearest}?")), "{reason}");
     }
 }
 
 #[test]
-fn words_too_many_for_a_server_are_status_2() {
+fn an_address_that_a_server_cannot_understand_is_status_2_with_a_remedy() {
     for transport in TRANSPORTS {
-        for words in [["0", "1"], ["0", "--nosuch"]] {
-            let reason = reason(server(transport).args(words), "--users users.toml");
-            assert!(reason.contains("too many words, or an unknown option"), "{reason}");
+        for (address, remedy) in [
+            ("", "write ADDRESS:PORT or [IPV6-ADDRESS]:PORT"),
+            ("x", "write ADDRESS:PORT or [IPV6-ADDRESS]:PORT"),
+            ("127.0.0.1", "it has no port: write 127.0.0.1:PORT"),
+            ("::1", "it has no port: write [::1]:PORT"),
+            ("[::1]", "it has no port: write [::1]:PORT"),
+            ("localhost:8591", "give an IP address, not a name"),
+            ("127.0.0.1:65536", "write ADDRESS:PORT or [IPV6-ADDRESS]:PORT"),
+        ] {
+            let reason = reason(server(transport).args([address, "--users", SAMPLES]), "--users users.toml");
+            assert_eq!(reason, format!("invalid address {address:?}: {remedy}"));
+        }
+        for address in ["65536", ":65536", "*:65536"] {
+            let reason = reason(server(transport).args([address, "--users", SAMPLES]), "--users users.toml");
+            assert!(reason.contains("invalid port \"65536\": a port is a number up to 65535"), "{reason}");
+        }
+    }
+}
+
+/// No argument of a server is a password.
+#[test]
+fn an_argument_that_a_server_does_not_know_is_status_2_and_shown() {
+    for transport in TRANSPORTS {
+        for (arguments, expected) in [
+            (&["0", "1"][..], "unexpected argument \"1\" (--help"),
+            (&["0", "--port", "8591"], "unknown option --port (--help lists all options)"),
+            (&["0", "-p"], "unknown option -p (--help"),
+            (&["0", "--usres", "x"], "unknown option --usres: did you mean --users? (--help"),
+            (&["0", "--check=yes"], "unexpected value 'yes' for '--check' found; no more were expected"),
+        ] {
+            let reason = reason(server(transport).args(arguments), "--users users.toml");
+            assert!(reason.starts_with(expected), "{reason}");
         }
     }
 }
@@ -124,10 +149,10 @@ fn words_too_many_for_a_server_are_status_2() {
 #[test]
 fn a_log_that_a_server_does_not_know_is_status_2() {
     let mistakes: &[(&[&str], &str)] = &[
-        (&["--log-format", "xml"], "no log format \"xml\": there are text and json"),
-        (&["--log-format", ""], "no log format \"\": there are text and json"),
-        (&["--log-level", "loud"], "no log level \"loud\": there are error, warn, info, debug and trace"),
-        (&["--log-level", "off"], "no log level \"off\": there are error"),
+        (&["--log-format", "xml"], "invalid log format \"xml\": choose text or json"),
+        (&["--log-format", ""], "invalid log format \"\": choose text or json"),
+        (&["--log-level", "loud"], "invalid log level \"loud\": choose error, warn, info, debug or trace"),
+        (&["--log-level", "off"], "invalid log level \"off\": choose error"),
         (&["--debug", "--log-level", "debug"], "'--debug' cannot be used with '--log-level <LEVEL>'"),
         (&["--log-level", "info", "-d"], "'--log-level <LEVEL>' cannot be used with '--debug'"),
     ];
@@ -147,9 +172,21 @@ fn the_example_of_a_server_is_one_of_that_server() {
     }
 }
 
-fn programs() -> [(&'static str, Command); 3] {
+fn programs() -> [(&'static str, Command); 6] {
     let [udp, tcp] = TRANSPORTS.map(|transport| (program(transport), server(transport)));
-    [("letmein", letmein()), udp, tcp]
+    [
+        ("letmein", letmein()),
+        udp,
+        tcp,
+        ("exchange", exchange()),
+        ("letmein-http", letmein_http()),
+        ("letmein-bench", bench()),
+    ]
+}
+
+/// The width of the widest line.
+fn width(text: &str) -> usize {
+    text.lines().map(|line| line.chars().count()).max().unwrap()
 }
 
 #[test]
@@ -158,7 +195,48 @@ fn help_is_on_standard_output_and_tells_the_statuses() {
         let Ended { status, stdout, stderr } = run(program.arg("--help"));
         assert_eq!((status, &*stderr), (0, ""));
         assert!(stdout.contains(&format!("Usage: {name} ")), "{stdout}");
-        assert!(stdout.contains("Exit status: 0 welcome or done, 1 refused, 2 "), "{stdout}");
+        assert!(stdout.contains("Examples:\n") && stdout.contains("Exit status: 0 "), "{stdout}");
+        assert!(width(&stdout) <= 80, "{stdout}");
+    }
+}
+
+#[test]
+fn short_help_is_one_screen() {
+    for (name, mut program) in programs() {
+        let Ended { status, stdout, stderr } = run(program.arg("-h"));
+        assert_eq!((status, &*stderr), (0, ""));
+        assert!(stdout.contains(&format!("Usage: {name} ")), "{stdout}");
+        assert!(stdout.lines().count() <= 24 && width(&stdout) <= 80, "{stdout}");
+    }
+}
+
+#[test]
+fn help_of_a_server_has_its_options_under_headings() {
+    for transport in TRANSPORTS {
+        let help = run(server(transport).arg("--help")).stdout;
+        for heading in [
+            "Users and addresses:",
+            "Limits on guessing:",
+            "Log and audit:",
+            "Monitoring:",
+            "Sandbox:",
+            "Check and test:",
+            "Small services:",
+        ] {
+            assert!(help.lines().any(|line| line == heading), "{heading}\n{help}");
+        }
+    }
+}
+
+/// `letmein` takes a password as an argument, which may begin with a dash.
+#[test]
+fn help_beside_other_arguments_is_a_success_where_none_may_be_a_password() {
+    let server_help = TRANSPORTS.map(|transport| run(server(transport).args(["8591", "--help"])));
+    for ended in [run(exchange().args(["md5", "--help"])), run(letmein_http().args(["--tcp", "-h"]))]
+        .into_iter()
+        .chain(server_help)
+    {
+        assert!(ended.status == 0 && ended.stdout.contains("Usage: "), "{ended:?}");
     }
 }
 

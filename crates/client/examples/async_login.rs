@@ -49,7 +49,7 @@ fn arguments() -> Result<(HostPort, Username, Password), Box<dyn Error>> {
     io::stdin().lock().read_line(&mut password)?;
     let password = password.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
-        return Err("the password is empty, and no user's is".into());
+        return Err("the password is empty".into());
     }
     let password = Password::new(password)?;
     Ok((server.parse()?, user.parse()?, password))

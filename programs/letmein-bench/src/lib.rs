@@ -12,7 +12,8 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use serde::Serialize;
 
 use client::host_port::HostPort;
-use letmein::cli::{ExitStatus, failed, invalid, parse, parse_seconds, say};
+use letmein::cli::usage::{PasswordArgument, invalid, parse};
+use letmein::cli::{ExitStatus, failed, parse_time, say};
 use load_generator::{ChallengeEcho, Figures, Load, Pace, Plan, Process, SOURCES_MAX};
 use proto::credentials::{Password, Username};
 use proto::transport::Transport;
@@ -20,64 +21,88 @@ use proto::transport::Transport;
 const PROGRAM: &str = "letmein-bench";
 const EXAMPLE: &str = "letmein-bench udp 127.0.0.1:8591 --users users.toml";
 
-/// Make many logins at a server of yours, and tell how long they took and what they cost it
+/// Headings of `--help`.
+const LOGINS: &str = "Logins";
+const LOAD: &str = "Load";
+const RESULTS: &str = "Results";
+
+/// Measure how fast a server answers logins, and what they cost it
+///
+/// It makes many logins at once, at a server of yours.
 #[derive(Parser)]
-#[command(name = PROGRAM, version, after_help = after_help())]
+#[command(name = PROGRAM, version, after_help = SHORT_EXAMPLE, after_long_help = AFTER_LONG_HELP)]
 pub struct Args {
     /// udp or tcp
     #[arg(value_name = "TRANSPORT", value_parser = parse_transport)]
     transport: TransportName,
-    /// The server; an IPv6 address goes in brackets
+    /// Server; an IPv6 address goes in brackets
     #[arg(value_name = "HOST:PORT")]
     server: HostPort,
-    /// Log in as all users of this file who may from anywhere at any time
-    #[arg(long, value_name = "FILE", default_value = "users.toml")]
+    /// Users to log in as
+    ///
+    /// Those are left out who may log in only from some networks or up to a day.
+    #[arg(long, help_heading = LOGINS, value_name = "FILE", default_value = "users.toml")]
     users: PathBuf,
-    /// Log in as this user, and no other
-    #[arg(long, value_name = "NAME", requires = "password", conflicts_with = "users")]
+    /// Log in as this user only
+    #[arg(long, help_heading = LOGINS, value_name = "NAME", requires = "password", conflicts_with = "users")]
     user: Option<Username>,
-    /// The password of --user; other users of this machine can see it, so take one that is good for nothing else
-    #[arg(long, value_name = "PASSWORD", requires = "user", value_parser = parse_password)]
+    /// Password of --user
+    ///
+    /// Other users of this machine can see it, so take one that is good for nothing else.
+    #[arg(long, help_heading = LOGINS, value_name = "PASSWORD", requires = "user", value_parser = parse_password)]
     password: Option<Password>,
-    /// Logins at a time; in an open loop, at most
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
-    clients: Option<u32>,
-    /// Open loop: begin so many logins a second, whether the server keeps up or not
-    #[arg(long, value_name = "N", value_parser = parse_rate)]
-    rate: Option<f64>,
-    /// For how long to begin logins
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
-    duration: Duration,
-    /// How long a login may take before it is lost
-    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse_seconds)]
-    patience: Duration,
-    /// How many logins in a hundred have a wrong password
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    /// Percentage of logins with a wrong password
+    #[arg(long, help_heading = LOGINS, hide_short_help = true, value_name = "PERCENT", default_value_t = 0.0)]
     wrong: f64,
-    /// How many logins in a hundred are of users that do not exist
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    /// Percentage of logins of unknown users
+    #[arg(long, help_heading = LOGINS, hide_short_help = true, value_name = "PERCENT", default_value_t = 0.0)]
     unknown: f64,
-    /// Answer without the challenge, as the first clients do
-    #[arg(long)]
+    /// Leave the challenge out of answers, as the first clients do
+    #[arg(long, help_heading = LOGINS, hide_short_help = true)]
     no_echo: bool,
-    /// Addresses of 127.0.0.0/8 that logins at this machine come from, by turns
-    #[arg(long, value_name = "N", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(SOURCES_MAX)))]
+    /// Client addresses in 127.0.0.0/8 to use in turn
+    #[arg(long, help_heading = LOGINS, hide_short_help = true, value_name = "N", default_value_t = 1 << 20,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(SOURCES_MAX)))]
     sources: u32,
-    /// The server's process, to tell its processor time and memory
-    #[arg(long, value_name = "PID")]
+    /// Logins at a time [default: 256]
+    ///
+    /// With --rate the default is 16384. Each client begins a login as soon as its last one has ended. With --rate it is the most at a time.
+    #[arg(long, help_heading = LOAD, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    clients: Option<u32>,
+    /// Logins to begin per second, at a fixed rate
+    ///
+    /// Latency then counts from when a login was due, so that a stall shows in all the logins that it delayed.
+    #[arg(long, help_heading = LOAD, value_name = "N", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Time to begin logins
+    ///
+    /// Seconds, or a number with a unit: 500ms, 15s, 2m, 1h.
+    #[arg(long, help_heading = LOAD, value_name = "TIME", default_value = "10", value_parser = parse_time)]
+    duration: Duration,
+    /// Time after which a login is lost
+    #[arg(long, help_heading = LOAD, hide_short_help = true, value_name = "TIME", default_value = "15",
+          value_parser = parse_time)]
+    patience: Duration,
+    /// Load a server on another machine
+    #[arg(long, help_heading = LOAD, hide_short_help = true)]
+    i_own_this_network: bool,
+    /// Server's process, to measure what it costs
+    ///
+    /// That is its processor time per login, and its memory.
+    #[arg(long, help_heading = RESULTS, value_name = "PID")]
     pid: Option<u32>,
-    /// First do the same to a bare echo of messages of the same sizes, and tell the ratio
-    #[arg(long)]
+    /// Also measure a bare echo, and print the ratio
+    ///
+    /// The echo receives and sends messages of the same sizes, and does nothing else.
+    #[arg(long, help_heading = RESULTS)]
     floor: bool,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, help_heading = RESULTS)]
     json: bool,
-    /// Draw latency by percentile and throughput over time
-    #[arg(long, value_name = "FILE.svg")]
+    /// Draw latency and throughput
+    #[arg(long, help_heading = RESULTS, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Do this to a server that is not this machine
-    #[arg(long)]
-    i_own_this_network: bool,
 }
 
 /// There are not enough ports and descriptors for more.
@@ -93,38 +118,55 @@ enum TransportName {
     Tcp,
 }
 
-fn after_help() -> String {
-    format!(
-        "Examples:\n  \
-         {EXAMPLE}\n  \
-         letmein-bench udp 127.0.0.1:8591 --pid $(pidof server-udp) --floor\n  \
-         letmein-bench tcp 127.0.0.1:8591 --rate 2000 --duration 60 --plot tcp.svg\n  \
-         letmein-bench udp 127.0.0.1:8591 --wrong 50 --unknown 25 --json\n\n\
-         In a closed loop each client begins a login when its last has ended. With --rate, latency counts from when a\n\
-         login was to begin, so that a stall of the server shows in all the logins that it held up.\n\n\
-         Exit status: 0 done, 1 a verdict was wrong, 2 wrong command line or configuration, 3 no verdict at all"
-    )
-}
+const SHORT_EXAMPLE: &str = "Example: letmein-bench udp 127.0.0.1:8591 --users users.toml";
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  letmein-bench udp 127.0.0.1:8591 --users users.toml
+  letmein-bench udp 127.0.0.1:8591 --pid $(pidof server-udp) --floor
+  letmein-bench tcp 127.0.0.1:8591 --rate 2000 --duration 60 --plot tcp.svg
+  letmein-bench udp 127.0.0.1:8591 --wrong 50 --unknown 25 --json
+
+With --wrong or --unknown, start the server with --user-failures off; otherwise it soon blocks the load.
+
+Exit status: 0 done, 1 a verdict was wrong, 2 wrong command line or users file, 3 no verdict at all";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(Args::command(), EXAMPLE)?;
+    let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Taken)?;
     let mut plan = args.plan()?;
     server::descriptors::raise_limit();
-    let floor =
-        args.floor.then(|| args.measure("floor", &mut plan, load_generator::run_floor)).transpose()?;
+    let floor = args.floor.then(|| args.measure("echo", &mut plan, load_generator::run_floor)).transpose()?;
     let server = args.measure("server", &mut plan, load_generator::run)?;
-    print(&server, floor.as_ref(), args.json).map_err(|error| failed(PROGRAM, error))?;
+    let report = Report::new(plan.to_string(), &server, floor.as_ref());
+    if args.json {
+        report.print_json().map_err(|error| failed(PROGRAM, error))?;
+    }
+    if server.logins() == 0 {
+        let error = server.last_error.as_deref().unwrap_or("no answer");
+        return Err(failed(
+            PROGRAM,
+            format_args!("{plan}: no login got a verdict: {error}: is a server there?"),
+        ));
+    }
+    if !args.json {
+        write!(io::stdout(), "{report}").map_err(|error| failed(PROGRAM, error))?;
+    }
     if let Some(error) = &server.last_error {
         say(format_args!("{PROGRAM}: {}: {error}", args.server));
     }
+    if args.floor && plan.shares_processors() {
+        say(format_args!(
+            "{PROGRAM}: server and generator share processors, so the ratio is too high or too low: run each with \
+             taskset, on processors of its own"
+        ));
+    }
     if let Some(path) = &args.plot {
-        load_generator::draw(path, &server, floor.as_ref())
+        load_generator::draw(path, &report.subject, &server, floor.as_ref())
             .map_err(|error| failed(PROGRAM, format_args!("{}: {error}", path.display())))?;
     }
-    Ok(match (server.wrong, server.logins()) {
-        (1.., _) => ExitStatus::Refused,
-        (0, 0) => ExitStatus::Failed,
-        (0, 1..) => ExitStatus::Done,
+    Ok(match server.wrong {
+        1.. => ExitStatus::Refused,
+        0 => ExitStatus::Done,
     })
 }
 
@@ -141,11 +183,13 @@ impl Args {
         let invalid = |reason: &str| invalid(reason, EXAMPLE);
         let server = self.address()?;
         if !server.ip().is_loopback() && !self.i_own_this_network {
-            return Err(invalid("this server is not this machine: insist with --i-own-this-network"));
+            return Err(invalid(
+                "the server is on another machine: if that machine and the network are yours, add --i-own-this-network",
+            ));
         }
         if !server.ip().is_loopback() && self.floor {
             return Err(invalid(
-                "--floor is for servers of this machine: an echo here tells nothing of another",
+                "--floor is for a server on this machine: an echo here says nothing about another machine",
             ));
         }
         let load = self
@@ -154,7 +198,7 @@ impl Args {
             .map_err(|error| invalid(&error.to_string()))?;
         let pace = self.pace();
         if (self.sources as usize) < pace.clients() {
-            return Err(invalid("--sources has to be at least --clients"));
+            return Err(invalid("--sources must be at least --clients"));
         }
         Ok(Plan {
             server,
@@ -174,10 +218,7 @@ impl Args {
     fn process(&self) -> Result<Option<Process>, ExitStatus> {
         let Some(pid) = self.pid else { return Ok(None) };
         match Process::of(pid) {
-            None => Err(invalid(
-                &format!("there is no process {pid}, or none whose figures may be seen"),
-                EXAMPLE,
-            )),
+            None => Err(invalid(&format!("no process {pid}, or no right to see what it costs"), EXAMPLE)),
             process => Ok(process),
         }
     }
@@ -244,82 +285,106 @@ struct Summary {
 
 impl Summary {
     fn of(figures: &Figures) -> Self {
-        let us = |percent| figures.percentile(percent).as_secs_f64() * 1e6;
+        let us = |percent| to_thousandths(figures.percentile(percent).as_secs_f64() * 1e6);
         Self {
             logins: figures.logins(),
-            logins_per_s: figures.rate(),
+            logins_per_s: to_thousandths(figures.rate()),
             p50_us: us(50.0),
             p90_us: us(90.0),
             p99_us: us(99.0),
             p99_9_us: us(99.9),
             max_us: us(100.0),
             resends: figures.resends,
-            generator_load: figures.generator_load,
+            generator_load: figures.generator_load.map(to_thousandths),
             lost: figures.lost,
             wrong: figures.wrong,
-            cpu_us_per_login: figures.cpu_us(),
+            cpu_us_per_login: figures.cpu_us().map(to_thousandths),
             resident_bytes: figures.resident_bytes,
         }
     }
 }
 
+/// More digits would only be noise.
+fn to_thousandths(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
 #[derive(Serialize)]
 struct Report {
+    /// What was measured.
+    subject: String,
     server: Summary,
     floor: Option<Summary>,
-    /// The server's processor time for a login, divided by the floor's.
+    /// The server's processor time per login, divided by the echo's.
     cpu_ratio: Option<f64>,
 }
 
-fn print(server: &Figures, floor: Option<&Figures>, json: bool) -> io::Result<()> {
-    let cpu_ratio =
-        server.cpu_us().zip(floor.and_then(Figures::cpu_us)).map(|(server, floor)| server / floor);
-    let report = Report { server: Summary::of(server), floor: floor.map(Summary::of), cpu_ratio };
-    let mut stdout = io::stdout().lock();
-    if json {
-        serde_json::to_writer(&mut stdout, &report)?;
-        return writeln!(stdout);
+impl Report {
+    fn new(subject: String, server: &Figures, floor: Option<&Figures>) -> Self {
+        let costs = server.cpu_us().zip(floor.and_then(Figures::cpu_us));
+        let cpu_ratio = costs.map(|(server, floor)| to_thousandths(server / floor));
+        Self { subject, server: Summary::of(server), floor: floor.map(Summary::of), cpu_ratio }
     }
-    if let Some(floor) = &report.floor {
-        writeln!(stdout, "floor\n{floor}\nserver")?;
+
+    fn print_json(&self) -> io::Result<()> {
+        writeln!(io::stdout(), "{}", serde_json::to_string(self)?)
     }
-    write!(stdout, "{}", report.server)?;
-    if let Some(ratio) = report.cpu_ratio {
-        writeln!(stdout, "\nprocessor time of the server / of the floor: {ratio:.3}")?;
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.subject)?;
+        if let Some(floor) = &self.floor {
+            writeln!(f, "echo\n{floor}\nserver")?;
+        }
+        write!(f, "{}", self.server)?;
+        match self.cpu_ratio {
+            Some(ratio) => writeln!(f, "\nprocessor time per login, server / echo: {ratio:.3}"),
+            None => Ok(()),
+        }
     }
-    Ok(())
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "logins        {:>12}   {:.0} a second", self.logins, self.logins_per_s)?;
+        writeln!(f, "logins          {:>10}   {:.0} per second", self.logins, self.logins_per_s)?;
         let latencies = [self.p50_us, self.p90_us, self.p99_us, self.p99_9_us, self.max_us];
         for (name, us) in ["p50", "p90", "p99", "p99.9", "max"].into_iter().zip(latencies) {
-            writeln!(f, "latency {name:<5} {us:>12.1} µs")?;
+            let (time, unit) = with_unit(us);
+            writeln!(f, "latency {name:<5}   {time:>10.1} {unit}")?;
         }
-        writeln!(f, "sent again    {:>12}", self.resends)?;
-        if let Some(load) = self.generator_load {
-            writeln!(f, "generator     {:>12.0} % of a processor", load * 100.0)?;
-        }
-        writeln!(f, "lost          {:>12}", self.lost)?;
-        writeln!(f, "wrong verdict {:>12}", self.wrong)?;
+        writeln!(f, "resends         {:>10}", self.resends)?;
+        writeln!(f, "lost logins     {:>10}", self.lost)?;
+        writeln!(f, "wrong verdicts  {:>10}", self.wrong)?;
         if let Some(us) = self.cpu_us_per_login {
-            writeln!(f, "processor     {us:>12.2} µs a login")?;
+            writeln!(f, "server CPU time {us:>10.2} µs per login")?;
         }
         if let Some(bytes) = self.resident_bytes {
-            writeln!(f, "resident      {:>12.1} MiB", bytes as f64 / f64::from(1 << 20))?;
+            writeln!(f, "server memory   {:>10.1} MiB", bytes as f64 / f64::from(1 << 20))?;
+        }
+        if let Some(load) = self.generator_load {
+            writeln!(f, "generator CPU   {:>10.0} %", load * 100.0)?;
         }
         Ok(())
     }
 }
 
+/// A time in the largest unit of which it is at least one.
+fn with_unit(us: f64) -> (f64, &'static str) {
+    match us {
+        1e6.. => (us / 1e6, "s"),
+        1e3.. => (us / 1e3, "ms"),
+        _ => (us, "µs"),
+    }
+}
+
 fn parse_transport(text: &str) -> Result<TransportName, String> {
-    TransportName::from_str(text, false).map_err(|_| format!("no transport {text:?}: there are udp and tcp"))
+    TransportName::from_str(text, false).map_err(|_| format!("invalid transport {text:?}: choose udp or tcp"))
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| (1e-3..=1e9).contains(rate));
-    rate.ok_or_else(|| format!("no rate {text:?}: give logins a second, from 0.001, as in 1000"))
+    rate.ok_or_else(|| format!("invalid rate {text:?}: give logins per second, from 0.001, as in 1000"))
 }
 
 fn parse_password(text: &str) -> Result<Password, String> {

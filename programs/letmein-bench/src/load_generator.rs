@@ -27,6 +27,7 @@ mod one_socket;
 mod plot;
 mod process;
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
@@ -37,7 +38,7 @@ pub(crate) use meter::Figures;
 pub(crate) use plot::draw;
 pub(crate) use process::Process;
 
-use rustix::thread::{gettid, set_current_timer_slack};
+use rustix::thread::{CpuSet, gettid, set_current_timer_slack};
 
 use many_sockets::ManySockets;
 use meter::Meter;
@@ -59,6 +60,28 @@ pub(crate) struct Plan {
     pub(crate) sources: u32,
     /// The server's process, if its cost is to be measured.
     pub(crate) process: Option<Process>,
+}
+
+impl Plan {
+    /// Whether the generator and the server's process may run on the same processor.
+    pub(crate) fn shares_processors(&self) -> bool {
+        let own = Process::thread(gettid()).processors();
+        let servers = self.process.as_ref().map(Process::processors);
+        let (Ok(own), Some(Ok(servers))) = (own, servers) else { return false };
+        (0..CpuSet::MAX_CPU).any(|processor| own.is_set(processor) && servers.is_set(processor))
+    }
+}
+
+impl fmt::Display for Plan {
+    /// The subject of the figures.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}, ", self.transport.name(), self.server)?;
+        match self.pace {
+            Pace::Closed { clients } => write!(f, "{clients} clients")?,
+            Pace::Open { rate, .. } => write!(f, "{rate} logins per second")?,
+        }
+        write!(f, ", {:?}", self.duration)
+    }
 }
 
 /// When logins begin.
@@ -92,7 +115,7 @@ impl Pace {
 const FIRST_SOURCE: u32 = u32::from_be_bytes([127, 1, 0, 0]);
 /// How many addresses there are from it on.
 pub(crate) const SOURCES_MAX: u32 = u32::from_be_bytes([127, 255, 0, 0]) - FIRST_SOURCE;
-/// How often clients are checked for messages to send again.
+/// How often clients are checked for messages to resend.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Makes the logins, and measures them. `watch` is called after each second.

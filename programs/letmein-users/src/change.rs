@@ -15,7 +15,8 @@ use crate::plain::Plain;
 use crate::strength::weakness;
 use crate::write::{self, ChangeError, Missing};
 use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line, warn};
-use letmein::cli::{ExitStatus, invalid, say};
+use letmein::cli::usage::invalid;
+use letmein::cli::{ExitStatus, say};
 use proto::credentials::{Password, Username};
 use users::{Problem, UsersError, counted};
 

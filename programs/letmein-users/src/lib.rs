@@ -12,11 +12,12 @@ mod new_password;
 mod normal_form;
 mod plain;
 mod strength;
-mod usage;
 mod verify;
 mod write;
 
 use std::fmt::Display;
+
+use clap::CommandFactory;
 
 use change::{add, drop_old_password, expire, import, passwd, remove, rename, set, unset};
 use check::check;
@@ -24,7 +25,8 @@ pub use command_line::Args;
 use command_line::{AddedUser, Command, OldPassword, User};
 use conditions::{Expiry, Place, places_in_toml};
 use import::ListFormat;
-use letmein::cli::{self, ExitStatus, invalid, say};
+use letmein::cli::usage::{PasswordArgument, invalid, parse};
+use letmein::cli::{self, ExitStatus, say};
 use list::{list, list_json, show, show_json, unix_s};
 use plain::Plain;
 use server::sandbox;
@@ -35,7 +37,7 @@ const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let Args { users, command } = usage::parse()?;
+    let Args { users, command } = parse(Args::command(), EXAMPLE, PasswordArgument::Mistaken)?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
         Command::Add { user: AddedUser { name }, expires, from, password } => {

@@ -1,8 +1,7 @@
 //! The values of a server's options: what each may be, and what is said of anything else.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -13,6 +12,8 @@ use server::log::LogFormat;
 use server::net::address::Address;
 use server::settings::{AuditTarget, FailureBudget, Mode};
 use tracing::level_filters::LevelFilter;
+
+use crate::cli::{address_remedy, parse_time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ServiceName {
@@ -39,7 +40,7 @@ impl From<ModeName> for Mode {
     }
 }
 
-/// How many failures are free.
+/// How many failed logins are allowed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Allowance {
     Some(FailureBudget),
@@ -107,14 +108,15 @@ pub(super) fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
 }
 
 pub(in crate::cli) fn parse_mode(text: &str) -> Result<ModeName, String> {
-    ModeName::from_str(text, false).map_err(|_| format!("no sandbox {text:?}: there are on, log and off"))
+    ModeName::from_str(text, false)
+        .map_err(|_| format!("invalid sandbox mode {text:?}: choose on, log or off"))
 }
 
 pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => Err(format!("no log format {text:?}: there are text and json")),
+        _ => Err(format!("invalid log format {text:?}: choose text or json")),
     }
 }
 
@@ -125,7 +127,7 @@ pub(super) fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
         "info" => Ok(LevelFilter::INFO),
         "debug" => Ok(LevelFilter::DEBUG),
         "trace" => Ok(LevelFilter::TRACE),
-        _ => Err(format!("no log level {text:?}: there are error, warn, info, debug and trace")),
+        _ => Err(format!("invalid log level {text:?}: choose error, warn, info, debug or trace")),
     }
 }
 
@@ -134,24 +136,27 @@ pub(super) fn parse_budget(text: &str) -> Result<Allowance, String> {
         return Ok(Allowance::All);
     }
     let parse = || {
-        let (failures, seconds) = text.split_once('/')?;
+        let (failures, window) = text.split_once('/')?;
         let failures = failures.parse().ok().filter(|failures| *failures > 0)?;
-        let window = Duration::from_secs(seconds.strip_suffix('s').unwrap_or(seconds).parse().ok()?);
-        (!window.is_zero() && window <= WINDOW_MAX).then_some(FailureBudget { failures, window })
+        let window = parse_time(window).ok()?;
+        let is_whole = window.subsec_nanos() == 0;
+        (is_whole && window <= WINDOW_MAX).then_some(FailureBudget { failures, window })
     };
     parse().map(Allowance::Some).ok_or_else(|| {
-        format!("no budget {text:?}: give 1 to 255 failures and the seconds that they are for, up to 600, as in 10/60s, or off")
+        format!(
+            "invalid limit {text:?}: give 1 to 255 failures and a time of 1 s to 10 min, as in 10/60s or 20/5m, or off"
+        )
     })
 }
 
 pub(super) fn parse_trusted(text: &str) -> Result<IpNet, String> {
     users::parse_network(text)
-        .ok_or_else(|| format!("no network {text:?}: write 10.0.0.0/8, 2001:db8::/32 or one address"))
+        .ok_or_else(|| format!("invalid network {text:?}: write 10.0.0.0/8, 2001:db8::/32 or one address"))
 }
 
 pub(super) fn parse_service(text: &str) -> Result<ServiceName, String> {
     ServiceName::from_str(text, false)
-        .map_err(|_| format!("no service {text:?}: there are auth, md5, hello and framed"))
+        .map_err(|_| format!("invalid service {text:?}: choose auth, md5, hello or framed"))
 }
 
 pub(super) fn parse_door(text: &str) -> Result<(Transport, ListenAddress), String> {
@@ -159,7 +164,11 @@ pub(super) fn parse_door(text: &str) -> Result<(Transport, ListenAddress), Strin
     let transport = match transport {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
-        _ => return Err(format!("no transport {transport:?}: write tcp:8591, udp:8591 or tcp:ADDRESS:PORT")),
+        _ => {
+            return Err(format!(
+                "invalid transport {transport:?}: write tcp:8591, udp:8591 or tcp:ADDRESS:PORT"
+            ));
+        }
     };
     Ok((transport, parse_listen_address(place)?))
 }
@@ -168,9 +177,18 @@ pub(super) fn parse_listen_address(text: &str) -> Result<ListenAddress, String> 
     if let Ok(address) = text.parse() {
         return Ok(ListenAddress::Address(address));
     }
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let port = text.parse().map_err(|_| format!("no port {text:?}: a port is a number up to 65535"))?;
-        return Ok(ListenAddress::Port(port));
+    let port_of = |port: &str| {
+        port.parse().map_err(|_| format!("invalid port {port:?}: a port is a number up to 65535"))
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number(text) {
+        return port_of(text).map(ListenAddress::Port);
     }
-    Err(format!("no address {text:?}: write PORT, ADDRESS:PORT or [IPV6-ADDRESS]:PORT"))
+    match text.strip_prefix('*').unwrap_or(text).strip_prefix(':') {
+        Some(port) if is_number(port) => {
+            let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port_of(port)?);
+            Ok(ListenAddress::Address(everywhere.into()))
+        }
+        _ => Err(format!("invalid address {text:?}: {}", address_remedy(text))),
+    }
 }

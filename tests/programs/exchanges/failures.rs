@@ -17,7 +17,7 @@ use super::said;
 fn assert_fails(client: &mut Command, reason: &str) {
     let Ended { status, stderr, .. } = run(client);
     assert_eq!((status, stderr.lines().count()), (3, 1), "{stderr}");
-    assert!(stderr.starts_with("An error occurred: ") && stderr.contains(reason), "{stderr}");
+    assert!(stderr.starts_with("exchange: 127.0.0.") && stderr.contains(reason), "{stderr}");
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! Command lines: what is wrong with one, what was perhaps meant, and how wide help is.
+
+use std::env;
+use std::error::Error as _;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, FromArgMatches};
+
+use super::{ExitStatus, say};
+
+/// Help has no longer lines, and none that is longer than the terminal is wide.
+const HELP_WIDTH: usize = 80;
+
+/// Whether an argument of a program may be a password. Messages repeat no argument that may be one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PasswordArgument {
+    /// Nobody would give one.
+    Never,
+    /// The program takes none, but somebody may try to give one.
+    Mistaken,
+    /// The program takes one. If it begins with a dash, it may look like a request for help, and a script must not
+    /// take the answer for a welcome: help is a success only if nothing else is asked for.
+    Taken,
+}
+
+/// Parses the command line; `Err` is the status to end with, after everything has been said.
+pub fn parse<A: FromArgMatches>(
+    command: Command,
+    example: &str,
+    password: PasswordArgument,
+) -> Result<A, ExitStatus> {
+    let command = command.max_term_width(HELP_WIDTH);
+    let mut parsing = if wants_short_help() { in_one_list(command.clone()) } else { command.clone() };
+    let matches = parsing.try_get_matches_from_mut(env::args_os());
+    matches.and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| {
+        if error.use_stderr() {
+            return invalid(&reason(&error, &command, password), example);
+        }
+        if password == PasswordArgument::Taken && env::args_os().len() > 2 {
+            say(format_args!("{error}"));
+            return ExitStatus::Usage;
+        }
+        // Nobody reads it any more if this fails.
+        let _ = error.print();
+        ExitStatus::Done
+    })
+}
+
+fn wants_short_help() -> bool {
+    env::args_os().nth(1).is_some_and(|argument| argument == "-h")
+}
+
+/// The short help has no headings, so that it is one screen.
+fn in_one_list(command: Command) -> Command {
+    command.mut_args(|argument| argument.help_heading(None::<&str>))
+}
+
+/// Says that a command line is wrong, why, and how a right one looks.
+pub fn invalid(reason: &str, example: &str) -> ExitStatus {
+    say(format_args!("Invalid input argument, please enter a correct format command."));
+    say(format_args!("{reason}"));
+    say(format_args!("Example: {example}"));
+    ExitStatus::Usage
+}
+
+fn reason(error: &clap::Error, command: &Command, password: PasswordArgument) -> String {
+    if let Some(source) = error.source() {
+        return source.to_string();
+    }
+    let hides_arguments = password != PasswordArgument::Never;
+    let argument = |kind| match error.get(kind) {
+        Some(ContextValue::String(argument)) if !argument.is_empty() => Some(&**argument),
+        _ => None,
+    };
+    let nearest_option = || {
+        let swapped = || argument(ContextKind::InvalidArg).and_then(|given| option_like(given, command));
+        did_you_mean(argument(ContextKind::SuggestedArg).map(str::to_owned).or_else(swapped).as_deref())
+    };
+    match (error.kind(), argument(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingSubcommand, _) => "no command given (--help lists all commands)".to_owned(),
+        (ErrorKind::InvalidSubcommand, _) => {
+            let nearest = did_you_mean(nearest_command(error, command));
+            format!("unknown command{nearest} (--help lists all commands)")
+        }
+        (ErrorKind::UnknownArgument, _) if hides_arguments => format!(
+            "too many arguments, or an unknown option{} (--help lists all options; put -- before an argument that \
+             begins with a dash)",
+            nearest_option()
+        ),
+        (ErrorKind::UnknownArgument, Some(option)) if option.starts_with('-') => {
+            format!("unknown option {option}{} (--help lists all options)", nearest_option())
+        }
+        (ErrorKind::UnknownArgument, Some(argument)) => {
+            format!("unexpected argument {argument:?} (--help lists what there is)")
+        }
+        _ if hides_arguments && argument(ContextKind::InvalidValue).is_some() => {
+            "an option has a value that it does not take (--help lists all options)".to_owned()
+        }
+        _ => {
+            let text = error.to_string();
+            let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+            lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
+        }
+    }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default()
+}
+
+/// An option that differs by two letters at most; the similarity that the parser goes by does not see swapped letters.
+fn option_like(given: &str, command: &Command) -> Option<String> {
+    let given = given.strip_prefix("--")?;
+    let options = command.get_arguments().filter_map(Arg::get_long);
+    let distance = |option: &&str| strsim::osa_distance(given, option);
+    options.min_by_key(distance).filter(|option| distance(option) <= 2).map(|option| format!("--{option}"))
+}
+
+/// The name of the command that is most alike, even if an alias is nearer.
+fn nearest_command<'c>(error: &clap::Error, command: &'c Command) -> Option<&'c str> {
+    let Some(ContextValue::Strings(alike)) = error.get(ContextKind::SuggestedSubcommand) else { return None };
+    // The last is the most alike.
+    command.find_subcommand(alike.last()?).map(Command::get_name)
+}
