@@ -24,6 +24,7 @@ mod guessing;
 mod lifecycle;
 mod log_lines;
 mod logins;
+mod manifests;
 mod manuals;
 mod monitoring;
 mod nginx;

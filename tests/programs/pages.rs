@@ -111,7 +111,7 @@ fn definition(program: &str) -> Option<clap::Command> {
 fn commands(page: &str) -> Vec<Vec<String>> {
     let lines = outside_fences(page).filter_map(|line| line.strip_prefix("    "));
     let lines = lines.map(|line| line.split("  #").next().unwrap().replace("$(pidof server-udp)", "1"));
-    let separated = lines.map(|line| line.replace(" && ", " | ").replace(" < ", " | "));
+    let separated = lines.map(|line| line.replace(" && ", " | ").replace(" < ", " | ").replace(" > ", " | "));
     separated.flat_map(|line| line.split(" | ").map(words).collect::<Vec<_>>()).collect()
 }
 

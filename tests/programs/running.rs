@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::Once;
 
 use proto::transport::Transport;
@@ -225,6 +225,11 @@ impl Server {
 
     pub(crate) fn login(&self, args: &[&str]) -> Ended {
         run(self.client().args(args))
+    }
+
+    /// Its standard input, if that is a pipe.
+    pub(crate) fn input(&mut self) -> &mut ChildStdin {
+        self.child.stdin.as_mut().unwrap()
     }
 
     /// The number of its process.
