@@ -214,6 +214,6 @@ fn the_picture_is_that_of_a_login() {
     assert_eq!(
         without_chance(&drawn.stdout),
         without_chance(&picture),
-        "examples/login-picture draws it anew"
+        "examples/login-picture draws it again"
     );
 }

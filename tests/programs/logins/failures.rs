@@ -33,7 +33,7 @@ fn a_server_that_refuses_until_the_timeout_is_reported_as_one_that_refuses() {
     assert_fails(client, &format!("nobody listens at {}", address_of(&nobody)));
 }
 
-/// What such a server sends does not start the second anew.
+/// What such a server sends does not restart the second.
 #[test]
 fn a_server_that_hangs_up_after_its_challenge_is_tried_again_for_a_second_and_no_longer() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();

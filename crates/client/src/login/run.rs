@@ -35,7 +35,7 @@ pub(super) struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
-    /// When the network first refused. Nothing that arrives starts this anew.
+    /// When the network first refused. Nothing that arrives restarts this.
     unreachable_since: Option<Instant>,
 }
 

@@ -134,7 +134,7 @@ fn is_right(candidate: &Candidate<'_>, fits: Choice) -> bool {
     (candidate.counts & fits).into()
 }
 
-/// The reason to refuse a digest that is wrong or was not looked at.
+/// The reason to refuse a digest that is wrong or was ignored.
 fn wrong(found: &Found<'_>) -> Reason {
     match (found.is_known.into(), found.is_refused_unseen()) {
         (false, _) => Reason::UnknownUser,

@@ -81,7 +81,7 @@ pub enum Reason {
     UnknownUser,
     /// The digest is right for no challenge.
     WrongPassword,
-    /// The user was guessed at beyond the budget, so the digest was not looked at.
+    /// The user was guessed at beyond the budget, so the digest was ignored.
     TriedTooOften,
     /// The digest is right, but the user may not log in.
     Denied(Denial),

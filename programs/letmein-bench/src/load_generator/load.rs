@@ -156,7 +156,7 @@ impl Load {
 
 /// A client, from login to login.
 ///
-/// It is not `proto::client::Client`: that one is made anew for each login, from a password, and a users file gives
+/// It is not `proto::client::Client`: a new one is made for each login, from a password, and a users file gives
 /// secrets alone; all its answers are right and carry the challenge; and it listens on after the verdict, for one that
 /// is forged, so that a closed loop would measure how long it listens.
 pub(super) struct VirtualClient {
