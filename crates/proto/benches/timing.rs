@@ -81,8 +81,9 @@ enum Passwords {
     TwoForEveryOther,
 }
 
-/// Users, and for each length a pair of a known and an unknown name, otherwise random. So few records stay in the nearest
-/// cache: else known names would take longer, which have a record each, while some unknown names share one.
+/// Users, and for each length a pair of a known and an unknown name, otherwise random. They are few, so that all
+/// records stay in the nearest cache: else known names would take longer, which have a record each, while some unknown
+/// names share one.
 struct Population {
     users: Users,
     names: Vec<[String; 2]>,

@@ -66,7 +66,8 @@ pub struct Args {
     sources: u32,
     /// Logins at a time [default: 256]
     ///
-    /// With --rate the default is 16384. Each client begins a login as soon as its last one has ended. With --rate it is the most at a time.
+    /// Each client begins a login as soon as its last one has ended. With --rate this is the most at a time, and the
+    /// default is 16384.
     #[arg(long, help_heading = LOAD, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     clients: Option<u32>,
