@@ -142,13 +142,13 @@ static int converse(struct login *it)
     }
 }
 
-/* WELCOME or REFUSED; NO_VERDICT or CONFLICT without a verdict; INVALID for a name or a password that cannot be. */
+/* WELCOME or REFUSED; NO_VERDICT or CONFLICT without a verdict; INVALID for a name, password or time that cannot be. */
 int letmein(const char *host, const char *port, const char *name, const char *password, int is_tcp, int timeout_ms)
 {
     const size_t len = strlen(name);
     int is_valid = len > 0 && len <= 64 && name[0] != ' ' && name[len - 1] != ' ';
     for (const char *c = name; *c; c++) is_valid &= (unsigned char)*c >= ' ' && *c != 0x7f && *c != ':';
-    if (!is_valid || !*password || strlen(password) > 128) return INVALID;
+    if (!is_valid || !*password || strlen(password) > 128 || timeout_ms <= 0) return INVALID;
     struct addrinfo hints = {.ai_socktype = is_tcp ? SOCK_STREAM : SOCK_DGRAM}, *found;
     if (getaddrinfo(host, port, &hints, &found)) return NO_VERDICT;
     int untried = 0, result = NO_VERDICT;
@@ -160,7 +160,7 @@ int letmein(const char *host, const char *port, const char *name, const char *pa
         if ((it.server = socket(at->ai_family, at->ai_socktype, 0)) < 0) continue;
         fcntl(it.server, F_SETFL, O_NONBLOCK);
         (void)connect(it.server, at->ai_addr, at->ai_addrlen); /* a failure shows in what is sent */
-        poll(&(struct pollfd){it.server, POLLOUT, 0}, 1, (int)((it.end - it.start) / 1000));
+        poll(&(struct pollfd){it.server, POLLOUT, 0}, 1, it.end > it.start ? (int)((it.end - it.start) / 1000) : 0);
         while (!is_tcp && recv(it.server, &(char){0}, 1, 0) >= 0) {} /* came before it was connected, from anybody */
         result = converse(&it);
         close(it.server);

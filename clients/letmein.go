@@ -35,7 +35,7 @@ func main() {
 		os.Exit(3)
 	}
 	fmt.Println(verdict)
-	if verdict == Refused {
+	if verdict != Welcome {
 		os.Exit(1)
 	}
 }
@@ -129,6 +129,9 @@ func Login(network, server, name, password string, timeout time.Duration) (Verdi
 	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err == nil && len(addresses) == 0 {
+		err = errors.New("the host has no address")
+	}
 	for i, address := range addresses {
 		var verdict Verdict
 		share := time.Until(end) / time.Duration(len(addresses)-i)

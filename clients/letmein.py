@@ -10,23 +10,23 @@ def login(host, port, name, password, tcp=False, timeout=15.0):
     for family, kind, _, _, address in addresses:
         try:
             with socket.socket(family, kind) as server:
+                end = time.monotonic() + timeout / len(addresses)
                 server.settimeout(timeout / len(addresses))
                 server.connect(address)  # From now on it hears nobody but the server.
-                return converse(server, tcp, name.encode(), password.encode(), timeout / len(addresses)) == VERDICTS[0]
+                return converse(server, tcp, name.encode(), password.encode(), end) == VERDICTS[0]
         except OSError:
             if address is addresses[-1][-1]:
                 raise
 
-def converse(server, tcp, name, password, timeout):
+def converse(server, tcp, name, password, end):
     start, due, requests, sends, message, reply = time.monotonic(), 0, 0, 0, b"Authentication Request", b""
-    end, heard, challenges, answered, verdicts = start + timeout, None, set(), set(), set()
+    heard, challenges, answered, verdicts = None, set(), set(), set()
     while (now := time.monotonic()) < (due if heard else end):  # After a verdict it waits for one that contradicts it.
         if now >= due:
             server.sendall(message)
             due = end if tcp else min(end, now + min(1, 0.25 * 1.5 ** sends) * random.uniform(0.9, 1.1))
             requests, sends = requests + (not answered), sends + 1
-        if not select.select([server], [], [], max(0, due - now))[0]:
-            continue
+        if not select.select([server], [], [], max(0, due - now))[0]: continue
         data = server.recv(64)
         if tcp and (not data or len(reply) > 30):
             raise ConnectionError("the server hung up, or speaks another protocol")

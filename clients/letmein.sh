@@ -25,10 +25,14 @@ main() {
     port=${1##*:} host=${1%:*} name=$2
     case $host in
         \[*\]) host=${host#?} host=${host%?} ;;
-        '' | -* | *:*) usage ;;
+        *:*) usage ;;
+    esac
+    # What begins with a dash would be an option of nc.
+    case $host in
+        '' | -* | *[!0-9A-Za-z.:%_-]*) usage ;;
     esac
     case ,$port,$seconds, in
-        *,,* | *[!0-9,]*) usage ;;
+        *,,* | *[!0-9,]* | *,0*) usage ;;
     esac
     for tool in nc md5sum timeout; do
         command -v "$tool" >/dev/null || end 2 "there is no $tool"
