@@ -18,9 +18,21 @@ pub enum PasswordArgument {
     Never,
     /// The program takes none, but somebody may try to give one.
     Mistaken,
-    /// The program takes one. If it begins with a dash, it may look like a request for help, and a script must not
-    /// take the answer for a welcome: help is a success only if nothing else is asked for.
+    /// The program takes one.
     Taken,
+}
+
+impl PasswordArgument {
+    /// How many arguments there may be for help to be a success. A name or a password that begins with a dash may look
+    /// like a request for help, and a script must not take the answer for a welcome.
+    fn help_arguments_max(self) -> usize {
+        match self {
+            Self::Never => usize::MAX,
+            // A command, and the request for its help.
+            Self::Mistaken => 2,
+            Self::Taken => 1,
+        }
+    }
 }
 
 /// Parses the command line; `Err` is the status to end with, after everything has been said.
@@ -36,7 +48,7 @@ pub fn parse<A: FromArgMatches>(
         if error.use_stderr() {
             return invalid(&reason(&error, &command, password), example);
         }
-        if password == PasswordArgument::Taken && env::args_os().len() > 2 {
+        if env::args_os().skip(1).count() > password.help_arguments_max() {
             say(format_args!("{error}"));
             return ExitStatus::Usage;
         }

@@ -33,7 +33,7 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
         (&["127.0.0.1:", "userone", "p"], "no port in \"127.0.0.1:\""),
         (&["127.0.0.1:0", "userone", "p"], "invalid port \"0\": a port is a number from 1 to 65535"),
         (&["127.0.0.1:65536", "userone", "p"], "invalid port \"65536\": a port is"),
-        (&["127.0.0.1:http", "userone", "p"], "invalid port \"http\": a port is"),
+        (&["127.0.0.1:http", "userone", "p"], "invalid port: a port is"),
         (&[":8591", "userone", "p"], "no host in \":8591\""),
         (&["::1:8591", "userone", "p"], "IPv6 address without brackets"),
         (&[AT, "", "p"], "user name is empty"),
@@ -79,6 +79,10 @@ fn words_too_many_are_not_shown_since_one_may_be_a_password() {
     {
         let ended = run(letmein().arg(AT).args(words));
         assert!(!ended.stderr.contains(SECRET), "{ended:?}");
+    }
+    for server in [format!("userone:{SECRET}@127.0.0.1"), format!("127.0.0.1:{SECRET}")] {
+        let ended = run(letmein().args([&server, "userone"]));
+        assert!(ended.status == 2 && !ended.stderr.contains(SECRET), "{ended:?}");
     }
 }
 

@@ -48,7 +48,10 @@ fn all() -> Vec<Told> {
 impl Told {
     fn of(words: &[&str]) -> Self {
         let program = program_file(words[0]);
-        let help = run(Command::new(program).args(&words[1..]).arg("--help"));
+        let help = match words {
+            [_] => run(Command::new(program).arg("--help")),
+            _ => run(Command::new(program).arg("help").args(&words[1..])),
+        };
         assert_eq!(help.status, 0, "{help:?}");
         Self { words: words.iter().map(|&word| word.to_owned()).collect(), help: help.stdout }
     }

@@ -39,7 +39,11 @@ impl fmt::Display for HostPortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPort(it) => write!(f, "no port in {it:?}: write HOST:PORT"),
-            Self::BadPort(it) => write!(f, "invalid port {it:?}: a port is a number from 1 to 65535"),
+            // What is no number may be a password.
+            Self::BadPort(it) if it.bytes().all(|byte| byte.is_ascii_digit()) => {
+                write!(f, "invalid port {it:?}: a port is a number from 1 to 65535")
+            }
+            Self::BadPort(_) => f.write_str("invalid port: a port is a number from 1 to 65535"),
             Self::NoHost(it) => write!(f, "no host in {it:?}: write HOST:PORT"),
             Self::NoBrackets(it) => {
                 write!(f, "{it:?} is an IPv6 address without brackets: write [ADDRESS]:PORT")
@@ -54,8 +58,11 @@ impl fmt::Display for HostPortError {
                     "{it} is an address to listen at: write that of the server, or {loopback} for this machine"
                 )
             }
+            Self::BadHost(it) if it.contains('@') => {
+                f.write_str("invalid server: write HOST:PORT, without a user or a password")
+            }
             Self::BadHost(it) => {
-                write!(f, "invalid server {it:?}: write HOST:PORT, without a scheme, a user or a path")
+                write!(f, "invalid server {it:?}: write HOST:PORT, without a scheme or a path")
             }
         }
     }

@@ -48,13 +48,25 @@ pub(crate) fn passwd(
     old_until: Option<String>,
 ) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, name)?;
-    change_user(users, name, |edit, name| match &old_until {
-        None => edit.set_password(name, &new),
-        Some(day) => {
-            edit.keep_old_password(name, &new, day.clone());
-            Ok(())
+    let replaced = change(users, Missing::Refuse, |edit| {
+        let name = find(edit, users, name)?;
+        let Some(day) = &old_until else {
+            edit.set_password(&name, &new).map_err(|problem| wrong(users, problem))?;
+            return Ok(None);
+        };
+        if edit.has_password(&name, &new) {
+            return Err(ChangeError::SamePassword { path: users.into(), name });
         }
-    })?;
+        let replaced = edit.old_until(&name);
+        edit.keep_old_password(&name, &new, day.clone());
+        Ok(replaced)
+    })
+    .map_err(|error| unchanged(&error))?;
+    if let Some(day) = replaced.filter(|day| !is_over(day, unix_s())) {
+        warn(format_args!(
+            "the password before the old one, which was good until {day}, is refused from now on"
+        ));
+    }
     if let Some(day) = old_until {
         let until = if is_over(&day, unix_s()) { "was good until" } else { "is good until" };
         say(format_args!("{PROGRAM}: the old password {until} {day}"));
@@ -125,11 +137,14 @@ fn change_user(
 ) -> Result<ExitStatus, ExitStatus> {
     let changed = change(users, Missing::Refuse, |edit| {
         let name = find(edit, users, name)?;
-        act(edit, &name)
-            .map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
+        act(edit, &name).map_err(|problem| wrong(users, problem))?;
         Ok(ExitStatus::Done)
     });
     changed.map_err(|error| unchanged(&error))
+}
+
+fn wrong(users: &Path, problem: Problem) -> UsersError {
+    UsersError::Wrong { path: users.into(), problems: vec![problem] }
 }
 
 /// The name of a user as the file has it.
@@ -219,14 +234,17 @@ pub(crate) fn import(
         if !conditioned.is_empty() {
             return Err(in_list(conditioned.into_iter().map(|listed| only_password(listed)).collect()));
         }
+        let mut changed = 0;
         for Listed { user, .. } in &old {
-            if let Some(name) = edit.find(&user.name) {
-                edit.set_password(&name, &user.password)
-                    .map_err(|problem| UsersError::Wrong { path: users.into(), problems: vec![problem] })?;
+            if let Some(name) = edit.find(&user.name)
+                && !edit.has_password(&name, &user.password)
+            {
+                edit.set_password(&name, &user.password).map_err(|problem| wrong(users, problem))?;
+                changed += 1;
             }
         }
         new.iter().for_each(|Listed { user, .. }| edit.add(user));
-        Ok((new.len(), old.len()))
+        Ok((new.len(), changed))
     });
     let (added, changed) = changed.map_err(|error| unchanged(&error))?;
     print([format!("+{}, {changed} changed", counted(added))])
@@ -272,6 +290,7 @@ fn unchanged(error: &ChangeError) -> ExitStatus {
         }
         ChangeError::Users(_)
         | ChangeError::List { .. }
+        | ChangeError::SamePassword { .. }
         | ChangeError::WouldBeWrong { .. }
         | ChangeError::Obstacle { .. } => ExitStatus::Usage,
         ChangeError::Owner { .. }

@@ -186,7 +186,7 @@ pub(crate) enum Command {
         csv: bool,
         /// Change the passwords of users who exist already
         ///
-        /// Nothing else of theirs is changed.
+        /// An old password of theirs is refused from now on; nothing else is changed.
         #[arg(long)]
         replace: bool,
     },
@@ -219,7 +219,7 @@ pub(crate) struct OldPassword {
     #[arg(long, value_name = "DATE", requires = "keep_old", value_parser = parse_last_day)]
     pub(crate) old_until: Option<String>,
     /// Only refuse the old password from now on
-    #[arg(long, conflicts_with_all = ["keep_old", "generate", "password_file", "password_stdin"])]
+    #[arg(long, conflicts_with_all = ["keep_old", "old_until", "generate", "password_file", "password_stdin"])]
     pub(crate) drop_old: bool,
 }
 

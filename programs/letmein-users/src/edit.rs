@@ -145,11 +145,27 @@ impl<'a> Edit<'a> {
     /// Changes the password of a user, who may log in with the one before as well to the end of a day, in TOML.
     pub(crate) fn keep_old_password(&mut self, name: &Username, password: &Password, last_day: String) {
         let Some(entry) = self.entry(name) else { return };
-        let old = entry.as_table_like().and_then(|table| table.get("password")).unwrap_or(entry);
+        let old = Self::key_of(entry, "password").unwrap_or(entry);
         let old = Zeroizing::new(self.text.get(span(old)).unwrap_or_default().to_owned());
         let last_day = Zeroizing::new(last_day);
         let keys = [("password", literal(password)), ("old_password", old), ("old_until", last_day)];
         self.set_all(name, &keys);
+    }
+
+    /// Whether this is the present password of a user.
+    pub(crate) fn has_password(&self, name: &Username, password: &Password) -> bool {
+        let entry = self.entry(name);
+        let present = entry.map(|entry| Self::key_of(entry, "password").unwrap_or(entry));
+        present.and_then(Item::as_str).is_some_and(|present| present.as_bytes() == password.expose())
+    }
+
+    /// The last day of a user's old password, in TOML, if there is one.
+    pub(crate) fn old_until(&self, name: &Username) -> Option<String> {
+        Some(Self::key_of(self.entry(name)?, "old_until")?.as_datetime()?.to_string())
+    }
+
+    fn key_of<'i>(entry: &'i Item, key: &str) -> Option<&'i Item> {
+        entry.as_table_like()?.get(key)
     }
 
     /// Takes the old password of a user out, if there is one.

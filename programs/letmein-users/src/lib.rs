@@ -15,6 +15,7 @@ mod strength;
 mod verify;
 mod write;
 
+use std::env;
 use std::fmt::Display;
 
 use clap::CommandFactory;
@@ -37,7 +38,7 @@ const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let Args { users, command } = parse(Args::command(), EXAMPLE, PasswordArgument::Mistaken)?;
+    let Args { users, command } = parse(Args::command(), EXAMPLE, password_argument())?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
         Command::Add { user: AddedUser { name }, expires, from, password } => {
@@ -69,6 +70,12 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
             import(&users, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
         }
     }
+}
+
+/// `verify` answers by its status, as a client does, so help for it is no success. `help verify` is.
+fn password_argument() -> PasswordArgument {
+    let is_verify = env::args_os().nth(1).is_some_and(|command| command == "verify" || command == "test");
+    if is_verify { PasswordArgument::Taken } else { PasswordArgument::Mistaken }
 }
 
 /// The last day of an old password, if it is kept for a time.

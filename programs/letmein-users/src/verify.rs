@@ -32,26 +32,42 @@ pub(crate) fn verify(
     Ok(status)
 }
 
-/// Whether a password is the user's, and in words.
+/// Whether a server lets the client in with this password, as far as it goes by names and passwords; and why, in words.
 fn judge(entry: &UserEntry, given: &Password, unix_s: u64) -> (ExitStatus, String) {
-    if is_same(&entry.password, given) {
-        return (ExitStatus::Done, "the password is right".to_owned());
-    }
-    match &entry.old {
+    let (is_good, what) = match &entry.old {
+        _ if is_same(&entry.password, given) => (true, "the password is right".to_owned()),
         Some(OldEntry { password, until }) if is_same(password, given) => {
             let is_over = first_second_after(until).is_some_and(|end| unix_s >= end);
             if is_over {
-                (ExitStatus::Refused, format!("this was the password until {until}"))
+                (false, format!("this was the password until {until}"))
             } else {
-                (ExitStatus::Done, format!("this is the old password, which is good until {until}"))
+                (true, format!("this is the old password, which is good until {until}"))
             }
         }
-        Some(_) | None => (ExitStatus::Refused, "the password is wrong".to_owned()),
+        Some(_) | None if is_alike(&entry.password, given) => (
+            false,
+            "the password is right, but the file has it in a form that clients do not send (RFC 8265): set it again \
+             with passwd"
+                .to_owned(),
+        ),
+        Some(_) | None => (false, "the password is wrong".to_owned()),
+    };
+    if !is_good {
+        (ExitStatus::Refused, what)
+    } else if normal::name(entry.name.as_str()) != entry.name.as_str() {
+        let form = "the file has the name in a form that clients do not send (RFC 8265): rename it to itself";
+        (ExitStatus::Refused, format!("{what}, but {form}"))
+    } else {
+        (ExitStatus::Done, what)
     }
 }
 
-/// Whether a password in the file is the one given, which is in its normal form.
+/// As a server compares them. What is given is in its normal form, as clients send it.
 fn is_same(written: &Password, given: &Password) -> bool {
+    written.expose() == given.expose()
+}
+
+fn is_alike(written: &Password, given: &Password) -> bool {
     let written = str::from_utf8(written.expose()).unwrap_or_default();
     normal::password(written).as_bytes() == given.expose()
 }

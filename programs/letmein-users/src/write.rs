@@ -28,6 +28,8 @@ pub(crate) enum ChangeError {
     Exists { path: PathBuf, name: Username },
     #[error("{}: there is a user {name} already: choose another name", path.display())]
     NameTaken { path: PathBuf, name: Username },
+    #[error("{}: this is the present password of {name}, so nothing was changed: give another", path.display())]
+    SamePassword { path: PathBuf, name: Username },
     /// The list of an import.
     #[error("{}", list_problems.iter().map(|problem| format!("{from}:{problem}")).collect::<Vec<_>>().join("\n"))]
     List { from: String, list_problems: Vec<ListProblem> },

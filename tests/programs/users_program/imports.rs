@@ -67,6 +67,16 @@ fn users_who_are_there_are_imported_only_to_replace_their_passwords() {
 }
 
 #[test]
+fn an_import_leaves_users_alone_whose_password_is_the_same() {
+    let text = "[users]\nalice = { password = \"new\", old_password = \"old\", old_until = 2099-12-31 }\n";
+    let folder = Folder::with(text);
+    let ended = folder.run_with_input(&["import", "--replace", "-"], "alice:new\n");
+    assert_eq!((ended, &*folder.text()), (done("+0 users, 0 changed\n"), text));
+    folder.run_with_input(&["import", "--replace", "-"], "alice:newer\n");
+    assert_eq!(folder.text(), "[users]\nalice = { password = \"newer\" }\n");
+}
+
+#[test]
 fn conditions_of_users_who_are_there_are_not_imported_and_not_lost() {
     let folder = Folder::with(TEXT);
     let list = "name,password,disabled,expires,from\nalice,new,true,,\neve,new2,true,,\nbob,new3,,,\n\

@@ -2,8 +2,12 @@
 
 use std::fs;
 
+use proto::transport::Transport;
+
 use super::{Folder, SECRET, STRONG, STRONG2, TEXT, done, not_done};
-use crate::running::{Ended, path, users_file};
+use crate::running::{Ended, Server, path, users_file};
+
+const FORM: &str = "in a form that clients do not send (RFC 8265)";
 
 /// Users of every kind.
 fn folder() -> Folder {
@@ -13,7 +17,8 @@ alice = \"hunter2secret\"
 bob = {{ password = \"{STRONG}\", disabled = true, expires = 2099-12-31, from = [\"10.0.0.0/8\", \"::1\"] }}
 carol = {{ password = \"{STRONG2}\", old_password = \"hunter2secret2\", old_until = 2099-12-31 }}
 dave = {{ password = \"{STRONG}x\", old_password = \"hunter2secret3\", old_until = 2001-01-31, expires = 2001-01-31 }}
-\"zoe\u{308}\" = \"{STRONG}e\u{308}\"
+erik = \"{STRONG}e\u{308}\"
+\"zoe\u{308}\" = \"{STRONG}z\"
 "
     ))
 }
@@ -63,14 +68,32 @@ fn a_password_is_the_users_or_not() {
         ("carol", STRONG2, 0, "carol: the password is right"),
         ("carol", "hunter2secret2", 0, "carol: this is the old password, which is good until 2099-12-31"),
         ("dave", "hunter2secret3", 1, "dave: this was the password until 2001-01-31; the user is expired"),
-        ("zo\u{eb}", &format!("{STRONG}\u{eb}"), 0, "zoe\u{308}: the password is right"),
-        ("zoe\u{308}", &format!("{STRONG}e\u{308}"), 0, "zoe\u{308}: the password is right"),
+        (
+            "erik",
+            &format!("{STRONG}\u{eb}"),
+            1,
+            &format!("erik: the password is right, but the file has it {FORM}: set it again with passwd"),
+        ),
+        (
+            "zo\u{eb}",
+            &format!("{STRONG}z"),
+            1,
+            &format!(
+                "zoe\u{308}: the password is right, but the file has the name {FORM}: rename it to itself"
+            ),
+        ),
+        ("zoe\u{308}", "hunter2", 1, "zoe\u{308}: the password is wrong"),
     ] {
         let expected = Ended { status, stdout: format!("{what}\n"), stderr: String::new() };
         let folder = folder();
         assert_eq!(folder.run_with_input(&["verify", name, "--password-stdin"], password), expected);
         let file = users_file(password);
         assert_eq!(folder.run(&["verify", name, "--password-file", path(&file)]), expected);
+        // A server agrees, unless the user may not log in at all.
+        if !what.contains("; the user is ") {
+            let server = Server::with_users(Transport::Udp, &folder.text());
+            assert_eq!(server.login(&[name, password]).status, status, "{what}");
+        }
     }
 }
 

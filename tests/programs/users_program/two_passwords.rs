@@ -4,7 +4,7 @@ use std::process::Command;
 
 use proto::transport::Transport;
 
-use super::{Folder, STRONG, STRONG2, TEXT, done, text_with};
+use super::{Folder, STRONG, STRONG2, TEXT, done, not_done, text_with};
 use crate::running::{Ended, Server, refused, run, welcome};
 
 const KEEP: [&str; 6] = ["passwd", "alice", "--password-stdin", "--keep-old", "--old-until", "2099-12-31"];
@@ -47,7 +47,10 @@ fn without_a_day_the_old_password_is_good_for_thirty_days() {
 fn a_user_has_no_third_password() {
     let folder = Folder::with(TEXT);
     folder.run_with_input(&KEEP, STRONG);
-    folder.run_with_input(&KEEP, STRONG2);
+    let Ended { status, stderr, .. } = folder.run_with_input(&KEEP, STRONG2);
+    let warning =
+        "warning: the password before the old one, which was good until 2099-12-31, is refused from now on";
+    assert!(status == 0 && stderr.contains(warning), "{stderr}");
     let keys = format!("password = \"{STRONG2}\", old_password = \"{STRONG}\", old_until = 2099-12-31");
     assert_eq!(folder.text(), text_with("\"hunter2secret\"", &format!("{{ {keys} }}")));
 }
@@ -64,8 +67,8 @@ fn a_change_that_keeps_nothing_takes_the_old_password_out() {
 #[test]
 fn the_same_password_again_is_no_change_of_it() {
     let folder = Folder::with(&format!("[users]\nalice = \"{STRONG}\"\n"));
-    let Ended { status, stderr, .. } = folder.run_with_input(&KEEP, STRONG);
-    assert!(status == 2 && stderr.contains("the passwords of alice are the same"), "{stderr}");
+    let reason = "FILE: this is the present password of alice, so nothing was changed: give another";
+    assert_eq!(folder.run_with_input(&KEEP, STRONG), not_done(2, reason));
 }
 
 #[test]
@@ -74,6 +77,7 @@ fn options_that_do_not_go_together_are_status_2() {
         &["passwd", "alice", "--drop-old", "--keep-old"][..],
         &["passwd", "alice", "--drop-old", "--generate"],
         &["passwd", "alice", "--drop-old", "--password-stdin"],
+        &["passwd", "alice", "--drop-old", "--old-until", "2099-12-31"],
         &["passwd", "alice", "--generate", "--old-until", "2099-12-31"],
         &["passwd", "alice", "--generate", "--keep-old", "--old-until", "soon"],
     ] {
