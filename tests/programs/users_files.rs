@@ -391,4 +391,7 @@ fn a_check_warns_of_users_whose_time_is_over_and_of_a_file_by_which_nobody_can_l
     let stderr = checked(&format!("[users]\nalice = {over}\nbob = {disabled}\n"));
     assert!(stderr.contains(": all users are disabled or expired: nobody can log in"), "{stderr}");
     assert_eq!(checked("[users]\nalice = {password = \"password\", expires = 9999-01-31}\n"), "");
+    let old = "{password = \"new\", old_password = \"old\", old_until = 2020-01-31}";
+    let stderr = checked(&format!("[users]\nalice = {old}\n"));
+    assert!(stderr.contains("old passwords that are refused by now") && stderr.contains("1 user (alice)"));
 }

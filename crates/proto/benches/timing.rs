@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     // Shorter names would not all differ.
     let alike =
         |passwords| move |random: &mut SmallRng| Population::new(random, 8..=NAME_MAX, passwords, |_, _| 8);
-    let (one, two) = (alike(Passwords::One), alike(Passwords::TwoForEveryOther));
+    let [one, two, either] = [Passwords::One, Passwords::TwoForEveryOther, Passwords::OneOrTwo].map(alike);
     let in_one_block = |random: &mut SmallRng| {
         Population::new(random, 8..=31, Passwords::One, |random, name_len| {
             random.random_range(1..=ONE_BLOCK - name_len)
@@ -52,6 +52,12 @@ fn main() -> ExitCode {
         measure("passwords of one length", &mut random, one, Policy::none),
         measure("the same, failures counted", &mut random, one, counted),
         measure("every other user has two passwords", &mut random, two, Policy::none),
+        measure(
+            "users with one password, and with two instead of unknown ones",
+            &mut random,
+            either,
+            Policy::none,
+        ),
     ];
     // The longer the names, the shorter the passwords: here a name is known by its length, if by anything.
     let Times { difference_ns, t: _ } =
@@ -79,6 +85,8 @@ struct Times {
 enum Passwords {
     One,
     TwoForEveryOther,
+    /// Both names of each pair are users: one with one password, and one with two.
+    OneOrTwo,
 }
 
 /// Users, and for each length a pair of a known and an unknown name, otherwise random. They are few, so that all
@@ -99,14 +107,17 @@ impl Population {
         let mut name = |len| (0..len).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect();
         let mut names: Vec<[String; 2]> = name_lens.map(|len| [name(len), name(len)]).collect();
         names.shuffle(random);
-        let entries = names.iter().enumerate().map(|(number, [known, _])| {
+        let entries = names.iter().enumerate().map(|(number, [known, other])| {
             let len = password_len(random, known.len());
             let [password, old] = ["p", "q"].map(|letter| letter.repeat(len));
+            let with_one = |name| format!("{name} = \"{password}\"\n");
+            let with_two = |name| {
+                format!("{name} = {{ password = \"{password}\", old_password = \"{old}\", old_until = 2099-12-31 }}\n")
+            };
             match passwords {
-                Passwords::TwoForEveryOther if number % 2 == 0 => format!(
-                    "{known} = {{ password = \"{password}\", old_password = \"{old}\", old_until = 2099-12-31 }}\n"
-                ),
-                Passwords::One | Passwords::TwoForEveryOther => format!("{known} = \"{password}\"\n"),
+                Passwords::OneOrTwo => with_one(known) + &with_two(other),
+                Passwords::TwoForEveryOther if number % 2 == 0 => with_two(known),
+                Passwords::One | Passwords::TwoForEveryOther => with_one(known),
             }
         });
         let text: String = iter::once("[users]\n".to_owned()).chain(entries).collect();

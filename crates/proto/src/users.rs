@@ -74,8 +74,8 @@ impl Users {
         Self { store, conditions, old_ends_unix_s, exemptions, guesses, blocks, samples }
     }
 
-    /// Takes over the guesses at users who are in both snapshots, and the exemptions of those whose passwords are all
-    /// still good: whoever knows one that is not may have earned them.
+    /// Takes over the guesses at users who are in both snapshots, and the exemptions that were earned by a password that
+    /// they still have. Those of an old password may outlive its last day, by a day at most.
     pub fn adopt(&self, old: &Self) {
         let is_marked = |number| old.exemptions.has_any(number) || old.guesses.has_any(number);
         for record in old.store.iter().filter(|record| is_marked(record.number)) {
@@ -84,12 +84,15 @@ impl Users {
                 continue;
             }
             self.guesses.adopt(found.number, &old.guesses, record.number);
-            let is_good = |password: &[u8]| {
-                password.is_empty() || [found.password, found.old_password].contains(&password)
+            let becomes = |password| {
+                let password = match password {
+                    PasswordAge::Present => record.password(),
+                    PasswordAge::Old => record.old_password,
+                };
+                let ages = [(found.password, PasswordAge::Present), (found.old_password, PasswordAge::Old)];
+                ages.into_iter().find(|(other, _)| *other == password).map(|(_, age)| age)
             };
-            if is_good(record.password()) && is_good(record.old_password) {
-                self.exemptions.adopt(found.number, &old.exemptions, record.number);
-            }
+            self.exemptions.adopt(found.number, &old.exemptions, record.number, becomes);
         }
     }
 
@@ -152,6 +155,14 @@ impl Users {
             let denial = self.conditions.get(&record.start)?.admit(unix_s, None).err()?;
             (denial != Denial::NotFromHere).then_some((record.name, denial))
         })
+    }
+
+    /// The users whose old password is refused at this time, though it is still in their records.
+    pub fn ended_old_passwords(&self, unix_s: u64) -> impl Iterator<Item = &str> {
+        let is_over = move |record: &Record<'_>| {
+            self.old_ends_unix_s.get(&record.start).is_some_and(|end| unix_s >= *end)
+        };
+        self.store.iter().filter(is_over).map(|record| record.name)
     }
 
     pub(crate) fn blocks(&self) -> BlockCount {
@@ -237,9 +248,9 @@ impl<'a> Found<'a> {
     }
 
     /// Notes a login of the user from a source, given as a keyed hash.
-    pub(crate) fn exempt(&self, source: u64, uptime: Duration) {
+    pub(crate) fn exempt(&self, source: u64, password: PasswordAge, uptime: Duration) {
         if self.is_known.into() {
-            self.users.exemptions.note(self.number, source, uptime);
+            self.users.exemptions.note(self.number, source, password, uptime);
         }
     }
 
@@ -359,20 +370,27 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_keeps_exemptions_while_all_passwords_that_may_have_earned_them_are_good() {
+    fn a_reload_keeps_the_exemptions_that_were_earned_by_a_password_that_is_still_one() {
+        use PasswordAge::{Old, Present};
         let uptime = Duration::from_secs(100);
-        for (before, after, keeps) in [
-            (("a", None), ("b", Some("a")), true),
-            (("b", Some("a")), ("b", Some("a")), true),
-            (("b", Some("a")), ("a", Some("b")), true),
-            (("b", Some("a")), ("b", None), false),
-            (("b", Some("a")), ("c", Some("b")), false),
-            (("a", None), ("b", Some("c")), false),
+        for (before, after, of_present, of_old) in [
+            (("a", None), ("b", Some("a")), true, false),
+            (("b", Some("a")), ("b", Some("a")), true, true),
+            (("b", Some("a")), ("a", Some("b")), true, true),
+            (("b", Some("a")), ("b", None), true, false),
+            (("b", Some("a")), ("c", Some("b")), true, false),
+            (("b", Some("a")), ("a", None), false, true),
+            (("a", None), ("b", Some("c")), false, false),
         ] {
-            let [old, new] = [before, after].map(|(password, old)| with_old(password, old));
-            old.find("alice").exempt(1 << 40, uptime);
-            new.adopt(&old);
-            assert_eq!(new.find("alice").is_exempt(1 << 40, uptime), keeps, "{before:?} {after:?}");
+            let earned = [Present, Old].map(|password| {
+                let [old, new] = [before, after].map(|(password, old)| with_old(password, old));
+                old.find("alice").exempt(1 << 40, password, uptime);
+                new.adopt(&old);
+                new.find("alice").is_exempt(1 << 40, uptime)
+            });
+            // Without an old password nobody earns anything by it, and none is empty.
+            assert_eq!(earned[0], of_present, "{before:?} {after:?}");
+            assert!(before.1.is_none() || earned[1] == of_old, "{before:?} {after:?}");
         }
     }
 
@@ -417,7 +435,7 @@ mod tests {
         let price = Price::new(1, Duration::from_secs(100)).unwrap();
         let old = with_passwords(&[("alice", "one"), ("bob", "two"), ("carol", "three")]);
         for name in ["alice", "bob", "carol"] {
-            old.find(name).exempt(1 << 40, uptime);
+            old.find(name).exempt(1 << 40, PasswordAge::Present, uptime);
         }
         (0..3).for_each(|_| old.find("bob").guessed(Origin::Proven, price, uptime));
         let new = with_passwords(&[("dave", "four"), ("carol", "new"), ("bob", "two")]);

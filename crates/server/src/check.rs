@@ -51,23 +51,31 @@ pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
 /// Names shown of users who cannot log in.
 const NAMES_MAX: usize = 10;
 
-/// Warns of users whose time is over, and of a file by which nobody can log in.
+/// Warns of users and old passwords whose time is over, and of a file by which nobody can log in.
 fn warn_of_denied(path: &Path, users: &Users) {
-    let path = path.display();
-    let denied: Vec<_> = users.denied(Clock::start().now().unix_s).collect();
-    let expired = denied.iter().filter(|(_, denial)| *denial == Denial::Expired);
-    let names: Vec<_> = expired.map(|(name, _)| Shown(name.as_bytes()).to_string()).collect();
-    if let Some(shown) = names.get(..names.len().min(NAMES_MAX)).filter(|shown| !shown.is_empty()) {
-        let more = if names.len() > NAMES_MAX { ", …" } else { "" };
+    let (path, now) = (path.display(), Clock::start().now().unix_s);
+    let denied: Vec<_> = users.denied(now).collect();
+    let expired = denied.iter().filter(|(_, denial)| *denial == Denial::Expired).map(|(name, _)| *name);
+    if let Some(expired) = listing(expired) {
+        warn!("{path}: expired, so their logins are refused: {expired}");
+    }
+    if let Some(ended) = listing(users.ended_old_passwords(now)) {
         warn!(
-            "{path}: expired, so their logins are refused: {} ({}{more})",
-            counted(names.len()),
-            shown.join(", ")
+            "{path}: old passwords that are refused by now, and double the work of each login: {ended}; take them out \
+             with letmein-users passwd NAME --drop-old"
         );
     }
     if denied.len() == users.len() {
         warn!("{path}: all users are disabled or expired: nobody can log in");
     }
+}
+
+/// How many names there are, and some of them, if there are any.
+fn listing<'u>(names: impl Iterator<Item = &'u str>) -> Option<String> {
+    let names: Vec<_> = names.map(|name| Shown(name.as_bytes()).to_string()).collect();
+    let shown = names.get(..names.len().min(NAMES_MAX)).filter(|shown| !shown.is_empty())?;
+    let more = if names.len() > NAMES_MAX { ", …" } else { "" };
+    Some(format!("{} ({}{more})", counted(names.len()), shown.join(", ")))
 }
 
 /// Tries forbidden acts in the sandbox of a server with this configuration. Returns a line for each attempt, and

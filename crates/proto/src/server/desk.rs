@@ -54,7 +54,7 @@ impl Desk<'_> {
             Ok(((dialect, challenge), password)) => {
                 let sighting = sight(challenge);
                 if sighting == Sighting::First {
-                    penalties.welcomed(&attempt);
+                    penalties.welcomed(&attempt, password);
                 }
                 ServerMessage::Verdict(Verdict::Welcome, dialect).append_to(reply);
                 Event::Welcomed { user: answer.name, sighting, password }.into()

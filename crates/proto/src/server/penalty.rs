@@ -32,7 +32,7 @@ use crate::Peer;
 use crate::origin::Origin;
 use crate::proof::Digest;
 use crate::source::{Source, any_covers};
-use crate::users::{Found, Price};
+use crate::users::{Found, PasswordAge, Price};
 pub use fill::{Failures, Fill};
 use tables::{Counted, DebtTable, Trace};
 
@@ -264,7 +264,7 @@ impl Penalties {
 
     /// Notes the first welcome of a login: it takes back one failure of that name from that source, and exempts the
     /// source from blocks of that user for a day.
-    pub(crate) fn welcomed(&self, attempt: &LoginAttempt<'_>) {
+    pub(crate) fn welcomed(&self, attempt: &LoginAttempt<'_>, password: PasswordAge) {
         let (uptime, peer) = (attempt.uptime, attempt.peer);
         let tables = [&self.proven, &self.unproven].into_iter().filter_map(|counts| counts.sources.as_ref());
         for sources in tables.filter(|sources| !sources.is_empty(uptime)) {
@@ -273,7 +273,7 @@ impl Penalties {
             }
         }
         if self.proven.names.is_some() {
-            attempt.found.exempt(self.exempt_source(peer), uptime);
+            attempt.found.exempt(self.exempt_source(peer), password, uptime);
         }
     }
 

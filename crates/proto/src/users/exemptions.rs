@@ -1,13 +1,15 @@
 //! Sources from which users have logged in lately: a few for each user, in slots of their own.
 //!
 //! ```text
-//! | tag of a source: 40 | minute of its last login, from 1: 24 |     a slot; 0 if free
+//! | tag of a source: 40 | by the old password: 1 | minute of its last login, from 1: 23 |     a slot; 0 if free
 //! ```
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
+
+use super::PasswordAge;
 
 /// How long a login exempts its source from the blocks of its user.
 const LIFE_MINUTES: u64 = 24 * 60;
@@ -19,8 +21,10 @@ const SLOTS_PER_USER_MAX: usize = 512;
 /// Slots that are searched for a source: one cache line.
 const WAYS: usize = 8;
 
-const MINUTE_BITS: u32 = 24;
+const MINUTE_BITS: u32 = 23;
 const MINUTE_MAX: u64 = (1 << MINUTE_BITS) - 1;
+const OLD_PASSWORD: u64 = 1 << MINUTE_BITS;
+const TAG_SHIFT: u32 = MINUTE_BITS + 1;
 
 /// Recent logins of all users, by user and source.
 pub(super) struct Exemptions {
@@ -36,8 +40,8 @@ impl Exemptions {
     }
 
     /// Notes a login of the user of this number. If all slots for its source are taken, the oldest is evicted.
-    pub(super) fn note(&self, user: u32, source: u64, uptime: Duration) {
-        self.insert(user, source, word(source, minutes(uptime)));
+    pub(super) fn note(&self, user: u32, source: u64, password: PasswordAge, uptime: Duration) {
+        self.insert(user, source, word(source, password, minutes(uptime)));
     }
 
     /// Whether the user has logged in from this source within a day.
@@ -45,15 +49,25 @@ impl Exemptions {
         let (tag, now) = (tag(source), minutes(uptime));
         self.ways(user, source).iter().any(|slot| {
             let word = slot.load(Ordering::Relaxed);
-            word >> MINUTE_BITS == tag && now.saturating_sub(word & MINUTE_MAX) < LIFE_MINUTES
+            word >> TAG_SHIFT == tag && now.saturating_sub(word & MINUTE_MAX) < LIFE_MINUTES
         })
     }
 
-    /// Adds the exemptions of another snapshot, in which the user has the number `other`.
-    pub(super) fn adopt(&self, user: u32, others: &Self, other: u32) {
+    /// Adds the exemptions of another snapshot, in which the user has the number `other`. `becomes` says which password
+    /// each of the passwords there is here; logins by one that is none here exempt nobody.
+    pub(super) fn adopt(
+        &self,
+        user: u32,
+        others: &Self,
+        other: u32,
+        becomes: impl Fn(PasswordAge) -> Option<PasswordAge>,
+    ) {
         for word in others.of(other).iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|word| *word != 0)
         {
-            self.insert(user, word, word);
+            let password = if word & OLD_PASSWORD == 0 { PasswordAge::Present } else { PasswordAge::Old };
+            if let Some(password) = becomes(password) {
+                self.insert(user, word, word_of(word, password));
+            }
         }
     }
 
@@ -67,7 +81,7 @@ impl Exemptions {
     fn insert(&self, user: u32, source: u64, word: u64) {
         let oldest = self.ways(user, source).iter().min_by_key(|slot| {
             let old = slot.load(Ordering::Relaxed);
-            (old >> MINUTE_BITS != word >> MINUTE_BITS, old & MINUTE_MAX)
+            (old >> TAG_SHIFT != word >> TAG_SHIFT, old & MINUTE_MAX)
         });
         if let Some(slot) = oldest
             && let old = slot.load(Ordering::Relaxed)
@@ -100,7 +114,7 @@ fn per_user(users: usize) -> usize {
 }
 
 fn tag(source: u64) -> u64 {
-    source >> MINUTE_BITS
+    source >> TAG_SHIFT
 }
 
 /// Counted from 1, since 0 marks a free slot.
@@ -108,8 +122,16 @@ fn minutes(uptime: Duration) -> u64 {
     (1 + uptime.as_secs() / 60).min(MINUTE_MAX)
 }
 
-fn word(source: u64, minutes: u64) -> u64 {
-    tag(source) << MINUTE_BITS | minutes
+fn word(source: u64, password: PasswordAge, minutes: u64) -> u64 {
+    word_of(tag(source) << TAG_SHIFT | minutes, password)
+}
+
+/// The same word, of a login by this password.
+fn word_of(word: u64, password: PasswordAge) -> u64 {
+    match password {
+        PasswordAge::Present => word & !OLD_PASSWORD,
+        PasswordAge::Old => word | OLD_PASSWORD,
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +150,7 @@ mod tests {
     #[test]
     fn a_login_exempts_its_source_and_no_other_for_a_day_and_for_its_user_alone() {
         let exemptions = Exemptions::new(3);
-        exemptions.note(1, source(1), hours(1));
+        exemptions.note(1, source(1), PasswordAge::Present, hours(1));
         let exempt = |user, number, at| exemptions.contains(user, source(number), hours(at));
         assert_eq!([exempt(1, 1, 1), exempt(1, 1, 24), exempt(1, 1, 25)], [true, true, false]);
         assert_eq!([exempt(1, 2, 1), exempt(0, 1, 1), exempt(2, 1, 1)], [false; 3]);
@@ -138,9 +160,9 @@ mod tests {
     fn one_user_with_many_sources_pushes_out_none_of_another_user() {
         for users in [2, 1000, 1_000_000] {
             let exemptions = Exemptions::new(users);
-            exemptions.note(0, source(0), hours(1));
+            exemptions.note(0, source(0), PasswordAge::Present, hours(1));
             for number in 1..100_000 {
-                exemptions.note(1, source(number), hours(2));
+                exemptions.note(1, source(number), PasswordAge::Present, hours(2));
             }
             assert!(exemptions.contains(0, source(0), hours(3)), "{users} users");
             assert!(exemptions.contains(1, source(99_999), hours(3)), "{users} users");
@@ -152,19 +174,36 @@ mod tests {
         let sizes = [1, 4096, 100_000, 262_144, 300_000, 1_000_000, 10_000_000];
         assert_eq!(sizes.map(per_user), [512, 512, 16, 8, 6, 2, 2]);
         let exemptions = Exemptions::new(1);
-        (0..100).for_each(|number| exemptions.note(0, source(number), hours(1)));
+        (0..100).for_each(|number| exemptions.note(0, source(number), PasswordAge::Present, hours(1)));
         assert_eq!((0..100).filter(|number| exemptions.contains(0, source(*number), hours(1))).count(), 100);
     }
 
     #[test]
     fn what_is_adopted_from_others_is_as_old_as_it_was() {
         let (old, new) = (Exemptions::new(4), Exemptions::new(4096));
-        old.note(3, source(1), hours(1));
-        old.note(3, source(2), hours(20));
-        new.note(7, source(1), hours(21));
+        old.note(3, source(1), PasswordAge::Present, hours(1));
+        old.note(3, source(2), PasswordAge::Present, hours(20));
+        new.note(7, source(1), PasswordAge::Present, hours(21));
         assert!(old.has_any(3) && !old.has_any(2));
-        new.adopt(7, &old, 3);
+        new.adopt(7, &old, 3, Some);
         assert!(new.contains(7, source(1), hours(40)));
         assert!(new.contains(7, source(2), hours(40)) && !new.contains(7, source(2), hours(45)));
+    }
+
+    #[test]
+    fn a_login_by_a_password_that_is_none_any_more_exempts_nobody() {
+        use PasswordAge::{Old, Present};
+        for (becomes, kept) in [
+            ([Some(Present), Some(Old)], [true, true]),
+            ([Some(Old), None], [true, false]),
+            ([Some(Present), None], [true, false]),
+            ([None, Some(Present)], [false, true]),
+        ] {
+            let (old, new) = (Exemptions::new(1), Exemptions::new(1));
+            old.note(0, source(1), Present, hours(1));
+            old.note(0, source(2), Old, hours(1));
+            new.adopt(0, &old, 0, |password| becomes[usize::from(password == Old)]);
+            assert_eq!([1, 2].map(|number| new.contains(0, source(number), hours(2))), kept, "{becomes:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::users::{Users, with_passwords};
+use crate::users::{PasswordAge, Users, with_passwords};
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
@@ -47,7 +47,7 @@ impl Fixture {
     }
 
     fn welcome(&self, at: Duration, source: IpAddr, name: &str) {
-        self.penalties.welcomed(&self.attempt(at, Origin::Proven, source, name));
+        self.penalties.welcomed(&self.attempt(at, Origin::Proven, source, name), PasswordAge::Present);
     }
 
     fn check(&self, at: Duration, origin: Origin, source: IpAddr, name: &str) -> Result<(), Penalty> {
