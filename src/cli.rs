@@ -88,17 +88,26 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
 #[cfg(target_os = "linux")]
 fn address_remedy(text: &str) -> String {
     let is_ipv6 = |host: &str| host.parse::<Ipv6Addr>().is_ok();
-    let has_name =
-        || text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if text.parse::<Ipv4Addr>().is_ok() {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let is_in_brackets =
+        |host: &str| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(is_ipv6);
+    if text.contains("//") {
+        "write ADDRESS:PORT, without a scheme".to_owned()
+    } else if is_number(text) || (host.is_empty() && is_number(port)) {
+        format!(
+            "write 127.0.0.1:{0} for this machine, or 0.0.0.0:{0} for all interfaces",
+            text.trim_start_matches(':')
+        )
+    } else if text.parse::<Ipv4Addr>().is_ok() || is_in_brackets(text) {
         format!("it has no port: write {text}:PORT")
+    } else if is_ipv6(host) && port.parse::<u16>().is_ok_and(|port| port > 999) {
+        format!("an IPv6 address goes in brackets: write [{host}]:{port}")
     } else if is_ipv6(text) {
         format!("it has no port: write [{text}]:PORT")
-    } else if text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).is_some_and(is_ipv6) {
-        format!("it has no port: write {text}:PORT")
-    } else if has_name() {
-        "give an IP address, not a name".to_owned()
+    } else if host.parse::<Ipv4Addr>().is_err() && !is_in_brackets(host) {
+        "give an IP address, as in 127.0.0.1:8591; names are not looked up".to_owned()
     } else {
-        "write ADDRESS:PORT or [IPV6-ADDRESS]:PORT".to_owned()
+        "a port is a number up to 65535".to_owned()
     }
 }

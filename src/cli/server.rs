@@ -5,7 +5,8 @@ mod fits;
 mod values;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory, Parser};
 use ipnet::IpNet;
@@ -96,7 +97,7 @@ struct Args {
     audit: Option<AuditTarget>,
     /// Log unknown user names in plain text
     ///
-    /// Without it, log and audit have a hash of a name that is not in the users file: people type passwords there.
+    /// By default unknown names are hashed, because people sometimes type a password as the name.
     #[arg(long, help_heading = LOG, hide_short_help = true)]
     log_unknown_names: bool,
     /// Format of the log on standard error: text or json
@@ -124,18 +125,18 @@ struct Args {
     /// Run as this user after binding; needs root
     #[arg(long, help_heading = SANDBOX, value_name = "NAME")]
     user: Option<String>,
-    /// What happens to system calls that a server does not need: on, log or off
+    /// How to treat system calls that a server does not need: on, log or off
     ///
-    /// They are refused (on), refused by nobody but logged by the kernel (log), or allowed (off).
+    /// on: refused. log: allowed, but logged by the kernel. off: no sandbox.
     #[arg(long, help_heading = SANDBOX, hide_short_help = true, value_name = "MODE", default_value = "on",
           value_parser = parse_mode)]
     sandbox: ModeName,
     /// Check users file, audit and options, then exit
     ///
     /// Prints all settings, too. It reads the files as the user that the server runs as, and opens no socket.
-    #[arg(long, help_heading = TESTS)]
+    #[arg(long, help_heading = TESTS, conflicts_with_all = ["limits", "self_test"])]
     check: bool,
-    /// Print all limits and the memory that they add up to, then exit
+    /// Print all limits and the memory they add up to, then exit
     #[arg(long, help_heading = TESTS, hide_short_help = true)]
     limits: bool,
     /// Try forbidden actions inside the sandbox, print the results, then exit
@@ -167,6 +168,7 @@ const BUFFER_MAX: i64 = 16 << 20;
 /// What only one of the two programs has.
 struct OfTransport {
     small_services: &'static str,
+    small_addresses: &'static str,
     examples: &'static str,
 }
 
@@ -174,11 +176,13 @@ fn of(transport: Transport) -> OfTransport {
     match transport {
         Transport::Udp => OfTransport {
             small_services: "hello",
+            small_addresses: "Without an address, hello listens on all IPv4 interfaces.",
             examples: "  server-udp --service md5             listens on 127.0.0.1:12345\n  \
                          server-udp --service hello           listens on 0.0.0.0:5000\n",
         },
         Transport::Tcp => OfTransport {
             small_services: "framed",
+            small_addresses: "Without an address, md5 listens on all IPv4 interfaces.",
             examples: "  server-tcp --service md5             listens on 0.0.0.0:5555\n  \
                          server-tcp --service framed          listens on 127.0.0.1:4567\n",
         },
@@ -204,7 +208,8 @@ fn after_long_help(transport: Transport) -> String {
 /// The command line, of which the help, the manual and the completions are made.
 #[must_use]
 pub fn command(transport: Transport) -> Command {
-    let (program, OfTransport { small_services, .. }) = (settings::program(transport), of(transport));
+    let program = settings::program(transport);
+    let OfTransport { small_services, small_addresses, .. } = of(transport);
     let about = format!("Serve logins over {}", transport.name().to_uppercase());
     Args::command()
         .name(program)
@@ -213,7 +218,10 @@ pub fn command(transport: Transport) -> Command {
              letmein-users changes the users file."
         ))
         .about(about)
-        .mut_arg("service", |service| service.help(format!("Service: auth, md5 or {small_services}")))
+        .mut_arg("service", |service| {
+            let help = format!("Service: auth, md5 or {small_services}");
+            service.long_help(format!("{help}\n\n{small_addresses}")).help(help)
+        })
         .after_help(format!("Example: {program} :8591 --users /etc/letmein/users.toml"))
         .after_long_help(after_long_help(transport))
 }
@@ -266,6 +274,7 @@ impl Args {
         self.check_passed(passed)?;
         let door = self.door(transport, passed)?;
         let also = self.also(&door)?;
+        self.check_audit()?;
         let (user, sandbox) = (self.user.clone(), self.sandbox.into());
         let service = match self.small_service(transport)? {
             Some(small) => {
@@ -274,6 +283,17 @@ impl Args {
             None => self.logins(also),
         };
         Ok(Config { door, service, user, sandbox })
+    }
+
+    /// Lines of the audit would make users, and a broken file.
+    fn check_audit(&self) -> Result<(), String> {
+        let is_users_file = |audit: &Path| is_same_file(audit, &self.users);
+        match &self.audit {
+            Some(AuditTarget::File(audit)) if is_users_file(audit) => {
+                Err("the audit and the users file are the same file: name another with --audit".to_owned())
+            }
+            Some(AuditTarget::File(_) | AuditTarget::Stdout) | None => Ok(()),
+        }
     }
 
     /// The small service that was asked for, if it is one.
@@ -308,6 +328,12 @@ impl Args {
             http: self.http.map(|address| Monitoring { address, reasons }),
         })
     }
+}
+
+/// Whether both paths lead to one file that exists.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    identity(one).is_some_and(|file| identity(other) == Some(file))
 }
 
 fn print_limits(program: &str, config: &Config) -> Result<ExitStatus, ExitStatus> {

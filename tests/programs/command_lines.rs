@@ -2,9 +2,12 @@
 
 use server::settings::program;
 use std::collections::HashSet;
+use std::fs;
 use std::process::Command;
 
-use crate::running::{Ended, SAMPLES, TRANSPORTS, bench, exchange, letmein, letmein_http, run, server};
+use crate::running::{
+    Ended, SAMPLES, TRANSPORTS, bench, exchange, letmein, letmein_http, path, run, server, users_file,
+};
 
 const INVALID: &str = "Invalid input argument, please enter a correct format command.";
 const EXAMPLE: &str = "Example: letmein 127.0.0.1:8591 userone passwordone";
@@ -113,15 +116,21 @@ fn what_was_meant_is_asked_where_an_option_is_nearly_right() {
 
 #[test]
 fn an_address_that_a_server_cannot_understand_is_status_2_with_a_remedy() {
+    const NAME: &str = "give an IP address, as in 127.0.0.1:8591; names are not looked up";
     for transport in TRANSPORTS {
         for (address, remedy) in [
-            ("", "write ADDRESS:PORT or [IPV6-ADDRESS]:PORT"),
-            ("x", "write ADDRESS:PORT or [IPV6-ADDRESS]:PORT"),
+            ("", NAME),
+            ("x", NAME),
+            ("256.1.1.1:8591", NAME),
+            ("udp:8591", NAME),
+            ("http://127.0.0.1:8591", "write ADDRESS:PORT, without a scheme"),
+            ("::1:8591", "an IPv6 address goes in brackets: write [::1]:8591"),
+            ("127.0.0.1:", "a port is a number up to 65535"),
             ("127.0.0.1", "it has no port: write 127.0.0.1:PORT"),
             ("::1", "it has no port: write [::1]:PORT"),
             ("[::1]", "it has no port: write [::1]:PORT"),
-            ("localhost:8591", "give an IP address, not a name"),
-            ("127.0.0.1:65536", "write ADDRESS:PORT or [IPV6-ADDRESS]:PORT"),
+            ("localhost:8591", NAME),
+            ("127.0.0.1:65536", "a port is a number up to 65535"),
         ] {
             let reason = reason(server(transport).args([address, "--users", SAMPLES]), "--users users.toml");
             assert_eq!(reason, format!("invalid address {address:?}: {remedy}"));
@@ -130,6 +139,37 @@ fn an_address_that_a_server_cannot_understand_is_status_2_with_a_remedy() {
             let reason = reason(server(transport).args([address, "--users", SAMPLES]), "--users users.toml");
             assert!(reason.contains("invalid port \"65536\": a port is a number up to 65535"), "{reason}");
         }
+    }
+}
+
+/// Each line of it would break the file.
+#[test]
+fn an_audit_that_is_the_users_file_is_status_2() {
+    let (users, folder) = (users_file("[users]\nalice = 'hunter2secret'\n"), tempfile::tempdir().unwrap());
+    let link = folder.path().join("audit");
+    fs::hard_link(&users, &link).unwrap();
+    for transport in TRANSPORTS {
+        for audit in [path(&users), link.to_str().unwrap()] {
+            for more in [&[][..], &["--check"]] {
+                let args = ["0", "--users", path(&users), "--audit", audit];
+                let reason = reason(server(transport).args(args).args(more), "--users users.toml");
+                assert!(reason.starts_with("the audit and the users file are the same file"), "{reason}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_anyone_can_guess_at_as_long_as_they_like_says_so() {
+    for (args, warning) in [
+        (&["--failures", "off", "--user-failures", "off"][..], Some("failed logins are not limited")),
+        (&["--trust", "0.0.0.0/0"], Some("--trust 0.0.0.0/0 is every address")),
+        (&["--failures", "off", "--trust", "10.0.0.0/8"], None),
+    ] {
+        let ended = run(server(TRANSPORTS[0]).args(["--check", "--users", SAMPLES]).args(args));
+        assert_eq!(ended.status, 0, "{ended:?}");
+        assert_eq!(ended.stderr.contains("anyone can guess passwords"), warning.is_some(), "{ended:?}");
+        assert!(ended.stderr.contains(warning.unwrap_or_default()), "{ended:?}");
     }
 }
 

@@ -82,7 +82,7 @@ fn a_wrong_condition_is_shown_with_its_place_and_a_remedy() {
         ("expires = \"2027-01-31\"", 10, DAY),
         ("expires = 2027-01-31T00:00:00Z", 10, DAY),
         ("from = \"10.0.0.0/8\"", 7, NETWORKS),
-        ("from = []", 7, NETWORKS),
+        ("from = []", 7, "from is empty: name a network, or take it out"),
         ("from = [\"10.0.0.0/8\", \"office\"]", 22, "invalid network: write \"10.0.0.0/8\", "),
         ("from = [\"10.0.0.0/33\"]", 8, "invalid network: write \"10.0.0.0/8\", "),
     ] {

@@ -74,8 +74,8 @@ impl Users {
         Self { store, conditions, old_ends_unix_s, exemptions, guesses, blocks, samples }
     }
 
-    /// Takes over the guesses at users who are in both snapshots, and the exemptions that were earned by a password that
-    /// they still have. Those of an old password may outlive its last day, by a day at most.
+    /// Takes over the guesses at users who are in both snapshots, and the exemptions that were earned by a password
+    /// that they still have. Those of an old password may outlive its last day, by a day at most.
     pub fn adopt(&self, old: &Self) {
         let is_marked = |number| old.exemptions.has_any(number) || old.guesses.has_any(number);
         for record in old.store.iter().filter(|record| is_marked(record.number)) {

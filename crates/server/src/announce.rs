@@ -10,7 +10,7 @@ use tracing::{Level, enabled, info, warn};
 use crate::doors::{OtherLoopback, advise};
 use crate::log::{self, Buffers};
 use crate::net::address::{Address, SocketKind};
-use crate::settings::{Config, Logins, Service};
+use crate::settings::{Config, Logins, Policy, Service};
 
 /// What a server that is about to serve knows of itself. In the sandbox it cannot ask for these any more.
 pub(crate) struct Facts {
@@ -90,12 +90,27 @@ fn hint(config: &Config, facts: &Facts) {
     if let Some(crowd) = &facts.crowd {
         crowd.warn();
     }
+    warn_of_no_limits(config);
     if let Service::Logins(Logins { audit: None, .. }) = &config.service
         && !enabled!(Level::DEBUG)
     {
         info!("logins are not logged: --audit FILE records each decision");
     }
     info!("memory, without users: at most {} KiB (--limits lists it)", facts.memory_bytes.div_ceil(1024));
+}
+
+/// Warns if somebody may guess passwords as long as they like.
+pub(crate) fn warn_of_no_limits(config: &Config) {
+    let Service::Logins(Logins { limits: Policy { of_source, of_user, trusted }, .. }) = &config.service
+    else {
+        return;
+    };
+    if of_source.is_none() && of_user.is_none() {
+        warn!("failed logins are not limited: anyone can guess passwords");
+    }
+    if let Some(everybody) = trusted.iter().find(|network| network.prefix_len() == 0) {
+        warn!("--trust {everybody} is every address: anyone can guess passwords");
+    }
 }
 
 impl Crowd {

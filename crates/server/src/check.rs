@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::announce::Crowd;
+use crate::announce::{Crowd, warn_of_no_limits};
 use crate::error::ServerError;
 use crate::log::audit::AuditTarget;
 use crate::net::clock::Clock;
@@ -28,6 +28,7 @@ pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
     if let Some(crowd) = Crowd::of(config) {
         crowd.warn();
     }
+    warn_of_no_limits(config);
     if let Service::Logins(Logins { users: path, sample_users, audit, .. }) = &config.service {
         let mut checked = CheckedSource::of(path, *sample_users, config)?;
         let (users, _) = checked.load()?;

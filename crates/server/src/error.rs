@@ -50,7 +50,7 @@ pub enum ServerError {
         error: io::Error,
     },
     /// The process cannot change to the user that was asked for.
-    #[error("cannot run as {user}: {error}")]
+    #[error("cannot run as {user}: {error}{}", user_remedy(error))]
     User {
         /// The name of that user.
         user: String,
@@ -74,6 +74,14 @@ pub enum ServerError {
     /// A system call has failed.
     #[error("{0}")]
     System(#[from] io::Error),
+}
+
+fn user_remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        ": only root can change the user: leave out --user, or start it as root"
+    } else {
+        ""
+    }
 }
 
 fn audit_remedy(target: &AuditTarget, error: &io::Error) -> String {

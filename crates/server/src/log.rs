@@ -20,7 +20,7 @@ use crate::counters::Counters;
 use crate::net::address::SocketKind;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reaction, Reason, Refusal};
-use proto::server::penalty::{Blocks, Penalty, Scope};
+use proto::server::penalty::{Blocks, Scope};
 use proto::server::recent::Sighting;
 use proto::shown::Shown;
 use proto::small;
@@ -122,12 +122,8 @@ impl WorkerLog {
         }
         let kind = self.kind;
         match event {
-            Event::Penalized { penalty: Penalty::Source, .. } => {
-                debug!("{kind} {peer}: ignored, the address is blocked: too many failed logins");
-            }
-            Event::Penalized { penalty: Penalty::User, .. } => {
-                debug!("{kind} {peer}: ignored, the user is blocked: too many failed logins");
-            }
+            Event::Penalized { penalty, .. } => debug!("{kind} {peer}: ignored, {penalty}"),
+
             Event::Malformed(reason) => debug!("{kind} {peer}: malformed: {reason}"),
             Event::Challenged => debug!("{kind} {peer}: sent a challenge"),
             Event::Rechallenged => debug!("{kind} {peer}: answered an old challenge, sent a new one"),

@@ -100,7 +100,7 @@ impl Needs {
 /// # Errors
 /// There is none of this name.
 pub(crate) fn find_user(name: &str) -> io::Result<User> {
-    User::from_name(name)?.ok_or_else(|| io::Error::other("there is no such user"))
+    User::from_name(name)?.ok_or_else(|| io::Error::other("there is no user of this name"))
 }
 
 /// Gives up all rights but those in `needs`. A part of the sandbox that this kernel lacks is logged and left out.

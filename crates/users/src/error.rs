@@ -86,12 +86,21 @@ pub enum Warning {
 const PROBLEMS_SHOWN: usize = 20;
 
 fn remedy(path: &Path, error: &io::Error) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let is_unexpanded = path.starts_with("~");
     let path = path.display();
     let or_another = "or name another with --users FILE";
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        format!("let the server's user read it (chgrp letmein-auth {path}; chmod 640 {path}), {or_another}")
+    if is_unexpanded {
+        format!("the shell expands ~ only at the start of a word: write --users {path}, without =")
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        format!(
+            "let the server's user read it (chgrp to a group of that user, chmod 640 {path}), {or_another}"
+        )
     } else if error.kind() == io::ErrorKind::NotFound {
-        format!("create it with letmein-users --users {path} add NAME, {or_another}")
+        match folder.filter(|folder| !folder.exists()) {
+            Some(folder) => format!("create the folder {} first, {or_another}", folder.display()),
+            None => format!("create it with letmein-users --users {path} add NAME, {or_another}"),
+        }
     } else {
         "name a users file with --users FILE".to_owned()
     }

@@ -265,7 +265,11 @@ impl Parser {
     }
 
     fn networks(&mut self, value: &Value<'_>) -> Vec<IpNet> {
-        let Some(values) = value.get_ref().as_array().filter(|values| !values.is_empty()) else {
+        if value.get_ref().as_array().is_some_and(|values| values.is_empty()) {
+            self.problem(value.span(), "from is empty: name a network, or take it out");
+            return Vec::new();
+        }
+        let Some(values) = value.get_ref().as_array() else {
             self.problem(
                 value.span(),
                 "from must be a list of networks, as in [\"10.0.0.0/8\", \"2001:db8::1\"]",

@@ -10,6 +10,16 @@ pub(crate) fn remedy(text: &str, place: &Range<usize>, message: &str) -> String 
         let key = text.get(place.clone()).unwrap_or_default();
         return format!("{key} occurs twice: remove one of the two");
     }
+    let first_line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim_start();
+    let line = text.get(..place.start).and_then(|before| before.lines().last()).unwrap_or_default();
+    if first_line.starts_with('{') {
+        return "this is no TOML file: begin with a line [users], and write alice = \"password\"".to_owned();
+    }
+    if line.trim_start().starts_with("//")
+        || text.get(place.start..).is_some_and(|rest| rest.starts_with("//"))
+    {
+        return "begin a comment with #".to_owned();
+    }
     let remedy = match key_before(text, place.start) {
         _ if says("invalid basic string") || says("invalid literal string") => {
             "end the password with the quote that it begins with"
@@ -25,7 +35,7 @@ pub(crate) fn remedy(text: &str, place: &Range<usize>, message: &str) -> String 
             r#"put the name between quotes, as in "zoë" = "password": without them it has only A-Z, a-z, 0-9, - and _"#
         }
         _ if says("unexpected key or value") => {
-            r#"begin a line for each user, and write \" for a quote in a password"#
+            r#"begin a line for each user; a password with a ' in it goes between double quotes, where a double quote is \""#
         }
         _ if says("missing comma") || says("unclosed inline table") => {
             r#"put commas between keys, and all between braces, as in { password = "…", disabled = true }"#
@@ -63,10 +73,13 @@ mod tests {
             ("alice = \"pw", "end the password with the quote that it begins with"),
             ("alice = 'pw", "end the password with the quote that it begins with"),
             (r#"alice = "a\q""#, r"write \\ for a backslash, or put the password between single quotes"),
-            (r#"alice = "a"b""#, r#"begin a line for each user, and write \" for a quote in a password"#),
+            (
+                r#"alice = "a"b""#,
+                "begin a line for each user; a password with a ' in it goes between double quotes",
+            ),
             (
                 r#"alice = "a" bob = "b""#,
-                r#"begin a line for each user, and write \" for a quote in a password"#,
+                "begin a line for each user; a password with a ' in it goes between double quotes",
             ),
             ("alice: \"pw\"", r#"write name = "password"; a name with spaces"#),
             ("alice smith = \"pw\"", r#"write name = "password"; a name with spaces"#),
@@ -90,6 +103,11 @@ mod tests {
                 "alice = { password = \"a\", password = \"b\" }",
                 "password occurs twice: remove one of the two",
             ),
+            (
+                "alice = 'it's'",
+                "begin a line for each user; a password with a ' in it goes between double quotes",
+            ),
+            ("// hers", "begin a comment with #"),
             ("[users]", "users occurs twice: remove one of the two"),
         ] {
             let problems = parse(&format!("[users]\n{line}\n")).unwrap_err();

@@ -108,12 +108,12 @@ pub(super) fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
 }
 
 pub(in crate::cli) fn parse_mode(text: &str) -> Result<ModeName, String> {
-    ModeName::from_str(text, false)
+    ModeName::from_str(text, true)
         .map_err(|_| format!("invalid sandbox mode {text:?}: choose on, log or off"))
 }
 
 pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("invalid log format {text:?}: choose text or json")),
@@ -121,7 +121,7 @@ pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, String> 
 }
 
 pub(super) fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "error" => Ok(LevelFilter::ERROR),
         "warn" => Ok(LevelFilter::WARN),
         "info" => Ok(LevelFilter::INFO),
@@ -155,13 +155,13 @@ pub(super) fn parse_trusted(text: &str) -> Result<IpNet, String> {
 }
 
 pub(super) fn parse_service(text: &str) -> Result<ServiceName, String> {
-    ServiceName::from_str(text, false)
+    ServiceName::from_str(text, true)
         .map_err(|_| format!("invalid service {text:?}: choose auth, md5, hello or framed"))
 }
 
 pub(super) fn parse_door(text: &str) -> Result<(Transport, ListenAddress), String> {
     let (transport, place) = text.split_once(':').unwrap_or((text, ""));
-    let transport = match transport {
+    let transport = match &*transport.to_ascii_lowercase() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
         _ => {
@@ -170,6 +170,9 @@ pub(super) fn parse_door(text: &str) -> Result<(Transport, ListenAddress), Strin
             ));
         }
     };
+    if place.is_empty() {
+        return Err(format!("{text:?} has no port: write {}:8591", transport.name()));
+    }
     Ok((transport, parse_listen_address(place)?))
 }
 

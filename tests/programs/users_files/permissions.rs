@@ -187,7 +187,7 @@ fn a_check_reads_the_file_and_opens_the_audit_as_the_servers_user() {
     set_mode(&users, 0o640);
     let ended = check(&[]);
     assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
-    let remedy = format!("(chgrp letmein-auth {users}; chmod 640 {users})", users = users.display());
+    let remedy = format!("(chgrp to a group of that user, chmod 640 {})", users.display());
     assert!(ended.stderr.contains("Permission denied") && ended.stderr.contains(&remedy), "{ended:?}");
 
     let args = ["127.0.0.1:0", "--users", users.to_str().unwrap(), "--user", "nobody"];

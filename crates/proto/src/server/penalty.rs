@@ -93,8 +93,8 @@ pub enum Penalty {
 impl fmt::Display for Penalty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Source => f.write_str("its source has failed too often"),
-            Self::User => f.write_str("its user was tried too often"),
+            Self::Source => f.write_str("the address is blocked: too many failed logins"),
+            Self::User => f.write_str("the user is blocked: too many failed logins"),
         }
     }
 }
