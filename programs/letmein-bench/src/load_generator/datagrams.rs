@@ -41,6 +41,8 @@ struct Datagram {
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct PacketInfo {
+    /// The kernel aligns it as a word, and not every C library says so in its `cmsghdr`.
+    aligned: [usize; 0],
     head: cmsghdr,
     info: in_pktinfo,
 }
@@ -151,7 +153,7 @@ impl Datagram {
 
     /// The address of ours that it was sent to, if the kernel told it.
     fn local(&self) -> Option<Ipv4Addr> {
-        let PacketInfo { head, info } = &self.control;
+        let PacketInfo { head, info, .. } = &self.control;
         let is_told = (head.cmsg_level, head.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO);
         is_told.then(|| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)))
     }
