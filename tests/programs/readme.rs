@@ -25,7 +25,7 @@ const NOT_RUN: [(&str, &str); 4] = [
     ("cargo test", "it is what runs this"),
     ("cargo install --locked cargo-deb", "it needs the network; .ci/run does it"),
     ("dist/debian/build", "it takes minutes; dist/debian/test does it"),
-    ("apt install ./target/debian/letmein-auth_*.deb", "it needs root; dist/debian/test has dpkg install it"),
+    ("apt install ./target/debian/letmein-auth*.deb", "it needs root; dist/debian/test has dpkg install it"),
 ];
 /// Lines that are run in another form: with the profile that the tests are built with, and without systemd.
 const BUILD: &str = "cargo build --release --locked";
