@@ -143,13 +143,15 @@ impl Batch {
         let mut unsent = self.prepare_replies();
         let (mut replies, mut result) = (0, Ok(()));
         while !unsent.is_empty() {
+            // The system call itself, since musl's sendmmsg sends the messages one by one.
             // SAFETY: every header was made by `prepare_replies` just now, and points into `self`.
             let sent = unsafe {
-                libc::sendmmsg(
+                libc::syscall(
+                    libc::SYS_sendmmsg,
                     socket.as_raw_fd(),
                     unsent.as_mut_ptr(),
                     unsent.len() as c_uint,
-                    libc::MSG_DONTWAIT as _,
+                    libc::MSG_DONTWAIT,
                 )
             };
             // An error belongs to the first message.
