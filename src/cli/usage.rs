@@ -91,6 +91,9 @@ fn reason(error: &clap::Error, command: &Command, password: PasswordArgument) ->
     match (error.kind(), argument(ContextKind::InvalidArg)) {
         (ErrorKind::MissingSubcommand, _) => "no command given (--help lists all commands)".to_owned(),
         (ErrorKind::InvalidSubcommand, _) => {
+            if let Some(advice) = argument(ContextKind::InvalidSubcommand).and_then(instead_of) {
+                return advice.to_owned();
+            }
             let nearest = did_you_mean(nearest_command(error, command));
             format!("unknown command{nearest} (--help lists all commands)")
         }
@@ -118,6 +121,17 @@ fn reason(error: &clap::Error, command: &Command, password: PasswordArgument) ->
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default()
+}
+
+/// What to do instead of a command that there is not, though its name is like that of another one or of its opposite.
+fn instead_of(command: &str) -> Option<&'static str> {
+    match command {
+        "export" => Some("to copy the users, copy the file; list --json has all but the passwords"),
+        "edit" => Some("change the file with any editor; check tells what is wrong in it"),
+        "reload" => Some("the server reads the file again by itself"),
+        "unblock" => Some("pkill -USR1 server-udp lifts all blocks"),
+        _ => None,
+    }
 }
 
 /// An option that differs by two letters at most; the similarity that the parser goes by does not see swapped letters.

@@ -35,7 +35,7 @@ Examples:
   letmein-users check
   letmein-users --users /etc/letmein/users.toml import list.txt
 
-Exit status: 0 done, 1 no such user, or one too many, or not confirmed,
+Exit status: 0 done, 1 user not found, user already exists, or not confirmed,
 2 wrong command line, list or users file, 3 the system failed";
 
 #[derive(Subcommand)]
@@ -52,14 +52,14 @@ pub(crate) enum Command {
     Add {
         #[command(flatten)]
         user: AddedUser,
-        /// Last good day, as in 2027-01-31
+        /// Last day on which the user may log in, as in 2027-01-31
         ///
         /// The day ends at midnight, UTC.
         #[arg(long, value_name = "DATE", default_value = "never", value_parser = parse_expiry)]
         expires: Expiry,
         /// Network to log in from; may be repeated
         ///
-        /// An address is one as well. Without it, the user may log in from anywhere.
+        /// A single address works, too. Without it, the user may log in from anywhere.
         #[arg(long, value_name = "NETWORK", value_parser = parse_place)]
         from: Vec<Place>,
         #[command(flatten)]
@@ -85,8 +85,10 @@ pub(crate) enum Command {
         old: OldPassword,
     },
     /// Refuse a user from now on
+    #[command(alias = "lock")]
     Disable(User),
     /// Let a disabled user log in again
+    #[command(alias = "unlock")]
     Enable(User),
     /// Set the last day on which a user may log in
     #[command(after_long_help = "Examples:\n  \
@@ -95,7 +97,7 @@ pub(crate) enum Command {
     Expire {
         #[command(flatten)]
         user: User,
-        /// The last good day, as in 2027-01-31, or never
+        /// Last day on which the user may log in, as in 2027-01-31, or never
         ///
         /// The day ends at midnight, UTC.
         #[arg(value_name = "DATE", value_parser = parse_expiry)]
@@ -127,7 +129,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         user: User,
         /// Do not ask
-        #[arg(long)]
+        #[arg(long, short, alias = "force", short_alias = 'f')]
         yes: bool,
     },
     /// List all users, without their passwords
@@ -149,9 +151,9 @@ pub(crate) enum Command {
     /// Tell whether a password is the user's
     #[command(
         alias = "test",
-        after_long_help = "Exit status: 0 it is the password, or the old one while that is good, 1 it is\n\
-            not, or there is no such user, 2 wrong command line or users file, 3 the\n\
-            system failed"
+        after_long_help = "Exit status: 0 the password is right (the present one, or the old one while it\n\
+            is good), 1 it is not, or user not found, 2 wrong command line or users file,\n\
+            3 the system failed"
     )]
     Verify {
         #[command(flatten)]
@@ -163,7 +165,7 @@ pub(crate) enum Command {
     #[command(
         alias = "lint",
         after_long_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong in the file,\n\
-            3 the system failed"
+            or no users are in it, 3 the system failed"
     )]
     Check,
     /// Add all users of a list
@@ -181,7 +183,8 @@ pub(crate) enum Command {
         /// The list is a table, with a row of column names
         ///
         /// The columns are name and password, and if need be disabled, expires and
-        /// from, as in name,password,expires.
+        /// from, as in name,password,expires. Several networks in from have spaces
+        /// between them.
         #[arg(long)]
         csv: bool,
         /// Change the passwords of users who exist already

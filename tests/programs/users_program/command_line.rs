@@ -55,6 +55,10 @@ fn a_command_or_an_option_that_is_nearly_right_is_told_with_what_was_meant() {
         (&["add", "eve", "--password", SECRET], "unknown option: did you mean --password-file?"),
         (&["passwd", "alice", "--keep"], "unknown option: did you mean --keep-old?"),
         (&["remove", "alice", "--yess"], "unknown option: did you mean --yes?"),
+        (&["export"], "to copy the users, copy the file; list --json has all but the passwords\n"),
+        (&["edit"], "change the file with any editor; check tells what is wrong in it\n"),
+        (&["reload"], "the server reads the file again by itself\n"),
+        (&["unblock", "alice"], "pkill -USR1 server-udp lifts all blocks\n"),
     ] {
         let Ended { status, stderr, .. } = Folder::with(TEXT).run(args);
         assert!(status == 2 && stderr.contains(nearest), "{args:?}: {stderr}");
@@ -67,6 +71,11 @@ fn commands_have_the_names_that_people_know_from_elsewhere() {
         ("delete", &["alice", "--yes"][..]),
         ("del", &["alice", "--yes"]),
         ("rm", &["alice", "--yes"]),
+        ("remove", &["alice", "-y"]),
+        ("remove", &["alice", "-f"]),
+        ("remove", &["alice", "--force"]),
+        ("lock", &["alice"]),
+        ("unlock", &["alice"]),
         ("ls", &[]),
         ("info", &["alice"]),
         ("mv", &["alice", "zoe"]),
