@@ -109,6 +109,20 @@ fn a_password_to_verify_is_asked_for_once_and_not_shown() {
 }
 
 #[test]
+fn nothing_is_asked_about_a_user_who_is_not_there_or_is_to_be_added_again() {
+    let users = users_file("[users]\nalice = 'one'\n");
+    for (args, reason) in [
+        (["passwd", "bob"], "there is no user bob"),
+        (["remove", "bob"], "there is no user bob"),
+        (["add", "alice"], "there is a user alice already: change the password with passwd"),
+    ] {
+        let mut command = letmein_users();
+        let terminal = Terminal::of(command.args(["--users", path(&users)]).args(args));
+        assert_eq!(terminal.end(), (1, format!("letmein-users: {}: {reason}\r\n", path(&users))));
+    }
+}
+
+#[test]
 fn a_user_is_removed_only_once_somebody_says_yes() {
     let users = users_file("[users]\nalice = 'one'\nbob = 'two'\n");
     for (answer, status, left) in

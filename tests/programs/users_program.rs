@@ -231,7 +231,7 @@ fn without_a_file_nobody_is_changed() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_is_an_error_with_a_remedy() {
+fn a_file_that_may_not_be_read_or_replaced_is_an_error_with_a_remedy() {
     let folder = Folder::with(TEXT);
     if !geteuid().is_root() {
         writeln!(io::stderr(), "skipped: only root can run a program as somebody else").unwrap();
@@ -240,14 +240,21 @@ fn a_file_that_may_not_be_read_is_an_error_with_a_remedy() {
     fs::set_permissions(folder.0.path(), Permissions::from_mode(0o755)).unwrap();
     let copy = folder.0.path().join("letmein-users");
     fs::copy(program_file("letmein-users"), &copy).unwrap();
-    let mut command = Command::new(copy);
-    command.arg("--users").arg(folder.file()).arg("list").uid(NOT_ROOT).gid(NOT_ROOT);
-    // A child of another test has the copy open for writing from its fork to its exec.
-    let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::ExecutableFileBusy;
-    let mut outputs = iter::repeat_with(|| command.output());
-    let output = outputs.find(|output| !output.as_ref().is_err_and(is_busy)).unwrap().unwrap();
-    let remedy = "FILE: Permission denied (os error 13): run this as root, or as the file's owner";
-    assert_eq!(folder.shown(output.into()), not_done(2, remedy));
+    let as_another_user = |args: &[&str]| {
+        let mut command = Command::new(&copy);
+        command.arg("--users").arg(folder.file()).args(args).uid(NOT_ROOT).gid(NOT_ROOT);
+        // A child of another test has the copy open for writing from its fork to its exec.
+        let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::ExecutableFileBusy;
+        let mut outputs = iter::repeat_with(|| command.output());
+        let output = outputs.find(|output| !output.as_ref().is_err_and(is_busy)).unwrap().unwrap();
+        folder.shown(output.into())
+    };
+    let remedy = "Permission denied (os error 13): run this as root, or as the file's owner";
+    assert_eq!(as_another_user(&["list"]), not_done(2, &format!("FILE: {remedy}")));
+    fs::set_permissions(folder.file(), Permissions::from_mode(0o644)).unwrap();
+    let path = folder.0.path().display();
+    let refused = not_done(3, &format!("cannot create a file in {path}: {remedy}"));
+    assert_eq!(as_another_user(&["disable", "alice"]), refused);
 }
 
 #[test]
@@ -351,12 +358,35 @@ fn a_weak_password_is_set_with_a_warning() {
         let warning =
             format!("letmein-users: warning: the password of {name} is weak: one GPU guesses it in ");
         assert!(
-            stderr.contains(&warning) && stderr.ends_with(": --generate makes a better one\n"),
+            stderr.contains(&warning) && stderr.ends_with(": passwd --generate makes a better one\n"),
             "{stderr}"
         );
         assert!(folder.text().contains("\"short\"") && !stderr.contains("short"), "{stderr}");
         assert!(!folder.run_with_input(args, STRONG).stderr.contains("weak"));
     }
+}
+
+#[test]
+fn a_password_that_begins_or_ends_with_a_space_is_set_with_a_warning() {
+    for (password, what) in [
+        (format!(" {STRONG}"), "begins with a space"),
+        (format!("{STRONG}\u{a0}"), "ends with a space"),
+        (format!(" {STRONG} "), "begins and ends with a space"),
+    ] {
+        let Ended { status, stderr, .. } =
+            Folder::with(TEXT).run_with_input(&["add", "k9", "--password-stdin"], password);
+        assert_eq!((status, stderr), (0, format!("letmein-users: warning: the password of k9 {what}\n")));
+    }
+}
+
+#[test]
+fn a_check_of_a_file_without_users_is_status_2_as_a_server_refuses_it() {
+    let expected = Ended {
+        status: 2,
+        stdout: "FILE: no users in it: every login will be refused\n0 users, 1 warning\n".into(),
+        stderr: String::new(),
+    };
+    assert_eq!(Folder::with("[users]\n").run(&["check"]), expected);
 }
 
 #[test]

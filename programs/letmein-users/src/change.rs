@@ -8,9 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::conditions::is_over;
 use crate::edit::{Edit, NewUser};
+use crate::entries::entry;
 use crate::import::{self, ListFormat, ListProblem, Listed};
 use crate::list::{say_wrong, unix_s};
 use crate::new_password::{NewPassword, PasswordMissing};
+use crate::normal_form::outer_space;
 use crate::plain::Plain;
 use crate::strength::weakness;
 use crate::write::{self, ChangeError, Missing};
@@ -18,7 +20,7 @@ use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line, warn};
 use letmein::cli::usage::invalid;
 use letmein::cli::{ExitStatus, say};
 use proto::credentials::{Password, Username};
-use users::{Problem, UsersError, counted};
+use users::{Problem, UsersError, counted, load_text};
 
 /// Adds a user with these conditions, as keys and values in TOML.
 pub(crate) fn add(
@@ -27,6 +29,9 @@ pub(crate) fn add(
     conditions: &[(&'static str, String)],
     password: &NewPassword,
 ) -> Result<ExitStatus, ExitStatus> {
+    if let Ok(Some(name)) = seen(users, &name) {
+        return Err(unchanged(&ChangeError::Exists { path: users.into(), name }));
+    }
     let new = read(password, &name)?;
     change(users, Missing::Create, |edit| {
         if let Some(name) = edit.find(&name) {
@@ -47,6 +52,7 @@ pub(crate) fn passwd(
     password: &NewPassword,
     old_until: Option<String>,
 ) -> Result<ExitStatus, ExitStatus> {
+    refuse_unknown(users, name)?;
     let new = read(password, name)?;
     let replaced = change(users, Missing::Refuse, |edit| {
         let name = find(edit, users, name)?;
@@ -68,8 +74,7 @@ pub(crate) fn passwd(
         ));
     }
     if let Some(day) = old_until {
-        let until = if is_over(&day, unix_s()) { "was good until" } else { "is good until" };
-        say(format_args!("{PROGRAM}: the old password {until} {day}"));
+        say(format_args!("{PROGRAM}: the old password is good until {day}"));
     }
     tell(password, name, &new)
 }
@@ -121,6 +126,7 @@ pub(crate) fn rename(users: &Path, name: &Username, new: &Username) -> Result<Ex
 /// Removes a user, if need be once somebody has said yes.
 pub(crate) fn remove(users: &Path, name: &Username, is_sure: bool) -> Result<ExitStatus, ExitStatus> {
     if !is_sure {
+        refuse_unknown(users, name)?;
         confirm(name)?;
     }
     change_user(users, name, |edit, name| {
@@ -150,6 +156,21 @@ fn wrong(users: &Path, problem: Problem) -> UsersError {
 /// The name of a user as the file has it.
 fn find(edit: &Edit<'_>, users: &Path, typed: &Username) -> Result<Username, ChangeError> {
     edit.find(typed).ok_or_else(|| ChangeError::NoSuchUser { path: users.into(), name: typed.clone() })
+}
+
+/// The name of a user as the file has it now, to look before somebody is asked. The change looks again under the lock,
+/// and says what is wrong with a file that cannot be read.
+fn seen(users: &Path, typed: &Username) -> Result<Option<Username>, UsersError> {
+    let source = load_text(users)?;
+    Ok(entry(source.text(), typed).map(|entry| entry.name))
+}
+
+/// Refuses to ask anything about a user who is not there.
+fn refuse_unknown(users: &Path, name: &Username) -> Result<(), ExitStatus> {
+    match seen(users, name) {
+        Ok(None) => Err(unchanged(&ChangeError::NoSuchUser { path: users.into(), name: name.clone() })),
+        Ok(Some(_)) | Err(_) => Ok(()),
+    }
 }
 
 /// Changes the file, and says so if that has to wait for another change.
@@ -198,20 +219,24 @@ pub(crate) fn no_password(error: &PasswordMissing) -> ExitStatus {
     }
 }
 
-/// Prints a password that was generated, and warns of another one that is weak.
+/// Prints a password that was generated, and warns of what is doubtful about another one.
 fn tell(source: &NewPassword, name: &Username, password: &Password) -> Result<ExitStatus, ExitStatus> {
-    if !source.generate
-        && let Some(weakness) = weakness(name, password)
-    {
-        warn(Plain(&format!("{weakness}: --generate makes a better one")));
-    }
-    if source.generate {
+    if !source.generate {
+        doubts(name, password).iter().for_each(|doubt| warn(Plain(doubt)));
+    } else {
         let text = str::from_utf8(password.expose()).unwrap_or_default();
         writeln!(io::stdout(), "{text}").map_err(|error| {
             failed(&format_args!("the password is changed, but cannot be printed: {error}"))
         })?;
     }
     Ok(ExitStatus::Done)
+}
+
+/// What to know about a password that a person chose.
+fn doubts(name: &Username, password: &Password) -> Vec<String> {
+    let weakness = weakness(name, password);
+    let weakness = weakness.map(|weakness| format!("{weakness}: passwd --generate makes a better one"));
+    outer_space(name, password).into_iter().chain(weakness).collect()
 }
 
 pub(crate) fn import(
@@ -247,8 +272,25 @@ pub(crate) fn import(
         Ok((new.len(), changed))
     });
     let (added, changed) = changed.map_err(|error| unchanged(&error))?;
+    warn_of_list(&listed);
     print([format!("+{}, {changed} changed", counted(added))])
 }
+
+/// Warns of a list without users, and of what is doubtful about its passwords.
+fn warn_of_list(listed: &[Listed]) {
+    if listed.is_empty() {
+        warn("the list is empty");
+    }
+    let doubts: Vec<_> =
+        listed.iter().flat_map(|Listed { user, .. }| doubts(&user.name, &user.password)).collect();
+    doubts.iter().take(LIST_WARNINGS_MAX).for_each(|doubt| warn(Plain(doubt)));
+    if doubts.len() > LIST_WARNINGS_MAX {
+        warn(format_args!("{} more such warnings are not shown", doubts.len() - LIST_WARNINGS_MAX));
+    }
+}
+
+/// More warnings of a list would only push the first ones off the screen.
+const LIST_WARNINGS_MAX: usize = 10;
 
 fn exists(listed: &Listed) -> ListProblem {
     let message = format!("there is a user {} already: --replace changes the password", listed.user.name);
@@ -295,6 +337,7 @@ fn unchanged(error: &ChangeError) -> ExitStatus {
         | ChangeError::Obstacle { .. } => ExitStatus::Usage,
         ChangeError::Owner { .. }
         | ChangeError::Overlap { .. }
+        | ChangeError::NoRight { .. }
         | ChangeError::Meanwhile { .. }
         | ChangeError::Locked { .. }
         | ChangeError::System { .. } => ExitStatus::Failed,

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use crate::entries::{AccountState, OldEntry, UserEntry, entries};
 use crate::list::{unix_s, wrong};
-use crate::normal_form::flaws;
+use crate::normal_form::{name_flaw, password_flaw};
 use crate::plain::Plain;
 use crate::print;
 use crate::strength::weakness;
 use letmein::cli::ExitStatus;
+use letmein::cli::normal;
 use proto::credentials::Username;
 use users::{counted, first_second_after, load_text};
 
@@ -28,22 +29,36 @@ pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
     let summary = format!("{}, {problems}", counted(entries.len()));
     // They contain names.
     let shown = warnings.iter().map(|warning| Plain(warning).to_string());
-    print(shown.chain([summary]))
+    print(shown.chain([summary]))?;
+    // No server starts with it.
+    Ok(if entries.is_empty() { ExitStatus::Usage } else { ExitStatus::Done })
 }
 
 /// Warnings about users, each with file, line and column.
 fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<String> {
     let mut line_starts = vec![0];
     line_starts.extend(text.match_indices('\n').map(|(newline, _)| newline + 1));
+    let line_of = |entry: &UserEntry| line_starts.partition_point(|start| *start <= entry.place.start);
+    let mut lines_of_names: HashMap<_, Vec<_>> = HashMap::new();
+    for entry in entries {
+        lines_of_names.entry(normal::name(entry.name.as_str())).or_default().push(line_of(entry));
+    }
     let mut first: HashMap<&[u8], &Username> = HashMap::new();
     let mut warnings = Vec::new();
     for entry in entries {
-        let line = line_starts.partition_point(|start| *start <= entry.place.start);
+        let line = line_of(entry);
         let line_start = line_starts.get(line - 1).copied().unwrap_or(0);
         let column = text.get(line_start..entry.place.start).unwrap_or_default().chars().count() + 1;
         let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
         let UserEntry { name, password, .. } = entry;
-        flaws(name, password).into_iter().for_each(&mut warn);
+        match lines_of_names.get(&normal::name(name.as_str())).map(Vec::as_slice) {
+            Some([.., other, last]) if line == *last => {
+                warn(format!("{name} in lines {other} and {line} is one name to clients: remove one of them"))
+            }
+            Some([_, _, ..]) => {}
+            Some(_) | None => name_flaw(name).into_iter().for_each(&mut warn),
+        }
+        password_flaw(name, password).into_iter().for_each(&mut warn);
         if let Some(weakness) = weakness(name, password) {
             warn(format!("{weakness}: change it with passwd --generate"));
         }

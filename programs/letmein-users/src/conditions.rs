@@ -3,10 +3,11 @@
 use toml::value::Datetime;
 use toml_edit::{Array, Value};
 
+use crate::list::unix_s;
 use users::{first_second_after, parse_network};
 
 /// The form of a day, for messages.
-pub(crate) const DAY: &str = "write the last good day as in 2027-01-31";
+const DAY: &str = "write the last day as in 2027-01-31";
 /// The form of a network, for messages.
 pub(crate) const NETWORK: &str = "write 10.0.0.0/8, 2001:db8::/32 or one address";
 
@@ -30,19 +31,35 @@ pub(crate) fn parse_expiry(text: &str) -> Result<Expiry, String> {
     if text == "never" {
         return Ok(Expiry::Never);
     }
-    parse_day(text).map(Expiry::After).ok_or_else(|| format!("invalid day {text:?}: {DAY}, or never"))
+    parse_day(text).map(Expiry::After).map_err(|remedy| format!("invalid day {text:?}: {remedy}"))
 }
 
-/// Parses a day that must have an end.
+/// Parses a day that is not over.
 pub(crate) fn parse_last_day(text: &str) -> Result<String, String> {
-    parse_day(text).ok_or_else(|| format!("invalid day {text:?}: {DAY}"))
+    let day = parse_day(text).map_err(|remedy| format!("invalid day {text:?}: {remedy}"))?;
+    if is_over(&day, unix_s()) {
+        return Err(format!("invalid day {text:?}: that day is over"));
+    }
+    Ok(day)
 }
 
-/// A day in TOML; `None` if it is not in the calendar, or before 1970.
-pub(crate) fn parse_day(text: &str) -> Option<String> {
-    let day: Option<Datetime> = text.parse().ok();
-    let day = day.filter(|day| first_second_after(day).is_some());
-    day.map(|day| day.to_string())
+/// A day in TOML.
+///
+/// # Errors
+/// The remedy, if it is no day, not in the calendar, or before 1970.
+pub(crate) fn parse_day(text: &str) -> Result<String, &'static str> {
+    let day = text.parse().ok().filter(|day: &Datetime| first_second_after(day).is_some());
+    match day {
+        Some(day) => Ok(day.to_string()),
+        None if is_written_as_day(text) => Err("there is no such day"),
+        None => Err(DAY),
+    }
+}
+
+/// Whether a text has the digits and dashes of a day since 1970.
+fn is_written_as_day(text: &str) -> bool {
+    let pattern = text.bytes().map(|byte| if byte.is_ascii_digit() { '0' } else { char::from(byte) });
+    pattern.eq("0000-00-00".chars()) && text >= "1970"
 }
 
 /// Whether a day in TOML is over.
@@ -53,7 +70,7 @@ pub(crate) fn is_over(day: &str, unix_s: u64) -> bool {
 
 pub(crate) fn parse_place(text: &str) -> Result<Place, String> {
     match (text, parse_network(text)) {
-        ("anywhere", _) => Ok(Place::Anywhere),
+        ("anywhere" | "all" | "any", _) => Ok(Place::Anywhere),
         (_, Some(_)) => Ok(Place::Network(text.to_owned())),
         (_, None) => Err(format!("invalid network {text:?}: {NETWORK}, or anywhere")),
     }

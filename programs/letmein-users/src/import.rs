@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use csv::{ReaderBuilder, StringRecord};
 
-use crate::conditions::{DAY, NETWORK, networks_in_toml, parse_day};
+use crate::conditions::{NETWORK, networks_in_toml, parse_day};
 use crate::edit::NewUser;
 use crate::normal_form::{new_name, new_password};
 use proto::credentials::Password;
@@ -46,8 +46,9 @@ pub(crate) fn parse(bytes: &[u8], format: ListFormat) -> Result<Vec<Listed>, Vec
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let rows = match format {
         ListFormat::Lines => from_lines(text),
-        ListFormat::Csv => from_csv(text).map_err(|problem| vec![problem])?,
+        ListFormat::Csv => from_csv(text),
     };
+    let rows = rows.map_err(|problem| vec![problem])?;
     let mut first = HashMap::new();
     let (mut users, mut problems) = (Vec::new(), Vec::new());
     for (line, row) in rows {
@@ -59,29 +60,75 @@ pub(crate) fn parse(bytes: &[u8], format: ListFormat) -> Result<Vec<Listed>, Vec
                 }
                 users.push(Listed { line, user });
             }
-            Err(message) => problems.push(ListProblem { line, message }),
+            Err(messages) => {
+                problems.extend(messages.into_iter().map(|message| ListProblem { line, message }));
+            }
         }
     }
     if problems.is_empty() { Ok(users) } else { Err(problems) }
 }
 
-/// The line of a user, and the user or what is wrong with them.
-type ParsedUser = (u64, Result<NewUser, String>);
+/// The line of a user, and the user or all that is wrong with them.
+type ParsedUser = (u64, Result<NewUser, Vec<String>>);
 
-fn from_lines(text: &str) -> Vec<ParsedUser> {
+fn from_lines(text: &str) -> Result<Vec<ParsedUser>, ListProblem> {
     let lines = (1..).zip(text.lines());
-    let users = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
-    users.map(|(number, line)| (number, from_line(line))).collect()
+    let lines: Vec<_> = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')).collect();
+    if let Some((line, first)) = lines.first() {
+        let wrong = |message: &str| Err(ListProblem { line: *line, message: message.into() });
+        if is_table_header(first) {
+            return wrong("this looks like a table: add --csv");
+        }
+        if lines.iter().all(|(_, line)| is_account(line)) {
+            return wrong("this looks like a passwd file, which has no passwords in it: write name:password");
+        }
+    }
+    Ok(lines.into_iter().map(|(number, line)| (number, from_line(line))).collect())
 }
 
-fn from_line(line: &str) -> Result<NewUser, String> {
-    let (name, password) = line.split_once(':').ok_or("there is no colon: write name:password")?;
-    user(name, password)
+/// Whether a line has the names of the columns that a table must have.
+fn is_table_header(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    let names: Vec<_> = line.split([',', ';', '\t']).map(|name| name.trim().trim_matches('"')).collect();
+    names.contains(&"name") && names.contains(&"password")
 }
 
-fn user(name: &str, password: &str) -> Result<NewUser, String> {
-    let (name, password) = (new_name(name)?, parse_password(password)?);
-    Ok(NewUser { name, password, conditions: Vec::new() })
+/// Whether a line is one of passwd(5) or shadow(5): seven fields or more, the third and fourth of which are numbers.
+fn is_account(line: &str) -> bool {
+    let fields: Vec<_> = line.split(':').collect();
+    let is_number = |field: &&str| field.parse::<u32>().is_ok();
+    fields.len() >= 7 && fields.iter().skip(2).take(2).all(is_number)
+}
+
+fn from_line(line: &str) -> Result<NewUser, Vec<String>> {
+    match line.split_once(':') {
+        Some((name, password)) => user(name, password, []),
+        None => Err(vec!["there is no colon: write name:password".into()]),
+    }
+}
+
+/// A condition of a user, if there is one: its key, and its value in TOML or what is wrong with it.
+type ParsedCondition = (&'static str, Result<Option<String>, String>);
+
+fn user<const N: usize>(
+    name: &str,
+    password: &str,
+    conditions: [ParsedCondition; N],
+) -> Result<NewUser, Vec<String>> {
+    let mut faults = Vec::new();
+    let name = new_name(name).map_err(|fault| faults.push(fault));
+    let password = parse_password(password).map_err(|fault| faults.push(fault));
+    let mut kept = Vec::new();
+    for (key, value) in conditions {
+        match value {
+            Ok(value) => kept.extend(value.map(|value| (key, value))),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    match (name, password) {
+        (Ok(name), Ok(password)) if faults.is_empty() => Ok(NewUser { name, password, conditions: kept }),
+        _ => Err(faults),
+    }
 }
 
 fn parse_password(text: &str) -> Result<Password, String> {
@@ -134,9 +181,12 @@ impl LineCount<'_> {
 }
 
 fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
+    if header.len() == 1 && header.iter().any(|field| field.contains(';')) {
+        return Err("put commas, not semicolons, between columns".into());
+    }
     let mut columns = Vec::new();
     for (number, name) in (1..).zip(header) {
-        let column = match name.trim() {
+        let column = match &*name.trim().to_ascii_lowercase() {
             "name" => Column::Name,
             "password" => Column::Password,
             "disabled" => Column::Disabled,
@@ -162,42 +212,42 @@ fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
     }
 }
 
-fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, String> {
+fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, Vec<String>> {
     if record.len() != columns.len() {
-        return Err(format!(
-            "there are {} columns here, and {} in the first row",
-            record.len(),
-            columns.len()
-        ));
+        let (here, first) = (record.len(), columns.len());
+        return Err(vec![format!("there are {here} columns here, and {first} in the first row")]);
     }
     let field =
         |column| columns.iter().zip(record).find(|(each, _)| **each == column).map_or("", |(_, field)| field);
-    let mut user = user(field(Column::Name), field(Column::Password))?;
-    match field(Column::Disabled) {
-        "" | "false" => {}
-        "true" => user.conditions.push(("disabled", "true".into())),
-        _ => return Err("disabled must be true, false or empty".into()),
-    }
-    match field(Column::Expires) {
-        "" => {}
-        day => {
-            let day = parse_day(day).ok_or_else(|| format!("invalid day in expires: {DAY}"))?;
-            user.conditions.push(("expires", day));
-        }
-    }
-    match field(Column::From) {
-        "" => {}
-        networks => user.conditions.push(("from", parse_networks(networks)?)),
-    }
-    Ok(user)
+    let conditions = [
+        ("disabled", parse_disabled(field(Column::Disabled))),
+        ("expires", parse_expires(field(Column::Expires))),
+        ("from", parse_from(field(Column::From))),
+    ];
+    user(field(Column::Name), field(Column::Password), conditions)
 }
 
-fn parse_networks(text: &str) -> Result<String, String> {
+fn parse_disabled(text: &str) -> Result<Option<String>, String> {
+    match &*text.to_ascii_lowercase() {
+        "" | "false" => Ok(None),
+        "true" => Ok(Some("true".into())),
+        _ => Err("disabled must be true, false or empty".into()),
+    }
+}
+
+fn parse_expires(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    parse_day(text).map(Some).map_err(|remedy| format!("invalid day in expires: {remedy}"))
+}
+
+fn parse_from(text: &str) -> Result<Option<String>, String> {
     let networks: Vec<_> = text.split_whitespace().collect();
     if networks.iter().any(|network| parse_network(network).is_none()) {
-        return Err(format!("invalid network in from: {NETWORK}"));
+        return Err(format!("invalid network in from: {NETWORK}, or several with spaces between them"));
     }
-    Ok(networks_in_toml(networks))
+    Ok((!networks.is_empty()).then(|| networks_in_toml(networks)))
 }
 
 #[cfg(test)]
@@ -214,6 +264,44 @@ mod tests {
         let expected = "2: the password goes on in the next line: is there a quote that does not end?";
         assert_eq!(problems(list, ListFormat::Csv), [expected]);
         assert_eq!(problems("alice:sec\rret\n", ListFormat::Lines).len(), 1);
+    }
+
+    #[test]
+    fn all_faults_of_a_user_are_told() {
+        let list = "name,password,disabled,expires,from\nal:ice,,yes,2027-02-30,10.0.0.0/8;::1\n";
+        let expected = [
+            "2: the user name has a colon in it",
+            "2: the password is empty",
+            "2: disabled must be true, false or empty",
+            "2: invalid day in expires: there is no such day",
+            "2: invalid network in from: write 10.0.0.0/8, 2001:db8::/32 or one address, or several with spaces \
+             between them",
+        ];
+        assert_eq!(problems(list, ListFormat::Csv), expected);
+    }
+
+    #[test]
+    fn lists_of_another_format_are_recognized() {
+        for list in ["root:x:0:0:root:/root:/bin/bash\n\ndaemon:x:1:1::/:\n", "root:$6$x:20000:0:99999:7:::"]
+        {
+            let expected =
+                "1: this looks like a passwd file, which has no passwords in it: write name:password";
+            assert_eq!(problems(list, ListFormat::Lines), [expected]);
+        }
+        assert!(parse(b"alice:a:b:c:d:e:f:g\nbob:x:0:0:a:b:c", ListFormat::Lines).is_ok());
+        for list in ["Name,Password\nalice,x\n", "# all\nname;password;from\n", "\"name\",\"password\""] {
+            assert!(problems(list, ListFormat::Lines)[0].ends_with(": this looks like a table: add --csv"));
+        }
+        let expected = "1: put commas, not semicolons, between columns";
+        assert_eq!(problems("name;password\nalice;x\n", ListFormat::Csv), [expected]);
+    }
+
+    #[test]
+    fn columns_and_truth_values_are_known_in_upper_case_too() {
+        let list =
+            parse(b"Name,PASSWORD,Disabled\nAlice,x,TRUE\nbob,y,False\n", ListFormat::Csv).ok().unwrap();
+        let users = list.iter().map(|listed| (listed.user.name.as_str(), listed.user.conditions.len()));
+        assert_eq!(users.collect::<Vec<_>>(), [("Alice", 1), ("bob", 0)]);
     }
 
     #[test]

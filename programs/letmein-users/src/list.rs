@@ -68,7 +68,7 @@ pub(crate) fn find(users: &Path, name: &Username) -> Result<(UserEntry, usize), 
 pub(crate) fn show(users: &Path, name: &Username) -> Result<ExitStatus, ExitStatus> {
     let (entry, line) = find(users, name)?;
     let holds = Holds::estimate(&entry.name, &entry.password);
-    let is_weak = if holds.is_too_short() { ", which is weak" } else { "" };
+    let is_weak = if holds.is_too_short() { ", so it is weak" } else { "" };
     let now = unix_s();
     let row = UserRow::new(entry, now);
     let [name, state, expires, from] = row.cells();
@@ -77,7 +77,7 @@ pub(crate) fn show(users: &Path, name: &Username) -> Result<ExitStatus, ExitStat
         Some(day) if is_over(day, now) => format!("was good until {day}"),
         Some(day) => format!("good until {day}"),
     };
-    let password = format!("takes one GPU {holds} to guess{is_weak}");
+    let password = format!("one GPU needs {holds} to guess it{is_weak}");
     let line = format!("{line} of {}", users.display());
     let rows = [
         ("name", name),

@@ -33,25 +33,38 @@ pub(crate) fn new_password(text: &str) -> Result<Password, String> {
     Password::new(&normal::password(text)).map_err(|error| error.to_string())
 }
 
-/// What is wrong with the form of a user's name or password in a file, and what to do.
-pub(crate) fn flaws(name: &Username, password: &Password) -> Vec<String> {
-    let mut flaws = Vec::new();
+/// Says that a password begins or ends with a space, which is seldom meant.
+pub(crate) fn outer_space(name: &Username, password: &Password) -> Option<String> {
+    let text = str::from_utf8(password.expose()).unwrap_or_default();
+    match (text.starts_with(' '), text.ends_with(' ')) {
+        (true, true) => Some(format!("the password of {name} begins and ends with a space")),
+        (true, false) => Some(format!("the password of {name} begins with a space")),
+        (false, true) => Some(format!("the password of {name} ends with a space")),
+        (false, false) => None,
+    }
+}
+
+/// What is wrong with the form of a user's name in a file, and what to do.
+pub(crate) fn name_flaw(name: &Username) -> Option<String> {
     if normal::name(name.as_str()) != name.as_str() {
-        flaws.push(format!(
+        return Some(format!(
             "the name {name} is not in its normal form (RFC 8265), which is what clients send: rename it to itself"
         ));
-    } else if let Some(character) = normal::unfit_for_names(name.as_str()) {
-        flaws.push(format!(
-            "the name {name} has U+{:04X} in it, which looks like another character or like none: rename it",
-            u32::from(character)
-        ));
     }
+    let character = u32::from(normal::unfit_for_names(name.as_str())?);
+    Some(format!(
+        "the name {name} has U+{character:04X} in it, which looks like another character or like none: rename it"
+    ))
+}
+
+/// What is wrong with the form of a user's password in a file, and what to do.
+pub(crate) fn password_flaw(name: &Username, password: &Password) -> Option<String> {
     let text = str::from_utf8(password.expose()).unwrap_or_default();
-    if *normal::password(text) != text || normal::unfit_for_passwords(text).is_some() {
-        flaws.push(format!(
+    let is_flawed = *normal::password(text) != text || normal::unfit_for_passwords(text).is_some();
+    is_flawed.then(|| {
+        format!(
             "the password of {name} is not in its normal form (RFC 8265), which is what clients send: set it again \
              with passwd"
-        ));
-    }
-    flaws
+        )
+    })
 }

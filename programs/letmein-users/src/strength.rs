@@ -115,8 +115,16 @@ impl Class {
 impl fmt::Display for Holds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seconds } = *self;
-        let units = [(YEAR, "years"), (DAY, "days"), (HOUR, "hours"), (MINUTE, "minutes"), (1.0, "seconds")];
+        let units = [
+            (1e6 * YEAR, "million years"),
+            (YEAR, "years"),
+            (DAY, "days"),
+            (HOUR, "hours"),
+            (MINUTE, "minutes"),
+            (1.0, "seconds"),
+        ];
         match units.into_iter().find(|(unit, _)| seconds >= 2.0 * unit) {
+            Some(_) if seconds >= 1e12 * YEAR => f.write_str("more than a million million years"),
             Some((unit, name)) => write!(f, "{:.0} {name}", seconds / unit),
             None if seconds >= 1.0 => f.write_str("a second"),
             None => f.write_str("less than a second"),
@@ -167,6 +175,8 @@ mod tests {
             (3.0 * HOUR, "3 hours"),
             (400.0 * DAY, "400 days"),
             (9.0 * YEAR, "9 years"),
+            (9.3e6 * YEAR, "9 million years"),
+            (9.3e12 * YEAR, "more than a million million years"),
         ] {
             assert_eq!(Holds { seconds }.to_string(), shown);
         }

@@ -44,6 +44,8 @@ pub(crate) enum ChangeError {
     Owner { path: PathBuf, uid: u32, gid: u32, mode: u32, error: io::Error },
     #[error("{}: two changes of the same place, so nothing was changed: make one after the other", path.display())]
     Overlap { path: PathBuf },
+    #[error("cannot create a file in {}: {error}: run this as root, or as the file's owner", folder.display())]
+    NoRight { folder: PathBuf, error: io::Error },
     #[error("{}: somebody else changed it meanwhile, so nothing was changed: try again", path.display())]
     Meanwhile { path: PathBuf },
     #[error(

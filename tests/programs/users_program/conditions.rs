@@ -22,9 +22,12 @@ fn a_user_is_added_with_conditions() {
     assert_eq!(folder.run_with_input(&args, STRONG), done(""));
     let keys = format!("password = \"{STRONG}\", expires = 2099-12-31, from = [\"10.0.0.0/8\", \"::1\"]");
     assert_eq!(folder.text(), format!("[users]\neve = {{ {keys} }}\n"));
-    let args = ["add", "frank", "--expires", "never", "--from", "anywhere", "--password-stdin"];
-    assert_eq!(folder.run_with_input(&args, STRONG2), done(""));
-    assert_eq!(folder.text(), format!("[users]\neve = {{ {keys} }}\nfrank = \"{STRONG2}\"\n"));
+    for anywhere in ["anywhere", "all", "any"] {
+        let folder = Folder::with("[users]\n");
+        let args = ["add", "frank", "--expires", "never", "--from", anywhere, "--password-stdin"];
+        assert_eq!(folder.run_with_input(&args, STRONG2), done(""));
+        assert_eq!(folder.text(), format!("[users]\nfrank = \"{STRONG2}\"\n"));
+    }
 }
 
 #[test]
@@ -45,9 +48,9 @@ fn a_wrong_condition_is_shown_with_a_remedy() {
     for (args, reason) in [
         (
             &["expire", "alice", "31.1.2027"][..],
-            "invalid day \"31.1.2027\": write the last good day as in 2027-01-31, or never",
+            "invalid day \"31.1.2027\": write the last day as in 2027-01-31",
         ),
-        (&["expire", "alice", "2027-02-30"], "invalid day \"2027-02-30\": "),
+        (&["expire", "alice", "2027-02-30"], "invalid day \"2027-02-30\": there is no such day"),
         (
             &["from", "alice", "10/8"],
             "invalid network \"10/8\": write 10.0.0.0/8, 2001:db8::/32 or one address, or anywhere",

@@ -2,7 +2,7 @@
 
 use proto::transport::Transport;
 
-use super::{Folder, STRONG, done, not_done};
+use super::{Folder, STRONG, STRONG2, done, not_done};
 use crate::running::{Ended, Server, welcome};
 
 /// Both are "zoë": the first has an e and an accent, as some keyboards write it, the second one character.
@@ -42,7 +42,7 @@ fn a_user_is_found_in_whatever_form_the_name_is_typed_or_written() {
                 folder.run_with_input(&["import", "-"], format!("{typed}:x\n"));
             assert!(status == 2 && stderr.contains("already: --replace changes the password"), "{stderr}");
             let ended = folder.run_with_input(&["import", "--replace", "-"], format!("{typed}:new\n"));
-            assert_eq!(ended, done("+0 users, 1 changed\n"));
+            assert_eq!((ended.status, &*ended.stdout), (0, "+0 users, 1 changed\n"));
             assert_eq!(folder.text(), text.replace(STRONG, "new"));
         }
     }
@@ -112,6 +112,16 @@ fn a_check_tells_of_names_and_passwords_that_clients_send_in_another_form() {
     ];
     assert_eq!(stdout.lines().count(), expected.len(), "{stdout}");
     assert!(stdout.lines().zip(expected).all(|(line, start)| line.starts_with(start)), "{stdout}");
+}
+
+#[test]
+fn a_check_tells_of_two_names_that_are_one_to_clients() {
+    let folder =
+        Folder::with(&format!("[users]\n\"{TYPED}\" = \"{STRONG}\"\n\"{NORMAL}\" = \"{STRONG2}\"\n"));
+    let warning = format!("FILE:3:9: {NORMAL} in lines 2 and 3 is one name to clients: remove one of them\n");
+    assert_eq!(folder.run(&["check"]), done(&format!("{warning}2 users, 1 warning\n")));
+    assert_eq!(folder.run(&["remove", "--yes", TYPED]), done(""));
+    assert_eq!(folder.run(&["check"]), done("1 user, no problems\n"));
 }
 
 #[test]

@@ -2,13 +2,19 @@
 
 use crate::running::Ended;
 
-use super::{Folder, TEXT, done, not_done, text_with};
+use super::{Folder, STRONG, STRONG2, TEXT, not_done, text_with};
+
+/// What is printed of an import, of passwords that may be weak.
+fn imported(ended: Ended) -> String {
+    assert_eq!(ended.status, 0, "{ended:?}");
+    ended.stdout
+}
 
 #[test]
 fn lines_are_imported_but_for_blank_ones_and_comments() {
     let folder = Folder::with(TEXT);
     let list = "# new\r\neve:hunter2secret:5\r\n\r\nfrank b: hunter2secret6 \n";
-    assert_eq!(folder.run_with_input(&["import", "-"], list), done("+2 users, 0 changed\n"));
+    assert_eq!(imported(folder.run_with_input(&["import", "-"], list)), "+2 users, 0 changed\n");
     let lines = "# hers\neve = \"hunter2secret:5\"\n\"frank b\" = \" hunter2secret6 \"\n";
     assert_eq!(folder.text(), text_with("# hers\n", lines));
 }
@@ -18,12 +24,61 @@ fn tables_are_imported_with_their_conditions() {
     let folder = Folder::with("[users]\n");
     let list = "password,name,from,disabled,expires\n\"hunter2,\"\"secret\",eve,10.0.0.0/8 ::1,true,2027-01-31\n\
                 hunter2secret,frank,,false,\n";
-    assert_eq!(folder.run_with_input(&["import", "--csv", "-"], list), done("+2 users, 0 changed\n"));
+    assert_eq!(imported(folder.run_with_input(&["import", "--csv", "-"], list)), "+2 users, 0 changed\n");
     assert_eq!(
         folder.text(),
         "[users]\neve = { password = 'hunter2,\"secret', disabled = true, expires = 2027-01-31, \
          from = [\"10.0.0.0/8\", \"::1\"] }\nfrank = \"hunter2secret\"\n"
     );
+}
+
+#[test]
+fn what_is_doubtful_about_imported_passwords_is_told() {
+    let folder = Folder::with("[users]\n");
+    let list = format!("eve: {STRONG} \nfrank:{STRONG2}\ngrace:weak\n");
+    let Ended { status, stdout, stderr } = folder.run_with_input(&["import", "-"], list);
+    assert_eq!((status, &*stdout, stderr.lines().count()), (0, "+3 users, 0 changed\n", 2));
+    assert!(stderr.contains("warning: the password of eve begins and ends with a space\n"), "{stderr}");
+    assert!(stderr.contains("warning: the password of grace is weak: one GPU guesses it in "), "{stderr}");
+    let folder = Folder::with("[users]\n");
+    let list: String = (0..13).map(|number| format!("user{number}:weak\n")).collect();
+    let Ended { status, stderr, .. } = folder.run_with_input(&["import", "-"], list);
+    assert_eq!((status, stderr.lines().count()), (0, 11));
+    assert!(stderr.ends_with("letmein-users: warning: 3 more such warnings are not shown\n"), "{stderr}");
+}
+
+#[test]
+fn an_empty_list_changes_nothing_and_is_told() {
+    let folder = Folder::with(TEXT);
+    for (args, list) in [(&["import", "-"][..], "# nobody\n"), (&["import", "--csv", "-"], "name,password\n")]
+    {
+        let warning = "letmein-users: warning: the list is empty\n";
+        let expected = Ended { status: 0, stdout: "+0 users, 0 changed\n".into(), stderr: warning.into() };
+        assert_eq!(folder.run_with_input(args, list), expected);
+    }
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
+fn a_list_of_another_format_is_told_with_what_it_looks_like() {
+    let folder = Folder::with(TEXT);
+    for (args, list, problem) in [
+        (
+            &["import", "-"][..],
+            "root:x:0:0:root:/root:/bin/bash\n",
+            "this looks like a passwd file, which has no passwords in it: write name:password",
+        ),
+        (&["import", "-"], "Name,Password\neve,hunter2secret\n", "this looks like a table: add --csv"),
+        (
+            &["import", "--csv", "-"],
+            "name;password\neve;hunter2secret\n",
+            "put commas, not semicolons, between columns",
+        ),
+    ] {
+        let expected = not_done(2, &format!("standard input:1: {problem}"));
+        assert_eq!(folder.run_with_input(args, list), expected);
+    }
+    assert_eq!(folder.text(), TEXT);
 }
 
 #[test]
@@ -35,9 +90,9 @@ fn all_problems_of_a_list_are_told_and_nothing_is_imported() {
     assert_eq!(status, 2);
     assert_eq!(places, [2, 3, 5, 6].map(|line| format!("standard input:{line}")), "{stderr}");
     let list = "name,password,disabled,expires,from\neve,hunter2secret,yes,,\nfrank,hunter2secret,,2027-02-30,\n\
-                grace,hunter2secret,,,office\nheidi,hunter2secret\n";
+                grace,hunter2secret,,,office\nheidi,hunter2secret\nivan,,maybe,soon,10.0.0.0/8;::1\n";
     let Ended { status, stderr, .. } = folder.run_with_input(&["import", "--csv", "-"], list);
-    assert_eq!((status, stderr.lines().count()), (2, 4), "{stderr}");
+    assert_eq!((status, stderr.lines().count()), (2, 8), "{stderr}");
     for header in ["name", "name,password,colour", "name,password,name"] {
         let Ended { status, stderr, .. } = folder.run_with_input(&["import", "--csv", "-"], header);
         assert!(status == 2 && stderr.contains("standard input:1: "), "{stderr}");
@@ -61,7 +116,7 @@ fn users_who_are_there_are_imported_only_to_replace_their_passwords() {
     assert!(status == 2 && stderr.contains("standard input:2: there is a user bob already"), "{stderr}");
     assert_eq!(folder.text(), TEXT);
     let ended = folder.run_with_input(&["import", "--csv", "--replace", "-"], list);
-    assert_eq!(ended, done("+1 user, 1 changed\n"));
+    assert_eq!(imported(ended), "+1 user, 1 changed\n");
     let text = text_with("\"hunter2secret2\"", "\"new\"");
     assert_eq!(folder.text(), text.replace("# hers\n", "# hers\neve = \"hunter2secret5\"\n"));
 }
@@ -71,7 +126,7 @@ fn an_import_leaves_users_alone_whose_password_is_the_same() {
     let text = "[users]\nalice = { password = \"new\", old_password = \"old\", old_until = 2099-12-31 }\n";
     let folder = Folder::with(text);
     let ended = folder.run_with_input(&["import", "--replace", "-"], "alice:new\n");
-    assert_eq!((ended, &*folder.text()), (done("+0 users, 0 changed\n"), text));
+    assert_eq!((&*imported(ended), &*folder.text()), ("+0 users, 0 changed\n", text));
     folder.run_with_input(&["import", "--replace", "-"], "alice:newer\n");
     assert_eq!(folder.text(), "[users]\nalice = { password = \"newer\" }\n");
 }

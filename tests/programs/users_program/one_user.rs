@@ -42,8 +42,8 @@ fn all_about_a_user_is_shown_but_the_password() {
         ]
     );
     for (name, row) in [
-        ("alice", "password      takes one GPU "),
-        ("alice", "to guess, which is weak\n"),
+        ("alice", "password      one GPU needs "),
+        ("alice", " to guess it, so it is weak\n"),
         ("alice", "expires       never\nfrom          anywhere\n"),
         ("carol", "old password  good until 2099-12-31\n"),
         ("dave", "state         expired\n"),

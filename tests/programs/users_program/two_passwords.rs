@@ -80,6 +80,7 @@ fn options_that_do_not_go_together_are_status_2() {
         &["passwd", "alice", "--drop-old", "--old-until", "2099-12-31"],
         &["passwd", "alice", "--generate", "--old-until", "2099-12-31"],
         &["passwd", "alice", "--generate", "--keep-old", "--old-until", "soon"],
+        &["passwd", "alice", "--generate", "--keep-old", "--old-until", "2020-01-31"],
     ] {
         let folder = Folder::with(TEXT);
         let Ended { status, stdout, stderr } = folder.run(args);

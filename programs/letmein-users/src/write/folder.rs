@@ -25,6 +25,8 @@ const ACCESS_LIST: &str = "system.posix_acl_access";
 const WAIT: Duration = Duration::from_millis(50);
 /// Ten seconds: a change takes a fraction of one, but anybody who can open the folder can lock it for ever.
 const WAITS_MAX: u32 = 200;
+/// What may fail for want of room.
+const BESIDE: &str = "write a new file beside it";
 /// How often the file may turn out to be elsewhere once the lock is held. Where the file is created by many at once,
 /// that happens once to the first.
 const MOVES_MAX: u32 = 5;
@@ -136,19 +138,26 @@ impl LockedFolder {
     /// Writes the new file under its temporary name.
     fn create(&self, text: &str, old: Option<&Old>) -> Result<(), ChangeError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let new = rustix::fs::openat(&self.folder, self.new_name(), flags, PRIVATE)
-            .map_err(|error| self.failed("write a new file beside", error.into()))?;
+        let new =
+            rustix::fs::openat(&self.folder, self.new_name(), flags, PRIVATE).map_err(
+                |error| match error {
+                    Errno::ACCESS | Errno::PERM => {
+                        ChangeError::NoRight { folder: folder_of(&self.path).into(), error: error.into() }
+                    }
+                    error => self.failed(BESIDE, error.into()),
+                },
+            )?;
         // The folder may give an access control list to each new file.
         match rustix::fs::fremovexattr(&new, ACCESS_LIST) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(self.failed("write a new file beside", error.into())),
+            Err(error) => return Err(self.failed(BESIDE, error.into())),
         }
         if let Some(Old { stat, .. }) = old {
             self.keep_owner(&new, stat)?;
         }
         let mut new = File::from(new);
         let written = new.write_all(text.as_bytes()).and_then(|()| new.sync_all());
-        written.map_err(|error| self.failed("write a new file beside", error))
+        written.map_err(|error| self.failed(BESIDE, error))
     }
 
     /// Gives the new file the owner, group and mode of the old one.
