@@ -1,6 +1,5 @@
 //! `exchange`: the client of the small services.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, BufRead, Write};
 use std::time::Duration;
@@ -10,11 +9,10 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use crate::cli::usage::{PasswordArgument, invalid, parse};
 use crate::cli::{ExitStatus, failed, parse_time};
 use client::host_port::HostPort;
-use client::small::FramedClient;
-use client::small::{self, Md5Client};
+use client::small::{self, FramedClient, FramedError, Md5Client};
 use proto::shown::Printable;
 use proto::small::DatagramService;
-use proto::small::framed;
+use proto::small::framed::{self, FrameError};
 
 const EXAMPLE: &str = "exchange md5 127.0.0.1:12345 \"Hello, Server! Please hash this message.\"";
 
@@ -37,13 +35,12 @@ pub struct Args {
     /// Send all messages before reading an answer (framed)
     #[arg(long)]
     pipeline: bool,
-    /// Bytes to read at a time (framed)
-    #[arg(long, value_name = "BYTES", default_value_t = 4096,
-          value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
-    buffer_size: u32,
-    /// Longest answer, in bytes (framed)
-    #[arg(long, value_name = "BYTES", default_value_t = framed::MESSAGE_MAX as u32)]
-    max_message: u32,
+    /// Bytes to read at a time (framed) [default: 4096]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    buffer_size: Option<u32>,
+    /// Longest answer, in bytes (framed) [default: 16777216]
+    #[arg(long, value_name = "BYTES")]
+    max_message: Option<u32>,
     /// Give up on an answer after this time
     ///
     /// Seconds, or a number with a unit: 500ms, 15s, 2m, 1h. The time of the first answer includes the connection.
@@ -58,6 +55,8 @@ enum SmallServiceName {
     Framed,
 }
 
+/// Bytes to read at a time, unless told otherwise.
+const BUFFER_SIZE: u32 = 4096;
 /// The messages of the specification of MD5 over UDP.
 const UDP_MESSAGES: [&str; 1] = ["Hello, Server! Please hash this message."];
 /// The messages of the specification of MD5 over TCP.
@@ -97,17 +96,20 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         (SmallServiceName::Hello, _) => args.hello(),
         (SmallServiceName::Framed, _) => args.framed(),
     };
-    done.map(|()| ExitStatus::Done)
-        .map_err(|error| failed("exchange", format_args!("{}: {error}", args.server)))
+    done.map(|()| ExitStatus::Done).map_err(|reason| failed("exchange", reason))
 }
 
-/// The result of a program that prints as it goes.
-type Done = Result<(), Box<dyn Error>>;
+/// The result of a program that prints as it goes: why it did not come to the end, in a sentence.
+type Done = Result<(), String>;
 
 impl Args {
     fn check(&self) -> Result<(), &'static str> {
         if self.pipeline && self.service != SmallServiceName::Framed {
             Err("--pipeline is for framed")
+        } else if self.buffer_size.is_some() && self.service != SmallServiceName::Framed {
+            Err("--buffer-size is for framed")
+        } else if self.max_message.is_some() && self.service != SmallServiceName::Framed {
+            Err("--max-message is for framed")
         } else if self.tcp && self.service == SmallServiceName::Hello {
             Err("hello is only served over UDP")
         } else if self.messages.is_empty() && self.service != SmallServiceName::Md5 {
@@ -124,8 +126,8 @@ impl Args {
         }
         for message in &self.messages {
             if message == "-" {
-                for line in io::stdin().lock().lines() {
-                    act(&line?)?;
+                for (number, line) in (1..).zip(io::stdin().lock().lines()) {
+                    act(&line.map_err(|error| unread(number, &error))?)?;
                 }
             } else {
                 act(message)?;
@@ -139,10 +141,11 @@ impl Args {
     }
 
     fn md5_over_tcp(&self) -> Done {
-        let mut client = Md5Client::connect(&self.server, self.timeout)?;
+        let mut client =
+            Md5Client::connect(&self.server, self.timeout).map_err(|error| self.reason(&error))?;
         self.each(&TCP_MESSAGES, |message| {
             print(format_args!("Sending: {message}"))?;
-            print_hash(message, &client.ask(message.as_bytes())?)
+            print_hash(message, &client.ask(message.as_bytes()).map_err(|error| self.reason(&error))?)
         })
     }
 
@@ -150,20 +153,26 @@ impl Args {
         self.each(&[], |message| print(Printable(&self.ask(DatagramService::Hello, message)?)))
     }
 
-    fn ask(&self, service: DatagramService, message: &str) -> io::Result<String> {
-        let answer = small::ask(service, &self.server, message.as_bytes(), self.timeout)?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+    fn ask(&self, service: DatagramService, message: &str) -> Result<String, String> {
+        let answer = small::ask(service, &self.server, message.as_bytes(), self.timeout);
+        Ok(String::from_utf8_lossy(&answer.map_err(|error| self.reason(&error))?).into_owned())
     }
 
     fn framed(&self) -> Done {
-        let mut client = FramedClient::connect_within(self.timeout, &self.server, self.buffer_size as usize)?
-            .message_max(self.max_message as usize);
+        let buffer_size = self.buffer_size.unwrap_or(BUFFER_SIZE) as usize;
+        let client = FramedClient::connect_within(self.timeout, &self.server, buffer_size);
+        let mut client = client.map_err(|error| self.framed_reason(&error))?;
+        if let Some(max) = self.max_message {
+            client = client.message_max(max as usize);
+        }
         if self.pipeline {
             self.pipelined(&mut client)?;
         } else {
-            self.each(&[], |message| print(Printable(&client.ask(message)?)))?;
+            self.each(&[], |message| {
+                print(Printable(&client.ask(message).map_err(|error| self.framed_reason(&error))?))
+            })?;
         }
-        Ok(client.shutdown()?)
+        client.shutdown().map_err(|error| self.framed_reason(&error))
     }
 
     fn pipelined(&self, client: &mut FramedClient) -> Done {
@@ -173,12 +182,48 @@ impl Args {
             Ok(())
         })?;
         let mut printed = Ok(());
-        client.pipeline(&messages, |answer| {
+        let answered = client.pipeline(&messages, |answer| {
             if printed.is_ok() {
                 printed = print(Printable(&answer));
             }
-        })?;
+        });
+        answered.map_err(|error| self.framed_reason(&error))?;
         printed
+    }
+
+    /// Why the server gave no answer.
+    fn reason(&self, error: &io::Error) -> String {
+        let server = &self.server;
+        if error.kind() != io::ErrorKind::ConnectionRefused {
+            return format!("{server}: {error}");
+        }
+        let over = match (self.service, self.tcp) {
+            (SmallServiceName::Md5, false) => "UDP: the server may be down, or serve TCP (--tcp)",
+            (SmallServiceName::Md5, true) => "TCP: the server may be down, or serve UDP (without --tcp)",
+            (SmallServiceName::Hello, _) => "UDP: the server may be down",
+            (SmallServiceName::Framed, _) => "TCP: the server may be down",
+        };
+        format!("nobody listens at {server} over {over}")
+    }
+
+    fn framed_reason(&self, error: &FramedError) -> String {
+        let server = &self.server;
+        match error {
+            FramedError::Io(error) => self.reason(error),
+            FramedError::TimedOut => {
+                format!("{server}: no answer in {} s", self.timeout.as_secs_f64())
+            }
+            // The length is the beginning of what another service says.
+            FramedError::Malformed(FrameError::TooLong { len, .. }) if *len > framed::MESSAGE_MAX => {
+                format!("{server}: {error}: is it the framed service?")
+            }
+            FramedError::Malformed(_)
+            | FramedError::Ended
+            | FramedError::CutOff { .. }
+            | FramedError::Reset => {
+                format!("{server}: {error}")
+            }
+        }
     }
 }
 
@@ -187,7 +232,16 @@ fn print_hash(message: &str, hash: &str) -> Done {
 }
 
 fn print(line: impl Display) -> Done {
-    Ok(writeln!(io::stdout(), "{line}")?)
+    writeln!(io::stdout(), "{line}").map_err(|error| format!("standard output: {error}"))
+}
+
+/// Why a line of standard input is no message.
+fn unread(number: usize, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::InvalidData {
+        format!("standard input: line {number} is not UTF-8")
+    } else {
+        format!("standard input: {error}")
+    }
 }
 
 fn parse_service(text: &str) -> Result<SmallServiceName, String> {

@@ -200,6 +200,8 @@ fn a_command_line_that_makes_no_sense_is_status_2() {
         &["framed", "127.0.0.1:1"],
         &["hello", "127.0.0.1:1", "x", "--tcp"],
         &["md5", "127.0.0.1:1", "x", "--pipeline"],
+        &["md5", "127.0.0.1:1", "x", "--buffer-size", "10"],
+        &["hello", "127.0.0.1:1", "x", "--max-message", "10"],
         &["framed", "127.0.0.1:1", "x", "--buffer-size", "0"],
         &["nosuch", "127.0.0.1:1", "x"],
         &["md5", "127.0.0.1"],

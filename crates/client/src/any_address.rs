@@ -20,9 +20,8 @@ pub(crate) fn at_any_address<T>(
     for (index, address) in addresses.iter().enumerate() {
         let left = timeout.saturating_sub(started.elapsed());
         let share = clamped(left / (addresses.len() - index) as u32);
-        result = act(*address, share).map_err(|error| {
-            if is_timeout(&error) { no_answer(&format!("from {address} "), share) } else { error }
-        });
+        let acted = act(*address, share);
+        result = acted.map_err(|error| if is_timeout(&error) { no_answer(share) } else { error });
         if result.is_ok() || started.elapsed() >= timeout {
             break;
         }
@@ -35,6 +34,8 @@ pub(crate) fn clamped(timeout: Duration) -> Duration {
     timeout.clamp(Duration::from_millis(1), Duration::from_secs(365 * 24 * 60 * 60))
 }
 
-pub(crate) fn no_answer(from: &str, timeout: Duration) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer {from}in {timeout:?}"))
+/// Says that there was no answer, with the time to the millisecond.
+pub(crate) fn no_answer(timeout: Duration) -> io::Error {
+    let seconds = (timeout.as_secs_f64() * 1e3).round() / 1e3;
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {seconds} s"))
 }

@@ -112,7 +112,7 @@ impl Md5Client {
 
     fn explained(&self, error: io::Error) -> io::Error {
         if is_timeout(&error) {
-            no_answer("", self.timeout)
+            no_answer(self.timeout)
         } else if error.kind() == io::ErrorKind::UnexpectedEof {
             io::Error::new(error.kind(), "the server closed the connection before its answer")
         } else {

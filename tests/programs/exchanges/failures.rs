@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -22,13 +22,17 @@ fn assert_fails(client: &mut Command, reason: &str) {
 
 #[test]
 fn a_server_that_refuses_is_reported_with_status_3() {
-    for (transport, args) in
-        [(Udp, &["md5", "AT"][..]), (Tcp, &["md5", "AT", "--tcp"]), (Tcp, &["framed", "AT", "x"])]
-    {
+    for (transport, args, reason) in [
+        (Udp, &["md5", "AT"][..], "over UDP: the server may be down, or serve TCP (--tcp)"),
+        (Tcp, &["md5", "AT", "--tcp"], "over TCP: the server may be down, or serve UDP (without --tcp)"),
+        (Udp, &["hello", "AT", "x"], "over UDP: the server may be down"),
+        (Tcp, &["framed", "AT", "x"], "over TCP: the server may be down"),
+    ] {
         let nobody = refusing_socket(transport);
         let address = address_of(&nobody);
         let args = args.iter().map(|word| if *word == "AT" { &*address } else { word });
-        assert_fails(exchange().args(args), "Connection refused");
+        let stderr = format!("exchange: nobody listens at {address} {reason}\n");
+        assert_eq!(run(exchange().args(args)), Ended { status: 3, stdout: String::new(), stderr });
     }
 }
 
@@ -38,6 +42,8 @@ fn a_server_that_hangs_up_in_the_middle_of_an_answer_is_reported_with_status_3()
         (&["md5", "--tcp", "x"][..], &b"0123456789"[..], "closed the connection before its answer"),
         (&["framed", "x"], b"\0\0\0\x05ab", "cut off in the middle of a message, after 6 bytes"),
         (&["framed", "x"], b"", "the server has closed the connection"),
+        (&["framed", "x"], b"9dd4", "bytes is longer than 16777216: is it the framed service?"),
+        (&["framed", "--max-message", "9", "x"], b"\0\0\0\x0a", "a message of 10 bytes is longer than 9\n"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -55,13 +61,15 @@ fn a_server_that_is_silent_is_reported_as_that() {
     let udp = udp_socket();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let (udp, tcp) = (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap().to_string());
-    for (args, reason) in [
-        (&["md5", &*udp, "x"][..], "no answer from 127.0.0.1:"),
-        (&["md5", "--tcp", &tcp, "x"], "no answer in 50ms"),
-        (&["framed", &tcp, "x"], "does not answer"),
-        (&["framed", "--pipeline", &tcp, "x", "y"], "does not answer"),
+    for (args, server) in [
+        (&["md5", &*udp, "x"][..], &udp),
+        (&["md5", "--tcp", &tcp, "x"], &tcp),
+        (&["framed", &tcp, "x"], &tcp),
+        (&["framed", "--pipeline", &tcp, "x", "y"], &tcp),
     ] {
-        assert_fails(exchange().args(args).args(["--timeout", "0.05"]), reason);
+        let ended = run(exchange().args(args).args(["--timeout", "0.05"]));
+        assert_eq!(ended.status, 3);
+        assert_eq!(ended.stderr, format!("exchange: {server}: no answer in 0.05 s\n"));
     }
 }
 
@@ -88,12 +96,25 @@ fn trickling(answer: Vec<u8>) -> String {
 fn a_server_that_answers_a_byte_at_a_time_does_not_move_the_deadline() {
     let digest = b"9dd4e461268c8034f5c8564e155c67a6";
     for (args, answer, reason) in [
-        (&["md5", "--tcp", "x"][..], digest.to_vec(), "no answer in 300ms"),
-        (&["framed", "x"], [b"\0\0\0\x20", &digest[..]].concat(), "does not answer"),
-        (&["framed", "--pipeline", "x"], [b"\0\0\0\x20", &digest[..]].concat(), "does not answer"),
+        (&["md5", "--tcp", "x"][..], digest.to_vec(), "no answer in 0.3 s"),
+        (&["framed", "x"], [b"\0\0\0\x20", &digest[..]].concat(), "no answer in 0.3 s"),
+        (&["framed", "--pipeline", "x"], [b"\0\0\0\x20", &digest[..]].concat(), "no answer in 0.3 s"),
     ] {
         let address = trickling(answer);
         assert_fails(exchange().args([args[0], &address, "--timeout", "0.3"]).args(&args[1..]), reason);
+    }
+}
+
+#[test]
+fn a_line_of_standard_input_that_is_not_utf8_is_told_with_its_number() {
+    for (transport, args) in [(Udp, &["md5"][..]), (Tcp, &["framed"]), (Tcp, &["framed", "--pipeline"])] {
+        let server = Server::service(transport, args[0], &[]);
+        let mut client = exchange();
+        client.args(args).args([&*server.address.to_string(), "-"]).stdin(Stdio::piped());
+        let mut client = client.spawn().unwrap();
+        client.stdin.take().unwrap().write_all(b"one\n\xff\n").unwrap();
+        let Ended { status, stderr, .. } = client.wait_with_output().unwrap().into();
+        assert_eq!((status, &*stderr), (3, "exchange: standard input: line 2 is not UTF-8\n"));
     }
 }
 
