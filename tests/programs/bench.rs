@@ -69,7 +69,10 @@ fn a_wrong_verdict_is_status_1() {
         let server = patient(transport, path(&users));
         let ended = run(at(&server, transport).arg("--json"));
         assert_eq!(ended.status, 1, "{ended:?}");
-        assert!(figure(&ended.stdout, "wrong") > 0.0);
+        let wrong = figure(&ended.stdout, "wrong");
+        assert!(wrong > 0.0);
+        let said = format!("letmein-bench: wrong verdicts: {wrong}: check the users and passwords\n");
+        assert_eq!(ended.stderr, said);
     }
 }
 
@@ -102,6 +105,39 @@ fn the_cost_of_the_server_is_told_beside_that_of_an_echo() {
 }
 
 #[test]
+fn lost_logins_are_told_with_what_they_may_come_from() {
+    let server = Server::start(Transport::Udp, &["127.0.0.1:0", "--users", SAMPLES]);
+    let ended = run(at(&server, Transport::Udp).args(["--json", "--wrong", "60", "--patience", "0.2"]));
+    let lost = figure(&ended.stdout, "lost");
+    assert!(lost > 0.0, "{ended:?}");
+    let said = format!("lost logins: {lost}: the server may be down, or be blocking (start it with ");
+    assert!(ended.stderr.contains(&said), "{ended:?}");
+}
+
+#[test]
+fn a_process_that_used_no_processor_time_is_perhaps_not_the_server() {
+    let (server, mut idle) = (Server::udp(), Command::new("sleep").arg("60").spawn().unwrap());
+    // It takes some time to start.
+    while !fs::read_to_string(format!("/proc/{}/stat", idle.id())).unwrap().contains("(sleep) S") {}
+    let pid = idle.id().to_string();
+    let ended = run(at(&server, Transport::Udp).args(["--pid", &pid]));
+    idle.kill().unwrap();
+    idle.wait().unwrap();
+    let said = format!("letmein-bench: process {pid} used no processor time: is it the server?\n");
+    assert!(ended.status == 0 && ended.stderr.contains(&said), "{ended:?}");
+}
+
+#[test]
+fn a_plot_that_cannot_be_written_is_told_before_the_run() {
+    let (server, folder) = (Server::udp(), tempfile::tempdir().unwrap());
+    let picture = folder.path().join("nosuch").join("logins.svg");
+    let ended = run(at(&server, Transport::Udp).arg("--plot").arg(&picture));
+    let reason = format!("letmein-bench: cannot create {}: ", picture.display());
+    assert_eq!((ended.status, &*ended.stdout), (3, ""));
+    assert!(ended.stderr.starts_with(&reason), "{ended:?}");
+}
+
+#[test]
 fn figures_are_drawn() {
     let (server, folder) = (Server::udp(), tempfile::tempdir().unwrap());
     let picture = folder.path().join("logins.svg");
@@ -125,9 +161,12 @@ fn a_server_that_is_not_there_is_status_3() {
             [&*name, &address_of(&nobody), "--users", SAMPLES, "--duration", "0.1", "--patience", "0.2"];
         let ended = run(bench().args(args));
         assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
-        assert!(
-            ended.stderr.contains("no login got a verdict: ") && ended.stderr.contains("is a server there?")
-        );
+        let reason = match transport {
+            Transport::Udp => "no answer",
+            Transport::Tcp => "nobody listens there",
+        };
+        let said = format!("no login got a verdict: {reason}: is a server there?\n");
+        assert!(ended.stderr.ends_with(&said), "{}", ended.stderr);
     }
 }
 
@@ -141,6 +180,7 @@ fn a_command_line_that_makes_no_sense_is_status_2() {
         &["udp", "127.0.0.1:8591", "--clients", "9", "--sources", "8"],
         &["udp", "127.0.0.1:8591", "--user", "userone"],
         &["udp", "127.0.0.1:8591", "--pid", "4000000000"],
+        &["udp", "127.0.0.1:8591", "--plot", "logins.png"],
         &["sctp", "127.0.0.1:8591"],
         &["udp"],
         &[],

@@ -3,6 +3,7 @@
 mod load_generator;
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ pub struct Args {
     server: HostPort,
     /// Users to log in as
     ///
-    /// Those are left out who may log in only from some networks or up to a day.
+    /// Skips users with a network restriction or an expiry date.
     #[arg(long, help_heading = LOGINS, value_name = "FILE", default_value = "users.toml")]
     users: PathBuf,
     /// Log in as this user only
@@ -48,7 +49,7 @@ pub struct Args {
     user: Option<Username>,
     /// Password of --user
     ///
-    /// Other users of this machine can see it, so take one that is good for nothing else.
+    /// Other users of this machine can see it, so use one that is used nowhere else.
     #[arg(long, help_heading = LOGINS, value_name = "PASSWORD", requires = "user", value_parser = parse_password)]
     password: Option<Password>,
     /// Percentage of logins with a wrong password
@@ -102,7 +103,7 @@ pub struct Args {
     #[arg(long, help_heading = RESULTS)]
     json: bool,
     /// Draw latency and throughput
-    #[arg(long, help_heading = RESULTS, value_name = "FILE.svg")]
+    #[arg(long, help_heading = RESULTS, value_name = "NAME.svg", value_parser = parse_plot)]
     plot: Option<PathBuf>,
 }
 
@@ -135,6 +136,7 @@ Exit status: 0 done, 1 a verdict was wrong, 2 wrong command line or users file, 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
     let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Taken)?;
     let mut plan = args.plan()?;
+    let mut plot = args.create_plot()?;
     server::descriptors::raise_limit();
     let floor = args.floor.then(|| args.measure("echo", &mut plan, load_generator::run_floor)).transpose()?;
     let server = args.measure("server", &mut plan, load_generator::run)?;
@@ -152,18 +154,17 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     if !args.json {
         write!(io::stdout(), "{report}").map_err(|error| failed(PROGRAM, error))?;
     }
-    if let Some(error) = &server.last_error {
-        say(format_args!("{PROGRAM}: {}: {error}", args.server));
-    }
+    args.warn(&server);
     if args.floor && plan.shares_processors() {
         say(format_args!(
             "{PROGRAM}: server and generator share processors, so the ratio is too high or too low: run each with \
              taskset, on processors of its own"
         ));
     }
-    if let Some(path) = &args.plot {
-        load_generator::draw(path, &report.subject, &server, floor.as_ref())
-            .map_err(|error| failed(PROGRAM, format_args!("{}: {error}", path.display())))?;
+    if let Some(plot) = &mut plot {
+        let drawn = load_generator::draw(&report.subject, &server, floor.as_ref());
+        let written = drawn.and_then(|picture| Ok(plot.write_all(picture.as_bytes())?));
+        written.map_err(|error| failed(PROGRAM, format_args!("cannot draw the plot: {error}")))?;
     }
     Ok(match server.wrong {
         1.. => ExitStatus::Refused,
@@ -221,6 +222,35 @@ impl Args {
         match Process::of(pid) {
             None => Err(invalid(&format!("no process {pid}, or no right to see what it costs"), EXAMPLE)),
             process => Ok(process),
+        }
+    }
+
+    /// Creates the file of the plot before the run, which is in vain without it.
+    fn create_plot(&self) -> Result<Option<File>, ExitStatus> {
+        let Some(path) = &self.plot else { return Ok(None) };
+        let created = File::create(path);
+        created
+            .map(Some)
+            .map_err(|error| failed(PROGRAM, format_args!("cannot create {}: {error}", path.display())))
+    }
+
+    /// Says what is doubtful about the figures, and what it may come from.
+    fn warn(&self, server: &Figures) {
+        if let Some(error) = &server.last_error {
+            say(format_args!("{PROGRAM}: {}: {error}", self.server));
+        }
+        if server.wrong > 0 {
+            say(format_args!("{PROGRAM}: wrong verdicts: {}: check the users and passwords", server.wrong));
+        }
+        if server.lost > 0 {
+            say(format_args!(
+                "{PROGRAM}: lost logins: {}: the server may be down, or be blocking (start it with --user-failures \
+                 off)",
+                server.lost
+            ));
+        }
+        if let (Some(pid), Some(Duration::ZERO)) = (self.pid, server.cpu) {
+            say(format_args!("{PROGRAM}: process {pid} used no processor time: is it the server?"));
         }
     }
 
@@ -381,6 +411,12 @@ fn with_unit(us: f64) -> (f64, &'static str) {
 
 fn parse_transport(text: &str) -> Result<TransportName, String> {
     TransportName::from_str(text, false).map_err(|_| format!("invalid transport {text:?}: choose udp or tcp"))
+}
+
+fn parse_plot(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_svg = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
+    if is_svg { Ok(path) } else { Err("invalid name of a plot: write NAME.svg".to_owned()) }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

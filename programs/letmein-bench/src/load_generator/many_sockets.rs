@@ -44,6 +44,7 @@ impl Channels for ManySockets {
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(client as u64), all)?;
         if let Some(channel) = self.sockets.get_mut(client) {
             channel.received.clear();
+            channel.is_refused = false;
             channel.socket = Some(socket);
         }
         Ok(())
@@ -87,17 +88,22 @@ struct ClientSocket {
     received: Vec<u8>,
     /// Whether the client's message is still to be sent.
     is_speaking: bool,
+    /// Whether nobody listens there: the system says so once, to a write or a read.
+    is_refused: bool,
 }
 
 impl ClientSocket {
     fn new(transport: Transport) -> Self {
-        Self { socket: None, transport, received: Vec::with_capacity(REPLY_MAX), is_speaking: false }
+        let received = Vec::with_capacity(REPLY_MAX);
+        Self { socket: None, transport, received, is_speaking: false, is_refused: false }
     }
 
     fn speak(&mut self, message: &[u8]) {
         if let Some(socket) = &mut self.socket {
-            // The next read reports a failure again.
-            self.is_speaking = socket.write_all(message).is_err();
+            // The next read reports any other failure again.
+            let written = socket.write_all(message);
+            self.is_speaking = written.is_err();
+            self.is_refused |= written.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         }
     }
 
@@ -121,6 +127,9 @@ impl ClientSocket {
         let mut room = [0; REPLY_MAX + 1];
         while let Some(socket) = &mut self.socket {
             let len = match socket.read(&mut room) {
+                Ok(0) if self.transport == Transport::Tcp && self.is_refused => {
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
                 Ok(0) if self.transport == Transport::Tcp => {
                     return Err(io::Error::other("the server closed the connection without a verdict"));
                 }

@@ -130,7 +130,9 @@ impl<'a> Meter<'a> {
     /// A login has failed.
     pub(super) fn broken(&mut self, error: &io::Error) {
         self.figures.lost += 1;
-        self.figures.last_error = Some(error.to_string());
+        let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
+        self.figures.last_error =
+            Some(if is_refused { "nobody listens there".to_owned() } else { error.to_string() });
     }
 
     pub(super) fn finish(self) -> Figures {

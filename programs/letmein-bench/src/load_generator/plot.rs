@@ -1,7 +1,6 @@
 //! Figures as a picture: latency by percentile, and verdicts over time.
 
 use std::error::Error;
-use std::path::Path;
 
 use plotters::prelude::*;
 
@@ -20,16 +19,15 @@ const PAPER: RGBColor = RGBColor(0xfb, 0xfa, 0xf7);
 const SERVER: RGBColor = RGBColor(0x14, 0x74, 0x6b);
 const ECHO: RGBColor = RGBColor(0xb0, 0x4a, 0x1c);
 
-/// Draws figures into an SVG file: those of the server, and those of the echo if there are any.
+/// Draws figures as an SVG: those of the server, and those of the echo if there are any.
 ///
 /// # Errors
-/// The system's, or the drawing library's.
+/// The drawing library's.
 pub(crate) fn draw(
-    path: &Path,
     subject: &str,
     server: &Figures,
     floor: Option<&Figures>,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<String, Box<dyn Error>> {
     let series: Vec<_> = [Some(("server", server, SERVER)), floor.map(|floor| ("echo", floor, ECHO))]
         .into_iter()
         .flatten()
@@ -45,7 +43,7 @@ pub(crate) fn draw(
         draw_throughput(&bottom, &series)?;
         root.present()?;
     }
-    Ok(std::fs::write(path, picture)?)
+    Ok(picture)
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
