@@ -221,13 +221,13 @@ pub(crate) fn no_password(error: &PasswordMissing) -> ExitStatus {
 
 /// Prints a password that was generated, and warns of what is doubtful about another one.
 fn tell(source: &NewPassword, name: &Username, password: &Password) -> Result<ExitStatus, ExitStatus> {
-    if !source.generate {
-        doubts(name, password).iter().for_each(|doubt| warn(Plain(doubt)));
-    } else {
+    if source.generate {
         let text = str::from_utf8(password.expose()).unwrap_or_default();
         writeln!(io::stdout(), "{text}").map_err(|error| {
             failed(&format_args!("the password is changed, but cannot be printed: {error}"))
         })?;
+    } else {
+        doubts(name, password).iter().for_each(|doubt| warn(Plain(doubt)));
     }
     Ok(ExitStatus::Done)
 }
