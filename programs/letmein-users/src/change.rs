@@ -1,26 +1,22 @@
 //! The commands that change a users file.
 
-use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::Path;
-
-use zeroize::Zeroizing;
 
 use crate::conditions::is_over;
 use crate::edit::{Edit, NewUser};
 use crate::entries::entry;
-use crate::import::{self, ListFormat, ListProblem, Listed};
 use crate::list::{say_wrong, unix_s};
 use crate::new_password::{NewPassword, PasswordMissing};
 use crate::normal_form::outer_space;
 use crate::plain::Plain;
 use crate::strength::weakness;
 use crate::write::{self, ChangeError, Missing};
-use crate::{EXAMPLE, PROGRAM, failed, print, say_each_line, warn};
+use crate::{EXAMPLE, PROGRAM, failed, say_each_line, warn};
 use letmein::cli::usage::invalid;
 use letmein::cli::{ExitStatus, say};
 use proto::credentials::{Password, Username};
-use users::{Problem, UsersError, counted, load_text};
+use users::{Problem, UsersError, load_text};
 
 /// Adds a user with these conditions, as keys and values in TOML.
 pub(crate) fn add(
@@ -149,7 +145,7 @@ fn change_user(
     changed.map_err(|error| unchanged(&error))
 }
 
-fn wrong(users: &Path, problem: Problem) -> UsersError {
+pub(crate) fn wrong(users: &Path, problem: Problem) -> UsersError {
     UsersError::Wrong { path: users.into(), problems: vec![problem] }
 }
 
@@ -174,7 +170,7 @@ fn refuse_unknown(users: &Path, name: &Username) -> Result<(), ExitStatus> {
 }
 
 /// Changes the file, and says so if that has to wait for another change.
-fn change<T>(
+pub(crate) fn change<T>(
     users: &Path,
     missing: Missing,
     edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
@@ -233,94 +229,14 @@ fn tell(source: &NewPassword, name: &Username, password: &Password) -> Result<Ex
 }
 
 /// What to know about a password that a person chose.
-fn doubts(name: &Username, password: &Password) -> Vec<String> {
+pub(crate) fn doubts(name: &Username, password: &Password) -> Vec<String> {
     let weakness = weakness(name, password);
     let weakness = weakness.map(|weakness| format!("{weakness}: passwd --generate makes a better one"));
     outer_space(name, password).into_iter().chain(weakness).collect()
 }
 
-pub(crate) fn import(
-    users: &Path,
-    list: &Path,
-    format: ListFormat,
-    replaces: bool,
-) -> Result<ExitStatus, ExitStatus> {
-    let from = if list == Path::new("-") { "standard input".to_owned() } else { list.display().to_string() };
-    let bytes = read_list(list).map_err(|error| invalid(&format!("cannot read {from}: {error}"), EXAMPLE))?;
-    let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
-    let listed = import::parse(&bytes, format).map_err(|problems| unchanged(&in_list(problems)))?;
-    let changed = change(users, Missing::Create, |edit| {
-        let is_there = |listed: &&Listed| edit.find(&listed.user.name).is_some();
-        let (old, new): (Vec<_>, Vec<_>) = listed.iter().partition(is_there);
-        if !old.is_empty() && !replaces {
-            return Err(in_list(old.iter().map(|listed| exists(listed)).collect()));
-        }
-        let conditioned: Vec<_> = old.iter().filter(|listed| !listed.user.conditions.is_empty()).collect();
-        if !conditioned.is_empty() {
-            return Err(in_list(conditioned.into_iter().map(|listed| only_password(listed)).collect()));
-        }
-        let mut changed = 0;
-        for Listed { user, .. } in &old {
-            if let Some(name) = edit.find(&user.name)
-                && !edit.has_password(&name, &user.password)
-            {
-                edit.set_password(&name, &user.password).map_err(|problem| wrong(users, problem))?;
-                changed += 1;
-            }
-        }
-        new.iter().for_each(|Listed { user, .. }| edit.add(user));
-        Ok((new.len(), changed))
-    });
-    let (added, changed) = changed.map_err(|error| unchanged(&error))?;
-    warn_of_list(&listed);
-    print([format!("+{}, {changed} changed", counted(added))])
-}
-
-/// Warns of a list without users, and of what is doubtful about its passwords.
-fn warn_of_list(listed: &[Listed]) {
-    if listed.is_empty() {
-        warn("the list is empty");
-    }
-    let doubts: Vec<_> =
-        listed.iter().flat_map(|Listed { user, .. }| doubts(&user.name, &user.password)).collect();
-    doubts.iter().take(LIST_WARNINGS_MAX).for_each(|doubt| warn(Plain(doubt)));
-    if doubts.len() > LIST_WARNINGS_MAX {
-        warn(format_args!("{} more such warnings are not shown", doubts.len() - LIST_WARNINGS_MAX));
-    }
-}
-
-/// More warnings of a list would only push the first ones off the screen.
-const LIST_WARNINGS_MAX: usize = 10;
-
-fn exists(listed: &Listed) -> ListProblem {
-    let message = format!("there is a user {} already: --replace changes the password", listed.user.name);
-    ListProblem { line: listed.line, message }
-}
-
-fn only_password(listed: &Listed) -> ListProblem {
-    let message = format!(
-        "--replace changes only the password: there is a user {} already, so leave disabled, expires and from empty, \
-         and change them with disable and expire, or by hand",
-        listed.user.name
-    );
-    ListProblem { line: listed.line, message }
-}
-
-fn read_list(list: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    if list == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut bytes)?;
-    } else {
-        let mut file = File::open(list)?;
-        // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
-        bytes.reserve_exact(file.metadata()?.len() as usize + 1);
-        file.read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
-}
-
 /// Says why nothing is changed.
-fn unchanged(error: &ChangeError) -> ExitStatus {
+pub(crate) fn unchanged(error: &ChangeError) -> ExitStatus {
     if let ChangeError::Users(error) = error {
         say_wrong(error);
     } else {

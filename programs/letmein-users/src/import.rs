@@ -1,337 +1,100 @@
-//! Lists of users → users to add, or every problem in them with its line.
+//! The command that adds the users of a list.
 
-use std::collections::HashMap;
+mod rows;
 
-use csv::{ReaderBuilder, StringRecord};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
-use crate::conditions::{NETWORK, networks_in_toml, parse_day};
-use crate::edit::NewUser;
-use crate::normal_form::{new_name, new_password};
-use proto::credentials::Password;
-use users::parse_network;
+use zeroize::Zeroizing;
 
-/// How a list is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ListFormat {
-    /// `name:password`, a line a user.
-    Lines,
-    /// With a row of column names.
-    Csv,
-}
+use crate::change::{change, doubts, unchanged, wrong};
+use crate::plain::Plain;
+use crate::write::{ChangeError, Missing};
+use crate::{EXAMPLE, print, warn};
+use letmein::cli::ExitStatus;
+use letmein::cli::usage::invalid;
+use users::counted;
 
-/// A user of a list, and their line.
-pub(crate) struct Listed {
-    pub(crate) line: u64,
-    pub(crate) user: NewUser,
-}
+pub(crate) use rows::{ListFormat, ListProblem};
+use rows::{Listed, parse};
 
-/// Something wrong in a list. It never shows a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{line}: {message}")]
-pub(crate) struct ListProblem {
-    pub(crate) line: u64,
-    pub(crate) message: String,
-}
-
-/// Reads a list.
-///
-/// # Errors
-/// Every problem, in the order of the list.
-pub(crate) fn parse(bytes: &[u8], format: ListFormat) -> Result<Vec<Listed>, Vec<ListProblem>> {
-    let text = str::from_utf8(bytes).map_err(|error| {
-        let line =
-            bytes.iter().take(error.valid_up_to()).map(|byte| u64::from(*byte == b'\n')).sum::<u64>() + 1;
-        vec![ListProblem { line, message: "this line is not UTF-8: save the list as UTF-8".into() }]
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let rows = match format {
-        ListFormat::Lines => from_lines(text),
-        ListFormat::Csv => from_csv(text),
-    };
-    let rows = rows.map_err(|problem| vec![problem])?;
-    let mut first = HashMap::new();
-    let (mut users, mut problems) = (Vec::new(), Vec::new());
-    for (line, row) in rows {
-        match row {
-            Ok(user) => {
-                if let Some(other) = first.insert(user.name.clone(), line) {
-                    let message = format!("the same name is in line {other}, too");
-                    problems.push(ListProblem { line, message });
-                }
-                users.push(Listed { line, user });
-            }
-            Err(messages) => {
-                problems.extend(messages.into_iter().map(|message| ListProblem { line, message }));
+pub(crate) fn import(
+    users: &Path,
+    list: &Path,
+    format: ListFormat,
+    replaces: bool,
+) -> Result<ExitStatus, ExitStatus> {
+    let from = if list == Path::new("-") { "standard input".to_owned() } else { list.display().to_string() };
+    let bytes = read_list(list).map_err(|error| invalid(&format!("cannot read {from}: {error}"), EXAMPLE))?;
+    let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
+    let listed = parse(&bytes, format).map_err(|problems| unchanged(&in_list(problems)))?;
+    let changed = change(users, Missing::Create, |edit| {
+        let is_there = |listed: &&Listed| edit.find(&listed.user.name).is_some();
+        let (old, new): (Vec<_>, Vec<_>) = listed.iter().partition(is_there);
+        if !old.is_empty() && !replaces {
+            return Err(in_list(old.iter().map(|listed| exists(listed)).collect()));
+        }
+        let conditioned: Vec<_> = old.iter().filter(|listed| !listed.user.conditions.is_empty()).collect();
+        if !conditioned.is_empty() {
+            return Err(in_list(conditioned.into_iter().map(|listed| only_password(listed)).collect()));
+        }
+        let mut changed = 0;
+        for Listed { user, .. } in &old {
+            if let Some(name) = edit.find(&user.name)
+                && !edit.has_password(&name, &user.password)
+            {
+                edit.set_password(&name, &user.password).map_err(|problem| wrong(users, problem))?;
+                changed += 1;
             }
         }
-    }
-    if problems.is_empty() { Ok(users) } else { Err(problems) }
-}
-
-/// The line of a user, and the user or all that is wrong with them.
-type ParsedUser = (u64, Result<NewUser, Vec<String>>);
-
-fn from_lines(text: &str) -> Result<Vec<ParsedUser>, ListProblem> {
-    let lines = (1..).zip(text.lines());
-    let lines: Vec<_> = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')).collect();
-    if let Some((line, first)) = lines.first() {
-        let wrong = |message: &str| Err(ListProblem { line: *line, message: message.into() });
-        if is_table_header(first) {
-            return wrong("this looks like a table: add --csv");
-        }
-        if lines.iter().all(|(_, line)| is_account(line)) {
-            return wrong("this looks like a passwd file, which has no passwords in it: write name:password");
-        }
-    }
-    Ok(lines.into_iter().map(|(number, line)| (number, from_line(line))).collect())
-}
-
-/// Whether a line has the names of the columns that a table must have.
-fn is_table_header(line: &str) -> bool {
-    let line = line.to_ascii_lowercase();
-    let names: Vec<_> = line.split([',', ';', '\t']).map(|name| name.trim().trim_matches('"')).collect();
-    names.contains(&"name") && names.contains(&"password")
-}
-
-/// Whether a line is one of passwd(5) or shadow(5): seven fields or more, the third and fourth of which are numbers.
-fn is_account(line: &str) -> bool {
-    let fields: Vec<_> = line.split(':').collect();
-    let is_number = |field: &&str| field.parse::<u32>().is_ok();
-    fields.len() >= 7 && fields.iter().skip(2).take(2).all(is_number)
-}
-
-fn from_line(line: &str) -> Result<NewUser, Vec<String>> {
-    match line.split_once(':') {
-        Some((name, password)) => user(name, password, []),
-        None => Err(vec!["there is no colon: write name:password".into()]),
-    }
-}
-
-/// A condition of a user, if there is one: its key, and its value in TOML or what is wrong with it.
-type ParsedCondition = (&'static str, Result<Option<String>, String>);
-
-fn user<const N: usize>(
-    name: &str,
-    password: &str,
-    conditions: [ParsedCondition; N],
-) -> Result<NewUser, Vec<String>> {
-    let mut faults = Vec::new();
-    let name = new_name(name).map_err(|fault| faults.push(fault));
-    let password = parse_password(password).map_err(|fault| faults.push(fault));
-    let mut kept = Vec::new();
-    for (key, value) in conditions {
-        match value {
-            Ok(value) => kept.extend(value.map(|value| (key, value))),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    match (name, password) {
-        (Ok(name), Ok(password)) if faults.is_empty() => Ok(NewUser { name, password, conditions: kept }),
-        _ => Err(faults),
-    }
-}
-
-fn parse_password(text: &str) -> Result<Password, String> {
-    if text.contains(['\n', '\r']) {
-        return Err("the password goes on in the next line: is there a quote that does not end?".into());
-    }
-    new_password(text).map_err(|error| format!("the password {error}"))
-}
-
-/// The columns of a table, in the order in which they are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
-    Name,
-    Password,
-    Disabled,
-    Expires,
-    From,
-}
-
-fn from_csv(text: &str) -> Result<Vec<ParsedUser>, ListProblem> {
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let mut lines = LineCount { text, counted: 0, line: 1 };
-    let mut records = reader.records().map(|record| {
-        let record = record.map_err(|error| ListProblem { line: lines.line, message: error.to_string() })?;
-        let start = record.position().map_or(0, |position| position.byte());
-        Ok((lines.of_record(usize::try_from(start).unwrap_or(usize::MAX)), record))
+        new.iter().for_each(|Listed { user, .. }| edit.add(user));
+        Ok((new.len(), changed))
     });
-    let (line, header) = records.next().transpose()?.unwrap_or((1, StringRecord::new()));
-    let columns = columns(&header).map_err(|message| ListProblem { line, message })?;
-    records.map(|record| record.map(|(line, record)| (line, from_record(&columns, &record)))).collect()
+    let (added, changed) = changed.map_err(|error| unchanged(&error))?;
+    warn_of_list(&listed);
+    print([format!("+{}, {changed} changed", counted(added))])
 }
 
-/// Counts the lines up to offsets that only rise.
-struct LineCount<'a> {
-    text: &'a str,
-    counted: usize,
-    line: u64,
-}
-
-impl LineCount<'_> {
-    /// The line of a record that begins here, or after blank lines.
-    fn of_record(&mut self, start: usize) -> u64 {
-        let rest = self.text.get(start..).unwrap_or_default();
-        let start = self.text.len() - rest.trim_start_matches(['\r', '\n']).len();
-        let between = self.text.get(self.counted..start).unwrap_or_default();
-        self.line += between.bytes().map(|byte| u64::from(byte == b'\n')).sum::<u64>();
-        self.counted = start;
-        self.line
+/// Warns of a list without users, and of what is doubtful about its passwords.
+fn warn_of_list(listed: &[Listed]) {
+    if listed.is_empty() {
+        warn("the list is empty");
+    }
+    let doubts: Vec<_> =
+        listed.iter().flat_map(|Listed { user, .. }| doubts(&user.name, &user.password)).collect();
+    doubts.iter().take(LIST_WARNINGS_MAX).for_each(|doubt| warn(Plain(doubt)));
+    if doubts.len() > LIST_WARNINGS_MAX {
+        warn(format_args!("{} more such warnings are not shown", doubts.len() - LIST_WARNINGS_MAX));
     }
 }
 
-fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
-    if header.len() == 1 && header.iter().any(|field| field.contains(';')) {
-        return Err("put commas, not semicolons, between columns".into());
-    }
-    let mut columns = Vec::new();
-    for (number, name) in (1..).zip(header) {
-        let column = match &*name.trim().to_ascii_lowercase() {
-            "name" => Column::Name,
-            "password" => Column::Password,
-            "disabled" => Column::Disabled,
-            "expires" => Column::Expires,
-            "from" => Column::From,
-            // Where the first row is missing, this may be a password.
-            _ => {
-                return Err(format!(
-                    "column {number} is none of name, password, disabled, expires and from: \
-                     begin with a row name,password"
-                ));
-            }
-        };
-        if columns.contains(&column) {
-            return Err(format!("the column {:?} is there twice", name.trim()));
-        }
-        columns.push(column);
-    }
-    if columns.contains(&Column::Name) && columns.contains(&Column::Password) {
-        Ok(columns)
+/// More warnings of a list would only push the first ones off the screen.
+const LIST_WARNINGS_MAX: usize = 10;
+
+fn exists(listed: &Listed) -> ListProblem {
+    let message = format!("there is a user {} already: --replace changes the password", listed.user.name);
+    ListProblem { line: listed.line, message }
+}
+
+fn only_password(listed: &Listed) -> ListProblem {
+    let message = format!(
+        "--replace changes only the password: there is a user {} already, so leave disabled, expires and from empty, \
+         and change them with disable and expire, or by hand",
+        listed.user.name
+    );
+    ListProblem { line: listed.line, message }
+}
+
+fn read_list(list: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    if list == Path::new("-") {
+        io::stdin().lock().read_to_end(&mut bytes)?;
     } else {
-        Err("there is no column name or no column password: begin with a row name,password".into())
+        let mut file = File::open(list)?;
+        // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
+        bytes.reserve_exact(file.metadata()?.len() as usize + 1);
+        file.read_to_end(&mut bytes)?;
     }
-}
-
-fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, Vec<String>> {
-    if record.len() != columns.len() {
-        let (here, first) = (record.len(), columns.len());
-        return Err(vec![format!("there are {here} columns here, and {first} in the first row")]);
-    }
-    let field =
-        |column| columns.iter().zip(record).find(|(each, _)| **each == column).map_or("", |(_, field)| field);
-    let conditions = [
-        ("disabled", parse_disabled(field(Column::Disabled))),
-        ("expires", parse_expires(field(Column::Expires))),
-        ("from", parse_from(field(Column::From))),
-    ];
-    user(field(Column::Name), field(Column::Password), conditions)
-}
-
-fn parse_disabled(text: &str) -> Result<Option<String>, String> {
-    match &*text.to_ascii_lowercase() {
-        "" | "false" => Ok(None),
-        "true" => Ok(Some("true".into())),
-        _ => Err("disabled must be true, false or empty".into()),
-    }
-}
-
-fn parse_expires(text: &str) -> Result<Option<String>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    parse_day(text).map(Some).map_err(|remedy| format!("invalid day in expires: {remedy}"))
-}
-
-fn parse_from(text: &str) -> Result<Option<String>, String> {
-    let networks: Vec<_> = text.split_whitespace().collect();
-    if networks.iter().any(|network| parse_network(network).is_none()) {
-        return Err(format!("invalid network in from: {NETWORK}, or several with spaces between them"));
-    }
-    Ok((!networks.is_empty()).then(|| networks_in_toml(networks)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problems(list: &str, format: ListFormat) -> Vec<String> {
-        parse(list.as_bytes(), format).err().unwrap().iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn a_quote_that_does_not_end_takes_no_other_users_with_it() {
-        let list = "name,password\nalice,\"secret\nbob,b\ncarol,c\n";
-        let expected = "2: the password goes on in the next line: is there a quote that does not end?";
-        assert_eq!(problems(list, ListFormat::Csv), [expected]);
-        assert_eq!(problems("alice:sec\rret\n", ListFormat::Lines).len(), 1);
-    }
-
-    #[test]
-    fn all_faults_of_a_user_are_told() {
-        let list = "name,password,disabled,expires,from\nal:ice,,yes,2027-02-30,10.0.0.0/8;::1\n";
-        let expected = [
-            "2: the user name has a colon in it",
-            "2: the password is empty",
-            "2: disabled must be true, false or empty",
-            "2: invalid day in expires: there is no such day",
-            "2: invalid network in from: write 10.0.0.0/8, 2001:db8::/32 or one address, or several with spaces \
-             between them",
-        ];
-        assert_eq!(problems(list, ListFormat::Csv), expected);
-    }
-
-    #[test]
-    fn lists_of_another_format_are_recognized() {
-        for list in ["root:x:0:0:root:/root:/bin/bash\n\ndaemon:x:1:1::/:\n", "root:$6$x:20000:0:99999:7:::"]
-        {
-            let expected =
-                "1: this looks like a passwd file, which has no passwords in it: write name:password";
-            assert_eq!(problems(list, ListFormat::Lines), [expected]);
-        }
-        assert!(parse(b"alice:a:b:c:d:e:f:g\nbob:x:0:0:a:b:c", ListFormat::Lines).is_ok());
-        for list in ["Name,Password\nalice,x\n", "# all\nname;password;from\n", "\"name\",\"password\""] {
-            assert!(problems(list, ListFormat::Lines)[0].ends_with(": this looks like a table: add --csv"));
-        }
-        let expected = "1: put commas, not semicolons, between columns";
-        assert_eq!(problems("name;password\nalice;x\n", ListFormat::Csv), [expected]);
-    }
-
-    #[test]
-    fn columns_and_truth_values_are_known_in_upper_case_too() {
-        let list =
-            parse(b"Name,PASSWORD,Disabled\nAlice,x,TRUE\nbob,y,False\n", ListFormat::Csv).ok().unwrap();
-        let users = list.iter().map(|listed| (listed.user.name.as_str(), listed.user.conditions.len()));
-        assert_eq!(users.collect::<Vec<_>>(), [("Alice", 1), ("bob", 0)]);
-    }
-
-    #[test]
-    fn lines_are_counted_with_the_blank_ones() {
-        for (list, line) in [
-            ("name,password\n\n\n\na:b,x\n", 5),
-            ("\r\nname,password\r\n\r\n\r\na:b,x", 5),
-            ("name,password,disabled\nalice,x,\"\n\"\n\n", 2),
-            ("\n\nname\n", 3),
-        ] {
-            let problems = problems(list, ListFormat::Csv);
-            assert!(problems[0].starts_with(&format!("{line}: ")), "{list:?}: {problems:?}");
-        }
-        let list = parse(b"name,password\n\n\"a\",a\n\nb,b\n", ListFormat::Csv).ok().unwrap();
-        assert_eq!(list.iter().map(|listed| listed.line).collect::<Vec<_>>(), [3, 5]);
-    }
-
-    #[test]
-    fn problems_show_no_text_of_the_list() {
-        for list in [
-            "alice,SECRET\n",
-            "name,password,expires\nalice,a,SECRET\n",
-            "name,password,from\nalice,a,10.0.0.0/8 SECRET\n",
-            "name,password,disabled\nalice,a,SECRET\n",
-            "name,password\nSECRET,\n",
-            "name,password\nSECRET,a\nSECRET,b\n",
-            "name,password\nalice,a,SECRET\n",
-        ] {
-            let problems = problems(list, ListFormat::Csv);
-            assert!(problems.len() == 1 && !problems[0].contains("SECRET"), "{problems:?}");
-        }
-    }
+    Ok(bytes)
 }

@@ -20,12 +20,12 @@ use std::fmt::Display;
 
 use clap::CommandFactory;
 
-use change::{add, drop_old_password, expire, import, passwd, remove, rename, set, unset};
+use change::{add, drop_old_password, expire, passwd, remove, rename, set, unset};
 use check::check;
 pub use command_line::Args;
 use command_line::{AddedUser, Command, OldPassword, User};
 use conditions::{Expiry, Place, places_in_toml};
-use import::ListFormat;
+use import::{ListFormat, import};
 use letmein::cli::usage::{PasswordArgument, invalid, parse};
 use letmein::cli::{self, ExitStatus, say};
 use list::{list, list_json, show, show_json, unix_s};
