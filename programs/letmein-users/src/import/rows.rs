@@ -88,9 +88,11 @@ fn from_lines(text: &str) -> Result<Vec<ParsedUser>, ListProblem> {
 
 /// Whether a line has the names of the columns that a table must have.
 fn is_table_header(line: &str) -> bool {
-    let line = line.to_ascii_lowercase();
-    let names: Vec<_> = line.split([',', ';', '\t']).map(|name| name.trim().trim_matches('"')).collect();
-    names.contains(&"name") && names.contains(&"password")
+    let has = |column: &str| {
+        let mut names = line.split([',', ';', '\t']).map(|name| name.trim().trim_matches('"'));
+        names.any(|name| name.eq_ignore_ascii_case(column))
+    };
+    has("name") && has("password")
 }
 
 /// Whether a line is one of passwd(5) or shadow(5): seven fields or more, the third and fourth of which are numbers.
@@ -148,6 +150,14 @@ enum Column {
     From,
 }
 
+const COLUMNS: [(&str, Column); 5] = [
+    ("name", Column::Name),
+    ("password", Column::Password),
+    ("disabled", Column::Disabled),
+    ("expires", Column::Expires),
+    ("from", Column::From),
+];
+
 fn from_csv(text: &str) -> Result<Vec<ParsedUser>, ListProblem> {
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut lines = LineCount { text, counted: 0, line: 1 };
@@ -186,20 +196,14 @@ fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
     }
     let mut columns = Vec::new();
     for (number, name) in (1..).zip(header) {
-        let column = match &*name.trim().to_ascii_lowercase() {
-            "name" => Column::Name,
-            "password" => Column::Password,
-            "disabled" => Column::Disabled,
-            "expires" => Column::Expires,
-            "from" => Column::From,
-            // Where the first row is missing, this may be a password.
-            _ => {
-                return Err(format!(
-                    "column {number} is none of name, password, disabled, expires and from: \
-                     begin with a row name,password"
-                ));
-            }
-        };
+        let known = COLUMNS.into_iter().find(|(known, _)| name.trim().eq_ignore_ascii_case(known));
+        // Where the first row is missing, the name may be a password.
+        let (_, column) = known.ok_or_else(|| {
+            format!(
+                "column {number} is none of name, password, disabled, expires and from: begin with a row \
+                 name,password"
+            )
+        })?;
         if columns.contains(&column) {
             return Err(format!("the column {:?} is there twice", name.trim()));
         }
