@@ -1,7 +1,8 @@
 //! Command lines: what is wrong with one, what was perhaps meant, and how wide help is.
 
 use std::env;
-use std::error::Error as _;
+use std::error::Error;
+use std::num::{ParseFloatError, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, FromArgMatches};
@@ -76,17 +77,29 @@ pub fn invalid(reason: &str, example: &str) -> ExitStatus {
 }
 
 fn reason(error: &clap::Error, command: &Command, password: PasswordArgument) -> String {
-    if let Some(source) = error.source() {
-        return source.to_string();
-    }
     let hides_arguments = password != PasswordArgument::Never;
     let argument = |kind| match error.get(kind) {
         Some(ContextValue::String(argument)) if !argument.is_empty() => Some(&**argument),
         _ => None,
     };
+    if let Some(source) = error.source() {
+        return match (number_remedy(source), argument(ContextKind::InvalidArg)) {
+            (Some(remedy), Some(option)) => {
+                let option = option.split(' ').next().unwrap_or(option);
+                let value = argument(ContextKind::InvalidValue).filter(|_| !hides_arguments);
+                let value = value.map(|value| format!(" {value:?}")).unwrap_or_default();
+                format!("invalid value{value} for {option}: {remedy}")
+            }
+            _ => source.to_string(),
+        };
+    }
     let nearest_option = || {
-        let swapped = || argument(ContextKind::InvalidArg).and_then(|given| option_like(given, command));
-        did_you_mean(argument(ContextKind::SuggestedArg).map(str::to_owned).or_else(swapped).as_deref())
+        let given = argument(ContextKind::InvalidArg).unwrap_or_default();
+        if let Some(remedy) = option_remedy(given, command, hides_arguments) {
+            return format!(": {remedy}");
+        }
+        let suggested = argument(ContextKind::SuggestedArg).filter(|option| is_like(given, option));
+        did_you_mean(suggested.map(str::to_owned).or_else(|| option_like(given, command)).as_deref())
     };
     match (error.kind(), argument(ContextKind::InvalidArg)) {
         (ErrorKind::MissingSubcommand, _) => "no command given (--help lists all commands)".to_owned(),
@@ -134,12 +147,46 @@ fn instead_of(command: &str) -> Option<&'static str> {
     }
 }
 
-/// An option that differs by two letters at most; the similarity that the parser goes by does not see swapped letters.
+/// What to give instead of something that is no number, or none that is allowed.
+fn number_remedy(source: &(dyn Error + 'static)) -> Option<String> {
+    if source.is::<ParseIntError>() || source.is::<ParseFloatError>() {
+        return Some("give a number".to_owned());
+    }
+    // The parser's own words: "0 is not in 1..=1024".
+    let text = source.to_string();
+    let (min, max) = text.split_once(" is not in ")?.1.split_once("..=")?;
+    Some(format!("give a number from {min} to {max}"))
+}
+
+/// What to do instead of giving an option that many programs have, and this one has not.
+fn option_remedy(given: &str, command: &Command, hides_arguments: bool) -> Option<&'static str> {
+    let has = |long| command.get_arguments().any(|argument| argument.get_long() == Some(long));
+    let mut names =
+        command.get_positionals().flat_map(|argument| argument.get_value_names().unwrap_or_default());
+    match given {
+        "--udp" if has("tcp") => Some("UDP is the default"),
+        // Where a password is an argument, it may be meant for that.
+        "-p" if hides_arguments => None,
+        "--port" | "-p" | "--host" | "--bind" if names.any(|name| name.contains("PORT")) => {
+            Some("the address is an argument, as in the example")
+        }
+        "--user" | "-u" if names.any(|name| name == "USER") => {
+            Some("the user is an argument, as in the example")
+        }
+        _ => None,
+    }
+}
+
+/// The nearest option; the similarity that the parser goes by does not see swapped letters.
 fn option_like(given: &str, command: &Command) -> Option<String> {
-    let given = given.strip_prefix("--")?;
-    let options = command.get_arguments().filter_map(Arg::get_long);
-    let distance = |option: &&str| strsim::osa_distance(given, option);
-    options.min_by_key(distance).filter(|option| distance(option) <= 2).map(|option| format!("--{option}"))
+    let options = command.get_arguments().filter_map(Arg::get_long).map(|option| format!("--{option}"));
+    options.filter(|option| is_like(given, option)).min_by_key(|option| strsim::osa_distance(given, option))
+}
+
+/// Whether an option was perhaps meant: it begins with what was given, or differs by a third of its letters at most.
+fn is_like(given: &str, option: &str) -> bool {
+    let Some(word) = given.strip_prefix("--") else { return false };
+    option.starts_with(given) || strsim::osa_distance(given, option) <= word.len() / 3
 }
 
 /// The name of the command that is most alike, even if an alias is nearer.

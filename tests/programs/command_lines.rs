@@ -115,6 +115,37 @@ fn what_was_meant_is_asked_where_an_option_is_nearly_right() {
 }
 
 #[test]
+fn an_option_that_is_hardly_alike_is_not_suggested() {
+    for option in ["--tls", "--verbose", "--port8591"] {
+        let reason = reason(letmein().args([AT, "userone", "p", option]), EXAMPLE);
+        assert!(!reason.contains("did you mean"), "{reason}");
+    }
+}
+
+#[test]
+fn an_option_that_many_programs_have_is_told_with_what_to_give_instead() {
+    for (option, remedy) in [
+        ("--udp", "unknown option: UDP is the default (--help"),
+        ("--port", "unknown option: the address is an argument, as in the example (--help"),
+        ("--user", "unknown option: the user is an argument, as in the example (--help"),
+        ("-p", "unknown option (--help"),
+    ] {
+        let reason = reason(letmein().args([AT, "userone", option]), EXAMPLE);
+        assert!(reason.contains(remedy), "{reason}");
+    }
+    let reason = reason(exchange().args(["md5", AT, "--udp"]), "exchange md5");
+    assert!(reason.starts_with("unknown option --udp: UDP is the default (--help"), "{reason}");
+}
+
+#[test]
+fn a_wrong_number_is_told_with_its_option_and_without_its_value_where_that_may_be_a_password() {
+    for value in ["0", "many"] {
+        let reason = reason(bench().args(["udp", AT, "--clients", value]), "letmein-bench");
+        assert!(reason.starts_with("invalid value for --clients: give a number"), "{reason}");
+    }
+}
+
+#[test]
 fn an_address_that_a_server_cannot_understand_is_status_2_with_a_remedy() {
     const NAME: &str = "give an IP address, as in 127.0.0.1:8591; names are not looked up";
     for transport in TRANSPORTS {
@@ -179,8 +210,15 @@ fn an_argument_that_a_server_does_not_know_is_status_2_and_shown() {
     for transport in TRANSPORTS {
         for (arguments, expected) in [
             (&["0", "1"][..], "unexpected argument \"1\" (--help"),
-            (&["0", "--port", "8591"], "unknown option --port (--help lists all options)"),
-            (&["0", "-p"], "unknown option -p (--help"),
+            (
+                &["0", "--port", "8591"],
+                "unknown option --port: the address is an argument, as in the example (--help",
+            ),
+            (&["0", "-p"], "unknown option -p: the address is an argument"),
+            (&["0", "-x"], "unknown option -x (--help lists all options)"),
+            (&["0", "--verbose"], "unknown option --verbose (--help"),
+            (&["0", "--workers", "many"], "invalid value \"many\" for --workers: give a number"),
+            (&["0", "--workers", "0"], "invalid value \"0\" for --workers: give a number from 1 to 1024"),
             (&["0", "--usres", "x"], "unknown option --usres: did you mean --users? (--help"),
             (&["0", "--check=yes"], "unexpected value 'yes' for '--check' found; no more were expected"),
         ] {
