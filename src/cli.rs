@@ -74,7 +74,9 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     let seconds = digits.parse::<f64>().ok().zip(seconds_per_unit).map(|(count, unit)| count * unit);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(time)).ok_or_else(|| {
-        format!("invalid time {text:?}: give seconds, as in 15 or 0.5, or a unit: 500ms, 15s, 2m, 1h")
+        format!(
+            "invalid time {text:?}: give seconds, as in 15 or 0.5, or a unit: 500ms, 15s, 2m, 1h; from 1ms to a year"
+        )
     })
 }
 

@@ -13,7 +13,7 @@ use crate::cli::normal;
 use crate::cli::password::{NoPassword, PasswordSource};
 use crate::cli::usage::{PasswordArgument, invalid, parse};
 use crate::cli::{ExitStatus, failed, parse_time, say};
-use client::host_port::{HostPort, HostPortError};
+use client::host_port::HostPort;
 use client::login::{DEFAULT_PORT, Family, Login, LoginError, Outcome, Progress};
 use proto::credentials::Username;
 use proto::transport::Transport;
@@ -228,8 +228,11 @@ struct Servers {
     others: Vec<HostPort>,
 }
 
-fn parse_servers(text: &str) -> Result<Servers, HostPortError> {
-    let parse = |server| HostPort::parse(server, Some(DEFAULT_PORT));
+fn parse_servers(text: &str) -> Result<Servers, String> {
+    if text.ends_with(',') || text.contains(", ") {
+        return Err("nothing after the comma: write SERVER,SERVER without spaces".to_owned());
+    }
+    let parse = |server| HostPort::parse(server, Some(DEFAULT_PORT)).map_err(|error| error.to_string());
     let (first, others) = text.split_once(',').map_or((text, None), |(first, others)| (first, Some(others)));
     let others = others.into_iter().flat_map(|others| others.split(',')).map(parse);
     Ok(Servers { first: parse(first)?, others: others.collect::<Result<_, _>>()? })

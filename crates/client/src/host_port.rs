@@ -27,8 +27,14 @@ pub enum HostPortError {
     BadPort(String),
     /// There is no host in this text.
     NoHost(String),
+    /// There is a port in this text, and nothing else.
+    PortAlone(u16),
     /// This is an IPv6 address without brackets, whose end could be a port.
     NoBrackets(String),
+    /// There is no `]` after the IPv6 address.
+    Unclosed,
+    /// There are more colons than the one before the port.
+    Colons,
     /// A server can listen at this address, and no client can reach it.
     Unspecified(IpAddr),
     /// The host in this text has a character that no host has.
@@ -38,16 +44,23 @@ pub enum HostPortError {
 impl fmt::Display for HostPortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoPort(it) if it.ends_with(':') => {
+                write!(f, "no port after the colon in {it:?}: write HOST:PORT")
+            }
             Self::NoPort(it) => write!(f, "no port in {it:?}: write HOST:PORT"),
+            Self::PortAlone(it) => write!(f, "\"{it}\" is a port: write HOST:{it}"),
             // What is no number may be a password.
-            Self::BadPort(it) if it.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Self::BadPort(it) if is_digits(it) => {
                 write!(f, "invalid port {it:?}: a port is a number from 1 to 65535")
             }
             Self::BadPort(_) => f.write_str("invalid port: a port is a number from 1 to 65535"),
             Self::NoHost(it) => write!(f, "no host in {it:?}: write HOST:PORT"),
             Self::NoBrackets(it) => {
-                write!(f, "{it:?} is an IPv6 address without brackets: write [ADDRESS]:PORT")
+                let (host, port) = without_brackets(it).unwrap_or(("ADDRESS", "PORT"));
+                write!(f, "an IPv6 address goes in brackets: write [{host}]:{port}")
             }
+            Self::Unclosed => f.write_str("the ] after the IPv6 address is missing: write [ADDRESS]:PORT"),
+            Self::Colons => f.write_str("more than one colon in the server: write HOST:PORT"),
             Self::Unspecified(it) => {
                 let loopback = match it {
                     IpAddr::V4(_) => "127.0.0.1",
@@ -55,15 +68,18 @@ impl fmt::Display for HostPortError {
                 };
                 write!(
                     f,
-                    "{it} is an address to listen at: write that of the server, or {loopback} for this machine"
+                    "{it} is only for listening: give the server's address, or {loopback} for this machine"
                 )
             }
             Self::BadHost(it) if it.contains('@') => {
                 f.write_str("invalid server: write HOST:PORT, without a user or a password")
             }
-            Self::BadHost(it) => {
+            Self::BadHost(it) if it.contains("://") => {
                 write!(f, "invalid server {it:?}: write HOST:PORT, without a scheme or a path")
             }
+            Self::BadHost(_) => f.write_str(
+                "invalid server: write HOST:PORT or [IPV6-ADDRESS]:PORT, without spaces or a path",
+            ),
         }
     }
 }
@@ -89,6 +105,9 @@ impl HostPort {
             return Err(HostPortError::BadHost(text.into()));
         }
         let (host, port) = split(text)?;
+        if port.is_none() && !host.is_empty() && is_digits(host) {
+            return Err(HostPortError::PortAlone(parse_port(host)?));
+        }
         if host.is_empty() {
             return Err(HostPortError::NoHost(text.into()));
         }
@@ -139,7 +158,7 @@ impl fmt::Display for HostPort {
 /// The host, without brackets, and the port, if there is one.
 fn split(text: &str) -> Result<(&str, Option<&str>), HostPortError> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').ok_or_else(|| HostPortError::BadHost(text.into()))?;
+        let (host, rest) = rest.split_once(']').ok_or(HostPortError::Unclosed)?;
         return match (rest, rest.strip_prefix(':')) {
             ("", _) => Ok((host, None)),
             (_, Some(port)) => Ok((host, Some(port))),
@@ -148,20 +167,30 @@ fn split(text: &str) -> Result<(&str, Option<&str>), HostPortError> {
     }
     match text.split_once(':') {
         None => Ok((text, None)),
-        Some((_, rest)) if text.parse::<Ipv6Addr>().is_ok() || rest.contains("::") => {
+        Some((_, rest)) if without_brackets(text).is_some() || rest.contains("::") => {
             Err(HostPortError::NoBrackets(text.into()))
         }
-        Some((_, rest)) if rest.contains(':') => Err(HostPortError::BadHost(text.into())),
+        Some((_, rest)) if rest.contains(':') => Err(HostPortError::Colons),
         Some((host, port)) => Ok((host, Some(port))),
     }
 }
 
+/// The address in a text without brackets, and the port, or a word for it.
+fn without_brackets(text: &str) -> Option<(&str, &str)> {
+    let is_ipv6 = |host: &str| host.parse::<Ipv6Addr>().is_ok();
+    let with_port = text.rsplit_once(':').filter(|(host, port)| is_ipv6(host) && parse_port(port).is_ok());
+    with_port.or_else(|| is_ipv6(text).then_some((text, "PORT")))
+}
+
 fn parse_port(text: &str) -> Result<u16, HostPortError> {
-    let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
-        Ok(port) if port > 0 && digits_only => Ok(port),
+        Ok(port) if port > 0 && is_digits(text) => Ok(port),
         Ok(_) | Err(_) => Err(HostPortError::BadPort(text.into())),
     }
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -215,11 +244,44 @@ mod tests {
             ("[::]:8591", HostPortError::Unspecified(Ipv6Addr::UNSPECIFIED.into())),
             ("http://127.0.0.1:8591", bad_host("http://127.0.0.1:8591")),
             ("alice@gate.example:8591", bad_host("alice@gate.example:8591")),
-            ("localhost:8591:", bad_host("localhost:8591:")),
-            ("[::1", bad_host("[::1")),
+            ("localhost:8591:", HostPortError::Colons),
+            ("[::1", HostPortError::Unclosed),
+            ("8591", HostPortError::PortAlone(8591)),
+            ("123456", bad_port("123456")),
             ("[::1]8591", bad_host("[::1]8591")),
         ] {
             assert_eq!(text.parse::<HostPort>(), Err(reason), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_what_to_write() {
+        for (text, remedy) in [
+            ("18591", "\"18591\" is a port: write HOST:18591"),
+            ("[::1]:", "no port after the colon in \"[::1]:\": write HOST:PORT"),
+            ("::1:18591", "an IPv6 address goes in brackets: write [::1]:18591"),
+            ("2001:db8::1", "an IPv6 address goes in brackets: write [2001:db8::1]:PORT"),
+            (
+                "0.0.0.0:1",
+                "0.0.0.0 is only for listening: give the server's address, or 127.0.0.1 for this machine",
+            ),
+        ] {
+            assert_eq!(text.parse::<HostPort>().unwrap_err().to_string(), remedy);
+        }
+    }
+
+    #[test]
+    fn nothing_is_shown_that_may_be_a_password() {
+        for text in [
+            "alice:hunter2:x",
+            "alice::hunter2",
+            "[hunter2",
+            "gate:hunter2",
+            "gate:hunter2/x",
+            "hunter2@gate",
+        ] {
+            let reason = text.parse::<HostPort>().unwrap_err().to_string();
+            assert!(!reason.contains("hunter2"), "{text}: {reason}");
         }
     }
 }

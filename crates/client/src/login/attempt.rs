@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::error::maybe_blocking;
-use crate::channel::{Channel, Inbox, is_broken, is_timeout};
+use super::error::is_end;
+use crate::channel::{Channel, Inbox, is_timeout};
 use proto::client::{self, Client, Receipt, Sending, Step};
 use proto::transport::Transport;
 use proto::wire::Verdict;
@@ -27,6 +27,8 @@ pub(super) enum AttemptError {
     Client(client::Failure),
     /// Something answered, but nothing that it said was of use.
     Foreign,
+    /// The connection was accepted, and no byte came.
+    Mute,
     /// The connection ended after a challenge.
     Closed(io::Error),
     Unreachable(io::Error),
@@ -34,20 +36,8 @@ pub(super) enum AttemptError {
 
 impl From<io::Error> for AttemptError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::InvalidData {
-            Self::Foreign
-        } else if is_end(&error) {
-            let reason = format!("it closed the connection without a verdict, and {}", maybe_blocking());
-            Self::Unreachable(io::Error::new(error.kind(), reason))
-        } else {
-            Self::Unreachable(error)
-        }
+        if error.kind() == io::ErrorKind::InvalidData { Self::Foreign } else { Self::Unreachable(error) }
     }
-}
-
-/// Whether the other side has ended the connection.
-fn is_end(error: &io::Error) -> bool {
-    is_broken(error) || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// Runs an attempt, until there is a verdict or an error, or another attempt is over first. A verdict has the time at
@@ -83,6 +73,7 @@ fn converse(
     tell: &mut dyn FnMut(Happening),
 ) -> Result<(Verdict, Instant), AttemptError> {
     let (mut inbox, mut is_foreign, mut heard) = (Inbox::default(), false, started);
+    let mut is_mute = transport == Transport::Tcp;
     while !is_over.load(Ordering::Relaxed) {
         match client.next(started.elapsed()) {
             Step::Send { bytes, sending } => {
@@ -92,6 +83,7 @@ fn converse(
             Step::WaitUntil(time) => {
                 let wait = time.saturating_sub(started.elapsed()).min(ABANDONED_WITHIN);
                 let Some(bytes) = inbox.fill(channel, wait)? else { continue };
+                is_mute = false;
                 match client.receive(started.elapsed(), bytes) {
                     Receipt::Taken => {
                         heard = Instant::now();
@@ -102,6 +94,7 @@ fn converse(
                 }
             }
             Step::Done(Err(client::Failure::NoChallenge)) if is_foreign => return Err(AttemptError::Foreign),
+            Step::Done(Err(client::Failure::NoChallenge)) if is_mute => return Err(AttemptError::Mute),
             Step::Done(outcome) => {
                 return outcome.map(|verdict| (verdict, heard)).map_err(AttemptError::Client);
             }

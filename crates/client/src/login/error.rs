@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK};
 
+use super::Family;
+use crate::channel::is_broken;
 use crate::host_port::HostPort;
 use proto::transport::Transport;
 
@@ -21,10 +23,22 @@ pub enum LoginError {
         /// The resolver's error.
         error: io::Error,
     },
-    /// This name has no address of the required family.
-    NoAddress(String),
+    /// These names have no address of the required family.
+    NoAddress {
+        /// The names, with commas between them.
+        hosts: String,
+        /// The family.
+        family: Family,
+    },
     /// The server has not answered at all.
     NoAnswer {
+        /// The server.
+        server: HostPort,
+        /// The time spent on the login.
+        after: Duration,
+    },
+    /// The server has accepted a connection, and has said nothing.
+    Mute {
         /// The server.
         server: HostPort,
         /// The time spent on the login.
@@ -70,12 +84,19 @@ impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unresolved { host, error } => write!(f, "cannot resolve {host:?}: {error}"),
-            Self::NoAddress(it) => write!(f, "{it:?} has no address of the family asked for"),
+            Self::NoAddress { hosts, family } => match family {
+                Family::Any => write!(f, "{hosts:?} has no address"),
+                Family::V4 => write!(f, "{hosts:?} has no IPv4 address, and -4 was given"),
+                Family::V6 => write!(f, "{hosts:?} has no IPv6 address, and -6 was given"),
+            },
             Self::NoAnswer { server, after } => write!(
                 f,
                 "no answer from {server} in {after:?}: the server may be down, or {}",
                 maybe_blocking()
             ),
+            Self::Mute { server, after } => {
+                write!(f, "{server} accepts connections, but has not answered in {after:?}: check the port")
+            }
             Self::NoVerdict { server, after } => write!(
                 f,
                 "no verdict from {server} in {after:?}, though it gave a challenge: it may be down by now, or {}",
@@ -97,8 +118,21 @@ impl fmt::Display for LoginError {
                 }
             ),
             Self::NoRandomness(error) => write!(f, "the system gives no random bits: {error}"),
+            Self::Unreachable { server, error } if is_end(error) => write!(
+                f,
+                "{server} closed the connection without a verdict: it may be another service, or {}",
+                maybe_blocking()
+            ),
+            Self::Unreachable { server: SocketAddr::V6(server), .. } if lacks_interface(server) => write!(
+                f,
+                "cannot reach {server}: a link-local address needs an interface, as in [{}%eth0]:{}",
+                server.ip(),
+                server.port()
+            ),
             Self::Unreachable { server, error } => write!(f, "cannot reach {server}: {error}"),
-            Self::Closed { server, error } => write!(f, "cannot reach {server}: {error}"),
+            Self::Closed { server, .. } => {
+                write!(f, "{server} closed the connection without a verdict: it {}", maybe_blocking())
+            }
         }
     }
 }
@@ -106,17 +140,17 @@ impl fmt::Display for LoginError {
 impl std::error::Error for LoginError {}
 
 impl LoginError {
-    /// One word for programs, which stays the same when the sentence changes.
+    /// A stable code for scripts, which stays the same when the sentence changes.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unresolved { .. } => "unresolved",
-            Self::NoAddress(_) => "no_address",
-            Self::NoAnswer { .. } => "no_answer",
+            Self::NoAddress { .. } => "no_address",
+            Self::NoAnswer { .. } | Self::Mute { .. } => "no_answer",
             Self::NoVerdict { .. } => "no_verdict",
             Self::Conflict(_) => "conflict",
             Self::OtherService(_) => "other_service",
-            Self::Refused { .. } => "refused",
+            Self::Refused { .. } => "connection_refused",
             Self::Unreachable { .. } => "unreachable",
             Self::NoRandomness(_) => "no_randomness",
             Self::Closed { .. } => "closed",
@@ -124,8 +158,36 @@ impl LoginError {
     }
 }
 
+/// Whether the other side has ended the connection.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    is_broken(error) || error.kind() == io::ErrorKind::UnexpectedEof
+}
+
+/// Such an address is in the network of each interface.
+fn lacks_interface(server: &SocketAddrV6) -> bool {
+    server.ip().is_unicast_link_local() && server.scope_id() == 0
+}
+
 /// Why a running server may not answer.
-pub(super) fn maybe_blocking() -> String {
+fn maybe_blocking() -> String {
     let (seconds, minutes) = (FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs() / 60);
     format!("may be blocking this address after failed logins ({seconds} s to {minutes} min)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_local_address_without_an_interface_is_told_with_one() {
+        let text = |server: &str| {
+            let error = io::ErrorKind::InvalidInput.into();
+            LoginError::Unreachable { server: server.parse().unwrap(), error }.to_string()
+        };
+        let remedy = "a link-local address needs an interface, as in [fe80::1%eth0]:18591";
+        assert_eq!(text("[fe80::1]:18591"), format!("cannot reach [fe80::1]:18591: {remedy}"));
+        for other in ["[fe80::1%1]:18591", "[2001:db8::1]:18591", "192.0.2.7:18591"] {
+            assert!(!text(other).contains("interface"), "{other}");
+        }
+    }
 }

@@ -82,7 +82,9 @@ impl<'a> Run<'a> {
             let error = match self.round() {
                 Ok(outcome) => return Ok(outcome),
                 // The deadline may cut off the last of many rounds, and the error of an earlier one says more.
-                Err(error @ LoginError::NoAnswer { .. }) => refusal.take().unwrap_or(error),
+                Err(error @ (LoginError::NoAnswer { .. } | LoginError::Mute { .. })) => {
+                    refusal.take().unwrap_or(error)
+                }
                 Err(error) => error,
             };
             if self.gives_up_after(&error) {
@@ -105,7 +107,7 @@ impl<'a> Run<'a> {
         {
             return self.attempt_here(target);
         }
-        let mut error = LoginError::NoAddress(self.hosts());
+        let mut error = LoginError::NoAddress { hosts: self.hosts(), family: self.login.family };
         // Every address is asked before the time is over.
         let patience = PATIENCE.min(self.share() / (targets.len() as u32 + 1));
         let (attempts, (sender, reports)) = (Attempts::default(), mpsc::channel());
@@ -259,6 +261,7 @@ impl<'a> Run<'a> {
             AttemptError::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
             AttemptError::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
             AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
+            AttemptError::Mute => LoginError::Mute { server, after },
             AttemptError::Foreign => LoginError::OtherService(address),
             AttemptError::Closed(error) => LoginError::Closed { server: address, error },
             AttemptError::Unreachable(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -271,7 +274,8 @@ impl<'a> Run<'a> {
 
 /// The later error, unless it tells only that nothing came, and the earlier one tells more.
 fn more_telling(before: LoginError, after: LoginError) -> LoginError {
-    let is_vague =
-        |error: &LoginError| matches!(error, LoginError::NoAnswer { .. } | LoginError::NoAddress(_));
+    let is_vague = |error: &LoginError| {
+        matches!(error, LoginError::NoAnswer { .. } | LoginError::Mute { .. } | LoginError::NoAddress { .. })
+    };
     if is_vague(&after) && !is_vague(&before) { before } else { after }
 }
