@@ -1,6 +1,9 @@
 //! `letmein`: one login.
 
+use std::env;
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::iter;
 use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,8 +13,8 @@ use serde::Serialize;
 
 use crate::cli::argv;
 use crate::cli::normal;
-use crate::cli::password::{NoPassword, PasswordSource};
-use crate::cli::usage::{PasswordArgument, invalid, parse};
+use crate::cli::password::{NoPassword, PasswordSource, has_outer_space};
+use crate::cli::usage::{PasswordArgument, invalid, parse_telling};
 use crate::cli::{ExitStatus, failed, parse_time, say};
 use client::host_port::HostPort;
 use client::login::{DEFAULT_PORT, Family, Login, LoginError, Outcome, Progress};
@@ -21,6 +24,9 @@ use proto::wire::Verdict;
 
 const PROGRAM: &str = "letmein";
 const EXAMPLE: &str = "letmein 127.0.0.1:8591 userone passwordone";
+
+/// The code of `--json` for status 2.
+const USAGE: &str = "usage";
 
 /// Headings of `--help`.
 const CONNECTION: &str = "Connection";
@@ -88,12 +94,15 @@ fn after_long_help() -> String {
 }
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Taken)?;
+    let args: Args = parse_telling(Args::command(), EXAMPLE, PasswordArgument::Taken, usage_in_json)?;
+    let (login, output) = (args.login(), args.output());
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();
-    argv::hide_memory().map_err(|error| failed(PROGRAM, error))?;
-    let (login, output) = (args.login(), args.output());
-    let password = args.password.read(&args.user).map_err(|error| no_password(&error))?;
+    argv::hide_memory().map_err(|error| output.fail("system", error))?;
+    let password = args.password.read(&args.user).map_err(|error| output.no_password(&error))?;
+    if !args.quiet && has_outer_space(&password) {
+        say(format_args!("{PROGRAM}: warning: the password begins or ends with a space"));
+    }
     let mut is_waiting = false;
     let mut watch = |step: Progress<'_>| {
         if let Progress::Waiting(error) = step {
@@ -104,30 +113,19 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
             say(format_args!("{step}"));
         }
     };
-    match login.run_watched(&args.user, &password, &mut watch) {
-        Ok(outcome) => {
-            output.print(&outcome).map_err(|error| failed(PROGRAM, error))?;
-            Ok(match outcome.verdict {
-                Verdict::Welcome => ExitStatus::Done,
-                Verdict::Refused => ExitStatus::Refused,
-            })
-        }
-        Err(error) => {
-            // Whoever reads the output learns from the status, too, that there is no verdict.
-            let _ = output.print_failure(&error);
-            Err(failed(PROGRAM, error))
-        }
-    }
+    let outcome = login.run_watched(&args.user, &password, &mut watch);
+    let outcome = outcome.map_err(|error| output.fail(error.code(), args.servers.explain(&error)))?;
+    output.print(&outcome).map_err(|error| failed(PROGRAM, error))?;
+    Ok(match outcome.verdict {
+        Verdict::Welcome => ExitStatus::Done,
+        Verdict::Refused => ExitStatus::Refused,
+    })
 }
 
-/// Says why there is no password. The command line may be right.
-fn no_password(error: &NoPassword) -> ExitStatus {
-    match error {
-        NoPassword::NoneGiven | NoPassword::Invalid(_) => invalid(&error.to_string(), EXAMPLE),
-        NoPassword::Empty | NoPassword::Unreadable { .. } | NoPassword::VariableNotUtf8 => {
-            say(format_args!("{PROGRAM}: {error}"));
-            ExitStatus::Usage
-        }
+/// The object of `--json` for a command line that is wrong, in which only the word itself can be looked for.
+fn usage_in_json(reason: &str) {
+    if env::args_os().any(|argument| argument == "--json") {
+        OutputMode::Json.print_failure(USAGE, reason);
     }
 }
 
@@ -195,12 +193,38 @@ impl OutputMode {
         }
     }
 
-    fn print_failure(&self, error: &LoginError) -> io::Result<()> {
+    /// Says why there is no password. The command line may be right.
+    fn no_password(&self, error: &NoPassword) -> ExitStatus {
+        self.print_failure(USAGE, &error.to_string());
+        match error {
+            NoPassword::NoneGiven
+            | NoPassword::Invalid(_)
+            | NoPassword::ControlCharacter
+            | NoPassword::Dash => invalid(&error.to_string(), EXAMPLE),
+            NoPassword::Empty
+            | NoPassword::EmptyLine(_)
+            | NoPassword::Unreadable { .. }
+            | NoPassword::NotUtf8(_)
+            | NoPassword::VariableNotUtf8 => {
+                say(format_args!("{PROGRAM}: {error}"));
+                ExitStatus::Usage
+            }
+        }
+    }
+
+    /// Says why there is no verdict.
+    fn fail(&self, code: &'static str, reason: impl Display) -> ExitStatus {
+        self.print_failure(code, &reason.to_string());
+        failed(PROGRAM, reason)
+    }
+
+    /// Whoever reads the output learns from the status, too, that there is no verdict, so an error here is ignored.
+    fn print_failure(&self, code: &'static str, message: &str) {
         match self {
-            Self::Sentence | Self::Nothing => Ok(()),
+            Self::Sentence | Self::Nothing => {}
             Self::Json => {
-                let failure = JsonFailure { verdict: None, error: error.code(), message: &error.to_string() };
-                writeln!(io::stdout(), "{}", serde_json::to_string(&failure)?)
+                let failure = JsonFailure { verdict: None, error: code, message };
+                let _ = serde_json::to_string(&failure).map(|object| writeln!(io::stdout(), "{object}"));
             }
         }
     }
@@ -226,6 +250,21 @@ impl From<&Outcome> for Json {
 struct Servers {
     first: HostPort,
     others: Vec<HostPort>,
+}
+
+impl Servers {
+    /// Why none of them gave a verdict.
+    fn explain(&self, error: &LoginError) -> String {
+        if !self.others.is_empty() {
+            let all: Vec<_> = iter::once(&self.first).chain(&self.others).map(HostPort::to_string).collect();
+            return format!("no verdict from {}: {error}", all.join(", "));
+        }
+        let is_bare = self.first.port == DEFAULT_PORT && !self.first.host.contains('.');
+        if is_bare && matches!(error, LoginError::Unresolved { .. }) {
+            return format!("{error}; the server comes first: letmein HOST USER");
+        }
+        error.to_string()
+    }
 }
 
 fn parse_servers(text: &str) -> Result<Servers, String> {

@@ -40,10 +40,18 @@ pub enum NoPassword {
     NoneGiven,
     #[error("the password is empty")]
     Empty,
+    #[error("the first line of {0} is empty")]
+    EmptyLine(String),
+    #[error("the password has a control character, such as a line end: give it with --password-file")]
+    ControlCharacter,
     #[error("the password {0}")]
     Invalid(#[from] PasswordError),
     #[error("cannot read the password from {from}: {error}")]
     Unreadable { from: String, error: io::Error },
+    #[error("{0} is not UTF-8")]
+    NotUtf8(String),
+    #[error("for standard input use --password-stdin")]
+    Dash,
     #[error("the variable {VARIABLE} is not UTF-8")]
     VariableNotUtf8,
 }
@@ -60,13 +68,20 @@ impl PasswordSource {
     /// Takes the password from the first source that there is; the last is a terminal.
     pub fn read(self, user: &Username) -> Result<Password, NoPassword> {
         if let Some(argument) = self.argument.map(Zeroizing::new) {
-            return checked(&argument);
+            return match normal::unfit_for_passwords(&argument) {
+                // Most likely a mistake of a script, which the server would refuse without a reason.
+                Some(_) => Err(NoPassword::ControlCharacter),
+                None => checked(&argument),
+            };
         }
         if let Some(path) = self.file {
             return from_file(&path);
         }
-        if self.stdin {
+        if self.stdin && !io::stdin().is_terminal() {
             return first_line(io::stdin().lock(), "standard input");
+        }
+        if self.stdin {
+            return prompt(user);
         }
         match env::var(VARIABLE).map(Zeroizing::new) {
             Ok(password) => return checked(&password),
@@ -79,13 +94,18 @@ impl PasswordSource {
 
 /// The password in the first line of a file.
 pub fn from_file(path: &Path) -> Result<Password, NoPassword> {
+    if path == Path::new("-") {
+        return Err(NoPassword::Dash);
+    }
     let from = path.display().to_string();
     match File::open(path) {
         Ok(file) => {
             if is_open_to_others(&file) {
-                say(format_args!("warning: others can read {from}: chmod 600 {from}"));
+                say(format_args!("warning: others can read {from}: keep passwords in files of mode 600"));
             }
-            first_line(BufReader::new(file), &from)
+            first_line(BufReader::new(file), &from).map_err(|error| {
+                if let NoPassword::Empty = error { NoPassword::EmptyLine(from) } else { error }
+            })
         }
         Err(error) => Err(NoPassword::Unreadable { from, error }),
     }
@@ -103,6 +123,12 @@ fn is_open_to_others(_: &File) -> bool {
     false
 }
 
+/// Whether there is a space at an end, which people do not see.
+#[must_use]
+pub fn has_outer_space(password: &Password) -> bool {
+    password.expose().starts_with(b" ") || password.expose().ends_with(b" ")
+}
+
 /// The password in its normal form.
 fn checked(typed: &str) -> Result<Password, NoPassword> {
     if typed.is_empty() {
@@ -114,10 +140,14 @@ fn checked(typed: &str) -> Result<Password, NoPassword> {
 /// The password in the first line.
 pub fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPassword> {
     let mut line = Zeroizing::new(String::with_capacity(LINE_MAX as usize));
-    input
-        .take(LINE_MAX)
-        .read_line(&mut line)
-        .map_err(|error| NoPassword::Unreadable { from: from.to_owned(), error })?;
+    input.take(LINE_MAX).read_line(&mut line).map_err(|error| {
+        let from = from.to_owned();
+        if error.kind() == io::ErrorKind::InvalidData {
+            NoPassword::NotUtf8(from)
+        } else {
+            NoPassword::Unreadable { from, error }
+        }
+    })?;
     if line.len() as u64 == LINE_MAX {
         return Err(PasswordError::TooLong.into());
     }

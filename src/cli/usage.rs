@@ -42,14 +42,27 @@ pub fn parse<A: FromArgMatches>(
     example: &str,
     password: PasswordArgument,
 ) -> Result<A, ExitStatus> {
+    parse_telling(command, example, password, |_| {})
+}
+
+/// Parses the command line, and calls `tell` with what is wrong with it, if anything, before that is said.
+pub fn parse_telling<A: FromArgMatches>(
+    command: Command,
+    example: &str,
+    password: PasswordArgument,
+    tell: impl FnOnce(&str),
+) -> Result<A, ExitStatus> {
     let command = command.max_term_width(HELP_WIDTH);
     let mut parsing = if wants_short_help() { in_one_list(command.clone()) } else { command.clone() };
     let matches = parsing.try_get_matches_from_mut(env::args_os());
     matches.and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| {
         if error.use_stderr() {
-            return invalid(&reason(&error, &command, password), example);
+            let reason = reason(&error, &command, password);
+            tell(&reason);
+            return invalid(&reason, example);
         }
         if env::args_os().skip(1).count() > password.help_arguments_max() {
+            tell("a request for help beside other arguments");
             say(format_args!("{error}"));
             return ExitStatus::Usage;
         }

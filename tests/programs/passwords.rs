@@ -70,9 +70,15 @@ fn a_password_is_read_whole_however_its_accents_are_written() {
 #[test]
 fn white_space_before_the_end_of_the_line_is_part_of_a_password() {
     let server = Server::udp();
-    for text in [" passwordone", "passwordone ", "passwordone\t\n"] {
+    let file = users_file("passwordone\t\n");
+    assert_eq!(server.login(&["userone", "--password-file", path(&file)]), refused());
+    for text in [" passwordone", "passwordone "] {
+        let stderr = "letmein: warning: the password begins or ends with a space\n".to_owned();
+        let warned = Ended { stderr, ..refused() };
         let file = users_file(text);
-        assert_eq!(server.login(&["userone", "--password-file", path(&file)]), refused(), "{text:?}");
+        assert_eq!(server.login(&["userone", "--password-file", path(&file)]), warned, "{text:?}");
+        assert_eq!(server.login(&["userone", text]), warned, "{text:?}");
+        assert_eq!(server.login(&["userone", text, "--quiet"]).stderr, "", "{text:?}");
     }
 }
 
@@ -167,5 +173,18 @@ fn a_password_that_cannot_be_read_is_status_2() {
     let too_long = users_file("p".repeat(129));
     assert_usage(&client(&["--password-file", path(&too_long)]), "longer than 128 bytes");
     let not_text = users_file([0xff, b'\n']);
-    unreadable(path(&not_text));
+    let Ended { status, stderr, .. } = client(&["--password-file", path(&not_text)]);
+    assert_eq!((status, stderr), (2, format!("letmein: {} is not UTF-8\n", path(&not_text))));
+    let blank = users_file("\npasswordone\n");
+    let Ended { status, stderr, .. } = client(&["--password-file", path(&blank)]);
+    assert_eq!((status, stderr), (2, format!("letmein: the first line of {} is empty\n", path(&blank))));
+}
+
+#[test]
+fn a_password_file_that_others_can_read_is_warned_of() {
+    let server = Server::udp();
+    let file = users_file("passwordone\n");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let stderr = format!("warning: others can read {}: keep passwords in files of mode 600\n", path(&file));
+    assert_eq!(server.login(&["userone", "--password-file", path(&file)]), Ended { stderr, ..welcome() });
 }

@@ -66,12 +66,14 @@ impl Terminal {
 #[test]
 fn the_client_asks_for_the_password_and_does_not_show_it() {
     let server = Server::udp();
-    let mut command = letmein();
-    let mut terminal = Terminal::of(command.args([&server.address.to_string(), "userone"]));
-    terminal.is_asked("Password of userone: ");
-    terminal.types_secretly("passwordone");
-    let expected = "Password of userone: \r\nWelcome to our service.\r\n";
-    assert_eq!(terminal.end(), (0, expected.to_owned()));
+    for options in [&[][..], &["--password-stdin"]] {
+        let mut command = letmein();
+        let mut terminal = Terminal::of(command.args([&server.address.to_string(), "userone"]).args(options));
+        terminal.is_asked("Password of userone: ");
+        terminal.types_secretly("passwordone");
+        let expected = "Password of userone: \r\nWelcome to our service.\r\n";
+        assert_eq!(terminal.end(), (0, expected.to_owned()));
+    }
 }
 
 #[test]

@@ -59,6 +59,15 @@ fn a_server_whose_name_has_no_address_is_reported_with_status_3() {
     assert_fails(letmein().args(["nosuch.invalid:8591", "userone", "passwordone"]), "\"nosuch.invalid\"");
 }
 
+#[test]
+fn a_user_in_the_place_of_the_server_is_told_the_order() {
+    let client = &mut letmein();
+    client.args(["user.invalid", "passwordone", "x"]);
+    assert!(!run(client).stderr.contains("the server comes first"));
+    let ended = run(letmein().args(["no-such-host", "passwordone", "127.0.0.1:8591"]));
+    assert!(ended.stderr.ends_with("; the server comes first: letmein HOST USER\n"), "{ended:?}");
+}
+
 /// A server over TCP hangs up on an address that it blocks.
 #[test]
 fn a_server_that_hangs_up_at_once_may_be_another_service_or_be_blocking() {
@@ -210,6 +219,38 @@ fn without_a_verdict_json_has_an_error_in_its_place() {
         (3, &json!(null), &json!("connection_refused"))
     );
     assert_eq!(stderr, format!("letmein: {}\n", object["message"].as_str().unwrap()));
+}
+
+#[test]
+fn a_wrong_command_line_is_an_object_too_if_json_is_asked_for() {
+    for args in [
+        &[][..],
+        &["--nosuch"],
+        &["userone", "--help"],
+        &["0.0.0.0", "userone"],
+        &["127.0.0.1", "userone"],
+        &["127.0.0.1", "userone", ""],
+        &["127.0.0.1", "userone", "p", "--quiet"],
+        &["127.0.0.1", "userone", "--password-file", "/nosuch/file"],
+    ] {
+        let Ended { status, stdout, stderr } = run(letmein().args(args).arg("--json"));
+        let object: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(
+            (status, &object["verdict"], &object["error"]),
+            (2, &json!(null), &json!("usage")),
+            "{args:?}"
+        );
+        assert!(object["message"].is_string() && !stderr.is_empty(), "{args:?}: {object}");
+    }
+}
+
+#[test]
+fn all_servers_are_named_if_none_gives_a_verdict() {
+    let held = [(); 2].map(|()| refusing_socket(Transport::Udp));
+    let [first, second] = held.each_ref().map(address_of);
+    let client = &mut letmein();
+    client.args([&format!("{first},{second}"), "userone", "passwordone", "--timeout", "0.2"]);
+    assert_fails(client, &format!("no verdict from {first}, {second}: nobody listens at "));
 }
 
 #[test]
