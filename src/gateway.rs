@@ -102,6 +102,13 @@ const HEAD_LEN: usize = 16 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// For the response to be read.
 const REPLY_TIME: Duration = Duration::from_secs(2);
+
+/// Whether a service is on this machine.
+#[must_use]
+pub fn is_here(service: SocketAddr) -> bool {
+    service.ip().to_canonical().is_loopback()
+}
+
 /// Runs a gateway until it is told to stop.
 ///
 /// # Errors
@@ -113,6 +120,11 @@ pub fn run(config: &GatewayConfig) -> Result<(), GatewayError> {
     }
     if address.ip().to_canonical().is_unspecified() && config.hosts.is_empty() {
         warn!("other machines get 421 for each request: give the host name that they use with --host");
+    }
+    if config.transport == Transport::Udp && !is_here(config.service) {
+        warn!(
+            "to another machine, UDP lets anyone in who can forge its replies: use --tcp if the service has it"
+        );
     }
     let cannot_bind = |error| GatewayError::Bind { address, error };
     let (address, socket) = http::listen(address).map_err(cannot_bind)?;

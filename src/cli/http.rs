@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use hyper::header::HeaderName;
+use hyper::header::{AUTHORIZATION, HOST, HeaderName};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
 use crate::cli::usage::{PasswordArgument, invalid, parse};
 use crate::cli::{ExitStatus, failed, parse_address, parse_time};
-use crate::gateway::{self, GatewayConfig, GatewayError, Host, Listening};
+use crate::gateway::{self, GatewayConfig, GatewayError, Host, Listening, NoHost};
+use client::host_port::HostPortError;
 use proto::transport::Transport;
 use server::log::{LogFormat, log_to_stderr};
 
@@ -57,7 +58,7 @@ pub struct Args {
     /// Also answer this host; repeatable
     ///
     /// It is the Host header that the web server sends, without a port.
-    #[arg(long = "host", help_heading = REQUESTS, value_name = "NAME")]
+    #[arg(long = "host", help_heading = REQUESTS, value_name = "NAME", value_parser = parse_host)]
     hosts: Vec<Host>,
     /// Header with the visitor's address
     ///
@@ -69,7 +70,7 @@ pub struct Args {
     insecure_listen: bool,
     /// What happens to system calls that a gateway does not need: on, log or off
     ///
-    /// They are refused (on), refused by nobody but logged by the kernel (log), or allowed (off).
+    /// on: refused; log: allowed, but logged by the kernel; off: no sandbox.
     #[arg(long, help_heading = SANDBOX, hide_short_help = true, value_name = "MODE", default_value = "on",
           value_parser = parse_mode)]
     sandbox: ModeName,
@@ -108,7 +109,7 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
 impl Args {
     /// TCP to other machines: there, only an attacker who can read the network can forge a verdict.
     fn transport(&self) -> Transport {
-        let is_here = self.service.ip().to_canonical().is_loopback();
+        let is_here = gateway::is_here(self.service);
         if self.udp || (is_here && !self.tcp) { Transport::Udp } else { Transport::Tcp }
     }
 
@@ -127,13 +128,26 @@ impl Args {
     }
 }
 
+fn parse_host(text: &str) -> Result<Host, String> {
+    text.parse().map_err(|NoHost| {
+        format!("invalid host {text:?}: give a name or an address, without scheme, port or wildcard")
+    })
+}
+
+/// Headers with another meaning hold no visitor.
 fn parse_header(text: &str) -> Result<HeaderName, String> {
-    text.parse().map_err(|_| format!("invalid header {text:?}: give a name, as in X-Real-IP"))
+    let header = text.parse().ok().filter(|header| ![HOST, AUTHORIZATION].contains(header));
+    header.ok_or_else(|| {
+        format!("invalid header {text:?}: give one with the visitor's address, as in X-Real-IP")
+    })
 }
 
 /// A scope would have to be looked up, which the sandbox prevents.
 fn parse_service(text: &str) -> Result<SocketAddr, String> {
     let address = parse_address(text)?;
+    if address.ip().is_unspecified() {
+        return Err(HostPortError::Unspecified(address.ip()).to_string());
+    }
     let has_scope = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
     if address.port() == 0 || has_scope {
         return Err(format!(

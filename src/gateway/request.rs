@@ -12,8 +12,9 @@ use proto::credentials::{NAME_MAX, PASSWORD_MAX, Password, Username};
 /// The longest `name:password`, in base64.
 const CREDENTIALS_MAX: usize = (NAME_MAX + 1 + PASSWORD_MAX).div_ceil(3) * 4;
 
-/// The name and the password of the one `Authorization: Basic`. `None` for credentials that nobody can have, which are
-/// refused like a wrong password: web servers turn any other status into an error of their own.
+/// The name and the password of the one `Authorization: Basic`. `None` for credentials that nobody can have, such as an
+/// empty password. They are refused like a wrong one, since web servers turn any other status into an error of their
+/// own.
 pub(super) fn credentials(headers: &HeaderMap) -> Option<(Username, Password)> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };
@@ -24,6 +25,9 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(Username, Password)> {
     }
     let decoded = Zeroizing::new(STANDARD.decode(encoded).ok()?);
     let (user, password) = str::from_utf8(&decoded).ok()?.split_once(':')?;
+    if password.is_empty() {
+        return None;
+    }
     Some((user.parse().ok()?, Password::new(password).ok()?))
 }
 
@@ -89,7 +93,7 @@ mod tests {
     #[test]
     fn credentials_that_nobody_can_have_are_none() {
         let one = basic("alice:secrets");
-        let wrong: [&[&str]; 13] = [
+        let wrong: [&[&str]; 14] = [
             &[],
             &[&one, &one],
             &["Basic"],
@@ -98,6 +102,7 @@ mod tests {
             &[&one.replace("Basic", "Bearer")],
             &[&basic("no colon")],
             &[&basic(":empty name")],
+            &[&basic("empty password:")],
             &[&basic("nul:pass\0word")],
             &[&basic("control\n:x")],
             &[&basic(b"zo\xeb:latin-1")],

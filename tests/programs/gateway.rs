@@ -189,6 +189,8 @@ fn a_service_that_cannot_be_there_is_refused_at_the_start() {
         assert_eq!(ended.status, 2, "{ended:?}");
         assert!(ended.stderr.contains(service), "{ended:?}");
     }
+    let ended = run(letmein_http().args(["127.0.0.1:0", "0.0.0.0:8591"]));
+    assert!(ended.status == 2 && ended.stderr.contains("0.0.0.0 is only for listening: give"), "{ended:?}");
 }
 
 #[test]
@@ -294,13 +296,42 @@ fn a_host_that_it_does_not_answer_for_is_logged() {
 
 #[test]
 fn options_that_make_no_sense_are_refused_at_the_start() {
-    for more in [
-        &["--udp", "--tcp"][..],
-        &["--host", "auth.internal:80"],
-        &["--host", ""],
-        &["--visitor-header", "X Real IP"],
+    for (more, reason) in [
+        (&["--udp", "--tcp"][..], "cannot be used with"),
+        (
+            &["--host", "auth.internal:80"],
+            "invalid host \"auth.internal:80\": give a name or an address, without ",
+        ),
+        (&["--host", "*"], "invalid host \"*\": "),
+        (&["--host", ""], "invalid host \"\": "),
+        (&["--visitor-header", "X Real IP"], "invalid header \"X Real IP\": "),
+        (&["--visitor-header", "Host"], "invalid header \"Host\": give one with the visitor's address"),
+        (&["--visitor-header", "authorization"], "invalid header \"authorization\": "),
     ] {
         let ended = run(letmein_http().args(["127.0.0.1:0", "127.0.0.1:8591"]).args(more));
-        assert_eq!(ended.status, 2, "{more:?}: {ended:?}");
+        assert!(ended.status == 2 && ended.stderr.contains(reason), "{more:?}: {ended:?}");
+    }
+}
+
+/// It can be nobody's, so it does not count as a failed login.
+#[test]
+fn an_empty_password_is_401_and_is_not_sent() {
+    let (_server, gateway) = with_silence(Udp, &[]);
+    for _ in 0..=2 * FREE_FAILURES {
+        assert_eq!(status(&gateway.get(&basic("userone", ""))), "401");
+    }
+    assert_eq!(status(&gateway.get(RIGHT)), "204");
+}
+
+#[test]
+fn udp_to_another_machine_is_warned_of() {
+    for (service, warned) in [("192.0.2.7:8591", true), ("127.0.0.1:8591", false)] {
+        let mut command = letmein_http();
+        command.args(["127.0.0.1:0", service, "--udp"]).stderr(Stdio::piped());
+        let mut gateway = Gateway::start(&mut command);
+        kill_process(Pid::from_child(&gateway.child), Signal::TERM).unwrap();
+        let mut log = String::new();
+        gateway.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert_eq!(log.contains("UDP lets anyone in who can forge its replies"), warned, "{log}");
     }
 }
