@@ -96,14 +96,15 @@ fn reason(error: &clap::Error, command: &Command, password: PasswordArgument) ->
         _ => None,
     };
     if let Some(source) = error.source() {
-        return match (number_remedy(source), argument(ContextKind::InvalidArg)) {
-            (Some(remedy), Some(option)) => {
-                let option = option.split(' ').next().unwrap_or(option);
+        let option = argument(ContextKind::InvalidArg).and_then(|option| option.split(' ').next());
+        let option = option.unwrap_or_default();
+        return match number_remedy(source, option, command) {
+            Some(remedy) => {
                 let value = argument(ContextKind::InvalidValue).filter(|_| !hides_arguments);
                 let value = value.map(|value| format!(" {value:?}")).unwrap_or_default();
                 format!("invalid value{value} for {option}: {remedy}")
             }
-            _ => source.to_string(),
+            None => source.to_string(),
         };
     }
     let nearest_option = || {
@@ -161,11 +162,19 @@ fn instead_of(command: &str) -> Option<&'static str> {
 }
 
 /// What to give instead of something that is no number, or none that is allowed.
-fn number_remedy(source: &(dyn Error + 'static)) -> Option<String> {
+fn number_remedy(source: &(dyn Error + 'static), option: &str, command: &Command) -> Option<String> {
     if source.is::<ParseIntError>() || source.is::<ParseFloatError>() {
-        return Some("give a number".to_owned());
+        // The parser names the limits only to those who give a number.
+        let mut command = command.clone().no_binary_name(true);
+        let too_large = command.try_get_matches_from_mut([format!("{option}={}", i64::MAX)]);
+        let limits = too_large.err().and_then(|error| limits(error.source()?));
+        return limits.or_else(|| Some("give a number".to_owned()));
     }
-    // The parser's own words: "0 is not in 1..=1024".
+    limits(source)
+}
+
+/// The limits in the parser's own words: "0 is not in 1..=1024".
+fn limits(source: &dyn Error) -> Option<String> {
     let text = source.to_string();
     let (min, max) = text.split_once(" is not in ")?.1.split_once("..=")?;
     Some(format!("give a number from {min} to {max}"))
@@ -196,10 +205,12 @@ fn option_like(given: &str, command: &Command) -> Option<String> {
     options.filter(|option| is_like(given, option)).min_by_key(|option| strsim::osa_distance(given, option))
 }
 
-/// Whether an option was perhaps meant: it begins with what was given, or differs by a third of its letters at most.
+/// Whether an option was perhaps meant: what was given differs from it, or from its beginning, by a third of the
+/// letters at most.
 fn is_like(given: &str, option: &str) -> bool {
     let Some(word) = given.strip_prefix("--") else { return false };
-    option.starts_with(given) || strsim::osa_distance(given, option) <= word.len() / 3
+    let beginning = option.get(..given.len()).unwrap_or(option);
+    [beginning, option].iter().any(|option| strsim::osa_distance(given, option) <= word.len() / 3)
 }
 
 /// The name of the command that is most alike, even if an alias is nearer.
