@@ -1,13 +1,13 @@
-//! Command lines: what is wrong with one, what was perhaps meant, and how wide help is.
+//! Command lines: how one is parsed, and how help looks.
+
+mod reason;
 
 use std::env;
-use std::error::Error;
-use std::num::{ParseFloatError, ParseIntError};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, FromArgMatches};
+use clap::{Command, FromArgMatches};
 
 use super::{ExitStatus, say};
+use reason::reason;
 
 /// Help has no longer lines, and none that is longer than the terminal is wide.
 const HELP_WIDTH: usize = 80;
@@ -87,135 +87,4 @@ pub fn invalid(reason: &str, example: &str) -> ExitStatus {
     say(format_args!("{reason}"));
     say(format_args!("Example: {example}"));
     ExitStatus::Usage
-}
-
-fn reason(error: &clap::Error, command: &Command, password: PasswordArgument) -> String {
-    let hides_arguments = password != PasswordArgument::Never;
-    let argument = |kind| match error.get(kind) {
-        Some(ContextValue::String(argument)) if !argument.is_empty() => Some(&**argument),
-        _ => None,
-    };
-    if let Some(source) = error.source() {
-        let option = argument(ContextKind::InvalidArg).and_then(|option| option.split(' ').next());
-        let option = option.unwrap_or_default();
-        return match number_remedy(source, option, command) {
-            Some(remedy) => {
-                let value = argument(ContextKind::InvalidValue).filter(|_| !hides_arguments);
-                let value = value.map(|value| format!(" {value:?}")).unwrap_or_default();
-                format!("invalid value{value} for {option}: {remedy}")
-            }
-            None => source.to_string(),
-        };
-    }
-    let nearest_option = || {
-        let given = argument(ContextKind::InvalidArg).unwrap_or_default();
-        if let Some(remedy) = option_remedy(given, command, hides_arguments) {
-            return format!(": {remedy}");
-        }
-        let suggested = argument(ContextKind::SuggestedArg).filter(|option| is_like(given, option));
-        did_you_mean(suggested.map(str::to_owned).or_else(|| option_like(given, command)).as_deref())
-    };
-    match (error.kind(), argument(ContextKind::InvalidArg)) {
-        (ErrorKind::MissingSubcommand, _) => "no command given (--help lists all commands)".to_owned(),
-        (ErrorKind::InvalidSubcommand, _) => {
-            if let Some(advice) = argument(ContextKind::InvalidSubcommand).and_then(instead_of) {
-                return advice.to_owned();
-            }
-            let nearest = did_you_mean(nearest_command(error, command));
-            format!("unknown command{nearest} (--help lists all commands)")
-        }
-        (ErrorKind::UnknownArgument, _) if hides_arguments => format!(
-            "too many arguments, or an unknown option{} (--help lists all options; put -- before an argument that \
-             begins with a dash)",
-            nearest_option()
-        ),
-        (ErrorKind::UnknownArgument, Some(option)) if option.starts_with('-') => {
-            format!("unknown option {option}{} (--help lists all options)", nearest_option())
-        }
-        (ErrorKind::UnknownArgument, Some(argument)) => {
-            format!("unexpected argument {argument:?} (--help lists what there is)")
-        }
-        _ if hides_arguments && argument(ContextKind::InvalidValue).is_some() => {
-            "an option has a value that it does not take (--help lists all options)".to_owned()
-        }
-        _ => {
-            let text = error.to_string();
-            let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
-            lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
-        }
-    }
-}
-
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default()
-}
-
-/// What to do instead of a command that there is not, though its name is like that of another one or of its opposite.
-fn instead_of(command: &str) -> Option<&'static str> {
-    match command {
-        "export" => Some("to copy the users, copy the file; list --json has all but the passwords"),
-        "edit" => Some("change the file with any editor; check tells what is wrong in it"),
-        "reload" => Some("the server reads the file again by itself"),
-        "unblock" => Some("pkill -USR1 server-udp lifts all blocks"),
-        _ => None,
-    }
-}
-
-/// What to give instead of something that is no number, or none that is allowed.
-fn number_remedy(source: &(dyn Error + 'static), option: &str, command: &Command) -> Option<String> {
-    if source.is::<ParseIntError>() || source.is::<ParseFloatError>() {
-        // The parser names the limits only to those who give a number.
-        let mut command = command.clone().no_binary_name(true);
-        let too_large = command.try_get_matches_from_mut([format!("{option}={}", i64::MAX)]);
-        let limits = too_large.err().and_then(|error| limits(error.source()?));
-        return limits.or_else(|| Some("give a number".to_owned()));
-    }
-    limits(source)
-}
-
-/// The limits in the parser's own words: "0 is not in 1..=1024".
-fn limits(source: &dyn Error) -> Option<String> {
-    let text = source.to_string();
-    let (min, max) = text.split_once(" is not in ")?.1.split_once("..=")?;
-    Some(format!("give a number from {min} to {max}"))
-}
-
-/// What to do instead of giving an option that many programs have, and this one has not.
-fn option_remedy(given: &str, command: &Command, hides_arguments: bool) -> Option<&'static str> {
-    let has = |long| command.get_arguments().any(|argument| argument.get_long() == Some(long));
-    let mut names =
-        command.get_positionals().flat_map(|argument| argument.get_value_names().unwrap_or_default());
-    match given {
-        "--udp" if has("tcp") => Some("UDP is the default"),
-        // Where a password is an argument, it may be meant for that.
-        "-p" if hides_arguments => None,
-        "--port" | "-p" | "--host" | "--bind" if names.any(|name| name.contains("PORT")) => {
-            Some("the address is an argument, as in the example")
-        }
-        "--user" | "-u" if names.any(|name| name == "USER") => {
-            Some("the user is an argument, as in the example")
-        }
-        _ => None,
-    }
-}
-
-/// The nearest option; the similarity that the parser goes by does not see swapped letters.
-fn option_like(given: &str, command: &Command) -> Option<String> {
-    let options = command.get_arguments().filter_map(Arg::get_long).map(|option| format!("--{option}"));
-    options.filter(|option| is_like(given, option)).min_by_key(|option| strsim::osa_distance(given, option))
-}
-
-/// Whether an option was perhaps meant: what was given differs from it, or from its beginning, by a third of the
-/// letters at most.
-fn is_like(given: &str, option: &str) -> bool {
-    let Some(word) = given.strip_prefix("--") else { return false };
-    let beginning = option.get(..given.len()).unwrap_or(option);
-    [beginning, option].iter().any(|option| strsim::osa_distance(given, option) <= word.len() / 3)
-}
-
-/// The name of the command that is most alike, even if an alias is nearer.
-fn nearest_command<'c>(error: &clap::Error, command: &'c Command) -> Option<&'c str> {
-    let Some(ContextValue::Strings(alike)) = error.get(ContextKind::SuggestedSubcommand) else { return None };
-    // The last is the most alike.
-    command.find_subcommand(alike.last()?).map(Command::get_name)
 }
