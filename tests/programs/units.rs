@@ -125,7 +125,13 @@ fn the_command_lines_of_the_units_are_right() {
                     "/etc/letmein/users.toml" => crate::running::SAMPLES,
                     word => word,
                 });
-            let Ended { status, stdout, stderr } = run(server(transport).args(words).arg("--limits"));
+            let mut server = server(transport);
+            server.args(words);
+            // Else it would go on serving.
+            if !command.contains("--check") {
+                server.arg("--limits");
+            }
+            let Ended { status, stdout, stderr } = run(&mut server);
             assert_eq!(status, 0, "{command}: {stdout}{stderr}");
         }
     }
