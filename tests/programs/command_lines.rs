@@ -31,18 +31,17 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
         (&[], "not provided: <HOST[:PORT]> <USER>"),
         (&[AT], "not provided: <USER>"),
         (&["127.0.0.1,", "userone", "p"], "nothing after the comma: write SERVER,SERVER without spaces"),
-        (&[",127.0.0.1", "userone", "p"], "no host in \"\""),
+        (&[",127.0.0.1", "userone", "p"], "the host is missing: write HOST:PORT"),
         (&["0.0.0.0:8591", "userone", "p"], "0.0.0.0 is only for listening: give the server's address"),
         (&["18591", "userone", "p"], "\"18591\" is a port: write HOST:18591"),
-        (&["http://127.0.0.1:8591", "userone", "p"], "invalid server \"http://127.0.0.1:8591\""),
-        (&["127.0.0.1:", "userone", "p"], "no port after the colon in \"127.0.0.1:\""),
-        (&["127.0.0.1:0", "userone", "p"], "invalid port \"0\": a port is a number from 1 to 65535"),
-        (&["127.0.0.1:65536", "userone", "p"], "invalid port \"65536\": a port is"),
+        (
+            &["http://127.0.0.1:8591", "userone", "p"],
+            "invalid server: write HOST:PORT, without a scheme or a path",
+        ),
+        (&["127.0.0.1:", "userone", "p"], "no port after the colon: write HOST:PORT"),
         (&["127.0.0.1:http", "userone", "p"], "invalid port: a port is"),
-        (&[":8591", "userone", "p"], "no host in \":8591\""),
         (&["::1:8591", "userone", "p"], "an IPv6 address goes in brackets: write [::1]:8591"),
         (&["[::1", "userone", "p"], "the ] after the IPv6 address is missing"),
-        (&["[::1]:", "userone", "p"], "no port after the colon in \"[::1]:\""),
         (&["localhost:8591:", "userone", "p"], "more than one colon"),
         (&[AT, "", "p"], "user name is empty"),
         (&[AT, "user:one", "p"], "user name has a colon"),
@@ -55,11 +54,7 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
         (&[AT, "userone", "p", "extra"], "too many arguments, or an unknown option"),
         (&[AT, "userone", "p", "-4", "-6"], "'-4' cannot be used with '-6'"),
         (&[AT, "userone", "p", "--timeout"], "a value is required for '--timeout"),
-        (&[AT, "userone", "p", "--timeout", "0"], "invalid time \"0\": give seconds"),
         (&[AT, "userone", "p", "--timeout", "1e9"], "500ms, 15s, 2m, 1h; from 1ms to a year"),
-        (&[AT, "userone", "p", "--timeout", "x"], "invalid time \"x\": give seconds"),
-        (&[AT, "userone", "p", "--timeout=-1"], "invalid time \"-1\": give seconds"),
-        (&[AT, "userone", "p", "--timeout", "inf"], "invalid time \"inf\": give seconds"),
     ];
     let mut reasons = HashSet::new();
     for (args, expected) in mistakes {
@@ -77,10 +72,17 @@ fn an_unknown_option_is_reported_as_one() {
     }
 }
 
+/// The word after an empty variable may be a password.
 #[test]
-fn a_negative_timeout_is_reported_as_a_timeout() {
-    let reason = reason(letmein().args([AT, "userone", "p", "--timeout", "-1"]), EXAMPLE);
-    assert!(reason.contains("invalid time \"-1\": give seconds"), "{reason}");
+fn values_that_are_wrong_are_not_shown_where_one_may_be_a_password() {
+    for value in ["0", "x", "-1", "inf", "1e9", SECRET] {
+        let reason = reason(letmein().args([AT, "userone", "p", "--timeout", value]), EXAMPLE);
+        assert!(reason.starts_with("invalid time: give seconds, as in 15 or 0.5"), "{reason}");
+    }
+    for port in ["0", "65536", "http", ""] {
+        let reason = reason(letmein().args([&format!("127.0.0.1:{port}"), "userone", "p"]), EXAMPLE);
+        assert!(reason.contains("port"), "{reason}");
+    }
 }
 
 #[test]

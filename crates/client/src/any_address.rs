@@ -21,7 +21,7 @@ pub(crate) fn at_any_address<T>(
         let left = timeout.saturating_sub(started.elapsed());
         let share = clamped(left / (addresses.len() - index) as u32);
         let acted = act(*address, share);
-        result = acted.map_err(|error| if is_timeout(&error) { no_answer(share) } else { error });
+        result = acted.map_err(|error| if is_timeout(&error) { no_answer(timeout) } else { error });
         if result.is_ok() || started.elapsed() >= timeout {
             break;
         }

@@ -41,20 +41,15 @@ pub enum HostPortError {
     BadHost(String),
 }
 
+/// The texts are not shown where they may hold a password, as in `USER:PASSWORD@HOST` or `HOST:PASSWORD`.
 impl fmt::Display for HostPortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoPort(it) if it.ends_with(':') => {
-                write!(f, "no port after the colon in {it:?}: write HOST:PORT")
-            }
-            Self::NoPort(it) => write!(f, "no port in {it:?}: write HOST:PORT"),
+            Self::NoPort(it) if it.ends_with(':') => f.write_str("no port after the colon: write HOST:PORT"),
+            Self::NoPort(_) => f.write_str("no port: write HOST:PORT"),
             Self::PortAlone(it) => write!(f, "\"{it}\" is a port: write HOST:{it}"),
-            // What is no number may be a password.
-            Self::BadPort(it) if is_digits(it) => {
-                write!(f, "invalid port {it:?}: a port is a number from 1 to 65535")
-            }
             Self::BadPort(_) => f.write_str("invalid port: a port is a number from 1 to 65535"),
-            Self::NoHost(it) => write!(f, "no host in {it:?}: write HOST:PORT"),
+            Self::NoHost(_) => f.write_str("the host is missing: write HOST:PORT"),
             Self::NoBrackets(it) => {
                 let (host, port) = without_brackets(it).unwrap_or(("ADDRESS", "PORT"));
                 write!(f, "an IPv6 address goes in brackets: write [{host}]:{port}")
@@ -75,7 +70,7 @@ impl fmt::Display for HostPortError {
                 f.write_str("invalid server: write HOST:PORT, without a user or a password")
             }
             Self::BadHost(it) if it.contains("://") => {
-                write!(f, "invalid server {it:?}: write HOST:PORT, without a scheme or a path")
+                f.write_str("invalid server: write HOST:PORT, without a scheme or a path")
             }
             Self::BadHost(_) => f.write_str(
                 "invalid server: write HOST:PORT or [IPV6-ADDRESS]:PORT, without spaces or a path",
@@ -258,7 +253,7 @@ mod tests {
     fn a_mistake_is_told_with_what_to_write() {
         for (text, remedy) in [
             ("18591", "\"18591\" is a port: write HOST:18591"),
-            ("[::1]:", "no port after the colon in \"[::1]:\": write HOST:PORT"),
+            ("[::1]:", "no port after the colon: write HOST:PORT"),
             ("::1:18591", "an IPv6 address goes in brackets: write [::1]:18591"),
             ("2001:db8::1", "an IPv6 address goes in brackets: write [2001:db8::1]:PORT"),
             (
@@ -277,6 +272,8 @@ mod tests {
             "alice::hunter2",
             "[hunter2",
             "gate:hunter2",
+            ":hunter2",
+            "http://alice:hunter2",
             "gate:hunter2/x",
             "hunter2@gate",
         ] {

@@ -59,7 +59,8 @@ pub(crate) fn passwd(
         if edit.has_password(&name, &new) {
             return Err(ChangeError::SamePassword { path: users.into(), name });
         }
-        let replaced = edit.old_until(&name);
+        // After a change that is taken back, the old password is the present one again.
+        let replaced = edit.old_until(&name).filter(|_| !edit.has_old_password(&name, &new));
         edit.keep_old_password(&name, &new, day.clone());
         Ok(replaced)
     })

@@ -189,7 +189,8 @@ pub(crate) enum Command {
         csv: bool,
         /// Change the passwords of users who exist already
         ///
-        /// An old password of theirs is refused from now on; nothing else is changed.
+        /// Those who have that password already stay as they are. The others lose their
+        /// old password, if they have one; nothing else is changed.
         #[arg(long)]
         replace: bool,
     },

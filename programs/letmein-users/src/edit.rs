@@ -156,7 +156,13 @@ impl<'a> Edit<'a> {
     pub(crate) fn has_password(&self, name: &Username, password: &Password) -> bool {
         let entry = self.entry(name);
         let present = entry.map(|entry| Self::key_of(entry, "password").unwrap_or(entry));
-        present.and_then(Item::as_str).is_some_and(|present| present.as_bytes() == password.expose())
+        present.is_some_and(|present| is_text(present, password))
+    }
+
+    /// Whether this is the password before it.
+    pub(crate) fn has_old_password(&self, name: &Username, password: &Password) -> bool {
+        let old = self.entry(name).and_then(|entry| Self::key_of(entry, "old_password"));
+        old.is_some_and(|old| is_text(old, password))
     }
 
     /// The last day of a user's old password, in TOML, if there is one.
@@ -285,6 +291,10 @@ fn abnormal(users: &Table) -> HashMap<String, Username> {
 }
 
 /// A string in TOML.
+fn is_text(item: &Item, password: &Password) -> bool {
+    item.as_str().is_some_and(|text| text.as_bytes() == password.expose())
+}
+
 fn literal(password: &Password) -> Zeroizing<String> {
     Zeroizing::new(Value::from(str::from_utf8(password.expose()).unwrap_or_default()).to_string())
 }

@@ -9,6 +9,9 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::change::{change, doubts, unchanged, wrong};
+use crate::conditions::is_over;
+use crate::edit::NewUser;
+use crate::list::unix_s;
 use crate::plain::Plain;
 use crate::write::{ChangeError, Missing};
 use crate::{EXAMPLE, print, warn};
@@ -39,33 +42,37 @@ pub(crate) fn import(
         if !conditioned.is_empty() {
             return Err(in_list(conditioned.into_iter().map(|listed| only_password(listed)).collect()));
         }
-        let mut changed = 0;
+        let mut changed = Vec::new();
         for Listed { user, .. } in &old {
             if let Some(name) = edit.find(&user.name)
                 && !edit.has_password(&name, &user.password)
             {
                 edit.set_password(&name, &user.password).map_err(|problem| wrong(users, problem))?;
-                changed += 1;
+                changed.push(user);
             }
         }
         new.iter().for_each(|Listed { user, .. }| edit.add(user));
-        Ok((new.len(), changed))
+        Ok((new.iter().map(|Listed { user, .. }| user).collect::<Vec<_>>(), changed))
     });
     let (added, changed) = changed.map_err(|error| unchanged(&error))?;
-    warn_of_list(&listed);
-    print([format!("+{}, {changed} changed", counted(added))])
-}
-
-/// Warns of a list without users, and of what is doubtful about its passwords.
-fn warn_of_list(listed: &[Listed]) {
     if listed.is_empty() {
         warn("the list is empty");
     }
-    let doubts: Vec<_> =
-        listed.iter().flat_map(|Listed { user, .. }| doubts(&user.name, &user.password)).collect();
-    doubts.iter().take(LIST_WARNINGS_MAX).for_each(|doubt| warn(Plain(doubt)));
-    if doubts.len() > LIST_WARNINGS_MAX {
-        warn(format_args!("{} more such warnings are not shown", doubts.len() - LIST_WARNINGS_MAX));
+    warn_of(added.iter().chain(&changed).copied());
+    print([format!("+{}, {} changed", counted(added.len()), changed.len())])
+}
+
+/// Warns of what is doubtful about users who were added or changed.
+fn warn_of<'l>(users: impl Iterator<Item = &'l NewUser>) {
+    let now = unix_s();
+    let mut doubts = users.flat_map(|user| {
+        let expiry = user.conditions.iter().find(|(key, day)| *key == "expires" && is_over(day, now));
+        let expired = expiry.map(|(_, day)| format!("{day} is over: {} is refused", user.name));
+        expired.into_iter().chain(doubts(&user.name, &user.password))
+    });
+    doubts.by_ref().take(LIST_WARNINGS_MAX).for_each(|doubt| warn(Plain(&doubt)));
+    if doubts.next().is_some() {
+        warn("more such warnings are not shown");
     }
 }
 

@@ -24,7 +24,10 @@ pub(super) fn reason(error: &clap::Error, command: &Command, password: PasswordA
                 let value = value.map(|value| format!(" {value:?}")).unwrap_or_default();
                 format!("invalid value{value} for {option}: {remedy}")
             }
-            None => source.to_string(),
+            None => match argument(ContextKind::InvalidValue).filter(|_| hides_arguments) {
+                Some(value) => source.to_string().replace(&format!(" {value:?}"), ""),
+                None => source.to_string(),
+            },
         };
     }
     let nearest_option = || {

@@ -40,11 +40,16 @@ fn what_is_doubtful_about_imported_passwords_is_told() {
     assert_eq!((status, &*stdout, stderr.lines().count()), (0, "+3 users, 0 changed\n", 2));
     assert!(stderr.contains("warning: the password of eve begins and ends with a space\n"), "{stderr}");
     assert!(stderr.contains("warning: the password of grace is weak: one GPU guesses it in "), "{stderr}");
+    let again = folder.run_with_input(&["import", "--replace", "-"], "grace:weak\n");
+    assert_eq!(imported(again), "+0 users, 0 changed\n");
+    let list = format!("name,password,expires\nheidi,{STRONG}x,2001-01-31\n");
+    let Ended { stderr, .. } = folder.run_with_input(&["import", "--csv", "-"], list);
+    assert_eq!(stderr, "letmein-users: warning: 2001-01-31 is over: heidi is refused\n");
     let folder = Folder::with("[users]\n");
     let list: String = (0..13).map(|number| format!("user{number}:weak\n")).collect();
     let Ended { status, stderr, .. } = folder.run_with_input(&["import", "-"], list);
     assert_eq!((status, stderr.lines().count()), (0, 11));
-    assert!(stderr.ends_with("letmein-users: warning: 3 more such warnings are not shown\n"), "{stderr}");
+    assert!(stderr.ends_with("letmein-users: warning: more such warnings are not shown\n"), "{stderr}");
 }
 
 #[test]

@@ -53,6 +53,8 @@ fn a_user_has_no_third_password() {
     assert!(status == 0 && stderr.contains(warning), "{stderr}");
     let keys = format!("password = \"{STRONG2}\", old_password = \"{STRONG}\", old_until = 2099-12-31");
     assert_eq!(folder.text(), text_with("\"hunter2secret\"", &format!("{{ {keys} }}")));
+    // Taken back, no password goes.
+    assert_eq!(folder.run_with_input(&KEEP, STRONG), kept("2099-12-31"));
 }
 
 #[test]

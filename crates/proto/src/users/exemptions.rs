@@ -76,8 +76,9 @@ impl Exemptions {
         self.of(user).iter().any(|slot| slot.load(Ordering::Relaxed) != 0)
     }
 
-    /// Overwrites the older word of the same source, else the oldest word, unless all are newer. If two workers note
-    /// logins of a user at the same moment, one of them may be lost.
+    /// Overwrites the older word of the same source, else the oldest word, unless all are newer. A login by the old
+    /// password does not overwrite one by the present password within a day: both may come from behind one address. If
+    /// two workers note logins of a user at the same moment, one of them may be lost.
     fn insert(&self, user: u32, source: u64, word: u64) {
         let oldest = self.ways(user, source).iter().min_by_key(|slot| {
             let old = slot.load(Ordering::Relaxed);
@@ -87,6 +88,7 @@ impl Exemptions {
             && let old = slot.load(Ordering::Relaxed)
             && old != word
             && old & MINUTE_MAX <= word & MINUTE_MAX
+            && !outranks(old, word)
         {
             slot.store(word, Ordering::Relaxed);
         }
@@ -105,6 +107,13 @@ impl Exemptions {
         let start = user as usize * self.per_user;
         self.slots.get(start..start + self.per_user).unwrap_or_default()
     }
+}
+
+/// Whether a login was by the present password, and a later one from the same source by the old one.
+fn outranks(word: u64, later: u64) -> bool {
+    let is_same_source = word >> TAG_SHIFT == later >> TAG_SHIFT;
+    let lives = (later & MINUTE_MAX) - (word & MINUTE_MAX) < LIFE_MINUTES;
+    is_same_source && lives && word & OLD_PASSWORD == 0 && later & OLD_PASSWORD != 0
 }
 
 /// Slots of each user: whole cache lines, if there is room for one.
@@ -205,5 +214,19 @@ mod tests {
             new.adopt(0, &old, 0, |password| becomes[usize::from(password == Old)]);
             assert_eq!([1, 2].map(|number| new.contains(0, source(number), hours(2))), kept, "{becomes:?}");
         }
+    }
+
+    #[test]
+    fn a_login_by_the_old_password_takes_nothing_from_one_by_the_new_from_behind_the_same_address() {
+        use PasswordAge::{Old, Present};
+        let dropped = |password| (password == Present).then_some(Present);
+        let (old, new) = (Exemptions::new(1), Exemptions::new(1));
+        old.note(0, source(1), Present, hours(1));
+        old.note(0, source(1), Old, hours(2));
+        new.adopt(0, &old, 0, dropped);
+        assert!(new.contains(0, source(1), hours(3)));
+        // After a day the first one exempts nobody any more.
+        old.note(0, source(1), Old, hours(26));
+        assert!(old.contains(0, source(1), hours(27)));
     }
 }

@@ -144,7 +144,8 @@ impl Batch {
         let (mut replies, mut result) = (0, Ok(()));
         while !unsent.is_empty() {
             // The system call itself, since musl's sendmmsg sends the messages one by one.
-            // SAFETY: every header was made by `prepare_replies` just now, and points into `self`.
+            // SAFETY: every header was made by `prepare_replies` just now, and points into `self`. Headers begin as
+            // zeros, so the padding of musl's, which the kernel takes for the upper halves of lengths, is zero.
             let sent = unsafe {
                 libc::syscall(
                     libc::SYS_sendmmsg,
