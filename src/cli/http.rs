@@ -99,6 +99,9 @@ Exit status: 0 stopped by a signal, 2 wrong command line, 3 the system failed";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
     let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Never)?;
+    if args.address == args.service {
+        return Err(invalid("the address of the service is the gateway's own", EXAMPLE));
+    }
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { LevelFilter::INFO });
     gateway::run(&args.config()).map(|()| ExitStatus::Done).map_err(|error| match error {
         GatewayError::Open(_) => invalid(&error.to_string(), EXAMPLE),

@@ -67,6 +67,9 @@ impl PasswordSource {
 
     /// Takes the password from the first source that there is; the last is a terminal.
     pub fn read(self, user: &Username) -> Result<Password, NoPassword> {
+        if self.argument.as_deref() == Some("-") {
+            return Err(NoPassword::Dash);
+        }
         if let Some(argument) = self.argument.map(Zeroizing::new) {
             return match normal::unfit_for_passwords(&argument) {
                 // Most likely a mistake of a script, which the server would refuse without a reason.
@@ -156,7 +159,8 @@ pub fn first_line(input: impl BufRead, from: &str) -> Result<Password, NoPasswor
         // The pam_exec of old systems ends a password with a NUL, as C ends a string.
         None => line.strip_suffix(['\r', '\0']).unwrap_or(&line),
     };
-    checked(password)
+    // Editors on Windows begin a file with a mark.
+    checked(password.trim_start_matches('\u{feff}'))
 }
 
 fn prompt(user: &Username) -> Result<Password, NoPassword> {

@@ -11,7 +11,8 @@ use crate::peers::{REQUEST, receive, udp_socket};
 use crate::running::{Ended, Server, letmein, path, refused, run, users_file, welcome};
 
 /// A password at the start of a text, however its line ends.
-const TEXTS: [&str; 4] = ["passwordone", "passwordone\n", "passwordone\r\n", "passwordone\nmore\n"];
+const TEXTS: [&str; 5] =
+    ["\u{feff}passwordone\r\n", "passwordone", "passwordone\n", "passwordone\r\n", "passwordone\nmore\n"];
 
 #[test]
 fn a_password_is_read_from_the_first_line_of_a_file() {

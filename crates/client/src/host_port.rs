@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::sync::mpsc;
 use std::thread;
@@ -37,6 +37,8 @@ pub enum HostPortError {
     Colons,
     /// A server can listen at this address, and no client can reach it.
     Unspecified(IpAddr),
+    /// Many hosts listen at this address.
+    Many(IpAddr),
     /// The host in this text has a character that no host has.
     BadHost(String),
 }
@@ -66,6 +68,7 @@ impl fmt::Display for HostPortError {
                     "{it} is only for listening: give the server's address, or {loopback} for this machine"
                 )
             }
+            Self::Many(it) => write!(f, "{it} is not the address of one server"),
             Self::BadHost(it) if it.contains('@') => {
                 f.write_str("invalid server: write HOST:PORT, without a user or a password")
             }
@@ -108,6 +111,9 @@ impl HostPort {
         }
         if let Some(address) = host.parse::<IpAddr>().ok().filter(IpAddr::is_unspecified) {
             return Err(HostPortError::Unspecified(address));
+        }
+        if let Some(address) = host.parse::<IpAddr>().ok().filter(is_of_many) {
+            return Err(HostPortError::Many(address));
         }
         let port = match port {
             Some("") => return Err(HostPortError::NoPort(text.into())),
@@ -184,6 +190,10 @@ fn parse_port(text: &str) -> Result<u16, HostPortError> {
     }
 }
 
+fn is_of_many(address: &IpAddr) -> bool {
+    address.is_multicast() || *address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
 fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -255,6 +265,7 @@ mod tests {
             ("18591", "\"18591\" is a port: write HOST:18591"),
             ("[::1]:", "no port after the colon: write HOST:PORT"),
             ("::1:18591", "an IPv6 address goes in brackets: write [::1]:18591"),
+            ("224.0.0.1:1", "224.0.0.1 is not the address of one server"),
             ("2001:db8::1", "an IPv6 address goes in brackets: write [2001:db8::1]:PORT"),
             (
                 "0.0.0.0:1",

@@ -20,6 +20,12 @@ pub(crate) fn remedy(text: &str, place: &Range<usize>, message: &str) -> String 
     {
         return "begin a comment with #".to_owned();
     }
+    if text
+        .get(place.start..)
+        .is_some_and(|rest| rest.starts_with(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']))
+    {
+        return "use straight quotes, \" or '".to_owned();
+    }
     let remedy = match key_before(text, place.start) {
         _ if says("invalid basic string") || says("invalid literal string") => {
             "end the password with the quote that it begins with"
@@ -68,7 +74,7 @@ mod tests {
         for (line, remedy) in [
             ("alice = pw", QUOTES),
             ("alice = 007", QUOTES),
-            ("alice = \u{201c}pw\u{201d}", QUOTES),
+            ("alice = \u{201c}pw\u{201d}", "use straight quotes, \" or '"),
             ("alice = { password = true1 }", QUOTES),
             ("alice = \"pw", "end the password with the quote that it begins with"),
             ("alice = 'pw", "end the password with the quote that it begins with"),

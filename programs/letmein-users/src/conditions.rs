@@ -72,6 +72,11 @@ pub(crate) fn parse_place(text: &str) -> Result<Place, String> {
     match (text, parse_network(text)) {
         ("anywhere" | "all" | "any", _) => Ok(Place::Anywhere),
         (_, Some(_)) => Ok(Place::Network(text.to_owned())),
+        (_, None) if text.contains(',') => {
+            Err("several networks do not have commas between them: from takes \
+            NETWORK NETWORK, and add takes --from NETWORK --from NETWORK"
+                .to_owned())
+        }
         (_, None) => Err(format!("invalid network {text:?}: {NETWORK}, or anywhere")),
     }
 }

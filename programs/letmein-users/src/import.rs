@@ -14,9 +14,8 @@ use crate::edit::NewUser;
 use crate::list::unix_s;
 use crate::plain::Plain;
 use crate::write::{ChangeError, Missing};
-use crate::{EXAMPLE, print, warn};
-use letmein::cli::ExitStatus;
-use letmein::cli::usage::invalid;
+use crate::{PROGRAM, print, warn};
+use letmein::cli::{ExitStatus, say};
 use users::counted;
 
 pub(crate) use rows::{ListFormat, ListProblem};
@@ -29,7 +28,10 @@ pub(crate) fn import(
     replaces: bool,
 ) -> Result<ExitStatus, ExitStatus> {
     let from = if list == Path::new("-") { "standard input".to_owned() } else { list.display().to_string() };
-    let bytes = read_list(list).map_err(|error| invalid(&format!("cannot read {from}: {error}"), EXAMPLE))?;
+    let bytes = read_list(list).map_err(|error| {
+        say(format_args!("{PROGRAM}: cannot read {}: {error}", Plain(&from)));
+        ExitStatus::Usage
+    })?;
     let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
     let listed = parse(&bytes, format).map_err(|problems| unchanged(&in_list(problems)))?;
     let changed = change(users, Missing::Create, |edit| {

@@ -47,6 +47,18 @@ pub(super) fn reason(error: &clap::Error, command: &Command, password: PasswordA
             let nearest = did_you_mean(nearest_command(error, command));
             format!("unknown command{nearest} (--help lists all commands)")
         }
+        (ErrorKind::UnknownArgument, Some(argument)) if hides_arguments && !argument.starts_with('-') => {
+            let remedy = match password {
+                PasswordArgument::Mistaken => {
+                    "one user at a time; a password comes from --generate, --password-file, --password-stdin or the \
+                     prompt"
+                }
+                PasswordArgument::Taken | PasswordArgument::Never => {
+                    "the port follows the host, as in HOST:PORT"
+                }
+            };
+            format!("too many arguments: {remedy} (--help lists what there is)")
+        }
         (ErrorKind::UnknownArgument, _) if hides_arguments => format!(
             "too many arguments, or an unknown option{} (--help lists all options; put -- before an argument that \
              begins with a dash)",

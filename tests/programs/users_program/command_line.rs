@@ -13,7 +13,10 @@ fn a_wrong_command_line_is_status_2_and_shows_no_password() {
     for (args, reason) in [
         (&[][..], "no command given (--help lists all commands)"),
         (&["add"], "the following required arguments were not provided: <NAME>"),
-        (&["add", "eve", SECRET], "too many arguments, or an unknown option (--help lists all options; "),
+        (
+            &["add", "eve", SECRET],
+            "too many arguments: one user at a time; a password comes from --generate, ",
+        ),
         (&["add", "eve", "-xhunter2secret"], "too many arguments, or an unknown option"),
         (&["add", "eve", "--hunter2secret"], "too many arguments, or an unknown option"),
         (&["add", "eve", "--generate", "--password-stdin"], "the argument '--generate' cannot be used with "),

@@ -53,6 +53,17 @@ fn what_is_doubtful_about_imported_passwords_is_told() {
 }
 
 #[test]
+fn hashes_are_not_imported_as_passwords() {
+    for hash in ["$2y$10$N9qo8uLOickgx2ZMRZoMye", "$apr1$abcd$efgh", "{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M="] {
+        let folder = Folder::with(TEXT);
+        let ended = folder.run_with_input(&["import", "-"], format!("eve:{hash}\n"));
+        let reason = "standard input:1: the password looks like a hash, and clients need the password itself";
+        assert_eq!(ended, not_done(2, reason));
+        assert_eq!(folder.text(), TEXT);
+    }
+}
+
+#[test]
 fn an_empty_list_changes_nothing_and_is_told() {
     let folder = Folder::with(TEXT);
     for (args, list) in [(&["import", "-"][..], "# nobody\n"), (&["import", "--csv", "-"], "name,password\n")]

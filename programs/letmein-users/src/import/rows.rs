@@ -95,6 +95,13 @@ fn is_table_header(line: &str) -> bool {
     has("name") && has("password")
 }
 
+/// Whether a text is a hash of a password, as htpasswd(1) and crypt(5) write it.
+fn is_hash(text: &str) -> bool {
+    ["$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$y$", "$apr1$", "$argon2", "{SHA}"]
+        .iter()
+        .any(|start| text.starts_with(start))
+}
+
 /// Whether a line is one of passwd(5) or shadow(5): seven fields or more, the third and fourth of which are numbers.
 fn is_account(line: &str) -> bool {
     let fields: Vec<_> = line.split(':').collect();
@@ -136,6 +143,9 @@ fn user<const N: usize>(
 fn parse_password(text: &str) -> Result<Password, String> {
     if text.contains(['\n', '\r']) {
         return Err("the password goes on in the next line: is there a quote that does not end?".into());
+    }
+    if is_hash(text) {
+        return Err("the password looks like a hash, and clients need the password itself".to_owned());
     }
     new_password(text).map_err(|error| format!("the password {error}"))
 }
