@@ -38,7 +38,7 @@ const OUTPUT: &str = "Output";
 pub struct Args {
     /// Server, or several separated by commas [default port: 8591]
     ///
-    /// An IPv6 address goes in brackets, as in [::1]:8591. Several servers must have the same users: each is asked as
+    /// An IPv6 address goes in brackets. Several servers must have the same users: each is asked as
     /// soon as those before it fail or are silent for half a second, and the first verdict counts.
     #[arg(value_name = "HOST[:PORT]", value_parser = parse_servers)]
     servers: Servers,
