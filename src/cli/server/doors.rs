@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::thread;
 
-use super::Args;
+use super::command_line::Args;
 use super::values::{ListenAddress, ServiceName};
 use proto::transport::Transport;
 use server::daemon::Bound;

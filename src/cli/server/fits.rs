@@ -3,7 +3,7 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Error, FromArgMatches};
 
-use super::Args;
+use super::command_line::Args;
 use super::values::ServiceName;
 use proto::transport::Transport;
 
