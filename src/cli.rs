@@ -18,6 +18,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use usage::Invalid;
+
 /// How a program ended, for the script that called it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
@@ -62,7 +64,7 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Parses a time: seconds, or a number with a unit.
-pub fn parse_time(text: &str) -> Result<Duration, String> {
+pub fn parse_time(text: &str) -> Result<Duration, Invalid> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_lowercase());
     let seconds_per_unit = match text.strip_prefix(digits) {
         Some("" | "s") => Some(1.0),
@@ -74,23 +76,21 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     let seconds = digits.parse::<f64>().ok().zip(seconds_per_unit).map(|(count, unit)| count * unit);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(time)).ok_or_else(|| {
-        format!(
-            "invalid time {text:?}: give seconds, as in 15 or 0.5, or a unit: 500ms, 15s, 2m, 1h; from 1ms to a year"
-        )
+        let remedy = "give seconds, as in 15 or 0.5, or a unit: 500ms, 15s, 2m, 1h; from 1ms to a year";
+        Invalid::new("time", text, remedy)
     })
 }
 
 /// Parses an address with its port.
 #[cfg(target_os = "linux")]
-pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("invalid address {text:?}: {}", address_remedy(text)))
+pub fn parse_address(text: &str) -> Result<SocketAddr, Invalid> {
+    text.parse().map_err(|_| Invalid::new("address", text, address_remedy(text)))
 }
 
 /// What to write instead of something that is no address with a port.
 #[cfg(target_os = "linux")]
 fn address_remedy(text: &str) -> String {
     let is_ipv6 = |host: &str| host.parse::<Ipv6Addr>().is_ok();
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     let is_in_brackets =
         |host: &str| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(is_ipv6);
@@ -112,4 +112,9 @@ fn address_remedy(text: &str) -> String {
     } else {
         "a port is a number up to 65535".to_owned()
     }
+}
+
+#[cfg(target_os = "linux")]
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

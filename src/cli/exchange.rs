@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, ValueEnum};
 
-use crate::cli::usage::{PasswordArgument, invalid, parse};
+use crate::cli::usage::{Invalid, Usage, invalid, parse};
 use crate::cli::{ExitStatus, failed, parse_time};
 use client::host_port::HostPort;
 use client::small::{self, FramedClient, FramedError, Md5Client};
@@ -88,7 +88,7 @@ fn after_long_help() -> String {
 }
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Never)?;
+    let args: Args = parse(Args::command(), &Usage::without_password(EXAMPLE))?;
     args.check().map_err(|reason| invalid(reason, EXAMPLE))?;
     let done = match (args.service, args.tcp) {
         (SmallServiceName::Md5, false) => args.md5_over_udp(),
@@ -244,7 +244,7 @@ fn unread(number: usize, error: &io::Error) -> String {
     }
 }
 
-fn parse_service(text: &str) -> Result<SmallServiceName, String> {
+fn parse_service(text: &str) -> Result<SmallServiceName, Invalid> {
     SmallServiceName::from_str(text, false)
-        .map_err(|_| format!("invalid service {text:?}: choose md5, hello or framed"))
+        .map_err(|_| Invalid::new("service", text, "choose md5, hello or framed"))
 }

@@ -1,5 +1,6 @@
 //! `letmein-http`: the gateway for web servers.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderName};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
-use crate::cli::usage::{PasswordArgument, invalid, parse};
+use crate::cli::usage::{Invalid, Usage, invalid, parse};
 use crate::cli::{ExitStatus, failed, parse_address, parse_time};
 use crate::gateway::{self, GatewayConfig, GatewayError, Host, Listening, NoHost};
 use client::host_port::HostPortError;
@@ -98,7 +99,7 @@ Examples:
 Exit status: 0 stopped by a signal, 2 wrong command line, 3 the system failed";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Never)?;
+    let args: Args = parse(Args::command(), &Usage::without_password(EXAMPLE))?;
     if args.address == args.service {
         return Err(invalid("the address of the service is the gateway's own", EXAMPLE));
     }
@@ -131,42 +132,35 @@ impl Args {
     }
 }
 
-fn parse_host(text: &str) -> Result<Host, String> {
+fn parse_host(text: &str) -> Result<Host, Invalid> {
     text.parse().map_err(|NoHost| {
-        format!("invalid host {text:?}: give a name or an address, without scheme, port or wildcard")
+        Invalid::new("host", text, "give a name or an address, without scheme, port or wildcard")
     })
 }
 
 /// Headers with another meaning hold no visitor.
-fn parse_header(text: &str) -> Result<HeaderName, String> {
+fn parse_header(text: &str) -> Result<HeaderName, Invalid> {
     let header = text.parse().ok().filter(|header| ![HOST, AUTHORIZATION].contains(header));
-    header.ok_or_else(|| {
-        format!("invalid header {text:?}: give one with the visitor's address, as in X-Real-IP")
-    })
+    header.ok_or_else(|| Invalid::new("header", text, "give one with the visitor's address, as in X-Real-IP"))
 }
 
 /// A scope would have to be looked up, which the sandbox prevents.
-fn parse_service(text: &str) -> Result<SocketAddr, String> {
+fn parse_service(text: &str) -> Result<SocketAddr, Box<dyn Error + Send + Sync>> {
     let address = parse_address(text)?;
     if address.ip().is_unspecified() {
-        return Err(HostPortError::Unspecified(address.ip()).to_string());
+        return Err(HostPortError::Unspecified(address.ip()).into());
     }
     let has_scope = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
     if address.port() == 0 || has_scope {
-        return Err(format!(
-            "invalid service address {text:?}: give an address without a scope, and a port from 1 to 65535"
-        ));
+        let remedy = "give an address without a scope, and a port from 1 to 65535";
+        return Err(Invalid::new("service address", text, remedy).into());
     }
     Ok(address)
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+fn parse_timeout(text: &str) -> Result<Duration, Invalid> {
     parse_time(text).and_then(|time| {
-        if time <= TIMEOUT_MAX {
-            Ok(time)
-        } else {
-            Err(format!("invalid time {text:?}: give up to 60 seconds"))
-        }
+        if time <= TIMEOUT_MAX { Ok(time) } else { Err(Invalid::new("time", text, "give up to 60 seconds")) }
     })
 }
 

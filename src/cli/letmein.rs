@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cli::argv;
 use crate::cli::normal;
 use crate::cli::password::{NoPassword, PasswordSource, has_outer_space};
-use crate::cli::usage::{PasswordArgument, invalid, parse_telling};
+use crate::cli::usage::{Usage, invalid, parse_telling};
 use crate::cli::{ExitStatus, failed, parse_time, say};
 use client::host_port::HostPort;
 use client::login::{DEFAULT_PORT, Family, Login, LoginError, Outcome, Progress};
@@ -94,7 +94,7 @@ fn after_long_help() -> String {
 }
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse_telling(Args::command(), EXAMPLE, PasswordArgument::Taken, usage_in_json)?;
+    let args: Args = parse_telling(Args::command(), &Usage::with_password(EXAMPLE), usage_in_json)?;
     let (login, output) = (args.login(), args.output());
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();

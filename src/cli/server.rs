@@ -10,7 +10,7 @@ use std::path::Path;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::usage::{PasswordArgument, invalid, parse};
+use crate::cli::usage::{Usage, invalid, parse};
 use crate::cli::{ExitStatus, print, say};
 use server::check;
 use server::daemon::{self, Bound};
@@ -40,7 +40,7 @@ pub fn run(transport: Transport) -> Result<ExitStatus, ExitStatus> {
         ExitStatus::Usage
     })?;
     let example = format!("{program} 127.0.0.1:8591 --users users.toml");
-    let said: Said = parse(command(transport), &example, PasswordArgument::Never)?;
+    let said: Said = parse(command(transport), &Usage::without_password(&example))?;
     said.check(transport).map_err(|reason| invalid(&reason, &example))?;
     let args = said.args;
     log_to_stderr(args.log_format, if args.debug { LevelFilter::DEBUG } else { args.log_level });

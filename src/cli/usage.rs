@@ -36,20 +36,67 @@ impl PasswordArgument {
     }
 }
 
+/// What a program says to somebody whose command line is wrong.
+pub struct Usage<'a> {
+    /// A right command line.
+    pub example: &'a str,
+    /// Whether an argument may be a password.
+    pub password: PasswordArgument,
+    /// What to do about too many arguments, where they are not shown.
+    pub too_many: &'static str,
+    /// What to do instead of a command that there is not, though its name is like that of another one.
+    pub instead_of: fn(&str) -> Option<&'static str>,
+}
+
+impl<'a> Usage<'a> {
+    /// For a program without commands and without a password among its arguments.
+    #[must_use]
+    pub const fn without_password(example: &'a str) -> Self {
+        Self { example, password: PasswordArgument::Never, too_many: "", instead_of: |_| None }
+    }
+
+    /// For a program without commands that takes a password and the address of a server.
+    #[must_use]
+    pub const fn with_password(example: &'a str) -> Self {
+        Self {
+            password: PasswordArgument::Taken,
+            too_many: "put quotes around one that has spaces; the port follows the host, as in HOST:PORT",
+            ..Self::without_password(example)
+        }
+    }
+}
+
+/// A value that an option or an argument does not take. The text does not show it, since it may be a password.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid {what}: {remedy}")]
+pub struct Invalid {
+    what: &'static str,
+    value: String,
+    remedy: String,
+}
+
+impl Invalid {
+    /// What it should have been, in words, and what to write instead of this value.
+    pub fn new(what: &'static str, value: &str, remedy: impl Into<String>) -> Self {
+        Self { what, value: value.to_owned(), remedy: remedy.into() }
+    }
+
+    /// The text with the value.
+    fn with_value(&self) -> String {
+        let Self { what, value, remedy } = self;
+        format!("invalid {what} {value:?}: {remedy}")
+    }
+}
+
 /// Parses the command line; `Err` is the status to end with, after everything has been said.
-pub fn parse<A: FromArgMatches>(
-    command: Command,
-    example: &str,
-    password: PasswordArgument,
-) -> Result<A, ExitStatus> {
-    parse_telling(command, example, password, |_| {})
+pub fn parse<A: FromArgMatches>(command: Command, usage: &Usage<'_>) -> Result<A, ExitStatus> {
+    parse_telling(command, usage, |_| {})
 }
 
 /// Parses the command line, and calls `tell` with what is wrong with it, if anything, before that is said.
 pub fn parse_telling<A: FromArgMatches>(
     command: Command,
-    example: &str,
-    password: PasswordArgument,
+    usage: &Usage<'_>,
     tell: impl FnOnce(&str),
 ) -> Result<A, ExitStatus> {
     let command = command.max_term_width(HELP_WIDTH);
@@ -57,11 +104,11 @@ pub fn parse_telling<A: FromArgMatches>(
     let matches = parsing.try_get_matches_from_mut(env::args_os());
     matches.and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| {
         if error.use_stderr() {
-            let reason = reason(&error, &command, password);
+            let reason = reason(&error, &command, usage);
             tell(&reason);
-            return invalid(&reason, example);
+            return invalid(&reason, usage.example);
         }
-        if env::args_os().skip(1).count() > password.help_arguments_max() {
+        if env::args_os().skip(1).count() > usage.password.help_arguments_max() {
             tell("a request for help beside other arguments");
             say(format_args!("{error}"));
             return ExitStatus::Usage;

@@ -50,7 +50,10 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
         (&[AT, long_name, "p"], "user name is longer than 64 bytes"),
         (&[AT, "userone", long_password], "password is longer than 128 bytes"),
         (&[AT, "userone", "p\n"], "the password has a control character, such as a line end"),
-        (&[AT, "userone", "p", "extra"], "too many arguments: the port follows the host, as in HOST:PORT"),
+        (
+            &[AT, "userone", "p", "extra"],
+            "too many arguments: put quotes around one that has spaces; the port follows the host",
+        ),
         (&[AT, "userone", "-"], "for standard input use --password-stdin"),
         (&[AT, "userone", "p", "-4", "-6"], "'-4' cannot be used with '-6'"),
         (&[AT, "userone", "p", "--timeout"], "a value is required for '--timeout"),

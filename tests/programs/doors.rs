@@ -143,7 +143,7 @@ fn doors_that_cannot_be_are_refused_with_a_reason() {
         (&["8591", "--also", "udp:[::1]:8591"], "it is served already"),
         (&["[::1]:8591", "--also", "udp:8591"], "it is served already"),
         (&["8591", "--also", "8591"], "invalid transport \"8591\""),
-        (&["8591", "--also", "tcp"], "\"tcp\" has no port: write tcp:8591"),
+        (&["8591", "--also", "tcp"], "invalid address \"tcp\": it has no port: write tcp:8591"),
         (&["8591", "--also", "tcp:8591", "--service", "md5"], "--also is for auth"),
         (&["8591", "--users", SAMPLES, "--also", "tcp:0.0.0.0:0"], "has a sample password"),
     ] {

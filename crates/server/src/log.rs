@@ -123,7 +123,6 @@ impl WorkerLog {
         let kind = self.kind;
         match event {
             Event::Penalized { penalty, .. } => debug!("{kind} {peer}: ignored, {penalty}"),
-
             Event::Malformed(reason) => debug!("{kind} {peer}: malformed: {reason}"),
             Event::Challenged => debug!("{kind} {peer}: sent a challenge"),
             Event::Rechallenged => debug!("{kind} {peer}: answered an old challenge, sent a new one"),

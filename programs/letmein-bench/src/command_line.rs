@@ -9,6 +9,7 @@ use crate::PROGRAM;
 use crate::load_generator::SOURCES_MAX;
 use client::host_port::HostPort;
 use letmein::cli::parse_time;
+use letmein::cli::usage::Invalid;
 use proto::credentials::{Password, Username};
 
 /// Headings of `--help`.
@@ -122,19 +123,19 @@ With --wrong or --unknown, start the server with --user-failures off; otherwise 
 
 Exit status: 0 done, 1 a verdict was wrong, 2 wrong command line or users file, 3 no verdict at all";
 
-fn parse_transport(text: &str) -> Result<TransportName, String> {
-    TransportName::from_str(text, false).map_err(|_| format!("invalid transport {text:?}: choose udp or tcp"))
+fn parse_transport(text: &str) -> Result<TransportName, Invalid> {
+    TransportName::from_str(text, false).map_err(|_| Invalid::new("transport", text, "choose udp or tcp"))
 }
 
-fn parse_plot(text: &str) -> Result<PathBuf, String> {
+fn parse_plot(text: &str) -> Result<PathBuf, Invalid> {
     let path = PathBuf::from(text);
     let is_svg = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
-    if is_svg { Ok(path) } else { Err("invalid name of a plot: write NAME.svg".to_owned()) }
+    if is_svg { Ok(path) } else { Err(Invalid::new("name of a plot", text, "write NAME.svg")) }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+fn parse_rate(text: &str) -> Result<f64, Invalid> {
     let rate = text.parse().ok().filter(|rate: &f64| (1e-3..=1e9).contains(rate));
-    rate.ok_or_else(|| format!("invalid rate {text:?}: give logins per second, from 0.001, as in 1000"))
+    rate.ok_or_else(|| Invalid::new("rate", text, "give logins per second, from 0.001, as in 1000"))
 }
 
 fn parse_password(text: &str) -> Result<Password, String> {

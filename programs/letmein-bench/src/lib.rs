@@ -14,7 +14,7 @@ use clap::CommandFactory;
 
 pub use command_line::Args;
 use command_line::{CLIENTS, OPEN_CLIENTS, TransportName};
-use letmein::cli::usage::{PasswordArgument, invalid, parse};
+use letmein::cli::usage::{Usage, invalid, parse};
 use letmein::cli::{ExitStatus, failed, say};
 use load_generator::{ChallengeEcho, Figures, Load, Pace, Plan, Process};
 use proto::transport::Transport;
@@ -24,7 +24,7 @@ const PROGRAM: &str = "letmein-bench";
 const EXAMPLE: &str = "letmein-bench udp 127.0.0.1:8591 --users users.toml";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse(Args::command(), EXAMPLE, PasswordArgument::Taken)?;
+    let args: Args = parse(Args::command(), &Usage::with_password(EXAMPLE))?;
     let mut plan = args.plan()?;
     let mut plot = args.create_plot()?;
     server::descriptors::raise_limit();

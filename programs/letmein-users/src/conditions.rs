@@ -4,6 +4,7 @@ use toml::value::Datetime;
 use toml_edit::{Array, Value};
 
 use crate::list::unix_s;
+use letmein::cli::usage::Invalid;
 use users::{first_second_after, parse_network};
 
 /// The form of a day, for messages.
@@ -27,18 +28,18 @@ pub(crate) enum Place {
     Network(String),
 }
 
-pub(crate) fn parse_expiry(text: &str) -> Result<Expiry, String> {
+pub(crate) fn parse_expiry(text: &str) -> Result<Expiry, Invalid> {
     if text == "never" {
         return Ok(Expiry::Never);
     }
-    parse_day(text).map(Expiry::After).map_err(|remedy| format!("invalid day {text:?}: {remedy}"))
+    parse_day(text).map(Expiry::After).map_err(|remedy| Invalid::new("day", text, remedy))
 }
 
 /// Parses a day that is not over.
-pub(crate) fn parse_last_day(text: &str) -> Result<String, String> {
-    let day = parse_day(text).map_err(|remedy| format!("invalid day {text:?}: {remedy}"))?;
+pub(crate) fn parse_last_day(text: &str) -> Result<String, Invalid> {
+    let day = parse_day(text).map_err(|remedy| Invalid::new("day", text, remedy))?;
     if is_over(&day, unix_s()) {
-        return Err(format!("invalid day {text:?}: that day is over"));
+        return Err(Invalid::new("day", text, "that day is over"));
     }
     Ok(day)
 }
@@ -68,16 +69,15 @@ pub(crate) fn is_over(day: &str, unix_s: u64) -> bool {
     end.is_some_and(|end| unix_s >= end)
 }
 
-pub(crate) fn parse_place(text: &str) -> Result<Place, String> {
+pub(crate) fn parse_place(text: &str) -> Result<Place, Invalid> {
     match (text, parse_network(text)) {
         ("anywhere" | "all" | "any", _) => Ok(Place::Anywhere),
         (_, Some(_)) => Ok(Place::Network(text.to_owned())),
         (_, None) if text.contains(',') => {
-            Err("several networks do not have commas between them: from takes \
-            NETWORK NETWORK, and add takes --from NETWORK --from NETWORK"
-                .to_owned())
+            let remedy = "from takes several with spaces between them, and add one for each --from";
+            Err(Invalid::new("network", text, remedy))
         }
-        (_, None) => Err(format!("invalid network {text:?}: {NETWORK}, or anywhere")),
+        (_, None) => Err(Invalid::new("network", text, format!("{NETWORK}, or anywhere"))),
     }
 }
 

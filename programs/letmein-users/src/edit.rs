@@ -290,11 +290,11 @@ fn abnormal(users: &Table) -> HashMap<String, Username> {
         .collect()
 }
 
-/// A string in TOML.
 fn is_text(item: &Item, password: &Password) -> bool {
     item.as_str().is_some_and(|text| text.as_bytes() == password.expose())
 }
 
+/// A string in TOML.
 fn literal(password: &Password) -> Zeroizing<String> {
     Zeroizing::new(Value::from(str::from_utf8(password.expose()).unwrap_or_default()).to_string())
 }

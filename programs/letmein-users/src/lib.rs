@@ -26,7 +26,7 @@ pub use command_line::Args;
 use command_line::{AddedUser, Command, OldPassword, User};
 use conditions::{Expiry, Place, places_in_toml};
 use import::{ListFormat, import};
-use letmein::cli::usage::{PasswordArgument, invalid, parse};
+use letmein::cli::usage::{PasswordArgument, Usage, invalid, parse};
 use letmein::cli::{self, ExitStatus, say};
 use list::{list, list_json, show, show_json, unix_s};
 use plain::Plain;
@@ -38,7 +38,7 @@ const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let Args { users, command } = parse(Args::command(), EXAMPLE, password_argument())?;
+    let Args { users, command } = parse(Args::command(), &usage())?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
         Command::Add { user: AddedUser { name }, expires, from, password } => {
@@ -73,9 +73,26 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
 }
 
 /// `verify` answers by its status, as a client does, so help for it is no success. `help verify` is.
-fn password_argument() -> PasswordArgument {
+fn usage() -> Usage<'static> {
     let is_verify = env::args_os().nth(1).is_some_and(|command| command == "verify" || command == "test");
-    if is_verify { PasswordArgument::Taken } else { PasswordArgument::Mistaken }
+    Usage {
+        example: EXAMPLE,
+        password: if is_verify { PasswordArgument::Taken } else { PasswordArgument::Mistaken },
+        too_many: "one user at a time; a password comes from --generate, --password-file, --password-stdin or the \
+                   prompt",
+        instead_of,
+    }
+}
+
+/// What to do instead of a command that there is not, though its name is like that of another one or of its opposite.
+fn instead_of(command: &str) -> Option<&'static str> {
+    match command {
+        "export" => Some("to copy the users, copy the file; list --json has all but the passwords"),
+        "edit" => Some("change the file with any editor; check tells what is wrong in it"),
+        "reload" => Some("the server reads the file again by itself"),
+        "unblock" => Some("pkill -USR1 server-udp lifts all blocks"),
+        _ => None,
+    }
 }
 
 /// The last day of an old password, if it is kept for a time.

@@ -13,7 +13,8 @@ use server::net::address::Address;
 use server::settings::{AuditTarget, FailureBudget, Mode};
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{address_remedy, parse_time};
+use crate::cli::usage::Invalid;
+use crate::cli::{address_remedy, is_number, parse_time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ServiceName {
@@ -107,31 +108,30 @@ pub(super) fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
     Ok(if text == "-" { AuditTarget::Stdout } else { AuditTarget::File(text.into()) })
 }
 
-pub(in crate::cli) fn parse_mode(text: &str) -> Result<ModeName, String> {
-    ModeName::from_str(text, true)
-        .map_err(|_| format!("invalid sandbox mode {text:?}: choose on, log or off"))
+pub(in crate::cli) fn parse_mode(text: &str) -> Result<ModeName, Invalid> {
+    ModeName::from_str(text, true).map_err(|_| Invalid::new("sandbox mode", text, "choose on, log or off"))
 }
 
-pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, Invalid> {
     match &*text.to_ascii_lowercase() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => Err(format!("invalid log format {text:?}: choose text or json")),
+        _ => Err(Invalid::new("log format", text, "choose text or json")),
     }
 }
 
-pub(super) fn parse_log_level(text: &str) -> Result<LevelFilter, String> {
+pub(super) fn parse_log_level(text: &str) -> Result<LevelFilter, Invalid> {
     match &*text.to_ascii_lowercase() {
         "error" => Ok(LevelFilter::ERROR),
         "warn" => Ok(LevelFilter::WARN),
         "info" => Ok(LevelFilter::INFO),
         "debug" => Ok(LevelFilter::DEBUG),
         "trace" => Ok(LevelFilter::TRACE),
-        _ => Err(format!("invalid log level {text:?}: choose error, warn, info, debug or trace")),
+        _ => Err(Invalid::new("log level", text, "choose error, warn, info, debug or trace")),
     }
 }
 
-pub(super) fn parse_budget(text: &str) -> Result<Allowance, String> {
+pub(super) fn parse_budget(text: &str) -> Result<Allowance, Invalid> {
     if text == "off" {
         return Ok(Allowance::All);
     }
@@ -143,47 +143,43 @@ pub(super) fn parse_budget(text: &str) -> Result<Allowance, String> {
         (is_whole && window <= WINDOW_MAX).then_some(FailureBudget { failures, window })
     };
     parse().map(Allowance::Some).ok_or_else(|| {
-        format!(
-            "invalid limit {text:?}: give 1 to 255 failures and a time of 1 s to 10 min, as in 10/60s or 20/5m, or off"
-        )
+        let remedy = "give 1 to 255 failures and a time of 1 s to 10 min, as in 10/60s or 20/5m, or off";
+        Invalid::new("limit", text, remedy)
     })
 }
 
-pub(super) fn parse_trusted(text: &str) -> Result<IpNet, String> {
+pub(super) fn parse_trusted(text: &str) -> Result<IpNet, Invalid> {
     users::parse_network(text)
-        .ok_or_else(|| format!("invalid network {text:?}: write 10.0.0.0/8, 2001:db8::/32 or one address"))
+        .ok_or_else(|| Invalid::new("network", text, "write 10.0.0.0/8, 2001:db8::/32 or one address"))
 }
 
-pub(super) fn parse_service(text: &str) -> Result<ServiceName, String> {
+pub(super) fn parse_service(text: &str) -> Result<ServiceName, Invalid> {
     ServiceName::from_str(text, true)
-        .map_err(|_| format!("invalid service {text:?}: choose auth, md5, hello or framed"))
+        .map_err(|_| Invalid::new("service", text, "choose auth, md5, hello or framed"))
 }
 
-pub(super) fn parse_door(text: &str) -> Result<(Transport, ListenAddress), String> {
+pub(super) fn parse_door(text: &str) -> Result<(Transport, ListenAddress), Invalid> {
     let (transport, place) = text.split_once(':').unwrap_or((text, ""));
     let transport = match &*transport.to_ascii_lowercase() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
         _ => {
-            return Err(format!(
-                "invalid transport {transport:?}: write tcp:8591, udp:8591 or tcp:ADDRESS:PORT"
-            ));
+            return Err(Invalid::new("transport", transport, "write tcp:8591, udp:8591 or tcp:ADDRESS:PORT"));
         }
     };
     if place.is_empty() {
-        return Err(format!("{text:?} has no port: write {}:8591", transport.name()));
+        let remedy = format!("it has no port: write {}:8591", transport.name());
+        return Err(Invalid::new("address", text, remedy));
     }
     Ok((transport, parse_listen_address(place)?))
 }
 
-pub(super) fn parse_listen_address(text: &str) -> Result<ListenAddress, String> {
+pub(super) fn parse_listen_address(text: &str) -> Result<ListenAddress, Invalid> {
     if let Ok(address) = text.parse() {
         return Ok(ListenAddress::Address(address));
     }
-    let port_of = |port: &str| {
-        port.parse().map_err(|_| format!("invalid port {port:?}: a port is a number up to 65535"))
-    };
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port_of =
+        |port: &str| port.parse().map_err(|_| Invalid::new("port", port, "a port is a number up to 65535"));
     if is_number(text) {
         return port_of(text).map(ListenAddress::Port);
     }
@@ -192,6 +188,6 @@ pub(super) fn parse_listen_address(text: &str) -> Result<ListenAddress, String> 
             let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port_of(port)?);
             Ok(ListenAddress::Address(everywhere.into()))
         }
-        _ => Err(format!("invalid address {text:?}: {}", address_remedy(text))),
+        _ => Err(Invalid::new("address", text, address_remedy(text))),
     }
 }

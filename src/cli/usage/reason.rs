@@ -6,94 +6,89 @@ use std::num::{ParseFloatError, ParseIntError};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
-use super::PasswordArgument;
+use super::{Invalid, PasswordArgument, Usage};
 
 /// The reason in a sentence, without any argument that may be a password.
-pub(super) fn reason(error: &clap::Error, command: &Command, password: PasswordArgument) -> String {
-    let hides_arguments = password != PasswordArgument::Never;
-    let argument = |kind| match error.get(kind) {
-        Some(ContextValue::String(argument)) if !argument.is_empty() => Some(&**argument),
-        _ => None,
-    };
+pub(super) fn reason(error: &clap::Error, command: &Command, usage: &Usage<'_>) -> String {
+    let hides_arguments = usage.password != PasswordArgument::Never;
     if let Some(source) = error.source() {
-        let option = argument(ContextKind::InvalidArg).and_then(|option| option.split(' ').next());
-        let option = option.unwrap_or_default();
-        return match number_remedy(source) {
-            Some(remedy) => {
-                let value = argument(ContextKind::InvalidValue).filter(|_| !hides_arguments);
-                let value = value.map(|value| format!(" {value:?}")).unwrap_or_default();
-                format!("invalid value{value} for {option}: {remedy}")
-            }
-            None => match argument(ContextKind::InvalidValue).filter(|_| hides_arguments) {
-                Some(value) => source.to_string().replace(&format!(" {value:?}"), ""),
-                None => source.to_string(),
-            },
-        };
+        return of_value(error, source, hides_arguments);
     }
-    let nearest_option = || {
-        let given = argument(ContextKind::InvalidArg).unwrap_or_default();
-        if let Some(remedy) = option_remedy(given, command, hides_arguments) {
-            return format!(": {remedy}");
-        }
-        let suggested = argument(ContextKind::SuggestedArg).filter(|option| is_like(given, option));
-        did_you_mean(suggested.map(str::to_owned).or_else(|| option_like(given, command)).as_deref())
-    };
-    match (error.kind(), argument(ContextKind::InvalidArg)) {
-        (ErrorKind::MissingSubcommand, _) => "no command given (--help lists all commands)".to_owned(),
-        (ErrorKind::InvalidSubcommand, _) => {
-            if let Some(advice) = argument(ContextKind::InvalidSubcommand).and_then(instead_of) {
-                return advice.to_owned();
-            }
+    if error.kind() == ErrorKind::MissingSubcommand {
+        "no command given (--help lists all commands)".to_owned()
+    } else if error.kind() == ErrorKind::InvalidSubcommand {
+        of_command(error, command, usage)
+    } else if error.kind() == ErrorKind::UnknownArgument {
+        of_argument(text(error, ContextKind::InvalidArg).unwrap_or_default(), error, command, usage)
+    } else if hides_arguments && text(error, ContextKind::InvalidValue).is_some() {
+        "an option has a value that it does not take (--help lists all options)".to_owned()
+    } else {
+        let text = error.to_string();
+        let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+        lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
+    }
+}
+
+/// What the parser knows of an error, if it is a text.
+fn text(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// The reason for a value that an option or an argument does not take.
+fn of_value(error: &clap::Error, source: &(dyn Error + 'static), hides_arguments: bool) -> String {
+    if let Some(invalid) = source.downcast_ref::<Invalid>() {
+        return if hides_arguments { invalid.to_string() } else { invalid.with_value() };
+    }
+    let Some(remedy) = number_remedy(source) else { return source.to_string() };
+    let option = text(error, ContextKind::InvalidArg).and_then(|option| option.split(' ').next());
+    let value = text(error, ContextKind::InvalidValue).filter(|_| !hides_arguments);
+    let value = value.map(|value| format!(" {value:?}")).unwrap_or_default();
+    format!("invalid value{value} for {}: {remedy}", option.unwrap_or_default())
+}
+
+/// The reason for a command that there is not.
+fn of_command(error: &clap::Error, command: &Command, usage: &Usage<'_>) -> String {
+    match text(error, ContextKind::InvalidSubcommand).and_then(usage.instead_of) {
+        Some(advice) => advice.to_owned(),
+        None => {
             let nearest = did_you_mean(nearest_command(error, command));
             format!("unknown command{nearest} (--help lists all commands)")
         }
-        (ErrorKind::UnknownArgument, Some(argument)) if hides_arguments && !argument.starts_with('-') => {
-            let remedy = match password {
-                PasswordArgument::Mistaken => {
-                    "one user at a time; a password comes from --generate, --password-file, --password-stdin or the \
-                     prompt"
-                }
-                PasswordArgument::Taken | PasswordArgument::Never => {
-                    "the port follows the host, as in HOST:PORT"
-                }
-            };
-            format!("too many arguments: {remedy} (--help lists what there is)")
-        }
-        (ErrorKind::UnknownArgument, _) if hides_arguments => format!(
+    }
+}
+
+/// The reason for an argument or an option that there is not.
+fn of_argument(given: &str, error: &clap::Error, command: &Command, usage: &Usage<'_>) -> String {
+    let hides_arguments = usage.password != PasswordArgument::Never;
+    match (given.starts_with('-'), hides_arguments) {
+        (false, true) => format!("too many arguments: {} (--help lists what there is)", usage.too_many),
+        (false, false) => format!("unexpected argument {given:?} (--help lists what there is)"),
+        (true, true) => format!(
             "too many arguments, or an unknown option{} (--help lists all options; put -- before an argument that \
              begins with a dash)",
-            nearest_option()
+            instead_of_option(given, error, command, hides_arguments)
         ),
-        (ErrorKind::UnknownArgument, Some(option)) if option.starts_with('-') => {
-            format!("unknown option {option}{} (--help lists all options)", nearest_option())
-        }
-        (ErrorKind::UnknownArgument, Some(argument)) => {
-            format!("unexpected argument {argument:?} (--help lists what there is)")
-        }
-        _ if hides_arguments && argument(ContextKind::InvalidValue).is_some() => {
-            "an option has a value that it does not take (--help lists all options)".to_owned()
-        }
-        _ => {
-            let text = error.to_string();
-            let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
-            lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
-        }
+        (true, false) => format!(
+            "unknown option {given}{} (--help lists all options)",
+            instead_of_option(given, error, command, hides_arguments)
+        ),
     }
+}
+
+/// What to do instead of giving an option that there is not, or the one that was perhaps meant.
+fn instead_of_option(given: &str, error: &clap::Error, command: &Command, hides_arguments: bool) -> String {
+    if let Some(remedy) = option_remedy(given, command, hides_arguments) {
+        return format!(": {remedy}");
+    }
+    let suggested = text(error, ContextKind::SuggestedArg).filter(|option| is_like(given, option));
+    did_you_mean(suggested.map(str::to_owned).or_else(|| option_like(given, command)).as_deref())
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default()
-}
-
-/// What to do instead of a command that there is not, though its name is like that of another one or of its opposite.
-fn instead_of(command: &str) -> Option<&'static str> {
-    match command {
-        "export" => Some("to copy the users, copy the file; list --json has all but the passwords"),
-        "edit" => Some("change the file with any editor; check tells what is wrong in it"),
-        "reload" => Some("the server reads the file again by itself"),
-        "unblock" => Some("pkill -USR1 server-udp lifts all blocks"),
-        _ => None,
-    }
 }
 
 /// What to give instead of something that is no number, or none that is allowed.

@@ -17,6 +17,7 @@ fn a_wrong_command_line_is_status_2_and_shows_no_password() {
             &["add", "eve", SECRET],
             "too many arguments: one user at a time; a password comes from --generate, ",
         ),
+        (&["verify", "alice", SECRET], "too many arguments: one user at a time; a password comes from "),
         (&["add", "eve", "-xhunter2secret"], "too many arguments, or an unknown option"),
         (&["add", "eve", "--hunter2secret"], "too many arguments, or an unknown option"),
         (&["add", "eve", "--generate", "--password-stdin"], "the argument '--generate' cannot be used with "),

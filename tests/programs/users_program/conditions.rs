@@ -52,7 +52,10 @@ fn a_wrong_condition_is_shown_with_a_remedy() {
             &["from", "alice", "10/8"],
             "invalid network: write 10.0.0.0/8, 2001:db8::/32 or one address, or anywhere",
         ),
-        (&["from", "alice", "10.0.0.0/8,::1"], "several networks do not have commas between them"),
+        (
+            &["from", "alice", "10.0.0.0/8,::1"],
+            "invalid network: from takes several with spaces between them",
+        ),
         (&["from", "alice", "10.0.0.0/8", "anywhere"], "anywhere goes without networks: give either"),
         (&["add", "eve", "--generate", "--from", "office"], "invalid network: "),
         (&["add", "eve", "--generate", "--expires", "soon"], "invalid day: "),
