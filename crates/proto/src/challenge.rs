@@ -33,7 +33,7 @@ pub struct Challenge(u64);
 impl Challenge {
     /// A challenge of 64 random bits.
     #[must_use]
-    pub fn from_random(bits: u64) -> Self {
+    pub const fn from_random(bits: u64) -> Self {
         Self(bits)
     }
 

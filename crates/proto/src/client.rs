@@ -21,6 +21,7 @@ use crate::backoff::{Backoff, FIRST_WAIT};
 use crate::challenge::Challenge;
 use crate::credentials::{Password, Username};
 use crate::dialect::{Dialect, Request};
+use crate::opaque::stretching::StretchingError;
 use crate::proof::{Digest, Secret};
 use crate::wire::{Message, ServerMessage, Verdict};
 
@@ -62,6 +63,14 @@ pub enum Sending {
     Answer(Digest),
     /// The answer again, after this wait for a reply.
     AnswerAgain(Duration),
+    /// The first half of a login by OPAQUE.
+    Begin,
+    /// The same again, after this wait for a reply.
+    BeginAgain(Duration),
+    /// The second half of a login by OPAQUE.
+    Finish,
+    /// The same again, after this wait for a reply.
+    FinishAgain(Duration),
 }
 
 /// Why a login has no verdict.
@@ -73,6 +82,8 @@ pub enum Failure {
     NoVerdict,
     /// The messages from the server's address cannot all come from one server.
     Conflict,
+    /// The server asks for a stretching of the password that takes too much, or that this client does not know.
+    Stretching(StretchingError),
 }
 
 /// Whether the client could use some bytes.

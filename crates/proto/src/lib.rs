@@ -30,6 +30,7 @@ pub mod dialect;
 pub mod hex;
 mod lanes;
 mod now;
+pub mod opaque;
 pub mod origin;
 mod peer;
 pub mod proof;

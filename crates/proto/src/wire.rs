@@ -108,6 +108,10 @@ pub enum Malformed {
     Digest,
     /// The bytes after the digest are not a challenge.
     Echo,
+    /// Not of the length that its kind has.
+    Length,
+    /// Bytes that must be zero are not.
+    Padding,
 }
 
 impl fmt::Display for Malformed {
@@ -118,6 +122,8 @@ impl fmt::Display for Malformed {
             Self::Name(it) => write!(f, "the user name {it}"),
             Self::Digest => f.write_str("no digest after the user name"),
             Self::Echo => f.write_str("no challenge after the digest"),
+            Self::Length => f.write_str("not of the length of its kind"),
+            Self::Padding => f.write_str("not padded with zeros"),
         }
     }
 }

@@ -1,0 +1,62 @@
+//! The record of a user: what a server keeps in place of a password.
+
+use std::fmt;
+
+use opaque_ke::ServerRegistration;
+
+use crate::opaque::key::KeyId;
+use crate::opaque::stretching::Stretching;
+use crate::opaque::suite::Suite;
+
+/// Bytes of the RegistrationRecord of RFC 9807, section 5.2: client public key 32, masking key 64, envelope 96.
+pub const RECORD_LEN: usize = 192;
+
+pub(crate) type RecordBytes = [u8; RECORD_LEN];
+
+/// A user's record. With the key of its server it allows to guess the password; by itself it does not. It is no secret
+/// of the kind that `Debug` must not show, but nobody needs to read it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// How the user's client stretches the password.
+    pub stretching: Stretching,
+    /// The key that it belongs to.
+    pub key: KeyId,
+    bytes: RecordBytes,
+}
+
+/// Bytes that are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotARecord;
+
+impl fmt::Display for NotARecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the bytes of a record")
+    }
+}
+
+impl std::error::Error for NotARecord {}
+
+impl Record {
+    /// Puts a record together, and checks that its public key is one.
+    ///
+    /// # Errors
+    /// [`NotARecord`]
+    pub fn new(stretching: Stretching, key: KeyId, bytes: [u8; RECORD_LEN]) -> Result<Self, NotARecord> {
+        let _: ServerRegistration<Suite> =
+            ServerRegistration::deserialize(&bytes).map_err(|_| NotARecord)?;
+        Ok(Self { stretching, key, bytes })
+    }
+
+    /// The RegistrationRecord of RFC 9807.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; RECORD_LEN] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stretching, key, .. } = self;
+        f.debug_struct("Record").field("stretching", stretching).field("key", key).finish_non_exhaustive()
+    }
+}
