@@ -29,6 +29,7 @@ pub mod credentials;
 pub mod dialect;
 pub mod hex;
 mod lanes;
+pub mod mechanism;
 mod now;
 pub mod opaque;
 pub mod origin;

@@ -4,6 +4,7 @@ mod builder;
 mod conditions;
 mod exemptions;
 mod guesses;
+mod opaque;
 mod store;
 
 use std::collections::HashMap;
@@ -13,16 +14,20 @@ use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
 
-pub use builder::{BuildError, Builder, EqualSecrets, NoRoom, OldPassword, SAMPLES};
+pub use builder::{BuildError, Builder, EqualSecrets, NoRoom, OldPassword, RecordError, SAMPLES};
 use conditions::NO_CONDITIONS;
 pub use conditions::{Conditions, Denial, Standing};
 
 use crate::credentials::Username;
+use crate::mechanism::{Mechanism, Mechanisms};
+use crate::opaque::record::RECORD_LEN;
+use crate::opaque::stretching::STRETCHING_LEN;
 use crate::origin::Origin;
 use crate::proof::{BlockCount, SecretRef};
 use exemptions::Exemptions;
 use guesses::Guesses;
 pub(crate) use guesses::Price;
+pub(crate) use opaque::OpaqueUsers;
 pub use store::{IndexError, wipe};
 use store::{Lookup, Record, Store};
 
@@ -43,6 +48,10 @@ pub struct Users {
     /// The MD5 blocks of the longest name and password. Every answer costs this many.
     blocks: BlockCount,
     samples: Samples,
+    /// Absent without a key.
+    opaque: Option<OpaqueUsers>,
+    /// The mechanisms by which any user logs in.
+    has: Mechanisms,
 }
 
 /// Whether users have the published passwords of the shipped `users.toml`.
@@ -62,6 +71,8 @@ impl Users {
         conditions: HashMap<u32, Conditions>,
         old_ends_unix_s: HashMap<u32, u64>,
         samples: Samples,
+        opaque: Option<OpaqueUsers>,
+        has: Mechanisms,
     ) -> Self {
         let blocks = store
             .iter()
@@ -71,7 +82,7 @@ impl Users {
             })
             .fold(BlockCount::ONE, BlockCount::max);
         let (exemptions, guesses) = (Exemptions::new(store.count()), Guesses::new(store.count()));
-        Self { store, conditions, old_ends_unix_s, exemptions, guesses, blocks, samples }
+        Self { store, conditions, old_ends_unix_s, exemptions, guesses, blocks, samples, opaque, has }
     }
 
     /// Takes over the guesses at users who are in both snapshots, and the exemptions that were earned by a password
@@ -85,12 +96,15 @@ impl Users {
             }
             self.guesses.adopt(found.number, &old.guesses, record.number);
             let becomes = |password| {
-                let password = match password {
-                    PasswordAge::Present => record.password(),
-                    PasswordAge::Old => record.old_password,
+                let credential = match password {
+                    PasswordAge::Present => (record.password(), record.opaque),
+                    PasswordAge::Old => (record.old_password, &[][..]),
                 };
-                let ages = [(found.password, PasswordAge::Present), (found.old_password, PasswordAge::Old)];
-                ages.into_iter().find(|(other, _)| *other == password).map(|(_, age)| age)
+                let ages = [
+                    ((found.password, found.opaque), PasswordAge::Present),
+                    ((found.old_password, &[]), PasswordAge::Old),
+                ];
+                ages.into_iter().find(|(other, _)| *other == credential).map(|(_, age)| age)
             };
             self.exemptions.adopt(found.number, &old.exemptions, record.number, becomes);
         }
@@ -112,7 +126,8 @@ impl Users {
         let [found, others] = [self, other].map(|users| users.store.find(name));
         let is_in_both = bool::from(found.is_match & others.is_match);
         let has_passwords = || {
-            let [own, others] = [found, others].map(|found| (found.password, found.old_password));
+            let [own, others] =
+                [found, others].map(|found| (found.password, found.old_password, found.opaque));
             own == others
         };
         let ends_then = || self.old_ends_unix_s.get(&found.start) == other.old_ends_unix_s.get(&others.start);
@@ -120,20 +135,41 @@ impl Users {
         is_in_both.then(|| has_passwords() && ends_then() && has_conditions())
     }
 
-    /// Looks for the user of this name. The time does not tell whether there is one.
-    pub(crate) fn find<'a>(&'a self, name: &'a str) -> Found<'a> {
-        let Lookup { is_match, start, number, password, old_password } = self.store.find(name);
-        let is_judged = Choice::from(1);
+    /// Looks for the user of this name who logs in by this mechanism. The time does not tell whether there is one.
+    pub(crate) fn find<'a>(&'a self, name: &'a str, mechanism: Mechanism) -> Found<'a> {
+        let Lookup { is_match, start, number, password, old_password, opaque } = self.store.find(name);
+        let credential = match mechanism {
+            Mechanism::Md5 => password,
+            Mechanism::Opaque => opaque,
+        };
         Found {
             name,
-            is_known: is_match,
-            is_judged,
+            is_known: is_match & !credential.len().ct_eq(&0),
+            is_judged: Choice::from(1),
             record: start,
             number,
             password,
             old_password,
+            opaque,
             users: self,
         }
+    }
+
+    /// The key of the records, and what stands in for names without one; absent without a key.
+    pub(crate) fn opaque(&self) -> Option<&OpaqueUsers> {
+        self.opaque.as_ref()
+    }
+
+    /// The mechanisms by which any user logs in.
+    #[must_use]
+    pub fn mechanisms(&self) -> Mechanisms {
+        self.has
+    }
+
+    /// Whether there is a key, without which no server speaks OPAQUE.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.opaque.is_some()
     }
 
     /// Brings the records of up to 64 names into the cache, where there are more users than stay there by themselves.
@@ -143,9 +179,10 @@ impl Users {
         }
     }
 
-    /// The names and present secrets of the users without conditions.
+    /// The names and present secrets of the users with a password and without conditions.
     pub fn unconditional(&self) -> impl Iterator<Item = (&str, SecretRef<'_>)> {
-        let is_free = |record: &Record<'_>| !self.conditions.contains_key(&record.start);
+        let is_free =
+            |record: &Record<'_>| record.opaque.is_empty() && !self.conditions.contains_key(&record.start);
         self.store.iter().filter(is_free).map(|record| (record.name, SecretRef::new(record.secret, &[])))
     }
 
@@ -208,6 +245,8 @@ pub(crate) struct Found<'a> {
     password: &'a [u8],
     /// Empty if there is none.
     old_password: &'a [u8],
+    /// The stretching and the record of OPAQUE; empty if there is none.
+    opaque: &'a [u8],
     users: &'a Users,
 }
 
@@ -309,6 +348,16 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// The stretching and the record for an exchange by OPAQUE: the user's, if they may log in at this time from this
+    /// address and are not guessed at too often, or else those of nobody.
+    pub(crate) fn opaque_part(
+        &self,
+        opaque: &OpaqueUsers,
+        is_admitted: Choice,
+    ) -> ([u8; STRETCHING_LEN], [u8; RECORD_LEN]) {
+        opaque.select(self.name, self.opaque, self.may_enter() & is_admitted)
+    }
+
     /// The conditions of the user's logins, besides the password.
     fn conditions(&self) -> &'a Conditions {
         self.users.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
@@ -384,9 +433,9 @@ mod tests {
         ] {
             let earned = [Present, Old].map(|password| {
                 let [old, new] = [before, after].map(|(password, old)| with_old(password, old));
-                old.find("alice").exempt(1 << 40, password, uptime);
+                old.find("alice", Mechanism::Md5).exempt(1 << 40, password, uptime);
                 new.adopt(&old);
-                new.find("alice").is_exempt(1 << 40, uptime)
+                new.find("alice", Mechanism::Md5).is_exempt(1 << 40, uptime)
             });
             // Without an old password nobody earns anything by it, and none is empty.
             assert_eq!(earned[0], of_present, "{before:?} {after:?}");
@@ -435,16 +484,16 @@ mod tests {
         let price = Price::new(1, Duration::from_secs(100)).unwrap();
         let old = with_passwords(&[("alice", "one"), ("bob", "two"), ("carol", "three")]);
         for name in ["alice", "bob", "carol"] {
-            old.find(name).exempt(1 << 40, PasswordAge::Present, uptime);
+            old.find(name, Mechanism::Md5).exempt(1 << 40, PasswordAge::Present, uptime);
         }
-        (0..3).for_each(|_| old.find("bob").guessed(Origin::Proven, price, uptime));
+        (0..3).for_each(|_| old.find("bob", Mechanism::Md5).guessed(Origin::Proven, price, uptime));
         let new = with_passwords(&[("dave", "four"), ("carol", "new"), ("bob", "two")]);
         new.adopt(&old);
         let known = ["carol", "bob", "dave"].map(|name| {
-            let found = new.find(name);
+            let found = new.find(name, Mechanism::Md5);
             (found.is_exempt(1 << 40, uptime), found.are_guesses_spent(Origin::Proven, price, uptime))
         });
         assert_eq!(known, [(false, false), (true, true), (false, false)]);
-        assert!(new.find("bob").are_any_guesses_spent(uptime));
+        assert!(new.find("bob", Mechanism::Md5).are_any_guesses_spent(uptime));
     }
 }

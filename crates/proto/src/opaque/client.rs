@@ -147,7 +147,9 @@ impl Client {
     pub fn session(&self) -> Option<&SessionKey> {
         match self.stage {
             Stage::Over(Ok(Verdict::Welcome)) => self.finished.as_ref().map(|finished| &finished.session),
-            Stage::Requesting | Stage::Beginning | Stage::Finishing | Stage::Refusing | Stage::Over(_) => None,
+            Stage::Requesting | Stage::Beginning | Stage::Finishing | Stage::Refusing | Stage::Over(_) => {
+                None
+            }
         }
     }
 

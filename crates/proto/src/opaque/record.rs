@@ -5,13 +5,16 @@ use std::fmt;
 use opaque_ke::ServerRegistration;
 
 use crate::opaque::key::KeyId;
-use crate::opaque::stretching::Stretching;
+use crate::opaque::stretching::{STRETCHING_LEN, Stretching};
 use crate::opaque::suite::Suite;
 
 /// Bytes of the RegistrationRecord of RFC 9807, section 5.2: client public key 32, masking key 64, envelope 96.
 pub const RECORD_LEN: usize = 192;
 
 pub(crate) type RecordBytes = [u8; RECORD_LEN];
+
+/// Bytes of a record beside its user: the stretching, and the RegistrationRecord.
+pub(crate) const STORED_LEN: usize = STRETCHING_LEN + RECORD_LEN;
 
 /// A user's record. With the key of its server it allows to guess the password; by itself it does not. It is no secret
 /// of the kind that `Debug` must not show, but nobody needs to read it.
@@ -42,8 +45,7 @@ impl Record {
     /// # Errors
     /// [`NotARecord`]
     pub fn new(stretching: Stretching, key: KeyId, bytes: [u8; RECORD_LEN]) -> Result<Self, NotARecord> {
-        let _: ServerRegistration<Suite> =
-            ServerRegistration::deserialize(&bytes).map_err(|_| NotARecord)?;
+        let _: ServerRegistration<Suite> = ServerRegistration::deserialize(&bytes).map_err(|_| NotARecord)?;
         Ok(Self { stretching, key, bytes })
     }
 
@@ -52,6 +54,19 @@ impl Record {
     pub fn bytes(&self) -> &[u8; RECORD_LEN] {
         &self.bytes
     }
+
+    pub(crate) fn stored(&self) -> [u8; STORED_LEN] {
+        stored(self.stretching, &self.bytes)
+    }
+}
+
+/// A record as it stands beside its user.
+pub(crate) fn stored(stretching: Stretching, record: &RecordBytes) -> [u8; STORED_LEN] {
+    let mut stored = [0; STORED_LEN];
+    let (front, back) = stored.split_at_mut(STRETCHING_LEN);
+    front.copy_from_slice(&stretching.to_bytes());
+    back.copy_from_slice(record);
+    stored
 }
 
 impl fmt::Debug for Record {

@@ -1,9 +1,7 @@
 //! Makes a user's record of a password, with both ends of a registration (RFC 9807, section 5) in one process.
 
 use opaque_ke::errors::ProtocolError;
-use opaque_ke::{
-    ClientRegistration, ClientRegistrationFinishParameters, ServerRegistration,
-};
+use opaque_ke::{ClientRegistration, ClientRegistrationFinishParameters, ServerRegistration};
 
 use crate::credentials::{Password, Username};
 use crate::opaque::key::ServerKey;

@@ -70,9 +70,7 @@ impl SessionKey {
 
     fn expand(&self, info: &[&[u8]], output: &mut [u8]) -> Result<(), hkdf::InvalidLength> {
         // A session key is as long as a digest of SHA-512, so it is a key for HKDF.
-        Hkdf::<Sha512>::from_prk(&*self.0)
-            .map_err(|_| hkdf::InvalidLength)?
-            .expand_multi_info(info, output)
+        Hkdf::<Sha512>::from_prk(&*self.0).map_err(|_| hkdf::InvalidLength)?.expand_multi_info(info, output)
     }
 }
 

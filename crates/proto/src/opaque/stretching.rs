@@ -99,9 +99,8 @@ impl Stretching {
             output.copy_from_slice(input);
             return Ok(());
         }
-        let params =
-            Params::new(self.memory_kib, self.passes.into(), self.lanes.into(), Some(output.len()))
-                .map_err(|_| InternalError::KsfError)?;
+        let params = Params::new(self.memory_kib, self.passes.into(), self.lanes.into(), Some(output.len()))
+            .map_err(|_| InternalError::KsfError)?;
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into(input, &SALT, output)
             .map_err(|_| InternalError::KsfError)

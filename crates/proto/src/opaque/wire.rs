@@ -75,15 +75,8 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
-        Self::Request,
-        Self::Challenge,
-        Self::Begin,
-        Self::Offer,
-        Self::Finish,
-        Self::Verdict,
-        Self::Again,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Request, Self::Challenge, Self::Begin, Self::Offer, Self::Finish, Self::Verdict, Self::Again];
 
     fn len(self) -> usize {
         match self {
@@ -420,7 +413,10 @@ mod tests {
             state: &[4; STATE_LEN],
         }));
         assert_eq!((&offer[..6], &offer[6..22]), (&b"\xfflmi\x01\x03"[..], &[1; 16][..]));
-        assert_eq!((&offer[22..30], &offer[30..350], &offer[350..]), (&[2; 8][..], &[3; 320][..], &[4; 176][..]));
+        assert_eq!(
+            (&offer[22..30], &offer[30..350], &offer[350..]),
+            (&[2; 8][..], &[3; 320][..], &[4; 176][..])
+        );
     }
 
     #[test]
@@ -453,10 +449,10 @@ mod tests {
             decode_from_client(&bytes).unwrap_err()
         };
         assert_eq!([19, 78, 175, 525].map(|at| changed(at, 1)), [Malformed::Padding; 4]);
-        assert_eq!([(0, 0xfe), (3, b'I'), (4, 2), (5, 7)].map(|(at, byte)| changed(at, byte)), [
-            Malformed::NotAMessage;
-            4
-        ]);
+        assert_eq!(
+            [(0, 0xfe), (3, b'I'), (4, 2), (5, 7)].map(|(at, byte)| changed(at, byte)),
+            [Malformed::NotAMessage; 4]
+        );
         // The kinds of servers, and one of another length.
         assert_eq!([1, 5, 6, 4].map(|kind| changed(5, kind)), [Malformed::Length; 4]);
         assert_eq!(changed(5, 3), Malformed::NotAMessage);

@@ -5,6 +5,7 @@ use subtle::Choice;
 use crate::challenge::Challenge;
 use crate::dialect::Dialect;
 use crate::lanes::LANES;
+use crate::mechanism::Mechanism;
 use crate::origin::Origin;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
 use crate::server::penalty::{LoginAttempt, Penalties};
@@ -42,7 +43,7 @@ impl Desk<'_> {
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
         let Self { users, penalties, now, peer, origin } = *self;
-        let found = users.find(answer.name);
+        let found = users.find(answer.name, Mechanism::Md5);
         let attempt = match penalties.check(LoginAttempt::new(now.uptime, origin, peer, found)) {
             Ok(attempt) => attempt,
             Err(penalty) => {

@@ -1,14 +1,20 @@
 //! Builds a snapshot of users one by one, and checks all of them together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io;
 
 use zeroize::Zeroizing;
 
 use super::conditions::Conditions;
-use super::store::{IndexError, Record, Records, Store};
+use super::opaque::OpaqueUsers;
+use super::store::{Credential, IndexError, Record, Records, Store};
 use super::{Samples, Users};
 use crate::credentials::{Password, Username};
+use crate::mechanism::Mechanisms;
+use crate::opaque::key::ServerKey;
+use crate::opaque::record::Record as OpaqueRecord;
+use crate::opaque::stretching::Stretching;
 
 /// Names and passwords of the shipped `users.toml`. They are public.
 pub const SAMPLES: [(&str, &str); 3] =
@@ -22,6 +28,10 @@ pub struct Builder {
     with_sample_password: Option<Username>,
     /// The number of users who are not samples.
     others: usize,
+    /// The key of the records of OPAQUE.
+    key: Option<ServerKey>,
+    /// The stretchings of these records, and how many have each.
+    stretchings: BTreeMap<Stretching, u64>,
 }
 
 /// The password that a user had before, while not everything that logs in as them has the new one.
@@ -35,6 +45,29 @@ pub struct OldPassword {
 /// A user does not fit: all names and passwords together are limited to 4 GiB, and to the room that was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
+
+/// Why a record of OPAQUE is not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// There is no room.
+    NoRoom,
+    /// There is no key.
+    NoKey,
+    /// It belongs to another key.
+    OtherKey,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRoom => "there is no room for the record",
+            Self::NoKey => "there is no key for the record",
+            Self::OtherKey => "the record belongs to another key",
+        })
+    }
+}
+
+impl std::error::Error for RecordError {}
 
 /// Why users cannot be served together.
 #[derive(Debug)]
@@ -69,7 +102,35 @@ impl Builder {
             old_ends_unix_s: HashMap::new(),
             with_sample_password: None,
             others: 0,
+            key: None,
+            stretchings: BTreeMap::new(),
         })
+    }
+
+    /// Serves records of OPAQUE that were made with this key. It comes before them.
+    pub fn set_key(&mut self, key: ServerKey) {
+        self.key = Some(key);
+    }
+
+    /// Adds a user with a record of OPAQUE in place of a password.
+    ///
+    /// # Errors
+    /// [`RecordError`]; the user is then not added.
+    pub fn push_record(
+        &mut self,
+        name: &Username,
+        record: &OpaqueRecord,
+        conditions: Conditions,
+    ) -> Result<(), RecordError> {
+        let key = self.key.as_ref().ok_or(RecordError::NoKey)?;
+        if key.id() != record.key {
+            return Err(RecordError::OtherKey);
+        }
+        let start = self.records.add(name, Credential::Opaque(record)).ok_or(RecordError::NoRoom)?;
+        *self.stretchings.entry(record.stretching).or_default() += 1;
+        self.others += 1;
+        self.condition(start, conditions);
+        Ok(())
     }
 
     /// Adds a user with one password.
@@ -96,15 +157,20 @@ impl Builder {
         old: Option<&OldPassword>,
         conditions: Conditions,
     ) -> Result<(), NoRoom> {
-        let start = self.records.add(name, password, old.map(|old| &old.password)).ok_or(NoRoom)?;
+        let credential = Credential::Password(password, old.map(|old| &old.password));
+        let start = self.records.add(name, credential).ok_or(NoRoom)?;
         self.count_sample(name, password, old);
         if let Some(OldPassword { ends_unix_s, .. }) = old {
             self.old_ends_unix_s.insert(start, *ends_unix_s);
         }
+        self.condition(start, conditions);
+        Ok(())
+    }
+
+    fn condition(&mut self, start: u32, conditions: Conditions) {
         if conditions != Conditions::none() {
             self.conditions.insert(start, conditions);
         }
-        Ok(())
     }
 
     /// Checks all users together, and builds the snapshot.
@@ -121,8 +187,11 @@ impl Builder {
             (Some(name), 0) => Samples::Alone(name),
             (Some(name), _) => Samples::Mixed(name),
         };
+        let records = self.stretchings.values().sum::<u64>();
+        let has = Mechanisms { md5: self.records.count() as u64 > records, opaque: records > 0 };
+        let opaque = self.key.map(|key| OpaqueUsers::new(key, &self.stretchings));
         let store = Store::new(self.records).map_err(BuildError::Index)?;
-        Ok(Users::new(store, self.conditions, self.old_ends_unix_s, samples))
+        Ok(Users::new(store, self.conditions, self.old_ends_unix_s, samples, opaque, has))
     }
 
     fn count_sample(&mut self, name: &Username, password: &Password, old: Option<&OldPassword>) {
@@ -145,7 +214,8 @@ impl Builder {
             let secret = |record: Record<'_>| [record.name.as_bytes(), record.old_password].concat();
             with_old.map(|(number, record)| (number, record.name, Zeroizing::new(secret(record)))).collect()
         };
-        let present = numbered().map(|(number, record)| (number, record.name, record.secret));
+        let with_password = numbered().filter(|(_, record)| record.opaque.is_empty());
+        let present = with_password.map(|(number, record)| (number, record.name, record.secret));
         let old_secrets = old.iter().map(|(number, name, secret)| (*number, *name, secret.as_slice()));
         let mut first = HashMap::with_capacity(self.records.count() + old.len());
         let mut equal = Vec::new();

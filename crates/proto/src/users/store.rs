@@ -1,11 +1,11 @@
 //! Names and passwords of up to millions of users: records in one piece of memory, and a hash index by name.
 //!
 //! ```text
-//! | number: 4 | lengths of the rest: 3 | name | password | password before it |    a record
+//! | number: 4 | lengths of the rest: 4 | name | password | password before it | stretching and record of OPAQUE |
 //! | half of the hash of a name: 4 | offset of its record: 4 |                        a slot of the index; 0 if free
 //! ```
 //!
-//! A user takes their name, their password and 39 bytes. A search touches two cache lines, however many users there
+//! A user takes their name, their password and 40 bytes. A search touches two cache lines, however many users there
 //! are, and one wipe is enough for all passwords.
 
 mod pages;
@@ -22,7 +22,7 @@ use subtle::Choice;
 
 use pages::Pages;
 pub use pages::wipe;
-pub(super) use records::{Lookup, Record, Records};
+pub(super) use records::{Credential, Lookup, Record, Records};
 
 /// The names and passwords of all users.
 pub(super) struct Store {

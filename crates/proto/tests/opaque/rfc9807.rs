@@ -69,8 +69,7 @@ fn blind(blind: &[u8]) -> Vec<u8> {
 
 fn vectors(fake: &str) -> Vec<Vector> {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("rfc9807-vectors.json")).unwrap();
-    let of_suite =
-        |it: &Vector| it.config["Group"] == "ristretto255" && it.config["Fake"] == fake;
+    let of_suite = |it: &Vector| it.config["Group"] == "ristretto255" && it.config["Fake"] == fake;
     vectors.into_iter().filter(of_suite).collect()
 }
 
@@ -92,8 +91,7 @@ fn registrations_and_logins_are_those_of_the_rfc() {
         assert_eq!(response.message.serialize().to_vec(), it.output("registration_response"));
         let mut random = Scripted::new(&[&it.input("envelope_nonce")]);
         let parameters = ClientRegistrationFinishParameters::new(identifiers, None);
-        let upload =
-            registration.state.finish(&mut random, &password, response.message, parameters).unwrap();
+        let upload = registration.state.finish(&mut random, &password, response.message, parameters).unwrap();
         assert_eq!(upload.message.serialize().to_vec(), it.output("registration_upload"));
         let record = ServerRegistration::finish(upload.message);
 
@@ -107,8 +105,8 @@ fn registrations_and_logins_are_those_of_the_rfc() {
         let context = it.context();
         let parameters = || ServerLoginParameters { context: Some(&context), identifiers };
         let mut random = it.server_random();
-        let reply =
-            ServerLogin::start(&mut random, &setup, Some(record), login.message, &name, parameters()).unwrap();
+        let reply = ServerLogin::start(&mut random, &setup, Some(record), login.message, &name, parameters())
+            .unwrap();
         assert!(random.is_used_up());
         assert_eq!(reply.message.serialize().to_vec(), it.output("KE2"));
         let parameters = ClientLoginFinishParameters::new(Some(&context), identifiers, None);

@@ -50,8 +50,7 @@ fn transcripts() -> Vec<Transcript> {
 fn a_server_replies_to_other_peoples_clients_as_it_did_and_believes_them() {
     for it in transcripts().into_iter().filter(|it| it.its_side == Side::Client) {
         let key = ServerKey::from_bytes(&array(&it.server_setup.unwrap())).unwrap();
-        let user =
-            UserPart { name: &it.name, record: &array(&it.record), stretching: &array(&it.ksf) };
+        let user = UserPart { name: &it.name, record: &array(&it.record), stretching: &array(&it.ksf) };
         let mut random = Scripted::new(&[&bytes(&it.server_random.unwrap())]);
         let ke1 = array(&it.ke1);
         let ServerExchange { ke2, pending } =

@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::mechanism::Mechanism;
 use crate::users::{PasswordAge, Users, with_passwords};
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -28,7 +29,7 @@ impl Fixture {
         source: IpAddr,
         name: &'a str,
     ) -> LoginAttempt<'a> {
-        LoginAttempt::new(at, origin, from(source), self.users.find(name))
+        LoginAttempt::new(at, origin, from(source), self.users.find(name, Mechanism::Md5))
     }
 
     /// Fails several times at once, each time with another digest.

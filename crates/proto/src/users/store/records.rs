@@ -1,4 +1,4 @@
-//! Records of users: a header, the name, the password and perhaps the one before it.
+//! Records of users: a header, the name, and what the user may log in by.
 
 use std::io;
 use std::iter;
@@ -9,6 +9,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::pages::Pages;
 use crate::credentials::{Password, Username};
+use crate::opaque::record::Record as OpaqueRecord;
 
 /// A user's record.
 #[derive(Clone, Copy)]
@@ -22,6 +23,8 @@ pub(crate) struct Record<'a> {
     pub(crate) secret: &'a [u8],
     /// The password before this one; empty if there is none.
     pub(crate) old_password: &'a [u8],
+    /// In place of passwords: the stretching and the record of OPAQUE. Empty if there is none.
+    pub(crate) opaque: &'a [u8],
 }
 
 /// The record that a search ended with.
@@ -33,9 +36,21 @@ pub(crate) struct Lookup<'a> {
     pub(crate) start: u32,
     /// How many users were added before this one.
     pub(crate) number: u32,
+    /// Empty if there is none.
     pub(crate) password: &'a [u8],
     /// The password before this one; empty if there is none.
     pub(crate) old_password: &'a [u8],
+    /// In place of passwords: the stretching and the record of OPAQUE. Empty if there is none.
+    pub(crate) opaque: &'a [u8],
+}
+
+/// What a new user may log in by.
+#[derive(Clone, Copy)]
+pub(crate) enum Credential<'a> {
+    /// A password, and perhaps the one before it.
+    Password(&'a Password, Option<&'a Password>),
+    /// A record of OPAQUE.
+    Opaque(&'a OpaqueRecord),
 }
 
 impl<'a> Record<'a> {
@@ -44,7 +59,7 @@ impl<'a> Record<'a> {
     }
 
     fn len(&self) -> usize {
-        HEADER_LEN + self.secret.len() + self.old_password.len()
+        HEADER_LEN + self.secret.len() + self.old_password.len() + self.opaque.len()
     }
 }
 
@@ -56,7 +71,7 @@ pub(crate) struct Records {
 }
 
 const NUMBER_LEN: usize = 4;
-const HEADER_LEN: usize = NUMBER_LEN + 3;
+const HEADER_LEN: usize = NUMBER_LEN + 4;
 /// Bytes by which a record can be longer than the line of its user: such a line has four bytes beside name and
 /// password, or three at the end of the text.
 const EXTRA_LEN: usize = HEADER_LEN - 3;
@@ -78,23 +93,26 @@ impl Records {
     }
 
     /// Adds a user, and gives the offset of the record; `None` if that does not fit, or would end beyond 4 GiB.
-    pub(crate) fn add(
-        &mut self,
-        name: &Username,
-        password: &Password,
-        old_password: Option<&Password>,
-    ) -> Option<u32> {
+    pub(crate) fn add(&mut self, name: &Username, credential: Credential<'_>) -> Option<u32> {
         let start = u32::try_from(self.len).ok()?;
-        let (name, password) = (name.as_str().as_bytes(), password.expose());
-        let old_password = old_password.map(Password::expose).unwrap_or_default();
         let number = u32::try_from(self.count).ok()?.to_ne_bytes();
-        let [name_len, password_len, old_len] =
-            [name, password, old_password].map(|part| u8::try_from(part.len()).ok());
-        let lens = [name_len?, password_len?, old_len?];
-        let end = self.len + HEADER_LEN + name.len() + password.len() + old_password.len();
+        let stored;
+        let [password, old_password, opaque] = match credential {
+            Credential::Password(password, old) => {
+                [password.expose(), old.map(Password::expose).unwrap_or_default(), &[]]
+            }
+            Credential::Opaque(record) => {
+                stored = record.stored();
+                [&[], &[], stored.as_slice()]
+            }
+        };
+        let parts = [name.as_str().as_bytes(), password, old_password, opaque];
+        let [a, b, c, d] = parts.map(|part| u8::try_from(part.len()).ok());
+        let lens = [a?, b?, c?, d?];
+        let end = self.len + HEADER_LEN + parts.iter().map(|part| part.len()).sum::<usize>();
         u32::try_from(end).ok()?;
         let mut rest = self.pages.bytes_mut().get_mut(self.len..end)?;
-        for part in [&number[..], &lens, name, password, old_password] {
+        for part in [&number[..], &lens].into_iter().chain(parts) {
             let (slot, after) = rest.split_at_mut_checked(part.len())?;
             slot.copy_from_slice(part);
             rest = after;
@@ -132,10 +150,11 @@ impl Records {
     pub(super) fn at(&self, start: u32) -> Option<Record<'_>> {
         let records: Range<usize> = start as usize..self.len;
         let (header, rest) = self.pages.bytes().get(records)?.split_first_chunk::<HEADER_LEN>()?;
-        let Header { number, name_len, password_len, old_len } = Header::read(*header);
+        let Header { number, name_len, password_len, old_len, opaque_len } = Header::read(*header);
         let name = str::from_utf8(rest.get(..name_len)?).ok()?;
         let (secret, rest) = rest.split_at_checked(name_len + password_len)?;
-        Some(Record { start, number, name, secret, old_password: rest.get(..old_len)? })
+        let (old_password, rest) = rest.split_at_checked(old_len)?;
+        Some(Record { start, number, name, secret, old_password, opaque: rest.get(..opaque_len)? })
     }
 
     /// Compares the name of a record with this one. The time depends on the lengths alone: `memcmp` would stop at the
@@ -143,13 +162,15 @@ impl Records {
     pub(super) fn compare(&self, start: u32, name: &str) -> Lookup<'_> {
         let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
         let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
-        let Header { number, name_len, password_len, old_len } = Header::read(*header);
+        let Header { number, name_len, password_len, old_len, opaque_len } = Header::read(*header);
         let difference = iter::zip(rest, name.as_bytes()).fold(0, |all, (one, other)| all | (one ^ other));
         let is_match = !start.ct_eq(&0) & name_len.ct_eq(&name.len()) & difference.ct_eq(&0);
         let old_start = name_len + password_len;
         let password = rest.get(name_len..old_start).unwrap_or_default();
-        let old_password = rest.get(old_start..old_start + old_len).unwrap_or_default();
-        Lookup { is_match, start, number, password, old_password }
+        let opaque_start = old_start + old_len;
+        let old_password = rest.get(old_start..opaque_start).unwrap_or_default();
+        let opaque = rest.get(opaque_start..opaque_start + opaque_len).unwrap_or_default();
+        Lookup { is_match, start, number, password, old_password, opaque }
     }
 }
 
@@ -159,15 +180,17 @@ struct Header {
     name_len: usize,
     password_len: usize,
     old_len: usize,
+    opaque_len: usize,
 }
 
 impl Header {
-    fn read([a, b, c, d, name_len, password_len, old_len]: [u8; HEADER_LEN]) -> Self {
+    fn read([a, b, c, d, name_len, password_len, old_len, opaque_len]: [u8; HEADER_LEN]) -> Self {
         Self {
             number: u32::from_ne_bytes([a, b, c, d]),
             name_len: name_len.into(),
             password_len: password_len.into(),
             old_len: old_len.into(),
+            opaque_len: opaque_len.into(),
         }
     }
 }

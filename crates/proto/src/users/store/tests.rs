@@ -7,7 +7,9 @@ fn all_names_that_were_added_are_found_and_no_others() {
     let names: Vec<Username> = (0..1000).map(|number| format!("user{number}").parse().unwrap()).collect();
     let mut records = Records::for_text(100_000).unwrap();
     for name in &names {
-        records.add(name, &Password::new(&format!("of {name}")).unwrap(), None).unwrap();
+        records
+            .add(name, Credential::Password(&Password::new(&format!("of {name}")).unwrap(), None))
+            .unwrap();
     }
     let store = Store::new(records).unwrap();
     for name in &names {
@@ -28,7 +30,9 @@ fn all_names_are_found_among_buckets_that_are_full() {
         let names: Vec<Username> =
             (0..count).map(|number| format!("user{number}").parse().unwrap()).collect();
         for name in &names {
-            records.add(name, &Password::new(&format!("of {name}")).unwrap(), None).unwrap();
+            records
+                .add(name, Credential::Password(&Password::new(&format!("of {name}")).unwrap(), None))
+                .unwrap();
         }
         let store = Store::with_buckets(records, count / BUCKET_SLOTS + 1).unwrap();
         for name in &names {
@@ -48,7 +52,7 @@ fn a_record_has_the_password_before_it_if_there_is_one() {
     let users = [("alice", "new", Some("old")), ("bob", &longest, Some(&*longest)), ("carol", "one", None)];
     for (name, present, old) in users {
         let old = old.map(password);
-        records.add(&name.parse().unwrap(), &password(present), old.as_ref()).unwrap();
+        records.add(&name.parse().unwrap(), Credential::Password(&password(present), old.as_ref())).unwrap();
     }
     let store = Store::new(records).unwrap();
     for (name, present, old) in users {
@@ -65,7 +69,7 @@ fn a_search_for_an_unknown_name_ends_with_the_record_of_another_user() {
     let mut records = Records::for_text(100_000).unwrap();
     for number in 0..1000 {
         let name: Username = format!("user{number}").parse().unwrap();
-        records.add(&name, &Password::new("password").unwrap(), None).unwrap();
+        records.add(&name, Credential::Password(&Password::new("password").unwrap(), None)).unwrap();
     }
     let store = Store::new(records).unwrap();
     for number in 0..10_000 {
@@ -86,7 +90,9 @@ fn no_name_is_found_in_an_empty_store() {
 #[test]
 fn a_user_beyond_the_reserved_memory_is_not_added() {
     let mut records = Records::for_text(10).unwrap();
-    let mut add = |name: &str| records.add(&name.parse().unwrap(), &Password::new("123").unwrap(), None);
+    let mut add = |name: &str| {
+        records.add(&name.parse().unwrap(), Credential::Password(&Password::new("123").unwrap(), None))
+    };
     assert_eq!([add("abc"), add("d"), add("de")], [Some(PLACEHOLDER_LEN as u32), None, None]);
     assert_eq!(records.iter().count(), 1);
 }
