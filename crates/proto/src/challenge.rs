@@ -120,9 +120,18 @@ impl Challenges {
         uptime: Duration,
     ) -> impl Iterator<Item = Challenge> + Clone + use<> {
         let of_peer = self.of(peer, purpose);
-        let newest = tick(uptime);
-        let oldest = newest.saturating_sub(LIFE_TICKS - 1);
-        (oldest..=newest).rev().map(move |tick| of_peer.at(tick))
+        live_ticks(uptime).map(move |tick| of_peer.at(tick))
+    }
+
+    /// The challenge for a peer who is to begin a login by OPAQUE.
+    pub(crate) fn issue_opaque(&self, peer: Peer, uptime: Duration) -> Challenge {
+        self.marked(peer, OPAQUE).at(tick(uptime))
+    }
+
+    /// Whether a challenge for OPAQUE was issued to this peer, and has not expired.
+    pub(crate) fn is_live_opaque(&self, peer: Peer, uptime: Duration, challenge: Challenge) -> bool {
+        let of_peer = self.marked(peer, OPAQUE);
+        live_ticks(uptime).any(|tick| of_peer.at(tick) == challenge)
     }
 
     /// The purpose of a challenge; `None` if it was not issued to this peer, or has expired.
@@ -135,11 +144,24 @@ impl Challenges {
     }
 
     fn of(&self, peer: Peer, purpose: Purpose) -> PeerChallenges {
+        self.marked(peer, purpose.byte())
+    }
+
+    fn marked(&self, peer: Peer, purpose: u8) -> PeerChallenges {
         let mut keyed = self.keyed;
         keyed.write(&peer.mark());
-        keyed.write(&[purpose.byte()]);
+        keyed.write(&[purpose]);
         PeerChallenges(keyed)
     }
+}
+
+/// The purpose byte of challenges for OPAQUE, besides those of [`Purpose`].
+const OPAQUE: u8 = 3;
+
+/// The ticks whose challenges may still be answered, newest first.
+fn live_ticks(uptime: Duration) -> impl Iterator<Item = u64> + Clone {
+    let newest = tick(uptime);
+    (newest.saturating_sub(LIFE_TICKS - 1)..=newest).rev()
 }
 
 #[derive(Clone)]

@@ -5,6 +5,7 @@
 
 mod desk;
 pub mod event;
+pub mod opaque;
 pub mod penalty;
 pub mod recent;
 pub mod stream;
@@ -14,13 +15,17 @@ use std::sync::Arc;
 
 use crate::challenge::{Challenges, Purpose};
 use crate::dialect::Dialect;
+use crate::mechanism::{Mechanism, Mechanisms};
+use crate::opaque::{Binding, wire as opaque_wire};
 use crate::origin::Origin;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
+use crate::server::opaque::{OpaqueDatagrams, OpaqueDesk};
 use crate::server::penalty::Penalties;
 use crate::server::recent::{RareChallenges, Welcomes};
+use crate::transport::Transport;
 use crate::users::Users;
-use crate::wire::{self, Answer, ClientMessage, ServerMessage};
+use crate::wire::{self, Answer, ClientMessage, Malformed, ServerMessage};
 use crate::{Now, Peer};
 
 /// The authentication service over UDP.
@@ -29,6 +34,9 @@ pub struct Server {
     welcomes: Welcomes,
     rare: RareChallenges,
     penalties: Arc<Penalties>,
+    opaque: OpaqueDatagrams,
+    /// Whatever the users log in by, if the operator says so.
+    mechanisms: Option<Mechanisms>,
 }
 
 /// The keys of a running server, each of 128 random bits. They are never written anywhere.
@@ -42,13 +50,34 @@ pub struct Keys {
     pub sources: [u8; 16],
     /// The key of the hashes that stand in the log for unknown names.
     pub names: [u8; 16],
+    /// The key under which states of logins by OPAQUE are sealed, of 256 bits.
+    pub states: [u8; 32],
+    /// The seed of what a worker draws for logins by OPAQUE, of 256 bits. No two workers have the same.
+    pub random: [u8; 32],
+}
+
+/// The circumstances of a message.
+#[derive(Clone, Copy)]
+pub struct Case<'u> {
+    /// Who may log in.
+    pub users: &'u Users,
+    /// Who has failed too often.
+    pub penalties: &'u Penalties,
+    /// When it came.
+    pub now: Now,
+    /// Who sent it.
+    pub peer: Peer,
 }
 
 impl Server {
-    /// A server that has issued no challenge yet. All workers share the same penalties.
+    /// A server that has issued no challenge yet. All workers share the same penalties. It speaks the mechanisms by
+    /// which its users log in, unless `mechanisms` says otherwise.
     #[must_use]
-    pub fn new(keys: &Keys, penalties: Arc<Penalties>) -> Self {
+    pub fn new(keys: &Keys, penalties: Arc<Penalties>, mechanisms: Option<Mechanisms>) -> Self {
+        let desk = OpaqueDesk::new(Transport::Udp, &keys.states, keys.random, Binding::none());
         Self {
+            opaque: OpaqueDatagrams::new(desk, &keys.welcomes),
+            mechanisms,
             challenges: Challenges::new(&keys.challenges),
             welcomes: Welcomes::new(&keys.welcomes),
             rare: RareChallenges::new(),
@@ -70,14 +99,76 @@ impl Server {
             return Event::Penalized { penalty, user: None }.into();
         }
         let before = reply.len();
-        let reaction = match wire::decode(datagram) {
-            Ok(ClientMessage::Request(dialect)) => self.request(now, peer, dialect, reply),
-            Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer, reply),
-            Err(reason) => Event::Malformed(reason).into(),
+        let mechanisms = self.mechanisms.unwrap_or_else(|| users.mechanisms());
+        let reaction = if opaque_wire::is_opaque(datagram) {
+            if mechanisms.opaque && users.has_key() {
+                self.opaque_datagram(users, now, peer, datagram, reply)
+            } else {
+                Event::Malformed(Malformed::NotServed).by(Mechanism::Opaque)
+            }
+        } else {
+            match wire::decode(datagram) {
+                Ok(_) if !mechanisms.md5 => Event::Malformed(Malformed::NotServed).into(),
+                Ok(ClientMessage::Request(dialect)) => self.request(now, peer, dialect, reply),
+                Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer, reply),
+                Err(reason) => Event::Malformed(reason).into(),
+            }
         };
         debug_assert!(reply.len() - before <= datagram.len());
         debug_assert_eq!(reaction.is_silent(), reply.len() == before);
         reaction
+    }
+
+    /// Whether a login by OPAQUE waits for its offer.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.opaque.has_waiting()
+    }
+
+    /// Computes the offer that is next, which takes some 200 µs, and appends it to `reply`, unless there is none to
+    /// make. Gives the place at which its login has waited, and its peer. `None` if no login waits.
+    pub fn offer(
+        &mut self,
+        users: &Users,
+        now: Now,
+        reply: &mut Vec<u8>,
+    ) -> Option<(usize, Peer, Reaction<'static>)> {
+        self.opaque.offer(users, &self.penalties, now, reply)
+    }
+
+    fn opaque_datagram<'a>(
+        &mut self,
+        users: &Users,
+        now: Now,
+        peer: Peer,
+        datagram: &'a [u8],
+        reply: &mut Vec<u8>,
+    ) -> Reaction<'a> {
+        let case = Case { users, penalties: &self.penalties, now, peer };
+        let again = |reply: &mut Vec<u8>| {
+            opaque_wire::ServerMessage::Again(self.challenges.issue_opaque(peer, now.uptime))
+                .append_to(reply);
+            Event::Rechallenged.by(Mechanism::Opaque)
+        };
+        match opaque_wire::decode_from_client(datagram) {
+            Ok(opaque_wire::ClientMessage::Request) => {
+                let challenge = self.challenges.issue_opaque(peer, now.uptime);
+                opaque_wire::ServerMessage::Challenge(challenge).append_to(reply);
+                Event::Challenged.by(Mechanism::Opaque)
+            }
+            Ok(opaque_wire::ClientMessage::Begin(begin)) => {
+                if self.challenges.is_live_opaque(peer, now.uptime, begin.challenge) {
+                    self.opaque.begin(case, &begin, reply)
+                } else {
+                    again(reply)
+                }
+            }
+            Ok(opaque_wire::ClientMessage::Finish(finish)) => {
+                let judged = self.opaque.finish(case, &finish, &mut self.welcomes, reply);
+                judged.unwrap_or_else(|| again(reply))
+            }
+            Err(reason) => Event::Malformed(reason).by(Mechanism::Opaque),
+        }
     }
 
     fn request(&mut self, now: Now, peer: Peer, dialect: Dialect, reply: &mut Vec<u8>) -> Reaction<'static> {

@@ -59,6 +59,15 @@ impl Source {
         iter::once((self, 1)).chain(wider)
     }
 
+    /// The networks with which a guess by OPAQUE is counted: the source, and the /48 around an IPv6 one.
+    pub(crate) fn guessing_networks(self) -> impl Iterator<Item = (Self, u32)> {
+        self.networks().filter_map(|(network, shares)| match network.prefix_len {
+            48 => Some((network, HOME_SHARES)),
+            56 => None,
+            _ => Some((network, shares)),
+        })
+    }
+
     fn new(address: Ipv6Addr, prefix_len: u8) -> Self {
         let mask = u128::MAX << (u128::BITS - u32::from(prefix_len));
         Self { prefix_len, network: Ipv6Addr::from_bits(address.to_bits() & mask) }

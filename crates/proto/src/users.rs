@@ -45,6 +45,8 @@ pub struct Users {
     // These two change while the server runs; the rest of a snapshot does not.
     exemptions: Exemptions,
     guesses: Guesses,
+    /// Guesses by OPAQUE in a day. No user without a record has any.
+    guesses_a_day: Guesses,
     /// The MD5 blocks of the longest name and password. Every answer costs this many.
     blocks: BlockCount,
     samples: Samples,
@@ -82,19 +84,34 @@ impl Users {
             })
             .fold(BlockCount::ONE, BlockCount::max);
         let (exemptions, guesses) = (Exemptions::new(store.count()), Guesses::new(store.count()));
-        Self { store, conditions, old_ends_unix_s, exemptions, guesses, blocks, samples, opaque, has }
+        let guesses_a_day = Guesses::new(if has.opaque { store.count() } else { 0 });
+        Self {
+            store,
+            conditions,
+            old_ends_unix_s,
+            exemptions,
+            guesses,
+            guesses_a_day,
+            blocks,
+            samples,
+            opaque,
+            has,
+        }
     }
 
     /// Takes over the guesses at users who are in both snapshots, and the exemptions that were earned by a password
     /// that they still have. Those of an old password may outlive its last day, by a day at most.
     pub fn adopt(&self, old: &Self) {
-        let is_marked = |number| old.exemptions.has_any(number) || old.guesses.has_any(number);
+        let is_marked = |number| {
+            old.exemptions.has_any(number) || old.guesses.has_any(number) || old.guesses_a_day.has_any(number)
+        };
         for record in old.store.iter().filter(|record| is_marked(record.number)) {
             let found = self.store.find(record.name);
             if !bool::from(found.is_match) {
                 continue;
             }
             self.guesses.adopt(found.number, &old.guesses, record.number);
+            self.guesses_a_day.adopt(found.number, &old.guesses_a_day, record.number);
             let becomes = |password| {
                 let credential = match password {
                     PasswordAge::Present => (record.password(), record.opaque),
@@ -113,6 +130,7 @@ impl Users {
     /// Forgets all guesses at users.
     pub fn forget_guesses(&self) {
         self.guesses.clear();
+        self.guesses_a_day.clear();
     }
 
     /// The names of all users, in the order in which they were added.
@@ -284,6 +302,22 @@ impl<'a> Found<'a> {
     /// Counts a guess at the user, if its digest was looked at.
     pub(crate) fn guessed(&self, origin: Origin, price: Price, uptime: Duration) {
         self.users.guesses.add(self.number, origin, price, uptime, self.may_enter());
+    }
+
+    /// Whether this user was guessed at by OPAQUE beyond the budget of a day. For an unknown name the result is another
+    /// user's, which makes no difference to what is replied.
+    pub(crate) fn is_day_spent(&self, price: Price, uptime: Duration) -> bool {
+        self.users.guesses_a_day.is_spent(self.number, Origin::Proven, price, uptime)
+    }
+
+    /// Counts a guess by OPAQUE against the budget of a day, if the record is looked at.
+    pub(crate) fn guessed_in_a_day(&self, price: Price, uptime: Duration) {
+        self.users.guesses_a_day.add(self.number, Origin::Proven, price, uptime, self.may_enter());
+    }
+
+    /// Takes back such a guess, which was right.
+    pub(crate) fn give_back_in_a_day(&self, price: Price) {
+        self.users.guesses_a_day.give_back(self.number, Origin::Proven, price);
     }
 
     /// Notes a login of the user from a source, given as a keyed hash.

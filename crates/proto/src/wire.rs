@@ -112,6 +112,10 @@ pub enum Malformed {
     Length,
     /// Bytes that must be zero are not.
     Padding,
+    /// Bytes that must be an element of the group are not.
+    Element,
+    /// Of a mechanism that this server does not offer.
+    NotServed,
 }
 
 impl fmt::Display for Malformed {
@@ -124,6 +128,8 @@ impl fmt::Display for Malformed {
             Self::Echo => f.write_str("no challenge after the digest"),
             Self::Length => f.write_str("not of the length of its kind"),
             Self::Padding => f.write_str("not padded with zeros"),
+            Self::Element => f.write_str("not an element of the group"),
+            Self::NotServed => f.write_str("of a mechanism that is not served"),
         }
     }
 }

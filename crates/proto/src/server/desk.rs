@@ -63,7 +63,8 @@ impl Desk<'_> {
             Err(reason) => {
                 let blocks = penalties.failed(&attempt, answer.digest);
                 ServerMessage::Verdict(Verdict::Refused, dialect).append_to(reply);
-                Reaction { event: Event::Refused(Refusal { name: answer.name, reason, origin }), blocks }
+                let event = Event::Refused(Refusal { name: answer.name, reason, origin });
+                Reaction { blocks, ..event.into() }
             }
         }
     }

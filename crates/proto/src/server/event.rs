@@ -1,19 +1,25 @@
 //! The reaction to a message, besides the reply: an event for the operator.
 
+use crate::mechanism::Mechanism;
+use crate::opaque::session::SessionKey;
 use crate::origin::Origin;
-use crate::server::penalty::{Blocks, Penalty};
+use crate::server::penalty::{Blocks, Penalty, Rank};
 use crate::server::recent::Sighting;
 use crate::users::{Denial, PasswordAge};
 use crate::wire::Malformed;
 use std::fmt;
 
 /// The reaction to a message, besides the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Reaction<'a> {
     /// The event to log and count.
     pub event: Event<'a>,
+    /// The mechanism of the message.
+    pub mechanism: Mechanism,
     /// The blocks that it began.
     pub blocks: Blocks,
+    /// The key that the client has, too: once, with the first welcome of a login by OPAQUE.
+    pub session: Option<SessionKey>,
 }
 
 impl<'a> Reaction<'a> {
@@ -21,16 +27,20 @@ impl<'a> Reaction<'a> {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         match self.event {
-            Event::Malformed(_) | Event::Penalized { .. } => true,
-            Event::Challenged | Event::Rechallenged | Event::Welcomed { .. } | Event::Refused(_) => false,
+            Event::Malformed(_) | Event::Penalized { .. } | Event::Crowded | Event::Waiting { .. } => true,
+            Event::Challenged
+            | Event::Rechallenged
+            | Event::Offered
+            | Event::Welcomed { .. }
+            | Event::Refused(_) => false,
         }
     }
 }
 
-/// An event that began no block.
+/// An event of the first mechanism that began no block.
 impl<'a> From<Event<'a>> for Reaction<'a> {
     fn from(event: Event<'a>) -> Self {
-        Self { event, blocks: Blocks::default() }
+        event.by(Mechanism::Md5)
     }
 }
 
@@ -43,6 +53,17 @@ pub enum Event<'a> {
     Challenged,
     /// It carried back a challenge that this server did not issue, or that has expired, and got a new one.
     Rechallenged,
+    /// It began a login by OPAQUE, and got an offer.
+    Offered,
+    /// The same, and the offer follows.
+    Waiting {
+        /// The order in which logins that wait are served.
+        rank: Rank,
+        /// Over UDP, the place at which it waits, below [`PLACES`](super::opaque::PLACES).
+        place: Option<usize>,
+    },
+    /// The same, but all places to wait are taken. Its client will send it again.
+    Crowded,
     /// It was a right answer, and the user may log in.
     Welcomed {
         /// The user's name.
@@ -61,6 +82,13 @@ pub enum Event<'a> {
         /// The user's name, if the message was decoded and there is such a user.
         user: Option<&'a str>,
     },
+}
+
+impl<'a> Event<'a> {
+    /// The reaction to a message of a mechanism.
+    pub(crate) fn by(self, mechanism: Mechanism) -> Reaction<'a> {
+        Reaction { event: self, mechanism, blocks: Blocks::default(), session: None }
+    }
 }
 
 /// A refused answer. The peer is never told why.

@@ -17,6 +17,7 @@
 //! its digest, like an answer for an unknown name.
 
 mod fill;
+mod guess;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,9 @@ use crate::proof::Digest;
 use crate::source::{Source, any_covers};
 use crate::users::{Found, PasswordAge, Price};
 pub use fill::{Failures, Fill};
+pub use guess::GuessBudgets;
+use guess::GuessTables;
+pub(crate) use guess::Rank;
 use tables::{Counted, DebtTable, Trace};
 
 /// The length of a first block; each further block is twice as long.
@@ -52,6 +56,19 @@ pub struct FailureBudget {
     pub window: Duration,
 }
 
+/// So many in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Budget {
+    count: u32,
+    window: Duration,
+}
+
+impl From<FailureBudget> for Budget {
+    fn from(FailureBudget { failures, window }: FailureBudget) -> Self {
+        Self { count: failures.into(), window }
+    }
+}
+
 /// The budgets of sources and users, and the networks that are exempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -60,6 +77,8 @@ pub struct Policy {
     pub of_source: Option<FailureBudget>,
     /// The budget of each user, from all sources together. If absent, users are not counted.
     pub of_user: Option<FailureBudget>,
+    /// The budgets of guesses by OPAQUE. If absent, these are not counted.
+    pub of_guesses: Option<GuessBudgets>,
     /// Networks whose failures are not counted.
     pub trusted: Vec<IpNet>,
 }
@@ -69,7 +88,12 @@ impl Default for Policy {
     fn default() -> Self {
         let window = Duration::from_secs(60);
         let budget = |failures| Some(FailureBudget { failures, window });
-        Self { of_source: budget(10), of_user: budget(60), trusted: Vec::new() }
+        Self {
+            of_source: budget(10),
+            of_user: budget(60),
+            of_guesses: Some(GuessBudgets::default()),
+            trusted: Vec::new(),
+        }
     }
 }
 
@@ -77,7 +101,7 @@ impl Policy {
     /// No failures are counted.
     #[must_use]
     pub fn none() -> Self {
-        Self { of_source: None, of_user: None, trusted: Vec::new() }
+        Self { of_source: None, of_user: None, of_guesses: None, trusted: Vec::new() }
     }
 }
 
@@ -145,6 +169,8 @@ pub struct Penalties {
     unproven: FailureTables,
     /// The price of a guess at a user; absent where users are not counted.
     price: Option<Price>,
+    /// Absent where guesses by OPAQUE are not counted.
+    guesses: Option<GuessTables>,
 }
 
 /// The failures of answers of one origin. A table is absent where there is no budget for it.
@@ -163,11 +189,18 @@ impl Penalties {
     /// Starts without failures. The key is 128 random bits.
     #[must_use]
     pub fn new(key: &[u8; 16], policy: Policy) -> Self {
-        let Policy { of_source, of_user, trusted } = policy;
+        let Policy { of_source, of_user, of_guesses, trusted } = policy;
         let counts =
             || FailureTables { sources: of_source.map(DebtTable::new), names: of_user.map(DebtTable::new) };
-        let price = of_user.and_then(|budget| Price::new(budget.failures, budget.window));
-        Self { keyed: SipHasher24::new_with_key(key), trusted, proven: counts(), unproven: counts(), price }
+        let price = of_user.and_then(|budget| Price::new(budget.failures.into(), budget.window));
+        Self {
+            keyed: SipHasher24::new_with_key(key),
+            trusted,
+            proven: counts(),
+            unproven: counts(),
+            price,
+            guesses: of_guesses.map(GuessTables::new),
+        }
     }
 
     /// Counts the slots of all tables, which takes some hundred microseconds if they are not empty.
@@ -187,11 +220,16 @@ impl Penalties {
     pub fn lift(&self) {
         let tables = [&self.proven, &self.unproven].map(|counts| [&counts.sources, &counts.names]);
         tables.iter().flatten().filter_map(|table| table.as_ref()).for_each(DebtTable::clear);
+        if let Some(guesses) = &self.guesses {
+            guesses.clear();
+        }
     }
 
     /// The size in bytes of the tables for this policy.
     pub fn bytes(policy: &Policy) -> usize {
-        [policy.of_source, policy.of_user].iter().flatten().count() * 2 * tables::BYTES
+        let of_failures = [policy.of_source, policy.of_user].iter().flatten().count() * 2;
+        let of_guesses = if policy.of_guesses.is_some() { GuessTables::COUNT } else { 0 };
+        (of_failures + of_guesses) * tables::BYTES
     }
 
     /// Checks that the source of a peer is not blocked.
@@ -302,8 +340,11 @@ impl Penalties {
     /// A name from one source, whose failures count apart while the name is blocked: no other source can fill that
     /// budget.
     fn login(&self, attempt: &LoginAttempt<'_>) -> u64 {
-        let source = attempt.peer.source().octets();
-        self.hash(Kind::Login, &[&source, attempt.found.name().as_bytes()])
+        self.login_of(attempt.peer, attempt.found.name())
+    }
+
+    fn login_of(&self, peer: Peer, name: &str) -> u64 {
+        self.hash(Kind::Login, &[&peer.source().octets(), name.as_bytes()])
     }
 
     fn name(&self, attempt: &LoginAttempt<'_>) -> u64 {
@@ -337,4 +378,5 @@ enum Kind {
     Login,
     Exemption,
     Failure,
+    Guess,
 }

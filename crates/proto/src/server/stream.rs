@@ -2,42 +2,55 @@
 
 use crate::challenge::Challenge;
 use crate::dialect::{REQUEST_LEN, Request};
+use crate::mechanism::{Mechanism, Mechanisms};
+use crate::opaque::wire::{self as opaque_wire, BEGIN_LEN, Begin, ClientMessage, Finish};
 use crate::origin::Origin;
+use crate::server::Case;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
-use crate::server::penalty::Penalties;
+use crate::server::opaque::OpaqueDesk;
+use crate::server::penalty::Rank;
 use crate::server::recent::Sighting;
-use crate::users::{Found, Users};
+use crate::users::Found;
 use crate::wire::{self, Malformed, PROOF_MAX, ServerMessage};
-use crate::{Now, Peer};
 
 /// Bytes of padding that may follow a request: the first clients may send a buffer of fixed size.
 const PADDING_MAX: usize = 4096;
 /// Bytes of a receive buffer: any message is whole, or known to be malformed, before such a buffer is full.
-pub const BUFFER_LEN: usize = PROOF_MAX;
+pub const BUFFER_LEN: usize = BEGIN_LEN;
+const _: () = assert!(PROOF_MAX <= BUFFER_LEN);
+/// How often a login by OPAQUE may begin again.
+const AGAINS_MAX: u8 = 5;
 
-/// A login over one connection: a request, a challenge, one answer, a verdict.
+/// A login over one connection: a request, a challenge, one answer, a verdict. By OPAQUE, three messages each.
 ///
 /// Messages are delimited by their bytes alone, so segmentation makes no difference. The verdict follows as soon as the
 /// digest is whole; bytes after the digest are not read.
 pub struct LoginStream {
     challenge: Challenge,
+    mechanisms: Mechanisms,
     expected: Expected,
     padding: usize,
+    agains: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Request,
     Answer(Request),
+    Begin,
+    /// The BEGIN is here, and its guess is reserved; its offer is due.
+    Turn(Rank),
+    Finish,
     Nothing,
 }
 
 impl LoginStream {
-    /// A login for which `challenge` will be issued: 64 bits of the system's generator, drawn for this login alone.
+    /// A login by one of these mechanisms, for which `challenge` will be issued: 64 bits of the system's generator, drawn
+    /// for this login alone.
     #[must_use]
-    pub fn new(challenge: Challenge) -> Self {
-        Self { challenge, expected: Expected::Request, padding: 0 }
+    pub fn new(challenge: Challenge, mechanisms: Mechanisms) -> Self {
+        Self { challenge, mechanisms, expected: Expected::Request, padding: 0, agains: 0 }
     }
 
     /// Whether the login has ended, with a verdict or without one.
@@ -49,27 +62,30 @@ impl LoginStream {
     /// Takes a message off the front of `received`, reacts to it, and appends the reply, if there is one, to `replies`.
     ///
     /// Call it until it returns `None`: the login has ended, or needs more bytes. Pass the bytes that are then left in
-    /// `received` again, followed by the next ones from the connection.
+    /// `received` again, followed by the next ones from the connection. After [`Event::Waiting`] the next call computes
+    /// an offer, which takes some 200 µs: it is to wait for its turn.
     pub fn receive<'a>(
         &mut self,
-        users: &Users,
-        penalties: &Penalties,
-        now: Now,
-        peer: Peer,
+        case: Case<'_>,
+        opaque: &mut OpaqueDesk,
         received: &mut &'a [u8],
         replies: &mut Vec<u8>,
     ) -> Option<Reaction<'a>> {
+        let is_opaque = match self.expected {
+            Expected::Request => opaque_wire::is_opaque(received),
+            Expected::Begin | Expected::Turn(_) | Expected::Finish => true,
+            Expected::Answer(_) | Expected::Nothing => false,
+        };
         let reaction = match self.expected {
+            _ if is_opaque => self.opaque(case, opaque, received, replies),
             Expected::Request => self.request(received, replies),
-            Expected::Answer(request) => {
-                let desk = Desk { users, penalties, now, peer, origin: Origin::Proven };
-                self.answer(request, desk, received, replies)
-            }
-            Expected::Nothing => Ok(None),
+            Expected::Answer(request) => self.answer(request, case, received, replies),
+            Expected::Begin | Expected::Turn(_) | Expected::Finish | Expected::Nothing => Ok(None),
         };
         reaction.unwrap_or_else(|reason| {
             self.expected = Expected::Nothing;
-            Some(Event::Malformed(reason).into())
+            let mechanism = if is_opaque { Mechanism::Opaque } else { Mechanism::Md5 };
+            Some(Event::Malformed(reason).by(mechanism))
         })
     }
 
@@ -82,6 +98,9 @@ impl LoginStream {
             return Ok(None);
         };
         let request = Request::decode(text).ok_or(Malformed::NotAMessage)?;
+        if !self.mechanisms.md5 {
+            return Err(Malformed::NotServed);
+        }
         *received = rest;
         self.expected = Expected::Answer(request);
         ServerMessage::Challenge(self.challenge).append_to(replies);
@@ -91,7 +110,7 @@ impl LoginStream {
     fn answer<'a>(
         &mut self,
         request: Request,
-        desk: Desk<'_>,
+        Case { users, penalties, now, peer }: Case<'_>,
         received: &mut &'a [u8],
         replies: &mut Vec<u8>,
     ) -> Result<Option<Reaction<'a>>, Malformed> {
@@ -100,6 +119,7 @@ impl LoginStream {
             return Ok(None);
         };
         self.expected = Expected::Nothing;
+        let desk = Desk { users, penalties, now, peer, origin: Origin::Proven };
         let judge =
             |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (dialect, self.challenge));
         Ok(Some(desk.settle(&answer, dialect, judge, |_| Sighting::First, replies)))
@@ -113,5 +133,78 @@ impl LoginStream {
             self.padding += 1;
         }
         if self.padding > PADDING_MAX { Err(Malformed::TooLong) } else { Ok(()) }
+    }
+
+    fn opaque<'a>(
+        &mut self,
+        case: Case<'_>,
+        desk: &mut OpaqueDesk,
+        received: &mut &'a [u8],
+        replies: &mut Vec<u8>,
+    ) -> Result<Option<Reaction<'a>>, Malformed> {
+        let Some(len) = opaque_wire::client_message_len(received)? else { return Ok(None) };
+        let Some((message, rest)) = received.split_at_checked(len) else { return Ok(None) };
+        if !(self.mechanisms.opaque && case.users.has_key()) {
+            return Err(Malformed::NotServed);
+        }
+        let reaction = match (self.expected, opaque_wire::decode_from_client(message)?) {
+            (Expected::Request, ClientMessage::Request) => {
+                opaque_wire::ServerMessage::Challenge(self.challenge).append_to(replies);
+                self.expected = Expected::Begin;
+                Event::Challenged.by(Mechanism::Opaque)
+            }
+            (Expected::Begin, ClientMessage::Begin(begin)) if begin.challenge == self.challenge => {
+                return Ok(Some(self.begin(case, &begin)));
+            }
+            (Expected::Begin, ClientMessage::Begin(_)) => self.again(replies)?,
+            (Expected::Turn(rank), ClientMessage::Begin(begin)) => {
+                self.expected = Expected::Finish;
+                desk.offer(case, &begin, rank, replies)
+            }
+            (Expected::Finish, ClientMessage::Finish(finish)) => self.finish(case, desk, &finish, replies)?,
+            _ => return Err(Malformed::NotAMessage),
+        };
+        *received = rest;
+        Ok(Some(reaction))
+    }
+
+    /// Leaves the BEGIN where it is until its turn comes, or ends the login.
+    fn begin<'a>(&mut self, case: Case<'_>, begin: &Begin<'a>) -> Reaction<'a> {
+        let rank = case.rank(begin.name);
+        match case.reserve(begin, rank) {
+            Ok(()) => {
+                self.expected = Expected::Turn(rank);
+                Event::Waiting { rank, place: None }.by(Mechanism::Opaque)
+            }
+            Err(reaction) => {
+                self.expected = Expected::Nothing;
+                reaction
+            }
+        }
+    }
+
+    fn finish<'a>(
+        &mut self,
+        case: Case<'_>,
+        desk: &OpaqueDesk,
+        finish: &Finish<'a>,
+        replies: &mut Vec<u8>,
+    ) -> Result<Reaction<'a>, Malformed> {
+        let Some(reaction) = desk.finish(case, finish, |_| Sighting::First, replies) else {
+            return self.again(replies);
+        };
+        self.expected = Expected::Nothing;
+        Ok(reaction)
+    }
+
+    /// Has the login begin again, unless it has done so too often.
+    fn again(&mut self, replies: &mut Vec<u8>) -> Result<Reaction<'static>, Malformed> {
+        if self.agains >= AGAINS_MAX {
+            return Err(Malformed::NotAMessage);
+        }
+        self.agains += 1;
+        self.expected = Expected::Begin;
+        opaque_wire::ServerMessage::Again(self.challenge).append_to(replies);
+        Ok(Event::Rechallenged.by(Mechanism::Opaque))
     }
 }

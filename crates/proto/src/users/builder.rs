@@ -188,7 +188,9 @@ impl Builder {
             (Some(name), _) => Samples::Mixed(name),
         };
         let records = self.stretchings.values().sum::<u64>();
-        let has = Mechanisms { md5: self.records.count() as u64 > records, opaque: records > 0 };
+        // A server without users refuses by MD5, as it always did.
+        let has =
+            Mechanisms { md5: records == 0 || self.records.count() as u64 > records, opaque: records > 0 };
         let opaque = self.key.map(|key| OpaqueUsers::new(key, &self.stretchings));
         let store = Store::new(self.records).map_err(BuildError::Index)?;
         Ok(Users::new(store, self.conditions, self.old_ends_unix_s, samples, opaque, has))

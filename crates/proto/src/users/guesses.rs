@@ -36,9 +36,9 @@ impl Price {
     /// A budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down, so
     /// that no answer is refused that the tables of penalties would let through. `None` if a guess costs less than a
     /// tick.
-    pub(crate) fn new(guesses: u8, window: Duration) -> Option<Self> {
-        let cost = ticks(window).checked_div(guesses.into()).filter(|cost| *cost > 0)?;
-        Some(Self { cost, limit: cost * (u32::from(guesses) + 1) })
+    pub(crate) fn new(guesses: u32, window: Duration) -> Option<Self> {
+        let cost = ticks(window).checked_div(guesses).filter(|cost| *cost > 0)?;
+        Some(Self { cost, limit: cost.saturating_mul(guesses.saturating_add(1)) })
     }
 }
 
@@ -76,6 +76,16 @@ impl Guesses {
         // Only beyond the budget, since the time of a branch for each guess would tell users from unknown names.
         if paid_at.saturating_sub(now) > price.limit {
             self.spent_until.fetch_max(paid_at - price.limit, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes back a guess, if any is owed.
+    pub(super) fn give_back(&self, user: u32, origin: Origin, price: Price) {
+        if let Some(slot) = self.slot(user, origin) {
+            // A debt that is paid already stays so.
+            let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
+                Some(old.saturating_sub(price.cost))
+            });
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
 
-use super::{FIRST_BLOCK, FailureBudget, Fill, LONGEST_BLOCK, WINDOW_MAX};
+use super::{Budget, FIRST_BLOCK, Fill, LONGEST_BLOCK, WINDOW_MAX};
 
 /// Slots of a bucket, which is one cache line. A hash may take any of them.
 const WAYS: usize = 8;
@@ -47,8 +47,8 @@ struct Rate {
 
 impl Rate {
     /// The rate of a budget that is `shares` times as large.
-    fn new(budget: FailureBudget, shares: u32) -> Self {
-        let failures = u64::from(budget.failures) * u64::from(shares);
+    fn new(budget: Budget, shares: u32) -> Self {
+        let failures = u64::from(budget.count) * u64::from(shares);
         let cost = (ticks(budget.window) / failures.max(1)).max(1);
         Self { cost, limit: cost * failures }
     }
@@ -97,12 +97,23 @@ impl Counted {
     }
 }
 
+/// Whether a guess may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reserved {
+    /// It may, and was debited.
+    Now,
+    /// It may, and was debited before.
+    Before,
+    /// It would exceed the budget, and nothing was debited.
+    Spent,
+}
+
 /// The last two failures of a slot.
 type Traces = [AtomicU64; 2];
 
 /// Debts by keyed hash. While no debts are kept, which is the usual case, no hash is computed and no slot looked at.
 pub(super) struct DebtTable {
-    budget: FailureBudget,
+    budget: Budget,
     debts: Box<[[AtomicU64; WAYS]]>,
     traces: Box<[[Traces; WAYS]]>,
     /// The uptime in seconds at which the last block ends.
@@ -112,9 +123,9 @@ pub(super) struct DebtTable {
 }
 
 impl DebtTable {
-    pub(super) fn new(budget: FailureBudget) -> Self {
+    pub(super) fn new(budget: impl Into<Budget>) -> Self {
         Self {
-            budget,
+            budget: budget.into(),
             debts: zeroed_slice_box(BUCKETS),
             traces: zeroed_slice_box(BUCKETS),
             blocked_until_s: 0.into(),
@@ -190,6 +201,53 @@ impl DebtTable {
                     // If another worker counts a failure at the same moment, this one is not taken back.
                     let _ = slot.compare_exchange(word, less.pack(), Ordering::Relaxed, Ordering::Relaxed);
                 }
+                return;
+            }
+        }
+    }
+
+    /// Debits a guess before it is made, unless it repeats one of the last two of its slot, or would exceed the budget.
+    /// No block begins: whoever goes on guessing waits no longer.
+    pub(super) fn reserve(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Reserved {
+        let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
+        // Of workers that count at the same moment one succeeds, so the loop ends.
+        loop {
+            let Some((slot, traces)) = self.slot(hash) else { return Reserved::Spent };
+            let word = slot.load(Ordering::Relaxed);
+            let old = Debt::unpack(word);
+            let is_known = old.is_of(hash);
+            let last = if is_known { traces.each_ref().map(|it| it.load(Ordering::Relaxed)) } else { [0; 2] };
+            if last.contains(&trace.0) {
+                return Reserved::Before;
+            }
+            let debt = if is_known { old } else { old.inherited_by(hash, now, rate) };
+            let owed = debt.paid_at.saturating_sub(now) + rate.cost;
+            if owed > rate.limit {
+                return Reserved::Spent;
+            }
+            let debt = Debt { paid_at: now + owed, ..debt };
+            if slot.compare_exchange(word, debt.pack(), Ordering::Relaxed, Ordering::Relaxed).is_err() {
+                continue;
+            }
+            for (slot, trace) in traces.iter().zip([trace.0, last[0]]) {
+                slot.store(trace, Ordering::Relaxed);
+            }
+            self.kept_until_s.fetch_max(seconds(debt.paid_at + ticks(MEMORY)), Ordering::Relaxed);
+            return Reserved::Now;
+        }
+    }
+
+    /// Takes back one guess.
+    pub(super) fn give_back(&self, uptime: Duration, shares: u32, hash: u64) {
+        let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
+        for (slot, _) in self.bucket(hash) {
+            let word = slot.load(Ordering::Relaxed);
+            let debt = Debt::unpack(word);
+            if debt.is_of(hash) {
+                let paid_at = debt.paid_at.saturating_sub(rate.cost).max(debt.paid_at.min(now));
+                // If another worker counts a guess at the same moment, this one is not taken back.
+                let less = Debt { paid_at, ..debt }.pack();
+                let _ = slot.compare_exchange(word, less, Ordering::Relaxed, Ordering::Relaxed);
                 return;
             }
         }

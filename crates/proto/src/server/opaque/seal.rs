@@ -1,0 +1,167 @@
+//! What a server must know of a login when its FINISH comes, sealed into the OFFER, so that it keeps nothing itself.
+//!
+//! ```text
+//! nonce 24 | body: tick 8, session key 64, expected KE3 64 | tag 16      XChaCha20-Poly1305
+//! ```
+//!
+//! The associated data names transport, peer and user, so that a state is of no use to anybody else.
+
+use std::time::Duration;
+
+use chacha20poly1305::aead::AeadInPlace;
+use chacha20poly1305::{Key, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use zeroize::Zeroizing;
+
+use crate::Peer;
+use crate::credentials::NAME_MAX;
+use crate::opaque::RngCore;
+use crate::opaque::exchange::Pending;
+use crate::opaque::session::{KE3_LEN, SESSION_KEY_LEN};
+use crate::opaque::wire::STATE_LEN;
+use crate::transport::Transport;
+
+const NONCE_LEN: usize = 24;
+const TICK_LEN: usize = 8;
+const BODY_LEN: usize = TICK_LEN + SESSION_KEY_LEN + KE3_LEN;
+const TAG_LEN: usize = 16;
+const _: () = assert!(NONCE_LEN + BODY_LEN + TAG_LEN == STATE_LEN);
+
+/// How long a FINISH may take.
+const LIFE: Duration = Duration::from_secs(32);
+
+const PURPOSE: &[u8; 15] = b"letmein state 1";
+const TRANSPORT_AT: usize = PURPOSE.len();
+const PEER_AT: usize = TRANSPORT_AT + 1;
+const NAME_AT: usize = PEER_AT + 18;
+
+/// The key under which states are sealed. It has no `Debug`, so that it is never shown.
+pub(crate) struct Seal(XChaCha20Poly1305);
+
+/// For whom a state is sealed.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) transport: Transport,
+    pub(crate) peer: Peer,
+    pub(crate) name: &'a str,
+}
+
+impl Seal {
+    /// The key is 256 random bits.
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(XChaCha20Poly1305::new(Key::from_slice(key)))
+    }
+
+    /// Seals a login that an offer was made for.
+    pub(crate) fn seal(
+        &self,
+        owner: Owner<'_>,
+        uptime: Duration,
+        pending: &Pending,
+        random: &mut impl RngCore,
+    ) -> [u8; STATE_LEN] {
+        let mut state = [0; STATE_LEN];
+        let (nonce, rest) = state.split_at_mut(NONCE_LEN);
+        random.fill_bytes(nonce);
+        let (body, tag) = rest.split_at_mut(BODY_LEN);
+        let (tick, keys) = body.split_at_mut(TICK_LEN);
+        tick.copy_from_slice(&uptime.as_secs().to_be_bytes());
+        let (session, expected) = keys.split_at_mut(SESSION_KEY_LEN);
+        session.copy_from_slice(pending.session.expose());
+        expected.copy_from_slice(&*pending.expected);
+        // A body of this length can always be sealed.
+        let sealed = self.0.encrypt_in_place_detached(XNonce::from_slice(nonce), owner.data().bytes(), body);
+        debug_assert!(sealed.is_ok());
+        tag.copy_from_slice(&sealed.unwrap_or_default());
+        state
+    }
+
+    /// Opens a state that was sealed for this owner by this server, not too long ago.
+    pub(crate) fn open(
+        &self,
+        owner: Owner<'_>,
+        uptime: Duration,
+        state: &[u8; STATE_LEN],
+    ) -> Option<Pending> {
+        let (nonce, rest) = state.split_first_chunk::<NONCE_LEN>()?;
+        let (body, tag) = rest.split_first_chunk::<BODY_LEN>()?;
+        let mut body = Zeroizing::new(*body);
+        let (nonce, tag) = (XNonce::from_slice(nonce), Tag::from_slice(tag));
+        self.0.decrypt_in_place_detached(nonce, owner.data().bytes(), &mut *body, tag).ok()?;
+        let (tick, keys) = body.split_first_chunk()?;
+        let (session, expected) = keys.split_first_chunk()?;
+        let age = uptime.as_secs().checked_sub(u64::from_be_bytes(*tick))?;
+        (age <= LIFE.as_secs()).then_some(Pending::new(session, expected.first_chunk()?))
+    }
+}
+
+/// The associated data of a state.
+struct Data {
+    bytes: [u8; NAME_AT + NAME_MAX],
+    len: usize,
+}
+
+impl Data {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Owner<'_> {
+    fn data(self) -> Data {
+        let mut bytes = [0; NAME_AT + NAME_MAX];
+        let transport = match self.transport {
+            Transport::Udp => b"u",
+            Transport::Tcp => b"t",
+        };
+        let mut room = bytes.as_mut_slice();
+        for part in [PURPOSE.as_slice(), transport, &self.peer.mark(), self.name.as_bytes()] {
+            let Some((slot, rest)) = room.split_at_mut_checked(part.len()) else { break };
+            slot.copy_from_slice(part);
+            room = rest;
+        }
+        Data { bytes, len: NAME_AT + self.name.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    fn owner(port: u16, transport: Transport, name: &str) -> Owner<'_> {
+        Owner { transport, peer: SocketAddr::from(([192, 0, 2, 1], port)).into(), name }
+    }
+
+    fn is_opened(owner: Owner<'_>, seconds: u64, state: &[u8; STATE_LEN]) -> bool {
+        let opened = Seal::new(&[1; 32]).open(owner, Duration::from_secs(seconds), state);
+        opened.is_some_and(|pending| {
+            *pending.session.expose() == [2; SESSION_KEY_LEN] && *pending.expected == [3; KE3_LEN]
+        })
+    }
+
+    #[test]
+    fn a_state_is_opened_by_its_server_for_its_owner_for_32_seconds() {
+        let pending = Pending::new(&[2; SESSION_KEY_LEN], &[3; KE3_LEN]);
+        let alice = owner(5000, Transport::Udp, "alice");
+        let mut random = ChaCha20Rng::from_seed([4; 32]);
+        let state = Seal::new(&[1; 32]).seal(alice, Duration::from_secs(100), &pending, &mut random);
+        let opened_at = [99, 100, 132, 133].map(|second| is_opened(alice, second, &state));
+        assert_eq!(opened_at, [false, true, true, false]);
+        for other in [
+            owner(5001, Transport::Udp, "alice"),
+            owner(5000, Transport::Tcp, "alice"),
+            owner(5000, Transport::Udp, "alic"),
+        ] {
+            assert!(!is_opened(other, 100, &state));
+        }
+        for bit in 0..8 * STATE_LEN {
+            let mut other = state;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_opened(alice, 100, &other), "{bit}");
+        }
+    }
+}
