@@ -7,6 +7,11 @@ use std::time::Duration;
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
+use letmein_auth_proto::mechanism::Mechanisms;
+use letmein_auth_proto::opaque::Binding;
+use letmein_auth_proto::server::Case;
+use letmein_auth_proto::server::opaque::OpaqueDesk;
+use letmein_auth_proto::transport::Transport;
 use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;
@@ -17,12 +22,14 @@ fn said(users: &Users, bytes: &[u8], segment_len: usize) -> (Vec<u8>, bool) {
     let now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
     let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
     let penalties = Penalties::new(&[1; 16], Policy::none());
-    let mut conversation = LoginStream::new(Challenge::from_random(7));
+    let mut conversation = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);
+    let mut desk = OpaqueDesk::new(Transport::Tcp, &[1; 32], [2; 32], Binding::none());
+    let case = Case { users, penalties: &penalties, now, peer: peer.into() };
     let (mut said, mut received) = (Vec::new(), Vec::new());
     for segment in bytes.chunks(segment_len) {
         received.extend_from_slice(segment);
         let mut rest = &received[..];
-        while conversation.receive(users, &penalties, now, peer.into(), &mut rest, &mut said).is_some() {}
+        while conversation.receive(case, &mut desk, &mut rest, &mut said).is_some() {}
         let taken = received.len() - rest.len();
         received.drain(..taken);
         if conversation.is_over() {

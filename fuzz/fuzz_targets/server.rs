@@ -53,8 +53,8 @@ fuzz_target!(|bytes: &[u8]| {
     let users = parse("[users]\nuserone = \"passwordone\"").expect("a users file");
     let (name, password): (Username, _) = ("userone".parse().expect("a name"), Password::new("passwordone"));
     let secret = Secret::new(&name, &password.expect("a password"));
-    let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [4; 16] };
-    let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Policy::none())));
+    let keys = Keys::known(1);
+    let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Policy::none())), None);
     let stranger: Peer = SocketAddr::from(([192, 0, 2, 1], 5000)).into();
     let mut second = 0;
     // At first one that was never given, and is good for nobody.

@@ -12,10 +12,12 @@ use proto::Now;
 use proto::challenge::Challenge;
 use proto::server::penalty::{Penalties, Policy};
 use proto::server::stream::LoginStream;
-use proto::server::{Keys, Server};
+use proto::mechanism::Mechanisms;
+use proto::opaque::Binding;
+use proto::server::opaque::OpaqueDesk;
+use proto::server::{Case, Keys, Server};
 use proto::users::{Builder, Conditions, Users};
 
-const KEYS: Keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [4; 16] };
 const NOW: Now = Now { uptime: Duration::from_secs(1), unix_s: 1_767_225_600 };
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -27,7 +29,7 @@ fn users() -> Users {
 }
 
 fn penalties() -> Penalties {
-    Penalties::new(&KEYS.sources, Policy::default())
+    Penalties::new(&[3; 16], Policy::default())
 }
 
 /// Serves until the program ends, and sends `noise` ahead of each reply.
@@ -35,7 +37,7 @@ fn serve_udp(noise: &'static [u8]) -> HostPort {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
-        let (users, mut server) = (users(), Server::new(&KEYS, Arc::new(penalties())));
+        let (users, mut server) = (users(), Server::new(&Keys::known(1), Arc::new(penalties()), None));
         let mut room = [0; 2048];
         loop {
             // Windows makes an error of a client that has left.
@@ -63,7 +65,9 @@ fn serve_tcp() -> HostPort {
 
 fn converse(mut stream: TcpStream, users: &Users, penalties: &Penalties) {
     let peer = stream.peer_addr().unwrap();
-    let mut conversation = LoginStream::new(Challenge::from_random(7));
+    let mut conversation = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);
+    let mut desk = OpaqueDesk::new(proto::transport::Transport::Tcp, &[1; 32], [2; 32], Binding::none());
+    let case = Case { users, penalties, now: NOW, peer: peer.into() };
     let (mut received, mut room) = (Vec::new(), [0; 512]);
     while !conversation.is_over() {
         match stream.read(&mut room).unwrap() {
@@ -72,7 +76,7 @@ fn converse(mut stream: TcpStream, users: &Users, penalties: &Penalties) {
         }
         let mut rest = &received[..];
         let mut replies = Vec::new();
-        while conversation.receive(users, penalties, NOW, peer.into(), &mut rest, &mut replies).is_some() {}
+        while conversation.receive(case, &mut desk, &mut rest, &mut replies).is_some() {}
         stream.write_all(&replies).unwrap();
         received.drain(..received.len() - rest.len());
     }

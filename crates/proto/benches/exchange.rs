@@ -21,10 +21,9 @@ fn main() {
 
 /// Late enough that an answer without its challenge has the most challenges to try.
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
-const KEYS: Keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] };
 /// A server without budgets, so that no answer is ignored.
 fn server() -> Server {
-    Server::new(&KEYS, Arc::new(Penalties::new(&[4; 16], Policy::none())))
+    Server::new(&Keys::known(1), Arc::new(Penalties::new(&[4; 16], Policy::none())), None)
 }
 
 const PEERS: u16 = 1024;

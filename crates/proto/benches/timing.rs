@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a stopwatch is a clock")]
 
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::iter;
 use std::net::SocketAddr;
@@ -126,13 +127,8 @@ impl Population {
 
     /// Times refusals of known and of unknown names, in nanoseconds.
     fn times(&self, limits: Policy, random: &mut SmallRng) -> [Vec<f64>; 2] {
-        let keys = Keys {
-            challenges: random.random(),
-            welcomes: random.random(),
-            sources: random.random(),
-            names: random.random(),
-        };
-        let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, limits)));
+        let Ok(keys) = Keys::draw(|key| Ok::<_, Infallible>(random.fill(key)));
+        let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, limits)), None);
         let (mut now, mut reply) = (NOW, Vec::with_capacity(REPLY_MAX));
         let mut time = |name: &str, random: &mut SmallRng| {
             now.uptime += PAUSE;

@@ -19,9 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let users = builder.finish().map_err(|_| "users that do not go together")?;
 
     // The keys of a real server are random.
-    let keys = Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [4; 16] };
+    let keys = Keys::known(1);
     let penalties = Arc::new(Penalties::new(&keys.sources, Policy::default()));
-    let mut server = Server::new(&keys, penalties);
+    let mut server = Server::new(&keys, penalties, None);
     let peer: SocketAddr = "192.0.2.1:5000".parse()?;
 
     let (mut uptime, seed) = (Duration::from_secs(1), 5);

@@ -42,3 +42,8 @@ pub struct Mechanisms {
     /// Whether it speaks OPAQUE.
     pub opaque: bool,
 }
+
+impl Mechanisms {
+    /// All of them.
+    pub const ALL: Self = Self { md5: true, opaque: true };
+}

@@ -69,6 +69,30 @@ pub struct Case<'u> {
     pub peer: Peer,
 }
 
+impl Keys {
+    /// Keys whose bytes `fill` draws, from the system's generator.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn draw<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let [mut challenges, mut welcomes, mut sources, mut names] = [[0; 16]; 4];
+        let [mut states, mut random] = [[0; 32]; 2];
+        for key in [&mut challenges, &mut welcomes, &mut sources, &mut names] {
+            fill(key)?;
+        }
+        fill(&mut states)?;
+        fill(&mut random)?;
+        Ok(Self { challenges, welcomes, sources, names, states, random })
+    }
+
+    /// Keys that everybody knows, for tests and examples: all bytes are `byte`.
+    #[must_use]
+    pub fn known(byte: u8) -> Self {
+        let (key, long) = ([byte; 16], [byte; 32]);
+        Self { challenges: key, welcomes: key, sources: key, names: key, states: long, random: long }
+    }
+}
+
 impl Server {
     /// A server that has issued no challenge yet. All workers share the same penalties. It speaks the mechanisms by
     /// which its users log in, unless `mechanisms` says otherwise.

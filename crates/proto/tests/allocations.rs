@@ -9,10 +9,14 @@ use allocation_counter::measure;
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::client::{Client, Resends, Step};
 use letmein_auth_proto::credentials::Password;
+use letmein_auth_proto::mechanism::Mechanisms;
+use letmein_auth_proto::opaque::Binding;
 use letmein_auth_proto::proof::Secret;
+use letmein_auth_proto::server::opaque::OpaqueDesk;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::stream::LoginStream;
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Case, Keys, Server};
+use letmein_auth_proto::transport::Transport;
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::REPLY_MAX;
 use letmein_auth_proto::{Now, Peer};
@@ -49,10 +53,7 @@ fn a_datagram_allocates_nothing() {
 
 /// All datagrams that a server with these users gets.
 fn allocate_nothing(users: &Users) {
-    let mut server = Server::new(
-        &Keys { challenges: [1; 16], welcomes: [2; 16], sources: [3; 16], names: [5; 16] },
-        Arc::new(penalties()),
-    );
+    let mut server = Server::new(&Keys::known(1), Arc::new(penalties()), None);
     let mut reply = Vec::with_capacity(REPLY_MAX);
     server.datagram(users, NOW, peer(), b"Authentication Request", &mut reply);
     let mut datagrams = answers(Challenge::from_digits(&reply).unwrap());
@@ -72,16 +73,16 @@ fn allocate_nothing(users: &Users) {
 fn a_conversation_allocates_nothing() {
     let users = parse("[users]\nuserone = \"passwordone\"").unwrap();
     let (challenge, penalties) = (Challenge::from_random(7), penalties());
+    let mut desk = OpaqueDesk::new(Transport::Tcp, &[1; 32], [2; 32], Binding::none());
+    let case = Case { users: &users, penalties: &penalties, now: NOW, peer: peer() };
     let mut replies = Vec::with_capacity(2 * REPLY_MAX);
     for answer in answers(challenge) {
         replies.clear();
         let said = format!("Authentication Request\r\n{answer}");
         let allocations = measure(|| {
-            let mut conversation = LoginStream::new(challenge);
+            let mut conversation = LoginStream::new(challenge, Mechanisms::ALL);
             let mut received = said.as_bytes();
-            while conversation.receive(&users, &penalties, NOW, peer(), &mut received, &mut replies).is_some()
-            {
-            }
+            while conversation.receive(case, &mut desk, &mut received, &mut replies).is_some() {}
             assert!(conversation.is_over());
         });
         assert_eq!(allocations.count_total, 0, "{answer}");

@@ -230,9 +230,5 @@ pub fn limits(config: &Config) -> Vec<Limit> {
 }
 
 fn draw_keys() -> io::Result<Keys> {
-    let mut keys = Keys { challenges: [0; 16], welcomes: [0; 16], sources: [0; 16], names: [0; 16] };
-    for key in [&mut keys.challenges, &mut keys.welcomes, &mut keys.sources, &mut keys.names] {
-        SysRng.try_fill_bytes(key)?;
-    }
-    Ok(keys)
+    Ok(Keys::draw(|key| SysRng.try_fill_bytes(key))?)
 }

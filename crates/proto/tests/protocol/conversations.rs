@@ -1,10 +1,12 @@
 //! Logins over TCP: the same bytes, however they are segmented.
 
 use letmein_auth_proto::challenge::Challenge;
+use letmein_auth_proto::mechanism::Mechanisms;
+use letmein_auth_proto::server::Case;
 use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
 use letmein_auth_proto::users::Users;
 
-use crate::{at, digest, echoing_answer, peer, penalties, plain_answer, sample_users, users};
+use crate::{at, digest, echoing_answer, opaque_desk, peer, penalties, plain_answer, sample_users, users};
 
 const CHALLENGE: &str = "5bf76b8a82f5f462";
 
@@ -14,15 +16,14 @@ fn challenge() -> Challenge {
 
 /// Plays a connection whose bytes come in these pieces; gives all replies, and whether the login has ended.
 fn play<'a>(users: &Users, pieces: impl IntoIterator<Item = &'a [u8]>) -> (String, bool) {
-    let (mut conversation, penalties) = (LoginStream::new(challenge()), penalties());
+    let (mut conversation, penalties) = (LoginStream::new(challenge(), Mechanisms::ALL), penalties());
+    let mut desk = opaque_desk();
+    let case = Case { users, penalties: &penalties, now: at(0.0), peer: peer("192.0.2.1:5000") };
     let (mut said_back, mut buffer) = (Vec::new(), Vec::new());
     for byte in pieces.into_iter().flat_map(|piece| piece.chunks(BUFFER_LEN)) {
         buffer.extend_from_slice(byte);
         let mut received = &buffer[..];
-        let peer = peer("192.0.2.1:5000");
-        while conversation.receive(users, &penalties, at(0.0), peer, &mut received, &mut said_back).is_some()
-        {
-        }
+        while conversation.receive(case, &mut desk, &mut received, &mut said_back).is_some() {}
         buffer = received.to_vec();
         assert!(conversation.is_over() || buffer.len() < BUFFER_LEN, "no room for more");
     }

@@ -198,7 +198,7 @@ fn calm(round_trip_s: f64) -> Weather {
         delay_s: round_trip_s * 0.4..=round_trip_s * 0.5,
         straggling: 0.0,
         straggle_s: 0.0..=0.0,
-        restart_s: None,
+        restarts_s: Vec::new(),
     }
 }
 

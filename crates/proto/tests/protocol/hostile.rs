@@ -1,6 +1,8 @@
 //! Arbitrary bytes: no panic, no amplification, and no login without a password.
 
 use letmein_auth_proto::challenge::Challenge;
+use letmein_auth_proto::mechanism::Mechanisms;
+use letmein_auth_proto::server::Case;
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::stream::LoginStream;
@@ -9,7 +11,7 @@ use letmein_auth_users::parse;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::{at, echoing_answer, peer, penalties, plain_answer, sample_users, server};
+use crate::{at, echoing_answer, opaque_desk, peer, penalties, plain_answer, sample_users, server};
 
 /// Valid datagrams of which one part is replaced, doubled or cut.
 fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
@@ -54,10 +56,13 @@ proptest! {
     #[test]
     fn no_bytes_of_a_connection_panic_or_let_anybody_in(pieces in vec(datagram(), 0..5)) {
         let users = sample_users();
-        let (mut conversation, penalties) = (LoginStream::new(Challenge::from_random(2)), penalties());
+        let challenge = Challenge::from_random(2);
+        let (mut conversation, penalties) = (LoginStream::new(challenge, Mechanisms::ALL), penalties());
+        let mut desk = opaque_desk();
+        let case = Case { users: &users, penalties: &penalties, now: at(5.0), peer: peer("192.0.2.1:5000") };
         for piece in pieces {
             let mut received = &piece[..];
-            while let Some(reaction) = conversation.receive(&users, &penalties, at(5.0), peer("192.0.2.1:5000"), &mut received, &mut Vec::new()) {
+            while let Some(reaction) = conversation.receive(case, &mut desk, &mut received, &mut Vec::new()) {
                 let welcomed = matches!(reaction.event, Event::Welcomed { .. });
                 prop_assert!(!welcomed);
             }

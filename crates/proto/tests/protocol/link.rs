@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use letmein_auth_proto::client::{Client, Failure, Resends, Step};
 use letmein_auth_proto::credentials::{Password, Username};
+use letmein_auth_proto::opaque::exchange::ClientExchange;
+use letmein_auth_proto::opaque::{self, Binding};
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::recent::Sighting;
@@ -17,6 +19,8 @@ use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::Verdict;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
 
 /// The faults of the network, in each direction.
 #[derive(Clone)]
@@ -28,8 +32,8 @@ pub(crate) struct Weather {
     /// The fraction of datagrams that have the second delay instead.
     pub(crate) straggling: f64,
     pub(crate) straggle_s: RangeInclusive<f64>,
-    /// The time of a restart of the server, in seconds from the start of the login.
-    pub(crate) restart_s: Option<RangeInclusive<f64>>,
+    /// The times of restarts of the server, in seconds from the start of the login.
+    pub(crate) restarts_s: Vec<RangeInclusive<f64>>,
 }
 
 /// The result of a simulated login.
@@ -37,6 +41,32 @@ pub(crate) struct SimulatedLogin {
     pub(crate) outcome: Result<Verdict, Failure>,
     /// The number of logins that the server counted, between each two restarts.
     pub(crate) counted: Vec<u32>,
+    /// The datagrams that the client sent.
+    pub(crate) sent: u32,
+    /// The offers by OPAQUE that the server computed.
+    pub(crate) offers: u32,
+}
+
+/// A client of either mechanism.
+pub(crate) enum AnyClient {
+    Md5(Client),
+    Opaque(Box<opaque::client::Client>),
+}
+
+impl AnyClient {
+    fn next(&mut self, now: Duration) -> Step<'_> {
+        match self {
+            Self::Md5(client) => client.next(now),
+            Self::Opaque(client) => client.next(now),
+        }
+    }
+
+    fn receive(&mut self, now: Duration, bytes: &[u8]) {
+        match self {
+            Self::Md5(client) => drop(client.receive(now, bytes)),
+            Self::Opaque(client) => drop(client.receive(now, bytes)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,11 +84,13 @@ pub(crate) struct Simulation<'a> {
     random: SmallRng,
     users: &'a Users,
     server: Server,
-    restart: Option<Duration>,
+    /// The times of restarts that are to come, the last first.
+    restarts: Vec<Duration>,
     in_flight: BinaryHeap<Reverse<Delivery>>,
     sent: u64,
     now: Duration,
     counted: Vec<u32>,
+    offers: u32,
 }
 
 /// The time for one login.
@@ -69,20 +101,37 @@ const STARTED: f64 = 1000.0;
 impl<'a> Simulation<'a> {
     pub(crate) fn new(weather: Weather, users: &'a Users, seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
-        let restart = weather.restart_s.clone().map(|range| seconds(&mut random, range));
+        let at = |range: &RangeInclusive<f64>| seconds(&mut random, range.clone());
+        let mut restarts: Vec<_> = weather.restarts_s.iter().map(at).collect();
+        restarts.sort();
+        restarts.reverse();
         let (server, in_flight) = (crate::server(1), BinaryHeap::new());
         let (sent, now, counted) = (0, Duration::ZERO, vec![0]);
-        Self { weather, random, users, server, restart, in_flight, sent, now, counted }
+        Self { weather, random, users, server, restarts, in_flight, sent, now, counted, offers: 0 }
     }
 
     /// Logs in, and then delivers all datagrams that are still in flight.
     pub(crate) fn login(mut self, user: &str, password: &str) -> SimulatedLogin {
         let name: Username = user.parse().unwrap();
         let password = Password::new(password).unwrap();
-        let mut client = Client::new(&name, &password, Resends::Timed, TIMEOUT, self.random.random());
+        let client = Client::new(&name, &password, Resends::Timed, TIMEOUT, self.random.random());
+        self.drive(AnyClient::Md5(client))
+    }
+
+    /// The same by OPAQUE.
+    pub(crate) fn opaque_login(mut self, user: &str, password: &str) -> SimulatedLogin {
+        let client = opaque_client(user, password, TIMEOUT, self.random.random());
+        self.drive(AnyClient::Opaque(client.into()))
+    }
+
+    fn drive(mut self, mut client: AnyClient) -> SimulatedLogin {
+        let mut sent = 0;
         let outcome = loop {
             match client.next(self.now) {
-                Step::Send { bytes, .. } => self.send(Destination::Server, bytes),
+                Step::Send { bytes, .. } => {
+                    sent += 1;
+                    self.send(Destination::Server, bytes);
+                }
                 Step::WaitUntil(time) => self.advance(time, &mut client),
                 Step::Done(outcome) => break outcome,
             }
@@ -90,7 +139,7 @@ impl<'a> Simulation<'a> {
         while !self.in_flight.is_empty() {
             self.advance(Duration::MAX, &mut client);
         }
-        SimulatedLogin { outcome, counted: self.counted }
+        SimulatedLogin { outcome, counted: self.counted, sent, offers: self.offers }
     }
 
     /// Adds a forger, who sends the client pairs of a challenge and a welcome in the server's name, at random times of
@@ -124,7 +173,7 @@ impl<'a> Simulation<'a> {
     }
 
     /// Goes on to the next arrival, but not beyond `until`.
-    fn advance(&mut self, until: Duration, client: &mut Client) {
+    fn advance(&mut self, until: Duration, client: &mut AnyClient) {
         match self.in_flight.peek() {
             Some(Reverse((arrival, ..))) if *arrival <= until => {}
             Some(_) | None => {
@@ -135,16 +184,15 @@ impl<'a> Simulation<'a> {
         let Some(Reverse((arrival, _, destination, bytes))) = self.in_flight.pop() else { return };
         self.now = arrival;
         match destination {
-            Destination::Client => drop(client.receive(self.now, &bytes)),
+            Destination::Client => client.receive(self.now, &bytes),
             Destination::Server => self.serve(&bytes),
         }
     }
 
     fn serve(&mut self, bytes: &[u8]) {
-        if self.restart.is_some_and(|restart| self.now >= restart) {
-            self.restart = None;
-            self.server = crate::server(2);
+        while self.restarts.pop_if(|restart| self.now >= *restart).is_some() {
             self.counted.push(0);
+            self.server = crate::server(self.counted.len() as u8);
         }
         let now = crate::at(STARTED + self.now.as_secs_f64());
         let client = crate::peer("192.0.2.1:5000");
@@ -156,7 +204,26 @@ impl<'a> Simulation<'a> {
         if !reply.is_empty() {
             self.send(Destination::Client, &reply);
         }
+        let mut offer = Vec::new();
+        while self.server.offer(self.users, now, &mut offer).is_some() {
+            self.offers += 1;
+            self.send(Destination::Client, &offer);
+            offer.clear();
+        }
     }
+}
+
+/// A client that logs in by OPAQUE over datagrams.
+pub(crate) fn opaque_client(
+    user: &str,
+    password: &str,
+    timeout: Duration,
+    seed: u64,
+) -> opaque::client::Client {
+    let (name, password) = (user.parse().unwrap(), Password::new(password).unwrap());
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut random).unwrap();
+    opaque::client::Client::new(exchange, Resends::Timed, timeout, seed)
 }
 
 fn seconds(random: &mut SmallRng, range: RangeInclusive<f64>) -> Duration {

@@ -7,6 +7,7 @@ mod forgers;
 mod hostile;
 mod link;
 mod logins;
+mod opaque;
 mod refusals;
 mod two_passwords;
 mod vectors;
@@ -17,9 +18,12 @@ use std::time::Duration;
 
 use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::credentials::Password;
+use letmein_auth_proto::opaque::Binding;
 use letmein_auth_proto::proof::{Digest, Secret};
+use letmein_auth_proto::server::opaque::OpaqueDesk;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::transport::Transport;
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::{Now, Peer};
 use letmein_auth_users::parse;
@@ -42,10 +46,12 @@ fn penalties() -> Penalties {
 
 /// A server with keys of its own.
 fn server(number: u8) -> Server {
-    Server::new(
-        &Keys { challenges: [number; 16], welcomes: [number; 16], sources: [number; 16], names: [5; 16] },
-        Arc::new(penalties()),
-    )
+    Server::new(&Keys::known(number), Arc::new(penalties()), None)
+}
+
+/// What a TCP worker has for OPAQUE.
+fn opaque_desk() -> OpaqueDesk {
+    OpaqueDesk::new(Transport::Tcp, &[1; 32], [2; 32], Binding::none())
 }
 
 fn users(lines: &str) -> Users {

@@ -1,0 +1,41 @@
+//! Logins by OPAQUE: through bad networks, against attackers, and over connections.
+
+mod conversations;
+mod guesses;
+mod logins;
+mod refusals;
+
+use std::sync::LazyLock;
+
+use letmein_auth_proto::credentials::Password;
+use letmein_auth_proto::opaque::key::ServerKey;
+use letmein_auth_proto::opaque::registration::register;
+use letmein_auth_proto::opaque::stretching::Stretching;
+use letmein_auth_proto::users::{Builder, Conditions, Standing, Users};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// Who is in the file: alice may log in, disabled may not, elsewhere only from another network, and md5 has a password.
+/// All passwords are `right`.
+fn users() -> &'static Users {
+    static USERS: LazyLock<Users> = LazyLock::new(|| users_with(Stretching::NONE));
+    &USERS
+}
+
+fn users_with(stretching: Stretching) -> Users {
+    let mut random = ChaCha20Rng::from_seed([1; 32]);
+    let key = ServerKey::generate(&mut random);
+    let mut builder = Builder::for_text(10_000).unwrap();
+    builder.set_key(key.clone());
+    let right = Password::new("right").unwrap();
+    let disabled = Conditions { standing: Standing::Disabled, ..Conditions::none() };
+    let elsewhere = Conditions { from: vec!["203.0.113.0/24".parse().unwrap()], ..Conditions::none() };
+    let users = [("alice", Conditions::none()), ("disabled", disabled), ("elsewhere", elsewhere)];
+    for (name, conditions) in users {
+        let name = name.parse().unwrap();
+        let record = register(&key, &name, &right, stretching, &mut random).unwrap();
+        builder.push_record(&name, &record, conditions).unwrap();
+    }
+    builder.push(&"md5".parse().unwrap(), &right, Conditions::none()).unwrap();
+    builder.finish().unwrap()
+}

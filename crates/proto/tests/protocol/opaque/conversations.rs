@@ -1,0 +1,77 @@
+//! OPAQUE over TCP: the same messages, however they are segmented.
+
+use std::time::Duration;
+
+use letmein_auth_proto::challenge::Challenge;
+use letmein_auth_proto::client::{Resends, Step};
+use letmein_auth_proto::credentials::Password;
+use letmein_auth_proto::mechanism::Mechanisms;
+use letmein_auth_proto::opaque::Binding;
+use letmein_auth_proto::opaque::client::Client;
+use letmein_auth_proto::opaque::exchange::ClientExchange;
+use letmein_auth_proto::opaque::wire::server_message_len;
+use letmein_auth_proto::server::Case;
+use letmein_auth_proto::server::stream::LoginStream;
+use letmein_auth_proto::wire::Verdict;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::users;
+use crate::{at, opaque_desk, peer, penalties};
+
+/// A login over a connection whose bytes arrive in pieces of this length.
+fn log_in(password: &str, piece_len: usize) -> Verdict {
+    let (name, password) = ("alice".parse().unwrap(), Password::new(password).unwrap());
+    let mut random = ChaCha20Rng::from_seed([1; 32]);
+    let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut random).unwrap();
+    let mut client = Client::new(exchange, Resends::Never, Duration::from_secs(5), 1);
+    let mut stream = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);
+    let (penalties, mut desk) = (penalties(), opaque_desk());
+    let case = Case { users: users(), penalties: &penalties, now: at(5.0), peer: peer("192.0.2.1:5000") };
+    let mut received = Vec::new();
+    loop {
+        match client.next(Duration::ZERO) {
+            Step::Send { bytes, .. } => {
+                let mut replies = Vec::new();
+                for piece in bytes.chunks(piece_len) {
+                    received.extend_from_slice(piece);
+                    let mut rest = &received[..];
+                    while stream.receive(case, &mut desk, &mut rest, &mut replies).is_some() {}
+                    received = rest.to_vec();
+                }
+                if !replies.is_empty() {
+                    assert_eq!(server_message_len(&replies), Ok(Some(replies.len())));
+                    client.receive(Duration::ZERO, &replies);
+                }
+            }
+            Step::WaitUntil(_) => panic!("no reply"),
+            Step::Done(outcome) => return outcome.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_login_succeeds_however_its_bytes_are_segmented() {
+    for piece_len in [1, 5, 6, 31, 97, 311, 525, 526] {
+        assert_eq!(log_in("right", piece_len), Verdict::Welcome, "{piece_len}");
+    }
+    assert_eq!(log_in("wrong", 526), Verdict::Refused);
+}
+
+#[test]
+fn a_connection_that_begins_again_too_often_is_closed() {
+    let mut stream = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);
+    let (penalties, mut desk) = (penalties(), opaque_desk());
+    let case = Case { users: users(), penalties: &penalties, now: at(5.0), peer: peer("192.0.2.1:5000") };
+    let mut random = ChaCha20Rng::from_seed([1; 32]);
+    let (name, password) = ("alice".parse().unwrap(), Password::new("right").unwrap());
+    let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut random).unwrap();
+    // Never the challenge that was given.
+    let begin = exchange.begin(Challenge::from_random(8)).to_bytes();
+    let mut said = letmein_auth_proto::opaque::wire::request().to_vec();
+    (0..10).for_each(|_| said.extend_from_slice(&begin));
+    let (mut received, mut replies) = (&said[..], Vec::new());
+    while stream.receive(case, &mut desk, &mut received, &mut replies).is_some() {}
+    assert!(stream.is_over());
+    assert_eq!(replies.len(), 14 + 5 * 14);
+}

@@ -1,0 +1,172 @@
+//! How often a password can be guessed at by whoever knows the rules.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use letmein_auth_proto::client::Step;
+use letmein_auth_proto::opaque::client::Client;
+use letmein_auth_proto::opaque::stretching::Stretching;
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
+use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::users::Users;
+use letmein_auth_proto::wire::Verdict;
+use letmein_auth_proto::{Now, Peer};
+
+use super::users_with;
+use crate::at;
+use crate::link::opaque_client;
+
+/// A server with the usual budgets. What is known of its users is known to it alone.
+struct Guarded {
+    server: Server,
+    users: Users,
+}
+
+fn server() -> Guarded {
+    let penalties = Arc::new(Penalties::new(&[1; 16], Policy::default()));
+    Guarded { server: Server::new(&Keys::known(1), penalties, None), users: users_with(Stretching::NONE) }
+}
+
+fn source(number: u32) -> Peer {
+    SocketAddr::from(([10, (number >> 16) as u8, (number >> 8) as u8, number as u8], 5000)).into()
+}
+
+/// What the server says to this, at once or when its turn comes.
+fn say(server: &mut Guarded, now: Now, peer: Peer, bytes: &[u8]) -> Vec<u8> {
+    let mut reply = Vec::new();
+    server.server.datagram(&server.users, now, peer, bytes, &mut reply);
+    server.server.offer(&server.users, now, &mut reply);
+    reply
+}
+
+/// Begins a login, and tells whether an offer came. It is never finished.
+fn guess(server: &mut Guarded, now: Now, peer: Peer, user: &str, number: u64) -> bool {
+    let mut client = opaque_client(user, "guess", Duration::MAX, number);
+    begin(&mut client, |bytes| say(server, now, peer, bytes)).first() == Some(&0xff)
+}
+
+/// Plays the first two messages, and gives the reply to the second.
+fn begin(client: &mut Client, mut say: impl FnMut(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let mut reply = Vec::new();
+    for _ in 0..2 {
+        let Step::Send { bytes, .. } = client.next(Duration::ZERO) else { panic!("nothing is sent") };
+        reply = say(bytes);
+        client.receive(Duration::ZERO, &reply);
+    }
+    reply
+}
+
+/// Logs in, if the server lets it begin.
+fn logs_in(server: &mut Guarded, now: Now, peer: Peer, user: &str, number: u64) -> bool {
+    let mut client = opaque_client(user, "right", Duration::MAX, number);
+    begin(&mut client, |bytes| say(server, now, peer, bytes));
+    if let Step::Send { bytes, .. } = client.next(Duration::ZERO) {
+        let verdict = say(server, now, peer, bytes);
+        client.receive(Duration::ZERO, &verdict);
+    }
+    matches!(client.next(Duration::ZERO), Step::Done(Ok(Verdict::Welcome)))
+}
+
+#[test]
+fn a_source_that_never_finishes_has_twenty_guesses_and_then_twenty_a_minute() {
+    let mut server = server();
+    let mut guesses = 0;
+    // Two a second, for an hour, each at another name.
+    for number in 0..7200 {
+        let now = at(1000.0 + 0.5 * number as f64);
+        guesses += u32::from(guess(&mut server, now, source(1), &format!("user{number}"), number));
+    }
+    assert!((20 + 60 * 20 - 2..=20 + 60 * 20).contains(&guesses), "{guesses}");
+}
+
+#[test]
+fn a_user_has_sixty_guesses_and_then_sixty_a_minute_from_all_sources() {
+    let mut server = server();
+    let (mut guesses, mut number) = (0, 0);
+    for second in 0..600 {
+        for host in 0..200 {
+            number += 1;
+            let now = at(1000.0 + f64::from(second));
+            guesses += u32::from(guess(&mut server, now, source(host), "alice", number));
+        }
+    }
+    assert!((60 + 10 * 60 - 2..=60 + 10 * 60).contains(&guesses), "{guesses}");
+}
+
+#[test]
+fn beyond_a_thousand_guesses_a_day_strangers_are_refused_and_known_sources_are_not() {
+    let mut server = server();
+    assert!(logs_in(&mut server, at(1000.0), source(1), "alice", 1));
+    for number in 0..1100 {
+        let now = at(1001.0 + f64::from(number) * 1.5);
+        assert!(guess(&mut server, now, source(100 + number % 500), "alice", 10 + u64::from(number)));
+    }
+    let evening = at(4000.0);
+    assert!(!logs_in(&mut server, evening, source(2), "alice", 2), "the right password of a stranger");
+    assert!(logs_in(&mut server, evening, source(1), "alice", 3), "the right password of a known source");
+}
+
+#[test]
+fn the_same_begin_is_one_guess_however_often_it_comes() {
+    let mut server = server();
+    let mut client = opaque_client("alice", "guess", Duration::MAX, 1);
+    let mut last = Vec::new();
+    begin(&mut client, |bytes| {
+        last = bytes.to_vec();
+        say(&mut server, at(1000.0), source(1), bytes)
+    });
+    let first = say(&mut server, at(1000.0), source(1), &last);
+    assert!((0..100).all(|_| say(&mut server, at(1001.0), source(1), &last) == first));
+    let more = (0..40).filter(|number| guess(&mut server, at(1001.0), source(1), "alice", 10 + number));
+    assert_eq!(more.count(), 19);
+}
+
+#[test]
+fn two_hundred_people_behind_one_address_get_in_and_each_gives_a_guess_back() {
+    let mut server = server();
+    assert!((0..200).all(|number| logs_in(&mut server, at(1000.0), source(1), "alice", number)));
+}
+
+#[test]
+fn an_account_of_ones_own_buys_no_guesses_at_another() {
+    let mut server = server();
+    let mut guesses = 0;
+    for number in 0..500 {
+        let now = at(1000.0);
+        assert!(logs_in(&mut server, now, source(1), "alice", 2 * number), "{number}");
+        guesses += u32::from(guess(&mut server, now, source(1), "victim", 2 * number + 1));
+    }
+    assert!((19..=21).contains(&guesses), "{guesses}");
+}
+
+#[test]
+fn a_flood_of_strangers_keeps_out_no_source_that_has_logged_in_before() {
+    let mut server = server();
+    assert!(logs_in(&mut server, at(1000.0), source(1), "alice", 1));
+    let mut clients: Vec<_> = (0..500)
+        .map(|number| opaque_client(&format!("user{number}"), "guess", Duration::MAX, number))
+        .collect();
+    // All begin, and only then offers are made: the places are full.
+    for (number, client) in clients.iter_mut().enumerate() {
+        let peer = source(100 + number as u32);
+        begin(client, |bytes| {
+            let mut reply = Vec::new();
+            server.server.datagram(&server.users, at(1010.0), peer, bytes, &mut reply);
+            reply
+        });
+    }
+    let mut client = opaque_client("alice", "right", Duration::MAX, 1000);
+    let mut offers = Vec::new();
+    begin(&mut client, |bytes| {
+        let mut reply = Vec::new();
+        server.server.datagram(&server.users, at(1010.0), source(1), bytes, &mut reply);
+        reply
+    });
+    let mut offer = Vec::new();
+    while let Some((_, peer, _)) = server.server.offer(&server.users, at(1010.0), &mut offer) {
+        offers.push(peer.host().to_string());
+        offer.clear();
+    }
+    assert_eq!((offers.len(), offers[0].as_str()), (64, "10.0.0.1"));
+}

@@ -1,0 +1,65 @@
+use letmein_auth_proto::opaque::stretching::Stretching;
+use letmein_auth_proto::wire::Verdict;
+
+use super::{users, users_with};
+use crate::link::{SimulatedLogin, Simulation, Weather};
+
+/// 30 % loss and 5 % duplication, 100 to 300 ms each way.
+fn bad() -> Weather {
+    Weather {
+        loss: 0.3,
+        duplication: 0.05,
+        delay_s: 0.1..=0.3,
+        straggling: 0.0,
+        straggle_s: 0.1..=0.3,
+        restarts_s: Vec::new(),
+    }
+}
+
+fn calm() -> Weather {
+    Weather { loss: 0.0, duplication: 0.0, delay_s: 0.01..=0.01, ..bad() }
+}
+
+fn login(weather: &Weather, seed: u64) -> SimulatedLogin {
+    Simulation::new(weather.clone(), users(), seed).opaque_login("alice", "right")
+}
+
+#[test]
+fn a_login_over_a_good_network_takes_three_datagrams_and_one_offer() {
+    let SimulatedLogin { outcome, counted, sent, offers } = login(&calm(), 1);
+    assert_eq!((outcome, counted, sent, offers), (Ok(Verdict::Welcome), vec![1], 3, 1));
+    // The fourth says that the offer does not verify, and is not waited for.
+    let wrong = Simulation::new(calm(), users(), 1).opaque_login("alice", "wrong");
+    assert_eq!((wrong.outcome, wrong.counted, wrong.sent), (Ok(Verdict::Refused), vec![0], 3));
+}
+
+#[test]
+fn all_logins_over_a_bad_network_succeed_and_count_once() {
+    for seed in 0..500 {
+        let login = login(&bad(), seed);
+        assert_eq!(
+            (login.outcome, login.counted, login.offers),
+            (Ok(Verdict::Welcome), vec![1], 1),
+            "{seed}"
+        );
+    }
+}
+
+#[test]
+fn all_logins_succeed_though_the_server_is_restarted_twice_in_their_middle() {
+    let weather = Weather { restarts_s: vec![0.0..=1.0, 0.5..=1.5], ..bad() };
+    for seed in 0..500 {
+        let login = login(&weather, seed);
+        assert_eq!(login.outcome, Ok(Verdict::Welcome), "{seed}");
+        // A verdict that was lost before a restart is given again after it.
+        assert!(login.counted.iter().all(|counted| *counted <= 1), "{seed}: {:?}", login.counted);
+    }
+}
+
+#[test]
+fn a_password_that_is_stretched_logs_in() {
+    let users = users_with(Stretching::new(64, 2, 2).unwrap());
+    let right = Simulation::new(calm(), &users, 1).opaque_login("alice", "right");
+    let wrong = Simulation::new(calm(), &users, 1).opaque_login("alice", "wrong");
+    assert_eq!([right.outcome, wrong.outcome], [Ok(Verdict::Welcome), Ok(Verdict::Refused)]);
+}
