@@ -5,12 +5,10 @@ use toml_edit::{Array, Value};
 
 use crate::list::unix_s;
 use letmein::cli::usage::Invalid;
-use users::{first_second_after, parse_network};
+use users::{NETWORKS, first_second_after, parse_network};
 
 /// The form of a day, for messages.
 const DAY: &str = "write the last day as in 2027-01-31";
-/// The form of a network, for messages.
-pub(crate) const NETWORK: &str = "write 10.0.0.0/8, 2001:db8::/32 or one address";
 
 /// Until when a user may log in.
 #[derive(Clone, Debug)]
@@ -77,7 +75,7 @@ pub(crate) fn parse_place(text: &str) -> Result<Place, Invalid> {
             let remedy = "from takes several with spaces between them, and add one for each --from";
             Err(Invalid::new("network", text, remedy))
         }
-        (_, None) => Err(Invalid::new("network", text, format!("{NETWORK}, or anywhere"))),
+        (_, None) => Err(Invalid::new("network", text, format!("write {NETWORKS}, or anywhere"))),
     }
 }
 

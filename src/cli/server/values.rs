@@ -150,7 +150,7 @@ pub(super) fn parse_budget(text: &str) -> Result<Allowance, Invalid> {
 
 pub(super) fn parse_trusted(text: &str) -> Result<IpNet, Invalid> {
     users::parse_network(text)
-        .ok_or_else(|| Invalid::new("network", text, "write 10.0.0.0/8, 2001:db8::/32 or one address"))
+        .ok_or_else(|| Invalid::new("network", text, format!("write {}", users::NETWORKS)))
 }
 
 pub(super) fn parse_service(text: &str) -> Result<ServiceName, Invalid> {

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use csv::{ReaderBuilder, StringRecord};
 
-use crate::conditions::{NETWORK, networks_in_toml, parse_day};
+use crate::conditions::{networks_in_toml, parse_day};
 use crate::edit::NewUser;
 use crate::normal_form::{new_name, new_password};
 use proto::credentials::Password;
-use users::parse_network;
+use users::{NETWORKS, parse_network};
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,7 +259,9 @@ fn parse_expires(text: &str) -> Result<Option<String>, String> {
 fn parse_from(text: &str) -> Result<Option<String>, String> {
     let networks: Vec<_> = text.split_whitespace().collect();
     if networks.iter().any(|network| parse_network(network).is_none()) {
-        return Err(format!("invalid network in from: {NETWORK}, or several with spaces between them"));
+        return Err(format!(
+            "invalid network in from: write {NETWORKS}, or several with spaces between them"
+        ));
     }
     Ok((!networks.is_empty()).then(|| networks_in_toml(networks)))
 }
