@@ -99,7 +99,7 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();
     argv::hide_memory().map_err(|error| output.fail("system", error))?;
-    let password = args.password.read(&args.user).map_err(|error| output.no_password(&error))?;
+    let password = args.password.read(PROGRAM, &args.user).map_err(|error| output.no_password(&error))?;
     if !args.quiet && has_outer_space(&password) {
         say(format_args!("{PROGRAM}: warning: the password begins or ends with a space"));
     }
