@@ -125,6 +125,9 @@ fn what_was_meant_is_asked_where_an_option_is_nearly_right() {
         ("--password", "--password-file"),
         ("--quite", "--quiet"),
         ("--pasword", "--password-file"),
+        ("-tcp", "--tcp"),
+        ("-quiet", "--quiet"),
+        ("-v", "--version"),
     ] {
         let reason = reason(letmein().args([AT, "userone", "p", option]), EXAMPLE);
         assert!(reason.contains(&format!("unknown option: did you mean {nearest}?")), "{reason}");

@@ -33,6 +33,14 @@ pub(crate) fn parse_expiry(text: &str) -> Result<Expiry, Invalid> {
     parse_day(text).map(Expiry::After).map_err(|remedy| Invalid::new("day", text, remedy))
 }
 
+/// Parses the expiry that follows a name.
+pub(crate) fn parse_expiry_after_name(text: &str) -> Result<Expiry, Invalid> {
+    parse_expiry(text).map_err(|invalid| {
+        let remedy = "write the name first, then the last day as in 2027-01-31, or never";
+        if is_like_name(text) { Invalid::new("day", text, remedy) } else { invalid }
+    })
+}
+
 /// Parses a day that is not over.
 pub(crate) fn parse_last_day(text: &str) -> Result<String, Invalid> {
     let day = parse_day(text).map_err(|remedy| Invalid::new("day", text, remedy))?;
@@ -77,6 +85,19 @@ pub(crate) fn parse_place(text: &str) -> Result<Place, Invalid> {
         }
         (_, None) => Err(Invalid::new("network", text, format!("write {NETWORKS}, or anywhere"))),
     }
+}
+
+/// Parses a place that follows a name.
+pub(crate) fn parse_place_after_name(text: &str) -> Result<Place, Invalid> {
+    parse_place(text).map_err(|invalid| {
+        let remedy = format!("write the name first, then {NETWORKS}, or anywhere");
+        if is_like_name(text) { Invalid::new("network", text, remedy) } else { invalid }
+    })
+}
+
+/// Whether a word is rather the name that belongs before it than a condition with a mistake in it.
+fn is_like_name(text: &str) -> bool {
+    !text.starts_with(|character: char| character.is_ascii_digit()) && !text.contains([',', ':', '/'])
 }
 
 /// Networks in TOML; `None` for anywhere.
