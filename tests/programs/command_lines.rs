@@ -30,7 +30,7 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
     let mistakes: &[(&[&str], &str)] = &[
         (&[], "not provided: <HOST[:PORT]> <USER>"),
         (&[AT], "not provided: <USER>"),
-        (&["127.0.0.1,", "userone", "p"], "nothing after the comma: write SERVER,SERVER without spaces"),
+        (&["127.0.0.1,", "userone", "p"], "nothing after the comma: write several servers as A:8591,B:8591"),
         (&[",127.0.0.1", "userone", "p"], "the host is missing: write HOST:PORT"),
         (&["0.0.0.0:8591", "userone", "p"], "0.0.0.0 is only for listening: give the server's address"),
         (&["18591", "userone", "p"], "\"18591\" is a port: write HOST:18591"),
@@ -43,8 +43,10 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
         (&["::1:8591", "userone", "p"], "an IPv6 address goes in brackets: write [::1]:8591"),
         (&["[::1", "userone", "p"], "the ] after the IPv6 address is missing"),
         (&["localhost:8591:", "userone", "p"], "more than one colon"),
+        (&["a:8591;b:8591", "userone", "p"], "invalid server: write HOST:PORT, or several as A:8591,B:8591"),
+        (&[AT, "127.0.0.2:8591", "userone"], "a colon in it: write several servers as A:8591,B:8591"),
         (&[AT, "", "p"], "user name is empty"),
-        (&[AT, "user:one", "p"], "user name has a colon"),
+        (&[AT, "user:one", "p"], "user name has a colon in it"),
         (&[AT, "user\none", "p"], "user name has a control character"),
         (&[AT, " userone", "p"], "user name begins or ends with white space"),
         (&[AT, long_name, "p"], "user name is longer than 64 bytes"),
@@ -73,6 +75,17 @@ fn an_unknown_option_is_reported_as_one() {
         let reason = reason(letmein().args([AT, "userone", "p", option]), EXAMPLE);
         assert!(reason.contains("unknown option (--help lists all options"), "{option}: {reason}");
     }
+}
+
+#[test]
+fn several_servers_are_one_argument() {
+    for servers in [&["a:8591", "b:8591"][..], &["a", "[::1]:8591"], &["a;b"], &["a:8591 b:8591"], &["a, b"]]
+    {
+        let reason = reason(letmein().args(servers).args(["userone", "p"]), EXAMPLE);
+        assert!(reason.contains("A:8591,B:8591"), "{servers:?}: {reason}");
+    }
+    let reason = reason(letmein().args([AT, "user:8591x", "p"]), EXAMPLE);
+    assert!(reason.ends_with("user name has a colon in it"), "{reason}");
 }
 
 /// The word after an empty variable may be a password.
