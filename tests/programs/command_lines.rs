@@ -181,12 +181,16 @@ fn a_wrong_number_is_told_with_its_option_and_without_its_value_where_that_may_b
 #[test]
 fn an_address_that_a_server_cannot_understand_is_status_2_with_a_remedy() {
     const NAME: &str = "give an IP address, as in 127.0.0.1:8591; names are not looked up";
+    const SCOPE: &str = "write the number of the interface, as in [fe80::1%2]:8591; ip link shows it";
     for transport in TRANSPORTS {
         for (address, remedy) in [
             ("", NAME),
             ("x", NAME),
             ("256.1.1.1:8591", NAME),
-            ("udp:8591", NAME),
+            ("tcp:8591", "run server-tcp 8591, or add --also tcp:8591"),
+            ("udp:[::1]:8591", "run server-udp [::1]:8591, or add --also udp:[::1]:8591"),
+            ("[fe80::1%eth0]:8591", SCOPE),
+            ("fe80::1%eth0", SCOPE),
             ("http://127.0.0.1:8591", "write ADDRESS:PORT, without a scheme"),
             ("::1:8591", "an IPv6 address goes in brackets: write [::1]:8591"),
             ("127.0.0.1:", "a port is a number up to 65535"),
@@ -203,6 +207,16 @@ fn an_address_that_a_server_cannot_understand_is_status_2_with_a_remedy() {
             let reason = reason(server(transport).args([address, "--users", SAMPLES]), "--users users.toml");
             assert!(reason.contains("invalid port \"65536\": a port is a number up to 65535"), "{reason}");
         }
+    }
+}
+
+/// The sandbox of the gateway cannot look an interface up.
+#[test]
+fn a_service_of_the_gateway_has_no_scope() {
+    for service in ["[fe80::1%eth0]:8591", "[fe80::1%2]:8591"] {
+        let reason = reason(letmein_http().args(["127.0.0.1:0", service]), "letmein-http");
+        let remedy = "give an address without a scope, and a port from 1 to 65535";
+        assert_eq!(reason, format!("invalid service address {service:?}: {remedy}"));
     }
 }
 
@@ -253,6 +267,11 @@ fn an_argument_that_a_server_does_not_know_is_status_2_and_shown() {
             (&["0", "--workers", "many"], "invalid value \"many\" for --workers: give a whole number"),
             (&["0", "--workers", "0"], "invalid value \"0\" for --workers: give a number from 1 to 1024"),
             (&["0", "--usres", "x"], "unknown option --usres: did you mean --users? (--help"),
+            (&["0", "-users", "x"], "unknown option -u: did you mean --users? (--help"),
+            (&["-v"], "unknown option -v: did you mean --version? (--help"),
+            (&["0", "--user", "u.toml"], "invalid user \"u.toml\": that is a file: did you mean --users?"),
+            (&["0", "--user", "./u"], "invalid user \"./u\": that is a file: did you mean --users?"),
+            (&["0", "--audit", ""], "invalid audit \"\": name a file, or write - for standard output"),
             (&["0", "--check=yes"], "unexpected value 'yes' for '--check' found; no more were expected"),
         ] {
             let reason = reason(server(transport).args(arguments), "--users users.toml");
