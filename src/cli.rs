@@ -96,6 +96,8 @@ fn address_remedy(text: &str) -> String {
         |host: &str| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).is_some_and(is_ipv6);
     if text.contains("//") {
         "write ADDRESS:PORT, without a scheme".to_owned()
+    } else if text.contains('%') {
+        "write the number of the interface, as in [fe80::1%2]:8591; ip link shows it".to_owned()
     } else if is_number(text) || (host.is_empty() && is_number(port)) {
         format!(
             "write 127.0.0.1:{0} for this machine, or 0.0.0.0:{0} for all interfaces",

@@ -194,6 +194,9 @@ impl Args {
     /// Why the server gave no answer.
     fn reason(&self, error: &io::Error) -> String {
         let server = &self.server;
+        if error.kind() == io::ErrorKind::TimedOut {
+            return format!("{server}: {error}: {}", self.doubt());
+        }
         if error.kind() != io::ErrorKind::ConnectionRefused {
             return format!("{server}: {error}");
         }
@@ -206,12 +209,22 @@ impl Args {
         format!("nobody listens at {server} over {over}")
     }
 
+    /// What may be wrong where nothing answers in the form of the service.
+    fn doubt(&self) -> &'static str {
+        match (self.service, self.tcp) {
+            (SmallServiceName::Md5, false) => "is md5 served there over UDP? For TCP add --tcp",
+            (SmallServiceName::Md5, true) => "is md5 served there over TCP? For UDP leave --tcp out",
+            (SmallServiceName::Hello, _) => "is hello served there, over UDP?",
+            (SmallServiceName::Framed, _) => "is framed served there, over TCP?",
+        }
+    }
+
     fn framed_reason(&self, error: &FramedError) -> String {
         let server = &self.server;
         match error {
             FramedError::Io(error) => self.reason(error),
             FramedError::TimedOut => {
-                format!("{server}: no answer in {} s", self.timeout.as_secs_f64())
+                format!("{server}: no answer in {} s: {}", self.timeout.as_secs_f64(), self.doubt())
             }
             // The length is the beginning of what another service says.
             FramedError::Malformed(FrameError::TooLong { len, .. }) if *len > framed::MESSAGE_MAX => {

@@ -146,16 +146,16 @@ fn parse_header(text: &str) -> Result<HeaderName, Invalid> {
 
 /// A scope would have to be looked up, which the sandbox prevents.
 fn parse_service(text: &str) -> Result<SocketAddr, Box<dyn Error + Send + Sync>> {
+    let remedy = "give an address without a scope, and a port from 1 to 65535";
+    let invalid = || Err(Invalid::new("service address", text, remedy).into());
+    if text.contains('%') {
+        return invalid();
+    }
     let address = parse_address(text)?;
     if address.ip().is_unspecified() {
         return Err(HostPortError::Unspecified(address.ip()).into());
     }
-    let has_scope = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
-    if address.port() == 0 || has_scope {
-        let remedy = "give an address without a scope, and a port from 1 to 65535";
-        return Err(Invalid::new("service address", text, remedy).into());
-    }
-    Ok(address)
+    if address.port() == 0 { invalid() } else { Ok(address) }
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, Invalid> {

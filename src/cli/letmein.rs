@@ -99,7 +99,7 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();
     argv::hide_memory().map_err(|error| output.fail("system", error))?;
-    let password = args.password.read(&args.user).map_err(|error| output.no_password(&error))?;
+    let password = args.password.read(PROGRAM, &args.user).map_err(|error| output.no_password(&error))?;
     if !args.quiet && has_outer_space(&password) {
         say(format_args!("{PROGRAM}: warning: the password begins or ends with a space"));
     }
@@ -267,9 +267,15 @@ impl Servers {
     }
 }
 
+/// How several servers are written, for messages.
+const SEVERAL: &str = "A:8591,B:8591";
+
 fn parse_servers(text: &str) -> Result<Servers, String> {
     if text.ends_with(',') || text.contains(", ") {
-        return Err("nothing after the comma: write SERVER,SERVER without spaces".to_owned());
+        return Err(format!("nothing after the comma: write several servers as {SEVERAL}, without spaces"));
+    }
+    if text.contains([';', ' ']) {
+        return Err(format!("invalid server: write HOST:PORT, or several as {SEVERAL}, without spaces"));
     }
     let parse = |server| HostPort::parse(server, Some(DEFAULT_PORT)).map_err(|error| error.to_string());
     let (first, others) = text.split_once(',').map_or((text, None), |(first, others)| (first, Some(others)));
@@ -278,5 +284,9 @@ fn parse_servers(text: &str) -> Result<Servers, String> {
 }
 
 fn parse_user(text: &str) -> Result<Username, String> {
-    normal::name(text).parse().map_err(|error| format!("the user name {error}"))
+    normal::name(text).parse().map_err(|error| {
+        let is_server = text.parse::<HostPort>().is_ok();
+        let remedy = if is_server { format!(": write several servers as {SEVERAL}") } else { String::new() };
+        format!("the user name {error}{remedy}")
+    })
 }

@@ -66,7 +66,7 @@ impl PasswordSource {
     }
 
     /// Takes the password from the first source that there is; the last is a terminal.
-    pub fn read(self, user: &Username) -> Result<Password, NoPassword> {
+    pub fn read(self, program: &str, user: &Username) -> Result<Password, NoPassword> {
         if self.argument.as_deref() == Some("-") {
             return Err(NoPassword::Dash);
         }
@@ -78,7 +78,7 @@ impl PasswordSource {
             };
         }
         if let Some(path) = self.file {
-            return from_file(&path);
+            return from_file(program, &path);
         }
         if self.stdin && !io::stdin().is_terminal() {
             return first_line(io::stdin().lock(), "standard input");
@@ -95,8 +95,8 @@ impl PasswordSource {
     }
 }
 
-/// The password in the first line of a file.
-pub fn from_file(path: &Path) -> Result<Password, NoPassword> {
+/// The password in the first line of a file, of which the program warns if others can read it.
+pub fn from_file(program: &str, path: &Path) -> Result<Password, NoPassword> {
     if path == Path::new("-") {
         return Err(NoPassword::Dash);
     }
@@ -104,7 +104,9 @@ pub fn from_file(path: &Path) -> Result<Password, NoPassword> {
     match File::open(path) {
         Ok(file) => {
             if is_open_to_others(&file) {
-                say(format_args!("warning: others can read {from}: keep passwords in files of mode 600"));
+                say(format_args!(
+                    "{program}: warning: others can read {from}: keep passwords in files of mode 600"
+                ));
             }
             first_line(BufReader::new(file), &from).map_err(|error| {
                 if let NoPassword::Empty = error { NoPassword::EmptyLine(from) } else { error }

@@ -3,6 +3,7 @@
 mod reason;
 
 use std::env;
+use std::ffi::OsString;
 
 use clap::{Command, FromArgMatches};
 
@@ -100,8 +101,10 @@ pub fn parse_telling<A: FromArgMatches>(
     tell: impl FnOnce(&str),
 ) -> Result<A, ExitStatus> {
     let command = command.max_term_width(HELP_WIDTH);
-    let mut parsing = if wants_short_help() { in_one_list(command.clone()) } else { command.clone() };
-    let matches = parsing.try_get_matches_from_mut(env::args_os());
+    let words = words(&command);
+    let wants_short_help = words.get(1).is_some_and(|word| word == "-h");
+    let mut parsing = if wants_short_help { in_one_list(command.clone()) } else { command.clone() };
+    let matches = parsing.try_get_matches_from_mut(words);
     matches.and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| {
         if error.use_stderr() {
             let reason = reason(&error, &command, usage);
@@ -119,8 +122,15 @@ pub fn parse_telling<A: FromArgMatches>(
     })
 }
 
-fn wants_short_help() -> bool {
-    env::args_os().nth(1).is_some_and(|argument| argument == "-h")
+/// The words of the command line, without a `help` that comes before `-h` or `--help`: the parser takes nothing but
+/// commands after it.
+fn words(command: &Command) -> Vec<OsString> {
+    let mut words: Vec<_> = env::args_os().collect();
+    let is_help = command.has_subcommands() && words.get(1).is_some_and(|word| word == "help");
+    if is_help && words.iter().skip(2).any(|word| word == "-h" || word == "--help") {
+        words.remove(1);
+    }
+    words
 }
 
 /// The short help has no headings, so that it is one screen.

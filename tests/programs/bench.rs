@@ -1,11 +1,14 @@
 //! The load generator at real servers.
 
 use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
+use std::thread;
 
 use proto::transport::Transport;
 
-use crate::peers::{address_of, refusing_socket};
+use crate::peers::{address_of, receive, refusing_socket, udp_socket};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, path, run, users_file};
 
 /// A server that lets the same user fail as often as they like.
@@ -167,6 +170,45 @@ fn a_server_that_is_not_there_is_status_3() {
         };
         let said = format!("no login got a verdict: {reason}: is a server there?\n");
         assert!(ended.stderr.ends_with(&said), "{}", ended.stderr);
+    }
+}
+
+/// A service that says back what it hears.
+fn echo(transport: Transport) -> SocketAddr {
+    match transport {
+        Transport::Udp => {
+            let socket = udp_socket();
+            let address = socket.local_addr().unwrap();
+            thread::spawn(move || {
+                loop {
+                    let (client, message) = receive(&socket);
+                    socket.send_to(&message, client).unwrap();
+                }
+            });
+            address
+        }
+        Transport::Tcp => {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            thread::spawn(move || {
+                for stream in listener.incoming().map(Result::unwrap) {
+                    let _ = io::copy(&mut &stream, &mut &stream);
+                }
+            });
+            address
+        }
+    }
+}
+
+#[test]
+fn another_service_is_told_as_one() {
+    for transport in TRANSPORTS {
+        let args = [&*transport.to_string().to_lowercase(), &echo(transport).to_string(), "--users", SAMPLES];
+        let more = ["--clients", "1", "--duration", "0.1", "--patience", "0.2"];
+        let ended = run(bench().args(args).args(more));
+        let said =
+            "no login got a verdict: something answers there, but it is another service: check the port\n";
+        assert!(ended.status == 3 && ended.stderr.ends_with(said), "{ended:?}");
     }
 }
 

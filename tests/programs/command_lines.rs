@@ -30,7 +30,7 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
     let mistakes: &[(&[&str], &str)] = &[
         (&[], "not provided: <HOST[:PORT]> <USER>"),
         (&[AT], "not provided: <USER>"),
-        (&["127.0.0.1,", "userone", "p"], "nothing after the comma: write SERVER,SERVER without spaces"),
+        (&["127.0.0.1,", "userone", "p"], "nothing after the comma: write several servers as A:8591,B:8591"),
         (&[",127.0.0.1", "userone", "p"], "the host is missing: write HOST:PORT"),
         (&["0.0.0.0:8591", "userone", "p"], "0.0.0.0 is only for listening: give the server's address"),
         (&["18591", "userone", "p"], "\"18591\" is a port: write HOST:18591"),
@@ -43,8 +43,10 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
         (&["::1:8591", "userone", "p"], "an IPv6 address goes in brackets: write [::1]:8591"),
         (&["[::1", "userone", "p"], "the ] after the IPv6 address is missing"),
         (&["localhost:8591:", "userone", "p"], "more than one colon"),
+        (&["a:8591;b:8591", "userone", "p"], "invalid server: write HOST:PORT, or several as A:8591,B:8591"),
+        (&[AT, "127.0.0.2:8591", "userone"], "a colon in it: write several servers as A:8591,B:8591"),
         (&[AT, "", "p"], "user name is empty"),
-        (&[AT, "user:one", "p"], "user name has a colon"),
+        (&[AT, "user:one", "p"], "user name has a colon in it"),
         (&[AT, "user\none", "p"], "user name has a control character"),
         (&[AT, " userone", "p"], "user name begins or ends with white space"),
         (&[AT, long_name, "p"], "user name is longer than 64 bytes"),
@@ -73,6 +75,17 @@ fn an_unknown_option_is_reported_as_one() {
         let reason = reason(letmein().args([AT, "userone", "p", option]), EXAMPLE);
         assert!(reason.contains("unknown option (--help lists all options"), "{option}: {reason}");
     }
+}
+
+#[test]
+fn several_servers_are_one_argument() {
+    for servers in [&["a:8591", "b:8591"][..], &["a", "[::1]:8591"], &["a;b"], &["a:8591 b:8591"], &["a, b"]]
+    {
+        let reason = reason(letmein().args(servers).args(["userone", "p"]), EXAMPLE);
+        assert!(reason.contains("A:8591,B:8591"), "{servers:?}: {reason}");
+    }
+    let reason = reason(letmein().args([AT, "user:8591x", "p"]), EXAMPLE);
+    assert!(reason.ends_with("user name has a colon in it"), "{reason}");
 }
 
 /// The word after an empty variable may be a password.
@@ -125,6 +138,9 @@ fn what_was_meant_is_asked_where_an_option_is_nearly_right() {
         ("--password", "--password-file"),
         ("--quite", "--quiet"),
         ("--pasword", "--password-file"),
+        ("-tcp", "--tcp"),
+        ("-quiet", "--quiet"),
+        ("-v", "--version"),
     ] {
         let reason = reason(letmein().args([AT, "userone", "p", option]), EXAMPLE);
         assert!(reason.contains(&format!("unknown option: did you mean {nearest}?")), "{reason}");
@@ -165,12 +181,16 @@ fn a_wrong_number_is_told_with_its_option_and_without_its_value_where_that_may_b
 #[test]
 fn an_address_that_a_server_cannot_understand_is_status_2_with_a_remedy() {
     const NAME: &str = "give an IP address, as in 127.0.0.1:8591; names are not looked up";
+    const SCOPE: &str = "write the number of the interface, as in [fe80::1%2]:8591; ip link shows it";
     for transport in TRANSPORTS {
         for (address, remedy) in [
             ("", NAME),
             ("x", NAME),
             ("256.1.1.1:8591", NAME),
-            ("udp:8591", NAME),
+            ("tcp:8591", "run server-tcp 8591, or add --also tcp:8591"),
+            ("udp:[::1]:8591", "run server-udp [::1]:8591, or add --also udp:[::1]:8591"),
+            ("[fe80::1%eth0]:8591", SCOPE),
+            ("fe80::1%eth0", SCOPE),
             ("http://127.0.0.1:8591", "write ADDRESS:PORT, without a scheme"),
             ("::1:8591", "an IPv6 address goes in brackets: write [::1]:8591"),
             ("127.0.0.1:", "a port is a number up to 65535"),
@@ -187,6 +207,16 @@ fn an_address_that_a_server_cannot_understand_is_status_2_with_a_remedy() {
             let reason = reason(server(transport).args([address, "--users", SAMPLES]), "--users users.toml");
             assert!(reason.contains("invalid port \"65536\": a port is a number up to 65535"), "{reason}");
         }
+    }
+}
+
+/// The sandbox of the gateway cannot look an interface up.
+#[test]
+fn a_service_of_the_gateway_has_no_scope() {
+    for service in ["[fe80::1%eth0]:8591", "[fe80::1%2]:8591"] {
+        let reason = reason(letmein_http().args(["127.0.0.1:0", service]), "letmein-http");
+        let remedy = "give an address without a scope, and a port from 1 to 65535";
+        assert_eq!(reason, format!("invalid service address {service:?}: {remedy}"));
     }
 }
 
@@ -237,6 +267,11 @@ fn an_argument_that_a_server_does_not_know_is_status_2_and_shown() {
             (&["0", "--workers", "many"], "invalid value \"many\" for --workers: give a whole number"),
             (&["0", "--workers", "0"], "invalid value \"0\" for --workers: give a number from 1 to 1024"),
             (&["0", "--usres", "x"], "unknown option --usres: did you mean --users? (--help"),
+            (&["0", "-users", "x"], "unknown option -u: did you mean --users? (--help"),
+            (&["-v"], "unknown option -v: did you mean --version? (--help"),
+            (&["0", "--user", "u.toml"], "invalid user \"u.toml\": that is a file: did you mean --users?"),
+            (&["0", "--user", "./u"], "invalid user \"./u\": that is a file: did you mean --users?"),
+            (&["0", "--audit", ""], "invalid audit \"\": name a file, or write - for standard output"),
             (&["0", "--check=yes"], "unexpected value 'yes' for '--check' found; no more were expected"),
         ] {
             let reason = reason(server(transport).args(arguments), "--users users.toml");

@@ -138,10 +138,16 @@ fn a_check_shows_all_doors() {
 #[test]
 fn doors_that_cannot_be_are_refused_with_a_reason() {
     for (args, reason) in [
-        (&["127.0.0.1:8591", "--also", "udp:127.0.0.1:8591"][..], "it is served already"),
-        (&["8591", "--also", "tcp:8591", "--also", "tcp:8591"], "it is served already"),
-        (&["8591", "--also", "udp:[::1]:8591"], "it is served already"),
-        (&["[::1]:8591", "--also", "udp:8591"], "it is served already"),
+        (
+            &["127.0.0.1:8591", "--also", "udp:127.0.0.1:8591"][..],
+            "the server already listens there: leave it out",
+        ),
+        (
+            &["8591", "--also", "tcp:8591", "--also", "tcp:8591"],
+            "the server already listens there: leave it out",
+        ),
+        (&["8591", "--also", "udp:[::1]:8591"], "the server already listens there: leave it out"),
+        (&["[::1]:8591", "--also", "udp:8591"], "the server already listens there: leave it out"),
         (&["8591", "--also", "8591"], "invalid transport \"8591\""),
         (&["8591", "--also", "tcp"], "invalid address \"tcp\": it has no port: write tcp:8591"),
         (&["8591", "--also", "tcp:8591", "--service", "md5"], "--also is for auth"),

@@ -3,8 +3,11 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, Write};
+use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
 
 use clap::CommandFactory;
 use letmein::cli;
@@ -12,6 +15,7 @@ use proto::transport::Transport::Udp;
 use tempfile::TempDir;
 
 use crate::dist_files::DIST;
+use crate::peers::PATIENCE;
 use crate::running::{SAMPLES, Server, installed, run, server, welcome};
 
 /// The words of a list in a manifest, which may go on on the next line.
@@ -75,7 +79,9 @@ fn a_secret_is_read_by_the_user_of_the_pod_and_again_when_it_changes() {
     let mut server = Server::spawn(Udp, &mut unshare);
     assert_eq!(server.login(&["alice", "one"]), welcome());
     server.input().write_all(b"change\n").unwrap();
-    let log = server.stderr.as_mut().unwrap().lines().map(Result::unwrap);
+    let (log, (sender, lines)) = (server.stderr.take().unwrap(), mpsc::channel());
+    thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let log = iter::repeat_with(|| lines.recv_timeout(PATIENCE).expect("the change is logged"));
     let before: Vec<String> = log.take_while(|line| !line.contains("1 changed (alice)")).collect();
     assert!(!before.iter().any(|line| line.contains("WARN")), "{before:?}");
     assert_eq!(server.login(&["alice", "two"]), welcome());

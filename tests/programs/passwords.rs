@@ -8,7 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use crate::peers::{REQUEST, receive, udp_socket};
-use crate::running::{Ended, Server, letmein, path, refused, run, users_file, welcome};
+use crate::running::{
+    Ended, SAMPLES, Server, letmein, letmein_users, path, refused, run, users_file, welcome,
+};
 
 /// A password at the start of a text, however its line ends.
 const TEXTS: [&str; 5] =
@@ -186,6 +188,12 @@ fn a_password_file_that_others_can_read_is_warned_of() {
     let server = Server::udp();
     let file = users_file("passwordone\n");
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
-    let stderr = format!("warning: others can read {}: keep passwords in files of mode 600\n", path(&file));
+    let warning = |program: &str| {
+        format!("{program}: warning: others can read {}: keep passwords in files of mode 600\n", path(&file))
+    };
+    let stderr = warning("letmein");
     assert_eq!(server.login(&["userone", "--password-file", path(&file)]), Ended { stderr, ..welcome() });
+    let verify = ["--users", SAMPLES, "verify", "userone", "--password-file", path(&file)];
+    let Ended { status, stderr, .. } = run(letmein_users().args(verify));
+    assert_eq!((status, stderr), (0, warning("letmein-users")));
 }

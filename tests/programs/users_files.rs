@@ -184,9 +184,20 @@ fn a_file_without_the_section_of_users_is_shown_with_a_remedy() {
 
 #[test]
 fn a_name_with_a_dot_that_is_not_between_quotes_is_shown_with_a_remedy() {
-    let complaint = complaint("[users]\nalice.smith = \"hunter2secret\"\n");
-    assert!(complaint.contains("FILE:2:7: unknown key \"smith\": "), "{complaint}");
-    assert!(complaint.contains("; a user name with a dot goes between quotes\n"), "{complaint}");
+    for text in [
+        "[users]\nalice.smith = \"hunter2secret\"\n",
+        "[users]\nalice.smith.hunter = \"hunter2secret\"\n",
+        "[users]\nalice.smith = { password = \"hunter2secret\" }\n",
+    ] {
+        let complaint = complaint(text);
+        let problems: Vec<_> = complaint.lines().filter(|line| line.contains("FILE:2:")).collect();
+        let [problem] = problems[..] else { panic!("{complaint}") };
+        assert!(problem.contains("FILE:2:7: unknown key \"smith\": "), "{problem}");
+        assert!(
+            problem.ends_with("; a user name with a dot goes between quotes, as in \"a.b\""),
+            "{problem}"
+        );
+    }
 }
 
 #[test]

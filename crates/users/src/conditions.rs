@@ -24,6 +24,9 @@ pub fn day_of(unix_s: u64) -> Option<String> {
     Some(format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day()))
 }
 
+/// What [`parse_network`] takes, for messages that say what to write.
+pub const NETWORKS: &str = "10.0.0.0/8, 2001:db8::/32 or one address";
+
 /// A network or an address. One of v4-mapped addresses is one of IPv4, as sources are.
 pub fn parse_network(text: &str) -> Option<IpNet> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;

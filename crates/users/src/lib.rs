@@ -13,7 +13,7 @@ mod source;
 mod syntax;
 
 pub use changes::Changes;
-pub use conditions::{day_of, first_second_after, parse_network};
+pub use conditions::{NETWORKS, day_of, first_second_after, parse_network};
 pub use error::{Distrust, UsersError, Warning, listing};
 pub use file::{UsersFile, load, load_text};
 pub use folder::{Folder, folder_of, open_folder};

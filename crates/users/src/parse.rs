@@ -107,6 +107,9 @@ fn parse_whole(text: &str) -> Result<Users, Vec<Problem>> {
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
+/// What a user may have.
+const KEYS: [&str; 6] = ["password", "disabled", "expires", "from", "old_password", "old_until"];
+
 struct Parser {
     users: Builder,
     /// The place in the text of each user of the builder.
@@ -174,7 +177,11 @@ impl Parser {
                 "from" => conditions.from = self.networks(value),
                 other => {
                     let has_password = table.is_some_and(|table| table.contains_key("password"));
-                    let more = if has_password { "" } else { "; a user name with a dot goes between quotes" };
+                    let more = if has_password {
+                        ""
+                    } else {
+                        "; a user name with a dot goes between quotes, as in \"a.b\""
+                    };
                     self.problem(
                         key.span(),
                         format!(
@@ -193,6 +200,8 @@ impl Parser {
             None => self.secret(name, "password", entry),
             Some(table) => match table.get("password") {
                 Some(value) => self.secret(name, "password", value),
+                // There is a problem already, and the password may be behind that key.
+                None if table.keys().any(|key| !KEYS.contains(&key.get_ref().as_ref())) => None,
                 None => {
                     self.problem(entry.span(), format!("{name} has no password: add password = \"…\""));
                     None

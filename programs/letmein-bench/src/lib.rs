@@ -35,11 +35,7 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         report.print_json().map_err(|error| failed(PROGRAM, error))?;
     }
     if server.logins() == 0 {
-        let error = server.last_error.as_deref().unwrap_or("no answer");
-        return Err(failed(
-            PROGRAM,
-            format_args!("{plan}: no login got a verdict: {error}: is a server there?"),
-        ));
+        return Err(failed(PROGRAM, format_args!("{plan}: no login got a verdict: {}", why_none(&server))));
     }
     if !args.json {
         write!(io::stdout(), "{report}").map_err(|error| failed(PROGRAM, error))?;
@@ -60,6 +56,14 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         1.. => ExitStatus::Refused,
         0 => ExitStatus::Done,
     })
+}
+
+/// Why no login got a verdict, and what to look at.
+fn why_none(server: &Figures) -> String {
+    if server.has_heard_other {
+        return "something answers there, but it is another service: check the port".to_owned();
+    }
+    format!("{}: is a server there?", server.last_error.as_deref().unwrap_or("no answer"))
 }
 
 /// A v4-mapped address is one of IPv4.

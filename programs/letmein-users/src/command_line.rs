@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::PROGRAM;
-use crate::conditions::{Expiry, Place, parse_expiry, parse_last_day, parse_place};
+use crate::conditions::{
+    Expiry, Place, parse_expiry, parse_expiry_after_name, parse_last_day, parse_place, parse_place_after_name,
+};
 use crate::new_password::{GivenPassword, NewPassword};
 use crate::normal_form::new_name;
 use proto::credentials::Username;
@@ -100,7 +102,7 @@ pub(crate) enum Command {
         /// Last day on which the user may log in, as in 2027-01-31, or never
         ///
         /// The day ends at midnight, UTC.
-        #[arg(value_name = "DATE", value_parser = parse_expiry)]
+        #[arg(value_name = "DATE", value_parser = parse_expiry_after_name)]
         expiry: Expiry,
     },
     /// Set the networks from which a user may log in
@@ -111,7 +113,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         user: User,
         /// Networks and addresses, or anywhere
-        #[arg(value_name = "NETWORK", required = true, value_parser = parse_place)]
+        #[arg(value_name = "NETWORK", required = true, value_parser = parse_place_after_name)]
         places: Vec<Place>,
     },
     /// Give a user another name; the password stays

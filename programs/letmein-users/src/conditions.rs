@@ -5,12 +5,10 @@ use toml_edit::{Array, Value};
 
 use crate::list::unix_s;
 use letmein::cli::usage::Invalid;
-use users::{first_second_after, parse_network};
+use users::{NETWORKS, first_second_after, parse_network};
 
 /// The form of a day, for messages.
 const DAY: &str = "write the last day as in 2027-01-31";
-/// The form of a network, for messages.
-pub(crate) const NETWORK: &str = "write 10.0.0.0/8, 2001:db8::/32 or one address";
 
 /// Until when a user may log in.
 #[derive(Clone, Debug)]
@@ -33,6 +31,14 @@ pub(crate) fn parse_expiry(text: &str) -> Result<Expiry, Invalid> {
         return Ok(Expiry::Never);
     }
     parse_day(text).map(Expiry::After).map_err(|remedy| Invalid::new("day", text, remedy))
+}
+
+/// Parses the expiry that follows a name.
+pub(crate) fn parse_expiry_after_name(text: &str) -> Result<Expiry, Invalid> {
+    parse_expiry(text).map_err(|invalid| {
+        let remedy = "write the name first, then the last day as in 2027-01-31, or never";
+        if is_like_name(text) { Invalid::new("day", text, remedy) } else { invalid }
+    })
 }
 
 /// Parses a day that is not over.
@@ -77,8 +83,21 @@ pub(crate) fn parse_place(text: &str) -> Result<Place, Invalid> {
             let remedy = "from takes several with spaces between them, and add one for each --from";
             Err(Invalid::new("network", text, remedy))
         }
-        (_, None) => Err(Invalid::new("network", text, format!("{NETWORK}, or anywhere"))),
+        (_, None) => Err(Invalid::new("network", text, format!("write {NETWORKS}, or anywhere"))),
     }
+}
+
+/// Parses a place that follows a name.
+pub(crate) fn parse_place_after_name(text: &str) -> Result<Place, Invalid> {
+    parse_place(text).map_err(|invalid| {
+        let remedy = format!("write the name first, then {NETWORKS}, or anywhere");
+        if is_like_name(text) { Invalid::new("network", text, remedy) } else { invalid }
+    })
+}
+
+/// Whether a word is rather the name that belongs before it than a condition with a mistake in it.
+fn is_like_name(text: &str) -> bool {
+    !text.starts_with(|character: char| character.is_ascii_digit()) && !text.contains([',', ':', '/'])
 }
 
 /// Networks in TOML; `None` for anywhere.

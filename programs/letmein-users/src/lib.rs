@@ -74,12 +74,20 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
 
 /// `verify` answers by its status, as a client does, so help for it is no success. `help verify` is.
 fn usage() -> Usage<'static> {
-    let is_verify = env::args_os().nth(1).is_some_and(|command| command == "verify" || command == "test");
+    let command = env::args_os().nth(1).unwrap_or_default();
+    let command = command.to_str().unwrap_or_default();
     Usage {
         example: EXAMPLE,
-        password: if is_verify { PasswordArgument::Taken } else { PasswordArgument::Mistaken },
-        too_many: "one user at a time; a password comes from --generate, --password-file, --password-stdin or the \
-                   prompt",
+        password: match command {
+            "verify" | "test" => PasswordArgument::Taken,
+            _ => PasswordArgument::Mistaken,
+        },
+        too_many: match command {
+            "check" | "lint" | "list" | "ls" => "name the users file with --users FILE",
+            _ => {
+                "one user at a time; a password comes from --generate, --password-file, --password-stdin or the prompt"
+            }
+        },
         instead_of,
     }
 }
@@ -87,6 +95,12 @@ fn usage() -> Usage<'static> {
 /// What to do instead of a command that there is not, though its name is like that of another one or of its opposite.
 fn instead_of(command: &str) -> Option<&'static str> {
     match command {
+        "deny" | "block" | "ban" | "revoke" | "suspend" => Some("to refuse a user from now on, use disable"),
+        "allow" | "permit" => Some("to let a disabled user log in again, use enable"),
+        "erase" | "drop" => Some("to remove a user, use remove"),
+        "set" | "reset" | "change" | "modify" => {
+            Some("passwd sets a password, expire the last day, from the networks")
+        }
         "export" => Some("to copy the users, copy the file; list --json has all but the passwords"),
         "edit" => Some("change the file with any editor; check tells what is wrong in it"),
         "reload" => Some("the server reads the file again by itself"),

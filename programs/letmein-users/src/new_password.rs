@@ -7,6 +7,7 @@ use rand::TryRng;
 use rand::rngs::{SysError, SysRng};
 use zeroize::Zeroizing;
 
+use crate::PROGRAM;
 use crate::normal_form::new_password;
 use crate::plain::Plain;
 use letmein::cli::normal;
@@ -71,7 +72,7 @@ impl GivenPassword {
 
     fn without_terminal(&self) -> Result<Option<Password>, PasswordMissing> {
         Ok(match (&self.password_file, self.password_stdin) {
-            (Some(file), _) => Some(from_file(file)?),
+            (Some(file), _) => Some(from_file(PROGRAM, file)?),
             (None, true) => Some(first_line(io::stdin().lock(), "standard input")?),
             (None, false) => None,
         })

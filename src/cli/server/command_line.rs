@@ -9,7 +9,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::values::{
     Allowance, ListenAddress, ModeName, ServiceName, parse_audit, parse_budget, parse_door,
-    parse_listen_address, parse_log_format, parse_log_level, parse_mode, parse_service, parse_trusted,
+    parse_listen_address, parse_log_format, parse_log_level, parse_mode, parse_service, parse_system_user,
+    parse_trusted,
 };
 use crate::cli::parse_address;
 use proto::small::framed;
@@ -104,7 +105,7 @@ pub(super) struct Args {
     #[arg(long, help_heading = MONITORING, hide_short_help = true, requires = "http")]
     pub(super) http_reasons: bool,
     /// Run as this user after binding; needs root
-    #[arg(long, help_heading = SANDBOX, value_name = "NAME")]
+    #[arg(long, help_heading = SANDBOX, value_name = "NAME", value_parser = parse_system_user)]
     pub(super) user: Option<String>,
     /// How to treat system calls that a server does not need: on, log or off
     ///

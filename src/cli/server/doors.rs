@@ -34,7 +34,8 @@ impl Args {
             };
             if door.meets(first) || also.iter().any(|other| door.meets(other)) {
                 return Err(format!(
-                    "--also {}:{}: it is served already; a port alone is 127.0.0.1 and [::1]",
+                    "--also {}:{}: the server already listens there: leave it out; a port alone is 127.0.0.1 and \
+                     [::1]",
                     transport.name(),
                     door.address
                 ));

@@ -1,6 +1,5 @@
 //! The values of a server's options: what each may be, and what is said of anything else.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::ValueEnum;
@@ -10,7 +9,7 @@ use proto::transport::Transport;
 use server::doors::Loopbacks;
 use server::log::LogFormat;
 use server::net::address::Address;
-use server::settings::{AuditTarget, FailureBudget, Mode};
+use server::settings::{self, AuditTarget, FailureBudget, Mode};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::usage::Invalid;
@@ -104,8 +103,20 @@ impl ServiceName {
     }
 }
 
-pub(super) fn parse_audit(text: &str) -> Result<AuditTarget, Infallible> {
-    Ok(if text == "-" { AuditTarget::Stdout } else { AuditTarget::File(text.into()) })
+pub(super) fn parse_audit(text: &str) -> Result<AuditTarget, Invalid> {
+    match text {
+        "" => Err(Invalid::new("audit", text, "name a file, or write - for standard output")),
+        "-" => Ok(AuditTarget::Stdout),
+        file => Ok(AuditTarget::File(file.into())),
+    }
+}
+
+/// Parses the name of a user of the system.
+pub(super) fn parse_system_user(text: &str) -> Result<String, Invalid> {
+    if text.contains('/') || text.ends_with(".toml") {
+        return Err(Invalid::new("user", text, "that is a file: did you mean --users?"));
+    }
+    Ok(text.to_owned())
 }
 
 pub(in crate::cli) fn parse_mode(text: &str) -> Result<ModeName, Invalid> {
@@ -150,7 +161,7 @@ pub(super) fn parse_budget(text: &str) -> Result<Allowance, Invalid> {
 
 pub(super) fn parse_trusted(text: &str) -> Result<IpNet, Invalid> {
     users::parse_network(text)
-        .ok_or_else(|| Invalid::new("network", text, "write 10.0.0.0/8, 2001:db8::/32 or one address"))
+        .ok_or_else(|| Invalid::new("network", text, format!("write {}", users::NETWORKS)))
 }
 
 pub(super) fn parse_service(text: &str) -> Result<ServiceName, Invalid> {
@@ -188,6 +199,17 @@ pub(super) fn parse_listen_address(text: &str) -> Result<ListenAddress, Invalid>
             let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port_of(port)?);
             Ok(ListenAddress::Address(everywhere.into()))
         }
-        _ => Err(Invalid::new("address", text, address_remedy(text))),
+        _ => Err(Invalid::new("address", text, door_remedy(text).unwrap_or_else(|| address_remedy(text)))),
     }
+}
+
+/// What to write instead of a door where an address belongs.
+fn door_remedy(text: &str) -> Option<String> {
+    let (transport, place) = text.split_once(':').filter(|(_, place)| !place.is_empty())?;
+    let program = match &*transport.to_ascii_lowercase() {
+        "udp" => settings::program(Transport::Udp),
+        "tcp" => settings::program(Transport::Tcp),
+        _ => return None,
+    };
+    Some(format!("run {program} {place}, or add --also {text}"))
 }

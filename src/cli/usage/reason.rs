@@ -1,6 +1,8 @@
 //! What is wrong with a command line, and what was perhaps meant.
 
+use std::env;
 use std::error::Error;
+use std::iter;
 use std::num::{ParseFloatError, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -51,10 +53,11 @@ fn of_value(error: &clap::Error, source: &(dyn Error + 'static), hides_arguments
 
 /// The reason for a command that there is not.
 fn of_command(error: &clap::Error, command: &Command, usage: &Usage<'_>) -> String {
-    match text(error, ContextKind::InvalidSubcommand).and_then(usage.instead_of) {
+    let given = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+    match (usage.instead_of)(given) {
         Some(advice) => advice.to_owned(),
         None => {
-            let nearest = did_you_mean(nearest_command(error, command));
+            let nearest = did_you_mean(nearest_command(given, error, command));
             format!("unknown command{nearest} (--help lists all commands)")
         }
     }
@@ -80,11 +83,15 @@ fn of_argument(given: &str, error: &clap::Error, command: &Command, usage: &Usag
 
 /// What to do instead of giving an option that there is not, or the one that was perhaps meant.
 fn instead_of_option(given: &str, error: &clap::Error, command: &Command, hides_arguments: bool) -> String {
+    if let Some(option) = with_one_dash(given, command) {
+        return did_you_mean(Some(&option));
+    }
     if let Some(remedy) = option_remedy(given, command, hides_arguments) {
         return format!(": {remedy}");
     }
-    let suggested = text(error, ContextKind::SuggestedArg).filter(|option| is_like(given, option));
-    did_you_mean(suggested.map(str::to_owned).or_else(|| option_like(given, command)).as_deref())
+    let suggested = text(error, ContextKind::SuggestedArg).filter(|option| is_option_like(given, option));
+    let suggested = suggested.map(str::to_owned).or_else(|| option_like(given, command));
+    did_you_mean(suggested.as_deref())
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
@@ -127,20 +134,40 @@ fn option_remedy(given: &str, command: &Command, hides_arguments: bool) -> Optio
 /// The nearest option; the similarity that the parser goes by does not see swapped letters.
 fn option_like(given: &str, command: &Command) -> Option<String> {
     let options = command.get_arguments().filter_map(Arg::get_long).map(|option| format!("--{option}"));
-    options.filter(|option| is_like(given, option)).min_by_key(|option| strsim::osa_distance(given, option))
+    let options = options.filter(|option| is_option_like(given, option));
+    options.min_by_key(|option| strsim::osa_distance(given, option))
 }
 
-/// Whether an option was perhaps meant: what was given differs from it, or from its beginning, by a third of the
-/// letters at most.
-fn is_like(given: &str, option: &str) -> bool {
-    let Some(word) = given.strip_prefix("--") else { return false };
-    let beginning = option.get(..given.len()).unwrap_or(option);
-    [beginning, option].iter().any(|option| strsim::osa_distance(given, option) <= word.len() / 3)
+/// The option that was given with one dash, as in -users, of which the parser reports a letter alone.
+fn with_one_dash(given: &str, command: &Command) -> Option<String> {
+    if given.starts_with("--") {
+        return None;
+    }
+    let commands = || iter::once(command).chain(command.get_subcommands());
+    let options = || commands().flat_map(Command::get_arguments).filter_map(Arg::get_long);
+    let option_of = |word: &str| match word.strip_prefix('-')?.split('=').next()? {
+        "v" | "version" => Some("--version".to_owned()),
+        name => options().find(|option| *option == name).map(|option| format!("--{option}")),
+    };
+    env::args_os().skip(1).find_map(|word| word.to_str().and_then(option_of))
+}
+
+fn is_option_like(given: &str, option: &str) -> bool {
+    let words = given.strip_prefix("--").zip(option.strip_prefix("--"));
+    words.is_some_and(|(given, option)| is_like(given, option))
+}
+
+/// Whether a word was perhaps meant: what was given differs from it, or from its beginning, by a third of the letters
+/// at most.
+fn is_like(given: &str, word: &str) -> bool {
+    let beginning = word.get(..given.len()).unwrap_or(word);
+    [beginning, word].iter().any(|word| strsim::osa_distance(given, word) <= given.len() / 3)
 }
 
 /// The name of the command that is most alike, even if an alias is nearer.
-fn nearest_command<'c>(error: &clap::Error, command: &'c Command) -> Option<&'c str> {
+fn nearest_command<'c>(given: &str, error: &clap::Error, command: &'c Command) -> Option<&'c str> {
     let Some(ContextValue::Strings(alike)) = error.get(ContextKind::SuggestedSubcommand) else { return None };
     // The last is the most alike.
-    command.find_subcommand(alike.last()?).map(Command::get_name)
+    let nearest = alike.iter().rev().find(|name| is_like(given, name))?;
+    command.find_subcommand(nearest).map(Command::get_name)
 }

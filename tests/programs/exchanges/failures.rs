@@ -61,15 +61,16 @@ fn a_server_that_is_silent_is_reported_as_that() {
     let udp = udp_socket();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let (udp, tcp) = (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap().to_string());
-    for (args, server) in [
-        (&["md5", &*udp, "x"][..], &udp),
-        (&["md5", "--tcp", &tcp, "x"], &tcp),
-        (&["framed", &tcp, "x"], &tcp),
-        (&["framed", "--pipeline", &tcp, "x", "y"], &tcp),
+    for (args, server, hint) in [
+        (&["md5", &*udp, "x"][..], &udp, "is md5 served there over UDP? For TCP add --tcp"),
+        (&["md5", "--tcp", &tcp, "x"], &tcp, "is md5 served there over TCP? For UDP leave --tcp out"),
+        (&["hello", &udp, "Hello, server!"], &udp, "is hello served there, over UDP?"),
+        (&["framed", &tcp, "x"], &tcp, "is framed served there, over TCP?"),
+        (&["framed", "--pipeline", &tcp, "x", "y"], &tcp, "is framed served there, over TCP?"),
     ] {
         let ended = run(exchange().args(args).args(["--timeout", "0.05"]));
         assert_eq!(ended.status, 3);
-        assert_eq!(ended.stderr, format!("exchange: {server}: no answer in 0.05 s\n"));
+        assert_eq!(ended.stderr, format!("exchange: {server}: no answer in 0.05 s: {hint}\n"));
     }
 }
 

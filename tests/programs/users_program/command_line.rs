@@ -59,12 +59,59 @@ fn a_command_or_an_option_that_is_nearly_right_is_told_with_what_was_meant() {
         (&["add", "eve", "--password", SECRET], "unknown option: did you mean --password-file?"),
         (&["passwd", "alice", "--keep"], "unknown option: did you mean --keep-old?"),
         (&["remove", "alice", "--yess"], "unknown option: did you mean --yes?"),
+        (&["deny", "alice"], "to refuse a user from now on, use disable\n"),
+        (&["allow", "alice"], "to let a disabled user log in again, use enable\n"),
+        (&["erase", "alice"], "to remove a user, use remove\n"),
+        (&["set", "alice"], "passwd sets a password, expire the last day, from the networks\n"),
         (&["export"], "to copy the users, copy the file; list --json has all but the passwords\n"),
         (&["edit"], "change the file with any editor; check tells what is wrong in it\n"),
         (&["reload"], "the server reads the file again by itself\n"),
         (&["unblock", "alice"], "pkill -USR1 server-udp lifts all blocks\n"),
     ] {
         let Ended { status, stderr, .. } = Folder::with(TEXT).run(args);
+        assert!(status == 2 && stderr.contains(nearest), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_command_that_is_hardly_alike_is_not_suggested() {
+    for command in ["unset", "forget", "restrict", "addition"] {
+        let Ended { status, stderr, .. } = Folder::with(TEXT).run(&[command, "alice"]);
+        assert!(
+            status == 2 && stderr.contains("\nunknown command (--help lists all commands)\n"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn arguments_in_the_wrong_order_or_the_wrong_place_are_told_with_the_right_one() {
+    for (args, reason) in [
+        (
+            &["expire", "2027-01-01", "alice"][..],
+            "invalid day: write the name first, then the last day as in 2027-01-31, or never\n",
+        ),
+        (
+            &["from", "10.0.0.0/8", "alice"],
+            "invalid network: write the name first, then 10.0.0.0/8, 2001:db8::/32 or one address, or anywhere\n",
+        ),
+        (&["check", "users.toml"], "too many arguments: name the users file with --users FILE (--help"),
+        (&["list", "users.toml"], "too many arguments: name the users file with --users FILE (--help"),
+    ] {
+        let Ended { status, stderr, .. } = run(letmein_users().args(args));
+        assert!(status == 2 && stderr.contains(&format!("\n{reason}")), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_long_option_with_one_dash_is_told_with_two() {
+    for (args, nearest) in [
+        (&["-users", "users.toml", "list"][..], "did you mean --users? ("),
+        (&["-users=users.toml", "list"], "did you mean --users? ("),
+        (&["remove", "alice", "-yes"], "did you mean --yes? ("),
+        (&["-v"], "did you mean --version? ("),
+    ] {
+        let Ended { status, stderr, .. } = run(letmein_users().args(args));
         assert!(status == 2 && stderr.contains(nearest), "{args:?}: {stderr}");
     }
 }
@@ -115,7 +162,12 @@ fn help_of_the_program_and_of_each_command_is_status_0_and_one_screen_if_it_is_a
             }
         }
     }
-    assert_eq!(run(letmein_users().args(["help", "verify"])).status, 0);
+    for args in [&["help"][..], &["help", "verify"], &["help", "help"], &["help", "-h"], &["help", "--help"]]
+    {
+        let Ended { status, stdout, stderr } = run(letmein_users().args(args));
+        assert_eq!((status, &*stderr), (0, ""), "{args:?}");
+        assert!(stdout.contains("Usage: letmein-users "), "{args:?}: {stdout}");
+    }
     let Ended { stdout, .. } = run(letmein_users().arg("-h"));
     let commands = stdout.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();

@@ -117,6 +117,21 @@ fn all_problems_of_a_list_are_told_and_nothing_is_imported() {
 }
 
 #[test]
+fn a_row_with_another_number_of_columns_is_told_with_the_columns() {
+    let folder = Folder::with(TEXT);
+    let list = "Password,name\nhunter2secret,eve\nhunter2,secret,frank\n";
+    let expected = "standard input:3: there are 3 columns here, and 2 in the first row (password, name): put double \
+                    quotes around a field with a comma in it";
+    assert_eq!(folder.run_with_input(&["import", "--csv", "-"], list), not_done(2, expected));
+    let Ended { stderr, .. } = folder.run_with_input(&["import", "--csv", "-"], "name,password\neve\n");
+    assert!(
+        stderr.ends_with(":2: there is 1 column here, and 2 in the first row (name, password)\n"),
+        "{stderr}"
+    );
+    assert_eq!(folder.text(), TEXT);
+}
+
+#[test]
 fn a_list_that_is_not_utf8_is_refused_with_the_line() {
     let folder = Folder::with(TEXT);
     let ended = folder.run_with_input(&["import", "-"], b"eve:hunter2secret\nfrank:\xff\n");

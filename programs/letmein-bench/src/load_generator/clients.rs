@@ -81,9 +81,13 @@ impl<'a, 'watch> Clients<'a, 'watch> {
     pub(super) fn hear(&mut self, index: usize, now: Instant, bytes: &[u8]) -> Heard {
         let Some(client) = self.all.get_mut(index) else { return Heard::Nothing };
         let heard = client.hear(self.load, now, bytes);
-        if let Heard::Verdict { is_right } = heard {
-            self.meter.verdict(now, client.age(now), is_right);
-            self.idle.push_back(index);
+        match heard {
+            Heard::Verdict { is_right } => {
+                self.meter.verdict(now, client.age(now), is_right);
+                self.idle.push_back(index);
+            }
+            Heard::Other => self.meter.heard_other(),
+            Heard::Challenge | Heard::Nothing => {}
         }
         heard
     }

@@ -188,8 +188,10 @@ pub(super) enum Heard {
         /// Whether it is the one that was expected.
         is_right: bool,
     },
-    /// It was no message, or one for an earlier time.
+    /// It was a message for another time.
     Nothing,
+    /// It is no message of the protocol, or not a whole one yet.
+    Other,
 }
 
 /// What there is to do for a client that has heard nothing.
@@ -248,7 +250,8 @@ impl VirtualClient {
                 self.stage = LoginStage::Idle;
                 Heard::Verdict { is_right: verdict == load.expected(self.intent) }
             }
-            (_, LoginStage::Idle | LoginStage::Requesting | LoginStage::Answering) => Heard::Nothing,
+            (None, _) => Heard::Other,
+            (Some(_), LoginStage::Idle | LoginStage::Requesting | LoginStage::Answering) => Heard::Nothing,
         }
     }
 

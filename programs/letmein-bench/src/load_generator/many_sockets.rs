@@ -142,10 +142,10 @@ impl ClientSocket {
             }
             self.received.extend_from_slice(room.get(..len).unwrap_or_default());
             match clients.hear(client, now, &self.received) {
-                Heard::Nothing if self.received.len() > REPLY_MAX && self.transport == Transport::Tcp => {
+                Heard::Other if self.received.len() > REPLY_MAX && self.transport == Transport::Tcp => {
                     return Err(io::Error::other("what the server says is no letmein protocol"));
                 }
-                Heard::Nothing => {}
+                Heard::Nothing | Heard::Other => {}
                 Heard::Verdict { .. } => self.socket = None,
                 Heard::Challenge => {
                     self.received.clear();

@@ -24,6 +24,8 @@ pub(crate) struct Figures {
     pub(crate) wrong: u64,
     /// The last error that kept a login from its verdict.
     pub(crate) last_error: Option<String>,
+    /// Whether something arrived that is no whole message of the protocol.
+    pub(crate) has_heard_other: bool,
     /// How much of a processor the generator took: near 1, it was the bottleneck.
     pub(crate) generator_load: Option<f64>,
     /// The server's processor time, if it was measured.
@@ -43,6 +45,7 @@ impl Figures {
             lost: 0,
             wrong: 0,
             last_error: None,
+            has_heard_other: false,
             generator_load: None,
             cpu: None,
             resident_bytes: None,
@@ -133,6 +136,10 @@ impl<'a> Meter<'a> {
         let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
         self.figures.last_error =
             Some(if is_refused { "nobody listens there".to_owned() } else { error.to_string() });
+    }
+
+    pub(super) fn heard_other(&mut self) {
+        self.figures.has_heard_other = true;
     }
 
     pub(super) fn finish(self) -> Figures {

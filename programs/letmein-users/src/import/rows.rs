@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use csv::{ReaderBuilder, StringRecord};
 
-use crate::conditions::{NETWORK, networks_in_toml, parse_day};
+use crate::conditions::{networks_in_toml, parse_day};
 use crate::edit::NewUser;
 use crate::normal_form::{new_name, new_password};
 use proto::credentials::Password;
-use users::parse_network;
+use users::{NETWORKS, parse_network};
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,8 +228,7 @@ fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
 
 fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, Vec<String>> {
     if record.len() != columns.len() {
-        let (here, first) = (record.len(), columns.len());
-        return Err(vec![format!("there are {here} columns here, and {first} in the first row")]);
+        return Err(vec![wrong_number(record.len(), columns)]);
     }
     let field =
         |column| columns.iter().zip(record).find(|(each, _)| **each == column).map_or("", |(_, field)| field);
@@ -239,6 +238,16 @@ fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, Vec
         ("from", parse_from(field(Column::From))),
     ];
     user(field(Column::Name), field(Column::Password), conditions)
+}
+
+/// What is wrong with a row of this many columns.
+fn wrong_number(len: usize, columns: &[Column]) -> String {
+    let names = columns.iter().filter_map(|column| COLUMNS.iter().find(|(_, each)| each == column));
+    let names = names.map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let are = if len == 1 { "is 1 column".to_owned() } else { format!("are {len} columns") };
+    let remedy =
+        if len > columns.len() { ": put double quotes around a field with a comma in it" } else { "" };
+    format!("there {are} here, and {} in the first row ({names}){remedy}", columns.len())
 }
 
 fn parse_disabled(text: &str) -> Result<Option<String>, String> {
@@ -259,7 +268,9 @@ fn parse_expires(text: &str) -> Result<Option<String>, String> {
 fn parse_from(text: &str) -> Result<Option<String>, String> {
     let networks: Vec<_> = text.split_whitespace().collect();
     if networks.iter().any(|network| parse_network(network).is_none()) {
-        return Err(format!("invalid network in from: {NETWORK}, or several with spaces between them"));
+        return Err(format!(
+            "invalid network in from: write {NETWORKS}, or several with spaces between them"
+        ));
     }
     Ok((!networks.is_empty()).then(|| networks_in_toml(networks)))
 }
