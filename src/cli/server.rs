@@ -20,8 +20,8 @@ use server::error::ServerError;
 use server::log::log_to_stderr;
 use server::net::passed;
 use server::settings::{
-    self, AuditTarget, Config, Logins, Monitoring, Policy, Reasons, SampleUsers, Service, Serving,
-    SmallService, UnknownNames, Verbosity,
+    self, AuditTarget, Config, GuessBudgets, Logins, Monitoring, Policy, Reasons, SampleUsers, Service,
+    Serving, SmallService, UnknownNames, Verbosity,
 };
 
 use command_line::Args;
@@ -123,11 +123,14 @@ impl Args {
 
     fn logins(self, also: Vec<Door>) -> Service {
         let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
+        // Who is never blocked may guess by OPAQUE as well.
+        let of_guesses = (of_source.is_some() || of_user.is_some()).then(GuessBudgets::default);
         let reasons = if self.http_reasons { Reasons::Shown } else { Reasons::Hidden };
         Service::Logins(Logins {
             also,
             users: self.users,
-            limits: Policy { of_source, of_user, trusted: self.trust },
+            mechanisms: self.mechanisms,
+            limits: Policy { of_source, of_user, of_guesses, trusted: self.trust },
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },
             audit: self.audit,
             sample_users: if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },

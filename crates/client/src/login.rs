@@ -111,6 +111,8 @@ impl fmt::Display for Progress<'_> {
             }
             Sending::RequestAgain(waited) => write!(f, "Retransmitting request after {waited:?}"),
             Sending::Answer(digest) => write!(f, "Sending username {user} and hash {digest} to server"),
+            Sending::Begin | Sending::Finish => f.write_str("Sending"),
+            Sending::BeginAgain(waited) | Sending::FinishAgain(waited) => write!(f, "Again after {waited:?}"),
             Sending::AnswerAgain(waited) => write!(f, "Retransmitting username and hash after {waited:?}"),
         }
     }

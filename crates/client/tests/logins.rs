@@ -10,11 +10,11 @@ use std::time::Duration;
 use letmein_auth_client::{HostPort, Login, LoginError, Password, Transport, Verdict};
 use proto::Now;
 use proto::challenge::Challenge;
-use proto::server::penalty::{Penalties, Policy};
-use proto::server::stream::LoginStream;
 use proto::mechanism::Mechanisms;
 use proto::opaque::Binding;
 use proto::server::opaque::OpaqueDesk;
+use proto::server::penalty::{Penalties, Policy};
+use proto::server::stream::LoginStream;
 use proto::server::{Case, Keys, Server};
 use proto::users::{Builder, Conditions, Users};
 
@@ -66,7 +66,7 @@ fn serve_tcp() -> HostPort {
 fn converse(mut stream: TcpStream, users: &Users, penalties: &Penalties) {
     let peer = stream.peer_addr().unwrap();
     let mut conversation = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);
-    let mut desk = OpaqueDesk::new(proto::transport::Transport::Tcp, &[1; 32], [2; 32], Binding::none());
+    let mut desk = OpaqueDesk::new(Transport::Tcp, &[1; 32], [2; 32], Binding::none());
     let case = Case { users, penalties, now: NOW, peer: peer.into() };
     let (mut received, mut room) = (Vec::new(), [0; 512]);
     while !conversation.is_over() {

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 /// Budgets that are never used up here, so that each failure is counted.
 fn counted() -> Policy {
     let budget = |failures| Some(FailureBudget { failures, window: Duration::from_secs(1) });
-    Policy { of_source: budget(255), of_user: budget(16), trusted: Vec::new() }
+    Policy { of_source: budget(255), of_user: budget(16), of_guesses: None, trusted: Vec::new() }
 }
 
 /// The largest difference of the second population: an MD5 block takes 90 ns.

@@ -43,6 +43,17 @@ pub struct Mechanisms {
     pub opaque: bool,
 }
 
+impl fmt::Display for Mechanisms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.md5, self.opaque) {
+            (true, true) => "md5,opaque",
+            (true, false) => "md5",
+            (false, true) => "opaque",
+            (false, false) => "none",
+        })
+    }
+}
+
 impl Mechanisms {
     /// All of them.
     pub const ALL: Self = Self { md5: true, opaque: true };

@@ -120,7 +120,9 @@ impl Server {
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
         if let Err(penalty) = self.penalties.check_source(now.uptime, peer) {
-            return Event::Penalized { penalty, user: None }.into();
+            let is_opaque = opaque_wire::is_opaque(datagram);
+            let mechanism = if is_opaque { Mechanism::Opaque } else { Mechanism::Md5 };
+            return Event::Penalized { penalty, user: None }.by(mechanism);
         }
         let before = reply.len();
         let mechanisms = self.mechanisms.unwrap_or_else(|| users.mechanisms());

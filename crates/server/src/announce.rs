@@ -101,7 +101,8 @@ fn hint(config: &Config, facts: &Facts) {
 
 /// Warns if somebody may guess passwords as long as they like.
 pub(crate) fn warn_of_no_limits(config: &Config) {
-    let Service::Logins(Logins { limits: Policy { of_source, of_user, trusted }, .. }) = &config.service
+    let Service::Logins(Logins { limits: Policy { of_source, of_user, trusted, of_guesses: _ }, .. }) =
+        &config.service
     else {
         return;
     };

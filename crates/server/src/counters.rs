@@ -73,10 +73,16 @@ pub(crate) enum MessageOutcome {
     SourcePenalized,
     UserPenalized,
     Malformed,
+    /// OPAQUE: an offer was sent.
+    Offered,
+    /// OPAQUE: a login began, and waits for its offer.
+    Waiting,
+    /// OPAQUE: a login could not wait for its offer.
+    Crowded,
 }
 
 impl MessageOutcome {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Challenged,
         Self::Rechallenged,
         Self::Welcomed,
@@ -89,6 +95,9 @@ impl MessageOutcome {
         Self::SourcePenalized,
         Self::UserPenalized,
         Self::Malformed,
+        Self::Offered,
+        Self::Waiting,
+        Self::Crowded,
     ];
 
     /// The refusals, with the names of their reasons.
@@ -118,6 +127,9 @@ impl MessageOutcome {
             Event::Penalized { penalty: Penalty::Source, .. } => Self::SourcePenalized,
             Event::Penalized { penalty: Penalty::User, .. } => Self::UserPenalized,
             Event::Malformed(_) => Self::Malformed,
+            Event::Offered => Self::Offered,
+            Event::Waiting { .. } => Self::Waiting,
+            Event::Crowded => Self::Crowded,
         }
     }
 }
@@ -127,6 +139,8 @@ impl MessageOutcome {
 #[repr(align(128))]
 pub(crate) struct Counters {
     outcomes: [Counter; MessageOutcome::ALL.len()],
+    /// First welcomes by OPAQUE, which are among all of them.
+    pub(crate) welcomed_by_opaque: Counter,
     /// Iterations of the worker's loop. A worker without one for long is stuck.
     pub(crate) iterations: Counter,
     /// UDP: datagrams that came at a time.

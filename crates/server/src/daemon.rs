@@ -152,7 +152,8 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
         Ok::<_, ServerError>(bound)
     };
     match &config.service {
-        Service::Logins(Logins { users, limits, unknown_names, audit, sample_users, http, .. }) => {
+        Service::Logins(logins) => {
+            let Logins { users, mechanisms, limits, unknown_names, audit, sample_users, http, .. } = logins;
             let (users, source) = WatchedSource::load(CheckedSource::of(users, *sample_users, config)?)?;
             let audit = audit.as_ref().map(|target| {
                 audit::audit(target, *unknown_names, &keys.names)
@@ -167,6 +168,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
                 users: ArcSwap::from_pointee(users),
                 reloads: Reloads::default(),
                 penalties: Arc::new(Penalties::new(&keys.sources, limits.clone())),
+                mechanisms: *mechanisms,
                 connections: Connections::for_threads(threads, LoginConnection::READING.memory_max),
                 blocks,
                 keys,

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::log::BlockLog;
 use crate::net::connections::Connections;
 use proto::Now;
+use proto::mechanism::Mechanisms;
 use proto::server::Keys;
 use proto::server::penalty::Penalties;
 use proto::users::Users;
@@ -19,6 +20,8 @@ pub(crate) struct Directory {
     pub(crate) users: ArcSwap<Users>,
     pub(crate) reloads: Reloads,
     pub(crate) penalties: Arc<Penalties>,
+    /// What is spoken, unless that follows from the users.
+    pub(crate) mechanisms: Option<Mechanisms>,
     /// The caps on connections over TCP.
     pub(crate) connections: Connections,
     pub(crate) blocks: Arc<BlockLog>,

@@ -16,12 +16,13 @@ use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
 use crate::net::stream_service::{Deadlines, Reading};
 use crate::net::udp::BUFFER_LEN;
 use crate::settings::{self, Config, Policy, Service, SmallService};
+use proto::opaque::wire::MESSAGE_MAX;
+use proto::server::opaque;
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{RareChallenges, Welcomes};
 use proto::small::guard::{ANSWERS_PER_SECOND, Guard};
 use proto::source::{HOME_SHARES, SITE_SHARES};
 use proto::transport::Transport;
-use proto::wire::MESSAGE_MAX;
 
 /// A limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +121,7 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     vec![
         limit("workers over UDP", workers, 0),
         limit("longest datagram", format!("{MESSAGE_MAX} bytes"), 0),
+        limit("logins by OPAQUE that wait for a worker", opaque::PLACES, workers * opaque::BYTES),
         limit(
             "datagrams in a batch",
             LoginDatagrams::SHAPE.datagrams,

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::counters::Counters;
 use crate::net::address::SocketKind;
+use proto::mechanism::Mechanism;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reaction, Reason, Refusal};
 use proto::server::penalty::{Blocks, Scope};
@@ -84,7 +85,7 @@ impl WorkerLog {
     /// Notes the event of a message, and the blocks that it has caused. Blocks for answers from unproven addresses are
     /// not logged, since anybody can forge them.
     pub(crate) fn reaction(&self, now: Now, peer: Peer, reaction: &Reaction<'_>) {
-        self.event(now, peer, &reaction.event);
+        self.event(now, peer, Some(reaction.mechanism), &reaction.event);
         if let Event::Refused(refusal) = &reaction.event
             && refusal.origin == Origin::Proven
             && reaction.blocks != Blocks::default()
@@ -113,10 +114,16 @@ impl WorkerLog {
         self.log.blocks.begin(now, followed, blocked, end);
     }
 
-    pub(crate) fn event(&self, now: Now, peer: Peer, event: &Event<'_>) {
+    /// The mechanism is absent where nothing was said yet.
+    pub(crate) fn event(&self, now: Now, peer: Peer, mechanism: Option<Mechanism>, event: &Event<'_>) {
         self.counters.event(event);
+        if let (Some(Mechanism::Opaque), Event::Welcomed { sighting: Sighting::First, .. }) =
+            (mechanism, event)
+        {
+            self.counters.welcomed_by_opaque.add(1);
+        }
         if let Some(audit) = &self.log.audit
-            && let Some(decision) = Decision::of(now, self.kind, peer, event)
+            && let Some(decision) = Decision::of(now, self.kind, peer, mechanism, event)
         {
             audit.note(now.uptime, decision);
         }
@@ -126,10 +133,14 @@ impl WorkerLog {
             Event::Malformed(reason) => debug!("{kind} {peer}: malformed: {reason}"),
             Event::Challenged => debug!("{kind} {peer}: sent a challenge"),
             Event::Rechallenged => debug!("{kind} {peer}: answered an old challenge, sent a new one"),
+            Event::Offered => debug!("{kind} {peer}: sent an offer"),
+            Event::Waiting { .. } => debug!("{kind} {peer}: began a login by OPAQUE"),
+            Event::Crowded => debug!("{kind} {peer}: ignored, no place to wait for an offer"),
             Event::Welcomed { user, sighting, password } => {
-                let by = match password {
-                    PasswordAge::Present => "",
-                    PasswordAge::Old => " with the old password",
+                let by = match (password, mechanism) {
+                    (PasswordAge::Old, _) => " with the old password",
+                    (PasswordAge::Present, Some(Mechanism::Opaque)) => " by OPAQUE",
+                    (PasswordAge::Present, Some(Mechanism::Md5) | None) => "",
                 };
                 let again = match sighting {
                     Sighting::First => "",

@@ -10,7 +10,8 @@ pub use crate::log::{UnknownNames, Verbosity};
 use crate::net::address::{Address, SocketKind};
 pub use crate::net::services::small::{Serving, SmallService};
 pub use crate::sandbox::Mode;
-pub use proto::server::penalty::{FailureBudget, Policy};
+use proto::mechanism::Mechanisms;
+pub use proto::server::penalty::{FailureBudget, GuessBudgets, Policy};
 use proto::small::DatagramService;
 use proto::transport::Transport;
 
@@ -52,6 +53,8 @@ pub struct Logins {
     pub also: Vec<Door>,
     /// The users file.
     pub users: PathBuf,
+    /// The mechanisms that are spoken; by default those that the users have.
+    pub mechanisms: Option<Mechanisms>,
     /// What failed logins cost.
     pub limits: Policy,
     /// How unknown names are logged.
@@ -156,7 +159,7 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
 }
 
 fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
-    let Logins { also, users, limits, unknown_names, audit, sample_users, http } = logins;
+    let Logins { also, users, mechanisms, limits, unknown_names, audit, sample_users, http } = logins;
     let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
     let unknown_names = match unknown_names {
         UnknownNames::Hashed => "hashed",
@@ -172,6 +175,7 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
     let mut settings = vec![
         ("service", format!("logins over {}", door.kind())),
         ("users file", users.display().to_string()),
+        ("mechanisms", mechanisms.map_or_else(|| "those of the users".to_owned(), |it| it.to_string())),
         ("workers", workers(door)),
     ];
     settings.extend(also);

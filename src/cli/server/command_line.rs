@@ -9,10 +9,11 @@ use tracing::level_filters::LevelFilter;
 
 use super::values::{
     Allowance, ListenAddress, ModeName, ServiceName, parse_audit, parse_budget, parse_door,
-    parse_listen_address, parse_log_format, parse_log_level, parse_mode, parse_service, parse_system_user,
-    parse_trusted,
+    parse_listen_address, parse_log_format, parse_log_level, parse_mechanisms, parse_mode, parse_service,
+    parse_system_user, parse_trusted,
 };
 use crate::cli::parse_address;
+use proto::mechanism::Mechanisms;
 use proto::small::framed;
 use proto::transport::Transport;
 use server::log::LogFormat;
@@ -41,6 +42,11 @@ pub(super) struct Args {
     /// The server reloads it when it changes, and on SIGHUP.
     #[arg(long, help_heading = USERS, value_name = "FILE", default_value = "users.toml")]
     pub(super) users: PathBuf,
+    /// Mechanisms to speak: md5, opaque or both [default: those that the users have]
+    ///
+    /// A user with a password logs in by md5, and one with a record by opaque; neither can use the other.
+    #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "LIST", value_parser = parse_mechanisms)]
+    pub(super) mechanisms: Option<Mechanisms>,
     /// Also listen here, as in tcp:8591; repeatable
     ///
     /// The same users are served over another transport or at another address: tcp:8591, udp:192.0.2.7:8591.

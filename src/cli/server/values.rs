@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
+use proto::mechanism::{Mechanism, Mechanisms};
 use proto::server::penalty::WINDOW_MAX;
 use proto::transport::Transport;
 use server::doors::Loopbacks;
@@ -121,6 +122,19 @@ pub(super) fn parse_system_user(text: &str) -> Result<String, Invalid> {
 
 pub(in crate::cli) fn parse_mode(text: &str) -> Result<ModeName, Invalid> {
     ModeName::from_str(text, true).map_err(|_| Invalid::new("sandbox mode", text, "choose on, log or off"))
+}
+
+/// Mechanisms with commas between them.
+pub(super) fn parse_mechanisms(text: &str) -> Result<Mechanisms, Invalid> {
+    let mut mechanisms = Mechanisms { md5: false, opaque: false };
+    for name in text.split(',') {
+        match Mechanism::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name.trim())) {
+            Some(Mechanism::Md5) => mechanisms.md5 = true,
+            Some(Mechanism::Opaque) => mechanisms.opaque = true,
+            None => return Err(Invalid::new("list of mechanisms", text, "write md5, opaque or md5,opaque")),
+        }
+    }
+    Ok(mechanisms)
 }
 
 pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, Invalid> {

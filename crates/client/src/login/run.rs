@@ -260,6 +260,7 @@ impl<'a> Run<'a> {
         match failure {
             AttemptError::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
             AttemptError::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
+            AttemptError::Client(client::Failure::Stretching(_)) => LoginError::OtherService(address),
             AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
             AttemptError::Mute => LoginError::Mute { server, after },
             AttemptError::Foreign => LoginError::OtherService(address),

@@ -65,12 +65,12 @@ impl Case<'_> {
     }
 
     /// Debits the guess of a BEGIN, or says why it is ignored.
-    pub(crate) fn reserve<'a>(&self, begin: &Begin<'a>, rank: Rank) -> Result<(), Reaction<'a>> {
+    pub(crate) fn reserve<'a>(&self, begin: &Begin<'a>, rank: Rank) -> Result<(), Event<'a>> {
         let found = self.users.find(begin.name, Mechanism::Opaque);
         let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, begin.element());
         reserved.map_err(|penalty| {
             let user = bool::from(found.is_known).then_some(begin.name);
-            Event::Penalized { penalty, user }.by(Mechanism::Opaque)
+            Event::Penalized { penalty, user }
         })
     }
 }
@@ -200,7 +200,7 @@ impl OpaqueDatagrams {
                 self.waiting.put(place, case.peer, rank, number, begin, case.now.uptime);
                 Event::Waiting { rank, place: Some(place) }.by(Mechanism::Opaque)
             }
-            Err(reaction) => reaction,
+            Err(event) => event.by(Mechanism::Opaque),
         }
     }
 

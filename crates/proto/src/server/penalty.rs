@@ -35,9 +35,8 @@ use crate::proof::Digest;
 use crate::source::{Source, any_covers};
 use crate::users::{Found, PasswordAge, Price};
 pub use fill::{Failures, Fill};
-pub use guess::GuessBudgets;
 use guess::GuessTables;
-pub(crate) use guess::Rank;
+pub use guess::{GuessBudgets, Rank};
 use tables::{Counted, DebtTable, Trace};
 
 /// The length of a first block; each further block is twice as long.

@@ -176,9 +176,9 @@ impl LoginStream {
                 self.expected = Expected::Turn(rank);
                 Event::Waiting { rank, place: None }.by(Mechanism::Opaque)
             }
-            Err(reaction) => {
+            Err(event) => {
                 self.expected = Expected::Nothing;
-                reaction
+                event.by(Mechanism::Opaque)
             }
         }
     }

@@ -49,7 +49,7 @@ pub(crate) struct SimulatedLogin {
 
 /// A client of either mechanism.
 pub(crate) enum AnyClient {
-    Md5(Client),
+    Md5(Box<Client>),
     Opaque(Box<opaque::client::Client>),
 }
 
@@ -115,7 +115,7 @@ impl<'a> Simulation<'a> {
         let name: Username = user.parse().unwrap();
         let password = Password::new(password).unwrap();
         let client = Client::new(&name, &password, Resends::Timed, TIMEOUT, self.random.random());
-        self.drive(AnyClient::Md5(client))
+        self.drive(AnyClient::Md5(client.into()))
     }
 
     /// The same by OPAQUE.

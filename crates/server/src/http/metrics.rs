@@ -55,6 +55,25 @@ fn outcomes(page: &mut Page, status: &Status) {
         &[("request", of(MessageOutcome::Challenged)), ("old_answer", of(MessageOutcome::Rechallenged))],
     );
     page.counters("letmein_logins", "Logins by result", "result", &logins);
+    let by_opaque = status.sum(|counters| counters.welcomed_by_opaque.get());
+    let by_md5 = of(MessageOutcome::Welcomed).saturating_sub(by_opaque);
+    page.counters(
+        "letmein_welcomes",
+        "Logins that were welcomed, by mechanism",
+        "mechanism",
+        &[("md5", by_md5), ("opaque", by_opaque)],
+    );
+    page.counters(
+        "letmein_opaque_begins",
+        "Messages that begin a login by OPAQUE: that wait for an offer, that found no place to wait",
+        "result",
+        &[("waiting", of(MessageOutcome::Waiting)), ("crowded", of(MessageOutcome::Crowded))],
+    );
+    page.counter(
+        "letmein_opaque_offers",
+        "Offers sent by OPAQUE; many more than logins are guesses that are never finished",
+        of(MessageOutcome::Offered),
+    );
     page.counter(
         "letmein_welcomes_repeated",
         "Welcomes repeated for a duplicate answer",

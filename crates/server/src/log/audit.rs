@@ -266,7 +266,7 @@ mod tests {
             let peer = SocketAddr::from((source.to_be_bytes(), 5000)).into();
             audit.note(
                 now.uptime,
-                Decision::of(now, SocketKind::Udp, peer, &Event::Refused(refusal)).unwrap(),
+                Decision::of(now, SocketKind::Udp, peer, None, &Event::Refused(refusal)).unwrap(),
             );
         };
         for second in 1..=100 {

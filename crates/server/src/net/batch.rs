@@ -48,6 +48,15 @@ impl Shape {
     }
 }
 
+/// Whether to wait for a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Until one comes, or the socket's read timeout is over.
+    ForOne,
+    /// Not at all.
+    No,
+}
+
 /// The replies of a batch that could not be sent.
 #[derive(Debug)]
 pub struct Unsent {
@@ -87,11 +96,15 @@ impl Batch {
         }
     }
 
-    /// Waits for a datagram, and receives it with all others that have arrived, as many as fit.
+    /// Receives all datagrams that have arrived, as many as fit. If none has, it waits for one, unless it is not to.
     ///
     /// # Errors
-    /// The system's; among them `WouldBlock` after the socket's read timeout.
-    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
+    /// The system's; among them `WouldBlock` if none has come, at the socket's read timeout or at once.
+    pub fn receive(&mut self, socket: &UdpSocket, waiting: Waiting) -> io::Result<()> {
+        let flags = match waiting {
+            Waiting::ForOne => libc::MSG_WAITFORONE,
+            Waiting::No => libc::MSG_DONTWAIT,
+        };
         self.received = 0;
         let rooms = self.datagrams.chunks_exact_mut(self.shape.datagram_len).zip(&mut self.iovecs);
         let sources = self.names.iter_mut().zip(&mut self.controls);
@@ -108,7 +121,7 @@ impl Batch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 self.headers.len() as c_uint,
-                libc::MSG_WAITFORONE as _,
+                flags as _,
                 ptr::null_mut(),
             )
         };
@@ -127,11 +140,14 @@ impl Batch {
     /// sent.
     pub fn react(&mut self, mut react: impl FnMut(Envelope<'_>, &[u8], &mut Vec<u8>)) {
         let datagrams = self.datagrams.chunks_exact(self.shape.datagram_len);
-        let messages = self.headers.iter().zip(&self.names).zip(datagrams).zip(&mut self.replies);
-        for (((header, name), datagram), reply) in messages.take(self.received) {
+        let envelopes = self.headers.iter().zip(&self.names).zip(&self.controls);
+        let envelopes = envelopes.map(|((header, name), control)| Envelope { name, control, header });
+        for ((envelope, datagram), reply) in
+            envelopes.zip(datagrams).zip(&mut self.replies).take(self.received)
+        {
             reply.clear();
-            let message = datagram.get(..header.msg_len as usize).unwrap_or(datagram);
-            react(Envelope { name }, message, reply);
+            let message = datagram.get(..envelope.header.msg_len as usize).unwrap_or(datagram);
+            react(envelope, message, reply);
         }
     }
 
@@ -192,12 +208,45 @@ impl Batch {
 #[derive(Clone, Copy)]
 pub struct Envelope<'a> {
     name: &'a sockaddr_storage,
+    control: &'a Control,
+    header: &'a mmsghdr,
+}
+
+/// The way back to a peer, for a reply that comes later.
+#[derive(Clone, Copy)]
+pub struct Route {
+    /// Its lengths count; its pointers are set when it is used.
+    header: libc::msghdr,
+    name: sockaddr_storage,
+    control: Control,
+}
+
+impl Route {
+    /// Sends a reply from the address that the datagram was sent to.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send(mut self, socket: &UdpSocket, reply: &mut [u8]) -> io::Result<()> {
+        let mut iovec = iovec_of(reply);
+        point(&mut self.header, &mut iovec, &mut self.name, &mut self.control);
+        answer_from_where_it_was_asked(&mut self.header);
+        // SAFETY: the header points to a name, a control buffer and an iovec that live until the call returns. The
+        // lengths of the first two are those that the kernel gave with them.
+        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const self.header, libc::MSG_DONTWAIT) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
 }
 
 impl Envelope<'_> {
     /// `None` for a family that no socket of ours has.
     pub fn source(self) -> Option<SocketAddr> {
         socket_addr(self.name)
+    }
+
+    /// The way back, to be kept.
+    pub fn route(self) -> Route {
+        let Self { name, control, header } = self;
+        Route { header: header.msg_hdr, name: *name, control: *control }
     }
 }
 
@@ -290,7 +339,7 @@ mod tests {
             peer.send_to(b"x", socket.local_addr().unwrap()).unwrap();
         }
         let mut batch = Batch::new(Shape { datagrams: 4, datagram_len: 16, reply_len: 16 });
-        while let Err(error) = batch.receive(&socket) {
+        while let Err(error) = batch.receive(&socket, Waiting::ForOne) {
             assert_eq!(error.kind(), io::ErrorKind::Interrupted);
         }
         // A reply of this length does not fit a datagram.

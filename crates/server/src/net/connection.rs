@@ -20,6 +20,7 @@ use rustix::net::{Shutdown, shutdown};
 use crate::net::connections::Permit;
 use crate::net::stream_io::{Behind, read, write};
 use crate::net::stream_service::{Deadlines, Next, Reading, StreamService};
+use proto::server::penalty::Rank;
 use proto::{Now, Peer};
 
 /// How long, and for how many bytes, a connection is read after its end, so that no reset overtakes the last reply.
@@ -93,6 +94,8 @@ pub(crate) enum Interest {
     Write,
     /// Nothing: it is to be polled again, since there may be more to read at once.
     Poll,
+    /// Nothing: it is to be polled again when its turn comes.
+    Turn(Rank),
     /// Nothing: it is to be closed.
     Close,
 }
@@ -203,13 +206,16 @@ impl<S: StreamService> Connection<S> {
         }
         let is_all_sent = self.send(&mut scratch.replies, next)?;
         match (next, arrival) {
-            (Next::Read, Arrival::More | Arrival::MoreAtOnce) => {}
+            (Next::Read, Arrival::More | Arrival::MoreAtOnce) | (Next::InTurn(_), _) => {}
             (Next::Read, Arrival::Last) => self.phase = Phase::Closing,
             (Next::Close, _) => {
                 self.received.clear();
                 self.phase = Phase::Closing;
             }
             (Next::End, _) => self.phase = Phase::Ending,
+        }
+        if let Next::InTurn(rank) = next {
+            return Ok(Interest::Turn(rank));
         }
         match (self.phase, arrival) {
             _ if !is_all_sent => Ok(Interest::Write),
@@ -249,7 +255,7 @@ impl<S: StreamService> Connection<S> {
     /// Sends replies, and keeps what cannot be sent yet. Returns whether all is sent.
     fn send(&mut self, replies: &mut Vec<u8>, next: Next) -> io::Result<bool> {
         let behind = match next {
-            Next::Read | Next::Close => Behind::Nothing,
+            Next::Read | Next::InTurn(_) | Next::Close => Behind::Nothing,
             Next::End => Behind::End,
         };
         let sent = write(&self.stream, replies, behind);

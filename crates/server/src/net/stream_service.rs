@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proto::Now;
+use proto::server::penalty::Rank;
 
 /// A service over TCP, for one connection.
 pub(crate) trait StreamService {
@@ -19,6 +20,8 @@ pub(crate) trait StreamService {
 pub(crate) enum Next {
     /// Read more from the peer.
     Read,
+    /// Be called again when its turn comes, since what is to be done takes long.
+    InTurn(Rank),
     /// End the sending side, and wait for the peer to end its own.
     End,
     /// Close without waiting: the peer talks nonsense.

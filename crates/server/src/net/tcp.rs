@@ -1,5 +1,6 @@
 //! The TCP worker: accepts connections, and polls those that are ready, until a stop is requested.
 
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -18,6 +19,7 @@ use crate::net::clock::{Clock, DRAIN, Stop};
 use crate::net::connection::{Connection, Interest, Scratch};
 use crate::net::connections::Connections;
 use crate::net::stream_service::{Reading, StreamService};
+use proto::server::penalty::Rank;
 use proto::{Now, Peer};
 
 /// Events that the system reports at a time.
@@ -61,11 +63,14 @@ pub(crate) fn serve<S: StreamService>(
         worker.wait(&mut events, checked + CHECK_INTERVAL, now.uptime)?;
         now = clock.now();
         let has_waiting = worker.enqueue_all(&events);
-        worker.poll_ready(now);
+        let is_idle = worker.poll_ready(now);
         if has_waiting {
             worker.accept(now);
         }
         worker.resume_accepting(now);
+        if worker.turns.has_any() {
+            worker.poll_next(now, is_idle && !has_waiting, clock);
+        }
         if now.uptime >= checked + CHECK_INTERVAL {
             checked = now.uptime;
             worker.close_overdue(now);
@@ -92,10 +97,38 @@ struct Worker<'t, S, O> {
     ready: Vec<usize>,
     /// An empty queue, to swap with it.
     polled: Vec<usize>,
+    turns: Turns,
     /// Connections polled since the last was accepted.
     polls: usize,
     scratch: Scratch,
     counters: &'t Counters,
+}
+
+/// Connections that wait for their turn, since what they want takes long. One is polled in each round, and never does
+/// the worker spend more than half of its time on them while others are ready.
+#[derive(Default)]
+struct Turns {
+    known: VecDeque<usize>,
+    strangers: VecDeque<usize>,
+    /// The time that other connections are still owed for the last turn.
+    owed: Duration,
+}
+
+impl Turns {
+    fn has_any(&self) -> bool {
+        !self.known.is_empty() || !self.strangers.is_empty()
+    }
+
+    fn add(&mut self, key: usize, rank: Rank) {
+        match rank {
+            Rank::Known => self.known.push_back(key),
+            Rank::Stranger => self.strangers.push_back(key),
+        }
+    }
+
+    fn next(&mut self) -> Option<usize> {
+        self.known.pop_front().or_else(|| self.strangers.pop_front())
+    }
 }
 
 /// The listener, and when it last failed.
@@ -127,6 +160,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
             connections: Slab::new(),
             ready: Vec::new(),
             polled: Vec::new(),
+            turns: Turns::default(),
             polls: 0,
             scratch: Scratch::new(),
             counters,
@@ -137,7 +171,8 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     fn wait(&self, events: &mut Vec<Event>, check_at: Duration, uptime: Duration) -> io::Result<()> {
         events.clear();
         let accept_at = self.accepting.as_ref().and_then(|accepting| accepting.paused_until);
-        let next = if self.ready.is_empty() { check_at.min(accept_at.unwrap_or(check_at)) } else { uptime };
+        let is_idle = self.ready.is_empty() && !self.turns.has_any();
+        let next = if is_idle { check_at.min(accept_at.unwrap_or(check_at)) } else { uptime };
         let timeout = Timespec::try_from(next.saturating_sub(uptime)).map_err(io::Error::other)?;
         match epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -174,13 +209,30 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         }
     }
 
-    fn poll_ready(&mut self, now: Now) {
+    /// Polls the connections that are ready, and tells whether there was none.
+    fn poll_ready(&mut self, now: Now) -> bool {
         let mut polled = mem::replace(&mut self.ready, mem::take(&mut self.polled));
+        let is_idle = polled.is_empty();
         self.polls += polled.len();
         for key in polled.drain(..) {
             self.poll(key, now);
         }
         self.polled = polled;
+        is_idle
+    }
+
+    /// Polls the connection whose turn it is, unless the others, which were polled since the round began, are still
+    /// owed time for the last one.
+    fn poll_next(&mut self, round: Now, is_idle: bool, clock: Clock) {
+        let now = clock.now();
+        let passed = now.uptime.saturating_sub(round.uptime);
+        self.turns.owed = if is_idle { Duration::ZERO } else { self.turns.owed.saturating_sub(passed) };
+        if self.turns.owed.is_zero()
+            && let Some(key) = self.turns.next()
+        {
+            self.poll(key, now);
+            self.turns.owed = clock.now().uptime.saturating_sub(now.uptime);
+        }
     }
 
     fn poll(&mut self, key: usize, now: Now) {
@@ -190,6 +242,11 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         match connection.poll(now, &mut self.scratch) {
             Ok(Interest::Read) => {}
             Ok(Interest::Poll) => self.enqueue(key),
+            Ok(Interest::Turn(rank)) => {
+                // What arrives meanwhile is read in its turn.
+                connection.is_queued = true;
+                self.turns.add(key, rank);
+            }
             // Registering again would report everything that is there to read at once.
             Ok(Interest::Write) if connection.awaits_writing => {}
             Ok(Interest::Write) => {

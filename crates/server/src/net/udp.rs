@@ -13,7 +13,7 @@ use socket2::{Domain, SockRef, Socket};
 use crate::counters::Counters;
 use crate::log::{self, Buffers};
 use crate::net::address::SocketKind;
-use crate::net::batch::{self, Batch, Shape, Unsent};
+use crate::net::batch::{self, Batch, Route, Shape, Unsent, Waiting};
 use crate::net::clock::{Clock, Stop};
 use proto::{Now, Peer};
 
@@ -25,8 +25,22 @@ pub(crate) trait UdpService {
     /// Brings the records for these datagrams into the cache; [`Self::react`] follows for each.
     fn prefetch<'d>(&self, _datagrams: impl Iterator<Item = &'d [u8]>) {}
 
-    /// Reacts to a datagram from `peer`. `reply` is empty; bytes put into it are sent back.
-    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>);
+    /// Reacts to a datagram from `peer`. `reply` is empty; bytes put into it are sent back. Gives the place, below
+    /// [`PLACES`](Self::PLACES), at which the datagram waits for a reply that takes long.
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<usize>;
+
+    /// Places at which datagrams may wait.
+    const PLACES: usize = 0;
+
+    /// Whether a datagram waits for its reply.
+    fn has_waiting(&self) -> bool {
+        false
+    }
+
+    /// Replies to the datagram that has waited longest, and gives its place. `reply` is empty, and may stay so.
+    fn reply_to_waiting(&mut self, _now: Now, _reply: &mut Vec<u8>) -> Option<usize> {
+        None
+    }
 
     /// Whether the worker may stop serving.
     fn is_done(&self) -> bool {
@@ -88,26 +102,86 @@ pub(crate) fn serve(
     counters: &Counters,
 ) {
     let mut batch = Batch::new(service.shape());
+    let mut later = Later::new(service);
     while !service.is_done() && !stop.is_requested() {
         counters.iterations.add(1);
-        if let Err(error) = receive_batch(&mut batch, socket, service, clock, counters) {
+        if let Err(error) = receive_batch(&mut batch, &mut later, socket, service, clock, counters) {
             log::socket_error(SocketKind::Udp, &error);
             thread::sleep(ERROR_PAUSE);
         }
     }
 }
 
-/// Receives one batch, and sends the replies to it. Returns at the read timeout if none comes.
+/// Replies that take long. One is made after each batch, and never does a worker spend more than half of its time on
+/// them while other datagrams arrive.
+struct Later {
+    /// Of the datagrams that wait, by place.
+    routes: Vec<Option<Route>>,
+    reply: Vec<u8>,
+    /// The time that other datagrams are still owed for the last such reply.
+    owed: Duration,
+}
+
+impl Later {
+    fn new(service: &impl UdpService) -> Self {
+        fn places<S: UdpService>(_: &S) -> usize {
+            S::PLACES
+        }
+        let reply = Vec::with_capacity(service.shape().reply_len);
+        Self { routes: vec![None; places(service)], reply, owed: Duration::ZERO }
+    }
+
+    fn keep(&mut self, place: usize, route: Route) {
+        if let Some(slot) = self.routes.get_mut(place) {
+            *slot = Some(route);
+        }
+    }
+
+    /// Makes a reply, unless the time of the batch, which began then, does not make up for the last one.
+    fn reply(
+        &mut self,
+        batch_began: Duration,
+        socket: &UdpSocket,
+        service: &mut impl UdpService,
+        clock: Clock,
+        counters: &Counters,
+    ) {
+        let now = clock.now();
+        self.owed = self.owed.saturating_sub(now.uptime.saturating_sub(batch_began));
+        if !self.owed.is_zero() {
+            return;
+        }
+        self.reply.clear();
+        let place = service.reply_to_waiting(now, &mut self.reply);
+        let route = place.and_then(|place| self.routes.get_mut(place)?.take());
+        if let Some(route) = route.filter(|_| !self.reply.is_empty())
+            && let Err(error) = route.send(socket, &mut self.reply)
+        {
+            counters.unsent.add(1);
+            log::unsent(1, &error);
+        }
+        self.owed = clock.now().uptime.saturating_sub(now.uptime);
+    }
+}
+
+/// Receives one batch, and sends the replies to it; then a reply that takes long, if one is due. Returns at the read
+/// timeout if nothing comes and nothing is due.
 fn receive_batch(
     batch: &mut Batch,
+    later: &mut Later,
     socket: &UdpSocket,
     service: &mut impl UdpService,
     clock: Clock,
     counters: &Counters,
 ) -> io::Result<()> {
-    match batch.receive(socket) {
+    let waiting = if service.has_waiting() { Waiting::No } else { Waiting::ForOne };
+    match batch.receive(socket, waiting) {
         Ok(()) => {}
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            if service.has_waiting() {
+                later.owed = Duration::ZERO;
+                later.reply(clock.now().uptime, socket, service, clock, counters);
+            }
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -116,13 +190,18 @@ fn receive_batch(
     counters.batch(batch.datagrams().len());
     service.prefetch(batch.datagrams());
     batch.react(|envelope, datagram, reply| {
-        if let Some(peer) = envelope.source() {
-            service.react(now, peer.into(), datagram, reply);
+        if let Some(peer) = envelope.source()
+            && let Some(place) = service.react(now, peer.into(), datagram, reply)
+        {
+            later.keep(place, envelope.route());
         }
     });
     if let Err(Unsent { replies, error }) = batch.send(socket) {
         counters.unsent.add(replies);
         log::unsent(replies, &error);
+    }
+    if service.has_waiting() {
+        later.reply(now.uptime, socket, service, clock, counters);
     }
     Ok(())
 }

@@ -62,17 +62,21 @@ impl Workers {
                 }
                 let mut keys = directory.keys.clone();
                 SysRng.try_fill_bytes(&mut keys.challenges)?;
+                let mut seeds = seeds(bound.sockets.len())?;
                 self.add_udp(bound, Some(&directory.connections), |_, counters| {
-                    let server = Server::new(&keys, directory.penalties.clone());
+                    let keys = Keys { random: seeds.pop().unwrap_or_default(), ..keys.clone() };
+                    let server = Server::new(&keys, directory.penalties.clone(), directory.mechanisms);
                     let log = log.of_worker(kind, counters);
                     let logins = LoginDatagrams { server, log, directory: directory.clone() };
                     || logins
                 })
             }
             Transport::Tcp => {
+                let mut seeds = seeds(bound.sockets.len())?;
                 self.add_tcp(kind, bound, LoginConnection::READING, &directory.connections, |counters| {
                     let log = log.of_worker(kind, counters);
-                    let logins = WorkerLogins::new(log, directory.clone());
+                    let seed = seeds.pop().unwrap_or_default();
+                    let logins = WorkerLogins::new(log, directory.clone(), seed);
                     move || {
                         let logins = Rc::new(logins);
                         move |peer, now| LoginConnection::open(logins.clone(), now, peer)
@@ -128,7 +132,7 @@ impl Workers {
         &mut self,
         Bound { address, sockets }: Bound,
         connections: Option<&Connections>,
-        service: impl Fn(SocketAddr, &Arc<Counters>) -> M,
+        mut service: impl FnMut(SocketAddr, &Arc<Counters>) -> M,
     ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
@@ -158,7 +162,7 @@ impl Workers {
         Bound { address, sockets }: Bound,
         reading: Reading,
         connections: &Connections,
-        service: impl Fn(&Arc<Counters>) -> S,
+        mut service: impl FnMut(&Arc<Counters>) -> S,
     ) where
         C: StreamService + 'static,
         O: Fn(Peer, Now) -> io::Result<C> + 'static,
@@ -187,6 +191,13 @@ impl Workers {
         self.counters.push(counters.clone());
         counters
     }
+}
+
+/// A seed of random bytes for each worker.
+fn seeds(workers: usize) -> io::Result<Vec<[u8; 32]>> {
+    let mut seeds = vec![[0; 32]; workers];
+    SysRng.try_fill_bytes(seeds.as_flattened_mut())?;
+    Ok(seeds)
 }
 
 /// The threads of all workers.

@@ -6,6 +6,7 @@ use siphasher::sip::SipHasher24;
 use crate::log::{Hashed, UnknownNames, unix_time};
 use crate::net::address::SocketKind;
 use proto::credentials::NAME_MAX;
+use proto::mechanism::Mechanism;
 use proto::origin::Origin;
 use proto::server::event::{Event, Reason, Refusal};
 use proto::server::penalty::Penalty;
@@ -15,13 +16,15 @@ use proto::users::PasswordAge;
 use proto::{Now, Peer};
 
 /// The longest line, in bytes.
-pub(super) const LINE_MAX: usize = 465;
+pub(super) const LINE_MAX: usize = 486;
 
 /// A decision in the queue, which owns no heap memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
     unix_s: u64,
     kind: SocketKind,
+    /// Absent for a connection that was turned away.
+    mechanism: Option<Mechanism>,
     pub(super) peer: Peer,
     pub(super) verdict: DecisionKind,
     name: [u8; NAME_MAX],
@@ -37,7 +40,13 @@ pub(super) enum DecisionKind {
 
 impl Decision {
     /// The decision of an event, if it has one.
-    pub(crate) fn of(now: Now, kind: SocketKind, peer: Peer, event: &Event<'_>) -> Option<Self> {
+    pub(crate) fn of(
+        now: Now,
+        kind: SocketKind,
+        peer: Peer,
+        mechanism: Option<Mechanism>,
+        event: &Event<'_>,
+    ) -> Option<Self> {
         let (verdict, name) = match event {
             Event::Welcomed { user, sighting, password } => {
                 (DecisionKind::Welcome(*sighting, *password), *user)
@@ -48,10 +57,22 @@ impl Decision {
             Event::Penalized { penalty, user } => {
                 (DecisionKind::Penalized(*penalty), user.unwrap_or_default())
             }
-            Event::Malformed(_) | Event::Challenged | Event::Rechallenged => return None,
+            Event::Malformed(_)
+            | Event::Challenged
+            | Event::Rechallenged
+            | Event::Offered
+            | Event::Waiting { .. }
+            | Event::Crowded => return None,
         };
-        let mut decision =
-            Self { unix_s: now.unix_s, kind, peer, verdict, name: [0; NAME_MAX], name_len: name.len() };
+        let mut decision = Self {
+            unix_s: now.unix_s,
+            kind,
+            mechanism,
+            peer,
+            verdict,
+            name: [0; NAME_MAX],
+            name_len: name.len(),
+        };
         decision.name.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
         Some(decision)
     }
@@ -80,6 +101,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     transport: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mechanism: Option<&'static str>,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
@@ -107,6 +130,7 @@ impl JsonLines {
             source: decision.peer.host().to_string(),
             port: decision.peer.port(),
             transport: decision.kind.name(),
+            mechanism: decision.mechanism.map(Mechanism::name),
             verdict: "welcome",
             user: Some(name),
             unknown_user: None,
@@ -166,7 +190,8 @@ mod tests {
     fn longest(event: &Event<'_>) -> usize {
         let now = Now { uptime: Duration::ZERO, unix_s: 1_767_225_600 };
         let peer: SocketAddr = "[2001:db80:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
-        let decision = Decision::of(now, SocketKind::Udp, peer.into(), event).unwrap();
+        let decision =
+            Decision::of(now, SocketKind::Udp, peer.into(), Some(Mechanism::Opaque), event).unwrap();
         let lengths = [UnknownNames::Hashed, UnknownNames::Shown].map(|unknown_names| {
             let mut lines = JsonLines::new(unknown_names, &[1; 16]);
             lines.add(&decision);

@@ -15,10 +15,13 @@ use crate::net::batch::Shape;
 use crate::net::stream_service::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
 use proto::challenge::Challenge;
-use proto::server::Server;
+use proto::opaque::{self, Binding};
 use proto::server::event::Event;
+use proto::server::opaque::{OpaqueDesk, PLACES};
 use proto::server::stream::{BUFFER_LEN, LoginStream};
-use proto::wire::{self, MESSAGE_MAX, REPLY_MAX};
+use proto::server::{Case, Server};
+use proto::transport::Transport;
+use proto::wire;
 use proto::{Now, Peer};
 
 /// The logins of one UDP worker.
@@ -29,8 +32,11 @@ pub(crate) struct LoginDatagrams {
 }
 
 impl LoginDatagrams {
-    pub(crate) const SHAPE: Shape =
-        Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX };
+    pub(crate) const SHAPE: Shape = Shape {
+        datagrams: 64,
+        datagram_len: opaque::wire::MESSAGE_MAX + 1,
+        reply_len: opaque::wire::MESSAGE_MAX,
+    };
 }
 
 impl udp::UdpService for LoginDatagrams {
@@ -39,13 +45,41 @@ impl udp::UdpService for LoginDatagrams {
     }
 
     fn prefetch<'d>(&self, datagrams: impl Iterator<Item = &'d [u8]>) {
-        self.directory.users.load().prefetch(datagrams.filter_map(wire::name_in));
+        self.directory.users.load().prefetch(datagrams.filter_map(name_in));
     }
 
-    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) {
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<usize> {
         let reaction = self.server.datagram(&self.directory.users.load(), now, peer, datagram, reply);
         self.log.reaction(now, peer, &reaction);
+        match reaction.event {
+            Event::Waiting { place, .. } => place,
+            Event::Malformed(_)
+            | Event::Challenged
+            | Event::Rechallenged
+            | Event::Offered
+            | Event::Crowded
+            | Event::Welcomed { .. }
+            | Event::Refused(_)
+            | Event::Penalized { .. } => None,
+        }
     }
+
+    const PLACES: usize = PLACES;
+
+    fn has_waiting(&self) -> bool {
+        self.server.has_waiting()
+    }
+
+    fn reply_to_waiting(&mut self, now: Now, reply: &mut Vec<u8>) -> Option<usize> {
+        let (place, peer, reaction) = self.server.offer(&self.directory.users.load(), now, reply)?;
+        self.log.reaction(now, peer, &reaction);
+        Some(place)
+    }
+}
+
+/// The name in a message of either mechanism.
+fn name_in(datagram: &[u8]) -> Option<&str> {
+    if opaque::wire::is_opaque(datagram) { opaque::wire::name_in(datagram) } else { wire::name_in(datagram) }
 }
 
 /// What the logins of one TCP worker share.
@@ -53,11 +87,14 @@ pub(crate) struct WorkerLogins {
     log: WorkerLog,
     directory: Arc<Directory>,
     challenges: RefCell<RandomChallenges>,
+    opaque: RefCell<OpaqueDesk>,
 }
 
 impl WorkerLogins {
-    pub(crate) fn new(log: WorkerLog, directory: Arc<Directory>) -> Self {
-        Self { log, directory, challenges: RefCell::default() }
+    /// The seed is this worker's alone.
+    pub(crate) fn new(log: WorkerLog, directory: Arc<Directory>, seed: [u8; 32]) -> Self {
+        let opaque = OpaqueDesk::new(Transport::Tcp, &directory.keys.states, seed, Binding::none());
+        Self { log, directory, challenges: RefCell::default(), opaque: RefCell::new(opaque) }
     }
 }
 
@@ -104,26 +141,27 @@ impl LoginConnection {
     /// The source is blocked, so its connection is closed at once; or the system gives no random bytes.
     pub(crate) fn open(shared: Rc<WorkerLogins>, now: Now, peer: Peer) -> io::Result<Self> {
         if let Err(penalty) = shared.directory.penalties.check_source(now.uptime, peer) {
-            shared.log.event(now, peer, &Event::Penalized { penalty, user: None });
+            shared.log.event(now, peer, None, &Event::Penalized { penalty, user: None });
             return Err(io::Error::other(penalty));
         }
         let challenge = shared.challenges.borrow_mut().next()?;
-        Ok(Self { stream: LoginStream::new(challenge), shared, peer, began: now.uptime })
+        let served = shared.directory.mechanisms;
+        let mechanisms = served.unwrap_or_else(|| shared.directory.users.load().mechanisms());
+        Ok(Self { stream: LoginStream::new(challenge, mechanisms), shared, peer, began: now.uptime })
     }
 }
 
 impl StreamService for LoginConnection {
     fn receive(&mut self, now: Now, received: &mut &[u8], replies: &mut Vec<u8>) -> Next {
-        let WorkerLogins { log, directory, .. } = &*self.shared;
-        while let Some(reaction) = self.stream.receive(
-            &directory.users.load(),
-            &directory.penalties,
-            now,
-            self.peer,
-            received,
-            replies,
-        ) {
-            log.reaction(now, self.peer, &reaction);
+        let WorkerLogins { log, directory, opaque, .. } = &*self.shared;
+        let (users, peer) = (directory.users.load(), self.peer);
+        let case = Case { users: &users, penalties: &directory.penalties, now, peer };
+        let mut opaque = opaque.borrow_mut();
+        while let Some(reaction) = self.stream.receive(case, &mut opaque, received, replies) {
+            log.reaction(now, peer, &reaction);
+            if let Event::Waiting { rank, .. } = reaction.event {
+                return Next::InTurn(rank);
+            }
             if reaction.is_silent() {
                 return Next::Close;
             }

@@ -77,12 +77,13 @@ impl udp::UdpService for Datagrams {
         Self::SHAPE
     }
 
-    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) {
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<usize> {
         if self.is_done {
-            return;
+            return None;
         }
         if let Err(reason) = self.guard.admit(now.uptime, peer, datagram) {
-            return log::unanswered(peer, reason);
+            log::unanswered(peer, reason);
+            return None;
         }
         self.service.answer(datagram, reply);
         self.is_done = self.serving == Serving::Once;
@@ -96,6 +97,7 @@ impl udp::UdpService for Datagrams {
                 self.lines.print(now.uptime, format_args!("Sent response to {peer}: {answer}"));
             }
         }
+        None
     }
 
     fn is_done(&self) -> bool {
