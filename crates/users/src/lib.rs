@@ -7,8 +7,10 @@ mod conditions;
 mod error;
 pub mod file;
 mod folder;
+mod key_text;
 mod parse;
 mod problem;
+mod record_text;
 mod source;
 mod syntax;
 
@@ -17,8 +19,12 @@ pub use conditions::{day_of, first_second_after, parse_network};
 pub use error::{Distrust, UsersError, Warning, listing};
 pub use file::{UsersFile, load, load_text};
 pub use folder::{Folder, folder_of, open_folder};
+pub use key_text::{KeyTextError, key_text, parse_key};
 pub use parse::parse;
 pub use problem::{Problem, locate};
+pub use record_text::{
+    RECORD_START, RecordTextError, StretchingTextError, parse_record, parse_stretching, record_text,
+};
 pub use source::{Loaded, Stamp, UserSource};
 
 /// A number of users, in words.
