@@ -20,7 +20,7 @@ pub use error::{Distrust, UsersError, Warning, listing};
 pub use file::{UsersFile, load, load_text};
 pub use folder::{Folder, folder_of, open_folder};
 pub use key_text::{KeyTextError, key_text, parse_key};
-pub use parse::parse;
+pub use parse::{parse, parse_with_key};
 pub use problem::{Problem, locate};
 pub use record_text::{
     RECORD_START, RecordTextError, StretchingTextError, parse_record, parse_stretching, record_text,
