@@ -75,7 +75,7 @@ fn a_wrong_condition_is_shown_with_its_place_and_a_remedy() {
         (
             "colour = 1",
             0,
-            "unknown key \"colour\": a user has password, disabled, expires, from, old_password and",
+            "unknown key \"colour\": a user has password or opaque, disabled, expires, from, old_password and",
         ),
         ("disabled = \"yes\"", 11, "disabled must be true or false"),
         ("disabled = 1", 11, "disabled must be true or false"),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::key_text::KeyTextError;
 use crate::problem::Problem;
 
 /// A users file that cannot be used.
@@ -16,10 +17,26 @@ pub enum UsersError {
         /// The system's error.
         error: io::Error,
     },
-    /// Somebody else can decide what is in it.
+    /// The key of its records cannot be read.
+    #[error("{}: {error}: {}", path.display(), key_remedy(path, error))]
+    UnreadableKey {
+        /// The key file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// The key file is readable, but has no key.
+    #[error("{}: {error}", path.display())]
+    WrongKey {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        error: KeyTextError,
+    },
+    /// Somebody else can decide what is in it, or in the key file.
     #[error("{}: {reason}", path.display())]
     Unsafe {
-        /// The file.
+        /// The users file, or the key file.
         path: PathBuf,
         /// Who can, and what to do about it.
         reason: Distrust,
@@ -40,6 +57,9 @@ pub enum Distrust {
     /// Everybody on the machine can make themselves a user.
     #[error("writable by everybody, who could add users: chmod o-w the file")]
     OpenToAll,
+    /// Everybody on the machine can lock all users out.
+    #[error("writable by everybody, who could lock all users out: chmod o-w the file")]
+    KeyOpenToAll,
     /// Everybody on the machine can put another file in its place.
     #[error(
         "{folder} is writable by everybody, who could replace the file: chmod o-w {folder}, or keep the file in a \
@@ -54,7 +74,7 @@ pub enum Distrust {
     /// Anybody may have made a folder or a link on its path.
     #[error(
         "its folder {folder} is owned by another user, in a folder where everybody can create files: chown it to \
-         root, or keep the users file elsewhere", folder = .0.display()
+         root, or keep the file elsewhere", folder = .0.display()
     )]
     ForeignFolder(PathBuf),
     /// Its folder is another one than when the server started.
@@ -77,6 +97,18 @@ pub enum Warning {
     /// Its owner is neither root nor the server's user.
     #[error("{path}: owned by another user, who could add users: chown root {path}", path = .0.display())]
     ForeignOwner(PathBuf),
+    /// Everybody on the machine can read the key.
+    #[error(
+        "{path}: others can read the key in it, and guess passwords once they have the users file, too: \
+         chmod o-r {path}", path = .0.display()
+    )]
+    KeyOpenToOthers(PathBuf),
+    /// The owner of the key file is neither root nor the server's user.
+    #[error(
+        "{path}: owned by another user, who could guess passwords once they have the users file, too: \
+         chown root {path}", path = .0.display()
+    )]
+    ForeignKeyOwner(PathBuf),
     /// Everybody will be refused.
     #[error("{}: no users in it: every login will be refused", .0.display())]
     NoUsers(PathBuf),
@@ -103,6 +135,15 @@ fn remedy(path: &Path, error: &io::Error) -> String {
         }
     } else {
         "name a users file with --users FILE".to_owned()
+    }
+}
+
+fn key_remedy(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("let the server's user read it (chgrp to a group of that user, chmod 640 {path})")
+    } else {
+        "name the key file of these users with --key-file FILE".to_owned()
     }
 }
 

@@ -1,4 +1,4 @@
-//! `users.toml` on disk: reading it, and what its permissions tell.
+//! A file that decides who may log in: reading it, and what its permissions tell.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -8,12 +8,10 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Distrust, UsersError, Warning};
+use crate::error::{Distrust, UsersError};
 use crate::folder::{Folder, Openness, folder_of, is_same};
-use crate::parse;
 use crate::problem::Problem;
-use crate::source::{Loaded, Stamp, UserSource};
-use proto::users::Samples;
+use crate::source::FileStamp;
 use proto::users::wipe;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Uid, fstat, openat, statat};
 use rustix::io::Errno;
@@ -23,60 +21,41 @@ use rustix::process::geteuid;
 /// How often a file may be replaced while it is opened.
 const REPLACEMENTS_MAX: u32 = 3;
 
-/// Reads and parses a users file.
-///
-/// # Errors
-/// What keeps it from being used, with file, line, column and remedy.
-pub fn load(path: &Path) -> Result<Loaded, UsersError> {
-    UsersFile::new(path)?.load()
-}
-
-/// A valid users file, and its text.
-pub struct LoadedText {
-    /// The users, and what to know about them.
-    pub loaded: Loaded,
-    bytes: FileBytes,
-}
-
-impl LoadedText {
-    /// The text as it is in the file, passwords and all.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        str::from_utf8(&self.bytes).unwrap_or_default()
-    }
-}
-
-/// Like [`load`], with the text.
-pub fn load_text(path: &Path) -> Result<LoadedText, UsersError> {
-    UsersFile::new(path)?.load_text()
-}
-
-/// A users file that is read repeatedly, even by a server whose sandbox leaves it only the file's folder.
-pub struct UsersFile {
-    path: PathBuf,
+/// A file that is read repeatedly, even by a server whose sandbox leaves it only the file's folder.
+pub(crate) struct TrustedFile {
+    pub(crate) path: PathBuf,
     name: OsString,
     folder: Folder,
     /// The folder of the file that a link leads to.
     target: Option<Folder>,
+    /// Whether the path is a link that another user made. It leads nowhere then.
+    is_foreign_link: bool,
     /// The user that the server runs as, if a server reads it.
     reader: Option<Uid>,
     /// Whether the path has to lead to the file, beside its name in the folder.
     is_path_open: bool,
 }
 
-impl UsersFile {
-    /// Opens the folder; the file need not be there yet.
+/// Who owns a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Root or the server's user, or nobody asked.
+    Trusted,
+    /// Another user.
+    Foreign,
+}
+
+impl TrustedFile {
+    /// Opens the folder; the file need not be there yet, and a link of another user is refused once it is read.
     ///
     /// # Errors
     /// If there is no such folder, or others decide what is in it.
-    pub fn new(path: &Path) -> Result<Self, UsersError> {
+    pub(crate) fn new(path: &Path) -> Result<Self, UsersError> {
         let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
         let name = path.file_name().ok_or_else(|| unreadable(io::ErrorKind::IsADirectory.into()))?;
-        if let Err(error @ UsersError::Unsafe { .. }) = distrust_link(path) {
-            return Err(error);
-        }
+        let is_foreign_link = matches!(distrust_link(path), Err(UsersError::Unsafe { .. }));
         let folder = Folder::open(folder_of(path)).map_err(unreadable)?;
-        let target = fs::canonicalize(path).ok();
+        let target = if is_foreign_link { None } else { fs::canonicalize(path).ok() };
         let target = target.map(|target| Folder::open(folder_of(&target))).transpose().map_err(unreadable)?;
         for folder in iter::once(&folder).chain(&target) {
             if let Some(open) = folder.open_to_all_on_path().map_err(unreadable)? {
@@ -86,14 +65,15 @@ impl UsersFile {
                 });
             }
         }
-        Ok(Self { path: path.into(), name: name.into(), folder, target, reader: None, is_path_open: false })
+        let (path, name, reader) = (path.into(), name.into(), None);
+        Ok(Self { path, name, folder, target, is_foreign_link, reader, is_path_open: false })
     }
 
     /// Prepares it for a server that runs as this user.
     ///
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
-    pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
+    pub(crate) fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
         let unreadable = |error| UsersError::Unreadable { path: self.path.clone(), error };
         for folder in self.both_folders() {
             if let Some(foreign) = folder.foreign_on_path(reader).map_err(unreadable)? {
@@ -103,14 +83,21 @@ impl UsersFile {
         Ok(Self { reader: Some(reader), ..self })
     }
 
+    /// # Errors
+    /// If it is a link of another user.
+    pub(crate) fn refuse_foreign_link(&self) -> Result<(), UsersError> {
+        if self.is_foreign_link { Err(self.distrusted(Distrust::ForeignLink)) } else { Ok(()) }
+    }
+
     /// The folder of the file, and that of the file that a link leads to.
-    fn both_folders(&self) -> impl Iterator<Item = &Folder> {
+    pub(crate) fn both_folders(&self) -> impl Iterator<Item = &Folder> {
         iter::once(&self.folder).chain(&self.target)
     }
 
     /// Opens the file with the rights that the process has now. Paths are only opened: the sandbox keeps a server from
     /// looking at them in other ways.
     fn open(&self) -> Result<File, UsersError> {
+        self.refuse_foreign_link()?;
         let unreadable =
             |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
         let is_closed = self.folder.openness().map_err(unreadable)? == Openness::Nothing
@@ -131,12 +118,20 @@ impl UsersFile {
         Err(self.distrusted(Distrust::OtherFolder))
     }
 
+    /// Opens and reads the file.
+    ///
+    /// # Errors
+    /// What keeps it from being read, or if everybody can write it.
+    pub(crate) fn read(&self) -> Result<(FileBytes, Stat), UsersError> {
+        read(&self.open()?, &self.path)
+    }
+
     fn distrusted(&self, reason: Distrust) -> UsersError {
         UsersError::Unsafe { path: self.path.clone(), reason }
     }
 
-    /// Refuses a file that anybody may have put there, and warns of one that another user can write.
-    fn distrust_owner(&self, stat: &Stat) -> Result<Option<Warning>, UsersError> {
+    /// Refuses a file that anybody may have put there, and tells one that another user can write.
+    pub(crate) fn owner(&self, stat: &Stat) -> Result<Owner, UsersError> {
         let unreadable =
             |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
         let is_foreign = stat.st_uid != 0 && self.reader.is_some_and(|reader| reader.as_raw() != stat.st_uid);
@@ -149,52 +144,22 @@ impl UsersFile {
                 Openness::MakeFiles | Openness::Nothing => {}
             }
         }
-        Ok(is_foreign.then(|| Warning::ForeignOwner(self.path.clone())))
-    }
-
-    fn load_text(&self) -> Result<LoadedText, UsersError> {
-        let (bytes, stat) = read(&self.open()?, &self.path)?;
-        let wrong = |problems| UsersError::Wrong { path: self.path.clone(), problems };
-        let users = parse(text(&bytes, &self.path)?).map_err(wrong)?;
-        let mut warnings: Vec<_> = self.distrust_owner(&stat)?.into_iter().collect();
-        if Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH)
-            && !matches!(users.samples(), Samples::Alone(_))
-        {
-            warnings.push(Warning::OpenToOthers(self.path.clone()));
-        }
-        if users.is_empty() {
-            warnings.push(Warning::NoUsers(self.path.clone()));
-        }
-        Ok(LoadedText { loaded: Loaded { users, warnings, stamp: Stamp::of(&stat) }, bytes })
-    }
-}
-
-impl UserSource for UsersFile {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn load(&self) -> Result<Loaded, UsersError> {
-        self.load_text().map(|text| text.loaded)
+        Ok(if is_foreign { Owner::Foreign } else { Owner::Trusted })
     }
 
     /// Looks in the folder that was opened at the start.
-    fn stamp(&self) -> Option<Stamp> {
-        fstat(self.open().ok()?).ok().map(|stat| Stamp::of(&stat))
-    }
-
-    fn needs(&self) -> io::Result<Vec<Folder>> {
-        self.both_folders().map(Folder::try_clone).collect()
+    pub(crate) fn stamp(&self) -> Option<FileStamp> {
+        fstat(self.open().ok()?).ok().map(|stat| FileStamp::of(&stat))
     }
 
     /// If the path leads to the file now, it has to from now on.
-    fn settle(&mut self) -> Result<(), UsersError> {
+    pub(crate) fn settle(&mut self) -> Result<(), UsersError> {
         self.is_path_open = open_at(CWD, &self.path, OFlags::empty()).is_ok();
         self.open().map(drop)
     }
 }
 
-/// The bytes of a users file, wiped when dropped.
+/// The bytes of such a file, wiped when dropped.
 pub struct FileBytes(Vec<u8>);
 
 impl Deref for FileBytes {
@@ -211,7 +176,7 @@ impl Drop for FileBytes {
     }
 }
 
-/// Reads a users file to its end, unless everybody can write it.
+/// Reads a file to its end, unless everybody can write it.
 pub fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), UsersError> {
     let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
     let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
@@ -221,10 +186,15 @@ pub fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), UsersErro
     if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });
     }
-    // One allocation of the right size: a buffer that grows leaves copies of passwords behind.
+    // One allocation of the right size: a buffer that grows leaves copies of secrets behind.
     let mut bytes = FileBytes(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
     file.read_to_end(&mut bytes.0).map_err(unreadable)?;
     Ok((bytes, stat))
+}
+
+/// Whether everybody can read a file.
+pub(crate) fn is_open_to_others(stat: &Stat) -> bool {
+    Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH)
 }
 
 /// Refuses a path that is a link which neither root nor this user made. The owner of its folder can replace the link at

@@ -7,19 +7,28 @@ mod conditions;
 mod error;
 pub mod file;
 mod folder;
+mod key_file;
+mod key_text;
 mod parse;
 mod problem;
+mod record_text;
 mod source;
 mod syntax;
+mod users_file;
 
 pub use changes::Changes;
 pub use conditions::{NETWORKS, day_of, first_second_after, parse_network};
 pub use error::{Distrust, UsersError, Warning, listing};
-pub use file::{UsersFile, load, load_text};
 pub use folder::{Folder, folder_of, open_folder};
-pub use parse::parse;
+pub use key_file::{KeyFile, LoadedKey, key_beside};
+pub use key_text::{KeyTextError, key_text, parse_key};
+pub use parse::{parse, parse_with_key};
 pub use problem::{Problem, locate};
-pub use source::{Loaded, Stamp, UserSource};
+pub use record_text::{
+    RECORD_START, RecordTextError, StretchingTextError, parse_record, parse_stretching, record_text,
+};
+pub use source::{FileStamp, Loaded, Stamp, UserSource};
+pub use users_file::{LoadedText, UsersFile, load, load_text};
 
 /// A number of users, in words.
 #[must_use]

@@ -5,8 +5,10 @@
 //! alice = "her password"
 //! bob   = { password = "his password", disabled = true, expires = 2027-01-31, from = ["10.0.0.0/8"] }
 //! carol = { password = "her new password", old_password = "her password", old_until = 2027-01-31 }
+//! dave  = { opaque = "$opaque-3dh$v=1$…" }
 //! ```
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::thread;
@@ -17,20 +19,32 @@ use toml::de::{DeTable, DeValue};
 
 use crate::conditions::{first_second_after, parse_network};
 use crate::problem::{Problem, locate_all};
+use crate::record_text::{RECORD_START, parse_record};
 use crate::syntax::remedy;
 use proto::credentials::{Password, Username};
+use proto::opaque::key::{KeyId, ServerKey};
+use proto::opaque::record::Record;
 use proto::users::{
-    BuildError, Builder, Conditions, EqualSecrets, IndexError, NoRoom, OldPassword, Standing, Users,
+    BuildError, Builder, Conditions, EqualSecrets, IndexError, NoRoom, OldPassword, RecordError, Standing,
+    Users,
 };
 
-/// Parses the text of a users file.
+/// Parses the text of a users file in which nobody has a record.
 ///
 /// # Errors
 /// Every problem, in the order of the file; a text that is not TOML has one.
 pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
-    match parse_in_pieces(text, PIECE_LEN) {
+    parse_with_key(text, None)
+}
+
+/// Parses the text of a users file whose records, if there are any, were made with this key.
+///
+/// # Errors
+/// The same as those of [`parse`](fn@parse); one problem for all records of another key.
+pub fn parse_with_key(text: &str, key: Option<&ServerKey>) -> Result<Users, Vec<Problem>> {
+    match parse_in_pieces(text, PIECE_LEN, key) {
         Some(users) => Ok(users),
-        None => parse_whole(text),
+        None => parse_whole(text, key),
     }
 }
 
@@ -40,14 +54,14 @@ const PIECE_LEN: usize = 4096;
 /// Parses a text that is one section of users, a few lines at a time, each as a text of its own. Parsed whole, a
 /// million users would take ten times their memory, and half a second without a system call, during which a kernel
 /// without preemption runs nothing else on the processor. `None` if something is wrong, or written in another way.
-fn parse_in_pieces(text: &str, piece_len: usize) -> Option<Users> {
+fn parse_in_pieces(text: &str, piece_len: usize, key: Option<&ServerKey>) -> Option<Users> {
     let (head, mut rest) = text.split_at(end_of_header(text)?);
     let head = DeTable::parse(head).ok()?;
     let is_section = |users: &Value<'_>| users.get_ref().as_table().is_some_and(DeTable::is_empty);
     if head.get_ref().len() != 1 || !head.get_ref().get("users").is_some_and(is_section) {
         return None;
     }
-    let mut parser = Parser::new(Builder::for_text(text.len()).ok()?);
+    let mut parser = Parser::new(Builder::for_text(text.len()).ok()?, key);
     let mut len = piece_len;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(end_of_line(rest, len));
@@ -89,10 +103,10 @@ fn end_of_line(text: &str, len: usize) -> usize {
     rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |newline| len + newline + 1)
 }
 
-fn parse_whole(text: &str) -> Result<Users, Vec<Problem>> {
-    let mut parser = Parser::new(
-        Builder::for_text(text.len()).map_err(|error| vec![unusable(&IndexError::NoMemory(error))])?,
-    );
+fn parse_whole(text: &str, key: Option<&ServerKey>) -> Result<Users, Vec<Problem>> {
+    let users = Builder::for_text(text.len());
+    let users = users.map_err(|error| vec![unusable(&IndexError::NoMemory(error))])?;
+    let mut parser = Parser::new(users, key);
     match DeTable::parse(text) {
         Ok(document) => parser.document(document.get_ref()),
         // Only the message: the rest of such an error shows the line, and so perhaps a password.
@@ -112,14 +126,30 @@ const KEYS: [&str; 6] = ["password", "disabled", "expires", "from", "old_passwor
 
 struct Parser {
     users: Builder,
+    /// The key of the records.
+    key: Option<KeyId>,
     /// The place in the text of each user of the builder.
     places: Vec<Range<usize>>,
     problems: Vec<(Range<usize>, String)>,
+    /// The records of other keys.
+    foreign: HashMap<KeyId, Foreign>,
+}
+
+/// Records of a key that is not here.
+struct Foreign {
+    place: Range<usize>,
+    name: Username,
+    /// The number of other users whose records are of that key.
+    others: usize,
 }
 
 impl Parser {
-    fn new(users: Builder) -> Self {
-        Self { users, places: Vec::new(), problems: Vec::new() }
+    fn new(mut users: Builder, key: Option<&ServerKey>) -> Self {
+        if let Some(key) = key {
+            users.set_key(key.clone());
+        }
+        let (key, foreign) = (key.map(ServerKey::id), HashMap::new());
+        Self { users, key, places: Vec::new(), problems: Vec::new(), foreign }
     }
 
     fn problem(&mut self, place: Range<usize>, message: impl Into<String>) {
@@ -148,6 +178,11 @@ impl Parser {
             Err(error) => return self.problem(key.span(), format!("the user name {error}: choose another")),
         };
         let conditions = self.conditions(value);
+        if let Some(table) = value.get_ref().as_table()
+            && let Some(record) = table.get("opaque")
+        {
+            return self.user_with_record(key.span(), &name, record, table, conditions);
+        }
         let (password, mut old) = (self.password(&name, value), self.old_password(&name, value));
         let Some(password) = password else {
             return;
@@ -160,10 +195,49 @@ impl Parser {
         }
         match self.users.push_with_old(&name, &password, old.as_ref(), conditions) {
             Ok(()) => self.places.push(key.span()),
-            Err(NoRoom) => {
-                self.problem(key.span(), "no room for more users: their names and passwords make 4 GiB");
+            Err(NoRoom) => self.problem(key.span(), NO_ROOM),
+        }
+    }
+
+    fn user_with_record(
+        &mut self,
+        place: Range<usize>,
+        name: &Username,
+        record: &Value<'_>,
+        table: &DeTable<'_>,
+        conditions: Conditions,
+    ) {
+        if let Some(password) = table.get("password") {
+            let message = format!("{name} has a password and a record: take password out, or opaque");
+            self.problem(password.span(), message);
+        }
+        if let Some(old) = table.get("old_password").or_else(|| table.get("old_until")) {
+            let message = format!(
+                "an old password does not go with the record of {name}: take old_password and old_until out"
+            );
+            self.problem(old.span(), message);
+        }
+        let Some(parsed) = self.record(name, record) else {
+            return;
+        };
+        match self.users.push_record(name, &parsed, conditions) {
+            Ok(()) => self.places.push(place),
+            Err(RecordError::NoRoom) => self.problem(place, NO_ROOM),
+            Err(RecordError::NoKey | RecordError::OtherKey) => {
+                let foreign = Foreign { place: record.span(), name: name.clone(), others: 0 };
+                self.foreign.entry(parsed.key).and_modify(|first| first.others += 1).or_insert(foreign);
             }
         }
+    }
+
+    fn record(&mut self, name: &Username, value: &Value<'_>) -> Option<Record> {
+        let problem = match value.get_ref().as_str().map(parse_record) {
+            Some(Ok(record)) => return Some(record),
+            Some(Err(error)) => format!("the record of {name} {error}"),
+            None => format!("the record of {name} is not a string: put it between quotes"),
+        };
+        self.problem(value.span(), problem);
+        None
     }
 
     fn conditions(&mut self, value: &Value<'_>) -> Conditions {
@@ -171,12 +245,13 @@ impl Parser {
         let table = value.get_ref().as_table();
         for (key, value) in table.into_iter().flatten() {
             match key.get_ref().as_ref() {
-                "password" | "old_password" | "old_until" => {}
+                "password" | "opaque" | "old_password" | "old_until" => {}
                 "disabled" => conditions.standing = self.standing(value),
                 "expires" => conditions.expires_unix_s = self.last_day("expires", value),
                 "from" => conditions.from = self.networks(value),
                 other => {
-                    let has_password = table.is_some_and(|table| table.contains_key("password"));
+                    let has_password = table
+                        .is_some_and(|table| table.contains_key("password") || table.contains_key("opaque"));
                     let more = if has_password {
                         ""
                     } else {
@@ -185,8 +260,8 @@ impl Parser {
                     self.problem(
                         key.span(),
                         format!(
-                            "unknown key {other:?}: a user has password, disabled, expires, from, old_password and \
-                             old_until{more}"
+                            "unknown key {other:?}: a user has password or opaque, disabled, expires, from, old_password \
+                             and old_until{more}"
                         ),
                     );
                 }
@@ -242,6 +317,9 @@ impl Parser {
                 "the {what} of {name} is a list: write one string; for a time with two passwords, add old_password and \
                  old_until"
             ),
+            (Some(text), _) if text.starts_with(RECORD_START) => {
+                format!("the {what} of {name} is a record: write {{ opaque = \"…\" }}")
+            }
             (Some(""), _) => format!("the {what} of {name} is empty: give one, or take the line out"),
             (Some(text), _) => match Password::new(text) {
                 Ok(password) => return Some(password),
@@ -300,7 +378,12 @@ impl Parser {
     }
 
     fn finish(self, text: &str) -> Result<Users, Vec<Problem>> {
-        let Self { users, places, mut problems } = self;
+        let Self { users, key: own, places, mut problems, foreign } = self;
+        let foreign = foreign.into_iter().map(|(key, foreign)| {
+            let message = foreign_records(key, &foreign, own);
+            (foreign.place, message)
+        });
+        problems.extend(foreign);
         let users = match users.finish() {
             Ok(users) => Some(users),
             Err(BuildError::Equal(equal)) => {
@@ -314,6 +397,27 @@ impl Parser {
             Some(users) if problems.is_empty() => Ok(users),
             Some(_) | None => Err(locate_all(text, problems)),
         }
+    }
+}
+
+const NO_ROOM: &str = "no room for more users: their names and passwords make 4 GiB";
+
+/// What is wrong with records of a key other than this one.
+fn foreign_records(key: KeyId, Foreign { name, others, .. }: &Foreign, own: Option<KeyId>) -> String {
+    let whose = match others {
+        0 => format!("the record of {name} was"),
+        1 => format!("the records of {name} and of another user were"),
+        others => format!("the records of {name} and of {others} other users were"),
+    };
+    match own {
+        Some(own) => format!(
+            "{whose} made with the key {key}, but the key file has the key {own}: use the key file that belongs to \
+             this users file, or set new passwords"
+        ),
+        None => format!(
+            "{whose} made with the key {key}, and there is no key file: put its letmein.key beside the users file, or \
+             name it with --key-file"
+        ),
     }
 }
 
@@ -336,8 +440,14 @@ mod tests {
     use std::mem::discriminant;
 
     use proptest::prelude::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
+    use crate::record_text::record_text;
+    use proto::mechanism::Mechanisms;
+    use proto::opaque::registration::register;
+    use proto::opaque::stretching::Stretching;
 
     fn is_the_same(one: &Users, other: &Users) -> bool {
         one.len() == other.len()
@@ -355,8 +465,8 @@ mod tests {
             "[users]\na = '''\nb = '1'\nc = '2'\n'''\nb = \"\"\"\\\n  4\n  \"\"\"\n",
         ] {
             for piece_len in [1, 8, 40, 4096] {
-                let users = parse_in_pieces(text, piece_len).expect(text);
-                assert!(is_the_same(&users, &parse_whole(text).unwrap()), "{text} by {piece_len}");
+                let users = parse_in_pieces(text, piece_len, None).expect(text);
+                assert!(is_the_same(&users, &parse_whole(text, None).unwrap()), "{text} by {piece_len}");
             }
         }
     }
@@ -376,7 +486,89 @@ mod tests {
             "[users]\nab = 'c'\na = 'bc'\n",
             "[users]\na = '1'\nb = '''\n",
         ] {
-            assert!(parse_in_pieces(text, 1).is_none(), "{text}");
+            assert!(parse_in_pieces(text, 1, None).is_none(), "{text}");
+        }
+    }
+
+    fn key(seed: u8) -> ServerKey {
+        ServerKey::generate(&mut ChaCha20Rng::from_seed([seed; 32]))
+    }
+
+    fn record(name: &str) -> String {
+        let (name, password) = (name.parse().unwrap(), Password::new("hunter2").unwrap());
+        let random = &mut ChaCha20Rng::from_seed([9; 32]);
+        record_text(&register(&key(1), &name, &password, Stretching::NONE, random).unwrap())
+    }
+
+    #[test]
+    fn users_may_have_records_of_the_key_in_place_of_passwords() {
+        let [alice, bob] = ["alice", "bob"].map(record);
+        let text = format!(
+            "[users]\nalice = {{ opaque = '{alice}', disabled = true }}\nbob.opaque = '{bob}'\ncarol = 'hers'\n"
+        );
+        for piece_len in [1, 4096] {
+            let users = parse_in_pieces(&text, piece_len, Some(&key(1))).unwrap();
+            assert!(is_the_same(&users, &parse_whole(&text, Some(&key(1))).unwrap()));
+            assert_eq!((users.len(), users.has_key()), (3, true));
+            assert_eq!(users.mechanisms(), Mechanisms { md5: true, opaque: true });
+            assert_eq!(users.denied(0).map(|(name, _)| name).collect::<Vec<_>>(), ["alice"]);
+        }
+    }
+
+    #[test]
+    fn each_mistake_with_a_record_has_its_place_and_its_remedy() {
+        let alice = record("alice");
+        let cut = &alice[..alice.len() - 1];
+        for (line, message) in [
+            (
+                format!("{{ password = 'a', opaque = '{alice}' }}"),
+                "2:22: alice has a password and a record: take password out, or opaque",
+            ),
+            (
+                format!("{{ opaque = '{alice}', old_password = 'a', old_until = 2027-01-31 }}"),
+                "2:333: an old password does not go with the record of alice: take old_password and old_until out",
+            ),
+            (
+                format!("{{ opaque = '{cut}' }}"),
+                "2:20: the record of alice is damaged: take it from a backup, or set a new password",
+            ),
+            ("{ opaque = 1 }".to_owned(), "2:20: the record of alice is not a string: put it between quotes"),
+            (
+                "{ opaque = 'a' }".to_owned(),
+                "2:20: the record of alice does not begin with $opaque-3dh$: write password = \"…\" for a password",
+            ),
+            (format!("'{alice}'"), "2:9: the password of alice is a record: write { opaque = \"…\" }"),
+        ] {
+            let problems = parse_with_key(&format!("[users]\nalice = {line}\n"), Some(&key(1))).unwrap_err();
+            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            assert_eq!(problems, [message]);
+        }
+    }
+
+    #[test]
+    fn records_of_another_key_are_one_problem_with_both_keys() {
+        let lines: String =
+            ["alice", "bob", "carol"].map(|name| format!("{name}.opaque = '{}'\n", record(name))).concat();
+        let text = format!("[users]\n{lines}");
+        let (own, other) = (key(1).id(), key(2).id());
+        for (key, expected) in [
+            (
+                Some(key(2)),
+                format!(
+                    "2:16: the records of alice and of 2 other users were made with the key {own}, but the key file \
+                     has the key {other}: use the key file that belongs to this users file, or set new passwords"
+                ),
+            ),
+            (
+                None,
+                format!(
+                    "2:16: the records of alice and of 2 other users were made with the key {own}, and there is no key \
+                     file: put its letmein.key beside the users file, or name it with --key-file"
+                ),
+            ),
+        ] {
+            let problems = parse_with_key(&text, key.as_ref()).unwrap_err();
+            assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
         }
     }
 
@@ -389,8 +581,8 @@ mod tests {
             piece_len in 1_usize..20,
         ) {
             let text = head + &lines.join("\n");
-            if let Some(users) = parse_in_pieces(&text, piece_len) {
-                let whole = parse_whole(&text);
+            if let Some(users) = parse_in_pieces(&text, piece_len, None) {
+                let whole = parse_whole(&text, None);
                 prop_assert!(whole.is_ok_and(|whole| is_the_same(&users, &whole)), "{text:?}");
             }
         }

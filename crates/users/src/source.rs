@@ -47,9 +47,18 @@ pub struct Loaded {
     pub stamp: Stamp,
 }
 
-/// Identifies a state of a file: whatever changes the file changes this.
+/// Identifies a state of a users file and of its key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
+    /// Of the users file.
+    pub users: FileStamp,
+    /// Of the key file, if there is one.
+    pub key: Option<FileStamp>,
+}
+
+/// Identifies a state of a file: whatever changes the file changes this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
     device: u64,
     inode: u64,
     len: i64,
@@ -57,7 +66,7 @@ pub struct Stamp {
     changed: (i64, u64),
 }
 
-impl Stamp {
+impl FileStamp {
     /// The stamp of a file with this status.
     #[must_use]
     pub fn of(stat: &Stat) -> Self {

@@ -48,6 +48,7 @@ pub(crate) fn remedy(text: &str, place: &Range<usize>, message: &str) -> String 
         }
         "expires" | "old_until" => "write the last good day as in 2027-01-31, without quotes",
         "disabled" => "write disabled = true or disabled = false",
+        "opaque" => "put the record between quotes",
         "from" => r#"write networks as in from = ["10.0.0.0/8", "2001:db8::1"]"#,
         _ => r#"put the password between quotes, as in alice = "password""#,
     };
@@ -100,6 +101,7 @@ mod tests {
             ("alice = { password = \"a\", expires = 31.1.2027 }", DAY),
             ("alice = { password = \"a\", old_until = tomorrow }", DAY),
             ("alice.expires = 2027-1-1", DAY),
+            ("alice = { opaque = $opaque-3dh$v=1 }", "put the record between quotes"),
             ("alice = { password = \"a\", disabled = yes }", "write disabled = true or disabled = false"),
             ("alice = { password = \"a\", from = 10.0.0.0/8 }", "write networks as in from = "),
             ("alice = { password = \"a\", from = [10.0.0.0/8] }", "write networks as in from = "),

@@ -158,7 +158,7 @@ fn find(edit: &Edit<'_>, users: &Path, typed: &Username) -> Result<Username, Cha
 /// The name of a user as the file has it now, to look before somebody is asked. The change looks again under the lock,
 /// and says what is wrong with a file that cannot be read.
 fn seen(users: &Path, typed: &Username) -> Result<Option<Username>, UsersError> {
-    let source = load_text(users)?;
+    let source = load_text(users, None)?;
     Ok(entry(source.text(), typed).map(|entry| entry.name))
 }
 

@@ -17,7 +17,7 @@ use users::{counted, first_second_after, load_text};
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
-    let source = load_text(users).map_err(|error| wrong(&error))?;
+    let source = load_text(users, None).map_err(|error| wrong(&error))?;
     let entries = entries(source.text());
     let of_file = source.loaded.warnings.iter().map(ToString::to_string);
     let warnings: Vec<_> = of_file.chain(warnings(users, source.text(), &entries, unix_s())).collect();

@@ -48,14 +48,14 @@ impl UserRow {
 }
 
 fn rows(users: &Path) -> Result<Vec<UserRow>, ExitStatus> {
-    let source = load_text(users).map_err(|error| wrong(&error))?;
+    let source = load_text(users, None).map_err(|error| wrong(&error))?;
     let now = unix_s();
     Ok(entries(source.text()).into_iter().map(|entry| UserRow::new(entry, now)).collect())
 }
 
 /// The user of this name, in whatever form it is typed, and the line of the password.
 pub(crate) fn find(users: &Path, name: &Username) -> Result<(UserEntry, usize), ExitStatus> {
-    let source = load_text(users).map_err(|error| wrong(&error))?;
+    let source = load_text(users, None).map_err(|error| wrong(&error))?;
     let Some(entry) = entry(source.text(), name) else {
         say_each_line(&ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
         return Err(ExitStatus::Refused);
@@ -133,7 +133,11 @@ pub(crate) fn say_wrong(error: &UsersError) {
             let path = path.display();
             say_each_line(&format_args!("{path}: {system}: run this as root, or as the file's owner"));
         }
-        UsersError::Unreadable { .. } | UsersError::Unsafe { .. } | UsersError::Wrong { .. } => {
+        UsersError::Unreadable { .. }
+        | UsersError::UnreadableKey { .. }
+        | UsersError::WrongKey { .. }
+        | UsersError::Unsafe { .. }
+        | UsersError::Wrong { .. } => {
             say_each_line(error);
         }
     }

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::{ChangeError, Missing, Obstacle, Waiting};
-use users::{Stamp, UsersError, file, folder_of, open_folder};
+use users::{FileStamp, UsersError, file, folder_of, open_folder};
 
 /// Nobody but the owner reads passwords.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -125,11 +125,11 @@ impl LockedFolder {
     /// Refuses if somebody without the lock has written the file since it was read.
     fn refuse_changed(&self, old: Option<&Old>) -> Result<(), ChangeError> {
         let now = match rustix::fs::statat(&self.folder, self.name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(now) => Some(Stamp::of(&now)),
+            Ok(now) => Some(FileStamp::of(&now)),
             Err(Errno::NOENT) => None,
             Err(error) => return Err(self.failed("look at", error.into())),
         };
-        if now == old.map(|old| Stamp::of(&old.stat)) {
+        if now == old.map(|old| FileStamp::of(&old.stat)) {
             return Ok(());
         }
         Err(ChangeError::Meanwhile { path: self.path.clone() })
