@@ -55,7 +55,7 @@ const BENEATH_OPAQUE: [(&str, &str); 28] = [
     ("zeroize_derive", "of zeroize, when it is built"),
 ];
 /// Those that the server's side adds.
-const BENEATH_SERVERS: [(&str, &str); 12] = [
+const BENEATH_SERVERS: [(&str, &str); 13] = [
     ("aead", "of chacha20poly1305"),
     ("chacha20", "of chacha20poly1305"),
     ("chacha20poly1305", "seals states"),
@@ -68,6 +68,7 @@ const BENEATH_SERVERS: [(&str, &str); 12] = [
     ("ppv-lite86", "of rand_chacha"),
     ("rand_chacha", "what opaque-ke draws"),
     ("universal-hash", "of poly1305"),
+    ("zerocopy", "of ppv-lite86"),
 ];
 /// The client adds the protocol and the system's random numbers, and with OPAQUE the generator of what that draws.
 const BENEATH_THE_CLIENT_MAX: usize = 20;
