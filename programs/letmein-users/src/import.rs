@@ -57,18 +57,17 @@ pub(crate) fn import(
         }
         new.iter().for_each(|Listed { user, .. }| edit.add(user));
         let added: Vec<_> = new.iter().map(|Listed { user, .. }| user).collect();
-        Ok((added, changed, edit.has_records()))
+        let mut listed = listed.iter().map(|listed| &listed.user.credential);
+        let has_records = edit.has_records() || listed.any(|credential| credential.password().is_none());
+        Ok((added, changed, has_records))
     });
     let (added, changed, has_records) = changed.map_err(|error| unchanged(&error))?;
     if listed.is_empty() {
         warn("the list is empty");
     }
     warn_of(added.iter().chain(&changed).copied());
-    let passwords = added.iter().chain(&changed).filter_map(|user| user.credential.password()).count();
-    if has_records && passwords > 0 {
-        warn(format_args!(
-            "the file has {passwords} new passwords among records: migrate makes records of them"
-        ));
+    if has_records && added.iter().chain(&changed).any(|user| user.credential.password().is_some()) {
+        warn("there are new passwords among records: migrate makes records of them");
     }
     print([format!("+{}, {} changed", counted(added.len()), changed.len())])
 }
