@@ -136,7 +136,7 @@ fn a_key_file_of_another_name_is_made_and_used() {
 #[test]
 fn records_are_listed_and_shown_with_the_key() {
     let folder = folder_with_records();
-    folder.run_with_input(&["add", "carol", STDIN, "--md5"], &format!("{STRONG}x"));
+    folder.run_with_input(&["add", "carol", STDIN, "--md5"], format!("{STRONG}x"));
     let list = "NAME   STATE     EXPIRES     LOGIN   FROM\n\
                 alice  enabled   never       opaque  anywhere\n\
                 bob    enabled   never       opaque  anywhere\n\
@@ -222,7 +222,7 @@ fn without_the_right_key_nothing_is_changed_and_none_is_made() {
 #[test]
 fn old_passwords_and_new_names_do_not_go_with_records() {
     let folder = folder_with_records();
-    folder.run_with_input(&["add", "carol", STDIN, "--md5"], &format!("{STRONG}x"));
+    folder.run_with_input(&["add", "carol", STDIN, "--md5"], format!("{STRONG}x"));
     let text = folder.text();
     let reason = "FILE: an old password does not go with a record, so nothing was changed: give";
     for (args, remedy) in [
