@@ -1,7 +1,7 @@
-//! A users file is users, or problems with places in it.
+//! A users file is users, or problems with places in it. A record or a key is written as it was read.
 #![no_main]
 
-use letmein_auth_users::parse;
+use letmein_auth_users::{key_text, parse, parse_key, parse_record, parse_with_key, record_text};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -11,5 +11,17 @@ fuzz_target!(|text: &str| {
             assert!(problem.line >= 1 && problem.line <= text.matches('\n').count() + 1, "{problem}");
             assert!(problem.column >= 1, "{problem}");
         }
+    }
+    for word in text.split(['"', '\'']) {
+        if let Ok(record) = parse_record(word) {
+            assert_eq!(record_text(&record), word);
+        }
+    }
+    // A key, and users with records that it may have made.
+    let (line, users) = text.split_once('\n').unwrap_or((text, ""));
+    if let Ok(key) = parse_key(line) {
+        assert_eq!(key_text(&key).trim_end(), line.trim_end_matches('\r'));
+        let problems = parse_with_key(users, Some(&key)).err();
+        assert!(problems.is_none_or(|problems| !problems.is_empty()));
     }
 });

@@ -133,9 +133,18 @@ fn words(command: &Command) -> Vec<OsString> {
     words
 }
 
-/// The short help has no headings, so that it is one screen.
+/// The short help has no headings, so that it is one screen. Beside commands it leaves out those words that are the same
+/// in every program.
 fn in_one_list(command: Command) -> Command {
-    command.mut_args(|argument| argument.help_heading(None::<&str>))
+    let mut command = command.mut_args(|argument| argument.help_heading(None::<&str>));
+    if !command.has_subcommands() {
+        return command;
+    }
+    // They are there only now.
+    command.build();
+    command
+        .mut_subcommand("help", |help| help.hide(true))
+        .mut_arg("version", |version| version.hide_short_help(true))
 }
 
 /// Says that a command line is wrong, why, and how a right one looks.

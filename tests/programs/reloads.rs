@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::flood;
 use crate::monitoring::{status, watched_with};
-use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, refused, welcome};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, letmein_users, refused, run, welcome};
 
 /// A folder with a users file in it.
 pub(crate) struct Folder(TempDir);
@@ -44,6 +44,30 @@ fn server(transport: proto::transport::Transport, users: &Path, more: &[&str]) -
 pub(crate) fn logged(server: &mut Server, words: &str) -> String {
     let log = server.stderr.as_mut().unwrap();
     log.lines().map(Result::unwrap).find(|line| line.contains(words)).expect(words)
+}
+
+#[test]
+fn records_and_a_key_that_are_made_while_a_server_runs_are_read_by_itself() {
+    for transport in TRANSPORTS {
+        let folder = Folder::with("alice = 'one'\nbob = 'two'");
+        let key = folder.path().with_file_name("letmein.key");
+        let mut server = server(transport, &folder.path(), &[]);
+        let mut migrate = letmein_users();
+        let args = ["--users", folder.path().to_str().unwrap(), "migrate", "bob", "--stretch", "none"]
+            .map(str::to_owned);
+        assert_eq!(run(migrate.args(args)).stdout, "1 user migrated\n");
+        logged(&mut server, "users.toml: 2 users: 1 changed (bob)");
+        assert_eq!(server.login(&["alice", "one"]), welcome());
+        // Nobody with a record gets in by MD5.
+        assert_eq!(server.login(&["bob", "two"]), refused());
+        let text = fs::read(&key).unwrap();
+        fs::write(&key, "nonsense").unwrap();
+        logged(&mut server, "letmein.key: this is no key file");
+        logged(&mut server, "keeping the old users");
+        assert_eq!(server.login(&["alice", "one"]), welcome());
+        fs::write(&key, &text).unwrap();
+        logged(&mut server, "users.toml: 2 users: nothing changed");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What people are asked at a terminal, and what they see of what they type.
 
-use std::fs::{File, OpenOptions, read_to_string};
+use std::fs::{self, File, OpenOptions, read_to_string};
 use std::io::{Read, Write};
 use std::process::{Child, Command};
 
@@ -138,4 +138,20 @@ fn a_user_is_removed_only_once_somebody_says_yes() {
         assert_eq!(ended.0, status, "{ended:?}");
         assert_eq!(read_to_string(&users).unwrap(), left);
     }
+}
+
+#[test]
+fn a_migration_that_takes_a_while_shows_how_far_it_is() {
+    let lines: String = (0..12).map(|number| format!("user{number} = 'password {number}'\n")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users.toml");
+    fs::write(&users, format!("[users]\n{lines}")).unwrap();
+    let mut command = letmein_users();
+    let args = ["--users", users.to_str().unwrap(), "migrate", "--stretch", "m=131072,t=6,p=1"];
+    let (status, shown) = Terminal::of(command.args(args)).end();
+    assert!(
+        status == 0 && shown.contains("#") && shown.contains("] 1") && shown.contains(" of 12, "),
+        "{shown}"
+    );
+    assert!(shown.ends_with("12 users migrated\r\n"), "{shown}");
 }

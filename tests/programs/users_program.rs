@@ -5,6 +5,7 @@ mod conditions;
 mod forms;
 mod imports;
 mod one_user;
+mod opaque;
 mod replacement;
 mod two_passwords;
 
@@ -308,9 +309,9 @@ bob         expired   2001-01-31  10.0.0.0/8 ::1
 annabella   disabled  never       anywhere
 ";
     assert_eq!(folder.run(&["list"]), done(table));
-    let json = "[{\"name\":\"zo\u{202e}\",\"state\":\"enabled\",\"expires\":null,\"from\":[],\"old_until\":null},\
-                {\"name\":\"bob\",\"state\":\"expired\",\"expires\":\"2001-01-31\",\"from\":[\"10.0.0.0/8\",\"::1\"],\"old_until\":null},\
-                {\"name\":\"annabella\",\"state\":\"disabled\",\"expires\":null,\"from\":[],\"old_until\":null}]\n";
+    let json = "[{\"name\":\"zo\u{202e}\",\"state\":\"enabled\",\"expires\":null,\"from\":[],\"old_until\":null,\"mechanism\":\"md5\"},\
+                {\"name\":\"bob\",\"state\":\"expired\",\"expires\":\"2001-01-31\",\"from\":[\"10.0.0.0/8\",\"::1\"],\"old_until\":null,\"mechanism\":\"md5\"},\
+                {\"name\":\"annabella\",\"state\":\"disabled\",\"expires\":null,\"from\":[],\"old_until\":null,\"mechanism\":\"md5\"}]\n";
     assert_eq!(folder.run(&["list", "--json"]), done(json));
 }
 

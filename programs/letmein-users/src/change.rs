@@ -4,60 +4,101 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::Path;
 
 use crate::conditions::is_over;
+use crate::credential::Credential;
 use crate::edit::{Edit, NewUser};
 use crate::entries::entry;
+use crate::files::Files;
 use crate::list::{say_wrong, unix_s};
 use crate::new_password::{NewPassword, PasswordMissing};
 use crate::normal_form::outer_space;
 use crate::plain::Plain;
+use crate::registration::{Keeping, Kept, credential};
 use crate::strength::weakness;
 use crate::write::{self, ChangeError, Missing};
 use crate::{EXAMPLE, PROGRAM, failed, say_each_line, warn};
 use letmein::cli::usage::invalid;
 use letmein::cli::{ExitStatus, say};
 use proto::credentials::{Password, Username};
-use users::{Problem, UsersError, load_text};
+use users::{Problem, UsersError};
 
 /// Adds a user with these conditions, as keys and values in TOML.
 pub(crate) fn add(
-    users: &Path,
+    files: &Files,
     name: Username,
     conditions: &[(&'static str, String)],
     password: &NewPassword,
+    keeping: &Keeping,
 ) -> Result<ExitStatus, ExitStatus> {
-    if let Ok(Some(name)) = seen(users, &name) {
-        return Err(unchanged(&ChangeError::Exists { path: users.into(), name }));
+    let exists = |name| ChangeError::Exists { path: files.users.clone(), name };
+    if let Ok(Some(name)) = seen(files, &name) {
+        return Err(unchanged(&exists(name)));
     }
+    let kept = keeping.decide(files, password.generate);
     let new = read(password, &name)?;
-    change(users, Missing::Create, |edit| {
-        if let Some(name) = edit.find(&name) {
-            return Err(ChangeError::Exists { path: users.into(), name });
+    let credential = credential(files, &name, new.clone(), kept)?;
+    let user = NewUser { name: name.clone(), credential, conditions: conditions.to_vec() };
+    change(files, Missing::Create, |edit| match edit.find(&name) {
+        Some(name) => Err(exists(name)),
+        None => {
+            edit.add(&user);
+            Ok(())
         }
-        edit.add(&NewUser { name: name.clone(), password: new.clone(), conditions: conditions.to_vec() });
-        Ok(())
     })
     .map_err(|error| unchanged(&error))?;
     conditions.iter().filter(|(key, _)| *key == "expires").for_each(|(_, day)| warn_of(day));
-    tell(password, &name, &new)
+    tell(password, &name, &new, kept)
 }
 
 /// Changes a password. The old one is refused from now on, or else good to the end of a day, in TOML.
 pub(crate) fn passwd(
-    users: &Path,
+    files: &Files,
     name: &Username,
     password: &NewPassword,
+    keeping: &Keeping,
     old_until: Option<String>,
 ) -> Result<ExitStatus, ExitStatus> {
-    refuse_unknown(users, name)?;
+    let name = &seen_or_refused(files, name)?;
+    let kept = keeping.decide(files, password.generate);
+    match old_until {
+        Some(day) if kept == Kept::Password => keep_old(files, name, password, day),
+        Some(_) => Err(unchanged(&old_of_record(files, name, false))),
+        None => replace(files, name, password, kept),
+    }
+}
+
+fn replace(
+    files: &Files,
+    name: &Username,
+    password: &NewPassword,
+    kept: Kept,
+) -> Result<ExitStatus, ExitStatus> {
     let new = read(password, name)?;
-    let replaced = change(users, Missing::Refuse, |edit| {
-        let name = find(edit, users, name)?;
-        let Some(day) = &old_until else {
-            edit.set_password(&name, &new).map_err(|problem| wrong(users, problem))?;
-            return Ok(None);
-        };
-        if edit.has_password(&name, &new) {
-            return Err(ChangeError::SamePassword { path: users.into(), name });
+    let credential = credential(files, name, new.clone(), kept)?;
+    change(files, Missing::Refuse, |edit| {
+        if &find(edit, files, name)? != name {
+            return Err(ChangeError::Meanwhile { path: files.users.clone() });
+        }
+        Ok(edit.set_credential(name, &credential).map_err(|problem| wrong(files, problem))?)
+    })
+    .map_err(|error| unchanged(&error))?;
+    tell(password, name, &new, kept)
+}
+
+/// Changes a password, and keeps the old one up to this day, in TOML.
+fn keep_old(
+    files: &Files,
+    name: &Username,
+    password: &NewPassword,
+    day: String,
+) -> Result<ExitStatus, ExitStatus> {
+    let new = read(password, name)?;
+    let replaced = change(files, Missing::Refuse, |edit| {
+        let name = find(edit, files, name)?;
+        if edit.has_record(&name) {
+            return Err(old_of_record(files, &name, true));
+        }
+        if edit.has(&name, &Credential::Password(new.clone())) {
+            return Err(ChangeError::SamePassword { path: files.users.clone(), name });
         }
         // After a change that is taken back, the old password is the present one again.
         let replaced = edit.old_until(&name).filter(|_| !edit.has_old_password(&name, &new));
@@ -70,31 +111,33 @@ pub(crate) fn passwd(
             "the password before the old one, which was good until {day}, is refused from now on"
         ));
     }
-    if let Some(day) = old_until {
-        say(format_args!("{PROGRAM}: the old password is good until {day}"));
-    }
-    tell(password, name, &new)
+    say(format_args!("{PROGRAM}: the old password is good until {day}"));
+    tell(password, name, &new, Kept::Password)
 }
 
-pub(crate) fn drop_old_password(users: &Path, name: &Username) -> Result<ExitStatus, ExitStatus> {
-    change_user(users, name, |edit, name| edit.drop_old_password(name))
+fn old_of_record(files: &Files, name: &Username, is_record: bool) -> ChangeError {
+    ChangeError::OldPasswordOfRecord { path: files.users.clone(), name: name.clone(), is_record }
+}
+
+pub(crate) fn drop_old_password(files: &Files, name: &Username) -> Result<ExitStatus, ExitStatus> {
+    change_user(files, name, |edit, name| edit.drop_old_password(name))
 }
 
 /// Sets a condition to a value in TOML.
-pub(crate) fn set(users: &Path, name: &Username, key: &str, value: &str) -> Result<ExitStatus, ExitStatus> {
-    change_user(users, name, |edit, name| {
+pub(crate) fn set(files: &Files, name: &Username, key: &str, value: &str) -> Result<ExitStatus, ExitStatus> {
+    change_user(files, name, |edit, name| {
         edit.set(name, key, value.to_owned());
         Ok(())
     })
 }
 
-pub(crate) fn unset(users: &Path, name: &Username, key: &str) -> Result<ExitStatus, ExitStatus> {
-    change_user(users, name, |edit, name| edit.unset(name, key))
+pub(crate) fn unset(files: &Files, name: &Username, key: &str) -> Result<ExitStatus, ExitStatus> {
+    change_user(files, name, |edit, name| edit.unset(name, key))
 }
 
 /// Lets a user in to the end of a day, in TOML.
-pub(crate) fn expire(users: &Path, name: &Username, day: &str) -> Result<ExitStatus, ExitStatus> {
-    let done = set(users, name, "expires", day)?;
+pub(crate) fn expire(files: &Files, name: &Username, day: &str) -> Result<ExitStatus, ExitStatus> {
+    let done = set(files, name, "expires", day)?;
     warn_of(day);
     Ok(done)
 }
@@ -106,12 +149,14 @@ fn warn_of(day: &str) {
     }
 }
 
-pub(crate) fn rename(users: &Path, name: &Username, new: &Username) -> Result<ExitStatus, ExitStatus> {
-    let renamed = change(users, Missing::Refuse, |edit| {
-        let name = find(edit, users, name)?;
+pub(crate) fn rename(files: &Files, name: &Username, new: &Username) -> Result<ExitStatus, ExitStatus> {
+    let renamed = change(files, Missing::Refuse, |edit| {
+        let name = find(edit, files, name)?;
+        let path = files.users.clone();
         match edit.find(new) {
-            Some(other) if other != name => {
-                return Err(ChangeError::NameTaken { path: users.into(), name: other });
+            Some(other) if other != name => return Err(ChangeError::NameTaken { path, name: other }),
+            Some(_) | None if edit.has_record(&name) && name != *new => {
+                return Err(ChangeError::BoundName { path, name, new: new.clone() });
             }
             Some(_) | None => edit.rename(&name, new),
         }
@@ -121,12 +166,12 @@ pub(crate) fn rename(users: &Path, name: &Username, new: &Username) -> Result<Ex
 }
 
 /// Removes a user, if need be once somebody has said yes.
-pub(crate) fn remove(users: &Path, name: &Username, is_sure: bool) -> Result<ExitStatus, ExitStatus> {
+pub(crate) fn remove(files: &Files, name: &Username, is_sure: bool) -> Result<ExitStatus, ExitStatus> {
     if !is_sure {
-        refuse_unknown(users, name)?;
+        seen_or_refused(files, name)?;
         confirm(name)?;
     }
-    change_user(users, name, |edit, name| {
+    change_user(files, name, |edit, name| {
         edit.remove(name);
         Ok(())
     })
@@ -134,53 +179,57 @@ pub(crate) fn remove(users: &Path, name: &Username, is_sure: bool) -> Result<Exi
 
 /// Changes a user, who must exist, by their name as the file has it.
 fn change_user(
-    users: &Path,
+    files: &Files,
     name: &Username,
     act: impl FnOnce(&mut Edit<'_>, &Username) -> Result<(), Problem>,
 ) -> Result<ExitStatus, ExitStatus> {
-    let changed = change(users, Missing::Refuse, |edit| {
-        let name = find(edit, users, name)?;
-        act(edit, &name).map_err(|problem| wrong(users, problem))?;
+    let changed = change(files, Missing::Refuse, |edit| {
+        let name = find(edit, files, name)?;
+        act(edit, &name).map_err(|problem| wrong(files, problem))?;
         Ok(ExitStatus::Done)
     });
     changed.map_err(|error| unchanged(&error))
 }
 
-pub(crate) fn wrong(users: &Path, problem: Problem) -> UsersError {
-    UsersError::Wrong { path: users.into(), problems: vec![problem] }
+pub(crate) fn wrong(files: &Files, problem: Problem) -> UsersError {
+    UsersError::Wrong { path: files.users.clone(), problems: vec![problem] }
 }
 
 /// The name of a user as the file has it.
-fn find(edit: &Edit<'_>, users: &Path, typed: &Username) -> Result<Username, ChangeError> {
-    edit.find(typed).ok_or_else(|| ChangeError::NoSuchUser { path: users.into(), name: typed.clone() })
+fn find(edit: &Edit<'_>, files: &Files, typed: &Username) -> Result<Username, ChangeError> {
+    edit.find(typed).ok_or_else(|| ChangeError::NoSuchUser { path: files.users.clone(), name: typed.clone() })
 }
 
 /// The name of a user as the file has it now, to look before somebody is asked. The change looks again under the lock,
 /// and says what is wrong with a file that cannot be read.
-fn seen(users: &Path, typed: &Username) -> Result<Option<Username>, UsersError> {
-    let source = load_text(users, None)?;
+fn seen(files: &Files, typed: &Username) -> Result<Option<Username>, UsersError> {
+    let source = files.load_text()?;
     Ok(entry(source.text(), typed).map(|entry| entry.name))
 }
 
-/// Refuses to ask anything about a user who is not there.
-fn refuse_unknown(users: &Path, name: &Username) -> Result<(), ExitStatus> {
-    match seen(users, name) {
-        Ok(None) => Err(unchanged(&ChangeError::NoSuchUser { path: users.into(), name: name.clone() })),
-        Ok(Some(_)) | Err(_) => Ok(()),
+/// The same, but refuses to ask anything about a user who is not there.
+fn seen_or_refused(files: &Files, name: &Username) -> Result<Username, ExitStatus> {
+    match seen(files, name) {
+        Ok(None) => {
+            Err(unchanged(&ChangeError::NoSuchUser { path: files.users.clone(), name: name.clone() }))
+        }
+        Ok(Some(name)) => Ok(name),
+        Err(_) => Ok(name.clone()),
     }
 }
 
 /// Changes the file, and says so if that has to wait for another change.
 pub(crate) fn change<T>(
-    users: &Path,
+    files: &Files,
     missing: Missing,
     edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
 ) -> Result<T, ChangeError> {
-    let waiting = |folder: &Path| {
-        let folder = folder.display().to_string();
-        say(format_args!("{PROGRAM}: waiting for another change of {}", Plain(&folder)));
-    };
-    write::change(users, missing, waiting, edit)
+    write::change(files, missing, say_waiting, edit)
+}
+
+pub(crate) fn say_waiting(folder: &Path) {
+    let folder = folder.display().to_string();
+    say(format_args!("{PROGRAM}: waiting for another change of {}", Plain(&folder)));
 }
 
 /// Asks whether to remove a user.
@@ -217,22 +266,36 @@ pub(crate) fn no_password(error: &PasswordMissing) -> ExitStatus {
 }
 
 /// Prints a password that was generated, and warns of what is doubtful about another one.
-fn tell(source: &NewPassword, name: &Username, password: &Password) -> Result<ExitStatus, ExitStatus> {
+fn tell(
+    source: &NewPassword,
+    name: &Username,
+    password: &Password,
+    kept: Kept,
+) -> Result<ExitStatus, ExitStatus> {
     if source.generate {
         let text = str::from_utf8(password.expose()).unwrap_or_default();
         writeln!(io::stdout(), "{text}").map_err(|error| {
             failed(&format_args!("the password is changed, but cannot be printed: {error}"))
         })?;
     } else {
-        doubts(name, password).iter().for_each(|doubt| warn(Plain(doubt)));
+        doubts(name, password, kept).iter().for_each(|doubt| warn(Plain(doubt)));
     }
     Ok(ExitStatus::Done)
 }
 
 /// What to know about a password that a person chose.
-pub(crate) fn doubts(name: &Username, password: &Password) -> Vec<String> {
-    let weakness = weakness(name, password);
-    let weakness = weakness.map(|weakness| format!("{weakness}: passwd --generate makes a better one"));
+pub(crate) fn doubts(name: &Username, password: &Password, kept: Kept) -> Vec<String> {
+    let weakness = match kept {
+        Kept::Password => weakness(name, password)
+            .map(|weakness| format!("{weakness}: passwd --generate makes a better one")),
+        // Who steals records and key guesses as fast as by a login by MD5.
+        Kept::Record(stretching) if stretching.is_none() && weakness(name, password).is_some() => {
+            Some(format!(
+                "the password of {name} is weak, and nothing stretches it: leave --stretch none to generated passwords"
+            ))
+        }
+        Kept::Record(_) => None,
+    };
     outer_space(name, password).into_iter().chain(weakness).collect()
 }
 
@@ -250,12 +313,17 @@ pub(crate) fn unchanged(error: &ChangeError) -> ExitStatus {
         ChangeError::Users(_)
         | ChangeError::List { .. }
         | ChangeError::SamePassword { .. }
+        | ChangeError::BoundName { .. }
+        | ChangeError::AbnormalName { .. }
+        | ChangeError::OldPasswordOfRecord { .. }
+        | ChangeError::OldPasswordInTheWay { .. }
         | ChangeError::WouldBeWrong { .. }
         | ChangeError::Obstacle { .. } => ExitStatus::Usage,
         ChangeError::Owner { .. }
         | ChangeError::Overlap { .. }
         | ChangeError::NoRight { .. }
         | ChangeError::Meanwhile { .. }
+        | ChangeError::OtherKey { .. }
         | ChangeError::Locked { .. }
         | ChangeError::System { .. } => ExitStatus::Failed,
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::entries::{AccountState, OldEntry, UserEntry, entries};
+use crate::files::Files;
 use crate::list::{unix_s, wrong};
 use crate::normal_form::{name_flaw, password_flaw};
 use crate::plain::Plain;
@@ -12,15 +13,15 @@ use crate::strength::weakness;
 use letmein::cli::ExitStatus;
 use letmein::cli::normal;
 use proto::credentials::Username;
-use users::{counted, first_second_after, load_text};
+use users::{counted, first_second_after};
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
-pub(crate) fn check(users: &Path) -> Result<ExitStatus, ExitStatus> {
-    let source = load_text(users, None).map_err(|error| wrong(&error))?;
+pub(crate) fn check(files: &Files) -> Result<ExitStatus, ExitStatus> {
+    let source = files.load_text().map_err(|error| wrong(&error))?;
     let entries = entries(source.text());
     let of_file = source.loaded.warnings.iter().map(ToString::to_string);
-    let warnings: Vec<_> = of_file.chain(warnings(users, source.text(), &entries, unix_s())).collect();
+    let warnings: Vec<_> = of_file.chain(warnings(&files.users, source.text(), &entries, unix_s())).collect();
     let problems = match warnings.len() {
         0 => "no problems".to_owned(),
         1 => "1 warning".to_owned(),
@@ -50,21 +51,23 @@ fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<
         let line_start = line_starts.get(line - 1).copied().unwrap_or(0);
         let column = text.get(line_start..entry.place.start).unwrap_or_default().chars().count() + 1;
         let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
-        let UserEntry { name, password, .. } = entry;
+        let UserEntry { name, credential, .. } = entry;
         match lines_of_names.get(&normal::name(name.as_str())).map(Vec::as_slice) {
             Some([.., other, last]) if line == *last => {
                 warn(format!("{name} in lines {other} and {line} is one name to clients: remove one of them"))
             }
             Some([_, _, ..]) => {}
-            Some(_) | None => name_flaw(name).into_iter().for_each(&mut warn),
+            Some(_) | None => name_flaw(name, credential.mechanism()).into_iter().for_each(&mut warn),
         }
-        password_flaw(name, password).into_iter().for_each(&mut warn);
-        if let Some(weakness) = weakness(name, password) {
-            warn(format!("{weakness}: change it with passwd --generate"));
-        }
-        match first.get(password.expose()) {
-            Some(other) => warn(format!("{name} has the same password as {other}: give each their own")),
-            None => drop(first.insert(password.expose(), name)),
+        if let Some(password) = credential.password() {
+            password_flaw(name, password).into_iter().for_each(&mut warn);
+            if let Some(weakness) = weakness(name, password) {
+                warn(format!("{weakness}: change it with passwd --generate"));
+            }
+            match first.get(password.expose()) {
+                Some(other) => warn(format!("{name} has the same password as {other}: give each their own")),
+                None => drop(first.insert(password.expose(), name)),
+            }
         }
         if let Some(OldEntry { until, .. }) = &entry.old {
             let end = first_second_after(until).unwrap_or(0);

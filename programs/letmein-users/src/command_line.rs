@@ -10,7 +10,9 @@ use crate::conditions::{
 };
 use crate::new_password::{GivenPassword, NewPassword};
 use crate::normal_form::new_name;
+use crate::registration::{Keeping, parse_stretch};
 use proto::credentials::Username;
+use proto::opaque::stretching::Stretching;
 
 /// Change and check a users file
 ///
@@ -22,6 +24,9 @@ pub struct Args {
     /// The users file
     #[arg(long, global = true, value_name = "FILE", default_value = "users.toml", display_order = 100)]
     pub(crate) users: PathBuf,
+    /// The key of the records [default: letmein.key beside the users file]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, display_order = 101)]
+    pub(crate) key_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -35,6 +40,7 @@ Examples:
   letmein-users from alice 10.0.0.0/8
   letmein-users list --json
   letmein-users check
+  letmein-users migrate --except old-printer
   letmein-users --users /etc/letmein/users.toml import list.txt
 
 Exit status: 0 done, 1 user not found, user already exists, or not confirmed,
@@ -49,7 +55,8 @@ pub(crate) enum Command {
             letmein-users add alice                   asks for the password, twice\n  \
             letmein-users add alice --generate        prints one that nobody can guess\n  \
             pass show alice | letmein-users add alice --password-stdin\n  \
-            letmein-users add bob --expires 2027-01-31 --from 10.0.0.0/8 --from ::1"
+            letmein-users add bob --expires 2027-01-31 --from 10.0.0.0/8 --from ::1\n  \
+            letmein-users add carol --opaque          keeps no password, only a record"
     )]
     Add {
         #[command(flatten)]
@@ -66,6 +73,8 @@ pub(crate) enum Command {
         from: Vec<Place>,
         #[command(flatten)]
         password: NewPassword,
+        #[command(flatten)]
+        keeping: Keeping,
     },
     /// Change a user's password
     ///
@@ -83,6 +92,8 @@ pub(crate) enum Command {
         user: User,
         #[command(flatten)]
         password: NewPassword,
+        #[command(flatten)]
+        keeping: Keeping,
         #[command(flatten)]
         old: OldPassword,
     },
@@ -117,6 +128,8 @@ pub(crate) enum Command {
         places: Vec<Place>,
     },
     /// Give a user another name; the password stays
+    ///
+    /// A record is bound to its name, so a user with one cannot be renamed.
     #[command(alias = "mv", after_long_help = "Example:\n  letmein-users rename alice alice.smith")]
     Rename {
         #[command(flatten)]
@@ -149,6 +162,34 @@ pub(crate) enum Command {
         /// Print a JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Put records (OPAQUE) in the place of passwords
+    ///
+    /// Clients of users with a record must log in by OPAQUE. The first record makes
+    /// the key file.
+    #[command(after_long_help = "Examples:\n  \
+        letmein-users migrate                          everybody\n  \
+        letmein-users migrate alice bob                these two\n  \
+        letmein-users migrate --except old-printer     everybody else")]
+    Migrate {
+        /// Users to migrate; without names, all
+        #[arg(value_name = "NAME", value_parser = parse_user)]
+        names: Vec<Username>,
+        /// User who keeps the password; may be repeated
+        #[arg(long, value_name = "NAME", value_parser = parse_user)]
+        except: Vec<Username>,
+        /// How hard guessing is for who steals records and key
+        ///
+        /// default: 64 MiB of memory and 3 passes of Argon2id for each login, in the
+        /// client. light: 19 MiB and 2 passes. none: only where all passwords are
+        /// generated. Or m=KIB,t=PASSES,p=LANES.
+        #[arg(long, value_name = "HOW", default_value = "default", value_parser = parse_stretch)]
+        stretch: Stretching,
+    },
+    /// Show or check the key of the records
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// Tell whether a password is the user's
     #[command(
@@ -186,7 +227,8 @@ pub(crate) enum Command {
         ///
         /// The columns are name and password, and if need be disabled, expires and
         /// from, as in name,password,expires. Several networks in from have spaces
-        /// between them.
+        /// between them. In place of a password there may be a record, if it was made
+        /// with the key of this file.
         #[arg(long)]
         csv: bool,
         /// Change the passwords of users who exist already
@@ -196,6 +238,14 @@ pub(crate) enum Command {
         #[arg(long)]
         replace: bool,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Show the id of the key, its file, and the number of its records
+    Show,
+    /// Tell whether the key file and all records belong together
+    Check,
 }
 
 #[derive(clap::Args)]
@@ -219,13 +269,15 @@ pub(crate) struct OldPassword {
     ///
     /// Both are good up to the day of --old-until. The audit of the server marks
     /// logins with the old one, so that you see who has not changed yet.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["opaque", "stretch"])]
     pub(crate) keep_old: bool,
     /// Last day of the old password [default: in 30 days]
     #[arg(long, value_name = "DATE", requires = "keep_old", value_parser = parse_last_day)]
     pub(crate) old_until: Option<String>,
     /// Only refuse the old password from now on
-    #[arg(long, conflicts_with_all = ["keep_old", "old_until", "generate", "password_file", "password_stdin"])]
+    #[arg(long, conflicts_with_all = [
+        "keep_old", "old_until", "generate", "password_file", "password_stdin", "opaque", "md5", "stretch",
+    ])]
     pub(crate) drop_old: bool,
 }
 

@@ -11,6 +11,8 @@
 //! [users.dave]
 //! password = "his"
 //! ```
+//!
+//! In place of `password` there may be `opaque`, with a record.
 
 mod keys;
 mod places;
@@ -22,6 +24,7 @@ use toml_edit::{Document, Item, Key, Table, Value};
 use zeroize::Zeroizing;
 
 use self::places::{BOM, Room, has_header, key_before, lines, parts, span};
+use crate::credential::{Credential, OPAQUE};
 use letmein::cli::normal;
 use proto::credentials::{Password, Username};
 use users::Problem;
@@ -51,8 +54,8 @@ struct Change {
 /// A user to add.
 pub(crate) struct NewUser {
     pub(crate) name: Username,
-    pub(crate) password: Password,
-    /// Keys and values in TOML, beside the password.
+    pub(crate) credential: Credential,
+    /// Keys and values in TOML, beside the password or record.
     pub(crate) conditions: Vec<(&'static str, String)>,
 }
 
@@ -133,12 +136,29 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Changes the password of a user, who has no other one then.
+    /// Changes what a user logs in by; there is no old password then.
     ///
     /// # Errors
     /// If a comment would go with an old password.
-    pub(crate) fn set_password(&mut self, name: &Username, password: &Password) -> Result<(), Problem> {
-        self.set_all(name, &[("password", literal(password))]);
+    pub(crate) fn set_credential(&mut self, name: &Username, new: &Credential) -> Result<(), Problem> {
+        let value = literal(&new.text());
+        let Some(entry) = self.entry(name) else { return Ok(()) };
+        let Some(table) = entry.as_table_like() else {
+            let value = match new {
+                Credential::Password(_) => value.to_string(),
+                Credential::Record(_) => format!("{{ {} = {} }}", new.key(), *value),
+            };
+            self.change(span(entry), value);
+            return Ok(());
+        };
+        let part = parts(table).into_iter().find(|part| Credential::KEYS.contains(&part.name));
+        let changed = part.map(|part| (part.key.clone(), part.value.clone(), part.name == new.key()));
+        if let Some((key, old, is_same_key)) = changed {
+            if !is_same_key {
+                self.change(key, new.key().to_owned());
+            }
+            self.change(old, value.to_string());
+        }
         self.drop_old_password(name)
     }
 
@@ -148,21 +168,36 @@ impl<'a> Edit<'a> {
         let old = Self::key_of(entry, "password").unwrap_or(entry);
         let old = Zeroizing::new(self.text.get(span(old)).unwrap_or_default().to_owned());
         let last_day = Zeroizing::new(last_day);
-        let keys = [("password", literal(password)), ("old_password", old), ("old_until", last_day)];
+        let new = str::from_utf8(password.expose()).unwrap_or_default();
+        let keys = [("password", literal(new)), ("old_password", old), ("old_until", last_day)];
         self.set_all(name, &keys);
     }
 
-    /// Whether this is the present password of a user.
-    pub(crate) fn has_password(&self, name: &Username, password: &Password) -> bool {
-        let entry = self.entry(name);
-        let present = entry.map(|entry| Self::key_of(entry, "password").unwrap_or(entry));
-        present.is_some_and(|present| is_text(present, password))
+    /// Whether a user logs in by this now.
+    pub(crate) fn has(&self, name: &Username, credential: &Credential) -> bool {
+        let Some(entry) = self.entry(name) else { return false };
+        let present = match credential {
+            Credential::Password(_) if entry.is_str() => Some(entry),
+            Credential::Password(_) | Credential::Record(_) => Self::key_of(entry, credential.key()),
+        };
+        present.and_then(Item::as_str) == Some(credential.text().as_str())
+    }
+
+    /// Whether a user has a record.
+    pub(crate) fn has_record(&self, name: &Username) -> bool {
+        self.entry(name).is_some_and(|entry| Self::key_of(entry, OPAQUE).is_some())
+    }
+
+    /// Whether any user has.
+    pub(crate) fn has_records(&self) -> bool {
+        let mut entries = self.users().into_iter().flat_map(Table::iter);
+        entries.any(|(_, entry)| Self::key_of(entry, OPAQUE).is_some())
     }
 
     /// Whether this is the password before it.
     pub(crate) fn has_old_password(&self, name: &Username, password: &Password) -> bool {
         let old = self.entry(name).and_then(|entry| Self::key_of(entry, "old_password"));
-        old.is_some_and(|old| is_text(old, password))
+        old.and_then(Item::as_str).is_some_and(|old| old.as_bytes() == password.expose())
     }
 
     /// The last day of a user's old password, in TOML, if there is one.
@@ -268,16 +303,16 @@ impl<'a> Edit<'a> {
 impl NewUser {
     /// The value in TOML.
     fn value(&self) -> Zeroizing<String> {
-        if self.conditions.is_empty() {
-            return literal(&self.password);
+        if let (Credential::Password(_), []) = (&self.credential, &*self.conditions) {
+            return literal(&self.credential.text());
         }
         Zeroizing::new(format!("{{ {} }}", Zeroizing::new(self.keys().join(", ")).as_str()))
     }
 
     fn keys(&self) -> Vec<String> {
-        let password = format!("password = {}", *literal(&self.password));
+        let credential = format!("{} = {}", self.credential.key(), *literal(&self.credential.text()));
         let conditions = self.conditions.iter().map(|(key, value)| format!("{key} = {value}"));
-        [password].into_iter().chain(conditions).collect()
+        [credential].into_iter().chain(conditions).collect()
     }
 }
 
@@ -290,13 +325,9 @@ fn abnormal(users: &Table) -> HashMap<String, Username> {
         .collect()
 }
 
-fn is_text(item: &Item, password: &Password) -> bool {
-    item.as_str().is_some_and(|text| text.as_bytes() == password.expose())
-}
-
 /// A string in TOML.
-fn literal(password: &Password) -> Zeroizing<String> {
-    Zeroizing::new(Value::from(str::from_utf8(password.expose()).unwrap_or_default()).to_string())
+fn literal(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(Value::from(text).to_string())
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
-//! The users of a file one by one, with the places of their passwords: for lists and checks, not for logins.
+//! The users of a file one by one, with the places of their passwords and records: for lists and checks, not for logins.
 
 use std::ops::Range;
 
 use toml::de::DeTable;
 use toml::value::Datetime;
 
+use crate::credential::{Credential, OPAQUE};
 use letmein::cli::normal;
 use proto::credentials::{Password, Username};
-use users::first_second_after;
+use users::{first_second_after, parse_record};
 
 /// A user of a valid file.
 pub(crate) struct UserEntry {
     pub(crate) name: Username,
-    pub(crate) password: Password,
-    /// Where the password is.
+    pub(crate) credential: Credential,
+    /// Where the password or record is.
     pub(crate) place: Range<usize>,
     is_disabled: bool,
     /// The last good day.
@@ -63,15 +64,19 @@ impl UserEntry {
 /// The user of this name in a text, in whatever form the name is typed and written.
 pub(crate) fn entry(text: &str, typed: &Username) -> Option<UserEntry> {
     let mut entries = entries(text);
-    let normal = normal::name(typed.as_str());
-    let position = |is_it: &dyn Fn(&str) -> bool| entries.iter().position(|entry| is_it(entry.name.as_str()));
-    let index = position(&|name| name == typed.as_str())
-        .or_else(|| position(&|name| name == normal))
-        .or_else(|| position(&|name| normal::name(name) == normal));
-    index.map(|index| entries.swap_remove(index))
+    position(&entries, typed).map(|index| entries.swap_remove(index))
 }
 
-/// All users of a text that [`users::parse`](fn@users::parse) accepts, in its order.
+/// The index of that user.
+pub(crate) fn position(entries: &[UserEntry], typed: &Username) -> Option<usize> {
+    let normal = normal::name(typed.as_str());
+    let position = |is_it: &dyn Fn(&str) -> bool| entries.iter().position(|entry| is_it(entry.name.as_str()));
+    position(&|name| name == typed.as_str())
+        .or_else(|| position(&|name| name == normal))
+        .or_else(|| position(&|name| normal::name(name) == normal))
+}
+
+/// All users of a valid text, in its order.
 pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
     let Ok(document) = DeTable::parse(text) else { return Vec::new() };
     let users = document.get_ref().get("users").and_then(|users| users.get_ref().as_table());
@@ -79,7 +84,9 @@ pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
         let key: &str = AsRef::<str>::as_ref(key.get_ref());
         let table = value.get_ref().as_table();
         let part = |key| table.and_then(|table| table.get(key));
-        let password = part("password").unwrap_or(value);
+        let record = part(OPAQUE);
+        let credential = record.or_else(|| part("password")).unwrap_or(value);
+        let text = credential.get_ref().as_str()?;
         let from = part("from").and_then(|from| from.get_ref().as_array());
         let old = || {
             let password = part("old_password")?.get_ref().as_str()?;
@@ -88,8 +95,11 @@ pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
         };
         Some(UserEntry {
             name: key.parse().ok()?,
-            password: Password::new(password.get_ref().as_str()?).ok()?,
-            place: password.span(),
+            credential: match record {
+                Some(_) => Credential::Record(Box::new(parse_record(text).ok()?)),
+                None => Credential::Password(Password::new(text).ok()?),
+            },
+            place: credential.span(),
             is_disabled: part("disabled").is_some_and(|disabled| disabled.get_ref().as_bool() == Some(true)),
             expires: part("expires").and_then(|expires| expires.get_ref().as_datetime()).copied(),
             from: from

@@ -11,8 +11,10 @@ use zeroize::Zeroizing;
 use crate::change::{change, doubts, unchanged, wrong};
 use crate::conditions::is_over;
 use crate::edit::NewUser;
+use crate::files::Files;
 use crate::list::unix_s;
 use crate::plain::Plain;
+use crate::registration::Kept;
 use crate::write::{ChangeError, Missing};
 use crate::{PROGRAM, print, warn};
 use letmein::cli::{ExitStatus, say};
@@ -22,7 +24,7 @@ pub(crate) use rows::{ListFormat, ListProblem};
 use rows::{Listed, parse};
 
 pub(crate) fn import(
-    users: &Path,
+    files: &Files,
     list: &Path,
     format: ListFormat,
     replaces: bool,
@@ -34,7 +36,7 @@ pub(crate) fn import(
     })?;
     let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
     let listed = parse(&bytes, format).map_err(|problems| unchanged(&in_list(problems)))?;
-    let changed = change(users, Missing::Create, |edit| {
+    let changed = change(files, Missing::Create, |edit| {
         let is_there = |listed: &&Listed| edit.find(&listed.user.name).is_some();
         let (old, new): (Vec<_>, Vec<_>) = listed.iter().partition(is_there);
         if !old.is_empty() && !replaces {
@@ -47,20 +49,26 @@ pub(crate) fn import(
         let mut changed = Vec::new();
         for Listed { user, .. } in &old {
             if let Some(name) = edit.find(&user.name)
-                && !edit.has_password(&name, &user.password)
+                && !edit.has(&name, &user.credential)
             {
-                edit.set_password(&name, &user.password).map_err(|problem| wrong(users, problem))?;
+                edit.set_credential(&name, &user.credential).map_err(|problem| wrong(files, problem))?;
                 changed.push(user);
             }
         }
         new.iter().for_each(|Listed { user, .. }| edit.add(user));
-        Ok((new.iter().map(|Listed { user, .. }| user).collect::<Vec<_>>(), changed))
+        let added: Vec<_> = new.iter().map(|Listed { user, .. }| user).collect();
+        let mut listed = listed.iter().map(|listed| &listed.user.credential);
+        let has_records = edit.has_records() || listed.any(|credential| credential.password().is_none());
+        Ok((added, changed, has_records))
     });
-    let (added, changed) = changed.map_err(|error| unchanged(&error))?;
+    let (added, changed, has_records) = changed.map_err(|error| unchanged(&error))?;
     if listed.is_empty() {
         warn("the list is empty");
     }
     warn_of(added.iter().chain(&changed).copied());
+    if has_records && added.iter().chain(&changed).any(|user| user.credential.password().is_some()) {
+        warn("there are new passwords among records: migrate makes records of them");
+    }
     print([format!("+{}, {} changed", counted(added.len()), changed.len())])
 }
 
@@ -70,7 +78,9 @@ fn warn_of<'l>(users: impl Iterator<Item = &'l NewUser>) {
     let mut doubts = users.flat_map(|user| {
         let expiry = user.conditions.iter().find(|(key, day)| *key == "expires" && is_over(day, now));
         let expired = expiry.map(|(_, day)| format!("{day} is over: {} is refused", user.name));
-        expired.into_iter().chain(doubts(&user.name, &user.password))
+        let password = user.credential.password();
+        let doubts = password.map(|password| doubts(&user.name, password, Kept::Password));
+        expired.into_iter().chain(doubts.into_iter().flatten())
     });
     doubts.by_ref().take(LIST_WARNINGS_MAX).for_each(|doubt| warn(Plain(&doubt)));
     if doubts.next().is_some() {

@@ -4,13 +4,18 @@ mod change;
 mod check;
 mod command_line;
 mod conditions;
+mod credential;
 mod edit;
 mod entries;
+mod files;
 mod import;
+mod key;
 mod list;
+mod migrate;
 mod new_password;
 mod normal_form;
 mod plain;
+mod registration;
 mod strength;
 mod verify;
 mod write;
@@ -23,12 +28,15 @@ use clap::CommandFactory;
 use change::{add, drop_old_password, expire, passwd, remove, rename, set, unset};
 use check::check;
 pub use command_line::Args;
-use command_line::{AddedUser, Command, OldPassword, User};
+use command_line::{AddedUser, Command, KeyCommand, OldPassword, User};
 use conditions::{Expiry, Place, places_in_toml};
+use files::Files;
 use import::{ListFormat, import};
+use key::{check_key, show_key};
 use letmein::cli::usage::{PasswordArgument, Usage, invalid, parse};
 use letmein::cli::{self, ExitStatus, say};
 use list::{list, list_json, show, show_json, unix_s};
+use migrate::migrate;
 use plain::Plain;
 use server::sandbox;
 use users::day_of;
@@ -38,36 +46,40 @@ const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let Args { users, command } = parse(Args::command(), &usage())?;
+    let Args { users, key_file, command } = parse(Args::command(), &usage())?;
+    let files = Files::new(users, key_file);
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
-        Command::Add { user: AddedUser { name }, expires, from, password } => {
-            add(&users, name, &conditions(expires, &from)?, &password)
+        Command::Add { user: AddedUser { name }, expires, from, password, keeping } => {
+            add(&files, name, &conditions(expires, &from)?, &password, &keeping)
         }
         Command::Passwd { user: User { name }, old: OldPassword { drop_old: true, .. }, .. } => {
-            drop_old_password(&users, &name)
+            drop_old_password(&files, &name)
         }
-        Command::Passwd { user: User { name }, password, old } => {
-            passwd(&users, &name, &password, last_day(old))
+        Command::Passwd { user: User { name }, password, keeping, old } => {
+            passwd(&files, &name, &password, &keeping, last_day(old))
         }
-        Command::Disable(User { name }) => set(&users, &name, "disabled", "true"),
-        Command::Enable(User { name }) => unset(&users, &name, "disabled"),
-        Command::Expire { user: User { name }, expiry: Expiry::After(day) } => expire(&users, &name, &day),
-        Command::Expire { user: User { name }, expiry: Expiry::Never } => unset(&users, &name, "expires"),
+        Command::Disable(User { name }) => set(&files, &name, "disabled", "true"),
+        Command::Enable(User { name }) => unset(&files, &name, "disabled"),
+        Command::Expire { user: User { name }, expiry: Expiry::After(day) } => expire(&files, &name, &day),
+        Command::Expire { user: User { name }, expiry: Expiry::Never } => unset(&files, &name, "expires"),
         Command::From { user: User { name }, places } => match in_toml(&places)? {
-            Some(networks) => set(&users, &name, "from", &networks),
-            None => unset(&users, &name, "from"),
+            Some(networks) => set(&files, &name, "from", &networks),
+            None => unset(&files, &name, "from"),
         },
-        Command::Rename { user: User { name }, new } => rename(&users, &name, &new),
-        Command::Remove { user: User { name }, yes } => remove(&users, &name, yes),
-        Command::List { json: false } => list(&users),
-        Command::List { json: true } => list_json(&users),
-        Command::Show { user: User { name }, json: false } => show(&users, &name),
-        Command::Show { user: User { name }, json: true } => show_json(&users, &name),
-        Command::Verify { user: User { name }, password } => verify(&users, &name, &password),
-        Command::Check => check(&users),
+        Command::Rename { user: User { name }, new } => rename(&files, &name, &new),
+        Command::Remove { user: User { name }, yes } => remove(&files, &name, yes),
+        Command::List { json: false } => list(&files),
+        Command::List { json: true } => list_json(&files),
+        Command::Show { user: User { name }, json: false } => show(&files, &name),
+        Command::Show { user: User { name }, json: true } => show_json(&files, &name),
+        Command::Verify { user: User { name }, password } => verify(&files, &name, &password),
+        Command::Check => check(&files),
+        Command::Migrate { names, except, stretch } => migrate(&files, &names, &except, stretch),
+        Command::Key { command: KeyCommand::Show } => show_key(&files),
+        Command::Key { command: KeyCommand::Check } => check_key(&files),
         Command::Import { list, csv, replace } => {
-            import(&users, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
+            import(&files, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
         }
     }
 }

@@ -1,21 +1,23 @@
 //! The commands that show a users file.
 
 use std::io;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::conditions::is_over;
+use crate::credential::Credential;
 use crate::entries::{UserEntry, entries, entry};
+use crate::files::Files;
 use crate::plain::Plain;
 use crate::strength::Holds;
 use crate::write::ChangeError;
 use crate::{failed, print, say_each_line};
 use letmein::cli::ExitStatus;
 use proto::credentials::Username;
-use users::{UsersError, load_text, locate};
+use proto::mechanism::Mechanism;
+use users::{UsersError, locate};
 
 /// A user, as `list` shows them.
 #[derive(Serialize)]
@@ -26,11 +28,14 @@ struct UserRow {
     from: Vec<String>,
     /// The last day of the old password, if there is one.
     old_until: Option<String>,
+    /// How the user logs in.
+    mechanism: &'static str,
 }
 
 impl UserRow {
     fn new(entry: UserEntry, unix_s: u64) -> Self {
         Self {
+            mechanism: entry.credential.mechanism().name(),
             name: entry.name.to_string(),
             state: entry.state(unix_s).word(),
             expires: entry.expires.map(|day| day.to_string()),
@@ -39,25 +44,25 @@ impl UserRow {
         }
     }
 
-    /// Name, state, last day and networks, as people read them.
-    fn cells(&self) -> [String; 4] {
+    /// Name, state, last day, networks and mechanism, as people read them.
+    fn cells(&self) -> [String; 5] {
         let from = if self.from.is_empty() { "anywhere".to_owned() } else { self.from.join(" ") };
         let expires = self.expires.clone().unwrap_or_else(|| "never".into());
-        [Plain(&self.name).to_string(), self.state.to_owned(), expires, from]
+        [Plain(&self.name).to_string(), self.state.to_owned(), expires, from, self.mechanism.to_owned()]
     }
 }
 
-fn rows(users: &Path) -> Result<Vec<UserRow>, ExitStatus> {
-    let source = load_text(users, None).map_err(|error| wrong(&error))?;
+fn rows(files: &Files) -> Result<Vec<UserRow>, ExitStatus> {
+    let source = files.load_text().map_err(|error| wrong(&error))?;
     let now = unix_s();
     Ok(entries(source.text()).into_iter().map(|entry| UserRow::new(entry, now)).collect())
 }
 
 /// The user of this name, in whatever form it is typed, and the line of the password.
-pub(crate) fn find(users: &Path, name: &Username) -> Result<(UserEntry, usize), ExitStatus> {
-    let source = load_text(users, None).map_err(|error| wrong(&error))?;
+pub(crate) fn find(files: &Files, name: &Username) -> Result<(UserEntry, usize), ExitStatus> {
+    let source = files.load_text().map_err(|error| wrong(&error))?;
     let Some(entry) = entry(source.text(), name) else {
-        say_each_line(&ChangeError::NoSuchUser { path: users.into(), name: name.clone() });
+        say_each_line(&ChangeError::NoSuchUser { path: files.users.clone(), name: name.clone() });
         return Err(ExitStatus::Refused);
     };
     let line = locate(source.text(), &entry.place, String::new()).line;
@@ -65,52 +70,61 @@ pub(crate) fn find(users: &Path, name: &Username) -> Result<(UserEntry, usize), 
 }
 
 /// Prints all about a user but the password.
-pub(crate) fn show(users: &Path, name: &Username) -> Result<ExitStatus, ExitStatus> {
-    let (entry, line) = find(users, name)?;
-    let holds = Holds::estimate(&entry.name, &entry.password);
-    let is_weak = if holds.is_too_short() { ", so it is weak" } else { "" };
+pub(crate) fn show(files: &Files, name: &Username) -> Result<ExitStatus, ExitStatus> {
+    let (entry, line) = find(files, name)?;
     let now = unix_s();
-    let row = UserRow::new(entry, now);
-    let [name, state, expires, from] = row.cells();
-    let old = match &row.old_until {
-        None => "none".to_owned(),
-        Some(day) if is_over(day, now) => format!("was good until {day}"),
-        Some(day) => format!("good until {day}"),
-    };
-    let password = format!("one GPU needs {holds} to guess it{is_weak}");
-    let line = format!("{line} of {}", users.display());
-    let rows = [
-        ("name", name),
-        ("state", state),
-        ("expires", expires),
-        ("from", from),
-        ("password", password),
-        ("old password", old),
-        ("line", line),
-    ];
+    let about_credential = about(&entry, now);
+    let [name, state, expires, from, _] = UserRow::new(entry, now).cells();
+    let rows = [("name", name), ("state", state), ("expires", expires), ("from", from)];
+    let line = ("line", format!("{line} of {}", files.users.display()));
+    let rows = rows.into_iter().chain(about_credential).chain([line]);
     print(rows.map(|(what, it)| format!("{what:12}  {it}")))
 }
 
-pub(crate) fn show_json(users: &Path, name: &Username) -> Result<ExitStatus, ExitStatus> {
-    let row = UserRow::new(find(users, name)?.0, unix_s());
+/// What to know about a password, or about the record in its place.
+fn about(entry: &UserEntry, unix_s: u64) -> Vec<(&'static str, String)> {
+    let password = match &entry.credential {
+        Credential::Password(password) => password,
+        Credential::Record(record) => {
+            let password = "in a record, so nobody can guess it without the key file".to_owned();
+            let (stretching, key) = (record.stretching.to_string(), record.key.to_string());
+            return vec![("password", password), ("stretching", stretching), ("key", key)];
+        }
+    };
+    let holds = Holds::estimate(&entry.name, password);
+    let is_weak = if holds.is_too_short() { ", so it is weak" } else { "" };
+    let password = format!("one GPU needs {holds} to guess it{is_weak}");
+    let old = match entry.old.as_ref().map(|old| old.until.to_string()) {
+        None => "none".to_owned(),
+        Some(day) if is_over(&day, unix_s) => format!("was good until {day}"),
+        Some(day) => format!("good until {day}"),
+    };
+    vec![("password", password), ("old password", old)]
+}
+
+pub(crate) fn show_json(files: &Files, name: &Username) -> Result<ExitStatus, ExitStatus> {
+    let row = UserRow::new(find(files, name)?.0, unix_s());
     print([serde_json::to_string(&row).map_err(|error| failed(&error))?])
 }
 
-pub(crate) fn list(users: &Path) -> Result<ExitStatus, ExitStatus> {
-    let rows = rows(users)?;
+pub(crate) fn list(files: &Files) -> Result<ExitStatus, ExitStatus> {
+    let rows = rows(files)?;
+    // Without records, all users log in in the same way.
+    let has_records = rows.iter().any(|row| row.mechanism == Mechanism::Opaque.name());
     let cells = rows.iter().map(UserRow::cells);
-    let header = ["NAME", "STATE", "EXPIRES", "FROM"].map(str::to_owned);
+    let header = ["NAME", "STATE", "EXPIRES", "FROM", "LOGIN"].map(str::to_owned);
     let table: Vec<_> = [header].into_iter().chain(cells).collect();
     let width = table.iter().map(|[name, ..]| name.width()).max().unwrap_or(0);
-    let lines = table.iter().map(|[name, state, expires, from]| {
+    let lines = table.iter().map(|[name, state, expires, from, mechanism]| {
         let space = width - name.width();
-        format!("{name}{:space$}  {state:8}  {expires:10}  {from}", "")
+        let mechanism = if has_records { format!("{mechanism:6}  ") } else { String::new() };
+        format!("{name}{:space$}  {state:8}  {expires:10}  {mechanism}{from}", "")
     });
     print(lines)
 }
 
-pub(crate) fn list_json(users: &Path) -> Result<ExitStatus, ExitStatus> {
-    let json = serde_json::to_string(&rows(users)?).map_err(|error| failed(&error))?;
+pub(crate) fn list_json(files: &Files) -> Result<ExitStatus, ExitStatus> {
+    let json = serde_json::to_string(&rows(files)?).map_err(|error| failed(&error))?;
     print([json])
 }
 
@@ -128,6 +142,7 @@ pub(crate) fn wrong(error: &UsersError) -> ExitStatus {
 pub(crate) fn say_wrong(error: &UsersError) {
     match error {
         UsersError::Unreadable { path, error: system }
+        | UsersError::UnreadableKey { path, error: system }
             if system.kind() == io::ErrorKind::PermissionDenied =>
         {
             let path = path.display();

@@ -2,6 +2,7 @@
 
 use letmein::cli::normal;
 use proto::credentials::{Password, Username};
+use proto::mechanism::Mechanism;
 
 /// Parses the name of a new user.
 ///
@@ -45,15 +46,20 @@ pub(crate) fn outer_space(name: &Username, password: &Password) -> Option<String
 }
 
 /// What is wrong with the form of a user's name in a file, and what to do.
-pub(crate) fn name_flaw(name: &Username) -> Option<String> {
+pub(crate) fn name_flaw(name: &Username, mechanism: Mechanism) -> Option<String> {
+    let [to_itself, to_another] = match mechanism {
+        Mechanism::Md5 => ["rename it to itself", "rename it"],
+        // A record is bound to its name.
+        Mechanism::Opaque => ["remove it, and add it again", "remove it, and add another"],
+    };
     if normal::name(name.as_str()) != name.as_str() {
         return Some(format!(
-            "the name {name} is not in its normal form (RFC 8265), which is what clients send: rename it to itself"
+            "the name {name} is not in its normal form (RFC 8265), which is what clients send: {to_itself}"
         ));
     }
     let character = u32::from(normal::unfit_for_names(name.as_str())?);
     Some(format!(
-        "the name {name} has U+{character:04X} in it, which looks like another character or like none: rename it"
+        "the name {name} has U+{character:04X} in it, which looks like another character or like none: {to_another}"
     ))
 }
 

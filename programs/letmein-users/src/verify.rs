@@ -1,27 +1,35 @@
 //! The command that says whether a password is the user's.
 
-use std::path::Path;
-
 use crate::change::no_password;
+use crate::credential::Credential;
 use crate::entries::{AccountState, OldEntry, UserEntry};
-use crate::list::{find, unix_s};
+use crate::files::Files;
+use crate::list::{find, unix_s, wrong};
 use crate::new_password::GivenPassword;
 use crate::plain::Plain;
-use crate::print;
+use crate::registration::random;
+use crate::{failed, print};
 use letmein::cli::ExitStatus;
 use letmein::cli::normal;
+use proto::challenge::Challenge;
 use proto::credentials::{Password, Username};
+use proto::opaque::Binding;
+use proto::opaque::exchange::{ClientExchange, ServerExchange, UserPart};
+use proto::opaque::record::Record;
 use users::first_second_after;
 
 pub(crate) fn verify(
-    users: &Path,
+    files: &Files,
     name: &Username,
     password: &GivenPassword,
 ) -> Result<ExitStatus, ExitStatus> {
-    let (entry, _) = find(users, name)?;
+    let (entry, _) = find(files, name)?;
     let given = password.read(name).map_err(|error| no_password(&error))?;
     let now = unix_s();
-    let (status, what) = judge(&entry, &given, now);
+    let (status, what) = match &entry.credential {
+        Credential::Password(password) => judge(&entry, password, &given, now),
+        Credential::Record(record) => judge_record(files, &entry.name, record, &given)?,
+    };
     let and = match entry.state(now) {
         AccountState::Enabled => String::new(),
         state @ (AccountState::Disabled | AccountState::Expired) => {
@@ -33,9 +41,9 @@ pub(crate) fn verify(
 }
 
 /// Whether a server lets the client in with this password, as far as it goes by names and passwords; and why, in words.
-fn judge(entry: &UserEntry, given: &Password, unix_s: u64) -> (ExitStatus, String) {
+fn judge(entry: &UserEntry, present: &Password, given: &Password, unix_s: u64) -> (ExitStatus, String) {
     let (is_good, what) = match &entry.old {
-        _ if is_same(&entry.password, given) => (true, "the password is right".to_owned()),
+        _ if is_same(present, given) => (true, "the password is right".to_owned()),
         Some(OldEntry { password, until }) if is_same(password, given) => {
             let is_over = first_second_after(until).is_some_and(|end| unix_s >= end);
             if is_over {
@@ -44,7 +52,7 @@ fn judge(entry: &UserEntry, given: &Password, unix_s: u64) -> (ExitStatus, Strin
                 (true, format!("this is the old password, which is good until {until}"))
             }
         }
-        Some(_) | None if is_alike(&entry.password, given) => (
+        Some(_) | None if is_alike(present, given) => (
             false,
             "the password is right, but the file has it in a form that clients do not send (RFC 8265): set it again \
              with passwd"
@@ -60,6 +68,33 @@ fn judge(entry: &UserEntry, given: &Password, unix_s: u64) -> (ExitStatus, Strin
     } else {
         (ExitStatus::Done, what)
     }
+}
+
+/// Whether this is the password of a record, by a login at a server that is in this process, too.
+fn judge_record(
+    files: &Files,
+    name: &Username,
+    record: &Record,
+    given: &Password,
+) -> Result<(ExitStatus, String), ExitStatus> {
+    let key = files.key_file().and_then(|file| file.load()).map_err(|error| wrong(&error))?.key;
+    let mut random = random().map_err(|error| failed(&error))?;
+    let stretching = record.stretching.to_bytes();
+    let user = UserPart { name: name.as_str(), record: record.bytes(), stretching: &stretching };
+    let mut login = || {
+        let mut client = ClientExchange::new(name, given, Binding::none(), &mut random).ok()?;
+        let ke1 = *client.begin(Challenge::from_random(0)).ke1;
+        let server = ServerExchange::new(&key, &user, &ke1, &Binding::none(), &mut random).ok()?;
+        client.finish(record.stretching, &server.ke2).ok()
+    };
+    Ok(match login() {
+        None => (ExitStatus::Refused, "the password is wrong".to_owned()),
+        Some(_) if normal::name(name.as_str()) != name.as_str() => {
+            let form = "the file has the name in a form that clients do not send (RFC 8265): remove it, and add it again";
+            (ExitStatus::Refused, format!("the password is right, but {form}"))
+        }
+        Some(_) => (ExitStatus::Done, "the password is right".to_owned()),
+    })
 }
 
 /// As a server compares them. What is given is in its normal form, as clients send it.

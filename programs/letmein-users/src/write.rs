@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 
 use self::folder::LockedFolder;
 use crate::edit::{Edit, Overlap};
+use crate::files::Files;
 use crate::import::ListProblem;
 use proto::credentials::Username;
-use users::{Problem, UsersError, file, listing, parse};
+use proto::opaque::key::ServerKey;
+use users::{Problem, UsersError, file, key_text, listing, parse_with_key};
 
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,28 @@ pub(crate) enum ChangeError {
     NameTaken { path: PathBuf, name: Username },
     #[error("{}: this is the present password of {name}, so nothing was changed: give another", path.display())]
     SamePassword { path: PathBuf, name: Username },
+    #[error(
+        "{}: {name} has a record, which is bound to that name, so nothing was changed: add {new} with a new password, \
+         and remove {name}", path.display()
+    )]
+    BoundName { path: PathBuf, name: Username, new: Username },
+    #[error(
+        "{}: the name {name} is not in its normal form (RFC 8265), which is what clients send, so no record was made: \
+         rename it to itself first", path.display()
+    )]
+    AbnormalName { path: PathBuf, name: Username },
+    #[error(
+        "{}: an old password does not go with a record, so nothing was changed: give {name} a new password without \
+         --keep-old{}", path.display(), if *is_record { "" } else { ", or add --md5 to keep passwords" }
+    )]
+    OldPasswordOfRecord { path: PathBuf, name: Username, is_record: bool },
+    #[error(
+        "{}: {name} has an old password up to {until}, which does not go with a record, so nothing was changed: refuse \
+         it with passwd {name} --drop-old, or add --except {name}", path.display()
+    )]
+    OldPasswordInTheWay { path: PathBuf, name: Username, until: String },
+    #[error("{}: somebody has made another key meanwhile, so nothing was changed: try again", path.display())]
+    OtherKey { path: PathBuf },
     /// The list of an import.
     #[error("{}", list_problems.iter().map(|problem| format!("{from}:{problem}")).collect::<Vec<_>>().join("\n"))]
     List { from: String, list_problems: Vec<ListProblem> },
@@ -103,27 +127,50 @@ pub(crate) type Waiting = fn(&Path);
 /// # Errors
 /// Why the file is not changed. It is then as it was, unless the error says that the change may not be on disk yet.
 pub(crate) fn change<T>(
-    path: &Path,
+    files: &Files,
     missing: Missing,
     waiting: Waiting,
     edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
 ) -> Result<T, ChangeError> {
+    let path = &*files.users;
     let folder = LockedFolder::lock(path, missing, waiting)?;
     let old = folder.read(missing)?;
     let bytes = old.as_ref().map_or(EMPTY.as_bytes(), |old| &*old.bytes);
     let text = file::text(bytes, path)?;
     let wrong = |problems| UsersError::Wrong { path: path.into(), problems };
+    let key_file = files.key_file()?;
+    let key = key_file.load_for(text)?;
     if missing == Missing::Refuse || !has_only_comments(text) {
-        parse(text).map_err(wrong)?;
+        parse_with_key(text, key.as_ref().map(|key| &key.key)).map_err(wrong)?;
     }
     let mut change = Edit::new(text).map_err(|problem| wrong(vec![problem]))?;
     let done = edit(&mut change)?;
     let new = change.finish().map_err(|Overlap| ChangeError::Overlap { path: path.into() })?;
-    parse(&new).map_err(|problems| ChangeError::WouldBeWrong { path: path.into(), problems })?;
+    // The first record comes with a key.
+    let key = key_file.load_for(&new)?;
+    parse_with_key(&new, key.as_ref().map(|key| &key.key))
+        .map_err(|problems| ChangeError::WouldBeWrong { path: path.into(), problems })?;
     if old.is_none() || new.as_bytes() != bytes {
         folder.replace(&new, old.as_ref())?;
     }
     Ok(done)
+}
+
+/// Makes a key file, which whoever can read the users file can read, but for others.
+///
+/// # Errors
+/// Why there is none, or if somebody has made one meanwhile.
+pub(crate) fn create_key(
+    path: &Path,
+    users: &Path,
+    key: &ServerKey,
+    waiting: Waiting,
+) -> Result<(), ChangeError> {
+    let folder = LockedFolder::lock(path, Missing::Create, waiting)?;
+    if folder.read(Missing::Create)?.is_some() {
+        return Err(ChangeError::OtherKey { path: path.into() });
+    }
+    folder.create_private(&key_text(key), users)
 }
 
 /// Whether a text has nothing in it but comments.
@@ -144,7 +191,7 @@ mod tests {
 
     fn disable_while(path: &Path, missing: Missing, somebody: impl FnOnce()) -> Result<(), ChangeError> {
         change(
-            path,
+            &Files::new(path.into(), None),
             missing,
             |_| {},
             |edit| {
@@ -201,7 +248,7 @@ mod tests {
             let path = link.join("users.toml");
             let changed = scope.spawn(move || {
                 // The link moves while this waits.
-                change(&path, Missing::Refuse, move_link, |edit| {
+                change(&Files::new(path, None), Missing::Refuse, move_link, |edit| {
                     edit.set(&"alice".parse().unwrap(), "disabled", "true".into());
                     Ok(())
                 })

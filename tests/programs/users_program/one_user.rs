@@ -53,7 +53,7 @@ fn all_about_a_user_is_shown_but_the_password() {
         let Ended { stdout, .. } = folder().run(&["show", name]);
         assert!(stdout.contains(row), "{name}: {stdout}");
     }
-    let json = "{\"name\":\"carol\",\"state\":\"enabled\",\"expires\":null,\"from\":[],\"old_until\":\"2099-12-31\"}\n";
+    let json = "{\"name\":\"carol\",\"state\":\"enabled\",\"expires\":null,\"from\":[],\"old_until\":\"2099-12-31\",\"mechanism\":\"md5\"}\n";
     assert_eq!(folder().run(&["show", "carol", "--json"]), done(json));
     assert_eq!(folder().run(&["show", "eve"]), not_done(1, "FILE: there is no user eve"));
 }

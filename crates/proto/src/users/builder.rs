@@ -12,7 +12,7 @@ use super::store::{Credential, IndexError, Record, Records, Store};
 use super::{Samples, Users};
 use crate::credentials::{Password, Username};
 use crate::mechanism::Mechanisms;
-use crate::opaque::key::ServerKey;
+use crate::opaque::key::{KeyId, ServerKey};
 use crate::opaque::record::Record as OpaqueRecord;
 use crate::opaque::stretching::Stretching;
 
@@ -28,8 +28,8 @@ pub struct Builder {
     with_sample_password: Option<Username>,
     /// The number of users who are not samples.
     others: usize,
-    /// The key of the records of OPAQUE.
-    key: Option<ServerKey>,
+    /// The key of the records of OPAQUE, and its id.
+    key: Option<(KeyId, ServerKey)>,
     /// The stretchings of these records, and how many have each.
     stretchings: BTreeMap<Stretching, u64>,
 }
@@ -109,7 +109,7 @@ impl Builder {
 
     /// Serves records of OPAQUE that were made with this key. It comes before them.
     pub fn set_key(&mut self, key: ServerKey) {
-        self.key = Some(key);
+        self.key = Some((key.id(), key));
     }
 
     /// Adds a user with a record of OPAQUE in place of a password.
@@ -122,8 +122,8 @@ impl Builder {
         record: &OpaqueRecord,
         conditions: Conditions,
     ) -> Result<(), RecordError> {
-        let key = self.key.as_ref().ok_or(RecordError::NoKey)?;
-        if key.id() != record.key {
+        let (key, _) = self.key.as_ref().ok_or(RecordError::NoKey)?;
+        if *key != record.key {
             return Err(RecordError::OtherKey);
         }
         let start = self.records.add(name, Credential::Opaque(record)).ok_or(RecordError::NoRoom)?;
@@ -191,7 +191,7 @@ impl Builder {
         // A server without users refuses by MD5, as it always did.
         let has =
             Mechanisms { md5: records == 0 || self.records.count() as u64 > records, opaque: records > 0 };
-        let opaque = self.key.map(|key| OpaqueUsers::new(key, &self.stretchings));
+        let opaque = self.key.map(|(_, key)| OpaqueUsers::new(key, &self.stretchings));
         let store = Store::new(self.records).map_err(BuildError::Index)?;
         Ok(Users::new(store, self.conditions, self.old_ends_unix_s, samples, opaque, has))
     }
@@ -219,7 +219,8 @@ impl Builder {
         let with_password = numbered().filter(|(_, record)| record.opaque.is_empty());
         let present = with_password.map(|(number, record)| (number, record.name, record.secret));
         let old_secrets = old.iter().map(|(number, name, secret)| (*number, *name, secret.as_slice()));
-        let mut first = HashMap::with_capacity(self.records.count() + old.len());
+        let passwords = self.records.count() as u64 - self.stretchings.values().sum::<u64>();
+        let mut first = HashMap::with_capacity(usize::try_from(passwords).unwrap_or(0) + old.len());
         let mut equal = Vec::new();
         for (number, name, secret) in present.chain(old_secrets) {
             if let Some(other) = first.insert(secret, name) {

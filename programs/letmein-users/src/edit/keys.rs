@@ -1,4 +1,4 @@
-//! Changes of the keys of a user: `password`, and the conditions.
+//! Changes of the keys of a user: `password` or `opaque`, and the conditions.
 
 use std::ops::Range;
 
@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::Edit;
 use super::places::{Part, indent, parts, span};
+use crate::credential::Credential;
 use proto::credentials::Username;
 use users::{Problem, locate};
 
@@ -47,9 +48,9 @@ impl Edit<'_> {
         format!("{{ password = {password}{} }}", *others)
     }
 
-    /// Keys with their values as lines below that of the password.
+    /// Keys with their values as lines below that of the password or record.
     fn new_lines(&self, table: &dyn TableLike, keys: &[Zeroizing<String>]) -> Option<(Range<usize>, String)> {
-        let password = parts(table).into_iter().find(|part| part.name == "password")?;
+        let password = parts(table).into_iter().find(|part| Credential::KEYS.contains(&part.name))?;
         let indent = indent(self.text, password.key.start);
         let lines: Vec<_> = keys.iter().map(|key| Zeroizing::new(format!("{indent}{}", **key))).collect();
         let lines =

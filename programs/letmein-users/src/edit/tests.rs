@@ -1,4 +1,10 @@
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
 use super::*;
+use proto::opaque::key::ServerKey;
+use proto::opaque::registration::register;
+use proto::opaque::stretching::Stretching;
 
 /// A text after a change, which must leave it valid.
 fn changed(text: &str, change: impl FnOnce(&mut Edit<'_>)) -> String {
@@ -14,9 +20,13 @@ fn name(name: &str) -> Username {
     name.parse().unwrap()
 }
 
+fn new_password() -> Credential {
+    Credential::Password(Password::new("new").unwrap())
+}
+
 fn user(user: &str, conditions: &[(&'static str, &str)]) -> NewUser {
     let conditions = conditions.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    NewUser { name: name(user), password: Password::new("new").unwrap(), conditions }
+    NewUser { name: name(user), credential: new_password(), conditions }
 }
 
 const FORMS: &str = "\
@@ -52,8 +62,7 @@ fn a_password_changes_where_it_is_in_every_form() {
         ("carol", "= \"c\"", "= \"new\""),
         ("dave", "\"\"\"\nd\"\"\"", "\"new\""),
     ] {
-        let password = Password::new("new").unwrap();
-        let text = changed(FORMS, |edit| edit.set_password(&name(user), &password).unwrap());
+        let text = changed(FORMS, |edit| edit.set_credential(&name(user), &new_password()).unwrap());
         assert_eq!(text, forms_with(old, new), "{user}");
     }
 }
@@ -87,7 +96,7 @@ fn an_old_password_is_kept_as_it_is_written_and_goes_with_the_next_change() {
         assert!(!dropped.contains("old_"), "{dropped}");
         let again = Password::new("newer").unwrap();
         let kept_again = changed(&kept, |edit| edit.keep_old_password(&name(user), &again, last_day()));
-        let one = changed(&kept_again, |edit| edit.set_password(&name(user), &password).unwrap());
+        let one = changed(&kept_again, |edit| edit.set_credential(&name(user), &new_password()).unwrap());
         assert_eq!((kept_again.matches("old_password").count(), &one), (1, &dropped), "{kept_again}");
     }
 }
@@ -263,7 +272,7 @@ fn the_section_stays_when_the_last_user_goes() {
 fn two_changes_of_one_place_are_not_made() {
     let mut edit = Edit::new(FORMS).unwrap();
     edit.set(&name("alice"), "disabled", "true".into());
-    edit.set_password(&name("alice"), &Password::new("new").unwrap()).unwrap();
+    edit.set_credential(&name("alice"), &new_password()).unwrap();
     assert_eq!(edit.finish().err(), Some(Overlap));
 }
 
@@ -279,4 +288,55 @@ fn a_mark_in_front_of_the_text_is_not_written_again() {
 fn users_between_braces_are_refused_with_a_remedy() {
     let problem = Edit::new("users = { a = \"a\" }\n").err().unwrap();
     assert!(problem.to_string().starts_with("1:1: users in braces cannot be changed"), "{problem}");
+}
+
+fn record_of_alice() -> Credential {
+    let key = ServerKey::generate(&mut ChaCha20Rng::from_seed([1; 32]));
+    let password = Password::new("new").unwrap();
+    let random = &mut ChaCha20Rng::from_seed([2; 32]);
+    Credential::Record(Box::new(register(&key, &name("alice"), &password, Stretching::NONE, random).unwrap()))
+}
+
+#[test]
+fn a_record_takes_the_place_of_the_password_in_every_form_and_a_password_that_of_the_record() {
+    let record = record_of_alice();
+    let literal = format!("\"{}\"", *record.text());
+    for (user, password, opaque, again) in [
+        ("alice", "= \"a\" ", format!("= {{ opaque = {literal} }} "), "= { password = \"new\" } "),
+        ("bob b", "password = 'b'", format!("opaque = {literal}"), "password = \"new\""),
+        ("carol", ". password = \"c\"", format!(". opaque = {literal}"), ". password = \"new\""),
+        ("dave", "password = \"\"\"\nd\"\"\"", format!("opaque = {literal}"), "password = \"new\""),
+    ] {
+        let mut edit = Edit::new(FORMS).unwrap();
+        edit.set_credential(&name(user), &record).unwrap();
+        let with_record = edit.finish().unwrap();
+        assert_eq!(*with_record, forms_with(password, &opaque), "{user}");
+        let mut edit = Edit::new(&with_record).unwrap();
+        assert!(edit.has_record(&name(user)) && edit.has(&name(user), &record) && edit.has_records());
+        edit.set(&name(user), "disabled", "true".to_owned());
+        let disabled = edit.finish().unwrap();
+        assert!(disabled.contains("disabled = true"), "{}", *disabled);
+        let mut edit = Edit::new(&with_record).unwrap();
+        edit.set_credential(&name(user), &new_password()).unwrap();
+        assert_eq!(*edit.finish().unwrap(), forms_with(password, again), "{user}");
+    }
+}
+
+#[test]
+fn a_record_takes_the_old_password_with_it() {
+    for (keys, left) in [
+        ("password = 'a', old_password = 'b', old_until = 2027-01-31", "RECORD"),
+        ("old_password = 'b', old_until = 2027-01-31, password = 'a'", "RECORD"),
+        (
+            "old_until = 2027-01-31, disabled = true, old_password = 'b', password = 'a'",
+            "disabled = true, RECORD",
+        ),
+    ] {
+        let text = format!("[users]\na = {{ {keys} }}\n");
+        let mut edit = Edit::new(&text).unwrap();
+        let record = record_of_alice();
+        edit.set_credential(&name("a"), &record).unwrap();
+        let left = left.replace("RECORD", &format!("opaque = \"{}\"", *record.text()));
+        assert_eq!(*edit.finish().unwrap(), format!("[users]\na = {{ {left} }}\n"));
+    }
 }

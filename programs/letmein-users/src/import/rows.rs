@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use csv::{ReaderBuilder, StringRecord};
 
 use crate::conditions::{networks_in_toml, parse_day};
+use crate::credential::Credential;
 use crate::edit::NewUser;
 use crate::normal_form::{new_name, new_password};
 use proto::credentials::Password;
-use users::{NETWORKS, parse_network};
+use users::{NETWORKS, RECORD_START, parse_network, parse_record};
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ fn user<const N: usize>(
 ) -> Result<NewUser, Vec<String>> {
     let mut faults = Vec::new();
     let name = new_name(name).map_err(|fault| faults.push(fault));
-    let password = parse_password(password).map_err(|fault| faults.push(fault));
+    let credential = parse_credential(password).map_err(|fault| faults.push(fault));
     let mut kept = Vec::new();
     for (key, value) in conditions {
         match value {
@@ -134,10 +135,19 @@ fn user<const N: usize>(
             Err(fault) => faults.push(fault),
         }
     }
-    match (name, password) {
-        (Ok(name), Ok(password)) if faults.is_empty() => Ok(NewUser { name, password, conditions: kept }),
+    match (name, credential) {
+        (Ok(name), Ok(credential)) if faults.is_empty() => Ok(NewUser { name, credential, conditions: kept }),
         _ => Err(faults),
     }
+}
+
+/// A record is taken as it is.
+fn parse_credential(text: &str) -> Result<Credential, String> {
+    if text.starts_with(RECORD_START) {
+        let record = parse_record(text).map_err(|error| format!("the record {error}"))?;
+        return Ok(Credential::Record(Box::new(record)));
+    }
+    parse_password(text).map(Credential::Password)
 }
 
 fn parse_password(text: &str) -> Result<Password, String> {

@@ -45,6 +45,26 @@ pub(super) struct Old {
     stat: Stat,
 }
 
+/// Who may do what with a file.
+#[derive(Clone, Copy)]
+struct Access {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+}
+
+impl Access {
+    /// That of another file, with no more than these bits of its mode.
+    fn of(stat: &Stat, mode: u32) -> Self {
+        Self { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & mode }
+    }
+}
+
+/// The bits of a mode that a file keeps.
+const KEPT_MODE: u32 = 0o7777;
+/// Nobody but the owner and perhaps the group reads a key.
+const SECRET_MODE: u32 = 0o640;
+
 impl LockedFolder {
     /// Locks the folder of the file. Links may move while this waits, so the path is resolved again under the lock.
     pub(super) fn lock(path: &Path, missing: Missing, waiting: Waiting) -> Result<Self, ChangeError> {
@@ -90,12 +110,24 @@ impl LockedFolder {
         if let Some(old) = old {
             self.refuse_obstacle(old)?;
         }
+        let access = old.map(|old| Access::of(&old.stat, KEPT_MODE));
+        self.put(text, old, access)
+    }
+
+    /// Makes the file, which there is not yet. It has the owner, the group and the mode of another file, if that is
+    /// there, but without any rights of others.
+    pub(super) fn create_private(&self, text: &str, like: &Path) -> Result<(), ChangeError> {
+        let like = rustix::fs::stat(like).ok();
+        self.put(text, None, like.map(|stat| Access::of(&stat, SECRET_MODE)))
+    }
+
+    fn put(&self, text: &str, old: Option<&Old>, access: Option<Access>) -> Result<(), ChangeError> {
         // It was left by a change that was interrupted: nobody else has the lock.
         match rustix::fs::unlinkat(&self.folder, self.new_name(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(self.failed("remove what is left of another change of", error.into())),
         }
-        let replaced = self.create(text, old).and_then(|()| self.refuse_changed(old)).and_then(|()| {
+        let replaced = self.create(text, access).and_then(|()| self.refuse_changed(old)).and_then(|()| {
             rustix::fs::renameat(&self.folder, self.new_name(), &self.folder, self.name())
                 .map_err(|error| self.failed("replace", error.into()))
         });
@@ -136,7 +168,7 @@ impl LockedFolder {
     }
 
     /// Writes the new file under its temporary name.
-    fn create(&self, text: &str, old: Option<&Old>) -> Result<(), ChangeError> {
+    fn create(&self, text: &str, access: Option<Access>) -> Result<(), ChangeError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let new =
             rustix::fs::openat(&self.folder, self.new_name(), flags, PRIVATE).map_err(
@@ -152,17 +184,16 @@ impl LockedFolder {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
             Err(error) => return Err(self.failed(BESIDE, error.into())),
         }
-        if let Some(Old { stat, .. }) = old {
-            self.keep_owner(&new, stat)?;
+        if let Some(access) = access {
+            self.give(&new, access)?;
         }
         let mut new = File::from(new);
         let written = new.write_all(text.as_bytes()).and_then(|()| new.sync_all());
         written.map_err(|error| self.failed(BESIDE, error))
     }
 
-    /// Gives the new file the owner, group and mode of the old one.
-    fn keep_owner(&self, new: &OwnedFd, old: &Stat) -> Result<(), ChangeError> {
-        let (uid, gid, mode) = (old.st_uid, old.st_gid, old.st_mode & 0o7777);
+    /// Gives the new file its owner, group and mode.
+    fn give(&self, new: &OwnedFd, Access { uid, gid, mode }: Access) -> Result<(), ChangeError> {
         rustix::fs::fstat(new)
             .and_then(|now| {
                 if (now.st_uid, now.st_gid) == (uid, gid) {

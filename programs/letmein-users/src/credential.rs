@@ -1,0 +1,51 @@
+//! What a user logs in by, as it is in a users file.
+
+use zeroize::Zeroizing;
+
+use proto::credentials::Password;
+use proto::mechanism::Mechanism;
+use proto::opaque::record::Record;
+use users::record_text;
+
+/// A password, or what stands in its place.
+pub(crate) enum Credential {
+    Password(Password),
+    Record(Box<Record>),
+}
+
+impl Credential {
+    /// The keys of a users file that have one as their value.
+    pub(crate) const KEYS: [&str; 2] = [PASSWORD, OPAQUE];
+
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::Password(_) => PASSWORD,
+            Self::Record(_) => OPAQUE,
+        }
+    }
+
+    pub(crate) fn mechanism(&self) -> Mechanism {
+        match self {
+            Self::Password(_) => Mechanism::Md5,
+            Self::Record(_) => Mechanism::Opaque,
+        }
+    }
+
+    pub(crate) fn password(&self) -> Option<&Password> {
+        match self {
+            Self::Password(password) => Some(password),
+            Self::Record(_) => None,
+        }
+    }
+
+    /// Its text, without quotes.
+    pub(crate) fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(match self {
+            Self::Password(password) => str::from_utf8(password.expose()).unwrap_or_default().to_owned(),
+            Self::Record(record) => record_text(record),
+        })
+    }
+}
+
+const PASSWORD: &str = "password";
+pub(crate) const OPAQUE: &str = "opaque";

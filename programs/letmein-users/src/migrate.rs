@@ -1,0 +1,146 @@
+//! The command that puts records in the place of passwords.
+
+mod progress;
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use self::progress::Progress;
+use crate::change::{change, unchanged, wrong};
+use crate::credential::Credential;
+use crate::entries::{UserEntry, entries, position};
+use crate::files::Files;
+use crate::list;
+use crate::plain::Plain;
+use crate::registration::{NoRecord, new_record, refuse_abnormal, server_key};
+use crate::write::{ChangeError, Missing};
+use crate::{PROGRAM, failed, print, warn};
+use letmein::cli::{ExitStatus, normal, say};
+use proto::credentials::{Password, Username};
+use proto::opaque::key::ServerKey;
+use proto::opaque::record::Record;
+use proto::opaque::stretching::Stretching;
+use users::{counted, first_second_after};
+
+/// Makes records of the passwords of these users, or of all, but for some.
+pub(crate) fn migrate(
+    files: &Files,
+    names: &[Username],
+    except: &[Username],
+    stretching: Stretching,
+) -> Result<ExitStatus, ExitStatus> {
+    let source = files.load_text().map_err(|error| list::wrong(&error))?;
+    let chosen = chosen(files, entries(source.text()), names, except).map_err(|error| unchanged(&error))?;
+    drop(source);
+    if chosen.is_empty() {
+        return print(["nobody to migrate".to_owned()]);
+    }
+    let key = server_key(files)?;
+    let records = records(&key, &chosen, stretching).map_err(|error| failed(&error))?;
+    let changed_meanwhile = change(files, Missing::Refuse, |edit| {
+        let mut changed_meanwhile = Vec::new();
+        for (UserEntry { name, credential, .. }, record) in chosen.iter().zip(records) {
+            if edit.has(name, credential) {
+                let record = Credential::Record(Box::new(record));
+                edit.set_credential(name, &record).map_err(|problem| wrong(files, problem))?;
+            } else {
+                changed_meanwhile.push(name);
+            }
+        }
+        Ok(changed_meanwhile)
+    })
+    .map_err(|error| unchanged(&error))?;
+    for name in &changed_meanwhile {
+        warn(Plain(&format!("somebody has changed {name} meanwhile: migrate again")));
+    }
+    say(format_args!(
+        "{PROGRAM}: copies of the old users file still hold the passwords: delete them. Whoever has recorded logins by \
+         MD5 can still guess those passwords: change the weak ones with passwd."
+    ));
+    print([format!("{} migrated", counted(chosen.len() - changed_meanwhile.len()))])
+}
+
+/// The users to migrate. Those who have a record already are none of them.
+fn chosen(
+    files: &Files,
+    entries: Vec<UserEntry>,
+    names: &[Username],
+    except: &[Username],
+) -> Result<Vec<UserEntry>, ChangeError> {
+    let place = |name: &Username| {
+        let missing = || ChangeError::NoSuchUser { path: files.users.clone(), name: name.clone() };
+        position(&entries, name).ok_or_else(missing)
+    };
+    let mut is_chosen = vec![names.is_empty(); entries.len()];
+    for (names, choice) in [(names, true), (except, false)] {
+        for name in names {
+            let place = place(name)?;
+            is_chosen.iter_mut().skip(place).take(1).for_each(|it| *it = choice);
+        }
+    }
+    let chosen = entries.into_iter().zip(is_chosen).filter(|(_, is_chosen)| *is_chosen);
+    let chosen = chosen.map(|(entry, _)| entry).filter(|entry| entry.credential.password().is_some());
+    let chosen: Vec<_> = chosen.collect();
+    chosen.iter().try_for_each(|entry| refuse_unfit(files, entry))?;
+    Ok(chosen)
+}
+
+/// Refuses a user whose record would not do what the password does.
+fn refuse_unfit(files: &Files, UserEntry { name, old, .. }: &UserEntry) -> Result<(), ChangeError> {
+    refuse_abnormal(&files.users, name)?;
+    let is_good = |until| first_second_after(until).is_some_and(|end| list::unix_s() < end);
+    match old.as_ref().filter(|old| is_good(&old.until)) {
+        None => Ok(()),
+        Some(old) => Err(ChangeError::OldPasswordInTheWay {
+            path: files.users.clone(),
+            name: name.clone(),
+            until: old.until.to_string(),
+        }),
+    }
+}
+
+/// A record for each user, in their order, made on all processors.
+fn records(key: &ServerKey, users: &[UserEntry], stretching: Stretching) -> Result<Vec<Record>, NoRecord> {
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(users.len());
+    let next = AtomicUsize::new(0);
+    let (sender, made) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while let Some((index, user)) = take(users, next) {
+                    // The receiver is gone once a record could not be made.
+                    if sender.send((index, of_user(key, user, stretching))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut progress = Progress::of(users.len());
+        let mut records: Vec<(usize, Record)> = Vec::with_capacity(users.len());
+        while let Ok((index, record)) = made.recv() {
+            records.push((index, record?));
+            progress.show(records.len());
+        }
+        records.sort_by_key(|(index, _)| *index);
+        Ok(records.into_iter().map(|(_, record)| record).collect())
+    })
+}
+
+/// The next user without a record, and their index.
+fn take<'u>(users: &'u [UserEntry], next: &AtomicUsize) -> Option<(usize, &'u UserEntry)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    users.get(index).map(|user| (index, user))
+}
+
+/// The record has the password in the form in which clients send it.
+fn of_user(key: &ServerKey, user: &UserEntry, stretching: Stretching) -> Result<Record, NoRecord> {
+    let written = user.credential.text();
+    let sent = normal::password(&written);
+    let password = Password::new(&sent).or_else(|_| Password::new(&written));
+    let password = password.map_err(|_| NoRecord::NotStretched)?;
+    new_record(key, &user.name, &password, stretching)
+}
