@@ -74,8 +74,7 @@ async fn login_anywhere(
             Ok(Ok(verdict)) => return Ok(verdict),
             // At another address the replies may be forged as well.
             Ok(Err(Failure::Conflict)) => return Err("conflicting replies".into()),
-            Ok(Err(Failure::NoChallenge | Failure::NoVerdict)) => reason = format!("{address} is silent"),
-            Ok(Err(Failure::Stretching(error))) => return Err(error.into()),
+            Ok(Err(_)) => reason = format!("{address} is silent"),
             Err(error) => reason = format!("{address}: {error}"),
         }
     }

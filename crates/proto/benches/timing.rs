@@ -7,7 +7,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "a stopwatch is a clock")]
 
-use std::convert::Infallible;
 use std::hint::black_box;
 use std::iter;
 use std::net::SocketAddr;
@@ -25,7 +24,7 @@ use letmein_auth_proto::wire::REPLY_MAX;
 use letmein_auth_users::parse;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng, TryRng};
 
 const ROUNDS: usize = 200;
 /// Answers of each kind in a round.
@@ -127,7 +126,7 @@ impl Population {
 
     /// Times refusals of known and of unknown names, in nanoseconds.
     fn times(&self, limits: Policy, random: &mut SmallRng) -> [Vec<f64>; 2] {
-        let Ok(keys) = Keys::draw(|key| Ok::<_, Infallible>(random.fill(key)));
+        let Ok(keys) = Keys::draw(|key| random.try_fill_bytes(key));
         let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, limits)), None);
         let (mut now, mut reply) = (NOW, Vec::with_capacity(REPLY_MAX));
         let mut time = |name: &str, random: &mut SmallRng| {

@@ -21,6 +21,7 @@ use crate::backoff::{Backoff, FIRST_WAIT};
 use crate::challenge::Challenge;
 use crate::credentials::{Password, Username};
 use crate::dialect::{Dialect, Request};
+#[cfg(feature = "opaque")]
 use crate::opaque::stretching::StretchingError;
 use crate::proof::{Digest, Secret};
 use crate::wire::{Message, ServerMessage, Verdict};
@@ -83,6 +84,7 @@ pub enum Failure {
     /// The messages from the server's address cannot all come from one server.
     Conflict,
     /// The server asks for a stretching of the password that takes too much, or that this client does not know.
+    #[cfg(feature = "opaque")]
     Stretching(StretchingError),
 }
 

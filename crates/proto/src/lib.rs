@@ -20,9 +20,11 @@
 //! 6. An answer that may carry a forged address costs the owner of that address nothing.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "server"), expect(dead_code, reason = "messages have a server's side, too"))]
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 pub mod backoff;
+pub mod blocks;
 pub mod challenge;
 pub mod client;
 pub mod credentials;
@@ -31,15 +33,18 @@ pub mod hex;
 mod lanes;
 pub mod mechanism;
 mod now;
+#[cfg(feature = "opaque")]
 pub mod opaque;
 pub mod origin;
 mod peer;
 pub mod proof;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod shown;
 pub mod small;
 pub mod source;
 pub mod transport;
+#[cfg(feature = "server")]
 pub mod users;
 pub mod wire;
 

@@ -4,18 +4,16 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Each package beneath the protocol, with the reason why it is there.
-const BENEATH_THE_PROTOCOL: [(&str, &str); 18] = [
+/// Each package beneath a client of MD5 alone, with the reason why it is there.
+const BENEATH_MD5: [(&str, &str); 16] = [
     ("block-buffer", "of digest"),
-    ("bytemuck", "tables of atomics from zeroed memory"),
+    ("bytemuck", "of wide"),
     ("cfg-if", "of md-5"),
     ("crypto-common", "of digest"),
     ("digest", "the traits of md-5"),
     ("hybrid-array", "of digest"),
     ("ipnet", "networks of `from`"),
-    ("libc", "of memmap2"),
     ("md-5", "the digest of the protocol"),
-    ("memmap2", "large pages"),
     ("rand", "jitter"),
     ("rand_core", "of rand"),
     ("safe_arch", "of wide"),
@@ -25,11 +23,58 @@ const BENEATH_THE_PROTOCOL: [(&str, &str); 18] = [
     ("wide", "vectors of eight MD5"),
     ("zeroize", "passwords leave no copy"),
 ];
-/// The client adds the protocol and the system's random numbers.
+/// Those that OPAQUE adds.
+const BENEATH_OPAQUE: [(&str, &str); 28] = [
+    ("argon2", "stretches passwords"),
+    ("base16ct", "of elliptic-curve"),
+    ("base64ct", "of password-hash"),
+    ("blake2", "of argon2"),
+    ("const-oid", "of der"),
+    ("cpufeatures", "of curve25519-dalek and sha2"),
+    ("crypto-bigint", "of elliptic-curve"),
+    ("curve25519-dalek", "the group of the suite"),
+    ("curve25519-dalek-derive", "of curve25519-dalek"),
+    ("der", "of sec1"),
+    ("derive-where", "of opaque-ke, when it is built"),
+    ("displaydoc", "of opaque-ke, when it is built"),
+    ("elliptic-curve", "of opaque-ke"),
+    ("ff", "of elliptic-curve"),
+    ("generic-array", "of digest 0.10"),
+    ("group", "of elliptic-curve"),
+    ("hkdf", "keys from a session key"),
+    ("hmac", "tags of verdicts"),
+    ("opaque-ke", "RFC 9807"),
+    ("password-hash", "of argon2"),
+    ("proc-macro2", "of macros, when they are built"),
+    ("quote", "of macros, when they are built"),
+    ("sec1", "of elliptic-curve"),
+    ("sha2", "the hash of the suite"),
+    ("syn", "of macros, when they are built"),
+    ("unicode-ident", "of macros, when they are built"),
+    ("voprf", "of opaque-ke"),
+    ("zeroize_derive", "of zeroize, when it is built"),
+];
+/// Those that the server's side adds.
+const BENEATH_SERVERS: [(&str, &str); 13] = [
+    ("aead", "of chacha20poly1305"),
+    ("chacha20", "of chacha20poly1305"),
+    ("chacha20poly1305", "seals states"),
+    ("cipher", "of chacha20"),
+    ("inout", "of cipher"),
+    ("libc", "of memmap2"),
+    ("memmap2", "large pages"),
+    ("opaque-debug", "of poly1305"),
+    ("poly1305", "of chacha20poly1305"),
+    ("ppv-lite86", "of rand_chacha"),
+    ("rand_chacha", "what opaque-ke draws"),
+    ("universal-hash", "of poly1305"),
+    ("zerocopy", "of ppv-lite86"),
+];
+/// The client adds the protocol and the system's random numbers, and with OPAQUE the generator of what that draws.
 const BENEATH_THE_CLIENT_MAX: usize = 20;
 
-/// The names of the packages beneath this one, as it is built for this system.
-fn beneath(package: &str) -> BTreeSet<String> {
+/// The names of the packages beneath this one with these features, as it is built for this system.
+fn beneath(package: &str, features: &[&str]) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
         "tree",
@@ -42,6 +87,7 @@ fn beneath(package: &str) -> BTreeSet<String> {
         "--offline",
         "--locked",
     ]);
+    cargo.args(features);
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
@@ -51,24 +97,30 @@ fn beneath(package: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_protocol_depends_on_nothing_but_what_is_argued_for() {
-    let expected: BTreeSet<_> = BENEATH_THE_PROTOCOL.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let found = beneath("letmein-auth-proto");
-    let (new, gone): (Vec<_>, Vec<_>) =
-        (found.difference(&expected).collect(), expected.difference(&found).collect());
-    assert!(
-        new.is_empty() && gone.is_empty(),
-        "new beneath letmein-auth-proto: {new:?}; gone: {gone:?}. Do without what is new, or give it a line with its \
-         reason in {}; delete the lines of what is gone.",
-        file!()
-    );
+    let name = |(name, _): &(&str, &str)| (*name).to_owned();
+    let md5: BTreeSet<_> = BENEATH_MD5.iter().map(name).collect();
+    let opaque: BTreeSet<_> = BENEATH_OPAQUE.iter().map(name).chain(md5.clone()).collect();
+    let servers: BTreeSet<_> = BENEATH_SERVERS.iter().map(name).chain(opaque.clone()).collect();
+    let (none, only_opaque) = (["--no-default-features"], ["--no-default-features", "--features", "opaque"]);
+    for (features, expected) in [(&none[..], md5), (&only_opaque, opaque), (&[], servers)] {
+        let found = beneath("letmein-auth-proto", features);
+        let (new, gone): (Vec<_>, Vec<_>) =
+            (found.difference(&expected).collect(), expected.difference(&found).collect());
+        assert!(
+            new.is_empty() && gone.is_empty(),
+            "new beneath letmein-auth-proto {features:?}: {new:?}; gone: {gone:?}. Do without what is new, or give it \
+             a line with its reason in {}; delete the lines of what is gone.",
+            file!()
+        );
+    }
 }
 
 #[test]
-fn the_client_depends_on_few_packages() {
-    let found = beneath("letmein-auth-client");
+fn a_client_of_md5_alone_depends_on_few_packages() {
+    let found = beneath("letmein-auth-client", &["--no-default-features"]);
     assert!(
         found.len() <= BENEATH_THE_CLIENT_MAX,
-        "{} packages are beneath letmein-auth-client: {found:?}. Do without the new one, or raise the limit in {} and \
+        "{} packages are beneath letmein-auth-client without OPAQUE: {found:?}. Do without the new one, or raise the limit in {} and \
          say why.",
         found.len(),
         file!()

@@ -5,12 +5,13 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK};
+use proto::blocks::{FIRST_BLOCK, LONGEST_BLOCK};
 
 use super::Family;
 use crate::channel::is_broken;
 use crate::host_port::HostPort;
 use proto::mechanism::Mechanism;
+#[cfg(feature = "opaque")]
 use proto::opaque::stretching::StretchingError;
 use proto::transport::Transport;
 
@@ -96,6 +97,7 @@ pub enum LoginError {
         mechanism: Mechanism,
     },
     /// The server asks for a stretching of the password that this client refuses.
+    #[cfg(feature = "opaque")]
     Stretching {
         /// The address.
         server: SocketAddr,
@@ -165,6 +167,7 @@ impl fmt::Display for LoginError {
                 "{server} closed the connection without a verdict: it {}",
                 maybe_blocking_logins(*mechanism)
             ),
+            #[cfg(feature = "opaque")]
             Self::Stretching { server, error } => write!(
                 f,
                 "cannot log in at {server}: {error}; the user's record there needs another stretching"
@@ -190,6 +193,7 @@ impl LoginError {
             Self::Unreachable { .. } => "unreachable",
             Self::NoRandomness(_) => "no_randomness",
             Self::Closed { .. } => "closed",
+            #[cfg(feature = "opaque")]
             Self::Stretching { .. } => "stretching",
         }
     }

@@ -236,7 +236,9 @@ impl<'a> Run<'a> {
             return true;
         }
         match (self.login.absence, error) {
-            (_, LoginError::Conflict(_) | LoginError::Stretching { .. }) => true,
+            (_, LoginError::Conflict(_)) => true,
+            #[cfg(feature = "opaque")]
+            (_, LoginError::Stretching { .. }) => true,
             (Absence::Wait, _) => false,
             (
                 Absence::Fail,
@@ -265,13 +267,13 @@ impl<'a> Run<'a> {
             AttemptError::Client(client::Failure::NoChallenge) => {
                 LoginError::NoAnswer { server, after, mechanism }
             }
-            AttemptError::Client(client::Failure::NoVerdict) => {
-                LoginError::NoVerdict { server, after, mechanism }
-            }
             AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
+            #[cfg(feature = "opaque")]
             AttemptError::Client(client::Failure::Stretching(error)) => {
                 LoginError::Stretching { server: address, error }
             }
+            // There is no verdict. Whether there are other failures, of OPAQUE, is up to the protocol's features.
+            AttemptError::Client(_) => LoginError::NoVerdict { server, after, mechanism },
             AttemptError::Mute => LoginError::Mute { server, after, mechanism },
             AttemptError::Foreign => LoginError::OtherService { server: address, mechanism },
             AttemptError::Closed(error) => LoginError::Closed { server: address, error, mechanism },
