@@ -48,7 +48,9 @@ impl<'a> Credentials<'a> {
     /// A client for one attempt.
     pub(super) fn client(&self, resends: Resends, deadline: Duration, seed: u64) -> AnyClient {
         match self {
-            Self::Md5(user, password) => AnyClient::Md5(Client::new(user, password, resends, deadline, seed)),
+            Self::Md5(user, password) => {
+                AnyClient::Md5(Client::new(user, password, resends, deadline, seed).into())
+            }
             #[cfg(feature = "opaque")]
             Self::Opaque(exchange) => {
                 let client = opaque::client::Client::new((**exchange).clone(), resends, deadline, seed);

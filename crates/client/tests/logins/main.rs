@@ -4,10 +4,10 @@
 mod md5;
 #[cfg(feature = "opaque")]
 mod opaque;
+#[cfg_attr(not(feature = "opaque"), expect(dead_code, reason = "only OPAQUE needs all of it"))]
 mod server;
 
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use letmein_auth_client::HostPort;
