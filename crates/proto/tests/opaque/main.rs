@@ -1,6 +1,7 @@
 //! OPAQUE against the RFC, and against what other people's implementations have said.
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod layout;
 mod rfc9807;
 mod transcripts;
 
