@@ -107,7 +107,8 @@ fn path() -> Option<PathBuf> {
 
 fn read(path: &Path) -> Result<(String, Remembered), Unusable> {
     let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        // What this user cannot even see is not theirs: services have homes such as /dev/null, or those of others.
+        Err(_) if fs::symlink_metadata(path).is_err() => String::new(),
         read => read.map_err(|error| Unusable::Unreadable { path: path.display().to_string(), error })?,
     };
     let remembered = Remembered::parse(&text).map_err(|Problem { place, what }| Unusable::Malformed {

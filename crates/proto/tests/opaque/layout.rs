@@ -3,8 +3,8 @@
 use letmein_auth_proto::opaque::session::{KE3_LEN, TAG_LEN};
 use letmein_auth_proto::opaque::stretching::STRETCHING_LEN;
 use letmein_auth_proto::opaque::wire::{
-    BEGIN_LEN, CHALLENGE_MESSAGE_LEN, ECHO_LEN, FINISH_LEN, KE1_LEN, KE2_LEN, OFFER_LEN, REQUEST_LEN, STATE_LEN,
-    VERDICT_LEN,
+    BEGIN_LEN, CHALLENGE_MESSAGE_LEN, ECHO_LEN, FINISH_LEN, KE1_LEN, KE2_LEN, OFFER_LEN, REQUEST_LEN,
+    STATE_LEN, VERDICT_LEN,
 };
 
 /// The cells of each row of the part on OPAQUE that has this many.
@@ -14,7 +14,8 @@ fn rows(cells: usize) -> Vec<Vec<String>> {
     let cells_of = |line: &str| -> Vec<String> {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
     };
-    let rows = part.lines().take_while(|line| !line.starts_with("### ")).filter(|line| line.starts_with("| "));
+    let rows =
+        part.lines().take_while(|line| !line.starts_with("### ")).filter(|line| line.starts_with("| "));
     rows.map(cells_of).filter(|row| row.len() == cells).collect()
 }
 
