@@ -1,5 +1,5 @@
-//! Encrypts a message under a key that the two ends of a login have, and nobody else: `session_key`. Both ends are here,
-//! each in a thread of its own, and talk over UDP on this machine.
+//! Encrypts a message under a key that the two ends of a login have, and nobody else: `session_key`. Both ends are
+//! here, each in a thread of its own, and talk over UDP on this machine.
 //!
 //! A login by OPAQUE ends with a session key. Each purpose has a key of its own, which is exported from that under a
 //! label; nothing of it crosses the network.

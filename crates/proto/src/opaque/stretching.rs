@@ -142,9 +142,9 @@ impl fmt::Display for StretchingError {
 
 impl std::error::Error for StretchingError {}
 
-/// Stretches, and remembers the last output, which all clones share: however often a server is restarted within a login,
-/// and at however many addresses it is tried at once, that takes as long as once. Whoever needs it while it is computed
-/// waits, so the memory is taken once, too.
+/// Stretches, and remembers the last output, which all clones share: however often a server is restarted within a
+/// login, and at however many addresses it is tried at once, that takes as long as once. Whoever needs it while it is
+/// computed waits, so the memory is taken once, too.
 #[derive(Clone)]
 pub(crate) struct Stretcher {
     stretching: Stretching,
