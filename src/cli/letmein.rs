@@ -1,5 +1,8 @@
 //! `letmein`: one login.
 
+mod mechanism;
+mod remembered;
+
 use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -18,7 +21,9 @@ use crate::cli::usage::{Usage, invalid, parse_telling};
 use crate::cli::{ExitStatus, failed, parse_time, say};
 use client::host_port::HostPort;
 use client::login::{DEFAULT_PORT, Family, Login, LoginError, Outcome, Progress};
+use mechanism::{Advice, NoMechanism};
 use proto::credentials::Username;
+use proto::mechanism::Mechanism;
 use proto::transport::Transport;
 use proto::wire::Verdict;
 
@@ -50,6 +55,18 @@ pub struct Args {
     /// Log in over TCP instead of UDP
     #[arg(long, help_heading = CONNECTION)]
     tcp: bool,
+    /// How to prove the password [default: md5]
+    ///
+    /// By opaque (RFC 9807) nobody who hears the login, or plays the server, can guess the password. The server needs a
+    /// record of the user for it (letmein-users add --opaque). Without this option the mechanism is what --remember has
+    /// written, or that of the variable LETMEIN_MECHANISM, which cannot turn off an opaque that is remembered.
+    #[arg(long, help_heading = CONNECTION, value_name = "md5|opaque", value_parser = mechanism::parse)]
+    mechanism: Option<Mechanism>,
+    /// Remember the mechanism of this user there, once welcome
+    ///
+    /// In ~/.config/letmein/servers.toml.
+    #[arg(long, help_heading = CONNECTION)]
+    remember: bool,
     /// Give up after this time [default: 15]
     ///
     /// With --wait the default is never. Seconds, or a number with a unit: 500ms, 15s, 2m, 1h.
@@ -60,10 +77,10 @@ pub struct Args {
     #[arg(long, help_heading = CONNECTION)]
     wait: bool,
     /// Use IPv4 only
-    #[arg(short = '4', help_heading = CONNECTION, conflicts_with = "ipv6")]
+    #[arg(short = '4', help_heading = CONNECTION, hide_short_help = true, conflicts_with = "ipv6")]
     ipv4: bool,
     /// Use IPv6 only
-    #[arg(short = '6', help_heading = CONNECTION)]
+    #[arg(short = '6', help_heading = CONNECTION, hide_short_help = true)]
     ipv6: bool,
     /// Print no verdict, only set the exit status
     #[arg(short, long, help_heading = OUTPUT, conflicts_with = "json")]
@@ -94,32 +111,23 @@ fn after_long_help() -> String {
 }
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let args: Args = parse_telling(Args::command(), &Usage::with_password(EXAMPLE), usage_in_json)?;
-    let (login, output) = (args.login(), args.output());
+    let mut args: Args = parse_telling(Args::command(), &Usage::with_password(EXAMPLE), usage_in_json)?;
+    let output = args.output();
     // In this order: a process whose memory is hidden cannot write to it, either.
     args.password.wipe();
     argv::hide_memory().map_err(|error| output.fail("system", error))?;
-    let password = args.password.read(PROGRAM, &args.user).map_err(|error| output.no_password(&error))?;
+    let mechanism = mechanism::choose(args.mechanism, &args.servers, &args.user);
+    let mechanism = mechanism.map_err(|error| output.no_mechanism(&error))?;
+    let password = mem::take(&mut args.password).read(PROGRAM, &args.user);
+    let password = password.map_err(|error| output.no_password(&error))?;
     if !args.quiet && has_outer_space(&password) {
         say(format_args!("{PROGRAM}: warning: the password begins or ends with a space"));
     }
-    let mut is_waiting = false;
-    let mut watch = |step: Progress<'_>| {
-        if let Progress::Waiting(error) = step {
-            if !args.quiet && !mem::replace(&mut is_waiting, true) {
-                say(format_args!("{PROGRAM}: waiting for the server: {error}"));
-            }
-        } else if args.debug {
-            say(format_args!("{step}"));
-        }
-    };
-    let outcome = login.run_watched(&args.user, &password, &mut watch);
+    let mut watch = args.watch(output.advice(mechanism));
+    let outcome = args.login(mechanism).run_watched(&args.user, &password, &mut watch);
     let outcome = outcome.map_err(|error| output.fail(error.code(), args.servers.explain(&error)))?;
-    output.print(&outcome).map_err(|error| failed(PROGRAM, error))?;
-    Ok(match outcome.verdict {
-        Verdict::Welcome => ExitStatus::Done,
-        Verdict::Refused => ExitStatus::Refused,
-    })
+    output.print(&outcome, mechanism).map_err(|error| failed(PROGRAM, error))?;
+    Ok(args.conclude(&output, outcome.verdict, mechanism))
 }
 
 /// The object of `--json` for a command line that is wrong, in which only the word itself can be looked for.
@@ -130,7 +138,7 @@ fn usage_in_json(reason: &str) {
 }
 
 impl Args {
-    fn login(&self) -> Login {
+    fn login(&self, mechanism: Mechanism) -> Login {
         let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
         let family = match (self.ipv4, self.ipv6) {
             (true, _) => Family::V4,
@@ -139,13 +147,48 @@ impl Args {
         };
         let Servers { first, others } = self.servers.clone();
         let login = others.into_iter().fold(Login::to(first), Login::or);
-        let mut login = login.over(transport).family(family);
+        let mut login = login.over(transport).family(family).mechanism(mechanism);
         if self.wait {
             login = login.wait();
         }
         match self.timeout {
             Some(timeout) => login.within(timeout),
             None => login,
+        }
+    }
+
+    /// Says each step, as far as that is wanted.
+    fn watch(&self, mut advice: Advice) -> impl FnMut(Progress<'_>) {
+        let mut is_waiting = false;
+        move |step| {
+            if let Progress::Sending { server, .. } = step {
+                advice.before_sending(server);
+            }
+            if let Progress::Waiting(error) = step {
+                if !self.quiet && !mem::replace(&mut is_waiting, true) {
+                    say(format_args!("{PROGRAM}: waiting for the server: {error}"));
+                }
+            } else if self.debug {
+                say(format_args!("{step}"));
+            }
+        }
+    }
+
+    /// Does what is left after a verdict, which alone decides the status.
+    fn conclude(&self, output: &OutputMode, verdict: Verdict, mechanism: Mechanism) -> ExitStatus {
+        match verdict {
+            Verdict::Welcome => {
+                if self.remember
+                    && let Err(error) = remembered::remember(self.servers.all(), &self.user, mechanism)
+                {
+                    say(format_args!("{PROGRAM}: warning: not remembered: {error}"));
+                }
+                ExitStatus::Done
+            }
+            Verdict::Refused => {
+                output.advice(mechanism).after_refusal(&self.user);
+                ExitStatus::Refused
+            }
         }
     }
 
@@ -179,18 +222,34 @@ struct Json {
     verdict: &'static str,
     server: SocketAddr,
     transport: &'static str,
+    mechanism: &'static str,
     sends: u32,
     milliseconds: f64,
 }
 
 impl OutputMode {
-    fn print(&self, outcome: &Outcome) -> io::Result<()> {
+    fn print(&self, outcome: &Outcome, mechanism: Mechanism) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         match self {
             Self::Sentence => writeln!(stdout, "{}", outcome.verdict.sentence()),
-            Self::Json => writeln!(stdout, "{}", serde_json::to_string(&Json::from(outcome))?),
+            Self::Json => writeln!(stdout, "{}", serde_json::to_string(&Json::new(outcome, mechanism))?),
             Self::Nothing => Ok(()),
         }
+    }
+
+    /// What is said about a mechanism, where people read the verdict.
+    fn advice(&self, mechanism: Mechanism) -> Advice {
+        match self {
+            Self::Sentence => Advice::new(mechanism),
+            Self::Json | Self::Nothing => Advice::none(),
+        }
+    }
+
+    /// Says why there is no mechanism. The command line may be right.
+    fn no_mechanism(&self, error: &NoMechanism) -> ExitStatus {
+        self.print_failure(USAGE, &error.to_string());
+        say(format_args!("{PROGRAM}: {error}"));
+        ExitStatus::Usage
     }
 
     /// Says why there is no password. The command line may be right.
@@ -230,8 +289,8 @@ impl OutputMode {
     }
 }
 
-impl From<&Outcome> for Json {
-    fn from(outcome: &Outcome) -> Self {
+impl Json {
+    fn new(outcome: &Outcome, mechanism: Mechanism) -> Self {
         Self {
             verdict: match outcome.verdict {
                 Verdict::Welcome => "welcome",
@@ -239,6 +298,7 @@ impl From<&Outcome> for Json {
             },
             server: outcome.server,
             transport: outcome.transport.name(),
+            mechanism: mechanism.name(),
             sends: outcome.sends,
             milliseconds: outcome.elapsed.as_micros() as f64 / 1000.0,
         }
@@ -253,10 +313,14 @@ struct Servers {
 }
 
 impl Servers {
+    fn all(&self) -> impl Iterator<Item = &HostPort> {
+        iter::once(&self.first).chain(&self.others)
+    }
+
     /// Why none of them gave a verdict.
     fn explain(&self, error: &LoginError) -> String {
         if !self.others.is_empty() {
-            let all: Vec<_> = iter::once(&self.first).chain(&self.others).map(HostPort::to_string).collect();
+            let all: Vec<_> = self.all().map(HostPort::to_string).collect();
             return format!("no verdict from {}: {error}", all.join(", "));
         }
         let is_bare = self.first.port == DEFAULT_PORT && !self.first.host.contains('.');

@@ -18,7 +18,7 @@ const LINE_MAX: u64 = 4 * PASSWORD_MAX as u64 + 3;
 const HEADING: &str = "Password";
 
 /// Where the client may take its password from, in the order tried.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct PasswordSource {
     /// Password; safer with --password-file
     ///

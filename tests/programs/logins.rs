@@ -155,9 +155,10 @@ fn json_is_one_object_with_exactly_the_keys_of_the_contract() {
             let object: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
             let mut keys: Vec<_> = object.as_object().unwrap().keys().collect();
             keys.sort();
-            assert_eq!(keys, ["milliseconds", "sends", "server", "transport", "verdict"]);
+            assert_eq!(keys, ["mechanism", "milliseconds", "sends", "server", "transport", "verdict"]);
             assert_eq!(object["verdict"], verdict);
             assert_eq!(object["transport"], transport);
+            assert_eq!(object["mechanism"], "md5");
             assert_eq!(object["server"], server.address.to_string());
             assert!(object["sends"].as_u64() >= Some(2), "{object}");
             assert!(object["milliseconds"].as_f64() > Some(0.0), "{object}");

@@ -93,7 +93,9 @@ pub(crate) fn program_file(name: &str) -> PathBuf {
 
 fn program(path: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(path);
-    command.env_remove("LETMEIN_PASSWORD");
+    command.env_remove("LETMEIN_PASSWORD").env_remove("LETMEIN_MECHANISM");
+    // Whoever runs the tests may have servers that are remembered.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -10,14 +10,14 @@ use rustix::termios::{LocalModes, tcgetattr};
 use crate::running::{Server, letmein, letmein_users, path, users_file, welcome};
 
 /// A program at a terminal of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     keyboard: File,
     seen: String,
     child: Child,
 }
 
 impl Terminal {
-    fn of(program: &Command) -> Self {
+    pub(crate) fn of(program: &Command) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
@@ -26,7 +26,12 @@ impl Terminal {
         // Programs ask at the terminal of their session.
         let mut session = Command::new("setsid");
         session.args(["--ctty", "--wait"]).arg(program.get_program()).args(program.get_args());
-        session.env_remove("LETMEIN_PASSWORD");
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => session.env(name, value),
+                None => session.env_remove(name),
+            };
+        }
         session.stdin(screen.try_clone().unwrap()).stdout(screen.try_clone().unwrap()).stderr(screen);
         Self { keyboard: keyboard.into(), seen: String::new(), child: session.spawn().unwrap() }
     }
@@ -49,7 +54,7 @@ impl Terminal {
     }
 
     /// The status, and all that was to be seen.
-    fn end(mut self) -> (i32, String) {
+    pub(crate) fn end(mut self) -> (i32, String) {
         while self.read_more() {}
         (self.child.wait().unwrap().code().unwrap(), self.seen)
     }

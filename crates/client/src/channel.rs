@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proto::transport::Transport;
-use proto::wire::REPLY_MAX;
 
 /// The shortest timeout of a socket: zero is not allowed.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -116,14 +115,18 @@ fn without_connection(error: io::Error) -> io::Error {
 }
 
 /// Bytes from the server that are not a whole message yet.
-#[derive(Default)]
 pub(crate) struct Inbox {
     /// One byte longer than any message, so that a longer one is not cut to a valid length.
-    bytes: [u8; REPLY_MAX + 1],
+    bytes: Vec<u8>,
     len: usize,
 }
 
 impl Inbox {
+    /// For messages of up to this many bytes.
+    pub(crate) fn new(message_max: usize) -> Self {
+        Self { bytes: vec![0; message_max + 1], len: 0 }
+    }
+
     /// Waits for bytes, and gives a datagram or all bytes of a stream since the last [`clear`](Self::clear). `None` if
     /// none came in time.
     ///
@@ -180,7 +183,7 @@ mod tests {
         client.connect(server_addr).unwrap();
         server.send_to(b"0123456789abcdef", client.local_addr().unwrap()).unwrap();
         let mut channel = Channel::Udp { socket: client, server: server_addr };
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new(64);
         let mut next = || inbox.fill(&mut channel, Duration::from_secs(10)).unwrap().unwrap().to_vec();
         assert_eq!([next(), next()], [b"".to_vec(), b"0123456789abcdef".to_vec()]);
     }

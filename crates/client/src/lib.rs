@@ -19,5 +19,10 @@ mod timed_stream;
 pub use host_port::{HostPort, HostPortError};
 pub use login::{Family, Login, LoginError, Outcome, Progress};
 pub use proto::credentials::{NameError, Password, PasswordError, Username};
+pub use proto::mechanism::Mechanism;
+#[cfg(feature = "opaque")]
+pub use proto::opaque::BindingTooLong;
+#[cfg(feature = "opaque")]
+pub use proto::opaque::session::{ExportError, SessionKey};
 pub use proto::transport::Transport;
 pub use proto::wire::Verdict;

@@ -1,8 +1,11 @@
 //! A login over the network, at the first of a server's addresses that gives a verdict.
 
+mod any_client;
 mod attempt;
 mod error;
 mod run;
+#[cfg(feature = "opaque")]
+mod system_random;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,6 +15,9 @@ use crate::host_port::HostPort;
 pub use error::LoginError;
 use proto::client::Sending;
 use proto::credentials::{Password, Username};
+use proto::mechanism::Mechanism;
+#[cfg(feature = "opaque")]
+use proto::opaque::{Binding, BindingTooLong, session::SessionKey};
 use proto::transport::Transport;
 use proto::wire::Verdict;
 use run::Run;
@@ -44,6 +50,9 @@ pub struct Login {
     family: Family,
     timeout: Option<Duration>,
     absence: Absence,
+    mechanism: Mechanism,
+    #[cfg(feature = "opaque")]
+    binding: Binding,
 }
 
 /// Which of a server's addresses are tried.
@@ -65,7 +74,7 @@ enum Absence {
 }
 
 /// The result of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Outcome {
     /// Whether the server accepts the name and the password.
@@ -79,6 +88,9 @@ pub struct Outcome {
     /// The time from the first look-up to the verdict. Over UDP the client has listened on after that, for at most 0.1
     /// s if there was only one challenge.
     pub elapsed: Duration,
+    /// The key that the server has, too, and nobody else: after a welcome by [`Mechanism::Opaque`], and never else.
+    #[cfg(feature = "opaque")]
+    pub session: Option<SessionKey>,
 }
 
 /// A step of a login. Its text is a sentence for the user.
@@ -111,19 +123,53 @@ impl fmt::Display for Progress<'_> {
             }
             Sending::RequestAgain(waited) => write!(f, "Retransmitting request after {waited:?}"),
             Sending::Answer(digest) => write!(f, "Sending username {user} and hash {digest} to server"),
-            Sending::Begin | Sending::Finish => f.write_str("Sending"),
-            Sending::BeginAgain(waited) | Sending::FinishAgain(waited) => write!(f, "Again after {waited:?}"),
             Sending::AnswerAgain(waited) => write!(f, "Retransmitting username and hash after {waited:?}"),
+            Sending::Begin => write!(f, "Sending username {user} and blinded password to server"),
+            Sending::BeginAgain(waited) => {
+                write!(f, "Retransmitting username and blinded password after {waited:?}")
+            }
+            Sending::Finish => write!(f, "Sending username {user} and proof to server"),
+            Sending::FinishAgain(waited) => write!(f, "Retransmitting username and proof after {waited:?}"),
         }
     }
 }
 
 impl Login {
-    /// A login over UDP, at any address of the server, within [`TIMEOUT`].
+    /// A login over UDP and by MD5, at any address of the server, within [`TIMEOUT`].
     #[must_use]
     pub fn to(server: HostPort) -> Self {
-        let (transport, family, timeout) = (Transport::Udp, Family::Any, Some(TIMEOUT));
-        Self { servers: vec![server], transport, family, timeout, absence: Absence::Fail }
+        Self {
+            servers: vec![server],
+            transport: Transport::Udp,
+            family: Family::Any,
+            timeout: Some(TIMEOUT),
+            absence: Absence::Fail,
+            mechanism: Mechanism::Md5,
+            #[cfg(feature = "opaque")]
+            binding: Binding::none(),
+        }
+    }
+
+    /// Proves the password in another way than by MD5. There is no falling back: a login by [`Mechanism::Opaque`] sends
+    /// nothing that helps anybody to guess the password, whatever the server answers.
+    ///
+    /// By OPAQUE the server proves that it has the user's record, and both ends get a key. The password is stretched as
+    /// the record says, once in a login: with the default that takes 64 MiB and a fifth of a second.
+    #[cfg(feature = "opaque")]
+    #[must_use]
+    pub fn mechanism(self, mechanism: Mechanism) -> Self {
+        Self { mechanism, ..self }
+    }
+
+    /// Binds a login by [`Mechanism::Opaque`] to up to 64 bytes that the server's program must know, too, such as an
+    /// identifier of the connection that the login is for. If it has others, the login is refused. Programs of letmein
+    /// have none. A login by MD5 cannot be bound.
+    ///
+    /// # Errors
+    /// There are more than 64 bytes.
+    #[cfg(feature = "opaque")]
+    pub fn binding(self, bytes: &[u8]) -> Result<Self, BindingTooLong> {
+        Ok(Self { binding: Binding::new(bytes)?, ..self })
     }
 
     /// Asks another server of the same users as well, if those before it fail or are silent for half a second.
@@ -175,7 +221,7 @@ impl Login {
         password: &Password,
         watch: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Outcome, LoginError> {
-        Run::new(self, user, password, watch).until_verdict()
+        Run::new(self, user, password, watch)?.until_verdict()
     }
 }
 

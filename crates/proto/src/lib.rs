@@ -24,6 +24,7 @@
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 
 pub mod backoff;
+pub mod blocks;
 pub mod challenge;
 pub mod client;
 pub mod credentials;

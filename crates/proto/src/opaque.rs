@@ -24,5 +24,5 @@ pub mod stretching;
 mod suite;
 pub mod wire;
 
-pub use opaque_ke::rand::{CryptoRng, RngCore};
+pub use opaque_ke::rand::{CryptoRng, Error as RandomError, RngCore};
 pub use suite::{Binding, BindingTooLong};

@@ -1,13 +1,16 @@
-//! One attempt at a login: drives [`Client`] with a socket and a clock, at one address.
+//! One attempt at a login: drives a client of the protocol with a socket and a clock, at one address.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::any_client::{AnyClient, Reading};
 use super::error::is_end;
 use crate::channel::{Channel, Inbox, is_timeout};
-use proto::client::{self, Client, Receipt, Sending, Step};
+use proto::client::{self, Sending, Step};
+#[cfg(feature = "opaque")]
+use proto::opaque::session::SessionKey;
 use proto::transport::Transport;
 use proto::wire::Verdict;
 
@@ -20,6 +23,15 @@ pub(super) enum Happening {
     Sending(Sending),
     /// A message came, and was of use.
     Heard,
+}
+
+/// What an attempt gave.
+pub(super) struct Given {
+    pub(super) verdict: Verdict,
+    /// When the last message that counted came.
+    pub(super) heard: Instant,
+    #[cfg(feature = "opaque")]
+    pub(super) session: Option<SessionKey>,
 }
 
 /// Why an attempt at one address gave no verdict.
@@ -40,16 +52,15 @@ impl From<io::Error> for AttemptError {
     }
 }
 
-/// Runs an attempt, until there is a verdict or an error, or another attempt is over first. A verdict has the time at
-/// which the last message that counted came.
+/// Runs an attempt, until there is a verdict or an error, or another attempt is over first.
 pub(super) fn run(
     transport: Transport,
     server: SocketAddr,
-    mut client: Client,
+    mut client: AnyClient,
     share: Duration,
     is_over: &AtomicBool,
     tell: &mut dyn FnMut(Happening),
-) -> Result<(Verdict, Instant), AttemptError> {
+) -> Result<Given, AttemptError> {
     let started = Instant::now();
     let mut channel = Channel::open(transport, server, share).map_err(|error| match error {
         // A host that does not answer at all.
@@ -67,12 +78,12 @@ pub(super) fn run(
 fn converse(
     transport: Transport,
     channel: &mut Channel,
-    client: &mut Client,
+    client: &mut AnyClient,
     started: Instant,
     is_over: &AtomicBool,
     tell: &mut dyn FnMut(Happening),
-) -> Result<(Verdict, Instant), AttemptError> {
-    let (mut inbox, mut is_foreign, mut heard) = (Inbox::default(), false, started);
+) -> Result<Given, AttemptError> {
+    let (mut inbox, mut is_foreign, mut heard) = (Inbox::new(client.message_max()), false, started);
     let mut is_mute = transport == Transport::Tcp;
     while !is_over.load(Ordering::Relaxed) {
         match client.next(started.elapsed()) {
@@ -84,29 +95,29 @@ fn converse(
                 let wait = time.saturating_sub(started.elapsed()).min(ABANDONED_WITHIN);
                 let Some(bytes) = inbox.fill(channel, wait)? else { continue };
                 is_mute = false;
-                match client.receive(started.elapsed(), bytes) {
-                    Receipt::Taken => {
+                match client.receive(transport, started.elapsed(), bytes) {
+                    Reading::Taken => {
                         heard = Instant::now();
                         tell(Happening::Heard);
                         inbox.clear();
                     }
-                    Receipt::Ignored => is_foreign |= is_no_begin(transport, bytes),
+                    Reading::Nothing => {}
+                    Reading::Foreign => is_foreign = true,
+                    #[cfg(feature = "opaque")]
+                    Reading::Broken => return Err(AttemptError::Foreign),
                 }
             }
             Step::Done(Err(client::Failure::NoChallenge)) if is_foreign => return Err(AttemptError::Foreign),
             Step::Done(Err(client::Failure::NoChallenge)) if is_mute => return Err(AttemptError::Mute),
             Step::Done(outcome) => {
-                return outcome.map(|verdict| (verdict, heard)).map_err(AttemptError::Client);
+                return Ok(Given {
+                    verdict: outcome.map_err(AttemptError::Client)?,
+                    heard,
+                    #[cfg(feature = "opaque")]
+                    session: client.session(),
+                });
             }
         }
     }
     Err(AttemptError::Client(client::Failure::NoVerdict))
-}
-
-/// Whether bytes that are no message cannot become a challenge, either, which may come in pieces over TCP.
-fn is_no_begin(transport: Transport, bytes: &[u8]) -> bool {
-    match transport {
-        Transport::Udp => !bytes.is_empty(),
-        Transport::Tcp => bytes.iter().any(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
-    }
 }

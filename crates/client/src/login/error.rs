@@ -5,11 +5,14 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK};
+use proto::blocks::{FIRST_BLOCK, LONGEST_BLOCK};
 
 use super::Family;
 use crate::channel::is_broken;
 use crate::host_port::HostPort;
+use proto::mechanism::Mechanism;
+#[cfg(feature = "opaque")]
+use proto::opaque::stretching::StretchingError;
 use proto::transport::Transport;
 
 /// Why a login has no verdict.
@@ -36,6 +39,8 @@ pub enum LoginError {
         server: HostPort,
         /// The time spent on the login.
         after: Duration,
+        /// What the server was asked by.
+        mechanism: Mechanism,
     },
     /// The server has accepted a connection, and has said nothing.
     Mute {
@@ -43,6 +48,8 @@ pub enum LoginError {
         server: HostPort,
         /// The time spent on the login.
         after: Duration,
+        /// What the server was asked by.
+        mechanism: Mechanism,
     },
     /// The server sent a challenge, but no verdict.
     NoVerdict {
@@ -50,11 +57,18 @@ pub enum LoginError {
         server: HostPort,
         /// The time spent on the login.
         after: Duration,
+        /// What the server was asked by.
+        mechanism: Mechanism,
     },
     /// The messages from this address cannot all come from one server: two verdicts, or too many challenges.
     Conflict(SocketAddr),
-    /// Something answers at this address, but not in this protocol.
-    OtherService(SocketAddr),
+    /// Something answers at the address, but not in this protocol.
+    OtherService {
+        /// The address.
+        server: SocketAddr,
+        /// What the server was asked by.
+        mechanism: Mechanism,
+    },
     /// Nobody listens at the address.
     Refused {
         /// The address.
@@ -68,6 +82,8 @@ pub enum LoginError {
         server: SocketAddr,
         /// The system's error.
         error: io::Error,
+        /// What the server was asked by.
+        mechanism: Mechanism,
     },
     /// The system gives no random bits.
     NoRandomness(io::Error),
@@ -77,6 +93,16 @@ pub enum LoginError {
         server: SocketAddr,
         /// The system's error.
         error: io::Error,
+        /// What the login was by.
+        mechanism: Mechanism,
+    },
+    /// The server asks for a stretching of the password that this client refuses.
+    #[cfg(feature = "opaque")]
+    Stretching {
+        /// The address.
+        server: SocketAddr,
+        /// Why it is refused.
+        error: StretchingError,
     },
 }
 
@@ -89,26 +115,31 @@ impl fmt::Display for LoginError {
                 Family::V4 => write!(f, "{hosts:?} has no IPv4 address, and -4 was given"),
                 Family::V6 => write!(f, "{hosts:?} has no IPv6 address, and -6 was given"),
             },
-            Self::NoAnswer { server, after } => write!(
+            Self::NoAnswer { server, after, mechanism } => write!(
                 f,
-                "no answer from {server} in {after:?}: the server may be down, or {}",
-                maybe_blocking()
+                "no answer from {server} in {after:?}: the server may be down, or {}{}",
+                maybe_blocking(),
+                or_old(*mechanism)
             ),
-            Self::Mute { server, after } => {
-                write!(f, "{server} accepts connections, but has not answered in {after:?}: check the port")
-            }
-            Self::NoVerdict { server, after } => write!(
+            Self::Mute { server, after, mechanism } => write!(
+                f,
+                "{server} accepts connections, but has not answered in {after:?}: check the port{}",
+                or_old(*mechanism)
+            ),
+            Self::NoVerdict { server, after, mechanism } => write!(
                 f,
                 "no verdict from {server} in {after:?}, though it gave a challenge: it may be down by now, or {}",
-                maybe_blocking()
+                maybe_blocking_logins(*mechanism)
             ),
             Self::Conflict(it) => write!(
                 f,
                 "conflicting answers from {it}: somebody may be forging the server's address; use --tcp or a protected network"
             ),
-            Self::OtherService(it) => {
-                write!(f, "something answers at {it}, but it is another service: check the port")
-            }
+            Self::OtherService { server, mechanism } => write!(
+                f,
+                "something answers at {server}, but it is another service: check the port{}",
+                or_old(*mechanism)
+            ),
             Self::Refused { server, transport } => write!(
                 f,
                 "nobody listens at {server} over {transport}: the server may be down, or serve {} instead",
@@ -118,10 +149,11 @@ impl fmt::Display for LoginError {
                 }
             ),
             Self::NoRandomness(error) => write!(f, "the system gives no random bits: {error}"),
-            Self::Unreachable { server, error } if is_end(error) => write!(
+            Self::Unreachable { server, error, mechanism } if is_end(error) => write!(
                 f,
-                "{server} closed the connection without a verdict: it may be another service, or {}",
-                maybe_blocking()
+                "{server} closed the connection without a verdict: it may be another service, or {}{}",
+                maybe_blocking(),
+                or_old(*mechanism)
             ),
             Self::Unreachable { server: SocketAddr::V6(server), .. } if lacks_interface(server) => write!(
                 f,
@@ -129,10 +161,17 @@ impl fmt::Display for LoginError {
                 server.ip(),
                 server.port()
             ),
-            Self::Unreachable { server, error } => write!(f, "cannot reach {server}: {error}"),
-            Self::Closed { server, .. } => {
-                write!(f, "{server} closed the connection without a verdict: it {}", maybe_blocking())
-            }
+            Self::Unreachable { server, error, .. } => write!(f, "cannot reach {server}: {error}"),
+            Self::Closed { server, mechanism, .. } => write!(
+                f,
+                "{server} closed the connection without a verdict: it {}",
+                maybe_blocking_logins(*mechanism)
+            ),
+            #[cfg(feature = "opaque")]
+            Self::Stretching { server, error } => write!(
+                f,
+                "cannot log in at {server}: {error}; the user's record there needs another stretching"
+            ),
         }
     }
 }
@@ -149,11 +188,13 @@ impl LoginError {
             Self::NoAnswer { .. } | Self::Mute { .. } => "no_answer",
             Self::NoVerdict { .. } => "no_verdict",
             Self::Conflict(_) => "conflict",
-            Self::OtherService(_) => "other_service",
+            Self::OtherService { .. } => "other_service",
             Self::Refused { .. } => "connection_refused",
             Self::Unreachable { .. } => "unreachable",
             Self::NoRandomness(_) => "no_randomness",
             Self::Closed { .. } => "closed",
+            #[cfg(feature = "opaque")]
+            Self::Stretching { .. } => "stretching",
         }
     }
 }
@@ -166,6 +207,24 @@ pub(super) fn is_end(error: &io::Error) -> bool {
 /// Such an address is in the network of each interface.
 fn lacks_interface(server: &SocketAddrV6) -> bool {
     server.ip().is_unicast_link_local() && server.scope_id() == 0
+}
+
+/// Why a server that runs may not know what it is asked.
+fn or_old(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Md5 => "",
+        Mechanism::Opaque => "; servers before 0.2 do not know this mechanism",
+    }
+}
+
+/// Why a running server may not go on after its challenge.
+fn maybe_blocking_logins(mechanism: Mechanism) -> String {
+    match mechanism {
+        Mechanism::Md5 => maybe_blocking(),
+        Mechanism::Opaque => {
+            "may take no more logins of this address or this user for a minute, after failed ones".to_owned()
+        }
+    }
 }
 
 /// Why a running server may not answer.
@@ -181,8 +240,8 @@ mod tests {
     #[test]
     fn a_link_local_address_without_an_interface_is_told_with_one() {
         let text = |server: &str| {
-            let error = io::ErrorKind::InvalidInput.into();
-            LoginError::Unreachable { server: server.parse().unwrap(), error }.to_string()
+            let (error, mechanism) = (io::ErrorKind::InvalidInput.into(), Mechanism::Md5);
+            LoginError::Unreachable { server: server.parse().unwrap(), error, mechanism }.to_string()
         };
         let remedy = "a link-local address needs an interface, as in [fe80::1%eth0]:18591";
         assert_eq!(text("[fe80::1]:18591"), format!("cannot reach [fe80::1]:18591: {remedy}"));

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::attempt::{self, AttemptError, Happening};
+use super::any_client::{AnyClient, Credentials};
+use super::attempt::{self, AttemptError, Given, Happening};
 use super::{Absence, Login, LoginError, Outcome, Progress, TIMEOUT};
 use crate::host_port::HostPort;
-use proto::client::{self, Client, Resends, Sending};
+use proto::client::{self, Resends, Sending};
 use proto::credentials::{Password, Username};
 use proto::transport::Transport;
-use proto::wire::Verdict;
 
 /// How long a server that refuses or resets connections is tried again: as long as a restart may take.
 const REFUSED_GRACE: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Run<'a> {
     login: &'a Login,
     user: &'a Username,
-    password: &'a Password,
+    credentials: Credentials<'a>,
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
@@ -49,7 +49,7 @@ struct Candidate {
 /// What comes from the thread of an attempt.
 enum AttemptReport {
     Happening(Happening),
-    Ended(Result<(Verdict, Instant), AttemptError>),
+    Ended(Result<Given, AttemptError>),
 }
 
 /// Ends all attempts of a round when dropped.
@@ -70,9 +70,10 @@ impl<'a> Run<'a> {
         user: &'a Username,
         password: &'a Password,
         watch: &'a mut dyn FnMut(Progress<'_>),
-    ) -> Self {
+    ) -> Result<Self, LoginError> {
         let (started, sends) = (Instant::now(), 0);
-        Self { login, user, password, watch, started, sends, unreachable_since: None }
+        let credentials = Credentials::new(login, user, password)?;
+        Ok(Self { login, user, credentials, watch, started, sends, unreachable_since: None })
     }
 
     /// Tries all addresses, and again if that may help.
@@ -127,9 +128,7 @@ impl<'a> Run<'a> {
             match report {
                 AttemptReport::Happening(Happening::Sending(sending)) => self.sends(target.address, sending),
                 AttemptReport::Happening(Happening::Heard) => next_at = Instant::now() + patience,
-                AttemptReport::Ended(Ok((verdict, heard))) => {
-                    return Ok(self.outcome(target.address, verdict, heard));
-                }
+                AttemptReport::Ended(Ok(given)) => return Ok(self.outcome(target.address, given)),
                 AttemptReport::Ended(Err(failure)) => {
                     let failure = self.error(target.clone(), failure);
                     // At another address the messages may be forged as well.
@@ -179,9 +178,7 @@ impl<'a> Run<'a> {
             Happening::Heard => {}
         };
         let ended = attempt::run(transport, target.address, client, share, &AtomicBool::new(false), tell);
-        ended
-            .map(|(verdict, heard)| self.outcome(target.address, verdict, heard))
-            .map_err(|failure| self.error(target, failure))
+        ended.map(|given| self.outcome(target.address, given)).map_err(|failure| self.error(target, failure))
     }
 
     /// Tries an address on a thread of its own.
@@ -210,13 +207,13 @@ impl<'a> Run<'a> {
         self.login.servers.iter().map(|server| &*server.host).collect::<Vec<_>>().join(",")
     }
 
-    fn client(&self) -> Result<Client, LoginError> {
+    fn client(&self) -> Result<AnyClient, LoginError> {
         let resends = match self.login.transport {
             Transport::Udp => Resends::Timed,
             Transport::Tcp => Resends::Never,
         };
         let seed = SysRng.try_next_u64().map_err(|error| LoginError::NoRandomness(error.into()))?;
-        Ok(Client::new(self.user, self.password, resends, self.share(), seed))
+        Ok(self.credentials.client(resends, self.share(), seed))
     }
 
     fn sends(&mut self, server: SocketAddr, sending: Sending) {
@@ -240,6 +237,8 @@ impl<'a> Run<'a> {
         }
         match (self.login.absence, error) {
             (_, LoginError::Conflict(_)) => true,
+            #[cfg(feature = "opaque")]
+            (_, LoginError::Stretching { .. }) => true,
             (Absence::Wait, _) => false,
             (
                 Absence::Fail,
@@ -249,26 +248,39 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn outcome(&self, server: SocketAddr, verdict: Verdict, heard: Instant) -> Outcome {
-        let (transport, sends) = (self.login.transport, self.sends);
-        let elapsed = heard.duration_since(self.started);
-        Outcome { verdict, server, transport, sends, elapsed }
+    fn outcome(&self, server: SocketAddr, given: Given) -> Outcome {
+        Outcome {
+            verdict: given.verdict,
+            server,
+            transport: self.login.transport,
+            sends: self.sends,
+            elapsed: given.heard.duration_since(self.started),
+            #[cfg(feature = "opaque")]
+            session: given.session,
+        }
     }
 
     fn error(&self, Candidate { server, address }: Candidate, failure: AttemptError) -> LoginError {
         let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
+        let (transport, mechanism) = (self.login.transport, self.login.mechanism);
         match failure {
-            AttemptError::Client(client::Failure::NoChallenge) => LoginError::NoAnswer { server, after },
-            AttemptError::Client(client::Failure::NoVerdict) => LoginError::NoVerdict { server, after },
-            AttemptError::Client(client::Failure::Stretching(_)) => LoginError::OtherService(address),
-            AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
-            AttemptError::Mute => LoginError::Mute { server, after },
-            AttemptError::Foreign => LoginError::OtherService(address),
-            AttemptError::Closed(error) => LoginError::Closed { server: address, error },
-            AttemptError::Unreachable(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                LoginError::Refused { server: address, transport: self.login.transport }
+            AttemptError::Client(client::Failure::NoChallenge) => {
+                LoginError::NoAnswer { server, after, mechanism }
             }
-            AttemptError::Unreachable(error) => LoginError::Unreachable { server: address, error },
+            AttemptError::Client(client::Failure::Conflict) => LoginError::Conflict(address),
+            #[cfg(feature = "opaque")]
+            AttemptError::Client(client::Failure::Stretching(error)) => {
+                LoginError::Stretching { server: address, error }
+            }
+            // There is no verdict. Whether there are other failures, of OPAQUE, is up to the protocol's features.
+            AttemptError::Client(_) => LoginError::NoVerdict { server, after, mechanism },
+            AttemptError::Mute => LoginError::Mute { server, after, mechanism },
+            AttemptError::Foreign => LoginError::OtherService { server: address, mechanism },
+            AttemptError::Closed(error) => LoginError::Closed { server: address, error, mechanism },
+            AttemptError::Unreachable(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                LoginError::Refused { server: address, transport }
+            }
+            AttemptError::Unreachable(error) => LoginError::Unreachable { server: address, error, mechanism },
         }
     }
 }

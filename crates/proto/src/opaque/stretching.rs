@@ -1,7 +1,7 @@
 //! How a client stretches a password, so that each guess costs whoever has stolen records and key as much.
 
-use std::cell::RefCell;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use opaque_ke::errors::InternalError;
@@ -142,11 +142,13 @@ impl fmt::Display for StretchingError {
 
 impl std::error::Error for StretchingError {}
 
-/// Stretches, and remembers the last output: however often a server is restarted within a login, that takes as long as
-/// once.
+/// Stretches, and remembers the last output, which all clones share: however often a server is restarted within a
+/// login, and at however many addresses it is tried at once, that takes as long as once. Whoever needs it while it is
+/// computed waits, so the memory is taken once, too.
+#[derive(Clone)]
 pub(crate) struct Stretcher {
     stretching: Stretching,
-    last: RefCell<Option<Stretched>>,
+    last: Arc<Mutex<Option<Stretched>>>,
 }
 
 /// An output, and what it was made of.
@@ -158,7 +160,7 @@ struct Stretched {
 
 impl Stretcher {
     pub(crate) fn new(stretching: Stretching) -> Self {
-        Self { stretching, last: RefCell::new(None) }
+        Self { stretching, last: Arc::default() }
     }
 
     /// The parameters for the next password.
@@ -180,7 +182,7 @@ impl Ksf for Stretcher {
     ) -> Result<GenericArray<u8, L>, InternalError> {
         let input = Zeroizing::new(input.to_vec());
         let mut output = GenericArray::default();
-        let mut last = self.last.borrow_mut();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = last.as_ref()
             && last.stretching == self.stretching
             && last.input == input
@@ -192,5 +194,31 @@ impl Ksf for Stretcher {
         let stretched = Zeroizing::new(output.to_vec());
         *last = Some(Stretched { stretching: self.stretching, input, output: stretched });
         Ok(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opaque_ke::generic_array::typenum::U64;
+
+    use super::*;
+
+    #[test]
+    fn clones_stretch_an_input_once_and_another_input_again() {
+        let stretcher = Stretcher::new(Stretching::new(8, 1, 1).unwrap());
+        let stretched =
+            |stretcher: &Stretcher, byte| stretcher.hash(GenericArray::<u8, U64>::from([byte; 64])).unwrap();
+        let first = stretched(&stretcher, 1);
+        // What is remembered is given, and nothing else is looked at.
+        let mark = |byte| {
+            if let Some(last) = stretcher.last.lock().unwrap().as_mut() {
+                last.output.fill(byte);
+            }
+        };
+        mark(7);
+        let clone = stretcher.clone();
+        assert_eq!(stretched(&clone, 1).as_slice(), [7; 64]);
+        assert_ne!(stretched(&clone, 2).as_slice(), [7; 64]);
+        assert_eq!(stretched(&stretcher, 1), first);
     }
 }

@@ -30,6 +30,7 @@ use ipnet::IpNet;
 use siphasher::sip::SipHasher24;
 
 use crate::Peer;
+pub use crate::blocks::{FIRST_BLOCK, LONGEST_BLOCK};
 use crate::origin::Origin;
 use crate::proof::Digest;
 use crate::source::{Source, any_covers};
@@ -39,10 +40,6 @@ use guess::GuessTables;
 pub use guess::{GuessBudgets, Rank};
 use tables::{Counted, DebtTable, Trace};
 
-/// The length of a first block; each further block is twice as long.
-pub const FIRST_BLOCK: Duration = Duration::from_secs(15);
-/// The length of the longest block.
-pub const LONGEST_BLOCK: Duration = Duration::from_secs(600);
 /// The longest window of a budget.
 pub const WINDOW_MAX: Duration = Duration::from_secs(600);
 

@@ -1,0 +1,148 @@
+//! The protocol's clients of both mechanisms, as an attempt drives them.
+
+#[cfg(feature = "opaque")]
+use std::io;
+use std::time::Duration;
+
+use proto::client::{Client, Receipt, Resends, Step};
+use proto::credentials::{Password, Username};
+#[cfg(feature = "opaque")]
+use proto::mechanism::Mechanism;
+#[cfg(feature = "opaque")]
+use proto::opaque::{self, exchange::ClientExchange, session::SessionKey};
+use proto::transport::Transport;
+use proto::wire::REPLY_MAX;
+
+#[cfg(feature = "opaque")]
+use super::system_random::SystemRandom;
+use super::{Login, LoginError};
+
+/// What the clients of all attempts at one login are made of.
+pub(super) enum Credentials<'a> {
+    Md5(&'a Username, &'a Password),
+    /// All of them say the same KE1, and stretch the password once.
+    #[cfg(feature = "opaque")]
+    Opaque(Box<ClientExchange>),
+}
+
+impl<'a> Credentials<'a> {
+    #[cfg(feature = "opaque")]
+    pub(super) fn new(login: &Login, user: &'a Username, password: &'a Password) -> Result<Self, LoginError> {
+        match login.mechanism {
+            Mechanism::Md5 => Ok(Self::Md5(user, password)),
+            Mechanism::Opaque => {
+                let draw = |random: &mut _| ClientExchange::new(user, password, login.binding, random);
+                let exchange = SystemRandom::draw(draw).map_err(LoginError::NoRandomness)?;
+                // No password is known for which this fails.
+                let exchange = exchange.map_err(|error| LoginError::NoRandomness(io::Error::other(error)))?;
+                Ok(Self::Opaque(exchange.into()))
+            }
+        }
+    }
+
+    #[cfg(not(feature = "opaque"))]
+    pub(super) fn new(_: &Login, user: &'a Username, password: &'a Password) -> Result<Self, LoginError> {
+        Ok(Self::Md5(user, password))
+    }
+
+    /// A client for one attempt.
+    pub(super) fn client(&self, resends: Resends, deadline: Duration, seed: u64) -> AnyClient {
+        match self {
+            Self::Md5(user, password) => {
+                AnyClient::Md5(Client::new(user, password, resends, deadline, seed).into())
+            }
+            #[cfg(feature = "opaque")]
+            Self::Opaque(exchange) => {
+                let client = opaque::client::Client::new((**exchange).clone(), resends, deadline, seed);
+                AnyClient::Opaque(client.into())
+            }
+        }
+    }
+}
+
+/// A client of one of the mechanisms. Nothing makes one of another in its place.
+pub(super) enum AnyClient {
+    Md5(Box<Client>),
+    #[cfg(feature = "opaque")]
+    Opaque(Box<opaque::client::Client>),
+}
+
+/// What was read of the bytes that have come.
+pub(super) enum Reading {
+    /// A message that took the login further.
+    Taken,
+    /// A message that had no effect, or one that is not all there yet.
+    Nothing,
+    /// Nothing that could be of a message, or not of the one that is awaited.
+    Foreign,
+    /// Bytes after which a stream has no more messages.
+    #[cfg(feature = "opaque")]
+    Broken,
+}
+
+impl AnyClient {
+    /// Bytes of the longest message from a server.
+    pub(super) fn message_max(&self) -> usize {
+        match self {
+            Self::Md5(_) => REPLY_MAX,
+            #[cfg(feature = "opaque")]
+            Self::Opaque(_) => opaque::wire::MESSAGE_MAX,
+        }
+    }
+
+    pub(super) fn next(&mut self, now: Duration) -> Step<'_> {
+        match self {
+            Self::Md5(client) => client.next(now),
+            #[cfg(feature = "opaque")]
+            Self::Opaque(client) => client.next(now),
+        }
+    }
+
+    /// Takes a datagram, or all bytes of a stream since the last message that was taken.
+    pub(super) fn receive(&mut self, transport: Transport, now: Duration, bytes: &[u8]) -> Reading {
+        match self {
+            Self::Md5(client) => match client.receive(now, bytes) {
+                Receipt::Taken => Reading::Taken,
+                Receipt::Ignored if is_no_challenge(transport, bytes) => Reading::Foreign,
+                Receipt::Ignored => Reading::Nothing,
+            },
+            #[cfg(feature = "opaque")]
+            Self::Opaque(client) => match (transport, opaque::wire::server_message_len(bytes)) {
+                (Transport::Udp, Err(_)) if bytes.is_empty() => Reading::Nothing,
+                (Transport::Udp, Err(_)) => Reading::Foreign,
+                (Transport::Tcp, Err(_)) => Reading::Broken,
+                // Each message of a server is a reply, so nothing follows it before the next one of ours.
+                (Transport::Tcp, Ok(Some(len))) if bytes.len() > len => Reading::Broken,
+                (Transport::Udp | Transport::Tcp, Ok(_)) => match client.receive(now, bytes) {
+                    Receipt::Taken => Reading::Taken,
+                    Receipt::Ignored => Reading::Nothing,
+                },
+            },
+        }
+    }
+
+    pub(super) fn has_challenge(&self) -> bool {
+        match self {
+            Self::Md5(client) => client.has_challenge(),
+            #[cfg(feature = "opaque")]
+            Self::Opaque(client) => client.has_challenge(),
+        }
+    }
+
+    /// The key of a login that is welcome.
+    #[cfg(feature = "opaque")]
+    pub(super) fn session(&self) -> Option<SessionKey> {
+        match self {
+            Self::Md5(_) => None,
+            Self::Opaque(client) => client.session().cloned(),
+        }
+    }
+}
+
+/// Whether bytes that are no message cannot become a challenge, either, which may come in pieces over TCP.
+fn is_no_challenge(transport: Transport, bytes: &[u8]) -> bool {
+    match transport {
+        Transport::Udp => !bytes.is_empty(),
+        Transport::Tcp => bytes.iter().any(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+    }
+}
