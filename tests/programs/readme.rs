@@ -33,7 +33,8 @@ const ENABLE: &str = "systemctl enable --now letmein-auth-tcp";
 /// The server that stays in its terminal.
 const SERVE: &str = "target/release/server-udp 8591 --audit -";
 
-/// The server of users with records, which goes on behind the next line; and the login there, which asks for a password.
+/// The server of users with records, which goes on behind the next line; and the login there, which asks for a
+/// password.
 const SERVE_RECORDS: &str = "target/release/server-udp 8592 --users own.toml &";
 const LOGIN_BY_RECORD: &str = "target/release/letmein --mechanism opaque 127.0.0.1:8592 alice";
 
