@@ -26,11 +26,6 @@ impl Files {
         KeyFile::of(&self.users, self.key.as_deref())
     }
 
-    /// Whether the users file is valid, and any user of it has a record.
-    pub(crate) fn have_records(&self) -> bool {
-        self.load_text().is_ok_and(|text| text.loaded.users.mechanisms().opaque)
-    }
-
     /// Whether there may be records in the users file, valid or not.
     pub(crate) fn may_have_records(&self) -> bool {
         fs::read(&self.users).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(RECORD_START))

@@ -52,9 +52,10 @@ pub(crate) enum Kept {
 }
 
 impl Keeping {
-    pub(crate) fn decide(&self, files: &Files, is_generated: bool) -> Kept {
+    /// Goes by the options, or else by whether others have records.
+    pub(crate) fn decide(&self, has_records: bool, is_generated: bool) -> Kept {
         let Self { opaque, md5, stretch } = *self;
-        if md5 || !(opaque || stretch.is_some() || files.have_records()) {
+        if md5 || !(opaque || stretch.is_some() || has_records) {
             return Kept::Password;
         }
         let usual = if is_generated { Stretching::NONE } else { Stretching::DEFAULT };
