@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use letmein_auth_proto::Now;
 use letmein_auth_proto::challenge::Challenge;
-use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::mechanism::Mechanisms;
 use letmein_auth_proto::opaque::Binding;
 use letmein_auth_proto::server::Case;
 use letmein_auth_proto::server::opaque::OpaqueDesk;
-use letmein_auth_proto::transport::Transport;
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
+use letmein_auth_proto::transport::Transport;
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;
 use libfuzzer_sys::fuzz_target;

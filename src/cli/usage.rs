@@ -133,8 +133,8 @@ fn words(command: &Command) -> Vec<OsString> {
     words
 }
 
-/// The short help has no headings, so that it is one screen. Beside commands it leaves out those words that are the same
-/// in every program.
+/// The short help has no headings, so that it is one screen. Beside commands it leaves out those words that are the
+/// same in every program.
 fn in_one_list(command: Command) -> Command {
     let mut command = command.mut_args(|argument| argument.help_heading(None::<&str>));
     if !command.has_subcommands() {

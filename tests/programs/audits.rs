@@ -83,7 +83,7 @@ fn every_decision_has_a_line_and_no_line_has_a_name_that_nobody_has() {
         assert_eq!(server.login(&["mysecret", "wrong"]), refused());
         server.stop(libc::SIGTERM);
         let lines: Vec<Value> = audit.lines().iter().map(timeless).collect();
-        let line = |verdict| json!({"source": "127.0.0.1", "transport": carrier, "verdict": verdict, "proven": true, "duplicate": false});
+        let line = |verdict| json!({"source": "127.0.0.1", "transport": carrier, "mechanism": "md5", "verdict": verdict, "proven": true, "duplicate": false});
         let with = |mut line: Value, more: &[(&str, &str)]| {
             more.iter().for_each(|(key, value)| line[*key] = json!(value));
             line

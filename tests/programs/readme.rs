@@ -33,6 +33,11 @@ const ENABLE: &str = "systemctl enable --now letmein-auth-tcp";
 /// The server that stays in its terminal.
 const SERVE: &str = "target/release/server-udp 8591 --audit -";
 
+/// The server of users with records, which goes on behind the next line; and the login there, which asks for a
+/// password.
+const SERVE_RECORDS: &str = "target/release/server-udp 8592 --users own.toml &";
+const LOGIN_BY_RECORD: &str = "target/release/letmein --mechanism opaque 127.0.0.1:8592 alice";
+
 /// What README.md calls the server on the same machine, and the one that another machine asks.
 const HERE: &str = "127.0.0.1:8591";
 const GATE: &str = "gate.example";
@@ -44,6 +49,7 @@ struct Reader {
     /// A port at which nobody listens.
     closed: Socket,
     server: Option<Server>,
+    of_records: Option<Server>,
     service: Option<Server>,
     /// What the last command printed.
     said: String,
@@ -66,7 +72,7 @@ impl Reader {
         }
         fs::create_dir_all(folder.path().join("var/log/letmein")).unwrap();
         let (said, copied) = (String::new(), String::new());
-        Self { folder, closed: refusing_socket(Tcp), server: None, service: None, said, copied }
+        Self { folder, closed: refusing_socket(Tcp), server: None, of_records: None, service: None, said, copied }
     }
 
     /// A line for `sh`, with the addresses and folders of this reader.
@@ -101,6 +107,16 @@ impl Reader {
                 // The line by which its start was noticed.
                 self.said = format!("UDP server listening on {}\n", server.address);
                 self.server = Some(server);
+            }
+            SERVE_RECORDS => {
+                let line = SERVE_RECORDS.trim_end_matches(" &").replace("8592", "0");
+                self.of_records = Some(self.starts(Udp, &format!("exec {line}")));
+            }
+            LOGIN_BY_RECORD => {
+                let server = self.of_records.as_ref().map(|server| server.address.to_string());
+                let line = LOGIN_BY_RECORD.replace("127.0.0.1:8592", &server.unwrap());
+                let mut shell = self.shell(&format!("{line} --password-stdin"));
+                assert_eq!(run_with_input(&mut shell, &self.copied).stdout, "Welcome to our service.\n");
             }
             ENABLE => self.service = Some(self.starts(Tcp, &command_of_the_unit())),
             line if NOT_RUN.iter().any(|(not_run, _)| *not_run == line) => {}
@@ -189,7 +205,7 @@ fn the_commands_of_the_readme_do_what_it_says() {
         &reader.folder.path().join("var/log/letmein/audit.jsonl"),
         r#""verdict":"welcome","user":"alice""#,
     );
-    for line in NOT_RUN.iter().map(|(line, _)| *line).chain([BUILD, SERVE, ENABLE]) {
+    for line in NOT_RUN.iter().map(|(line, _)| *line).chain([BUILD, SERVE, SERVE_RECORDS, LOGIN_BY_RECORD, ENABLE]) {
         assert!(done.iter().any(|done| done == line), "README.md has it no more: {line}");
     }
 }

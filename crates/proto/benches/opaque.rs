@@ -2,8 +2,8 @@
 //! refusal tells why.
 //!
 //! Refusals of four kinds come in random order, 100,000 of each, in 200 rounds with other names, records and keys, and
-//! each kind is compared with unknown names, as `timing` does. Ends with status 1 if the means differ at p < 0.001, or a
-//! login costs more than 1.1 times as much as the crate's own steps.
+//! each kind is compared with unknown names, as `timing` does. Ends with status 1 if the means differ at p < 0.001, or
+//! a login costs more than 1.1 times as much as the crate's own steps.
 
 #![expect(clippy::disallowed_methods, reason = "a stopwatch is a clock")]
 

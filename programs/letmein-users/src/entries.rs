@@ -1,4 +1,4 @@
-//! The users of a file one by one, with the places of their passwords and records: for lists and checks, not for logins.
+//! The users of a file one by one, with the places of their passwords and records: for lists and checks.
 
 use std::ops::Range;
 

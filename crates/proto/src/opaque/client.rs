@@ -1,9 +1,9 @@
 //! The client's side of a login by OPAQUE: what to send, how long to wait, and the outcome. It is driven as that of the
 //! other mechanism is, [`crate::client`].
 //!
-//! An offer repeats half of the client's nonce, and a verdict has a tag that only the user's server can make, so nothing
-//! that is forged by somebody who does not hear the login ends it. An AGAIN can be forged, and costs another BEGIN.
-//! One KE1 serves the whole login, so that no message of it costs the user a second guess.
+//! An offer repeats half of the client's nonce, and a verdict has a tag that only the user's server can make, so
+//! nothing that is forged by somebody who does not hear the login ends it. An AGAIN can be forged, and costs another
+//! BEGIN. One KE1 serves the whole login, so that no message of it costs the user a second guess.
 
 use std::time::Duration;
 
@@ -109,8 +109,8 @@ impl Client {
         Step::Send { bytes: self.message.bytes(), sending }
     }
 
-    /// Takes a message from the server: a datagram, or a whole message of a stream. Stretches the password for the first
-    /// offer, which may take a tenth of a second.
+    /// Takes a message from the server: a datagram, or a whole message of a stream. Stretches the password for the
+    /// first offer, which may take a tenth of a second.
     pub fn receive(&mut self, now: Duration, bytes: &[u8]) -> Receipt {
         if let Stage::Over(_) | Stage::Refusing = self.stage {
             return Receipt::Ignored;

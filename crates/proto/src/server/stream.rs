@@ -46,8 +46,8 @@ enum Expected {
 }
 
 impl LoginStream {
-    /// A login by one of these mechanisms, for which `challenge` will be issued: 64 bits of the system's generator, drawn
-    /// for this login alone.
+    /// A login by one of these mechanisms, for which `challenge` will be issued: 64 bits of the system's generator,
+    /// drawn for this login alone.
     #[must_use]
     pub fn new(challenge: Challenge, mechanisms: Mechanisms) -> Self {
         Self { challenge, mechanisms, expected: Expected::Request, padding: 0, agains: 0 }
