@@ -62,9 +62,9 @@ pub struct Args {
     /// written, or that of the variable LETMEIN_MECHANISM, which cannot turn off an opaque that is remembered.
     #[arg(long, help_heading = CONNECTION, value_name = "md5|opaque", value_parser = mechanism::parse)]
     mechanism: Option<Mechanism>,
-    /// Remember the mechanism of this user there, once welcome
+    /// Remember that mechanism, once welcome
     ///
-    /// In ~/.config/letmein/servers.toml.
+    /// For this user at this server, in ~/.config/letmein/servers.toml.
     #[arg(long, help_heading = CONNECTION)]
     remember: bool,
     /// Give up after this time [default: 15]
@@ -125,7 +125,7 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     }
     let mut watch = args.watch(output.advice(mechanism));
     let outcome = args.login(mechanism).run_watched(&args.user, &password, &mut watch);
-    let outcome = outcome.map_err(|error| output.fail(error.code(), args.servers.explain(&error)))?;
+    let outcome = outcome.map_err(|error| args.explain(&output, &error, mechanism))?;
     output.print(&outcome, mechanism).map_err(|error| failed(PROGRAM, error))?;
     Ok(args.conclude(&output, outcome.verdict, mechanism))
 }
@@ -174,6 +174,15 @@ impl Args {
         }
     }
 
+    /// Says why there is no verdict.
+    fn explain(&self, output: &OutputMode, error: &LoginError, mechanism: Mechanism) -> ExitStatus {
+        let status = output.fail(error.code(), self.servers.explain(error));
+        if mechanism::is_silence(error) {
+            output.advice(mechanism).after_failure(&self.user);
+        }
+        status
+    }
+
     /// Does what is left after a verdict, which alone decides the status.
     fn conclude(&self, output: &OutputMode, verdict: Verdict, mechanism: Mechanism) -> ExitStatus {
         match verdict {
@@ -186,7 +195,7 @@ impl Args {
                 ExitStatus::Done
             }
             Verdict::Refused => {
-                output.advice(mechanism).after_refusal(&self.user);
+                output.advice(mechanism).after_failure(&self.user);
                 ExitStatus::Refused
             }
         }

@@ -281,6 +281,19 @@ fn a_refusal_by_md5_hints_at_opaque_at_a_terminal() {
     assert_eq!(seen(&["--mechanism", "opaque"]), "Welcome to our service.\r\n");
 }
 
+#[test]
+fn the_silence_of_a_server_of_opaque_alone_hints_at_opaque_at_a_terminal() {
+    let site = Site::new();
+    let (users, _) = users_and_key();
+    site.put("users.toml", users.split_once("carol").unwrap().0);
+    for server in TRANSPORTS.map(|transport| site.serve(transport)) {
+        let client = site.client(&server, &["alice", "right", "--timeout", "0.2"]);
+        let (status, seen) = Terminal::of(&client).end();
+        let hint = "letmein: if alice logs in by OPAQUE there, add --mechanism opaque\r\n";
+        assert!(status == 3 && seen.ends_with(hint), "{seen}");
+    }
+}
+
 /// The address of this machine in a network, if it is in one.
 fn outer_address() -> Option<String> {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();

@@ -8,6 +8,7 @@ use super::remembered::{self, Unusable};
 use super::{PROGRAM, Servers};
 use crate::cli::say;
 use crate::cli::usage::Invalid;
+use client::login::LoginError;
 use proto::credentials::Username;
 use proto::mechanism::Mechanism;
 
@@ -69,8 +70,8 @@ impl Advice {
         Self { is_wanted: false }
     }
 
-    /// What else may be the reason for a refusal.
-    pub(super) fn after_refusal(&self, user: &Username) {
+    /// What else may be the reason for a refusal, or for the silence of a server whose users all have records.
+    pub(super) fn after_failure(&self, user: &Username) {
         if self.is_wanted {
             say(format_args!("{PROGRAM}: if {user} logs in by OPAQUE there, add --mechanism opaque"));
         }
@@ -85,6 +86,16 @@ impl Advice {
                  prevents that (--mechanism opaque)"
             ));
         }
+    }
+}
+
+/// Whether a server may be one that does not speak MD5: it ignores requests, or closes the connection.
+pub(super) fn is_silence(error: &LoginError) -> bool {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    if let LoginError::Unreachable { error, .. } = error {
+        matches!(error.kind(), ConnectionReset | UnexpectedEof)
+    } else {
+        matches!(error, LoginError::NoAnswer { .. })
     }
 }
 
