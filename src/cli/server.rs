@@ -129,6 +129,7 @@ impl Args {
         Service::Logins(Logins {
             also,
             users: self.users,
+            key_file: self.key_file,
             mechanisms: self.mechanisms,
             limits: Policy { of_source, of_user, of_guesses, trusted: self.trust },
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },

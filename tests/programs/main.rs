@@ -28,6 +28,7 @@ mod manifests;
 mod manuals;
 mod monitoring;
 mod nginx;
+mod opaque_floods;
 mod opaque_logins;
 mod pages;
 mod passwords;

@@ -20,7 +20,7 @@ use crate::running::{Ended, Server, TRANSPORTS, letmein, refused, run, welcome};
 use crate::terminal::Terminal;
 
 /// A site with its users and its key, and the settings of a client.
-struct Site {
+pub(crate) struct Site {
     folder: TempDir,
 }
 
@@ -43,7 +43,7 @@ fn users_and_key() -> &'static (String, String) {
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let site = Self { folder: TempDir::new().unwrap() };
         let (users, key) = users_and_key();
         site.put("users.toml", users);
@@ -57,7 +57,7 @@ impl Site {
         fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     }
 
-    fn serve(&self, transport: Transport) -> Server {
+    pub(crate) fn serve(&self, transport: Transport) -> Server {
         let users = self.folder.path().join("users.toml");
         Server::start(transport, &["127.0.0.1:0", "--users", users.to_str().unwrap()])
     }

@@ -72,7 +72,15 @@ impl Reader {
         }
         fs::create_dir_all(folder.path().join("var/log/letmein")).unwrap();
         let (said, copied) = (String::new(), String::new());
-        Self { folder, closed: refusing_socket(Tcp), server: None, of_records: None, service: None, said, copied }
+        Self {
+            folder,
+            closed: refusing_socket(Tcp),
+            server: None,
+            of_records: None,
+            service: None,
+            said,
+            copied,
+        }
     }
 
     /// A line for `sh`, with the addresses and folders of this reader.
@@ -205,7 +213,9 @@ fn the_commands_of_the_readme_do_what_it_says() {
         &reader.folder.path().join("var/log/letmein/audit.jsonl"),
         r#""verdict":"welcome","user":"alice""#,
     );
-    for line in NOT_RUN.iter().map(|(line, _)| *line).chain([BUILD, SERVE, SERVE_RECORDS, LOGIN_BY_RECORD, ENABLE]) {
+    for line in
+        NOT_RUN.iter().map(|(line, _)| *line).chain([BUILD, SERVE, SERVE_RECORDS, LOGIN_BY_RECORD, ENABLE])
+    {
         assert!(done.iter().any(|done| done == line), "README.md has it no more: {line}");
     }
 }

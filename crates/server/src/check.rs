@@ -29,8 +29,9 @@ pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
         crowd.warn();
     }
     warn_of_no_limits(config);
-    if let Service::Logins(Logins { users: path, sample_users, audit, .. }) = &config.service {
-        let mut checked = CheckedSource::of(path, *sample_users, config)?;
+    if let Service::Logins(logins) = &config.service {
+        let Logins { users: path, audit, .. } = logins;
+        let mut checked = CheckedSource::of(logins, config)?;
         let (users, _) = checked.load()?;
         if users.is_empty() {
             return Err(ServerError::NoUsers(path.clone()));
@@ -86,14 +87,14 @@ fn listing<'u>(names: impl Iterator<Item = &'u str>) -> Option<String> {
 /// There can be no sandbox, or the server would not use the users file.
 pub fn sandbox(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
     let (read, append) = match &config.service {
-        Service::Logins(Logins { users, audit, .. }) => {
-            let read = match users_file(users, config) {
+        Service::Logins(logins) => {
+            let read = match users_file(logins, config) {
                 Ok(file) => file.needs()?.into_iter().map(|folder| folder.descriptor).collect(),
                 // A missing users file does not keep the sandbox from being tested.
                 Err(ServerError::Users(UsersError::Unreadable { .. })) => Vec::new(),
                 Err(error) => return Err(error),
             };
-            let append = audit.as_ref().map(audit_folder).transpose()?.flatten();
+            let append = logins.audit.as_ref().map(audit_folder).transpose()?.flatten();
             (read, append.into_iter().collect())
         }
         Service::Small(..) => (Vec::new(), Vec::new()),

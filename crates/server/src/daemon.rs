@@ -153,8 +153,8 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
     };
     match &config.service {
         Service::Logins(logins) => {
-            let Logins { users, mechanisms, limits, unknown_names, audit, sample_users, http, .. } = logins;
-            let (users, source) = WatchedSource::load(CheckedSource::of(users, *sample_users, config)?)?;
+            let Logins { mechanisms, limits, unknown_names, audit, http, .. } = logins;
+            let (users, source) = WatchedSource::load(CheckedSource::of(logins, config)?)?;
             let audit = audit.as_ref().map(|target| {
                 audit::audit(target, *unknown_names, &keys.names)
                     .map_err(|error| ServerError::Audit { target: target.clone(), error })

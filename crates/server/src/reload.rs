@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use crate::manager::Manager;
 use crate::net::address::Address;
 use crate::net::clock::Clock;
 use crate::sandbox;
-use crate::settings::{Config, SampleUsers};
+use crate::settings::{Config, Logins, SampleUsers};
 use proto::users::{Samples, Users};
 use users::{Changes, Stamp, UserSource, UsersFile, counted};
 
@@ -41,9 +40,9 @@ impl CheckedSource {
     ///
     /// # Errors
     /// The path leads to no file that a server would read.
-    pub(crate) fn of(path: &Path, sample_users: SampleUsers, config: &Config) -> Result<Self, ServerError> {
-        let source = Box::new(users_file(path, config)?);
-        Ok(Self { source, sample_users, address: config.widest().clone() })
+    pub(crate) fn of(logins: &Logins, config: &Config) -> Result<Self, ServerError> {
+        let source = Box::new(users_file(logins, config)?);
+        Ok(Self { source, sample_users: logins.sample_users, address: config.widest().clone() })
     }
 
     /// Loads the users, and logs warnings about them.
@@ -66,15 +65,15 @@ impl CheckedSource {
     }
 }
 
-/// The users file, to be read as the user that the server changes to.
-pub(crate) fn users_file(path: &Path, config: &Config) -> Result<UsersFile, ServerError> {
+/// The users file and its key, to be read as the user that the server changes to.
+pub(crate) fn users_file(logins: &Logins, config: &Config) -> Result<UsersFile, ServerError> {
     let reader = match &config.user {
         Some(name) => sandbox::find_user(name)
             .map(|user| Uid::from_raw(user.uid.as_raw()))
             .map_err(|error| ServerError::User { user: name.clone(), error })?,
         None => geteuid(),
     };
-    Ok(UsersFile::new(path)?.read_by(reader)?)
+    Ok(UsersFile::new(&logins.users)?.with_key(logins.key_file.as_deref())?.read_by(reader)?)
 }
 
 /// A source that is watched for changes, and has been loaded once.

@@ -53,6 +53,8 @@ pub struct Logins {
     pub also: Vec<Door>,
     /// The users file.
     pub users: PathBuf,
+    /// The key of its records; by default `letmein.key` beside it.
+    pub key_file: Option<PathBuf>,
     /// The mechanisms that are spoken; by default those that the users have.
     pub mechanisms: Option<Mechanisms>,
     /// What failed logins cost.
@@ -159,7 +161,8 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
 }
 
 fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
-    let Logins { also, users, mechanisms, limits, unknown_names, audit, sample_users, http } = logins;
+    let Logins { also, users, key_file, mechanisms, limits, unknown_names, audit, sample_users, http } =
+        logins;
     let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
     let unknown_names = match unknown_names {
         UnknownNames::Hashed => "hashed",
@@ -175,6 +178,12 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
     let mut settings = vec![
         ("service", format!("logins over {}", door.kind())),
         ("users file", users.display().to_string()),
+        (
+            "key file",
+            key_file
+                .as_ref()
+                .map_or_else(|| "letmein.key beside it".to_owned(), |it| it.display().to_string()),
+        ),
         ("mechanisms", mechanisms.map_or_else(|| "those of the users".to_owned(), |it| it.to_string())),
         ("workers", workers(door)),
     ];

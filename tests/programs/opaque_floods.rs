@@ -1,0 +1,160 @@
+//! What a flood of strangers who begin logins by OPAQUE does to others. Run one after the other (see `flood`);
+//! SECURITY.md has the figures of a release build.
+
+#![expect(clippy::disallowed_methods, reason = "a flood takes its time, and so do logins beside it")]
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proto::challenge::Challenge;
+use proto::client::{Client, Resends, Step};
+use proto::credentials::Password;
+use proto::opaque::exchange::ClientExchange;
+use proto::opaque::wire::{Begin, ClientMessage, KE1_LEN, ServerMessage, decode_from_client, request};
+use proto::opaque::{self, Binding};
+use proto::transport::Transport;
+use proto::wire::Verdict;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::flood;
+use crate::opaque_logins::Site;
+
+/// Addresses from which strangers begin logins: 127.1.0.0 and on.
+const SOURCES: u32 = 30_000;
+
+/// What the strangers send once they have a challenge.
+#[derive(Clone, Copy, PartialEq)]
+enum Flood {
+    /// Nothing: they only ask for it.
+    Requests,
+    Begins,
+}
+
+/// A client of either mechanism.
+enum AnyClient {
+    Md5(Box<Client>),
+    Opaque(Box<opaque::client::Client>),
+}
+
+/// Logs in, and tells how long that took; `None` without a welcome.
+fn login(server: SocketAddr, mut client: AnyClient) -> Option<Duration> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server).unwrap();
+    let (started, mut room, mut heard) = (Instant::now(), [0; 600], Duration::ZERO);
+    loop {
+        let now = started.elapsed();
+        let step = match &mut client {
+            AnyClient::Md5(client) => client.next(now),
+            AnyClient::Opaque(client) => client.next(now),
+        };
+        match step {
+            Step::Send { bytes, .. } => drop(socket.send(bytes)),
+            Step::WaitUntil(time) => {
+                let wait = time.saturating_sub(started.elapsed()).max(Duration::from_micros(1));
+                socket.set_read_timeout(Some(wait)).unwrap();
+                let Ok(len) = socket.recv(&mut room) else { continue };
+                heard = started.elapsed();
+                match &mut client {
+                    AnyClient::Md5(client) => drop(client.receive(heard, &room[..len])),
+                    AnyClient::Opaque(client) => drop(client.receive(heard, &room[..len])),
+                }
+            }
+            Step::Done(outcome) => return (outcome == Ok(Verdict::Welcome)).then_some(heard),
+        }
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+fn md5(seed: u64) -> AnyClient {
+    let (name, password) = ("carol".parse().unwrap(), Password::new("right").unwrap());
+    AnyClient::Md5(Client::new(&name, &password, Resends::Timed, TIMEOUT, seed).into())
+}
+
+fn exchange(seed: u64) -> ClientExchange {
+    let (name, password) = ("alice".parse().unwrap(), Password::new("right").unwrap());
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    ClientExchange::new(&name, &password, Binding::none(), &mut random).unwrap()
+}
+
+fn by_opaque(seed: u64) -> AnyClient {
+    AnyClient::Opaque(opaque::client::Client::new(exchange(seed), Resends::Timed, TIMEOUT, seed).into())
+}
+
+/// Strangers, one after the other, until `is_over`; counts their BEGINs.
+fn flood(server: SocketAddr, flood: Flood, is_over: &AtomicBool, begins: &AtomicU64) {
+    let ke1s: Vec<[u8; KE1_LEN]> =
+        (0..64).map(|seed| *exchange(seed).begin(Challenge::from_random(0)).ke1).collect();
+    let mut room = [0; 600];
+    for number in 0_u32.. {
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let source = Ipv4Addr::from_bits(0x7f01_0000 + number % SOURCES);
+        let Ok(socket) = UdpSocket::bind((source, 0)) else { continue };
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        if socket.connect(server).and_then(|()| socket.send(&request())).is_err() {
+            continue;
+        }
+        let Ok(len) = socket.recv(&mut room) else { continue };
+        let Some(ServerMessage::Challenge(challenge)) = ServerMessage::decode(&room[..len]) else { continue };
+        if flood == Flood::Begins {
+            let (name, ke1) = (format!("user{number}"), &ke1s[number as usize % ke1s.len()]);
+            let begin = Begin { challenge, name: &name, ke1 }.to_bytes();
+            assert!(matches!(decode_from_client(&begin), Ok(ClientMessage::Begin(_))));
+            begins.fetch_add(u64::from(socket.send(&begin).is_ok()), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The 99th percentile of logins by MD5, and how many by OPAQUE succeed of how many, for the length of a flood.
+fn beside(server: SocketAddr, strangers: Option<Flood>) -> (Duration, u32, u32) {
+    let (is_over, begins) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        if let Some(strangers) = strangers {
+            let (is_over, begins) = (&is_over, &begins);
+            scope.spawn(move || flood(server, strangers, is_over, begins));
+        }
+        let (mut times, mut welcomed, mut tried, mut flow) = (Vec::new(), 0, 0, flood::clock());
+        for seed in 0.. {
+            times.push(login(server, md5(seed)).expect("a welcome by MD5"));
+            // Nine logins by OPAQUE a second would be over no budget, since each gives its guess back.
+            if seed % 20 == 0 {
+                tried += 1;
+                welcomed += u32::from(login(server, by_opaque(1000 + seed)).is_some());
+            }
+            if flow().is_break() {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        times.sort();
+        let percentile = times[times.len() * 99 / 100];
+        println!(
+            "{} logins by MD5, median {:?}, 99th percentile {percentile:?}; {welcomed} of {tried} by OPAQUE; {} BEGINs",
+            times.len(),
+            times[times.len() / 2],
+            begins.load(Ordering::Relaxed)
+        );
+        (percentile, welcomed, tried)
+    })
+}
+
+#[test]
+#[ignore = "floods the machine: see SECURITY.md"]
+fn strangers_who_begin_logins_keep_out_nobody_who_has_logged_in_before() {
+    let server = Site::new().serve(Transport::Udp);
+    assert!(login(server.address, by_opaque(1)).is_some());
+    let (alone, ..) = beside(server.address, None);
+    let (requests, ..) = beside(server.address, Some(Flood::Requests));
+    let (begins, welcomed, tried) = beside(server.address, Some(Flood::Begins));
+    println!(
+        "99th percentile beside BEGINs: {:.2} times that beside requests, {:.2} times that of logins alone",
+        begins.as_secs_f64() / requests.as_secs_f64(),
+        begins.as_secs_f64() / alone.as_secs_f64()
+    );
+    assert_eq!(welcomed, tried);
+}
