@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::conditions::is_over;
 use crate::credential::Credential;
 use crate::edit::{Edit, NewUser};
-use crate::entries::entry;
+use crate::entries::{UserEntry, entry};
 use crate::files::Files;
 use crate::list::{say_wrong, unix_s};
 use crate::new_password::{NewPassword, PasswordMissing};
@@ -30,10 +30,11 @@ pub(crate) fn add(
     keeping: &Keeping,
 ) -> Result<ExitStatus, ExitStatus> {
     let exists = |name| ChangeError::Exists { path: files.users.clone(), name };
-    if let Ok(Some(name)) = seen(files, &name) {
+    let Seen { user, has_records } = Seen::of(files, &name).unwrap_or_default();
+    if let Some(UserEntry { name, .. }) = user {
         return Err(unchanged(&exists(name)));
     }
-    let kept = keeping.decide(files, password.generate);
+    let kept = keeping.decide(has_records, password.generate);
     let new = read(password, &name)?;
     let credential = credential(files, &name, new.clone(), kept)?;
     let user = NewUser { name: name.clone(), credential, conditions: conditions.to_vec() };
@@ -57,12 +58,16 @@ pub(crate) fn passwd(
     keeping: &Keeping,
     old_until: Option<String>,
 ) -> Result<ExitStatus, ExitStatus> {
-    let name = &seen_or_refused(files, name)?;
-    let kept = keeping.decide(files, password.generate);
+    let Seen { user, has_records } = seen_or_refused(files, name)?;
+    let has_record = user.as_ref().is_some_and(|user| user.credential.password().is_none());
+    let name = user.map_or_else(|| name.clone(), |user| user.name);
+    let kept = keeping.decide(has_records, password.generate);
     match old_until {
-        Some(day) if kept == Kept::Password => keep_old(files, name, password, day),
-        Some(_) => Err(unchanged(&old_of_record(files, name, false))),
-        None => replace(files, name, password, kept),
+        Some(_) if has_record || kept != Kept::Password => {
+            Err(unchanged(&old_of_record(files, &name, has_record)))
+        }
+        Some(day) => keep_old(files, &name, password, day),
+        None => replace(files, &name, password, kept),
     }
 }
 
@@ -200,21 +205,31 @@ fn find(edit: &Edit<'_>, files: &Files, typed: &Username) -> Result<Username, Ch
     edit.find(typed).ok_or_else(|| ChangeError::NoSuchUser { path: files.users.clone(), name: typed.clone() })
 }
 
-/// The name of a user as the file has it now, to look before somebody is asked. The change looks again under the lock,
-/// and says what is wrong with a file that cannot be read.
-fn seen(files: &Files, typed: &Username) -> Result<Option<Username>, UsersError> {
-    let source = files.load_text()?;
-    Ok(entry(source.text(), typed).map(|entry| entry.name))
+/// What the file has now, to look before somebody is asked. The change looks again under the lock, and says what is
+/// wrong with a file that cannot be read.
+#[derive(Default)]
+struct Seen {
+    user: Option<UserEntry>,
+    /// Whether any user has a record.
+    has_records: bool,
 }
 
-/// The same, but refuses to ask anything about a user who is not there.
-fn seen_or_refused(files: &Files, name: &Username) -> Result<Username, ExitStatus> {
-    match seen(files, name) {
-        Ok(None) => {
+impl Seen {
+    fn of(files: &Files, typed: &Username) -> Result<Self, UsersError> {
+        let source = files.load_text()?;
+        let has_records = source.loaded.users.mechanisms().opaque;
+        Ok(Self { user: entry(source.text(), typed), has_records })
+    }
+}
+
+/// Refuses to ask anything about a user who is not there.
+fn seen_or_refused(files: &Files, name: &Username) -> Result<Seen, ExitStatus> {
+    match Seen::of(files, name) {
+        Ok(Seen { user: None, .. }) => {
             Err(unchanged(&ChangeError::NoSuchUser { path: files.users.clone(), name: name.clone() }))
         }
-        Ok(Some(name)) => Ok(name),
-        Err(_) => Ok(name.clone()),
+        Ok(seen) => Ok(seen),
+        Err(_) => Ok(Seen::default()),
     }
 }
 

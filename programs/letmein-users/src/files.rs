@@ -1,7 +1,7 @@
 //! The files that a command works on.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use users::{KeyFile, LoadedText, RECORD_START, UsersError, load_text};
 
@@ -26,19 +26,8 @@ impl Files {
         KeyFile::of(&self.users, self.key.as_deref())
     }
 
-    /// Whether the users file is valid, and any user of it has a record.
-    pub(crate) fn have_records(&self) -> bool {
-        self.load_text().is_ok_and(|text| text.loaded.users.mechanisms().opaque)
-    }
-
     /// Whether there may be records in the users file, valid or not.
     pub(crate) fn may_have_records(&self) -> bool {
         fs::read(&self.users).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(RECORD_START))
-    }
-}
-
-impl AsRef<Path> for Files {
-    fn as_ref(&self) -> &Path {
-        &self.users
     }
 }

@@ -1,5 +1,6 @@
 //! Records in place of passwords: whether a user gets one, how it is made, and the key that it is made with.
 
+use std::io;
 use std::path::Path;
 
 use rand::TryRng;
@@ -8,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
-use crate::change::say_waiting;
+use crate::change::{say_waiting, unchanged};
 use crate::credential::Credential;
 use crate::files::Files;
 use crate::plain::Plain;
@@ -52,9 +53,10 @@ pub(crate) enum Kept {
 }
 
 impl Keeping {
-    pub(crate) fn decide(&self, files: &Files, is_generated: bool) -> Kept {
+    /// Goes by the options, or else by whether others have records.
+    pub(crate) fn decide(&self, has_records: bool, is_generated: bool) -> Kept {
         let Self { opaque, md5, stretch } = *self;
-        if md5 || !(opaque || stretch.is_some() || files.have_records()) {
+        if md5 || !(opaque || stretch.is_some() || has_records) {
             return Kept::Password;
         }
         let usual = if is_generated { Stretching::NONE } else { Stretching::DEFAULT };
@@ -86,7 +88,7 @@ pub(crate) fn credential(
         Kept::Password => return Ok(Credential::Password(password)),
         Kept::Record(stretching) => stretching,
     };
-    refuse_abnormal(files.as_ref(), name).map_err(|error| crate::change::unchanged(&error))?;
+    refuse_abnormal(&files.users, name).map_err(|error| unchanged(&error))?;
     let key = server_key(files)?;
     let record = new_record(&key, name, &password, stretching).map_err(|error| failed(&error))?;
     Ok(Credential::Record(Box::new(record)))
@@ -127,7 +129,7 @@ pub(crate) fn random() -> Result<ChaCha20Rng, SysError> {
 
 /// The key of the records. Where there is none, and no record either, it is made.
 pub(crate) fn server_key(files: &Files) -> Result<ServerKey, ExitStatus> {
-    let unusable = |error: UsersError| crate::change::unchanged(&error.into());
+    let unusable = |error: UsersError| unchanged(&error.into());
     let file = files.key_file().map_err(unusable)?;
     match file.load() {
         Ok(loaded) => Ok(loaded.key),
@@ -137,13 +139,12 @@ pub(crate) fn server_key(files: &Files) -> Result<ServerKey, ExitStatus> {
 }
 
 pub(crate) fn is_missing(error: &UsersError) -> bool {
-    matches!(error, UsersError::UnreadableKey { error, .. } if error.kind() == std::io::ErrorKind::NotFound)
+    matches!(error, UsersError::UnreadableKey { error, .. } if error.kind() == io::ErrorKind::NotFound)
 }
 
 fn make_key(files: &Files, path: &Path) -> Result<ServerKey, ExitStatus> {
     let key = ServerKey::generate(&mut random().map_err(|error| failed(&error))?);
-    write::create_key(path, &files.users, &key, say_waiting)
-        .map_err(|error| crate::change::unchanged(&error))?;
+    write::create_key(path, &files.users, &key, say_waiting).map_err(|error| unchanged(&error))?;
     let path = path.display().to_string();
     say(format_args!(
         "{PROGRAM}: made the key file {}. Back it up, and keep that copy apart from those of the users file: without the \

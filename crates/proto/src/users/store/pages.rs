@@ -1,14 +1,19 @@
 //! Memory for secrets.
 
 use std::io;
+use std::ops::Range;
 use std::thread;
 
 use memmap2::MmapMut;
 use zeroize::Zeroize;
 
 /// Zeroed memory in the largest pages that the system has: look-ups among millions of users go anywhere in it, and with
-/// small pages most of their time would go into misses of the TLB. It is left out of core files, and wiped on drop.
-pub(super) struct Pages(MmapMut);
+/// small pages most of their time would go into misses of the TLB. It is left out of core files, and wiped on drop as
+/// far as it was written: a page that is touched only to be wiped would take memory just then.
+pub(super) struct Pages {
+    map: MmapMut,
+    written: usize,
+}
 
 impl Pages {
     /// # Errors
@@ -16,15 +21,25 @@ impl Pages {
     pub(super) fn new(len: usize) -> io::Result<Self> {
         let pages = MmapMut::map_anon(len.max(1))?;
         advise(&pages);
-        Ok(Self(pages))
+        Ok(Self { map: pages, written: 0 })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.map
     }
 
+    /// All bytes, any of which may be written.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        self.written = self.map.len();
+        &mut self.map
+    }
+
+    /// Some bytes, to be written; `None` beyond the end.
+    pub(super) fn slot(&mut self, place: Range<usize>) -> Option<&mut [u8]> {
+        let end = place.end;
+        let slot = self.map.get_mut(place)?;
+        self.written = self.written.max(end);
+        Some(slot)
     }
 }
 
@@ -42,7 +57,7 @@ fn advise(_: &MmapMut) {}
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        wipe(&mut self.0);
+        wipe(self.map.get_mut(..self.written).unwrap_or_default());
     }
 }
 

@@ -111,7 +111,7 @@ impl Records {
         let lens = [a?, b?, c?, d?];
         let end = self.len + HEADER_LEN + parts.iter().map(|part| part.len()).sum::<usize>();
         u32::try_from(end).ok()?;
-        let mut rest = self.pages.bytes_mut().get_mut(self.len..end)?;
+        let mut rest = self.pages.slot(self.len..end)?;
         for part in [&number[..], &lens].into_iter().chain(parts) {
             let (slot, after) = rest.split_at_mut_checked(part.len())?;
             slot.copy_from_slice(part);
