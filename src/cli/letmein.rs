@@ -105,7 +105,8 @@ fn after_long_help() -> String {
          {EXAMPLE}\n  \
          letmein [::1]:8591 userone --password-file secret --tcp\n  \
          letmein --quiet --wait gate.example alice --password-file secret && ./deploy\n  \
-         letmein gate1.example,gate2.example alice --password-file secret\n\n\
+         letmein gate1.example,gate2.example alice --password-file secret\n  \
+         letmein gate.example alice --mechanism opaque --remember\n\n\
          Exit status: 0 welcome, 1 refused, 2 wrong command line or no password, 3 no verdict"
     )
 }

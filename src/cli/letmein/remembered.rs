@@ -6,7 +6,7 @@
 //! ```
 
 use std::env;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -225,15 +225,15 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 
 /// Has other processes that remember something wait. On Windows the last of them wins.
 #[cfg(unix)]
-fn lock(folder: &Path) -> io::Result<File> {
-    let folder = File::open(folder)?;
+fn lock(folder: &Path) -> io::Result<Option<fs::File>> {
+    let folder = fs::File::open(folder)?;
     folder.lock()?;
-    Ok(folder)
+    Ok(Some(folder))
 }
 
 #[cfg(not(unix))]
-fn lock(_: &Path) -> io::Result<()> {
-    Ok(())
+fn lock(_: &Path) -> io::Result<Option<fs::File>> {
+    Ok(None)
 }
 
 /// Puts a new file in the place of the old one, in one step. A link stays one.
