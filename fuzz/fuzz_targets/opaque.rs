@@ -14,7 +14,7 @@ use letmein_auth_proto::opaque::stretching::Stretching;
 use letmein_auth_proto::opaque::wire::{ClientMessage, ServerMessage, decode_from_client, request};
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::{Builder, Conditions, Users};
 use libfuzzer_sys::fuzz_target;
 use rand_chacha::ChaCha20Rng;
@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(again, bytes);
     }
     let penalties = Arc::new(Penalties::new(&[1; 16], Policy::none()));
-    let mut server = Server::new(&Keys::known(1), penalties, None);
+    let mut server = Server::new(&Keys::known(1), Seed([1; 32]), penalties, None);
     let now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
     let peer = SocketAddr::from(([192, 0, 2, 1], 5000)).into();
     // The challenge of this server at that time to that peer, so that a BEGIN gets further than an AGAIN.

@@ -12,7 +12,7 @@ use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::{Digest, Secret};
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::wire::{Message, ServerMessage};
 use letmein_auth_proto::{Now, Peer};
 use letmein_auth_users::parse;
@@ -54,7 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (name, password): (Username, _) = ("userone".parse().expect("a name"), Password::new("passwordone"));
     let secret = Secret::new(&name, &password.expect("a password"));
     let keys = Keys::known(1);
-    let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Policy::none())), None);
+    let mut server = Server::new(&keys, Seed([1; 32]), Arc::new(Penalties::new(&keys.sources, Policy::none())), None);
     let stranger: Peer = SocketAddr::from(([192, 0, 2, 1], 5000)).into();
     let mut second = 0;
     // At first one that was never given, and is good for nobody.

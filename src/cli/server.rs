@@ -123,7 +123,7 @@ impl Args {
 
     fn logins(self, also: Vec<Door>) -> Service {
         let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
-        // Who is never blocked may guess by OPAQUE as well.
+        // Without any limit on failures there is none on guesses by OPAQUE.
         let of_guesses = (of_source.is_some() || of_user.is_some()).then(GuessBudgets::default);
         let reasons = if self.http_reasons { Reasons::Shown } else { Reasons::Hidden };
         Service::Logins(Logins {

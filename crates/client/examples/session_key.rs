@@ -18,7 +18,7 @@ use proto::opaque::key::ServerKey;
 use proto::opaque::registration::register;
 use proto::opaque::stretching::Stretching;
 use proto::server::penalty::{Penalties, Policy};
-use proto::server::{Keys, Server};
+use proto::server::{Keys, Seed, Server};
 use proto::users::{Builder, Conditions, Users};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -70,7 +70,8 @@ fn receive_secret(users: &Users, logins: &UdpSocket, messages: &UdpSocket) -> Re
 fn serve_login(users: &Users, socket: &UdpSocket) -> Result<SessionKey, Failed> {
     let started = Instant::now();
     let keys = Keys::draw(|bytes| SysRng.try_fill_bytes(bytes))?;
-    let mut server = Server::new(&keys, Arc::new(Penalties::new(&[0; 16], Policy::default())), None);
+    let mut server =
+        Server::new(&keys, Seed([1; 32]), Arc::new(Penalties::new(&[0; 16], Policy::default())), None);
     let mut datagram = [0; 1024];
     loop {
         let (len, peer) = socket.recv_from(&mut datagram)?;

@@ -9,7 +9,7 @@ use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::proof::Secret;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::REPLY_MAX;
 use letmein_auth_proto::{Now, Peer};
@@ -23,7 +23,7 @@ fn main() {
 const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
 /// A server without budgets, so that no answer is ignored.
 fn server() -> Server {
-    Server::new(&Keys::known(1), Arc::new(Penalties::new(&[4; 16], Policy::none())), None)
+    Server::new(&Keys::known(1), Seed([1; 32]), Arc::new(Penalties::new(&[4; 16], Policy::none())), None)
 }
 
 const PEERS: u16 = 1024;

@@ -25,7 +25,7 @@ use letmein_auth_proto::opaque::stretching::Stretching;
 use letmein_auth_proto::opaque::wire::{Begin, Finish, KE1_LEN, MESSAGE_MAX, ServerMessage, request};
 use letmein_auth_proto::server::event::Event;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::{Builder, Conditions, Standing, Users};
 use letmein_auth_proto::{Now, Peer};
 use opaque_ke::key_exchange::tripledh::TripleDh;
@@ -240,7 +240,7 @@ fn users(key: &ServerKey, names: &[&Username], random: &mut SmallRng) -> Users {
 
 fn server(random: &mut SmallRng) -> Server {
     let Ok(keys) = Keys::draw(|key| random.try_fill_bytes(key));
-    Server::new(&keys, Arc::new(Penalties::new(&keys.sources, Policy::none())), None)
+    Server::new(&keys, Seed([1; 32]), Arc::new(Penalties::new(&keys.sources, Policy::none())), None)
 }
 
 /// Another one for each number, so that no two are given the same offer.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use letmein_auth_proto::Now;
 use letmein_auth_proto::credentials::NAME_MAX;
 use letmein_auth_proto::server::penalty::{FailureBudget, Penalties, Policy};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::REPLY_MAX;
 use letmein_auth_users::parse;
@@ -127,7 +127,8 @@ impl Population {
     /// Times refusals of known and of unknown names, in nanoseconds.
     fn times(&self, limits: Policy, random: &mut SmallRng) -> [Vec<f64>; 2] {
         let Ok(keys) = Keys::draw(|key| random.try_fill_bytes(key));
-        let mut server = Server::new(&keys, Arc::new(Penalties::new(&keys.sources, limits)), None);
+        let mut server =
+            Server::new(&keys, Seed([1; 32]), Arc::new(Penalties::new(&keys.sources, limits)), None);
         let (mut now, mut reply) = (NOW, Vec::with_capacity(REPLY_MAX));
         let mut time = |name: &str, random: &mut SmallRng| {
             now.uptime += PAUSE;

@@ -9,7 +9,7 @@ use letmein_auth_proto::Now;
 use letmein_auth_proto::client::{Client, Resends, Step};
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::{Builder, Conditions};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The keys of a real server are random.
     let keys = Keys::known(1);
     let penalties = Arc::new(Penalties::new(&keys.sources, Policy::default()));
-    let mut server = Server::new(&keys, penalties, None);
+    let mut server = Server::new(&keys, Seed([1; 32]), penalties, None);
     let peer: SocketAddr = "192.0.2.1:5000".parse()?;
 
     let (mut uptime, seed) = (Duration::from_secs(1), 5);

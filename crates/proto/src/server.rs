@@ -35,7 +35,7 @@ pub struct Server {
     rare: RareChallenges,
     penalties: Arc<Penalties>,
     opaque: OpaqueDatagrams,
-    /// Whatever the users log in by, if the operator says so.
+    /// What the operator says; absent, what the users log in by.
     mechanisms: Option<Mechanisms>,
 }
 
@@ -52,9 +52,11 @@ pub struct Keys {
     pub names: [u8; 16],
     /// The key under which states of logins by OPAQUE are sealed, of 256 bits.
     pub states: [u8; 32],
-    /// The seed of what a worker draws for logins by OPAQUE, of 256 bits. No two workers have the same.
-    pub random: [u8; 32],
 }
+
+/// What a worker draws for logins by OPAQUE follows from this: 256 random bits. It cannot be copied, since two workers
+/// with the same would use nonces twice.
+pub struct Seed(pub [u8; 32]);
 
 /// The circumstances of a message.
 #[derive(Clone, Copy)]
@@ -76,20 +78,19 @@ impl Keys {
     /// Those of `fill`.
     pub fn draw<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let [mut challenges, mut welcomes, mut sources, mut names] = [[0; 16]; 4];
-        let [mut states, mut random] = [[0; 32]; 2];
+        let mut states = [0; 32];
         for key in [&mut challenges, &mut welcomes, &mut sources, &mut names] {
             fill(key)?;
         }
         fill(&mut states)?;
-        fill(&mut random)?;
-        Ok(Self { challenges, welcomes, sources, names, states, random })
+        Ok(Self { challenges, welcomes, sources, names, states })
     }
 
     /// Keys that everybody knows, for tests and examples: all bytes are `byte`.
     #[must_use]
     pub fn known(byte: u8) -> Self {
-        let (key, long) = ([byte; 16], [byte; 32]);
-        Self { challenges: key, welcomes: key, sources: key, names: key, states: long, random: long }
+        let key = [byte; 16];
+        Self { challenges: key, welcomes: key, sources: key, names: key, states: [byte; 32] }
     }
 }
 
@@ -97,8 +98,8 @@ impl Server {
     /// A server that has issued no challenge yet. All workers share the same penalties. It speaks the mechanisms by
     /// which its users log in, unless `mechanisms` says otherwise.
     #[must_use]
-    pub fn new(keys: &Keys, penalties: Arc<Penalties>, mechanisms: Option<Mechanisms>) -> Self {
-        let desk = OpaqueDesk::new(Transport::Udp, &keys.states, keys.random, Binding::none());
+    pub fn new(keys: &Keys, seed: Seed, penalties: Arc<Penalties>, mechanisms: Option<Mechanisms>) -> Self {
+        let desk = OpaqueDesk::new(Transport::Udp, &keys.states, seed, Binding::none());
         Self {
             opaque: OpaqueDatagrams::new(desk, &keys.welcomes),
             mechanisms,

@@ -383,13 +383,13 @@ impl<'a> Found<'a> {
     }
 
     /// The stretching and the record for an exchange by OPAQUE: the user's, if they may log in at this time from this
-    /// address and are not guessed at too often, or else those of nobody.
+    /// address and are not guessed at too often, or else the fake one.
     pub(crate) fn opaque_part(
         &self,
         opaque: &OpaqueUsers,
         is_admitted: Choice,
     ) -> ([u8; STRETCHING_LEN], [u8; RECORD_LEN]) {
-        opaque.select(self.name, self.opaque, self.may_enter() & is_admitted)
+        opaque.select(self.name, self.opaque, self.is_known, self.may_enter() & is_admitted)
     }
 
     /// The conditions of the user's logins, besides the password.

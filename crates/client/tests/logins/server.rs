@@ -19,7 +19,7 @@ use proto::opaque::wire::{self, FINISH_LEN};
 use proto::server::opaque::OpaqueDesk;
 use proto::server::penalty::{Penalties, Policy};
 use proto::server::stream::LoginStream;
-use proto::server::{Case, Keys, Server};
+use proto::server::{Case, Keys, Seed, Server};
 use proto::users::{Builder, Conditions, Users};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -81,7 +81,7 @@ pub(crate) fn serve_udp(users: &'static Users, shape: fn(Vec<u8>) -> Vec<Vec<u8>
     let address = socket.local_addr().unwrap();
     let ((hears, heard), (agrees, sessions)) = (mpsc::channel(), mpsc::channel());
     thread::spawn(move || {
-        let mut server = Server::new(&Keys::known(1), Arc::new(penalties()), None);
+        let mut server = Server::new(&Keys::known(1), Seed([1; 32]), Arc::new(penalties()), None);
         let mut room = [0; 2048];
         loop {
             // Windows makes an error of a client that has left.
@@ -111,7 +111,8 @@ pub(crate) fn serve_tcp(users: &'static Users, binding: &'static [u8], cut: usiz
     thread::spawn(move || {
         let penalties = penalties();
         for (number, stream) in listener.incoming().enumerate() {
-            let desk = OpaqueDesk::new(Transport::Tcp, &[1; 32], [2; 32], Binding::new(binding).unwrap());
+            let desk =
+                OpaqueDesk::new(Transport::Tcp, &[1; 32], Seed([2; 32]), Binding::new(binding).unwrap());
             let door = Door { users, penalties: &penalties, hears: &hears, agrees: &agrees };
             door.converse(stream.unwrap(), desk, number < cut);
         }

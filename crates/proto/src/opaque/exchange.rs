@@ -1,6 +1,6 @@
 //! The three messages of RFC 9807, section 6: KE1 and KE3 of a client, KE2 of a server.
 //!
-//! Whatever draws random bytes takes a generator, so that recorded logins can be played again.
+//! Functions that draw random bytes take a generator, so that recorded logins can be played again.
 
 use std::fmt;
 
@@ -153,7 +153,7 @@ pub struct Pending {
     pub(crate) expected: Zeroizing<[u8; KE3_LEN]>,
 }
 
-/// A user's part of an exchange, or that of the user whom nobody is.
+/// A user's part of an exchange, or that of the fake record.
 pub struct UserPart<'a> {
     /// The name in BEGIN.
     pub name: &'a str,

@@ -11,7 +11,7 @@ use crate::opaque::record::{RECORD_LEN, RecordBytes};
 use crate::opaque::suite::Suite;
 use crate::opaque::{CryptoRng, RngCore};
 
-/// Bytes of a key: the seed of the OPRF, 64; the private key, 32; the public key of the user whom nobody is, 32.
+/// Bytes of a key: the seed of the OPRF, 64; the private key, 32; the public key of the fake record, 32.
 pub const KEY_LEN: usize = 128;
 const SEED_LEN: usize = 64;
 const MASKING_KEY_LEN: usize = 64;
@@ -74,7 +74,7 @@ impl ServerKey {
         KeyId(digest.first_chunk().copied().unwrap_or_default())
     }
 
-    /// The record of the user whom nobody is (RFC 9807, section 6.3.2.2): a random public key and masking key, and an
+    /// The fake record for unknown names (RFC 9807, section 6.3.2.2): a random public key and masking key, and an
     /// envelope of zeros. It goes with the key, so that a server says the same of an unknown name after a restart.
     pub(crate) fn fake_record(&self) -> RecordBytes {
         let key = self.to_bytes();

@@ -281,11 +281,6 @@ impl Begin<'_> {
         concat([&head(Kind::Begin), &challenge.bits().to_be_bytes(), &len, &name, ke1.as_slice()])
     }
 
-    /// The blinded element, which stands for the password that is guessed.
-    pub(crate) fn element(&self) -> &[u8] {
-        self.ke1.get(..KE1_NONCE_AT).unwrap_or_default()
-    }
-
     /// The first half of the client's nonce, which the OFFER repeats.
     #[must_use]
     pub fn echo(&self) -> [u8; ECHO_LEN] {

@@ -23,7 +23,7 @@ pub struct Reaction<'a> {
 }
 
 impl<'a> Reaction<'a> {
-    /// Whether there is no reply. Over TCP the connection is then closed.
+    /// Whether there is no reply, or none yet. Over TCP the connection is then closed, unless its login waits.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         match self.event {

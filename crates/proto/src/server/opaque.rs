@@ -5,14 +5,14 @@
 //!         offered before? ── yes ─► the same OFFER
 //!         a place to wait?  a guess left? ── no ──► nothing
 //!         … waits, since what follows takes as long as some fifty logins by MD5 …
-//!         record, or that of nobody ──► KE2 ──► OFFER, with the state sealed
+//!         record, or the fake one ──► KE2 ──► OFFER, with the state sealed
 //!
 //! FINISH  opens, not too old? ── no ──► AGAIN
 //!         right, and still admitted? ──► VERDICT
 //! ```
 //!
 //! Unknown, disabled and expired users, and those who may not log in from there, take one path: their offer is made
-//! with the record of nobody, so that no password fits it.
+//! with a fake record, so that no password fits it.
 
 mod offers;
 mod seal;
@@ -33,10 +33,10 @@ use crate::opaque::exchange::{ServerExchange, UserPart};
 use crate::opaque::session::KE3_LEN;
 use crate::opaque::wire::{Begin, Finish, MESSAGE_MAX, Offer, ServerMessage};
 use crate::origin::Origin;
-use crate::server::Case;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
 use crate::server::penalty::{Penalties, Rank};
 use crate::server::recent::{Sighting, Welcomes};
+use crate::server::{Case, Seed};
 use crate::transport::Transport;
 use crate::users::{PasswordAge, Users};
 use crate::wire::{Malformed, Verdict};
@@ -67,7 +67,7 @@ impl Case<'_> {
     /// Debits the guess of a BEGIN, or says why it is ignored.
     pub(crate) fn reserve<'a>(&self, begin: &Begin<'a>, rank: Rank) -> Result<(), Event<'a>> {
         let found = self.users.find(begin.name, Mechanism::Opaque);
-        let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, begin.element());
+        let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, begin.ke1);
         reserved.map_err(|penalty| {
             let user = bool::from(found.is_known).then_some(begin.name);
             Event::Penalized { penalty, user }
@@ -76,10 +76,9 @@ impl Case<'_> {
 }
 
 impl OpaqueDesk {
-    /// The key is that under which all workers of a server seal states; the seed is this worker's alone. Each is 256
-    /// random bits.
+    /// The key is that under which the workers of a door seal states: 256 random bits.
     #[must_use]
-    pub fn new(transport: Transport, key: &[u8; 32], seed: [u8; 32], binding: Binding) -> Self {
+    pub fn new(transport: Transport, key: &[u8; 32], Seed(seed): Seed, binding: Binding) -> Self {
         Self { seal: Seal::new(key), random: ChaCha20Rng::from_seed(seed), binding, transport }
     }
 
@@ -105,7 +104,7 @@ impl OpaqueDesk {
             return Event::Malformed(Malformed::Element).by(Mechanism::Opaque);
         };
         let owner = Owner { transport: self.transport, peer, name: begin.name };
-        let state = self.seal.seal(owner, now.uptime, &pending, &mut self.random);
+        let state = self.seal.seal(owner, now.uptime, rank, &pending, &mut self.random);
         let offer = Offer { echo: &begin.echo(), stretching: &stretching, ke2: &ke2, state: &state };
         ServerMessage::Offer(offer).append_to(reply);
         Event::Offered.by(Mechanism::Opaque)
@@ -122,7 +121,7 @@ impl OpaqueDesk {
     ) -> Option<Reaction<'a>> {
         let Case { users, penalties, now, peer } = case;
         let owner = Owner { transport: self.transport, peer, name: finish.name };
-        let pending = self.seal.open(owner, now.uptime, finish.state)?;
+        let (rank, pending) = self.seal.open(owner, now.uptime, finish.state)?;
         let found = users.find(finish.name, Mechanism::Opaque);
         let admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip());
         let is_right = bool::from(pending.is_right(finish.ke3) & found.is_known);
@@ -133,7 +132,7 @@ impl OpaqueDesk {
             Verdict::Welcome => {
                 let sighting = sight(login_number(finish.ke3));
                 if sighting == Sighting::First {
-                    penalties.welcomed_guess(now.uptime, peer, &found);
+                    penalties.welcomed_guess(now.uptime, peer, &found, rank);
                 }
                 let password = PasswordAge::Present;
                 let event = Event::Welcomed { user: finish.name, sighting, password };
@@ -143,6 +142,9 @@ impl OpaqueDesk {
             Verdict::Refused => {
                 let reason = match admitted {
                     _ if !bool::from(found.is_known) => Reason::UnknownUser,
+                    Ok(()) if penalties.offered(now.uptime, found, rank).is_refused_unseen() => {
+                        Reason::TriedTooOften
+                    }
                     Ok(()) => Reason::WrongPassword,
                     Err(denial) => Reason::Denied(denial),
                 };
@@ -186,12 +188,12 @@ impl OpaqueDatagrams {
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
         let number = self.number(case.peer, begin);
-        if let Some(offer) = self.offers.of(number) {
+        if let Some(offer) = self.offers.of(number, case.now.uptime) {
             reply.extend_from_slice(offer);
             return Event::Offered.by(Mechanism::Opaque);
         }
         let rank = case.rank(begin.name);
-        // Whoever finds no place now has spent no guess, and comes again.
+        // Without a place no guess is spent, and the client sends it again.
         let Some(place) = self.waiting.place_for(case.peer, rank) else {
             return Event::Crowded.by(Mechanism::Opaque);
         };
@@ -217,7 +219,7 @@ impl OpaqueDatagrams {
         let begin = Begin { challenge: Challenge::from_random(0), name: waiter.name(), ke1: &ke1 };
         let before = reply.len();
         let reaction = self.desk.offer(Case { users, penalties, now, peer }, &begin, rank, reply);
-        self.offers.note(number, reply.get(before..).unwrap_or_default());
+        self.offers.note(number, reply.get(before..).unwrap_or_default(), now.uptime);
         debug_assert!(reply.len() - before <= MESSAGE_MAX);
         Some((place, peer, reaction))
     }

@@ -52,7 +52,7 @@ pub struct FailureBudget {
     pub window: Duration,
 }
 
-/// So many in a window.
+/// A number of failures or guesses, and the time in which they are paid off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Budget {
     count: u32,

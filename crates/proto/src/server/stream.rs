@@ -41,7 +41,8 @@ enum Expected {
     Begin,
     /// The BEGIN is here, and its guess is reserved; its offer is due.
     Turn(Rank),
-    Finish,
+    /// The offer was made, and its state ends in these bytes.
+    Finish([u8; 16]),
     Nothing,
 }
 
@@ -73,14 +74,14 @@ impl LoginStream {
     ) -> Option<Reaction<'a>> {
         let is_opaque = match self.expected {
             Expected::Request => opaque_wire::is_opaque(received),
-            Expected::Begin | Expected::Turn(_) | Expected::Finish => true,
+            Expected::Begin | Expected::Turn(_) | Expected::Finish(_) => true,
             Expected::Answer(_) | Expected::Nothing => false,
         };
         let reaction = match self.expected {
             _ if is_opaque => self.opaque(case, opaque, received, replies),
             Expected::Request => self.request(received, replies),
             Expected::Answer(request) => self.answer(request, case, received, replies),
-            Expected::Begin | Expected::Turn(_) | Expected::Finish | Expected::Nothing => Ok(None),
+            Expected::Begin | Expected::Turn(_) | Expected::Finish(_) | Expected::Nothing => Ok(None),
         };
         reaction.unwrap_or_else(|reason| {
             self.expected = Expected::Nothing;
@@ -158,10 +159,15 @@ impl LoginStream {
             }
             (Expected::Begin, ClientMessage::Begin(_)) => self.again(replies)?,
             (Expected::Turn(rank), ClientMessage::Begin(begin)) => {
-                self.expected = Expected::Finish;
-                desk.offer(case, &begin, rank, replies)
+                self.offer(case, desk, &begin, rank, replies)
             }
-            (Expected::Finish, ClientMessage::Finish(finish)) => self.finish(case, desk, &finish, replies)?,
+            (Expected::Finish(offered), ClientMessage::Finish(finish)) => {
+                if finish.state.last_chunk() == Some(&offered) {
+                    self.finish(case, desk, &finish, replies)?
+                } else {
+                    self.again(replies)?
+                }
+            }
             _ => return Err(Malformed::NotAMessage),
         };
         *received = rest;
@@ -181,6 +187,23 @@ impl LoginStream {
                 event.by(Mechanism::Opaque)
             }
         }
+    }
+
+    /// Makes the offer, whose state alone can finish the login.
+    fn offer(
+        &mut self,
+        case: Case<'_>,
+        desk: &mut OpaqueDesk,
+        begin: &Begin<'_>,
+        rank: Rank,
+        replies: &mut Vec<u8>,
+    ) -> Reaction<'static> {
+        let reaction = desk.offer(case, begin, rank, replies);
+        self.expected = match replies.last_chunk() {
+            Some(offered) if !reaction.is_silent() => Expected::Finish(*offered),
+            Some(_) | None => Expected::Nothing,
+        };
+        reaction
     }
 
     fn finish<'a>(
@@ -204,6 +227,8 @@ impl LoginStream {
         }
         self.agains += 1;
         self.expected = Expected::Begin;
+        // Another one, since the client takes the same for a copy. What is unpredictable is the connection.
+        self.challenge = Challenge::from_random(self.challenge.bits().wrapping_add(1));
         opaque_wire::ServerMessage::Again(self.challenge).append_to(replies);
         Ok(Event::Rechallenged.by(Mechanism::Opaque))
     }

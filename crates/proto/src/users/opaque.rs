@@ -35,22 +35,24 @@ impl OpaqueUsers {
         Self { key, fake, names, stretchings }
     }
 
-    /// The stretching and the record for an exchange: those that are `stored` beside a user if they are `real`, and
-    /// else the fake ones. The time does not tell which.
+    /// The stretching and the record for an exchange: those that are `stored` beside a user who `is_known`, and else
+    /// the fake ones. If the user `may_enter` not, the record is fake, and the stretching is not, since a change would
+    /// tell that there is such a user. The time does not tell which.
     pub(crate) fn select(
         &self,
         name: &str,
         stored: &[u8],
-        real: Choice,
+        is_known: Choice,
+        may_enter: Choice,
     ) -> ([u8; STRETCHING_LEN], [u8; RECORD_LEN]) {
         let (mut stretching, mut record) = (self.stretching_of(name), self.fake);
         let stored = stored.first_chunk::<STORED_LEN>().unwrap_or(&[0; STORED_LEN]);
         let (real_stretching, real_record) = stored.split_at(STRETCHING_LEN);
         for (fake, byte) in stretching.iter_mut().zip(real_stretching) {
-            fake.conditional_assign(byte, real);
+            fake.conditional_assign(byte, is_known);
         }
         for (fake, byte) in record.iter_mut().zip(real_record) {
-            fake.conditional_assign(byte, real);
+            fake.conditional_assign(byte, is_known & may_enter);
         }
         (stretching, record)
     }
@@ -97,10 +99,13 @@ mod tests {
     fn a_record_is_used_only_where_it_is_real() {
         let users = OpaqueUsers::new(key(), &BTreeMap::new());
         let stored: Vec<u8> = (0..STORED_LEN).map(|number| number as u8).collect();
-        let (stretching, record) = users.select("alice", &stored, Choice::from(1));
+        let (yes, no) = (Choice::from(1), Choice::from(0));
+        let (stretching, record) = users.select("alice", &stored, yes, yes);
         assert_eq!([&stretching[..], &record].concat(), stored);
+        let (stretching, record) = users.select("alice", &stored, yes, no);
+        assert_eq!((&stretching[..], record), (&stored[..STRETCHING_LEN], users.fake));
         for none in [&stored[..], &[]] {
-            let (stretching, record) = users.select("alice", none, Choice::from(0));
+            let (stretching, record) = users.select("alice", none, no, yes);
             assert_eq!((stretching, record), (Stretching::DEFAULT.to_bytes(), users.fake));
         }
     }

@@ -22,7 +22,7 @@ use letmein_auth_proto::opaque::Binding;
 use letmein_auth_proto::proof::{Digest, Secret};
 use letmein_auth_proto::server::opaque::OpaqueDesk;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::transport::Transport;
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::{Now, Peer};
@@ -46,12 +46,12 @@ fn penalties() -> Penalties {
 
 /// A server with keys of its own.
 fn server(number: u8) -> Server {
-    Server::new(&Keys::known(number), Arc::new(penalties()), None)
+    Server::new(&Keys::known(number), Seed([number; 32]), Arc::new(penalties()), None)
 }
 
 /// What a TCP worker has for OPAQUE.
 fn opaque_desk() -> OpaqueDesk {
-    OpaqueDesk::new(Transport::Tcp, &[1; 32], [2; 32], Binding::none())
+    OpaqueDesk::new(Transport::Tcp, &[1; 32], Seed([2; 32]), Binding::none())
 }
 
 fn users(lines: &str) -> Users {

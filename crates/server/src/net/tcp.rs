@@ -126,6 +126,13 @@ impl Turns {
         }
     }
 
+    /// Forgets a connection that was closed, since another may get its key.
+    fn remove(&mut self, key: usize) {
+        for queue in [&mut self.known, &mut self.strangers] {
+            queue.retain(|other| *other != key);
+        }
+    }
+
     fn next(&mut self) -> Option<usize> {
         self.known.pop_front().or_else(|| self.strangers.pop_front())
     }
@@ -267,6 +274,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     }
 
     fn close(&mut self, key: usize, error: Option<&io::Error>) {
+        self.turns.remove(key);
         // Closing the socket also removes it from the poll.
         if let (Some(connection), Some(error)) = (self.connections.try_remove(key), error) {
             self.counters.lost.add(1);

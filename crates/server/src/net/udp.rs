@@ -37,7 +37,7 @@ pub(crate) trait UdpService {
         false
     }
 
-    /// Replies to the datagram that has waited longest, and gives its place. `reply` is empty, and may stay so.
+    /// Replies to the datagram whose turn it is, and gives its place. `reply` is empty, and may stay so.
     fn reply_to_waiting(&mut self, _now: Now, _reply: &mut Vec<u8>) -> Option<usize> {
         None
     }

@@ -24,7 +24,7 @@ use crate::net::services::logins::{LoginConnection, LoginDatagrams, WorkerLogins
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::stream_service::{Reading, StreamService};
 use crate::net::{tcp, udp};
-use proto::server::{Keys, Server};
+use proto::server::{Keys, Seed, Server};
 use proto::transport::Transport;
 use proto::{Now, Peer};
 
@@ -62,27 +62,24 @@ impl Workers {
                 }
                 let mut keys = directory.keys.clone();
                 SysRng.try_fill_bytes(&mut keys.challenges)?;
-                let mut seeds = seeds(bound.sockets.len())?;
+                SysRng.try_fill_bytes(&mut keys.states)?;
                 self.add_udp(bound, Some(&directory.connections), |_, counters| {
-                    let keys = Keys { random: seeds.pop().unwrap_or_default(), ..keys.clone() };
-                    let server = Server::new(&keys, directory.penalties.clone(), directory.mechanisms);
+                    let server =
+                        Server::new(&keys, seed()?, directory.penalties.clone(), directory.mechanisms);
                     let log = log.of_worker(kind, counters);
                     let logins = LoginDatagrams { server, log, directory: directory.clone() };
-                    || logins
+                    Ok(|| logins)
                 })
             }
             Transport::Tcp => {
-                let mut seeds = seeds(bound.sockets.len())?;
                 self.add_tcp(kind, bound, LoginConnection::READING, &directory.connections, |counters| {
                     let log = log.of_worker(kind, counters);
-                    let seed = seeds.pop().unwrap_or_default();
-                    let logins = WorkerLogins::new(log, directory.clone(), seed);
-                    move || {
+                    let logins = WorkerLogins::new(log, directory.clone(), seed()?);
+                    Ok(move || {
                         let logins = Rc::new(logins);
                         move |peer, now| LoginConnection::open(logins.clone(), now, peer)
-                    }
-                });
-                Ok(())
+                    })
+                })
             }
         }
     }
@@ -100,28 +97,29 @@ impl Workers {
         match service {
             SmallService::Datagrams(service, serving) => {
                 let key = keys.sources;
-                let serve =
-                    |own, _: &Arc<Counters>| move || Datagrams::new(service, own, &key, serving, verbosity);
+                let serve = |own, _: &Arc<Counters>| {
+                    Ok(move || Datagrams::new(service, own, &key, serving, verbosity))
+                };
                 workers.add_udp(bound, None, serve)?;
             }
             SmallService::Md5Stream => {
                 let connections = connections(Md5Stream::READING.memory_max);
                 workers.add_tcp(kind, bound, Md5Stream::READING, &connections, |_| {
-                    move || {
+                    Ok(move || {
                         let lines = shared_lines(verbosity);
                         move |peer, _| Ok(Md5Stream { peer, lines: lines.clone() })
-                    }
-                });
+                    })
+                })?;
             }
             SmallService::FramedStream { buffer_len, message_max } => {
                 let reading = FramedStream::reading(buffer_len, message_max);
                 let connections = connections(reading.memory_max);
                 workers.add_tcp(kind, bound, reading, &connections, |_| {
-                    move || {
+                    Ok(move || {
                         let lines = shared_lines(verbosity);
                         move |peer, _| Ok(FramedStream { peer, message_max, lines: lines.clone() })
-                    }
-                });
+                    })
+                })?;
             }
         }
         Ok(workers)
@@ -132,7 +130,7 @@ impl Workers {
         &mut self,
         Bound { address, sockets }: Bound,
         connections: Option<&Connections>,
-        mut service: impl FnMut(SocketAddr, &Arc<Counters>) -> M,
+        service: impl Fn(SocketAddr, &Arc<Counters>) -> io::Result<M>,
     ) -> io::Result<()> {
         let sockets = sockets.into_iter().map(udp::prepare).collect::<io::Result<Vec<_>>>()?;
         if let Some(socket) = sockets.first() {
@@ -141,7 +139,7 @@ impl Workers {
         self.doors.push((SocketKind::Udp, address));
         for socket in sockets {
             let counters = self.add_counters();
-            let service = service(socket.local_addr()?, &counters);
+            let service = service(socket.local_addr()?, &counters)?;
             let connections = connections.cloned();
             self.work.push(Box::new(move |clock, stop: Stop| {
                 let stop = match connections {
@@ -162,8 +160,9 @@ impl Workers {
         Bound { address, sockets }: Bound,
         reading: Reading,
         connections: &Connections,
-        mut service: impl FnMut(&Arc<Counters>) -> S,
-    ) where
+        service: impl Fn(&Arc<Counters>) -> io::Result<S>,
+    ) -> io::Result<()>
+    where
         C: StreamService + 'static,
         O: Fn(Peer, Now) -> io::Result<C> + 'static,
         S: FnOnce() -> O + Send + 'static,
@@ -171,7 +170,7 @@ impl Workers {
         self.doors.push((kind, address));
         for socket in sockets {
             let counters = self.add_counters();
-            let (service, connections) = (service(&counters), connections.clone());
+            let (service, connections) = (service(&counters)?, connections.clone());
             self.work.push(Box::new(move |clock, stop| {
                 tcp::serve(
                     Listener { socket, kind },
@@ -184,6 +183,7 @@ impl Workers {
                 )
             }));
         }
+        Ok(())
     }
 
     fn add_counters(&mut self) -> Arc<Counters> {
@@ -193,11 +193,11 @@ impl Workers {
     }
 }
 
-/// A seed of random bytes for each worker.
-fn seeds(workers: usize) -> io::Result<Vec<[u8; 32]>> {
-    let mut seeds = vec![[0; 32]; workers];
-    SysRng.try_fill_bytes(seeds.as_flattened_mut())?;
-    Ok(seeds)
+/// A seed for one worker.
+fn seed() -> io::Result<Seed> {
+    let mut seed = Seed([0; 32]);
+    SysRng.try_fill_bytes(&mut seed.0)?;
+    Ok(seed)
 }
 
 /// The threads of all workers.

@@ -1,7 +1,7 @@
 //! What a server must know of a login when its FINISH comes, sealed into the OFFER, so that it keeps nothing itself.
 //!
 //! ```text
-//! nonce 24 | body: tick 8, session key 64, expected KE3 64 | tag 16      XChaCha20-Poly1305
+//! nonce 24 | body: tick and rank 8, session key 64, expected KE3 64 | tag 16      XChaCha20-Poly1305
 //! ```
 //!
 //! The associated data names transport, peer and user, so that a state is of no use to anybody else.
@@ -18,6 +18,7 @@ use crate::opaque::RngCore;
 use crate::opaque::exchange::Pending;
 use crate::opaque::session::{KE3_LEN, SESSION_KEY_LEN};
 use crate::opaque::wire::STATE_LEN;
+use crate::server::penalty::Rank;
 use crate::transport::Transport;
 
 const NONCE_LEN: usize = 24;
@@ -25,6 +26,9 @@ const TICK_LEN: usize = 8;
 const BODY_LEN: usize = TICK_LEN + SESSION_KEY_LEN + KE3_LEN;
 const TAG_LEN: usize = 16;
 const _: () = assert!(NONCE_LEN + BODY_LEN + TAG_LEN == STATE_LEN);
+
+/// The bit of a tick that says that the source was known.
+const KNOWN: u64 = 1 << 63;
 
 /// How long a FINISH may take.
 const LIFE: Duration = Duration::from_secs(32);
@@ -56,6 +60,7 @@ impl Seal {
         &self,
         owner: Owner<'_>,
         uptime: Duration,
+        rank: Rank,
         pending: &Pending,
         random: &mut impl RngCore,
     ) -> [u8; STATE_LEN] {
@@ -64,7 +69,8 @@ impl Seal {
         random.fill_bytes(nonce);
         let (body, tag) = rest.split_at_mut(BODY_LEN);
         let (tick, keys) = body.split_at_mut(TICK_LEN);
-        tick.copy_from_slice(&uptime.as_secs().to_be_bytes());
+        let rank = if rank == Rank::Known { KNOWN } else { 0 };
+        tick.copy_from_slice(&(uptime.as_secs() | rank).to_be_bytes());
         let (session, expected) = keys.split_at_mut(SESSION_KEY_LEN);
         session.copy_from_slice(pending.session.expose());
         expected.copy_from_slice(&*pending.expected);
@@ -81,7 +87,7 @@ impl Seal {
         owner: Owner<'_>,
         uptime: Duration,
         state: &[u8; STATE_LEN],
-    ) -> Option<Pending> {
+    ) -> Option<(Rank, Pending)> {
         let (nonce, rest) = state.split_first_chunk::<NONCE_LEN>()?;
         let (body, tag) = rest.split_first_chunk::<BODY_LEN>()?;
         let mut body = Zeroizing::new(*body);
@@ -89,8 +95,10 @@ impl Seal {
         self.0.decrypt_in_place_detached(nonce, owner.data().bytes(), &mut *body, tag).ok()?;
         let (tick, keys) = body.split_first_chunk()?;
         let (session, expected) = keys.split_first_chunk()?;
-        let age = uptime.as_secs().checked_sub(u64::from_be_bytes(*tick))?;
-        (age <= LIFE.as_secs()).then_some(Pending::new(session, expected.first_chunk()?))
+        let tick = u64::from_be_bytes(*tick);
+        let rank = if tick & KNOWN == 0 { Rank::Stranger } else { Rank::Known };
+        let age = uptime.as_secs().checked_sub(tick & !KNOWN)?;
+        (age <= LIFE.as_secs()).then_some((rank, Pending::new(session, expected.first_chunk()?)))
     }
 }
 
@@ -138,7 +146,8 @@ mod tests {
 
     fn is_opened(owner: Owner<'_>, seconds: u64, state: &[u8; STATE_LEN]) -> bool {
         let opened = Seal::new(&[1; 32]).open(owner, Duration::from_secs(seconds), state);
-        opened.is_some_and(|pending| {
+        opened.is_some_and(|(rank, pending)| {
+            assert_eq!(rank, Rank::Known);
             *pending.session.expose() == [2; SESSION_KEY_LEN] && *pending.expected == [3; KE3_LEN]
         })
     }
@@ -148,7 +157,8 @@ mod tests {
         let pending = Pending::new(&[2; SESSION_KEY_LEN], &[3; KE3_LEN]);
         let alice = owner(5000, Transport::Udp, "alice");
         let mut random = ChaCha20Rng::from_seed([4; 32]);
-        let state = Seal::new(&[1; 32]).seal(alice, Duration::from_secs(100), &pending, &mut random);
+        let state =
+            Seal::new(&[1; 32]).seal(alice, Duration::from_secs(100), Rank::Known, &pending, &mut random);
         let opened_at = [99, 100, 132, 133].map(|second| is_opened(alice, second, &state));
         assert_eq!(opened_at, [false, true, true, false]);
         for other in [

@@ -59,8 +59,8 @@ impl Waiting {
     pub(crate) fn place_for(&self, peer: Peer, rank: Rank) -> Option<usize> {
         let source = peer.source();
         let taken = || self.places.iter().enumerate().filter_map(|(place, it)| Some((place, it.as_ref()?)));
-        if taken().any(|(_, waiter)| waiter.peer.source() == source) {
-            return None;
+        if let Some((place, waiter)) = taken().find(|(_, waiter)| waiter.peer.source() == source) {
+            return (rank < waiter.rank).then_some(place);
         }
         let free = self.places.iter().position(Option::is_none);
         // The last of the strangers makes room for somebody who is known.
@@ -144,8 +144,9 @@ mod tests {
         for (host, rank) in [(1, Rank::Stranger), (2, Rank::Known), (3, Rank::Stranger), (4, Rank::Known)] {
             assert!(put(&mut waiting, host, rank));
         }
-        assert!(!put(&mut waiting, 3, Rank::Known), "a source has one place");
-        assert_eq!(order(&mut waiting), [2, 4, 1, 3]);
+        assert!(!put(&mut waiting, 2, Rank::Known), "a source has one place");
+        assert!(put(&mut waiting, 3, Rank::Known), "which somebody who is known takes from a stranger");
+        assert_eq!(order(&mut waiting), [2, 4, 3, 1]);
         assert!(waiting.is_empty());
     }
 

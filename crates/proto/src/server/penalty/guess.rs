@@ -17,6 +17,8 @@ use std::time::Duration;
 use super::tables::{DebtTable, Reserved, Trace};
 use super::{Budget, Kind, ONE, Penalties, Penalty};
 use crate::Peer;
+use crate::opaque::wire::KE1_LEN;
+use crate::source::NETWORKS_MAX;
 use crate::users::{Found, PasswordAge, Price};
 
 /// The budgets of guesses by OPAQUE.
@@ -83,48 +85,69 @@ impl Penalties {
         if is_exempt || self.is_trusted(peer) { Rank::Known } else { Rank::Stranger }
     }
 
-    /// Debits a guess, unless the same blinded element of that peer was debited lately.
+    /// Debits a guess, unless the same KE1 of that peer was debited lately.
     ///
     /// # Errors
-    /// A budget is used up.
+    /// A budget is used up. Then nothing is debited.
     pub(crate) fn reserve(
         &self,
         uptime: Duration,
         peer: Peer,
         found: &Found<'_>,
         rank: Rank,
-        element: &[u8],
+        ke1: &[u8; KE1_LEN],
     ) -> Result<(), Penalty> {
         let Some(tables) = self.guesses.as_ref().filter(|_| !self.is_trusted(peer)) else { return Ok(()) };
         let name = self.hash(Kind::Name, &[found.name().as_bytes()]);
-        let trace = Trace::new(name, self.hash(Kind::Guess, &[element, &peer.mark()]));
+        let trace = Trace::new(name, self.hash(Kind::Guess, &[ke1, &peer.mark()]));
         if rank == Rank::Known {
             let login = self.login_of(peer, found.name());
-            return spent_as(Penalty::User, tables.logins.reserve(uptime, ONE, login, trace)).map(|_| ());
+            return match tables.logins.reserve(uptime, ONE, login, trace) {
+                Reserved::Now | Reserved::Before => Ok(()),
+                Reserved::Spent => Err(Penalty::User),
+            };
         }
-        for (network, shares) in peer.source().guessing_networks() {
-            let hash = self.source(network);
-            spent_as(Penalty::Source, tables.sources.reserve(uptime, shares, hash, trace))?;
+        // Whoever asks first: a source that is over its budget costs the name nothing.
+        let (mut debited, mut penalty) = ([None; NETWORKS_MAX], None);
+        for ((network, shares), slot) in peer.source().guessing_networks().zip(&mut debited) {
+            match tables.sources.reserve(uptime, shares, self.source(network), trace) {
+                Reserved::Now => *slot = Some((network, shares)),
+                Reserved::Before => {}
+                Reserved::Spent => penalty = penalty.or(Some(Penalty::Source)),
+            }
         }
-        if spent_as(Penalty::User, tables.names.reserve(uptime, ONE, name, trace))? == Reserved::Now
-            && let Some(price) = tables.price_of_day
-        {
-            found.guessed_in_a_day(price, uptime);
+        let reserved = match penalty {
+            Some(_) => Reserved::Before,
+            None => tables.names.reserve(uptime, ONE, name, trace),
+        };
+        if reserved == Reserved::Spent {
+            penalty = Some(Penalty::User);
+        }
+        if let Some(penalty) = penalty {
+            for (network, shares) in debited.into_iter().flatten() {
+                tables.sources.give_back(uptime, shares, self.source(network));
+            }
+            return Err(penalty);
+        }
+        if let (Reserved::Now, Some(price)) = (reserved, tables.price_of_day) {
+            // Beyond the budget the debt does not grow.
+            found.refused_if(found.is_day_spent(price, uptime)).guessed_in_a_day(price, uptime);
         }
         Ok(())
     }
 
-    /// The user as an offer is to be made to: as nobody, if they were guessed at too often in a day, by strangers.
+    /// The user as an offer is to be made to: like an unknown name, if strangers guessed at them too often in a day.
     pub(crate) fn offered<'a>(&self, uptime: Duration, found: Found<'a>, rank: Rank) -> Found<'a> {
         let price = self.guesses.as_ref().and_then(|tables| tables.price_of_day);
         let is_spent = price.is_some_and(|price| found.is_day_spent(price, uptime));
         found.refused_if(is_spent && rank == Rank::Stranger)
     }
 
-    /// Notes the first welcome of a login by OPAQUE: it gives its guess back, and exempts the source for a day.
-    pub(crate) fn welcomed_guess(&self, uptime: Duration, peer: Peer, found: &Found<'_>) {
+    /// Notes the first welcome of a login by OPAQUE that began with this rank: it gives its guess back, and exempts the
+    /// source for a day.
+    pub(crate) fn welcomed_guess(&self, uptime: Duration, peer: Peer, found: &Found<'_>, rank: Rank) {
         if let Some(tables) = self.guesses.as_ref().filter(|_| !self.is_trusted(peer)) {
-            match self.rank(uptime, peer, found) {
+            match rank {
                 Rank::Known => tables.logins.give_back(uptime, ONE, self.login_of(peer, found.name())),
                 Rank::Stranger => {
                     for (network, shares) in peer.source().guessing_networks() {
@@ -139,12 +162,5 @@ impl Penalties {
             }
         }
         found.exempt(self.exempt_source(peer), PasswordAge::Present, uptime);
-    }
-}
-
-fn spent_as(penalty: Penalty, reserved: Reserved) -> Result<Reserved, Penalty> {
-    match reserved {
-        Reserved::Now | Reserved::Before => Ok(reserved),
-        Reserved::Spent => Err(penalty),
     }
 }

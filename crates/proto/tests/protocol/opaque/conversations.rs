@@ -58,6 +58,30 @@ fn a_login_succeeds_however_its_bytes_are_segmented() {
     assert_eq!(log_in("wrong", 526), Verdict::Refused);
 }
 
+/// What somebody hears of a login and says again on a connection of their own, from the same address and port.
+#[test]
+fn a_finish_is_good_on_its_own_connection_alone() {
+    let (penalties, mut desk) = (penalties(), opaque_desk());
+    let case = Case { users: users(), penalties: &penalties, now: at(5.0), peer: peer("192.0.2.1:5000") };
+    let mut finishes = Vec::new();
+    for seed in 1..=2 {
+        let mut stream = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);
+        let mut client = crate::link::opaque_client("alice", "right", Duration::from_secs(5), seed);
+        for _ in 0..2 {
+            let Step::Send { bytes, .. } = client.next(Duration::ZERO) else { panic!("nothing is sent") };
+            let (mut received, mut replies) = (bytes, Vec::new());
+            while stream.receive(case, &mut desk, &mut received, &mut replies).is_some() {}
+            client.receive(Duration::ZERO, &replies);
+        }
+        let Step::Send { bytes, .. } = client.next(Duration::ZERO) else { panic!("no finish") };
+        finishes.push(bytes.to_vec());
+        let (mut received, mut replies) = (&finishes[0][..], Vec::new());
+        while stream.receive(case, &mut desk, &mut received, &mut replies).is_some() {}
+        // A verdict on its own, and AGAIN on the other.
+        assert_eq!(replies[5], if seed == 1 { 5 } else { 6 });
+    }
+}
+
 #[test]
 fn a_connection_that_begins_again_too_often_is_closed() {
     let mut stream = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);
@@ -66,8 +90,8 @@ fn a_connection_that_begins_again_too_often_is_closed() {
     let mut random = ChaCha20Rng::from_seed([1; 32]);
     let (name, password) = ("alice".parse().unwrap(), Password::new("right").unwrap());
     let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut random).unwrap();
-    // Never the challenge that was given.
-    let begin = exchange.begin(Challenge::from_random(8)).to_bytes();
+    // Never a challenge that was given.
+    let begin = exchange.begin(Challenge::from_random(1000)).to_bytes();
     let mut said = letmein_auth_proto::opaque::wire::request().to_vec();
     (0..10).for_each(|_| said.extend_from_slice(&begin));
     let (mut received, mut replies) = (&said[..], Vec::new());

@@ -8,7 +8,7 @@ use letmein_auth_proto::client::Step;
 use letmein_auth_proto::opaque::client::Client;
 use letmein_auth_proto::opaque::stretching::Stretching;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::Verdict;
 use letmein_auth_proto::{Now, Peer};
@@ -25,7 +25,10 @@ struct Guarded {
 
 fn server() -> Guarded {
     let penalties = Arc::new(Penalties::new(&[1; 16], Policy::default()));
-    Guarded { server: Server::new(&Keys::known(1), penalties, None), users: users_with(Stretching::NONE) }
+    Guarded {
+        server: Server::new(&Keys::known(1), Seed([1; 32]), penalties, None),
+        users: users_with(Stretching::NONE),
+    }
 }
 
 fn source(number: u32) -> Peer {
@@ -103,9 +106,58 @@ fn beyond_a_thousand_guesses_a_day_strangers_are_refused_and_known_sources_are_n
         let now = at(1001.0 + f64::from(number) * 1.5);
         assert!(guess(&mut server, now, source(100 + number % 500), "alice", 10 + u64::from(number)));
     }
-    let evening = at(4000.0);
-    assert!(!logs_in(&mut server, evening, source(2), "alice", 2), "the right password of a stranger");
-    assert!(logs_in(&mut server, evening, source(1), "alice", 3), "the right password of a known source");
+    let then = at(2660.0);
+    assert!(!logs_in(&mut server, then, source(2), "alice", 2), "the right password of a stranger");
+    assert!(logs_in(&mut server, then, source(1), "alice", 3), "the right password of a known source");
+}
+
+#[test]
+fn the_debt_of_a_day_does_not_grow_beyond_its_budget() {
+    let mut server = server();
+    for number in 0..3000 {
+        let now = at(1000.0 + f64::from(number) * 1.5);
+        assert!(guess(&mut server, now, source(100 + number % 500), "alice", 10 + u64::from(number)));
+    }
+    assert!(!logs_in(&mut server, at(5500.0), source(2), "alice", 1));
+    // A guess of the day is paid off in 86.4 s.
+    assert!(logs_in(&mut server, at(5800.0), source(3), "alice", 2));
+}
+
+#[test]
+fn a_guess_that_is_refused_costs_its_source_nothing() {
+    let mut server = server();
+    for number in 0..60 {
+        assert!(guess(&mut server, at(1000.0), source(100 + number as u32), "alice", number));
+    }
+    assert!((0..100).all(|number| !guess(&mut server, at(1000.0), source(1), "alice", 100 + number)));
+    assert!((0..20).all(|number| guess(
+        &mut server,
+        at(1000.0),
+        source(1),
+        &format!("user{number}"),
+        300 + number
+    )));
+}
+
+#[test]
+fn two_first_logins_at_once_give_back_both_of_their_guesses() {
+    let mut server = server();
+    for round in 0..30 {
+        let mut clients = [0, 1].map(|it| opaque_client("alice", "right", Duration::MAX, 2 * round + it));
+        for client in &mut clients {
+            begin(client, |bytes| say(&mut server, at(1000.0), source(1), bytes));
+        }
+        for client in &mut clients {
+            let Step::Send { bytes, .. } = client.next(Duration::ZERO) else {
+                panic!("no offer in round {round}")
+            };
+            let verdict = say(&mut server, at(1000.0), source(1), bytes);
+            client.receive(Duration::ZERO, &verdict);
+            assert!(matches!(client.next(Duration::ZERO), Step::Done(Ok(Verdict::Welcome))));
+        }
+    }
+    let guesses = (0..40).filter(|number| guess(&mut server, at(1000.0), source(1), "victim", 1000 + number));
+    assert_eq!(guesses.count(), 20);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use letmein_auth_proto::mechanism::Mechanisms;
 use letmein_auth_proto::opaque::client::Client;
 use letmein_auth_proto::opaque::wire::{ServerMessage, VERDICT_LEN};
 use letmein_auth_proto::server::event::{Event, Reason, Refusal};
-use letmein_auth_proto::server::{Keys, Server};
+use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Denial;
 use letmein_auth_proto::wire::{Malformed, Verdict};
 use std::sync::Arc;
@@ -217,7 +217,7 @@ fn an_md5_answer_for_a_user_with_a_record_is_refused_like_one_for_nobody() {
 fn a_mechanism_that_is_not_served_is_ignored() {
     let request = letmein_auth_proto::opaque::wire::request();
     let ignored = |users, mechanisms, datagram: &[u8]| {
-        let mut server = Server::new(&Keys::known(1), Arc::new(penalties()), mechanisms);
+        let mut server = Server::new(&Keys::known(1), Seed([1; 32]), Arc::new(penalties()), mechanisms);
         let mut reply = Vec::new();
         let reaction = server.datagram(users, at(100.0), peer("192.0.2.1:5000"), datagram, &mut reply);
         assert_eq!(reply.is_empty(), reaction.is_silent());

@@ -19,7 +19,7 @@ use proto::opaque::{self, Binding};
 use proto::server::event::Event;
 use proto::server::opaque::{OpaqueDesk, PLACES};
 use proto::server::stream::{BUFFER_LEN, LoginStream};
-use proto::server::{Case, Server};
+use proto::server::{Case, Seed, Server};
 use proto::transport::Transport;
 use proto::wire;
 use proto::{Now, Peer};
@@ -91,8 +91,7 @@ pub(crate) struct WorkerLogins {
 }
 
 impl WorkerLogins {
-    /// The seed is this worker's alone.
-    pub(crate) fn new(log: WorkerLog, directory: Arc<Directory>, seed: [u8; 32]) -> Self {
+    pub(crate) fn new(log: WorkerLog, directory: Arc<Directory>, seed: Seed) -> Self {
         let opaque = OpaqueDesk::new(Transport::Tcp, &directory.keys.states, seed, Binding::none());
         Self { log, directory, challenges: RefCell::default(), opaque: RefCell::new(opaque) }
     }
