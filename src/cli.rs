@@ -18,6 +18,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use proto::mechanism::Mechanism;
 use usage::Invalid;
 
 /// How a program ended, for the script that called it.
@@ -81,6 +82,16 @@ pub fn parse_time(text: &str) -> Result<Duration, Invalid> {
     })
 }
 
+/// The mechanism of this name, in any case.
+pub(crate) fn mechanism_named(name: &str) -> Option<Mechanism> {
+    Mechanism::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
+}
+
+/// Parses the name of a mechanism.
+pub fn parse_mechanism(text: &str) -> Result<Mechanism, Invalid> {
+    mechanism_named(text).ok_or_else(|| Invalid::new("mechanism", text, "write md5 or opaque"))
+}
+
 /// Parses an address with its port.
 #[cfg(target_os = "linux")]
 pub fn parse_address(text: &str) -> Result<SocketAddr, Invalid> {
@@ -119,4 +130,15 @@ fn address_remedy(text: &str) -> String {
 #[cfg(target_os = "linux")]
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mechanisms_are_named_in_any_case() {
+        assert_eq!(["md5", "OPAQUE"].map(mechanism_named), [Some(Mechanism::Md5), Some(Mechanism::Opaque)]);
+        assert_eq!(["", "opaque ", "opaqe"].map(mechanism_named), [None; 3]);
+    }
 }

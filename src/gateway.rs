@@ -14,7 +14,9 @@ mod turns;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
 use std::sync::{Arc, Once};
+use std::thread;
 use std::time::Duration;
 
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -29,8 +31,9 @@ pub use self::hosts::{Host, NoHost};
 use self::request::{credentials, last_address};
 use self::turns::{Ending, LOGINS, PAUSE, Turns};
 use client::host_port::HostPort;
-use client::login::{Login, LoginError, Outcome};
+use client::login::{Login, LoginError, Outcome, StretchingLimit};
 use proto::credentials::{Password, Username};
+use proto::mechanism::Mechanism;
 use proto::shown::Shown;
 use proto::transport::Transport;
 use proto::wire::Verdict;
@@ -47,7 +50,9 @@ pub struct GatewayConfig {
     /// Where to log in. An address, since names cannot be looked up in the sandbox.
     pub service: SocketAddr,
     pub transport: Transport,
-    /// How long a request waits for its turn; the login then takes 1.5 s at the most, and no longer than this.
+    pub mechanism: Mechanism,
+    /// How long a request waits for its turn; the login then takes 1.5 s at the most, or 3 s by OPAQUE, and no longer
+    /// than this.
     pub timeout: Duration,
     /// What browsers say that the password is for: ASCII without quotes and backslashes.
     pub realm: String,
@@ -96,6 +101,8 @@ pub enum GatewayError {
 const CONNECTIONS: u32 = 512;
 /// The longest that a login holds one of the places: four sends, the last at 1.3 s, and their replies.
 const LOGIN_TIME: Duration = Duration::from_millis(1500);
+/// The same by OPAQUE, where a password may have to be stretched, and wait for others that are.
+const OPAQUE_LOGIN_TIME: Duration = Duration::from_secs(3);
 /// A web server that forwards all headers of a browser has cookies among them.
 const HEAD_LEN: usize = 16 * 1024;
 /// The web server has the whole head before it asks.
@@ -137,7 +144,7 @@ pub fn run(config: &GatewayConfig) -> Result<(), GatewayError> {
         writeln!(stdout, "HTTP gateway listening on {address}")?;
         stdout.flush()?;
         let stop = async { info!("{}: stopping", signals.next().await) };
-        let time = HEAD_TIME + config.timeout + LOGIN_TIME + REPLY_TIME;
+        let time = HEAD_TIME + config.timeout + config.login_time() + REPLY_TIME;
         let (connections, head_len, head_time) = (CONNECTIONS, HEAD_LEN, HEAD_TIME);
         let limits = Limits { connections, head_len, head_time, time, pace: Duration::ZERO };
         let gateway = Arc::new(Gateway::new(config, address.ip())?);
@@ -150,6 +157,27 @@ pub fn run(config: &GatewayConfig) -> Result<(), GatewayError> {
     // Logins under way are abandoned.
     runtime.shutdown_background();
     Ok(ended?)
+}
+
+impl GatewayConfig {
+    fn login_time(&self) -> Duration {
+        let longest = match self.mechanism {
+            Mechanism::Md5 => LOGIN_TIME,
+            Mechanism::Opaque => OPAQUE_LOGIN_TIME,
+        };
+        longest.min(self.timeout)
+    }
+
+    /// Logins at the service, which stretch no more passwords at once than there are processors.
+    fn login(&self) -> Login {
+        let server = HostPort { host: self.service.ip().to_string(), port: self.service.port() };
+        let processors = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        Login::to(server)
+            .over(self.transport)
+            .mechanism(self.mechanism)
+            .stretching_limit(StretchingLimit::new(processors))
+            .within(self.login_time())
+    }
 }
 
 /// What all requests share.
@@ -165,11 +193,10 @@ struct Gateway {
 
 impl Gateway {
     fn new(config: &GatewayConfig, address: IpAddr) -> io::Result<Self> {
-        let GatewayConfig { service, transport, timeout, realm, hosts, visitor_header, .. } = config;
-        let server = HostPort { host: service.ip().to_string(), port: service.port() };
+        let GatewayConfig { timeout, realm, hosts, visitor_header, .. } = config;
         let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
         Ok(Self {
-            login: Login::to(server).over(*transport).within(LOGIN_TIME.min(*timeout)),
+            login: config.login(),
             timeout: *timeout,
             challenge: HeaderValue::try_from(challenge).map_err(io::Error::other)?,
             hosts: Hosts::new(address, hosts),

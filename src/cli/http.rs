@@ -10,9 +10,10 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::server::{ModeName, parse_log_format, parse_mode};
 use crate::cli::usage::{Invalid, Usage, invalid, parse};
-use crate::cli::{ExitStatus, failed, parse_address, parse_time};
+use crate::cli::{ExitStatus, failed, parse_address, parse_mechanism, parse_time};
 use crate::gateway::{self, GatewayConfig, GatewayError, Host, Listening, NoHost};
 use client::host_port::HostPortError;
+use proto::mechanism::Mechanism;
 use proto::transport::Transport;
 use server::log::{LogFormat, log_to_stderr};
 
@@ -48,9 +49,16 @@ pub struct Args {
     /// To another machine, UDP lets anyone in who can forge its replies.
     #[arg(long, help_heading = SERVICE, conflicts_with = "tcp")]
     udp: bool,
+    /// How to prove passwords
+    ///
+    /// By opaque (RFC 9807) nobody who hears a login, or plays the service, can guess the password. The service needs
+    /// records of the users for it (letmein-users add --opaque). No more passwords are stretched at once than there are
+    /// processors.
+    #[arg(long, help_heading = SERVICE, value_name = "md5|opaque", default_value = "md5", value_parser = parse_mechanism)]
+    mechanism: Mechanism,
     /// Longest wait for a turn to log in
     ///
-    /// Up to 60 s. The login itself then takes 1.5 s at most.
+    /// Up to 60 s. The login itself then takes 1.5 s at most, or 3 s by opaque.
     #[arg(long, help_heading = SERVICE, value_name = "TIME", default_value = "5", value_parser = parse_timeout)]
     timeout: Duration,
     /// Name shown by the password prompt
@@ -122,6 +130,7 @@ impl Args {
             address: self.address,
             service: self.service,
             transport: self.transport(),
+            mechanism: self.mechanism,
             timeout: self.timeout,
             realm: self.realm,
             hosts: self.hosts,

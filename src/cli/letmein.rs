@@ -18,7 +18,7 @@ use crate::cli::argv;
 use crate::cli::normal;
 use crate::cli::password::{NoPassword, PasswordSource, has_outer_space};
 use crate::cli::usage::{Usage, invalid, parse_telling};
-use crate::cli::{ExitStatus, failed, parse_time, say};
+use crate::cli::{ExitStatus, failed, parse_mechanism, parse_time, say};
 use client::host_port::HostPort;
 use client::login::{DEFAULT_PORT, Family, Login, LoginError, Outcome, Progress};
 use mechanism::{Advice, NoMechanism};
@@ -60,7 +60,7 @@ pub struct Args {
     /// By opaque (RFC 9807) nobody who hears the login, or plays the server, can guess the password. The server needs a
     /// record of the user for it (letmein-users add --opaque). Without this option the mechanism is what --remember has
     /// written, or that of the variable LETMEIN_MECHANISM, which cannot turn off an opaque that is remembered.
-    #[arg(long, help_heading = CONNECTION, value_name = "md5|opaque", value_parser = mechanism::parse)]
+    #[arg(long, help_heading = CONNECTION, value_name = "md5|opaque", value_parser = parse_mechanism)]
     mechanism: Option<Mechanism>,
     /// Remember that mechanism, once welcome
     ///

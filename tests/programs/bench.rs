@@ -8,6 +8,7 @@ use std::thread;
 
 use proto::transport::Transport;
 
+use crate::opaque_logins::Site;
 use crate::peers::{address_of, receive, refusing_socket, udp_socket};
 use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, bench, path, run, users_file};
 
@@ -105,6 +106,57 @@ fn the_cost_of_the_server_is_told_beside_that_of_an_echo() {
         }
         assert!(told["server"]["resident_bytes"].as_u64().unwrap() > 1 << 20, "{stdout}");
     }
+}
+
+/// Logins by OPAQUE.
+fn opaque(server: &Server, transport: Transport, user: &str) -> Command {
+    let (mut bench, name) = (bench(), transport.to_string().to_lowercase());
+    bench.args([&name, &server.address.to_string(), "--mechanism", "opaque", "--user", user]);
+    bench.args(["--password", "right", "--duration", "0.1", "--json"]);
+    bench
+}
+
+#[test]
+fn logins_by_opaque_are_made_and_all_verdicts_are_right() {
+    let site = Site::new();
+    for transport in TRANSPORTS {
+        let server = site.serve_with(transport, &["--trust", "127.0.0.0/8"]);
+        for more in [&[][..], &["--wrong", "70"], &["--rate", "50"]] {
+            let Ended { status, stdout, stderr } = run(opaque(&server, transport, "alice").args(more));
+            assert_eq!((status, &*stderr), (0, ""), "{more:?}: {stdout}");
+            assert!(figure(&stdout, "logins") > 0.0 && figure(&stdout, "client_cpu_us_per_login") > 0.0);
+            assert_eq!((figure(&stdout, "wrong"), figure(&stdout, "lost")), (0.0, 0.0), "{stdout}");
+        }
+        // Some unknown names are told the stretching of bob.
+        assert_eq!(run(opaque(&server, transport, "alice").args(["--unknown", "30"])).status, 0);
+        assert_eq!(run(&mut opaque(&server, transport, "carol")).status, 1);
+    }
+}
+
+#[test]
+fn the_cost_of_logins_by_opaque_is_told_beside_that_of_ke2() {
+    let (site, transport) = (Site::new(), Transport::Udp);
+    let server = site.serve_with(transport, &[]);
+    let floor = ["--floor", "--pid", &server.id().to_string()];
+    let Ended { status, stdout, .. } = run(opaque(&server, transport, "alice").args(floor));
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(status, 0);
+    for figure in [
+        &told["cpu_ratio"],
+        &told["server"]["cpu_us_per_login"],
+        &told["floor"]["cpu_us_per_ke2"],
+        &told["floor"]["ke2_per_s"],
+    ] {
+        assert!(figure.as_f64().unwrap() > 0.0, "{stdout}");
+    }
+}
+
+#[test]
+fn a_password_that_has_to_be_stretched_is_told() {
+    let (site, transport) = (Site::new(), Transport::Tcp);
+    let server = site.serve_with(transport, &[]);
+    let ended = run(opaque(&server, transport, "bob").args(["--clients", "1"]));
+    assert!(ended.status == 0 && ended.stderr.contains("passwords had to be stretched"), "{ended:?}");
 }
 
 #[test]
@@ -221,6 +273,8 @@ fn a_command_line_that_makes_no_sense_is_status_2() {
         &["udp", "127.0.0.1:8591", "--rate", "0"],
         &["udp", "127.0.0.1:8591", "--clients", "9", "--sources", "8"],
         &["udp", "127.0.0.1:8591", "--user", "userone"],
+        &["udp", "127.0.0.1:8591", "--mechanism", "opaque"],
+        &["udp", "127.0.0.1:8591", "--mechanism", "opaque", "--user", "u", "--password", "p", "--no-echo"],
         &["udp", "127.0.0.1:8591", "--pid", "4000000000"],
         &["udp", "127.0.0.1:8591", "--plot", "logins.png"],
         &["sctp", "127.0.0.1:8591"],

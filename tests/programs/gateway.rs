@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::opaque_logins::Site;
 use crate::peers::uninterrupted;
 use crate::running::{SAMPLES, Server, TRANSPORTS, letmein_http, run};
 use proto::transport::Transport::{self, Tcp, Udp};
@@ -139,6 +140,51 @@ fn the_right_password_is_204_and_all_else_is_401_with_a_challenge() {
         }
         assert_eq!(status(&gateway.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")), "401");
     }
+}
+
+/// A service with records, and a gateway to it.
+fn with_records(site: &Site, transport: Transport, mechanism: &str) -> (Server, Gateway) {
+    let server = site.serve_with(transport, &["--trust", "127.0.0.1"]);
+    let tcp: &[&str] = if transport == Tcp { &["--tcp"] } else { &[] };
+    let gateway = Gateway::to(server.address, &[tcp, &["--mechanism", mechanism]].concat());
+    (server, gateway)
+}
+
+#[test]
+fn users_with_records_are_let_in_by_opaque_alone() {
+    let site = Site::new();
+    for transport in TRANSPORTS {
+        for (mechanism, user, password, expected) in [
+            ("opaque", "alice", "right", "204"),
+            ("opaque", "alice", "wrong", "401"),
+            ("opaque", "bob", "right", "204"),
+            ("opaque", "nobody", "right", "401"),
+            ("opaque", "carol", "right", "401"),
+            ("md5", "carol", "right", "204"),
+            ("md5", "alice", "right", "401"),
+        ] {
+            let (_server, gateway) = with_records(&site, transport, mechanism);
+            let reply = gateway.get(&basic(user, password));
+            assert_eq!(status(&reply), expected, "{mechanism} {user} {password}: {reply}");
+        }
+    }
+}
+
+#[test]
+fn requests_whose_passwords_are_stretched_wait_for_one_another() {
+    let site = Site::new();
+    let (_server, gateway) = with_records(&site, Udp, "opaque");
+    let page: Vec<_> = (0..6).map(|_| gateway.send(&request(&basic("bob", "right")))).collect();
+    for stream in page {
+        assert_eq!(status(&reply(stream)), "204");
+    }
+}
+
+#[test]
+fn a_service_that_does_not_know_opaque_is_503() {
+    let (server, _) = over(Udp);
+    let gateway = Gateway::to(server.address, &["--mechanism", "opaque"]);
+    assert_eq!(status(&gateway.get(RIGHT)), "503");
 }
 
 #[test]
@@ -298,6 +344,7 @@ fn a_host_that_it_does_not_answer_for_is_logged() {
 fn options_that_make_no_sense_are_refused_at_the_start() {
     for (more, reason) in [
         (&["--udp", "--tcp"][..], "cannot be used with"),
+        (&["--mechanism", "sha1"], "invalid mechanism \"sha1\": write md5 or opaque"),
         (
             &["--host", "auth.internal:80"],
             "invalid host \"auth.internal:80\": give a name or an address, without ",

@@ -58,8 +58,12 @@ impl Site {
     }
 
     pub(crate) fn serve(&self, transport: Transport) -> Server {
+        self.serve_with(transport, &[])
+    }
+
+    pub(crate) fn serve_with(&self, transport: Transport, more: &[&str]) -> Server {
         let users = self.folder.path().join("users.toml");
-        Server::start(transport, &["127.0.0.1:0", "--users", users.to_str().unwrap()])
+        Server::start(transport, &[&["127.0.0.1:0", "--users", users.to_str().unwrap()], more].concat())
     }
 
     /// A client of a server, with the settings of this site.

@@ -17,6 +17,8 @@ pub mod small;
 mod timed_stream;
 
 pub use host_port::{HostPort, HostPortError};
+#[cfg(feature = "opaque")]
+pub use login::StretchingLimit;
 pub use login::{Family, Login, LoginError, Outcome, Progress};
 pub use proto::credentials::{NameError, Password, PasswordError, Username};
 pub use proto::mechanism::Mechanism;

@@ -5,6 +5,8 @@ mod attempt;
 mod error;
 mod run;
 #[cfg(feature = "opaque")]
+mod stretching_limit;
+#[cfg(feature = "opaque")]
 mod system_random;
 
 use std::fmt;
@@ -21,6 +23,8 @@ use proto::opaque::{Binding, BindingTooLong, session::SessionKey};
 use proto::transport::Transport;
 use proto::wire::Verdict;
 use run::Run;
+#[cfg(feature = "opaque")]
+pub use stretching_limit::StretchingLimit;
 
 /// The port of a server for logins, unless another was chosen.
 pub const DEFAULT_PORT: u16 = 8591;
@@ -53,6 +57,8 @@ pub struct Login {
     mechanism: Mechanism,
     #[cfg(feature = "opaque")]
     binding: Binding,
+    #[cfg(feature = "opaque")]
+    stretching_limit: Option<StretchingLimit>,
 }
 
 /// Which of a server's addresses are tried.
@@ -147,6 +153,8 @@ impl Login {
             mechanism: Mechanism::Md5,
             #[cfg(feature = "opaque")]
             binding: Binding::none(),
+            #[cfg(feature = "opaque")]
+            stretching_limit: None,
         }
     }
 
@@ -170,6 +178,14 @@ impl Login {
     #[cfg(feature = "opaque")]
     pub fn binding(self, bytes: &[u8]) -> Result<Self, BindingTooLong> {
         Ok(Self { binding: Binding::new(bytes)?, ..self })
+    }
+
+    /// Waits with the stretching of a password as long as others are stretched under the same limit. The wait counts as
+    /// time of the login.
+    #[cfg(feature = "opaque")]
+    #[must_use]
+    pub fn stretching_limit(self, limit: StretchingLimit) -> Self {
+        Self { stretching_limit: Some(limit), ..self }
     }
 
     /// Asks another server of the same users as well, if those before it fail or are silent for half a second.

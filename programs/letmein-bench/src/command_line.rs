@@ -8,9 +8,10 @@ use clap::{Parser, ValueEnum};
 use crate::PROGRAM;
 use crate::load_generator::SOURCES_MAX;
 use client::host_port::HostPort;
-use letmein::cli::parse_time;
 use letmein::cli::usage::Invalid;
+use letmein::cli::{parse_mechanism, parse_time};
 use proto::credentials::{Password, Username};
+use proto::mechanism::Mechanism;
 
 /// Headings of `--help`.
 const LOGINS: &str = "Logins";
@@ -42,6 +43,12 @@ pub struct Args {
     /// Other users of this machine can see it, so use one that is used nowhere else.
     #[arg(long, help_heading = LOGINS, value_name = "PASSWORD", requires = "user", value_parser = parse_password)]
     pub(crate) password: Option<Password>,
+    /// How to prove the password
+    ///
+    /// With opaque give --user, who needs a record that was made with --stretch none: clients compute about as much as
+    /// the server, and stretching a password would take them far longer.
+    #[arg(long, help_heading = LOGINS, value_name = "md5|opaque", default_value = "md5", value_parser = parse_mechanism)]
+    pub(crate) mechanism: Mechanism,
     /// Percentage of logins with a wrong password
     #[arg(long, help_heading = LOGINS, hide_short_help = true, value_name = "PERCENT", default_value_t = 0.0)]
     pub(crate) wrong: f64,
@@ -55,7 +62,7 @@ pub struct Args {
     #[arg(long, help_heading = LOGINS, hide_short_help = true, value_name = "N", default_value_t = 1 << 20,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(SOURCES_MAX)))]
     pub(crate) sources: u32,
-    /// Logins at a time [default: 256]
+    /// Logins at a time [default: 256; with opaque 32]
     ///
     /// Each client begins a login as soon as its last one has ended. With --rate this is the most at a time, and the
     /// default is 16384.
@@ -86,7 +93,8 @@ pub struct Args {
     pub(crate) pid: Option<u32>,
     /// Also measure a bare echo, and print the ratio
     ///
-    /// The echo receives and sends messages of the same sizes, and does nothing else.
+    /// The echo receives and sends messages of the same sizes, and does nothing else. With opaque it is not an echo but
+    /// KE2 (RFC 9807), the largest part of what a server computes: how many a processor makes in a second.
     #[arg(long, help_heading = RESULTS)]
     pub(crate) floor: bool,
     /// Print one JSON object
@@ -101,6 +109,8 @@ pub struct Args {
 const CLIENTS_MAX: u32 = 65_536;
 /// Logins at a time, unless told otherwise.
 pub(crate) const CLIENTS: u32 = 256;
+/// Logins by OPAQUE at a time, unless told otherwise: half as many as may wait at a worker.
+pub(crate) const OPAQUE_CLIENTS: u32 = 32;
 /// Logins at a time in an open loop, unless told otherwise.
 pub(crate) const OPEN_CLIENTS: u32 = 16_384;
 
@@ -118,8 +128,10 @@ Examples:
   letmein-bench udp 127.0.0.1:8591 --pid $(pidof server-udp) --floor
   letmein-bench tcp 127.0.0.1:8591 --rate 2000 --duration 60 --plot tcp.svg
   letmein-bench udp 127.0.0.1:8591 --wrong 50 --unknown 25 --json
+  letmein-bench udp 127.0.0.1:8591 --mechanism opaque --user u --password p
 
-With --wrong or --unknown, start the server with --user-failures off; otherwise it soon blocks the load.
+With --wrong or --unknown, start the server with --user-failures off, or for opaque with --trust 127.0.0.0/8; \
+otherwise it soon blocks the load.
 
 Exit status: 0 done, 1 a verdict was wrong, 2 wrong command line or users file, 3 no verdict at all";
 

@@ -13,12 +13,13 @@ use std::time::Duration;
 use clap::CommandFactory;
 
 pub use command_line::Args;
-use command_line::{CLIENTS, OPEN_CLIENTS, TransportName};
+use command_line::{CLIENTS, OPAQUE_CLIENTS, OPEN_CLIENTS, TransportName};
 use letmein::cli::usage::{Usage, invalid, parse};
 use letmein::cli::{ExitStatus, failed, say};
-use load_generator::{ChallengeEcho, Figures, Load, Pace, Plan, Process};
+use load_generator::{ChallengeEcho, Figures, Load, OpaqueUser, Pace, Plan, Process};
+use proto::mechanism::Mechanism;
 use proto::transport::Transport;
-use report::Report;
+use report::{Floor, Report};
 
 const PROGRAM: &str = "letmein-bench";
 const EXAMPLE: &str = "letmein-bench udp 127.0.0.1:8591 --users users.toml";
@@ -28,7 +29,7 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
     let mut plan = args.plan()?;
     let mut plot = args.create_plot()?;
     server::descriptors::raise_limit();
-    let floor = args.floor.then(|| args.measure("echo", &mut plan, load_generator::run_floor)).transpose()?;
+    let floor = args.floor.then(|| args.measure_floor(&mut plan)).transpose()?;
     let server = args.measure("server", &mut plan, load_generator::run)?;
     let report = Report::new(plan.to_string(), &server, floor.as_ref());
     if args.json {
@@ -48,7 +49,7 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         ));
     }
     if let Some(plot) = &mut plot {
-        let drawn = load_generator::draw(&report.subject, &server, floor.as_ref());
+        let drawn = load_generator::draw(&report.subject, &server, floor.as_ref().and_then(Floor::echo));
         let written = drawn.and_then(|picture| Ok(plot.write_all(picture.as_bytes())?));
         written.map_err(|error| failed(PROGRAM, format_args!("cannot draw the plot: {error}")))?;
     }
@@ -87,6 +88,14 @@ impl Args {
             return Err(invalid(
                 "--floor is for a server on this machine: an echo here says nothing about another machine",
             ));
+        }
+        if self.mechanism == Mechanism::Opaque && self.user.is_none() {
+            return Err(invalid(
+                "--mechanism opaque needs --user and --password: a users file has no passwords of users with records",
+            ));
+        }
+        if self.mechanism == Mechanism::Opaque && self.no_echo {
+            return Err(invalid("--no-echo is for --mechanism md5"));
         }
         let load = self
             .load()?
@@ -137,10 +146,19 @@ impl Args {
             say(format_args!("{PROGRAM}: wrong verdicts: {}: check the users and passwords", server.wrong));
         }
         if server.lost > 0 {
+            let remedy = match self.mechanism {
+                Mechanism::Md5 => "--user-failures off",
+                Mechanism::Opaque => "--trust 127.0.0.0/8",
+            };
             say(format_args!(
-                "{PROGRAM}: lost logins: {}: the server may be down, or be blocking (start it with --user-failures \
-                 off)",
+                "{PROGRAM}: lost logins: {}: the server may be down, or be blocking (start it with {remedy})",
                 server.lost
+            ));
+        }
+        if server.clients_stretch {
+            say(format_args!(
+                "{PROGRAM}: passwords had to be stretched, by this process: measure with records that were all made \
+                 with --stretch none"
             ));
         }
         if let (Some(pid), Some(Duration::ZERO)) = (self.pid, server.cpu) {
@@ -157,7 +175,13 @@ impl Args {
 
     fn load(&self) -> Result<Load, ExitStatus> {
         if let (Some(user), Some(password)) = (&self.user, &self.password) {
-            return Ok(Load::of_user(user, password));
+            return match self.mechanism {
+                Mechanism::Md5 => Ok(Load::of_user(user, password)),
+                Mechanism::Opaque => {
+                    let user = OpaqueUser::new(user, password).map_err(|error| failed(PROGRAM, error))?;
+                    Ok(Load::of_opaque_user(user))
+                }
+            };
         }
         let unusable = |error: &dyn fmt::Display| {
             say(format_args!("{PROGRAM}: {error}"));
@@ -169,9 +193,23 @@ impl Args {
     }
 
     fn pace(&self) -> Pace {
+        let closed = match self.mechanism {
+            Mechanism::Md5 => CLIENTS,
+            Mechanism::Opaque => OPAQUE_CLIENTS,
+        };
         match self.rate {
             Some(rate) => Pace::Open { rate, clients: self.clients.unwrap_or(OPEN_CLIENTS) as usize },
-            None => Pace::Closed { clients: self.clients.unwrap_or(CLIENTS) as usize },
+            None => Pace::Closed { clients: self.clients.unwrap_or(closed) as usize },
+        }
+    }
+
+    /// Measures the least that a server can do for these logins.
+    fn measure_floor(&self, plan: &mut Plan) -> Result<Floor, ExitStatus> {
+        match load_generator::run_ke2(plan).map_err(|error| failed(PROGRAM, error))? {
+            Some(figures) => Ok(Floor::Ke2(figures)),
+            None => {
+                self.measure("echo", plan, load_generator::run_floor).map(|echo| Floor::Echo(echo.into()))
+            }
         }
     }
 

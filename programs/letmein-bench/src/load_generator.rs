@@ -3,11 +3,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | `load` | the logins: users, wrong passwords, unknown names; what a client sends when |
+//! | `opaque` | what a client computes by OPAQUE, and how long that takes |
 //! | `clients` | the clients, which make one login after another |
 //! | `one_socket` | what they have over UDP on this machine: one socket, an address of 127.0.0.0/8 a login |
 //! | `datagrams` | batches of datagrams at that socket |
 //! | `many_sockets` | what they have elsewhere and over TCP: a socket a login |
 //! | `floor` | an echo of messages of the same sizes, the least that a server can do |
+//! | `ke2` | the floor of OPAQUE, the server's half of the exchange without a server |
 //! | `meter` | verdicts, latencies and failures, counted |
 //! | `process` | the server's processor time and memory |
 //! | `plot` | the same as a picture |
@@ -20,10 +22,12 @@
 mod clients;
 mod datagrams;
 mod floor;
+mod ke2;
 mod load;
 mod many_sockets;
 mod meter;
 mod one_socket;
+mod opaque;
 mod plot;
 mod process;
 
@@ -33,8 +37,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
+pub(crate) use ke2::{Ke2Figures, run_ke2};
 pub(crate) use load::{ChallengeEcho, Load};
 pub(crate) use meter::Figures;
+pub(crate) use opaque::OpaqueUser;
 pub(crate) use plot::draw;
 pub(crate) use process::Process;
 
@@ -43,7 +49,9 @@ use rustix::thread::{CpuSet, gettid, set_current_timer_slack};
 use many_sockets::ManySockets;
 use meter::Meter;
 use one_socket::OneSocket;
+use proto::mechanism::Mechanism;
 use proto::transport::Transport;
+use proto::{opaque::wire::MESSAGE_MAX as OPAQUE_MAX, wire::REPLY_MAX};
 
 /// A server, and the load to put on it.
 pub(crate) struct Plan {
@@ -76,6 +84,10 @@ impl fmt::Display for Plan {
     /// The subject of the figures.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}, ", self.transport.name(), self.server)?;
+        match self.load.mechanism() {
+            Mechanism::Md5 => {}
+            mechanism @ Mechanism::Opaque => write!(f, "{mechanism}, ")?,
+        }
         match self.pace {
             Pace::Closed { clients } => write!(f, "{clients} clients")?,
             Pace::Open { rate, .. } => write!(f, "{rate} logins per second")?,
@@ -115,6 +127,8 @@ impl Pace {
 const FIRST_SOURCE: u32 = u32::from_be_bytes([127, 1, 0, 0]);
 /// How many addresses there are from it on.
 pub(crate) const SOURCES_MAX: u32 = u32::from_be_bytes([127, 255, 0, 0]) - FIRST_SOURCE;
+/// Bytes of the longest reply by either mechanism.
+const LONGEST_REPLY: usize = if OPAQUE_MAX > REPLY_MAX { OPAQUE_MAX } else { REPLY_MAX };
 /// How often clients are checked for messages to resend.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -147,6 +161,8 @@ pub(crate) fn run(plan: &mut Plan, watch: &mut dyn FnMut(&Figures)) -> io::Resul
     };
     figures.generator_load = used(&generator, before.0).map(|cpu| cpu.as_secs_f64() / elapsed.as_secs_f64());
     figures.cpu = plan.process.as_ref().and_then(|process| used(process, before.1));
+    figures.clients_cpu = plan.load.opaque_user().map(OpaqueUser::computed);
+    figures.clients_stretch = plan.load.opaque_user().is_some_and(OpaqueUser::stretches);
     figures.resident_bytes = plan.process.as_ref().and_then(Process::resident_bytes);
     Ok(figures)
 }

@@ -5,7 +5,32 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::load_generator::Figures;
+use crate::load_generator::{Figures, Ke2Figures};
+
+/// The least that a server can do for the logins.
+pub(crate) enum Floor {
+    /// For those by MD5.
+    Echo(Box<Figures>),
+    /// For those by OPAQUE.
+    Ke2(Ke2Figures),
+}
+
+impl Floor {
+    pub(crate) fn echo(&self) -> Option<&Figures> {
+        match self {
+            Self::Echo(figures) => Some(figures),
+            Self::Ke2(_) => None,
+        }
+    }
+
+    /// Its processor time for a login, in microseconds.
+    fn cpu_us(&self) -> Option<f64> {
+        match self {
+            Self::Echo(figures) => figures.cpu_us(),
+            Self::Ke2(figures) => Some(figures.cpu_us()),
+        }
+    }
+}
 
 /// Figures as they are printed. Times are in microseconds.
 #[derive(Serialize)]
@@ -22,6 +47,9 @@ struct Summary {
     lost: u64,
     wrong: u64,
     cpu_us_per_login: Option<f64>,
+    /// Of what clients of OPAQUE compute. It is part of the latencies, and not of the server's time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_cpu_us_per_login: Option<f64>,
     resident_bytes: Option<u64>,
 }
 
@@ -41,7 +69,36 @@ impl Summary {
             lost: figures.lost,
             wrong: figures.wrong,
             cpu_us_per_login: figures.cpu_us().map(to_thousandths),
+            client_cpu_us_per_login: figures.client_cpu_us().map(to_thousandths),
             resident_bytes: figures.resident_bytes,
+        }
+    }
+}
+
+/// The floor as it is printed.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum FloorSummary {
+    Echo(Box<Summary>),
+    Ke2 { ke2: u64, ke2_per_s: f64, cpu_us_per_ke2: f64 },
+}
+
+impl FloorSummary {
+    fn of(floor: &Floor) -> Self {
+        match floor {
+            Floor::Echo(figures) => Self::Echo(Summary::of(figures).into()),
+            Floor::Ke2(figures) => Self::Ke2 {
+                ke2: figures.computed,
+                ke2_per_s: to_thousandths(figures.rate()),
+                cpu_us_per_ke2: to_thousandths(figures.cpu_us()),
+            },
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Echo(_) => "echo",
+            Self::Ke2 { .. } => "KE2",
         }
     }
 }
@@ -56,16 +113,16 @@ pub(crate) struct Report {
     /// What was measured.
     pub(crate) subject: String,
     server: Summary,
-    floor: Option<Summary>,
-    /// The server's processor time per login, divided by the echo's.
+    floor: Option<FloorSummary>,
+    /// The server's processor time per login, divided by the floor's.
     cpu_ratio: Option<f64>,
 }
 
 impl Report {
-    pub(crate) fn new(subject: String, server: &Figures, floor: Option<&Figures>) -> Self {
-        let costs = server.cpu_us().zip(floor.and_then(Figures::cpu_us));
+    pub(crate) fn new(subject: String, server: &Figures, floor: Option<&Floor>) -> Self {
+        let costs = server.cpu_us().zip(floor.and_then(Floor::cpu_us));
         let cpu_ratio = costs.map(|(server, floor)| to_thousandths(server / floor));
-        Self { subject, server: Summary::of(server), floor: floor.map(Summary::of), cpu_ratio }
+        Self { subject, server: Summary::of(server), floor: floor.map(FloorSummary::of), cpu_ratio }
     }
 
     pub(crate) fn print_json(&self) -> io::Result<()> {
@@ -77,12 +134,26 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.subject)?;
         if let Some(floor) = &self.floor {
-            writeln!(f, "echo\n{floor}\nserver")?;
+            writeln!(f, "{}\n{floor}\nserver", floor.name())?;
         }
         write!(f, "{}", self.server)?;
-        match self.cpu_ratio {
-            Some(ratio) => writeln!(f, "\nprocessor time per login, server / echo: {ratio:.3}"),
-            None => Ok(()),
+        match (self.cpu_ratio, &self.floor) {
+            (Some(ratio), Some(floor)) => {
+                writeln!(f, "\nprocessor time per login, server / {}: {ratio:.3}", floor.name())
+            }
+            (Some(_), None) | (None, _) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for FloorSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Echo(summary) => summary.fmt(f),
+            Self::Ke2 { ke2, ke2_per_s, cpu_us_per_ke2 } => {
+                writeln!(f, "computed        {ke2:>10}   {ke2_per_s:.0} per second on one processor")?;
+                writeln!(f, "CPU time        {cpu_us_per_ke2:>10.2} µs each")
+            }
         }
     }
 }
@@ -100,6 +171,12 @@ impl fmt::Display for Summary {
         writeln!(f, "wrong verdicts  {:>10}", self.wrong)?;
         if let Some(us) = self.cpu_us_per_login {
             writeln!(f, "server CPU time {us:>10.2} µs per login")?;
+        }
+        if let Some(us) = self.client_cpu_us_per_login {
+            writeln!(
+                f,
+                "client CPU time {us:>10.2} µs per login, part of the latency and no cost of the server"
+            )?;
         }
         if let Some(bytes) = self.resident_bytes {
             writeln!(f, "server memory   {:>10.1} MiB", bytes as f64 / f64::from(1 << 20))?;

@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 
 use super::remembered::{self, Unusable};
 use super::{PROGRAM, Servers};
-use crate::cli::say;
-use crate::cli::usage::Invalid;
+use crate::cli::{mechanism_named, say};
 use client::login::LoginError;
 use proto::credentials::Username;
 use proto::mechanism::Mechanism;
@@ -40,19 +39,10 @@ pub(super) fn choose(
         return Ok(Mechanism::Opaque);
     }
     let variable = match env::var_os(VARIABLE) {
-        Some(name) => Some(name.to_str().and_then(named).ok_or(NoMechanism::Variable)?),
+        Some(name) => Some(name.to_str().and_then(mechanism_named).ok_or(NoMechanism::Variable)?),
         None => None,
     };
     Ok(variable.or(remembered.first().copied()).unwrap_or(Mechanism::Md5))
-}
-
-/// The mechanism of this name, in any case.
-pub(super) fn named(name: &str) -> Option<Mechanism> {
-    Mechanism::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
-}
-
-pub(super) fn parse(text: &str) -> Result<Mechanism, Invalid> {
-    named(text).ok_or_else(|| Invalid::new("mechanism", text, "write md5 or opaque"))
 }
 
 /// What is said about a login by MD5 to somebody at a terminal: nobody reads the rest.
@@ -115,11 +105,5 @@ mod tests {
             assert!(!heard(this), "{this}");
         }
         assert!(heard("192.0.2.7:8591") && heard("[2001:db8::1]:8591"));
-    }
-
-    #[test]
-    fn mechanisms_are_named_in_any_case() {
-        assert_eq!(["md5", "OPAQUE"].map(named), [Some(Mechanism::Md5), Some(Mechanism::Opaque)]);
-        assert_eq!(["", "opaque ", "opaqe"].map(named), [None; 3]);
     }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mechanism::named;
+use crate::cli::mechanism_named;
 use crate::cli::normal;
 use client::host_port::HostPort;
 use client::login::DEFAULT_PORT;
@@ -155,7 +155,7 @@ impl Remembered {
             .map_err(|error| problem(format!("{name:?}: {error}")))?;
         for (user, value) in table {
             let place = value.span();
-            let mechanism = value.get_ref().as_str().and_then(named).ok_or_else(|| Problem {
+            let mechanism = value.get_ref().as_str().and_then(mechanism_named).ok_or_else(|| Problem {
                 place: place.start,
                 what: if value.get_ref().is_table() {
                     format!("the name of a server goes in quotes: {EXAMPLE}")

@@ -9,10 +9,16 @@ use proto::credentials::{Password, Username};
 #[cfg(feature = "opaque")]
 use proto::mechanism::Mechanism;
 #[cfg(feature = "opaque")]
+use proto::opaque::stretching::Stretching;
+#[cfg(feature = "opaque")]
+use proto::opaque::wire::ServerMessage;
+#[cfg(feature = "opaque")]
 use proto::opaque::{self, exchange::ClientExchange, session::SessionKey};
 use proto::transport::Transport;
 use proto::wire::REPLY_MAX;
 
+#[cfg(feature = "opaque")]
+use super::stretching_limit::StretchingLimit;
 #[cfg(feature = "opaque")]
 use super::system_random::SystemRandom;
 use super::{Login, LoginError};
@@ -22,7 +28,7 @@ pub(super) enum Credentials<'a> {
     Md5(&'a Username, &'a Password),
     /// All of them say the same KE1, and stretch the password once.
     #[cfg(feature = "opaque")]
-    Opaque(Box<ClientExchange>),
+    Opaque(Box<ClientExchange>, Option<StretchingLimit>),
 }
 
 impl<'a> Credentials<'a> {
@@ -35,7 +41,7 @@ impl<'a> Credentials<'a> {
                 let exchange = SystemRandom::draw(draw).map_err(LoginError::NoRandomness)?;
                 // No password is known for which this fails.
                 let exchange = exchange.map_err(|error| LoginError::NoRandomness(io::Error::other(error)))?;
-                Ok(Self::Opaque(exchange.into()))
+                Ok(Self::Opaque(exchange.into(), login.stretching_limit.clone()))
             }
         }
     }
@@ -52,9 +58,9 @@ impl<'a> Credentials<'a> {
                 AnyClient::Md5(Client::new(user, password, resends, deadline, seed).into())
             }
             #[cfg(feature = "opaque")]
-            Self::Opaque(exchange) => {
+            Self::Opaque(exchange, limit) => {
                 let client = opaque::client::Client::new((**exchange).clone(), resends, deadline, seed);
-                AnyClient::Opaque(client.into())
+                AnyClient::Opaque(Limited { client, limit: limit.clone(), deadline }.into())
             }
         }
     }
@@ -64,7 +70,15 @@ impl<'a> Credentials<'a> {
 pub(super) enum AnyClient {
     Md5(Box<Client>),
     #[cfg(feature = "opaque")]
-    Opaque(Box<opaque::client::Client>),
+    Opaque(Box<Limited>),
+}
+
+/// A client by OPAQUE that may have to wait with the stretching, until its deadline.
+#[cfg(feature = "opaque")]
+pub(super) struct Limited {
+    client: opaque::client::Client,
+    limit: Option<StretchingLimit>,
+    deadline: Duration,
 }
 
 /// What was read of the bytes that have come.
@@ -75,6 +89,9 @@ pub(super) enum Reading {
     Nothing,
     /// Nothing that could be of a message, or not of the one that is awaited.
     Foreign,
+    /// A message that could not be used in time, since the passwords of other logins were stretched.
+    #[cfg(feature = "opaque")]
+    Crowded,
     /// Bytes after which a stream has no more messages.
     #[cfg(feature = "opaque")]
     Broken,
@@ -94,7 +111,7 @@ impl AnyClient {
         match self {
             Self::Md5(client) => client.next(now),
             #[cfg(feature = "opaque")]
-            Self::Opaque(client) => client.next(now),
+            Self::Opaque(limited) => limited.client.next(now),
         }
     }
 
@@ -107,16 +124,13 @@ impl AnyClient {
                 Receipt::Ignored => Reading::Nothing,
             },
             #[cfg(feature = "opaque")]
-            Self::Opaque(client) => match (transport, opaque::wire::server_message_len(bytes)) {
+            Self::Opaque(limited) => match (transport, opaque::wire::server_message_len(bytes)) {
                 (Transport::Udp, Err(_)) if bytes.is_empty() => Reading::Nothing,
                 (Transport::Udp, Err(_)) => Reading::Foreign,
                 (Transport::Tcp, Err(_)) => Reading::Broken,
                 // Each message of a server is a reply, so nothing follows it before the next one of ours.
                 (Transport::Tcp, Ok(Some(len))) if bytes.len() > len => Reading::Broken,
-                (Transport::Udp | Transport::Tcp, Ok(_)) => match client.receive(now, bytes) {
-                    Receipt::Taken => Reading::Taken,
-                    Receipt::Ignored => Reading::Nothing,
-                },
+                (Transport::Udp | Transport::Tcp, Ok(_)) => limited.receive(now, bytes),
             },
         }
     }
@@ -125,7 +139,7 @@ impl AnyClient {
         match self {
             Self::Md5(client) => client.has_challenge(),
             #[cfg(feature = "opaque")]
-            Self::Opaque(client) => client.has_challenge(),
+            Self::Opaque(limited) => limited.client.has_challenge(),
         }
     }
 
@@ -134,8 +148,35 @@ impl AnyClient {
     pub(super) fn session(&self) -> Option<SessionKey> {
         match self {
             Self::Md5(_) => None,
-            Self::Opaque(client) => client.session().cloned(),
+            Self::Opaque(limited) => limited.client.session().cloned(),
         }
+    }
+}
+
+#[cfg(feature = "opaque")]
+impl Limited {
+    fn receive(&mut self, now: Duration, bytes: &[u8]) -> Reading {
+        let limit = self.limit.as_ref().filter(|_| has_to_stretch(bytes));
+        let slot = limit.map(|limit| limit.take_within(self.deadline.saturating_sub(now)));
+        if let Some(None) = slot {
+            return Reading::Crowded;
+        }
+        match self.client.receive(now, bytes) {
+            Receipt::Taken => Reading::Taken,
+            Receipt::Ignored => Reading::Nothing,
+        }
+    }
+}
+
+/// Whether this is an offer that has the password stretched.
+#[cfg(feature = "opaque")]
+fn has_to_stretch(bytes: &[u8]) -> bool {
+    match ServerMessage::decode(bytes) {
+        Some(ServerMessage::Offer(offer)) => {
+            Stretching::from_bytes(*offer.stretching).is_ok_and(|stretching| !stretching.is_none())
+        }
+        Some(ServerMessage::Challenge(_) | ServerMessage::Again(_) | ServerMessage::Verdict { .. })
+        | None => false,
     }
 }
 

@@ -41,6 +41,9 @@ pub(super) enum AttemptError {
     Foreign,
     /// The connection was accepted, and no byte came.
     Mute,
+    /// The passwords of other logins were stretched for too long.
+    #[cfg(feature = "opaque")]
+    Crowded,
     /// The connection ended after a challenge.
     Closed(io::Error),
     Unreachable(io::Error),
@@ -103,6 +106,8 @@ fn converse(
                     }
                     Reading::Nothing => {}
                     Reading::Foreign => is_foreign = true,
+                    #[cfg(feature = "opaque")]
+                    Reading::Crowded => return Err(AttemptError::Crowded),
                     #[cfg(feature = "opaque")]
                     Reading::Broken => return Err(AttemptError::Foreign),
                 }

@@ -104,6 +104,12 @@ pub enum LoginError {
         /// Why it is refused.
         error: StretchingError,
     },
+    /// So many passwords of other logins had to be stretched first that there was no time left.
+    #[cfg(feature = "opaque")]
+    Crowded {
+        /// The time spent on the login.
+        after: Duration,
+    },
 }
 
 impl fmt::Display for LoginError {
@@ -168,6 +174,10 @@ impl fmt::Display for LoginError {
                 maybe_blocking_logins(*mechanism)
             ),
             #[cfg(feature = "opaque")]
+            Self::Crowded { after } => {
+                write!(f, "the password was not stretched in {after:?}: those of other logins were")
+            }
+            #[cfg(feature = "opaque")]
             Self::Stretching { server, error } => write!(
                 f,
                 "cannot log in at {server}: {error}; the user's record there needs another stretching"
@@ -195,6 +205,8 @@ impl LoginError {
             Self::Closed { .. } => "closed",
             #[cfg(feature = "opaque")]
             Self::Stretching { .. } => "stretching",
+            #[cfg(feature = "opaque")]
+            Self::Crowded { .. } => "crowded",
         }
     }
 }

@@ -274,6 +274,8 @@ impl<'a> Run<'a> {
             }
             // There is no verdict. Whether there are other failures, of OPAQUE, is up to the protocol's features.
             AttemptError::Client(_) => LoginError::NoVerdict { server, after, mechanism },
+            #[cfg(feature = "opaque")]
+            AttemptError::Crowded => LoginError::Crowded { after },
             AttemptError::Mute => LoginError::Mute { server, after, mechanism },
             AttemptError::Foreign => LoginError::OtherService { server: address, mechanism },
             AttemptError::Closed(error) => LoginError::Closed { server: address, error, mechanism },

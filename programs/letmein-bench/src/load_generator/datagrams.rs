@@ -13,12 +13,15 @@ use std::ptr;
 
 use libc::{c_uint, cmsghdr, in_addr, in_pktinfo, iovec, mmsghdr, sockaddr_in};
 
-use proto::wire::{MESSAGE_MAX, REPLY_MAX};
+use super::LONGEST_REPLY;
+use proto::opaque;
+use proto::wire::MESSAGE_MAX;
 
 /// Datagrams of a batch, as many as the server has.
 const BATCH_LEN: usize = 64;
-/// Bytes of the longest message, or one more than those of the longest reply, so that a longer one is seen to be so.
-const DATAGRAM_LEN: usize = if MESSAGE_MAX > REPLY_MAX { MESSAGE_MAX } else { REPLY_MAX + 1 };
+/// One byte more than the longest reply has, so that a longer one is seen to be so.
+const DATAGRAM_LEN: usize = LONGEST_REPLY + 1;
+const _: () = assert!(DATAGRAM_LEN >= MESSAGE_MAX && DATAGRAM_LEN >= opaque::wire::MESSAGE_MAX);
 
 /// A batch of datagrams that were received, or are to be sent.
 pub(super) struct MultihomedBatch {

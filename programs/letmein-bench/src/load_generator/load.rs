@@ -5,22 +5,30 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::opaque::{Given, OpaqueLogin, OpaqueUser};
 use proto::backoff::Backoff;
 use proto::challenge::Challenge;
 use proto::credentials::{Password, Username};
 use proto::dialect::Dialect;
+use proto::mechanism::Mechanism;
+use proto::opaque;
 use proto::proof::{Secret, SecretRef};
 use proto::users::Users;
 use proto::wire::{ServerMessage, Verdict};
 
 pub(crate) struct Load {
-    people: Vec<(String, Secret)>,
-    nobody: Secret,
+    credentials: Credentials,
     wrong: f64,
     unknown: f64,
     echo: ChallengeEcho,
     expects_welcome: bool,
     random: SmallRng,
+}
+
+/// Whose logins they are, and by which mechanism.
+enum Credentials {
+    Md5 { people: Vec<(String, Secret)>, nobody: Secret },
+    Opaque(Box<OpaqueUser>),
 }
 
 /// Whether answers carry their challenge.
@@ -55,7 +63,13 @@ impl Load {
     /// Logins of one user.
     #[must_use]
     pub(crate) fn of_user(name: &Username, password: &Password) -> Self {
-        Self::of(vec![(name.as_str().to_owned(), Secret::new(name, password))])
+        Self::of_people(vec![(name.as_str().to_owned(), Secret::new(name, password))])
+    }
+
+    /// Logins of one user by OPAQUE.
+    #[must_use]
+    pub(crate) fn of_opaque_user(user: OpaqueUser) -> Self {
+        Self::of(Credentials::Opaque(user.into()))
     }
 
     /// Logins of all users of a file who can log in from anywhere at any time, by turns.
@@ -65,13 +79,16 @@ impl Load {
     pub(crate) fn of_users(users: &Users) -> Result<Self, LoadError> {
         let person = |(name, secret): (&str, SecretRef<'_>)| (name.to_owned(), secret.to_owned());
         let people: Vec<_> = users.unconditional().map(person).collect();
-        if people.is_empty() { Err(LoadError::NoUsers) } else { Ok(Self::of(people)) }
+        if people.is_empty() { Err(LoadError::NoUsers) } else { Ok(Self::of_people(people)) }
     }
 
-    fn of(people: Vec<(String, Secret)>) -> Self {
+    fn of_people(people: Vec<(String, Secret)>) -> Self {
+        Self::of(Credentials::Md5 { people, nobody: Secret::decoy() })
+    }
+
+    fn of(credentials: Credentials) -> Self {
         Self {
-            people,
-            nobody: Secret::decoy(),
+            credentials,
             wrong: 0.0,
             unknown: 0.0,
             echo: ChallengeEcho::Included,
@@ -98,6 +115,23 @@ impl Load {
         Self { echo, ..self }
     }
 
+    /// By what the logins prove the password.
+    #[must_use]
+    pub(crate) fn mechanism(&self) -> Mechanism {
+        match self.credentials {
+            Credentials::Md5 { .. } => Mechanism::Md5,
+            Credentials::Opaque(_) => Mechanism::Opaque,
+        }
+    }
+
+    /// The user of OPAQUE.
+    pub(super) fn opaque_user(&self) -> Option<&OpaqueUser> {
+        match &self.credentials {
+            Credentials::Md5 { .. } => None,
+            Credentials::Opaque(user) => Some(user),
+        }
+    }
+
     /// From now on the right verdict is always a welcome, which is all that the floor says.
     pub(super) fn expect_welcome(&mut self) {
         self.expects_welcome = true;
@@ -109,7 +143,11 @@ impl Load {
     }
 
     fn draw(&mut self) -> Intent {
-        let user = self.random.random_range(0..self.people.len());
+        let users = match &self.credentials {
+            Credentials::Md5 { people, .. } => people.len(),
+            Credentials::Opaque(_) => 1,
+        };
+        let user = self.random.random_range(0..users);
         let share = self.random.random_range(0.0..100.0);
         if share < self.wrong {
             Intent::Wrong(user)
@@ -127,19 +165,30 @@ impl Load {
         }
     }
 
+    /// What a client of OPAQUE computes before it sends anything. `None` by MD5.
+    fn begin_opaque(&mut self, intent: Intent) -> Option<OpaqueLogin> {
+        let Credentials::Opaque(user) = &mut self.credentials else { return None };
+        match intent {
+            Intent::Right(_) => user.begin(),
+            Intent::Wrong(_) => user.begin_wrongly(),
+            Intent::Unknown(number) => user.begin_unknown(number),
+        }
+    }
+
     fn answer(&self, intent: Intent, challenge: Challenge, message: &mut Vec<u8>) {
         message.clear();
+        let Credentials::Md5 { people, nobody } = &self.credentials else { return };
         let digest = match intent {
             Intent::Right(user) | Intent::Wrong(user) => {
-                let Some((name, secret)) = self.people.get(user) else { return };
+                let Some((name, secret)) = people.get(user) else { return };
                 message.extend_from_slice(name.as_bytes());
                 let is_right = matches!(intent, Intent::Right(_));
-                if is_right { secret.digest(challenge) } else { self.nobody.digest(challenge) }
+                if is_right { secret.digest(challenge) } else { nobody.digest(challenge) }
             }
             Intent::Unknown(number) => {
                 message.extend_from_slice(b"nobody-");
                 message.extend_from_slice(&proto::hex::to_hex::<4, 8>(number.to_be_bytes()));
-                self.nobody.digest(challenge)
+                nobody.digest(challenge)
             }
         };
         message.push(b':');
@@ -158,7 +207,8 @@ impl Load {
 ///
 /// It is not `proto::client::Client`: a new one is made for each login, from a password, and a users file gives
 /// secrets alone; all its answers are right and carry the challenge; and it listens on after the verdict, for one that
-/// is forged, so that a closed loop would measure how long it listens.
+/// is forged, so that a closed loop would measure how long it listens. Nor is it `proto::opaque::client::Client`, which
+/// does not wait for the verdict on a password that it knows to be wrong.
 pub(super) struct VirtualClient {
     intent: Intent,
     stage: LoginStage,
@@ -167,6 +217,8 @@ pub(super) struct VirtualClient {
     begun: Instant,
     send_at: Instant,
     backoff: Backoff,
+    /// The rest of a login by OPAQUE.
+    opaque: Option<OpaqueLogin>,
 }
 
 /// How far a client's login has come.
@@ -217,6 +269,7 @@ impl VirtualClient {
             begun: now,
             send_at: now,
             backoff,
+            opaque: None,
         }
     }
 
@@ -224,8 +277,12 @@ impl VirtualClient {
     pub(super) fn begin(&mut self, load: &mut Load, now: Instant, intended: Instant) {
         self.intent = load.draw();
         self.stage = LoginStage::Requesting;
+        self.opaque = load.begin_opaque(self.intent);
         self.message.clear();
-        self.message.extend_from_slice(Dialect::Words.request());
+        match load.mechanism() {
+            Mechanism::Md5 => self.message.extend_from_slice(Dialect::Words.request()),
+            Mechanism::Opaque => self.message.extend_from_slice(&opaque::wire::request()),
+        }
         (self.intended, self.begun) = (intended, now);
         self.schedule(now);
     }
@@ -240,16 +297,45 @@ impl VirtualClient {
         now.saturating_duration_since(self.intended)
     }
 
-    pub(super) fn hear(&mut self, load: &Load, now: Instant, bytes: &[u8]) -> Heard {
+    pub(super) fn hear(&mut self, load: &mut Load, now: Instant, bytes: &[u8]) -> Heard {
+        match &mut load.credentials {
+            Credentials::Md5 { .. } => self.hear_md5(load, now, bytes),
+            Credentials::Opaque(user) => match &mut self.opaque {
+                Some(login) => {
+                    let given = user.hear(login, bytes, &mut self.message);
+                    self.take(load, now, given)
+                }
+                None => Heard::Nothing,
+            },
+        }
+    }
+
+    /// Takes what a login by OPAQUE gives for a message.
+    fn take(&mut self, load: &Load, now: Instant, given: Given) -> Heard {
+        match given {
+            Given::Answer => {
+                self.stage = LoginStage::Answering;
+                self.schedule(now);
+                Heard::Challenge
+            }
+            Given::Verdict(verdict) => self.conclude(load, verdict),
+            Given::Nothing => Heard::Nothing,
+            Given::Other => Heard::Other,
+        }
+    }
+
+    fn conclude(&mut self, load: &Load, verdict: Verdict) -> Heard {
+        self.end();
+        Heard::Verdict { is_right: verdict == load.expected(self.intent) }
+    }
+
+    fn hear_md5(&mut self, load: &Load, now: Instant, bytes: &[u8]) -> Heard {
         match (ServerMessage::decode(bytes), self.stage) {
             (Some(ServerMessage::Challenge(challenge)), LoginStage::Requesting)
             | (Some(ServerMessage::NewChallenge(challenge)), LoginStage::Answering) => {
                 self.answer(load, now, challenge)
             }
-            (Some(ServerMessage::Verdict(verdict, _)), LoginStage::Answering) => {
-                self.stage = LoginStage::Idle;
-                Heard::Verdict { is_right: verdict == load.expected(self.intent) }
-            }
+            (Some(ServerMessage::Verdict(verdict, _)), LoginStage::Answering) => self.conclude(load, verdict),
             (None, _) => Heard::Other,
             (Some(_), LoginStage::Idle | LoginStage::Requesting | LoginStage::Answering) => Heard::Nothing,
         }
@@ -262,16 +348,17 @@ impl VirtualClient {
         Heard::Challenge
     }
 
-    /// Ends the login without a verdict.
+    /// Ends the login.
     pub(super) fn end(&mut self) {
         self.stage = LoginStage::Idle;
+        self.opaque = None;
     }
 
     pub(super) fn silence(&mut self, patience: Duration, now: Instant) -> Silence {
         if self.stage == LoginStage::Idle {
             Silence::Waits
         } else if now.saturating_duration_since(self.begun) >= patience {
-            self.stage = LoginStage::Idle;
+            self.end();
             Silence::GivesUp
         } else if now >= self.send_at {
             self.send_at = now + self.backoff.wait();

@@ -11,9 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::clients::{Channels, Clients};
 use super::load::Heard;
-use super::{FIRST_SOURCE, Plan};
+use super::{FIRST_SOURCE, LONGEST_REPLY, Plan};
 use proto::transport::Transport;
-use proto::wire::REPLY_MAX;
 
 pub(super) struct ManySockets {
     epoll: OwnedFd,
@@ -94,7 +93,7 @@ struct ClientSocket {
 
 impl ClientSocket {
     fn new(transport: Transport) -> Self {
-        let received = Vec::with_capacity(REPLY_MAX);
+        let received = Vec::with_capacity(LONGEST_REPLY);
         Self { socket: None, transport, received, is_speaking: false, is_refused: false }
     }
 
@@ -124,7 +123,7 @@ impl ClientSocket {
 
     /// Gives the client what has arrived, until there is no more, or the verdict.
     fn listen(&mut self, client: usize, clients: &mut Clients<'_, '_>, now: Instant) -> io::Result<()> {
-        let mut room = [0; REPLY_MAX + 1];
+        let mut room = [0; LONGEST_REPLY + 1];
         while let Some(socket) = &mut self.socket {
             let len = match socket.read(&mut room) {
                 Ok(0) if self.transport == Transport::Tcp && self.is_refused => {
@@ -142,7 +141,7 @@ impl ClientSocket {
             }
             self.received.extend_from_slice(room.get(..len).unwrap_or_default());
             match clients.hear(client, now, &self.received) {
-                Heard::Other if self.received.len() > REPLY_MAX && self.transport == Transport::Tcp => {
+                Heard::Other if self.received.len() > LONGEST_REPLY && self.transport == Transport::Tcp => {
                     return Err(io::Error::other("what the server says is no letmein protocol"));
                 }
                 Heard::Nothing | Heard::Other => {}

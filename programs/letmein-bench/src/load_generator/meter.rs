@@ -28,6 +28,10 @@ pub(crate) struct Figures {
     pub(crate) has_heard_other: bool,
     /// How much of a processor the generator took: near 1, it was the bottleneck.
     pub(crate) generator_load: Option<f64>,
+    /// The processor time of what the clients of OPAQUE compute themselves.
+    pub(crate) clients_cpu: Option<Duration>,
+    /// Whether clients of OPAQUE have had to stretch passwords.
+    pub(crate) clients_stretch: bool,
     /// The server's processor time, if it was measured.
     pub(crate) cpu: Option<Duration>,
     /// The server's resident memory in the end, in bytes, if it was measured.
@@ -47,6 +51,8 @@ impl Figures {
             last_error: None,
             has_heard_other: false,
             generator_load: None,
+            clients_cpu: None,
+            clients_stretch: false,
             cpu: None,
             resident_bytes: None,
         })
@@ -67,8 +73,18 @@ impl Figures {
     /// The server's processor time for a login, in microseconds.
     #[must_use]
     pub(crate) fn cpu_us(&self) -> Option<f64> {
+        self.us_per_login(self.cpu)
+    }
+
+    /// The processor time of what a client of OPAQUE computes for a login, in microseconds.
+    #[must_use]
+    pub(crate) fn client_cpu_us(&self) -> Option<f64> {
+        self.us_per_login(self.clients_cpu)
+    }
+
+    fn us_per_login(&self, time: Option<Duration>) -> Option<f64> {
         let logins = self.logins().max(1) as f64;
-        self.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / logins)
+        time.map(|time| time.as_secs_f64() * 1e6 / logins)
     }
 
     /// The latency that `percent` of the logins do not exceed.
