@@ -128,7 +128,7 @@ pub fn run(config: &GatewayConfig) -> Result<(), GatewayError> {
     if address.ip().to_canonical().is_unspecified() && config.hosts.is_empty() {
         warn!("other machines get 421 for each request: give the host name that they use with --host");
     }
-    if config.transport == Transport::Udp && !is_here(config.service) {
+    if config.can_be_forged() {
         warn!(
             "to another machine, UDP lets anyone in who can forge its replies: use --tcp if the service has it"
         );
@@ -160,6 +160,15 @@ pub fn run(config: &GatewayConfig) -> Result<(), GatewayError> {
 }
 
 impl GatewayConfig {
+    /// Whether a welcome can be forged by whoever can write the service's address on datagrams.
+    fn can_be_forged(&self) -> bool {
+        let is_proven = match self.mechanism {
+            Mechanism::Md5 => self.transport == Transport::Tcp,
+            Mechanism::Opaque => true,
+        };
+        !is_proven && !is_here(self.service)
+    }
+
     fn login_time(&self) -> Duration {
         let longest = match self.mechanism {
             Mechanism::Md5 => LOGIN_TIME,

@@ -46,7 +46,7 @@ pub struct Args {
     tcp: bool,
     /// Log in over UDP [default to this machine]
     ///
-    /// To another machine, UDP lets anyone in who can forge its replies.
+    /// To another machine, UDP lets anyone in who can forge its replies, unless logins are by opaque.
     #[arg(long, help_heading = SERVICE, conflicts_with = "tcp")]
     udp: bool,
     /// How to prove passwords

@@ -371,10 +371,14 @@ fn an_empty_password_is_401_and_is_not_sent() {
 }
 
 #[test]
-fn udp_to_another_machine_is_warned_of() {
-    for (service, warned) in [("192.0.2.7:8591", true), ("127.0.0.1:8591", false)] {
+fn logins_by_md5_over_udp_to_another_machine_are_warned_of() {
+    for (service, mechanism, warned) in [
+        ("192.0.2.7:8591", "md5", true),
+        ("192.0.2.7:8591", "opaque", false),
+        ("127.0.0.1:8591", "md5", false),
+    ] {
         let mut command = letmein_http();
-        command.args(["127.0.0.1:0", service, "--udp"]).stderr(Stdio::piped());
+        command.args(["127.0.0.1:0", service, "--udp", "--mechanism", mechanism]).stderr(Stdio::piped());
         let mut gateway = Gateway::start(&mut command);
         kill_process(Pid::from_child(&gateway.child), Signal::TERM).unwrap();
         let mut log = String::new();

@@ -187,3 +187,36 @@ fn is_no_challenge(transport: Transport, bytes: &[u8]) -> bool {
         Transport::Tcp => bytes.iter().any(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
     }
 }
+
+#[cfg(all(test, feature = "opaque"))]
+mod tests {
+    use std::num::NonZero;
+
+    use proto::opaque::Binding;
+    use proto::opaque::wire::{ECHO_LEN, KE2_LEN, Offer, STATE_LEN};
+
+    use super::*;
+
+    fn offer(stretching: Stretching) -> Vec<u8> {
+        let (stretching, mut message) = (stretching.to_bytes(), Vec::new());
+        let (echo, ke2, state) = (&[0; ECHO_LEN], &[0; KE2_LEN], &[0; STATE_LEN]);
+        ServerMessage::Offer(Offer { echo, stretching: &stretching, ke2, state }).append_to(&mut message);
+        message
+    }
+
+    #[test]
+    fn only_an_offer_that_has_the_password_stretched_waits_for_others() {
+        let limit = StretchingLimit::new(NonZero::<usize>::MIN);
+        let (name, password) = ("alice".parse().unwrap(), Password::new("right").unwrap());
+        let exchange = |random: &mut _| ClientExchange::new(&name, &password, Binding::none(), random);
+        let exchange = SystemRandom::draw(exchange).unwrap().unwrap();
+        let credentials = Credentials::Opaque(exchange.into(), Some(limit.clone()));
+        let mut client = credentials.client(Resends::Timed, Duration::ZERO, 1);
+        let mut read = |stretching| client.receive(Transport::Udp, Duration::ZERO, &offer(stretching));
+        let held = limit.take_within(Duration::ZERO);
+        assert!(matches!(read(Stretching::LIGHT), Reading::Crowded));
+        assert!(matches!(read(Stretching::NONE), Reading::Nothing));
+        drop(held);
+        assert!(matches!(read(Stretching::LIGHT), Reading::Nothing));
+    }
+}
