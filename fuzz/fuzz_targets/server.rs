@@ -54,7 +54,8 @@ fuzz_target!(|bytes: &[u8]| {
     let (name, password): (Username, _) = ("userone".parse().expect("a name"), Password::new("passwordone"));
     let secret = Secret::new(&name, &password.expect("a password"));
     let keys = Keys::known(1);
-    let mut server = Server::new(&keys, Seed([1; 32]), Arc::new(Penalties::new(&keys.sources, Policy::none())), None);
+    let mut server =
+        Server::new(&keys, Seed([1; 32]), Arc::new(Penalties::new(&keys.sources, Policy::none())), None);
     let stranger: Peer = SocketAddr::from(([192, 0, 2, 1], 5000)).into();
     let mut second = 0;
     // At first one that was never given, and is good for nobody.

@@ -5,8 +5,8 @@
 //! | half of the hash of a name: 4 | offset of its record: 4 |                        a slot of the index; 0 if free
 //! ```
 //!
-//! A user takes their name, their password or 200 bytes for a record, and 40 bytes. A search touches two cache lines, however many users there
-//! are, and one wipe is enough for all passwords.
+//! A user takes their name, their password or 200 bytes for a record, and 40 bytes. A search touches two cache lines,
+//! however many users there are, and one wipe is enough for all passwords.
 
 mod pages;
 mod records;

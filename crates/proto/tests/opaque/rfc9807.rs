@@ -1,5 +1,5 @@
-//! The vectors of RFC 9807, appendix C, for the suite that is spoken here: two logins (C.1.1, C.1.2), and one of a user
-//! whom nobody is (C.2.1). They have a context of their own and do not stretch, so they go to the crate itself.
+//! The vectors of RFC 9807, appendix C, for the suite that is spoken here: two logins (C.1.1, C.1.2), and one of a
+//! fake record (C.2.1). They have a context of their own and do not stretch, so they go to the crate itself.
 
 use opaque_ke::key_exchange::tripledh::TripleDh;
 use opaque_ke::ksf::Identity;
@@ -122,7 +122,7 @@ fn registrations_and_logins_are_those_of_the_rfc() {
 }
 
 #[test]
-fn the_reply_for_a_user_whom_nobody_is_is_that_of_the_rfc() {
+fn the_reply_with_a_fake_record_is_that_of_the_rfc() {
     let vectors = vectors("True");
     assert_eq!(vectors.len(), 1);
     for it in vectors {
