@@ -3,26 +3,23 @@
 mod builder;
 mod conditions;
 mod exemptions;
+mod found;
 mod guesses;
 mod opaque;
 mod store;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
-use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
 
 pub use builder::{BuildError, Builder, EqualSecrets, NoRoom, OldPassword, RecordError, SAMPLES};
-use conditions::NO_CONDITIONS;
 pub use conditions::{Conditions, Denial, Standing};
+pub use found::PasswordAge;
+pub(crate) use found::{Candidate, Found};
 
 use crate::credentials::Username;
 use crate::mechanism::{Mechanism, Mechanisms};
-use crate::opaque::record::RECORD_LEN;
-use crate::opaque::stretching::STRETCHING_LEN;
-use crate::origin::Origin;
 use crate::proof::{BlockCount, SecretRef};
 use exemptions::Exemptions;
 use guesses::Guesses;
@@ -249,179 +246,6 @@ impl Users {
     }
 }
 
-/// The result of a search for a name: a secret to check an answer with, whether the name is known or not.
-#[derive(Clone, Copy)]
-pub(crate) struct Found<'a> {
-    name: &'a str,
-    /// Whether a user has the name.
-    pub(crate) is_known: Choice,
-    /// Whether the digest of an answer is looked at.
-    is_judged: Choice,
-    /// The offset of the record. For an unknown name this, the number and the passwords are another user's.
-    record: u32,
-    number: u32,
-    password: &'a [u8],
-    /// Empty if there is none.
-    old_password: &'a [u8],
-    /// The stretching and the record of OPAQUE; empty if there is none.
-    opaque: &'a [u8],
-    users: &'a Users,
-}
-
-impl<'a> Found<'a> {
-    /// The name that was searched for.
-    pub(crate) fn name(&self) -> &'a str {
-        self.name
-    }
-
-    /// Whether the right digest lets the user in.
-    pub(crate) fn may_enter(&self) -> Choice {
-        self.is_known & self.is_judged
-    }
-
-    /// Whether any user was guessed at beyond the budget.
-    pub(crate) fn are_any_guesses_spent(&self, uptime: Duration) -> bool {
-        self.users.guesses.any_spent(uptime)
-    }
-
-    /// Whether this user was. For an unknown name the result is another user's, which makes no difference to a refusal.
-    pub(crate) fn are_guesses_spent(&self, origin: Origin, price: Price, uptime: Duration) -> bool {
-        self.users.guesses.is_spent(self.number, origin, price, uptime)
-    }
-
-    /// The same, but if the guesses are `spent` the answer will be refused whatever its digest, after the usual steps.
-    pub(crate) fn refused_if(self, spent: bool) -> Self {
-        Self { is_judged: !Choice::from(u8::from(spent)), ..self }
-    }
-
-    /// Whether the name is known and its answer is refused without a look at the digest.
-    pub(crate) fn is_refused_unseen(&self) -> bool {
-        (self.is_known & !self.is_judged).into()
-    }
-
-    /// Counts a guess at the user, if its digest was looked at.
-    pub(crate) fn guessed(&self, origin: Origin, price: Price, uptime: Duration) {
-        self.users.guesses.add(self.number, origin, price, uptime, self.may_enter());
-    }
-
-    /// Whether this user was guessed at by OPAQUE beyond the budget of a day. For an unknown name the result is another
-    /// user's, which makes no difference to what is replied.
-    pub(crate) fn is_day_spent(&self, price: Price, uptime: Duration) -> bool {
-        self.users.guesses_a_day.is_spent(self.number, Origin::Proven, price, uptime)
-    }
-
-    /// Counts a guess by OPAQUE against the budget of a day, if the record is looked at.
-    pub(crate) fn guessed_in_a_day(&self, price: Price, uptime: Duration) {
-        self.users.guesses_a_day.add(self.number, Origin::Proven, price, uptime, self.may_enter());
-    }
-
-    /// Takes back such a guess, which was right.
-    pub(crate) fn give_back_in_a_day(&self, price: Price) {
-        self.users.guesses_a_day.give_back(self.number, Origin::Proven, price);
-    }
-
-    /// Notes a login of the user from a source, given as a keyed hash.
-    pub(crate) fn exempt(&self, source: u64, password: PasswordAge, uptime: Duration) {
-        if self.is_known.into() {
-            self.users.exemptions.note(self.number, source, password, uptime);
-        }
-    }
-
-    /// Whether the user has logged in from that source lately. For an unknown name the slots of another user are looked
-    /// at, so that the time does not tell the two apart.
-    pub(crate) fn is_exempt(&self, source: u64, uptime: Duration) -> bool {
-        let is_noted = self.users.exemptions.contains(self.number, source, uptime);
-        bool::from(self.is_known & Choice::from(u8::from(is_noted)))
-    }
-
-    /// The secret to check an answer with. For an unknown name it has another user's password, and a right digest
-    /// proves nothing.
-    pub(crate) fn present(&self) -> Candidate<'a> {
-        Candidate {
-            secret: self.secret(self.password),
-            password: PasswordAge::Present,
-            counts: self.may_enter(),
-        }
-    }
-
-    /// The second secret to check an answer with, for every name if any user has an old password. For a user who has
-    /// none, the present password stands in, and a right digest proves nothing.
-    pub(crate) fn old(&self) -> Option<Candidate<'a>> {
-        if self.users.old_ends_unix_s.is_empty() {
-            return None;
-        }
-        let has_old = !self.old_password.len().ct_eq(&0);
-        let password = if has_old.into() { self.old_password } else { self.password };
-        Some(Candidate {
-            secret: self.secret(password),
-            password: PasswordAge::Old,
-            counts: self.may_enter() & has_old,
-        })
-    }
-
-    /// The secret is cut to the longest of all users, since one more block of MD5 would take longer.
-    fn secret(&self, password: &'a [u8]) -> SecretRef<'a> {
-        let (name, room) = cut(self.name.as_bytes(), self.users.blocks.room());
-        let (password, _) = cut(password, room);
-        SecretRef::new(name, password)
-    }
-
-    /// Whether a user who has proven to know a password may log in with it, at this time from this address, if there is
-    /// one.
-    pub(crate) fn admit(
-        &self,
-        password: PasswordAge,
-        unix_s: u64,
-        source: Option<IpAddr>,
-    ) -> Result<(), Denial> {
-        self.conditions().admit(unix_s, source)?;
-        let end = || self.users.old_ends_unix_s.get(&self.record).copied().unwrap_or(0);
-        match password {
-            PasswordAge::Old if unix_s >= end() => Err(Denial::OldPassword),
-            PasswordAge::Old | PasswordAge::Present => Ok(()),
-        }
-    }
-
-    /// The stretching and the record for an exchange by OPAQUE: the user's, if they may log in at this time from this
-    /// address and are not guessed at too often, or else the fake one.
-    pub(crate) fn opaque_part(
-        &self,
-        opaque: &OpaqueUsers,
-        is_admitted: Choice,
-    ) -> ([u8; STRETCHING_LEN], [u8; RECORD_LEN]) {
-        opaque.select(self.name, self.opaque, self.is_known, self.may_enter() & is_admitted)
-    }
-
-    /// The conditions of the user's logins, besides the password.
-    fn conditions(&self) -> &'a Conditions {
-        self.users.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
-    }
-}
-
-/// A secret that an answer may have been made with.
-#[derive(Clone, Copy)]
-pub(crate) struct Candidate<'a> {
-    pub(crate) secret: SecretRef<'a>,
-    pub(crate) password: PasswordAge,
-    /// Whether the right digest of it lets the user in.
-    pub(crate) counts: Choice,
-}
-
-/// Which of a user's passwords it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasswordAge {
-    /// The only one, or the new one.
-    Present,
-    /// The one before, while not everything that logs in as the user has the new one.
-    Old,
-}
-
-/// The bytes that fit in `room`, and the room that is left.
-fn cut(bytes: &[u8], room: usize) -> (&[u8], usize) {
-    let len = bytes.len().min(room);
-    (bytes.get(..len).unwrap_or_default(), room - len)
-}
-
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Users").field("len", &self.len()).finish_non_exhaustive()
@@ -441,7 +265,10 @@ pub(crate) fn with_passwords(users: &[(&str, &str)]) -> Users {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::origin::Origin;
 
     fn with_old(present: &str, old: Option<&str>) -> Users {
         let password = |text| crate::credentials::Password::new(text).unwrap();
