@@ -107,7 +107,7 @@ impl Penalties {
                 Reserved::Spent => Err(Penalty::User),
             };
         }
-        // Whoever asks first: a source that is over its budget costs the name nothing.
+        // First the source: beyond its budget it costs the name nothing.
         let (mut debited, mut penalty) = ([None; NETWORKS_MAX], None);
         for ((network, shares), slot) in peer.source().guessing_networks().zip(&mut debited) {
             match tables.sources.reserve(uptime, shares, self.source(network), trace) {
@@ -125,7 +125,7 @@ impl Penalties {
         }
         if let Some(penalty) = penalty {
             for (network, shares) in debited.into_iter().flatten() {
-                tables.sources.give_back(uptime, shares, self.source(network));
+                tables.sources.cancel(uptime, shares, self.source(network), trace);
             }
             return Err(penalty);
         }

@@ -108,6 +108,16 @@ pub(super) enum Reserved {
     Spent,
 }
 
+/// What came of a failure or guess in its slot.
+enum Charged {
+    /// It was added, and this is the debt with it.
+    Now(Debt),
+    /// It was added before.
+    Before,
+    /// The debt does not admit another.
+    Refused,
+}
+
 /// The last two failures of a slot.
 type Traces = [AtomicU64; 2];
 
@@ -158,51 +168,15 @@ impl DebtTable {
     /// Counts a failure, unless it repeats one of the last two of its slot.
     pub(super) fn fail(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Counted {
         let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
-        // Of workers that count at the same moment one succeeds, so the loop ends.
-        loop {
-            let Some((slot, traces)) = self.slot(hash) else { return Counted::Before };
-            let word = slot.load(Ordering::Relaxed);
-            let old = Debt::unpack(word);
-            let is_known = old.is_of(hash);
-            let last = if is_known { traces.each_ref().map(|it| it.load(Ordering::Relaxed)) } else { [0; 2] };
-            if last.contains(&trace.0) || (is_known && old.is_blocked(now, rate)) {
-                return Counted::Before;
+        let after = |debt: Debt| (!debt.is_blocked(now, rate)).then(|| debt.after_failure(now, rate));
+        match self.charge(now, rate, hash, trace, after) {
+            Charged::Now(debt) if debt.is_blocked(now, rate) => {
+                let end = debt.block_ends_at(rate);
+                self.blocked_until_s.fetch_max(seconds(end), Ordering::Relaxed);
+                Counted::Now(Some(time(end)))
             }
-            let debt =
-                if is_known { old } else { old.inherited_by(hash, now, rate) }.after_failure(now, rate);
-            if slot.compare_exchange(word, debt.pack(), Ordering::Relaxed, Ordering::Relaxed).is_err() {
-                continue;
-            }
-            for (slot, trace) in traces.iter().zip([trace.0, last[0]]) {
-                slot.store(trace, Ordering::Relaxed);
-            }
-            self.kept_until_s.fetch_max(seconds(debt.paid_at + ticks(MEMORY)), Ordering::Relaxed);
-            if !debt.is_blocked(now, rate) {
-                return Counted::Now(None);
-            }
-            let end = debt.block_ends_at(rate);
-            self.blocked_until_s.fetch_max(seconds(end), Ordering::Relaxed);
-            return Counted::Now(Some(time(end)));
-        }
-    }
-
-    /// Takes back one failure of a name, if it is one of the last two of its slot.
-    pub(super) fn forgive(&self, uptime: Duration, shares: u32, hash: u64, name: u64) {
-        let rate = Rate::new(self.budget, shares);
-        for (slot, traces) in self.bucket(hash) {
-            let word = slot.load(Ordering::Relaxed);
-            let debt = Debt::unpack(word);
-            let of_name = |trace: &&AtomicU64| Trace(trace.load(Ordering::Relaxed)).is_of(name);
-            if let (true, Some(trace)) = (debt.is_of(hash), traces.iter().find(of_name)) {
-                // Of workers that take back the same failure, one succeeds.
-                if trace.swap(0, Ordering::Relaxed) != 0 {
-                    let paid_at = debt.paid_at.saturating_sub(rate.cost).max(debt.paid_at.min(ticks(uptime)));
-                    let less = Debt { paid_at, ..debt };
-                    // If another worker counts a failure at the same moment, this one is not taken back.
-                    let _ = slot.compare_exchange(word, less.pack(), Ordering::Relaxed, Ordering::Relaxed);
-                }
-                return;
-            }
+            Charged::Now(_) => Counted::Now(None),
+            Charged::Before | Charged::Refused => Counted::Before,
         }
     }
 
@@ -210,22 +184,38 @@ impl DebtTable {
     /// No block begins: whoever goes on guessing waits no longer.
     pub(super) fn reserve(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Reserved {
         let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
+        let after = |debt: Debt| {
+            let owed = debt.paid_at.saturating_sub(now) + rate.cost;
+            (owed <= rate.limit).then(|| Debt { paid_at: now + owed, ..debt })
+        };
+        match self.charge(now, rate, hash, trace, after) {
+            Charged::Now(_) => Reserved::Now,
+            Charged::Before => Reserved::Before,
+            Charged::Refused => Reserved::Spent,
+        }
+    }
+
+    /// Replaces the debt of a hash by the one that follows, if one does, and notes its cause.
+    fn charge(
+        &self,
+        now: u64,
+        rate: Rate,
+        hash: u64,
+        trace: Trace,
+        after: impl Fn(Debt) -> Option<Debt>,
+    ) -> Charged {
         // Of workers that count at the same moment one succeeds, so the loop ends.
         loop {
-            let Some((slot, traces)) = self.slot(hash) else { return Reserved::Spent };
+            let Some((slot, traces)) = self.slot(hash) else { return Charged::Refused };
             let word = slot.load(Ordering::Relaxed);
             let old = Debt::unpack(word);
             let is_known = old.is_of(hash);
             let last = if is_known { traces.each_ref().map(|it| it.load(Ordering::Relaxed)) } else { [0; 2] };
             if last.contains(&trace.0) {
-                return Reserved::Before;
+                return Charged::Before;
             }
             let debt = if is_known { old } else { old.inherited_by(hash, now, rate) };
-            let owed = debt.paid_at.saturating_sub(now) + rate.cost;
-            if owed > rate.limit {
-                return Reserved::Spent;
-            }
-            let debt = Debt { paid_at: now + owed, ..debt };
+            let Some(debt) = after(debt) else { return Charged::Refused };
             if slot.compare_exchange(word, debt.pack(), Ordering::Relaxed, Ordering::Relaxed).is_err() {
                 continue;
             }
@@ -233,21 +223,42 @@ impl DebtTable {
                 slot.store(trace, Ordering::Relaxed);
             }
             self.kept_until_s.fetch_max(seconds(debt.paid_at + ticks(MEMORY)), Ordering::Relaxed);
-            return Reserved::Now;
+            return Charged::Now(debt);
         }
     }
 
-    /// Takes back one guess.
+    /// Takes back one failure of a name, if it is one of the last two of its slot.
+    pub(super) fn forgive(&self, uptime: Duration, shares: u32, hash: u64, name: u64) {
+        self.refund(uptime, shares, hash, |traces| {
+            let of_name = |trace: &&AtomicU64| Trace(trace.load(Ordering::Relaxed)).is_of(name);
+            // Of workers that take back the same failure, one succeeds.
+            traces.iter().find(of_name).is_some_and(|trace| trace.swap(0, Ordering::Relaxed) != 0)
+        });
+    }
+
+    /// Takes back one guess that was made.
     pub(super) fn give_back(&self, uptime: Duration, shares: u32, hash: u64) {
-        let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
-        for (slot, _) in self.bucket(hash) {
+        self.refund(uptime, shares, hash, |_| true);
+    }
+
+    /// Takes back a guess that is not made after all. If it comes again, it is debited again.
+    pub(super) fn cancel(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) {
+        let forget =
+            |it: &AtomicU64| it.compare_exchange(trace.0, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        self.refund(uptime, shares, hash, |traces| traces.iter().any(forget));
+    }
+
+    /// Lowers the debt of a hash by one failure or guess, if it `is_due`.
+    fn refund(&self, uptime: Duration, shares: u32, hash: u64, is_due: impl Fn(&Traces) -> bool) {
+        let rate = Rate::new(self.budget, shares);
+        for (slot, traces) in self.bucket(hash) {
             let word = slot.load(Ordering::Relaxed);
             let debt = Debt::unpack(word);
-            if debt.is_of(hash) {
-                let paid_at = debt.paid_at.saturating_sub(rate.cost).max(debt.paid_at.min(now));
-                // If another worker counts a guess at the same moment, this one is not taken back.
-                let less = Debt { paid_at, ..debt }.pack();
-                let _ = slot.compare_exchange(word, less, Ordering::Relaxed, Ordering::Relaxed);
+            if debt.is_of(hash) && is_due(traces) {
+                let paid_at = debt.paid_at.saturating_sub(rate.cost).max(debt.paid_at.min(ticks(uptime)));
+                let less = Debt { paid_at, ..debt };
+                // If another worker counts at the same moment, this one is not taken back.
+                let _ = slot.compare_exchange(word, less.pack(), Ordering::Relaxed, Ordering::Relaxed);
                 return;
             }
         }
