@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::credentials::{Password, Username};
 use crate::opaque::stretching::{STRETCHING_LEN, Stretcher, Stretching};
+use crate::opaque::wire::concat;
 
 /// ristretto255-SHA512, HKDF-SHA-512, HMAC-SHA-512 and 3DH: the first suite that RFC 9807, section 7, recommends.
 pub(crate) struct Suite;
@@ -84,13 +85,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(stretching: &[u8; STRETCHING_LEN], binding: &Binding) -> Self {
-        let mut bytes = [0; CONTEXT.len() + STRETCHING_LEN + Binding::LEN_MAX];
-        let mut room = bytes.as_mut_slice();
-        for part in [CONTEXT.as_slice(), stretching, &binding.bytes] {
-            let Some((slot, rest)) = room.split_at_mut_checked(part.len()) else { break };
-            slot.copy_from_slice(part);
-            room = rest;
-        }
+        let bytes = concat([CONTEXT.as_slice(), stretching, &binding.bytes]);
         Self { bytes, len: CONTEXT.len() + STRETCHING_LEN + binding.len }
     }
 

@@ -315,7 +315,7 @@ fn padded(name: &str) -> ([u8; 1], [u8; NAME_MAX]) {
 
 /// Parts, one after the other, and zeros after them. One that does not fit is left out; the sizes above guarantee that
 /// all fit.
-fn concat<const P: usize, const N: usize>(parts: [&[u8]; P]) -> [u8; N] {
+pub(crate) fn concat<const P: usize, const N: usize>(parts: [&[u8]; P]) -> [u8; N] {
     let mut bytes = [0; N];
     let mut room = bytes.as_mut_slice();
     for part in parts {

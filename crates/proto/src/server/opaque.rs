@@ -38,7 +38,7 @@ use crate::server::penalty::{Penalties, Rank};
 use crate::server::recent::{Sighting, Welcomes};
 use crate::server::{Case, Seed};
 use crate::transport::Transport;
-use crate::users::{PasswordAge, Users};
+use crate::users::{Found, PasswordAge, Users};
 use crate::wire::{Malformed, Verdict};
 use crate::{Now, Peer};
 use offers::Offers;
@@ -57,16 +57,22 @@ pub struct OpaqueDesk {
     transport: Transport,
 }
 
-impl Case<'_> {
-    /// The order in which the login of this name is served.
-    pub(crate) fn rank(&self, name: &str) -> Rank {
+impl<'u> Case<'u> {
+    /// Looks for the user of a BEGIN, and tells the order in which the login is served.
+    pub(crate) fn rank<'a>(self, name: &'a str) -> (Found<'a>, Rank)
+    where
+        'u: 'a,
+    {
         let found = self.users.find(name, Mechanism::Opaque);
-        self.penalties.rank(self.now.uptime, self.peer, &found)
+        (found, self.penalties.rank(self.now.uptime, self.peer, &found))
     }
 
     /// Debits the guess of a BEGIN, or says why it is ignored.
-    pub(crate) fn reserve<'a>(&self, begin: &Begin<'a>, rank: Rank) -> Result<(), Event<'a>> {
-        let found = self.users.find(begin.name, Mechanism::Opaque);
+    pub(crate) fn reserve<'a>(
+        &self,
+        (found, rank): (Found<'_>, Rank),
+        begin: &Begin<'a>,
+    ) -> Result<(), Event<'a>> {
         let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, begin.ke1);
         reserved.map_err(|penalty| {
             let user = bool::from(found.is_known).then_some(begin.name);
@@ -192,12 +198,12 @@ impl OpaqueDatagrams {
             reply.extend_from_slice(offer);
             return Event::Offered.by(Mechanism::Opaque);
         }
-        let rank = case.rank(begin.name);
+        let (found, rank) = case.rank(begin.name);
         // Without a place no guess is spent, and the client sends it again.
         let Some(place) = self.waiting.place_for(case.peer, rank) else {
             return Event::Crowded.by(Mechanism::Opaque);
         };
-        match case.reserve(begin, rank) {
+        match case.reserve((found, rank), begin) {
             Ok(()) => {
                 self.waiting.put(place, case.peer, rank, number, begin, case.now.uptime);
                 Event::Waiting { rank, place: Some(place) }.by(Mechanism::Opaque)

@@ -176,8 +176,8 @@ impl LoginStream {
 
     /// Leaves the BEGIN where it is until its turn comes, or ends the login.
     fn begin<'a>(&mut self, case: Case<'_>, begin: &Begin<'a>) -> Reaction<'a> {
-        let rank = case.rank(begin.name);
-        match case.reserve(begin, rank) {
+        let (found, rank) = case.rank(begin.name);
+        match case.reserve((found, rank), begin) {
             Ok(()) => {
                 self.expected = Expected::Turn(rank);
                 Event::Waiting { rank, place: None }.by(Mechanism::Opaque)

@@ -17,7 +17,7 @@ use crate::credentials::NAME_MAX;
 use crate::opaque::RngCore;
 use crate::opaque::exchange::Pending;
 use crate::opaque::session::{KE3_LEN, SESSION_KEY_LEN};
-use crate::opaque::wire::STATE_LEN;
+use crate::opaque::wire::{STATE_LEN, concat};
 use crate::server::penalty::Rank;
 use crate::transport::Transport;
 
@@ -116,17 +116,11 @@ impl Data {
 
 impl Owner<'_> {
     fn data(self) -> Data {
-        let mut bytes = [0; NAME_AT + NAME_MAX];
         let transport = match self.transport {
             Transport::Udp => b"u",
             Transport::Tcp => b"t",
         };
-        let mut room = bytes.as_mut_slice();
-        for part in [PURPOSE.as_slice(), transport, &self.peer.mark(), self.name.as_bytes()] {
-            let Some((slot, rest)) = room.split_at_mut_checked(part.len()) else { break };
-            slot.copy_from_slice(part);
-            room = rest;
-        }
+        let bytes = concat([PURPOSE.as_slice(), transport, &self.peer.mark(), self.name.as_bytes()]);
         Data { bytes, len: NAME_AT + self.name.len() }
     }
 }
