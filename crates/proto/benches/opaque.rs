@@ -7,6 +7,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "a stopwatch is a clock")]
 
+#[path = "shared/statistics.rs"]
+mod statistics;
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -40,6 +43,7 @@ use rand::{RngExt, SeedableRng, TryRng};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use sha2::Sha512;
+use statistics::{cropped, mean, standard_error};
 
 const ROUNDS: usize = 200;
 /// Refusals of each kind in a round.
@@ -256,21 +260,4 @@ fn generator(random: &mut SmallRng) -> ChaCha20Rng {
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
-}
-
-fn cropped(mut times: Vec<f64>) -> Vec<f64> {
-    times.sort_by(f64::total_cmp);
-    times.truncate(times.len() - times.len() / 100);
-    times
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// The standard error of the mean.
-fn standard_error(values: &[f64]) -> f64 {
-    let (mean, count) = (mean(values), values.len() as f64);
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    (variance / count).sqrt()
 }

@@ -7,6 +7,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "a stopwatch is a clock")]
 
+#[path = "shared/statistics.rs"]
+mod statistics;
+
 use std::hint::black_box;
 use std::iter;
 use std::net::SocketAddr;
@@ -25,6 +28,7 @@ use letmein_auth_users::parse;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng, TryRng};
+use statistics::{cropped, mean, standard_error};
 
 const ROUNDS: usize = 200;
 /// Answers of each kind in a round.
@@ -189,21 +193,4 @@ fn measure(
         "{what}: a wrong password {known:.2} ns, an unknown user {unknown:.2} ns, t = {t:.2}: {verdict} at p < 0.001"
     );
     Times { difference_ns, t }
-}
-
-fn cropped(mut times: Vec<f64>) -> Vec<f64> {
-    times.sort_by(f64::total_cmp);
-    times.truncate(times.len() - times.len() / 100);
-    times
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// The standard error of the mean.
-fn standard_error(values: &[f64]) -> f64 {
-    let (mean, count) = (mean(values), values.len() as f64);
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    (variance / count).sqrt()
 }
