@@ -10,6 +10,7 @@ mod folder;
 mod key_file;
 mod key_text;
 mod parse;
+mod pieces;
 mod problem;
 mod record_text;
 mod source;

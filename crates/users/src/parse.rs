@@ -11,13 +11,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::thread;
 
 use ipnet::IpNet;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use crate::conditions::{first_second_after, parse_network};
+use crate::pieces::{PIECE_LEN, Value, all_threads, parts, read_in_pieces};
 use crate::problem::{Problem, locate_all};
 use crate::record_text::{RECORD_START, parse_record};
 use crate::syntax::remedy;
@@ -42,65 +42,29 @@ pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
 /// # Errors
 /// The same as those of [`parse`](fn@parse); one problem for all records of another key.
 pub fn parse_with_key(text: &str, key: Option<&ServerKey>) -> Result<Users, Vec<Problem>> {
-    match parse_in_pieces(text, PIECE_LEN, key) {
-        Some(users) => Ok(users),
-        None => parse_whole(text, key),
-    }
+    parse_in_threads(text, key, all_threads())
 }
 
-/// Bytes of a text that are parsed at a time: a tenth of a millisecond's work.
-const PIECE_LEN: usize = 4096;
+/// The same, in so many threads at most.
+pub(crate) fn parse_in_threads(
+    text: &str,
+    key: Option<&ServerKey>,
+    threads: usize,
+) -> Result<Users, Vec<Problem>> {
+    let parts = parts(text, threads);
+    let in_pieces = |parts| parse_in_pieces(text, PIECE_LEN, parts, key);
+    let users = in_pieces(parts).or_else(|| if parts > 1 { in_pieces(1) } else { None });
+    users.map_or_else(|| parse_whole(text, key), Ok)
+}
 
-/// Parses a text that is one section of users, a few lines at a time, each as a text of its own. Parsed whole, a
-/// million users would take ten times their memory, and half a second without a system call, during which a kernel
-/// without preemption runs nothing else on the processor. `None` if something is wrong, or written in another way.
-fn parse_in_pieces(text: &str, piece_len: usize, key: Option<&ServerKey>) -> Option<Users> {
-    let (head, mut rest) = text.split_at(end_of_header(text)?);
-    let head = DeTable::parse(head).ok()?;
-    let is_section = |users: &Value<'_>| users.get_ref().as_table().is_some_and(DeTable::is_empty);
-    if head.get_ref().len() != 1 || !head.get_ref().get("users").is_some_and(is_section) {
-        return None;
-    }
+/// Parses a text that is one section of users, a few lines at a time. `None` if something is wrong, or written in
+/// another way.
+fn parse_in_pieces(text: &str, piece_len: usize, parts: usize, key: Option<&ServerKey>) -> Option<Users> {
     let mut parser = Parser::new(Builder::for_text(text.len()).ok()?, key);
-    let mut len = piece_len;
-    while !rest.is_empty() {
-        let (piece, after) = rest.split_at(end_of_line(rest, len));
-        // Lines below another header are not of this section, and a byte order mark is one only at the start of the
-        // text.
-        if end_of_header(piece).is_some() || piece.starts_with('\u{feff}') {
-            return None;
-        }
-        match DeTable::parse(piece) {
-            Ok(users) => users.get_ref().iter().for_each(|(name, value)| parser.user(name, value)),
-            Err(_) if after.is_empty() => return None,
-            // The piece may end in the middle of a value.
-            Err(_) => {
-                len = piece.len() * 2;
-                continue;
-            }
-        }
-        (rest, len) = (after, piece_len);
-        thread::yield_now();
-    }
+    read_in_pieces(text, piece_len, parts, |users| {
+        users.iter().for_each(|(name, value)| parser.user(name, value));
+    })?;
     parser.finish(text).ok()
-}
-
-/// The offset after the first line that begins like the header of a section.
-fn end_of_header(text: &str) -> Option<usize> {
-    let mut end = 0;
-    for line in text.split_inclusive('\n') {
-        end += line.len();
-        if line.trim_start_matches([' ', '\t', '\u{feff}']).starts_with('[') {
-            return Some(end);
-        }
-    }
-    None
-}
-
-/// The offset after the line in which a text of this length would end.
-fn end_of_line(text: &str, len: usize) -> usize {
-    let rest = text.as_bytes().get(len..).unwrap_or_default();
-    rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |newline| len + newline + 1)
 }
 
 fn parse_whole(text: &str, key: Option<&ServerKey>) -> Result<Users, Vec<Problem>> {
@@ -118,8 +82,6 @@ fn parse_whole(text: &str, key: Option<&ServerKey>) -> Result<Users, Vec<Problem
     }
     parser.finish(text)
 }
-
-type Value<'a> = Spanned<DeValue<'a>>;
 
 /// What a user may have.
 const KEYS: [&str; 6] = ["password", "disabled", "expires", "from", "old_password", "old_until"];
@@ -465,7 +427,7 @@ mod tests {
             "[users]\na = '''\nb = '1'\nc = '2'\n'''\nb = \"\"\"\\\n  4\n  \"\"\"\n",
         ] {
             for piece_len in [1, 8, 40, 4096] {
-                let users = parse_in_pieces(text, piece_len, None).expect(text);
+                let users = parse_in_pieces(text, piece_len, 1, None).expect(text);
                 assert!(is_the_same(&users, &parse_whole(text, None).unwrap()), "{text} by {piece_len}");
             }
         }
@@ -486,7 +448,7 @@ mod tests {
             "[users]\nab = 'c'\na = 'bc'\n",
             "[users]\na = '1'\nb = '''\n",
         ] {
-            assert!(parse_in_pieces(text, 1, None).is_none(), "{text}");
+            assert!(parse_in_pieces(text, 1, 1, None).is_none(), "{text}");
         }
     }
 
@@ -507,7 +469,7 @@ mod tests {
             "[users]\nalice = {{ opaque = '{alice}', disabled = true }}\nbob.opaque = '{bob}'\ncarol = 'hers'\n"
         );
         for piece_len in [1, 4096] {
-            let users = parse_in_pieces(&text, piece_len, Some(&key(1))).unwrap();
+            let users = parse_in_pieces(&text, piece_len, 3, Some(&key(1))).unwrap();
             assert!(is_the_same(&users, &parse_whole(&text, Some(&key(1))).unwrap()));
             assert_eq!((users.len(), users.has_key()), (3, true));
             assert_eq!(users.mechanisms(), Mechanisms { md5: true, opaque: true });
@@ -579,9 +541,10 @@ mod tests {
             lines in prop::collection::vec(
                 "[abc](\\.[pd]assword)? = ('[a-c]'|'''|\"\"\"|[{\\[\\]}]|\\{ password = 'a' \\})?|.{0,3}|'''|\"\"\"|\\[|\\]", 0..8),
             piece_len in 1_usize..20,
+            parts in 1_usize..4,
         ) {
             let text = head + &lines.join("\n");
-            if let Some(users) = parse_in_pieces(&text, piece_len, None) {
+            if let Some(users) = parse_in_pieces(&text, piece_len, parts, None) {
                 let whole = parse_whole(&text, None);
                 prop_assert!(whole.is_ok_and(|whole| is_the_same(&users, &whole)), "{text:?}");
             }

@@ -5,7 +5,8 @@
 //!             version, stretching or none, id of the key, RegistrationRecord of RFC 9807, section 5.2
 //! ```
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use proto::opaque::key::KeyId;
 use proto::opaque::record::{RECORD_LEN, Record};
@@ -48,7 +49,7 @@ pub enum StretchingTextError {
 /// A record as text.
 #[must_use]
 pub fn record_text(record: &Record) -> String {
-    let bytes = Base64UrlUnpadded::encode_string(record.bytes());
+    let bytes = BASE64_URL_SAFE_NO_PAD.encode(record.bytes());
     format!("{RECORD_START}{VERSION}${}${}${bytes}", record.stretching, record.key)
 }
 
@@ -67,11 +68,10 @@ pub fn parse_record(text: &str) -> Result<Record, RecordTextError> {
     let (key, bytes) = parts.split_once('$').ok_or(RecordTextError::Damaged)?;
     let key = parse_key_id(key).ok_or(RecordTextError::Damaged)?;
     let mut decoded = [0; RECORD_LEN];
-    let len = Base64UrlUnpadded::decode(bytes, &mut decoded).map(<[u8]>::len);
-    if len != Ok(RECORD_LEN) {
+    if BASE64_URL_SAFE_NO_PAD.decode_slice(bytes, &mut decoded) != Ok(RECORD_LEN) {
         return Err(RecordTextError::Damaged);
     }
-    Record::new(stretching, key, decoded).map_err(|_| RecordTextError::Damaged)
+    Ok(Record::new(stretching, key, decoded))
 }
 
 /// Parses a stretching: `none`, or `argon2id,m=65536,t=3,p=1`, which is KiB, passes and lanes.
@@ -96,8 +96,8 @@ fn parameters(text: &str) -> Option<(u32, u16, u8)> {
 
 /// Sixteen lower-case hexadecimal digits.
 fn parse_key_id(text: &str) -> Option<KeyId> {
-    let id = KeyId(u64::from_str_radix(text, 16).ok()?.to_be_bytes());
-    (id.to_string() == text).then_some(id)
+    let is_text = text.len() == 16 && text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+    is_text.then(|| u64::from_str_radix(text, 16).ok().map(|id| KeyId(id.to_be_bytes())))?
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
         let password = Password::new("her password").unwrap();
         let made =
             register(&key, &"alice".parse().unwrap(), &password, Stretching::NONE, &mut random).unwrap();
-        Record::new(stretching, key.id(), *made.bytes()).unwrap()
+        Record::new(stretching, key.id(), *made.bytes())
     }
 
     #[test]
@@ -152,8 +152,6 @@ mod tests {
             (&id, &id.to_uppercase(), RecordTextError::Damaged),
             (&text[text.len() - 1..], "", RecordTextError::Damaged),
             (&text[text.len() - 256..], &"=".repeat(256), RecordTextError::Damaged),
-            // No element of the group.
-            (&text[text.len() - 256..], &"_".repeat(256), RecordTextError::Damaged),
         ] {
             let cut = text.rfind(old).unwrap();
             let wrong = [&text[..cut], new, &text[cut + old.len()..]].concat();

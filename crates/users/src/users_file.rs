@@ -7,7 +7,8 @@ use crate::error::{UsersError, Warning};
 use crate::file::{FileBytes, Owner, TrustedFile, is_open_to_others, text};
 use crate::folder::Folder;
 use crate::key_file::KeyFile;
-use crate::parse_with_key;
+use crate::parse::parse_in_threads;
+use crate::pieces::all_threads;
 use crate::source::{FileStamp, Loaded, Stamp, UserSource};
 use proto::mechanism::Mechanisms;
 use proto::users::Samples;
@@ -49,6 +50,8 @@ pub fn load_text(path: &Path, key: Option<&Path>) -> Result<LoadedText, UsersErr
 pub struct UsersFile {
     file: TrustedFile,
     key: KeyFile,
+    /// Threads that parse it: one in a server that serves, so that logins do not notice.
+    threads: usize,
 }
 
 impl UsersFile {
@@ -60,7 +63,7 @@ impl UsersFile {
     pub fn new(path: &Path) -> Result<Self, UsersError> {
         let file = TrustedFile::new(path)?;
         file.refuse_foreign_link()?;
-        Ok(Self { file, key: KeyFile::of(path, None)? })
+        Ok(Self { file, key: KeyFile::of(path, None)?, threads: all_threads() })
     }
 
     /// With a key file of another name, which is always read; without a name it is the one beside the users file. Comes
@@ -77,7 +80,7 @@ impl UsersFile {
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
     pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
-        Ok(Self { file: self.file.read_by(reader)?, key: self.key.read_by(reader)? })
+        Ok(Self { file: self.file.read_by(reader)?, key: self.key.read_by(reader)?, ..self })
     }
 
     fn load_text(&self) -> Result<LoadedText, UsersError> {
@@ -85,7 +88,8 @@ impl UsersFile {
         let text = text(&bytes, &self.file.path)?;
         let key = self.key.load_for(text)?;
         let wrong = |problems| UsersError::Wrong { path: self.file.path.clone(), problems };
-        let users = parse_with_key(text, key.as_ref().map(|key| &key.key)).map_err(wrong)?;
+        let key_of_records = key.as_ref().map(|key| &key.key);
+        let users = parse_in_threads(text, key_of_records, self.threads).map_err(wrong)?;
         let path = || self.file.path.clone();
         let mut warnings = Vec::new();
         if self.file.owner(&stat)? == Owner::Foreign {
@@ -137,6 +141,7 @@ impl UserSource for UsersFile {
     }
 
     fn settle(&mut self) -> Result<(), UsersError> {
+        self.threads = 1;
         self.file.settle()?;
         self.key.settle()
     }

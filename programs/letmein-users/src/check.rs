@@ -13,7 +13,7 @@ use crate::strength::weakness;
 use letmein::cli::ExitStatus;
 use letmein::cli::normal;
 use proto::credentials::Username;
-use users::{counted, first_second_after};
+use users::{RecordTextError, counted, first_second_after};
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
@@ -58,6 +58,9 @@ fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<
             }
             Some([_, _, ..]) => {}
             Some(_) | None => name_flaw(name, credential.mechanism()).into_iter().for_each(&mut warn),
+        }
+        if credential.is_damaged() {
+            warn(format!("the record of {name} {}", RecordTextError::Damaged));
         }
         if let Some(password) = credential.password() {
             password_flaw(name, password).into_iter().for_each(&mut warn);

@@ -38,6 +38,14 @@ impl Credential {
         }
     }
 
+    /// Whether it is a record that lets nobody in, as far as that shows.
+    pub(crate) fn is_damaged(&self) -> bool {
+        match self {
+            Self::Password(_) => false,
+            Self::Record(record) => !record.has_public_key(),
+        }
+    }
+
     /// Its text, without quotes.
     pub(crate) fn text(&self) -> Zeroizing<String> {
         Zeroizing::new(match self {

@@ -329,6 +329,26 @@ fn nobody_is_migrated_whose_record_would_not_do_what_the_password_does() {
     assert_eq!(folder.run(&["migrate", "nobody"]), not_done(1, "FILE: there is no user nobody"));
 }
 
+/// The record with bytes in place of the client's public key that are no element of the group.
+fn without_public_key(record: &str) -> String {
+    let (start, bytes) = record.rsplit_once('$').unwrap();
+    format!("{start}${}{}", "_".repeat(42), &bytes[42..])
+}
+
+#[test]
+fn check_tells_of_a_record_whose_damage_no_server_looks_for() {
+    let folder = folder_with_records();
+    let text = folder.text();
+    let alice = records(&text)[0];
+    fs::write(folder.file(), text.replace(alice, &without_public_key(alice))).unwrap();
+    let Ended { status, stdout, .. } = folder.run(&["check"]);
+    let warning = ": the record of alice is damaged: take it from a backup, or set a new password\n";
+    assert!(status == 0 && stdout.contains(warning), "{stdout}");
+    assert!(
+        run(server(Transport::Udp).args(["--check", "--users", folder.file().to_str().unwrap()])).status == 0
+    );
+}
+
 #[test]
 fn records_of_a_list_are_taken_as_they_are() {
     let folder = folder_with_records();
@@ -346,9 +366,11 @@ fn records_of_a_list_are_taken_as_they_are() {
     assert_eq!(folder.text(), expected);
     let again = folder.run_with_input(&["import", "--replace", "-"], format!("bob:{bob}\n"));
     assert_eq!(again, done("+0 users, 0 changed\n"));
-    let cut = &bob[..bob.len() - 1];
     let reason = "standard input:1: the record is damaged: take it from a backup, or set a new password";
-    assert_eq!(folder.run_with_input(&["import", "-"], format!("dave:{cut}\n")), not_done(2, reason));
+    for damaged in [&bob[..bob.len() - 1], &without_public_key(bob)] {
+        let ended = folder.run_with_input(&["import", "-"], format!("dave:{damaged}\n"));
+        assert_eq!(ended, not_done(2, reason));
+    }
     let other = folder_with_records();
     let text = other.text();
     let ended = folder.run_with_input(&["import", "-"], format!("dave:{}\n", records(&text)[0]));

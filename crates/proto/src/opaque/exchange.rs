@@ -163,9 +163,14 @@ pub struct UserPart<'a> {
     pub stretching: &'a [u8; STRETCHING_LEN],
 }
 
-/// KE1 or a record has something in it that is no element of the group.
+/// What has something in it that is no element of the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAnElement;
+pub enum NotAnElement {
+    /// The client's message.
+    Ke1,
+    /// The user's record, which is damaged.
+    Record,
+}
 
 impl ServerExchange {
     /// Replies to KE1: two thirds of all work of a login by OPAQUE at the server. Allocates nothing.
@@ -179,8 +184,8 @@ impl ServerExchange {
         binding: &Binding,
         random: &mut (impl CryptoRng + RngCore),
     ) -> Result<Self, NotAnElement> {
-        let request = CredentialRequest::deserialize(ke1).map_err(|_| NotAnElement)?;
-        let record = ServerRegistration::deserialize(user.record).map_err(|_| NotAnElement)?;
+        let request = CredentialRequest::deserialize(ke1).map_err(|_| NotAnElement::Ke1)?;
+        let record = ServerRegistration::deserialize(user.record).map_err(|_| NotAnElement::Record)?;
         let name = user.name.as_bytes();
         let context = Context::new(user.stretching, binding);
         let parameters =
@@ -188,7 +193,7 @@ impl ServerExchange {
         // Without a record the crate would take another path, which takes longer.
         let started =
             ServerLogin::<Suite>::start(random, &key.setup, Some(record), request, name, parameters)
-                .map_err(|_| NotAnElement)?;
+                .map_err(|_| NotAnElement::Ke1)?;
         let mut ke2 = [0; KE2_LEN];
         ke2.copy_from_slice(&started.message.serialize());
         let mut state = started.state.serialize();

@@ -35,7 +35,7 @@ pub fn register(
     random: &mut (impl CryptoRng + RngCore),
 ) -> Result<Record, NotRegistered> {
     let bytes = exchange(key, name, password, stretching, random).map_err(|_| NotRegistered)?;
-    Record::new(stretching, key.id(), bytes).map_err(|_| NotRegistered)
+    Ok(Record::new(stretching, key.id(), bytes))
 }
 
 fn exchange(

@@ -29,7 +29,7 @@ use subtle::Choice;
 use crate::challenge::Challenge;
 use crate::mechanism::Mechanism;
 use crate::opaque::Binding;
-use crate::opaque::exchange::{ServerExchange, UserPart};
+use crate::opaque::exchange::{NotAnElement, ServerExchange, UserPart};
 use crate::opaque::session::KE3_LEN;
 use crate::opaque::wire::{Begin, Finish, MESSAGE_MAX, Offer, ServerMessage};
 use crate::origin::Origin;
@@ -103,10 +103,16 @@ impl OpaqueDesk {
         let found = penalties.offered(now.uptime, users.find(begin.name, Mechanism::Opaque), rank);
         let is_admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip()).is_ok();
         let (stretching, record) = found.opaque_part(opaque, Choice::from(u8::from(is_admitted)));
-        let user = UserPart { name: begin.name, record: &record, stretching: &stretching };
-        let Ok(ServerExchange { ke2, pending }) =
+        let mut exchange = |record| {
+            let user = UserPart { name: begin.name, record, stretching: &stretching };
             ServerExchange::new(&opaque.key, &user, begin.ke1, &self.binding, &mut self.random)
-        else {
+        };
+        // Silence about a damaged record would tell that there is such a user.
+        let exchanged = match exchange(&record) {
+            Err(NotAnElement::Record) => exchange(&opaque.fake),
+            exchanged => exchanged,
+        };
+        let Ok(ServerExchange { ke2, pending }) = exchanged else {
             return Event::Malformed(Malformed::Element).by(Mechanism::Opaque);
         };
         let owner = Owner { transport: self.transport, peer, name: begin.name };

@@ -13,7 +13,8 @@ use crate::opaque::stretching::{STRETCHING_LEN, Stretching};
 /// The key of all records, and what stands in where there is none.
 pub(crate) struct OpaqueUsers {
     pub(crate) key: ServerKey,
-    fake: RecordBytes,
+    /// It is refused whatever the password.
+    pub(crate) fake: RecordBytes,
     names: SipHasher24,
     /// The stretchings of all records, each with the number of records up to its last.
     stretchings: Vec<([u8; STRETCHING_LEN], u64)>,

@@ -9,14 +9,15 @@ use std::sync::LazyLock;
 
 use letmein_auth_proto::credentials::Password;
 use letmein_auth_proto::opaque::key::ServerKey;
+use letmein_auth_proto::opaque::record::{RECORD_LEN, Record};
 use letmein_auth_proto::opaque::registration::register;
 use letmein_auth_proto::opaque::stretching::Stretching;
 use letmein_auth_proto::users::{Builder, Conditions, Standing, Users};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Who is in the file: alice may log in, disabled may not, elsewhere only from another network, and md5 has a password.
-/// All passwords are `right`.
+/// Who is in the file: alice may log in, disabled may not, elsewhere only from another network, md5 has a password, and
+/// the record of damaged has no public key. All passwords are `right`.
 fn users() -> &'static Users {
     static USERS: LazyLock<Users> = LazyLock::new(|| users_with(Stretching::NONE));
     &USERS
@@ -36,6 +37,8 @@ fn users_with(stretching: Stretching) -> Users {
         let record = register(&key, &name, &right, stretching, &mut random).unwrap();
         builder.push_record(&name, &record, conditions).unwrap();
     }
+    let damaged = Record::new(stretching, key.id(), [0xff; RECORD_LEN]);
+    builder.push_record(&"damaged".parse().unwrap(), &damaged, Conditions::none()).unwrap();
     builder.push(&"md5".parse().unwrap(), &right, Conditions::none()).unwrap();
     builder.finish().unwrap()
 }

@@ -9,7 +9,7 @@ use crate::credential::Credential;
 use crate::edit::NewUser;
 use crate::normal_form::{new_name, new_password};
 use proto::credentials::Password;
-use users::{NETWORKS, RECORD_START, parse_network, parse_record};
+use users::{NETWORKS, RECORD_START, RecordTextError, parse_network, parse_record};
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,11 @@ fn user<const N: usize>(
 fn parse_credential(text: &str) -> Result<Credential, String> {
     if text.starts_with(RECORD_START) {
         let record = parse_record(text).map_err(|error| format!("the record {error}"))?;
-        return Ok(Credential::Record(Box::new(record)));
+        let credential = Credential::Record(Box::new(record));
+        if credential.is_damaged() {
+            return Err(format!("the record {}", RecordTextError::Damaged));
+        }
+        return Ok(credential);
     }
     parse_password(text).map(Credential::Password)
 }

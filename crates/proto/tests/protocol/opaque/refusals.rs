@@ -90,6 +90,7 @@ fn the_audit_learns_why_a_login_was_refused_and_the_client_does_not() {
     };
     let reasons = [
         ("alice", "wrong", Reason::WrongPassword),
+        ("damaged", "right", Reason::WrongPassword),
         ("nobody", "right", Reason::UnknownUser),
         ("md5", "right", Reason::UnknownUser),
         ("disabled", "right", Reason::Denied(Denial::Disabled)),
