@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::client::{Resends, Step};
 use letmein_auth_proto::credentials::{NAME_MAX, Password, Username};
 use letmein_auth_proto::opaque::Binding;
@@ -86,7 +85,7 @@ fn is_cheap(random: &mut SmallRng) -> bool {
         let client = Client::new(exchange.expect("a blind"), Resends::Timed, Duration::MAX, 1);
         times[0].push(time_of_login(&mut server, &users, peer(number as u32), client));
         let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut generator(random));
-        let ke1 = *exchange.expect("a blind").begin(Challenge::from_random(0)).ke1;
+        let ke1 = *exchange.expect("a blind").ke1();
         times[1].push(time_of_own(&setup, record.bytes(), &ke1, &mut own_random));
     }
     let [login, own] = times.map(median);
@@ -188,7 +187,7 @@ fn times(random: &mut SmallRng) -> [Vec<f64>; KINDS.len()] {
             let (name, password) =
                 ("any".parse().expect("a name"), Password::new("wrong").expect("a password"));
             let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut generator(random));
-            *exchange.expect("a blind").begin(Challenge::from_random(0)).ke1
+            *exchange.expect("a blind").ke1()
         })
         .collect();
     let mut times = [const { Vec::new() }; KINDS.len()];

@@ -20,7 +20,7 @@ use crate::opaque::{Binding, wire as opaque_wire};
 use crate::origin::Origin;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
-use crate::server::opaque::{OpaqueDatagrams, OpaqueDesk};
+use crate::server::opaque::{OfferMaker, OpaqueDatagrams, OpaqueDesk};
 use crate::server::penalty::Penalties;
 use crate::server::recent::{RareChallenges, Welcomes};
 use crate::transport::Transport;
@@ -101,7 +101,7 @@ impl Server {
     pub fn new(keys: &Keys, seed: Seed, penalties: Arc<Penalties>, mechanisms: Option<Mechanisms>) -> Self {
         let desk = OpaqueDesk::new(Transport::Udp, &keys.states, seed, Binding::none());
         Self {
-            opaque: OpaqueDatagrams::new(desk, &keys.welcomes),
+            opaque: OpaqueDatagrams::new(desk, &keys.welcomes, penalties.clone()),
             mechanisms,
             challenges: Challenges::new(&keys.challenges),
             welcomes: Welcomes::new(&keys.welcomes),
@@ -152,15 +152,23 @@ impl Server {
         self.opaque.has_waiting()
     }
 
-    /// Computes the offer that is next, which takes some 200 µs, and appends it to `reply`, unless there is none to
-    /// make. Gives the place at which its login has waited, and its peer. `None` if no login waits.
+    /// Computes the offer that is next, for a program without a thread that has an
+    /// [`offer_maker`](Self::offer_maker), and appends it to `reply`, unless there is none to make. `None` if no login
+    /// waits.
     pub fn offer(
         &mut self,
         users: &Users,
         now: Now,
         reply: &mut Vec<u8>,
-    ) -> Option<(usize, Peer, Reaction<'static>)> {
-        self.opaque.offer(users, &self.penalties, now, reply)
+    ) -> Option<(Peer, Reaction<'static>)> {
+        let waiter = self.opaque.maker.next(now)?;
+        Some((waiter.peer, self.opaque.maker.offer(users, now, &waiter, reply)))
+    }
+
+    /// What makes the offers to the logins that wait, for a thread of its own, so that no other datagram waits.
+    #[must_use]
+    pub fn offer_maker(&self, seed: Seed) -> OfferMaker {
+        self.opaque.offer_maker(seed)
     }
 
     fn opaque_datagram<'a>(

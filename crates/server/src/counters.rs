@@ -1,4 +1,4 @@
-//! The numbers of each worker: only that worker writes them, and any thread may read them.
+//! The numbers of each worker, written by it and by the thread that makes its late replies; any thread may read them.
 
 use std::array;
 use std::sync::Arc;
@@ -15,9 +15,8 @@ use proto::users::Denial;
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Only one thread may call this, so it needs no locked instruction.
     pub(crate) fn add(&self, more: u64) {
-        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

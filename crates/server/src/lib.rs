@@ -36,6 +36,7 @@ pub mod limits;
 pub mod log;
 mod manager;
 pub mod net;
+mod priority;
 mod privileges;
 mod reload;
 pub mod sandbox;

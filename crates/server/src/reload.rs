@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
-use rustix::process::{Uid, geteuid, setpriority_process};
+use rustix::process::{Uid, geteuid};
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -23,6 +23,7 @@ use crate::log::audit::Reopen;
 use crate::manager::Manager;
 use crate::net::address::Address;
 use crate::net::clock::Clock;
+use crate::priority::yield_to_logins;
 use crate::sandbox;
 use crate::settings::{Config, Logins, SampleUsers};
 use proto::users::{Samples, Users};
@@ -254,32 +255,4 @@ fn replace(checked: &CheckedSource, users: &ArcSwap<Users>) -> Result<Stamp, Ser
         thread::sleep(Duration::from_millis(1));
     }
     Ok(stamp)
-}
-
-/// The highest nice value: the scheduler gives it 15 for each 1,024 of a thread of the usual priority (sched(7)).
-const NICEST: i32 = 19;
-
-/// Gives this thread what processor time the logins leave. If the priority cannot be lowered, the reload runs all the
-/// same.
-fn yield_to_logins() {
-    // On Linux this applies to the calling thread alone: setpriority(2).
-    let _ = setpriority_process(None, NICEST);
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::process::getpriority_process;
-
-    use super::*;
-
-    #[test]
-    fn a_reload_yields_to_logins_and_no_other_thread_does() {
-        let before = getpriority_process(None).unwrap();
-        let nice = thread::spawn(|| {
-            yield_to_logins();
-            getpriority_process(None).unwrap()
-        });
-        assert_eq!(nice.join().unwrap(), NICEST);
-        assert_eq!(getpriority_process(None).unwrap(), before);
-    }
 }

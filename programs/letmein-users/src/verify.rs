@@ -11,7 +11,6 @@ use crate::registration::random;
 use crate::{failed, print};
 use letmein::cli::ExitStatus;
 use letmein::cli::normal;
-use proto::challenge::Challenge;
 use proto::credentials::{Password, Username};
 use proto::opaque::Binding;
 use proto::opaque::exchange::{ClientExchange, ServerExchange, UserPart};
@@ -83,7 +82,7 @@ fn judge_record(
     let user = UserPart { name: name.as_str(), record: record.bytes(), stretching: &stretching };
     let mut login = || {
         let mut client = ClientExchange::new(name, given, Binding::none(), &mut random).ok()?;
-        let ke1 = *client.begin(Challenge::from_random(0)).ke1;
+        let ke1 = *client.ke1();
         let server = ServerExchange::new(&key, &user, &ke1, &Binding::none(), &mut random).ok()?;
         client.finish(record.stretching, &server.ke2).ok()
     };

@@ -14,7 +14,7 @@ use crate::dialect::Verdict;
 use crate::opaque::exchange::{ClientExchange, ClientFinish};
 use crate::opaque::session::{KE3_LEN, SessionKey};
 use crate::opaque::stretching::Stretching;
-use crate::opaque::wire::{self, Finish, MESSAGE_MAX, Offer, ServerMessage};
+use crate::opaque::wire::{self, Finish, MESSAGE_MAX, Offer, ServerMessage, echo};
 
 /// The most AGAIN messages that a client follows: no server is restarted more often within a login.
 const AGAINS_MAX: usize = 5;
@@ -172,7 +172,7 @@ impl Client {
     }
 
     fn offer(&mut self, now: Duration, offer: &Offer<'_>) -> Receipt {
-        if *offer.echo != self.exchange.begin(Challenge::from_random(0)).echo() {
+        if *offer.echo != echo(self.exchange.ke1()) {
             return Receipt::Ignored;
         }
         let stretching = match Stretching::from_bytes(*offer.stretching) {

@@ -78,8 +78,16 @@ impl ClientExchange {
         Begin { challenge, name: self.name(), ke1: &self.ke1 }
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// The name of the user who logs in.
+    #[must_use]
+    pub fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// KE1 of RFC 9807.
+    #[must_use]
+    pub fn ke1(&self) -> &[u8; KE1_LEN] {
+        &self.ke1
     }
 
     /// Verifies KE2. That takes as long as the stretching, but only the first time that a server asks for it.

@@ -280,12 +280,12 @@ impl Begin<'_> {
         let (len, name) = padded(name);
         concat([&head(Kind::Begin), &challenge.bits().to_be_bytes(), &len, &name, ke1.as_slice()])
     }
+}
 
-    /// The first half of the client's nonce, which the OFFER repeats.
-    #[must_use]
-    pub fn echo(&self) -> [u8; ECHO_LEN] {
-        self.ke1.get(KE1_NONCE_AT..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default()
-    }
+/// The first half of the client's nonce in KE1, which the OFFER repeats.
+#[must_use]
+pub fn echo(ke1: &[u8; KE1_LEN]) -> [u8; ECHO_LEN] {
+    ke1.get(KE1_NONCE_AT..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default()
 }
 
 impl Finish<'_> {

@@ -20,6 +20,7 @@ mod waiting;
 
 use std::hash::Hasher;
 use std::iter;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -31,7 +32,7 @@ use crate::mechanism::Mechanism;
 use crate::opaque::Binding;
 use crate::opaque::exchange::{NotAnElement, ServerExchange, UserPart};
 use crate::opaque::session::KE3_LEN;
-use crate::opaque::wire::{Begin, Finish, MESSAGE_MAX, Offer, ServerMessage};
+use crate::opaque::wire::{Begin, Finish, KE1_LEN, MESSAGE_MAX, Offer, ServerMessage, echo};
 use crate::origin::Origin;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
 use crate::server::penalty::{Penalties, Rank};
@@ -43,8 +44,8 @@ use crate::wire::{Malformed, Verdict};
 use crate::{Now, Peer};
 use offers::Offers;
 use seal::{Owner, Seal};
-pub use waiting::PLACES;
-use waiting::{Waiter, Waiting};
+use waiting::Waiting;
+pub use waiting::{PLACES, Waiter};
 
 /// Bytes of the ring of offers and the places to wait, for each UDP worker.
 pub const BYTES: usize = Offers::BYTES + Waiting::BYTES;
@@ -88,11 +89,18 @@ impl OpaqueDesk {
         Self { seal: Seal::new(key), random: ChaCha20Rng::from_seed(seed), binding, transport }
     }
 
+    /// Another one for the same logins, which draws other numbers.
+    fn with_seed(&self, Seed(seed): Seed) -> Self {
+        let (seal, random) = (self.seal.clone(), ChaCha20Rng::from_seed(seed));
+        Self { seal, random, binding: self.binding, transport: self.transport }
+    }
+
     /// Computes an offer, and appends it to `reply`. Two thirds of the work of a login are here.
     pub(crate) fn offer(
         &mut self,
         case: Case<'_>,
-        begin: &Begin<'_>,
+        name: &str,
+        ke1: &[u8; KE1_LEN],
         rank: Rank,
         reply: &mut Vec<u8>,
     ) -> Reaction<'static> {
@@ -100,12 +108,12 @@ impl OpaqueDesk {
         let Some(opaque) = users.opaque() else {
             return Event::Malformed(Malformed::NotServed).by(Mechanism::Opaque);
         };
-        let found = penalties.offered(now.uptime, users.find(begin.name, Mechanism::Opaque), rank);
+        let found = penalties.offered(now.uptime, users.find(name, Mechanism::Opaque), rank);
         let is_admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip()).is_ok();
         let (stretching, record) = found.opaque_part(opaque, Choice::from(u8::from(is_admitted)));
         let mut exchange = |record| {
-            let user = UserPart { name: begin.name, record, stretching: &stretching };
-            ServerExchange::new(&opaque.key, &user, begin.ke1, &self.binding, &mut self.random)
+            let user = UserPart { name, record, stretching: &stretching };
+            ServerExchange::new(&opaque.key, &user, ke1, &self.binding, &mut self.random)
         };
         // Silence about a damaged record would tell that there is such a user.
         let exchanged = match exchange(&record) {
@@ -115,9 +123,9 @@ impl OpaqueDesk {
         let Ok(ServerExchange { ke2, pending }) = exchanged else {
             return Event::Malformed(Malformed::Element).by(Mechanism::Opaque);
         };
-        let owner = Owner { transport: self.transport, peer, name: begin.name };
+        let owner = Owner { transport: self.transport, peer, name };
         let state = self.seal.seal(owner, now.uptime, rank, &pending, &mut self.random);
-        let offer = Offer { echo: &begin.echo(), stretching: &stretching, ke2: &ke2, state: &state };
+        let offer = Offer { echo: &echo(ke1), stretching: &stretching, ke2: &ke2, state: &state };
         ServerMessage::Offer(offer).append_to(reply);
         Event::Offered.by(Mechanism::Opaque)
     }
@@ -172,23 +180,85 @@ fn login_number(ke3: &[u8; KE3_LEN]) -> Challenge {
     Challenge::from_random(u64::from_ne_bytes(ke3.first_chunk().copied().unwrap_or_default()))
 }
 
+/// The logins that wait at a UDP worker, and the offers made lately.
+struct Queue {
+    waiting: Waiting,
+    offers: Offers,
+    keyed: SipHasher24,
+}
+
+impl Queue {
+    /// Identifies a BEGIN among those that are remembered. Never 0, which marks a free slot. The challenge is left out:
+    /// a client may begin again with another, and the guess is the same.
+    fn number(&self, peer: Peer, begin: &Begin<'_>) -> u64 {
+        let mut keyed = self.keyed;
+        keyed.write(&peer.mark());
+        keyed.write(begin.ke1);
+        keyed.write(begin.name.as_bytes());
+        keyed.finish() | 1
+    }
+}
+
+/// Makes the offers of a UDP worker, whose logins wait until then. Two of them share the logins, so that one may work
+/// in a thread of its own.
+pub struct OfferMaker {
+    desk: OpaqueDesk,
+    queue: Arc<Mutex<Queue>>,
+    penalties: Arc<Penalties>,
+}
+
+impl OfferMaker {
+    /// Takes the login that is next.
+    #[must_use]
+    pub fn next(&self, now: Now) -> Option<Waiter> {
+        self.queue().waiting.next(now.uptime)
+    }
+
+    /// Computes the offer to a login, which takes some 200 µs, and appends it to `reply`, unless there is none to make.
+    pub fn offer(
+        &mut self,
+        users: &Users,
+        now: Now,
+        waiter: &Waiter,
+        reply: &mut Vec<u8>,
+    ) -> Reaction<'static> {
+        let Waiter { peer, begin: number, rank, ke1, .. } = waiter;
+        let before = reply.len();
+        let case = Case { users, penalties: &self.penalties, now, peer: *peer };
+        let reaction = self.desk.offer(case, waiter.name(), ke1, *rank, reply);
+        debug_assert!(reply.len() - before <= MESSAGE_MAX);
+        self.queue().offers.note(*number, reply.get(before..).unwrap_or_default(), now.uptime);
+        reaction
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // What a panic has left there is a login that waits, or an offer, in part at worst.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// OPAQUE over UDP, for one worker.
 pub(crate) struct OpaqueDatagrams {
-    desk: OpaqueDesk,
-    offers: Offers,
-    waiting: Waiting,
-    keyed: SipHasher24,
+    pub(crate) maker: OfferMaker,
 }
 
 impl OpaqueDatagrams {
     /// `key` is for the hashes of messages.
-    pub(crate) fn new(desk: OpaqueDesk, key: &[u8; 16]) -> Self {
-        Self { desk, offers: Offers::new(), waiting: Waiting::new(), keyed: SipHasher24::new_with_key(key) }
+    pub(crate) fn new(desk: OpaqueDesk, key: &[u8; 16], penalties: Arc<Penalties>) -> Self {
+        let keyed = SipHasher24::new_with_key(key);
+        let queue = Queue { waiting: Waiting::new(), offers: Offers::new(), keyed };
+        Self { maker: OfferMaker { desk, queue: Arc::new(Mutex::new(queue)), penalties } }
+    }
+
+    /// Another maker for the same logins.
+    pub(crate) fn offer_maker(&self, seed: Seed) -> OfferMaker {
+        let OfferMaker { desk, queue, penalties } = &self.maker;
+        OfferMaker { desk: desk.with_seed(seed), queue: queue.clone(), penalties: penalties.clone() }
     }
 
     /// Whether a login waits for its offer.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.maker.queue().waiting.is_empty()
     }
 
     /// Reacts to a BEGIN with a challenge that the peer was given: with the offer that it got before, or with nothing
@@ -199,41 +269,24 @@ impl OpaqueDatagrams {
         begin: &Begin<'a>,
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
-        let number = self.number(case.peer, begin);
-        if let Some(offer) = self.offers.of(number, case.now.uptime) {
+        let mut queue = self.maker.queue();
+        let number = queue.number(case.peer, begin);
+        if let Some(offer) = queue.offers.of(number, case.now.uptime) {
             reply.extend_from_slice(offer);
             return Event::Offered.by(Mechanism::Opaque);
         }
         let (found, rank) = case.rank(begin.name);
         // Without a place no guess is spent, and the client sends it again.
-        let Some(place) = self.waiting.place_for(case.peer, rank) else {
+        let Some(place) = queue.waiting.place_for(case.peer, rank) else {
             return Event::Crowded.by(Mechanism::Opaque);
         };
         match case.reserve((found, rank), begin) {
             Ok(()) => {
-                self.waiting.put(place, case.peer, rank, number, begin, case.now.uptime);
+                queue.waiting.put(place, case.peer, rank, number, begin, case.now.uptime);
                 Event::Waiting { rank, place: Some(place) }.by(Mechanism::Opaque)
             }
             Err(event) => event.by(Mechanism::Opaque),
         }
-    }
-
-    /// Computes the offer of the login that is next, and gives its place and peer.
-    pub(crate) fn offer(
-        &mut self,
-        users: &Users,
-        penalties: &Penalties,
-        now: Now,
-        reply: &mut Vec<u8>,
-    ) -> Option<(usize, Peer, Reaction<'static>)> {
-        let (place, waiter) = self.waiting.next(now.uptime)?;
-        let Waiter { peer, begin: number, rank, ke1, .. } = waiter;
-        let begin = Begin { challenge: Challenge::from_random(0), name: waiter.name(), ke1: &ke1 };
-        let before = reply.len();
-        let reaction = self.desk.offer(Case { users, penalties, now, peer }, &begin, rank, reply);
-        self.offers.note(number, reply.get(before..).unwrap_or_default(), now.uptime);
-        debug_assert!(reply.len() - before <= MESSAGE_MAX);
-        Some((place, peer, reaction))
     }
 
     /// Judges a FINISH; `None` if its state cannot be used.
@@ -245,16 +298,6 @@ impl OpaqueDatagrams {
         reply: &mut Vec<u8>,
     ) -> Option<Reaction<'a>> {
         let sight = |login| welcomes.note(login, iter::empty(), finish.name);
-        self.desk.finish(case, finish, sight, reply)
-    }
-
-    /// Identifies a BEGIN among those that are remembered. Never 0, which marks a free slot. The challenge is left out:
-    /// a client may begin again with another, and the guess is the same.
-    fn number(&self, peer: Peer, begin: &Begin<'_>) -> u64 {
-        let mut keyed = self.keyed;
-        keyed.write(&peer.mark());
-        keyed.write(begin.ke1);
-        keyed.write(begin.name.as_bytes());
-        keyed.finish() | 1
+        self.maker.desk.finish(case, finish, sight, reply)
     }
 }

@@ -198,7 +198,7 @@ impl LoginStream {
         rank: Rank,
         replies: &mut Vec<u8>,
     ) -> Reaction<'static> {
-        let reaction = desk.offer(case, begin, rank, replies);
+        let reaction = desk.offer(case, begin.name, begin.ke1, rank, replies);
         self.expected = match replies.last_chunk() {
             Some(offered) if !reaction.is_silent() => Expected::Finish(*offered),
             Some(_) | None => Expected::Nothing,

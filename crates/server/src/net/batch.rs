@@ -48,15 +48,6 @@ impl Shape {
     }
 }
 
-/// Whether to wait for a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// Until one comes, or the socket's read timeout is over.
-    ForOne,
-    /// Not at all.
-    No,
-}
-
 /// The replies of a batch that could not be sent.
 #[derive(Debug)]
 pub struct Unsent {
@@ -96,15 +87,11 @@ impl Batch {
         }
     }
 
-    /// Receives all datagrams that have arrived, as many as fit. If none has, it waits for one, unless it is not to.
+    /// Receives all datagrams that have arrived, as many as fit. If none has, it waits for one.
     ///
     /// # Errors
-    /// The system's; among them `WouldBlock` if none has come, at the socket's read timeout or at once.
-    pub fn receive(&mut self, socket: &UdpSocket, waiting: Waiting) -> io::Result<()> {
-        let flags = match waiting {
-            Waiting::ForOne => libc::MSG_WAITFORONE,
-            Waiting::No => libc::MSG_DONTWAIT,
-        };
+    /// The system's; among them `WouldBlock` if none has come at the socket's read timeout.
+    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<()> {
         self.received = 0;
         let rooms = self.datagrams.chunks_exact_mut(self.shape.datagram_len).zip(&mut self.iovecs);
         let sources = self.names.iter_mut().zip(&mut self.controls);
@@ -121,7 +108,7 @@ impl Batch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 self.headers.len() as c_uint,
-                flags as _,
+                libc::MSG_WAITFORONE as _,
                 ptr::null_mut(),
             )
         };
@@ -215,10 +202,10 @@ pub struct Envelope<'a> {
 /// The way back to a peer, for a reply that comes later.
 #[derive(Clone, Copy)]
 pub struct Route {
-    /// Its lengths count; its pointers are set when it is used.
-    header: libc::msghdr,
     name: sockaddr_storage,
+    name_len: libc::socklen_t,
     control: Control,
+    control_len: usize,
 }
 
 impl Route {
@@ -228,11 +215,15 @@ impl Route {
     /// The system's.
     pub fn send(mut self, socket: &UdpSocket, reply: &mut [u8]) -> io::Result<()> {
         let mut iovec = iovec_of(reply);
-        point(&mut self.header, &mut iovec, &mut self.name, &mut self.control);
-        answer_from_where_it_was_asked(&mut self.header);
+        // SAFETY: this is a C structure of integers and pointers, for which all zeros is a value.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        point(&mut header, &mut iovec, &mut self.name, &mut self.control);
+        header.msg_namelen = self.name_len;
+        header.msg_controllen = self.control_len as _;
+        answer_from_where_it_was_asked(&mut header);
         // SAFETY: the header points to a name, a control buffer and an iovec that live until the call returns. The
         // lengths of the first two are those that the kernel gave with them.
-        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const self.header, libc::MSG_DONTWAIT) };
+        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
@@ -245,8 +236,9 @@ impl Envelope<'_> {
 
     /// The way back, to be kept.
     pub fn route(self) -> Route {
-        let Self { name, control, header } = self;
-        Route { header: header.msg_hdr, name: *name, control: *control }
+        let Self { name, control, header: mmsghdr { msg_hdr: header, .. } } = self;
+        let (name_len, control_len) = (header.msg_namelen, header.msg_controllen as _);
+        Route { name: *name, name_len, control: *control, control_len }
     }
 }
 
@@ -339,7 +331,7 @@ mod tests {
             peer.send_to(b"x", socket.local_addr().unwrap()).unwrap();
         }
         let mut batch = Batch::new(Shape { datagrams: 4, datagram_len: 16, reply_len: 16 });
-        while let Err(error) = batch.receive(&socket, Waiting::ForOne) {
+        while let Err(error) = batch.receive(&socket) {
             assert_eq!(error.kind(), io::ErrorKind::Interrupted);
         }
         // A reply of this length does not fit a datagram.

@@ -13,8 +13,9 @@ use socket2::{Domain, SockRef, Socket};
 use crate::counters::Counters;
 use crate::log::{self, Buffers};
 use crate::net::address::SocketKind;
-use crate::net::batch::{self, Batch, Route, Shape, Unsent, Waiting};
+use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
+use crate::net::late::{self, LateReplies, Routes, Waiting};
 use proto::{Now, Peer};
 
 /// A service over UDP, for one worker.
@@ -25,20 +26,17 @@ pub(crate) trait UdpService {
     /// Brings the records for these datagrams into the cache; [`Self::react`] follows for each.
     fn prefetch<'d>(&self, _datagrams: impl Iterator<Item = &'d [u8]>) {}
 
-    /// Reacts to a datagram from `peer`. `reply` is empty; bytes put into it are sent back. Gives the place, below
-    /// [`PLACES`](Self::PLACES), at which the datagram waits for a reply that takes long.
+    /// Reacts to a datagram from `peer`. `reply` is empty; bytes put into it are sent back. Gives the place at which
+    /// the datagram waits for a late reply.
     fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<usize>;
 
-    /// Places at which datagrams may wait.
-    const PLACES: usize = 0;
-
-    /// Whether a datagram waits for its reply.
-    fn has_waiting(&self) -> bool {
+    /// Whether a datagram may have to wait, by its first bytes.
+    fn may_wait(&self, _datagram: &[u8]) -> bool {
         false
     }
 
-    /// Replies to the datagram whose turn it is, and gives its place. `reply` is empty, and may stay so.
-    fn reply_to_waiting(&mut self, _now: Now, _reply: &mut Vec<u8>) -> Option<usize> {
+    /// What makes the late replies, if there are any.
+    fn late_replies(&mut self) -> Option<Box<dyn LateReplies>> {
         None
     }
 
@@ -94,94 +92,44 @@ pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
 }
 
 /// Serves until a stop is requested, or the service is done.
+///
+/// # Errors
+/// The system has no thread for late replies.
 pub(crate) fn serve(
     socket: &UdpSocket,
     service: &mut impl UdpService,
     clock: Clock,
     stop: &Stop,
     counters: &Counters,
-) {
+) -> io::Result<()> {
     let mut batch = Batch::new(service.shape());
-    let mut later = Later::new(service);
-    while !service.is_done() && !stop.is_requested() {
-        counters.iterations.add(1);
-        if let Err(error) = receive_batch(&mut batch, &mut later, socket, service, clock, counters) {
-            log::socket_error(SocketKind::Udp, &error);
-            thread::sleep(ERROR_PAUSE);
+    let late = service.late_replies();
+    let routes = Routes::new(late.as_ref().map_or(0, |late| late.places()));
+    thread::scope(|scope| {
+        let late = late.map(|late| late::start(scope, late, &routes, socket, clock, counters)).transpose()?;
+        while !service.is_done() && !stop.is_requested() {
+            counters.iterations.add(1);
+            if let Err(error) = receive_batch(&mut batch, late.as_ref(), socket, service, clock, counters) {
+                log::socket_error(SocketKind::Udp, &error);
+                thread::sleep(ERROR_PAUSE);
+            }
         }
-    }
+        Ok(())
+    })
 }
 
-/// Replies that take long. One is made after each batch, and never does a worker spend more than half of its time on
-/// them while other datagrams arrive.
-struct Later {
-    /// Of the datagrams that wait, by place.
-    routes: Vec<Option<Route>>,
-    reply: Vec<u8>,
-    /// The time that other datagrams are still owed for the last such reply.
-    owed: Duration,
-}
-
-impl Later {
-    fn new(service: &impl UdpService) -> Self {
-        fn places<S: UdpService>(_: &S) -> usize {
-            S::PLACES
-        }
-        let reply = Vec::with_capacity(service.shape().reply_len);
-        Self { routes: vec![None; places(service)], reply, owed: Duration::ZERO }
-    }
-
-    fn keep(&mut self, place: usize, route: Route) {
-        if let Some(slot) = self.routes.get_mut(place) {
-            *slot = Some(route);
-        }
-    }
-
-    /// Makes a reply, unless the time of the batch, which began then, does not make up for the last one.
-    fn reply(
-        &mut self,
-        batch_began: Duration,
-        socket: &UdpSocket,
-        service: &mut impl UdpService,
-        clock: Clock,
-        counters: &Counters,
-    ) {
-        let now = clock.now();
-        self.owed = self.owed.saturating_sub(now.uptime.saturating_sub(batch_began));
-        if !self.owed.is_zero() {
-            return;
-        }
-        self.reply.clear();
-        let place = service.reply_to_waiting(now, &mut self.reply);
-        let route = place.and_then(|place| self.routes.get_mut(place)?.take());
-        if let Some(route) = route.filter(|_| !self.reply.is_empty())
-            && let Err(error) = route.send(socket, &mut self.reply)
-        {
-            counters.unsent.add(1);
-            log::unsent(1, &error);
-        }
-        self.owed = clock.now().uptime.saturating_sub(now.uptime);
-    }
-}
-
-/// Receives one batch, and sends the replies to it; then a reply that takes long, if one is due. Returns at the read
-/// timeout if nothing comes and nothing is due.
+/// Receives one batch, and sends the replies to it. Returns at the read timeout if nothing comes.
 fn receive_batch(
     batch: &mut Batch,
-    later: &mut Later,
+    late: Option<&Waiting<'_>>,
     socket: &UdpSocket,
     service: &mut impl UdpService,
     clock: Clock,
     counters: &Counters,
 ) -> io::Result<()> {
-    let waiting = if service.has_waiting() { Waiting::No } else { Waiting::ForOne };
-    match batch.receive(socket, waiting) {
+    match batch.receive(socket) {
         Ok(()) => {}
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            if service.has_waiting() {
-                later.owed = Duration::ZERO;
-                later.reply(clock.now().uptime, socket, service, clock, counters);
-            }
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -190,18 +138,15 @@ fn receive_batch(
     counters.batch(batch.datagrams().len());
     service.prefetch(batch.datagrams());
     batch.react(|envelope, datagram, reply| {
-        if let Some(peer) = envelope.source()
-            && let Some(place) = service.react(now, peer.into(), datagram, reply)
-        {
-            later.keep(place, envelope.route());
+        let Some(peer) = envelope.source() else { return };
+        match late.filter(|_| service.may_wait(datagram)) {
+            Some(late) => late.react(envelope, || service.react(now, peer.into(), datagram, reply)),
+            None => drop(service.react(now, peer.into(), datagram, reply)),
         }
     });
     if let Err(Unsent { replies, error }) = batch.send(socket) {
         counters.unsent.add(replies);
         log::unsent(replies, &error);
-    }
-    if service.has_waiting() {
-        later.reply(now.uptime, socket, service, clock, counters);
     }
     Ok(())
 }

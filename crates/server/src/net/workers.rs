@@ -20,7 +20,7 @@ use crate::net::address::{Address, Listener, SocketKind};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop, StopSender};
 use crate::net::connections::Connections;
-use crate::net::services::logins::{LoginConnection, LoginDatagrams, WorkerLogins};
+use crate::net::services::logins::{LoginConnection, LoginDatagrams, Offers, WorkerLogins};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::stream_service::{Reading, StreamService};
 use crate::net::{tcp, udp};
@@ -66,8 +66,10 @@ impl Workers {
                 self.add_udp(bound, Some(&directory.connections), |_, counters| {
                     let server =
                         Server::new(&keys, seed()?, directory.penalties.clone(), directory.mechanisms);
-                    let log = log.of_worker(kind, counters);
-                    let logins = LoginDatagrams { server, log, directory: directory.clone() };
+                    let maker = server.offer_maker(seed()?);
+                    let log = || log.of_worker(kind, counters);
+                    let offers = Some(Offers { maker, next: None, log: log(), directory: directory.clone() });
+                    let logins = LoginDatagrams { server, log: log(), directory: directory.clone(), offers };
                     Ok(|| logins)
                 })
             }
@@ -146,8 +148,7 @@ impl Workers {
                     Some(connections) => stop.after(connections),
                     None => stop,
                 };
-                udp::serve(&socket, &mut service(), clock, &stop, &counters);
-                Ok(())
+                udp::serve(&socket, &mut service(), clock, &stop, &counters)
             }));
         }
         Ok(())

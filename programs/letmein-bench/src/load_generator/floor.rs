@@ -19,7 +19,7 @@ use super::process::Process;
 use proto::dialect::REQUEST_LEN;
 use proto::transport::Transport;
 use proto::wire::{MESSAGE_MAX, REPLY_MAX};
-use server::net::batch::{Batch, Shape, Waiting};
+use server::net::batch::{Batch, Shape};
 use server::net::bind::{self, Sharing};
 use server::net::udp;
 
@@ -92,7 +92,7 @@ fn reply_to(message: &[u8]) -> &'static [u8] {
 fn echo_datagrams(socket: &UdpSocket, stop: &AtomicBool) {
     let mut batch = Batch::new(Shape { datagrams: 64, datagram_len: MESSAGE_MAX + 1, reply_len: REPLY_MAX });
     while !stop.load(Ordering::Relaxed) {
-        if batch.receive(socket, Waiting::ForOne).is_ok() {
+        if batch.receive(socket).is_ok() {
             batch.react(|_, message, reply| reply.extend_from_slice(reply_to(message)));
             let _ = batch.send(socket);
         }

@@ -9,13 +9,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rustix::time::{ClockId, clock_gettime};
 
-use proto::challenge::Challenge;
 use proto::credentials::{Password, Username};
 use proto::opaque::Binding;
 use proto::opaque::exchange::{ClientExchange, ClientFinish};
 use proto::opaque::session::KE3_LEN;
 use proto::opaque::stretching::Stretching;
-use proto::opaque::wire::{Finish, KE1_LEN, Offer, ServerMessage};
+use proto::opaque::wire::{Finish, KE1_LEN, Offer, ServerMessage, echo};
 use proto::wire::Verdict;
 
 /// A user who has a record at the server.
@@ -72,7 +71,7 @@ impl OpaqueUser {
     /// KE1 of a login that nobody makes.
     pub(super) fn ke1(&self, random: &mut ChaCha20Rng) -> io::Result<[u8; KE1_LEN]> {
         let exchange = ClientExchange::new(&self.name, &self.password, Binding::none(), random);
-        Ok(*exchange.map_err(io::Error::other)?.begin(any_challenge()).ke1)
+        Ok(*exchange.map_err(io::Error::other)?.ke1())
     }
 
     /// The processor time of all that was computed so far.
@@ -130,7 +129,7 @@ impl OpaqueUser {
     /// Verifies an offer, and makes the proof.
     fn finish(&mut self, login: &mut OpaqueLogin, offer: &Offer<'_>, message: &mut Vec<u8>) -> Given {
         let Ok(stretching) = Stretching::from_bytes(*offer.stretching) else { return Given::Other };
-        if *offer.echo != login.exchange.begin(any_challenge()).echo() {
+        if *offer.echo != echo(login.exchange.ke1()) {
             return Given::Nothing;
         }
         let before = processor_time();
@@ -139,7 +138,7 @@ impl OpaqueUser {
         self.stretches |= !stretching.is_none();
         let ke3 = finish.as_ref().map_or([0; KE3_LEN], |finish| finish.ke3);
         login.say(message, Stage::Finishing(finish), |exchange| {
-            Finish { name: exchange.begin(any_challenge()).name, ke3: &ke3, state: offer.state }.to_bytes()
+            Finish { name: exchange.name(), ke3: &ke3, state: offer.state }.to_bytes()
         })
     }
 }
@@ -163,11 +162,6 @@ pub(super) fn generator() -> io::Result<ChaCha20Rng> {
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).map_err(io::Error::other)?;
     Ok(ChaCha20Rng::from_seed(seed))
-}
-
-/// For what does not depend on the challenge of a BEGIN.
-fn any_challenge() -> Challenge {
-    Challenge::from_random(0)
 }
 
 /// The processor time of this thread: other programs take nothing from it.

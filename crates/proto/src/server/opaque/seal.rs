@@ -39,6 +39,7 @@ const PEER_AT: usize = TRANSPORT_AT + 1;
 const NAME_AT: usize = PEER_AT + 18;
 
 /// The key under which states are sealed. It has no `Debug`, so that it is never shown.
+#[derive(Clone)]
 pub(crate) struct Seal(XChaCha20Poly1305);
 
 /// For whom a state is sealed.

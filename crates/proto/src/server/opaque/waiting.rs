@@ -20,8 +20,11 @@ pub(crate) struct Waiting {
 
 /// A login that waits for its offer.
 #[derive(Clone, Copy)]
-pub(crate) struct Waiter {
-    pub(crate) peer: Peer,
+pub struct Waiter {
+    /// Who waits.
+    pub peer: Peer,
+    /// Where, below [`PLACES`]; it is free again.
+    pub place: usize,
     /// The keyed hash of its BEGIN and sender.
     pub(crate) begin: u64,
     pub(crate) rank: Rank,
@@ -37,6 +40,7 @@ pub(crate) struct Waiter {
 const WAIT_MAX: Duration = Duration::from_secs(4);
 
 impl Waiter {
+    /// The name of the user to log in as.
     pub(crate) fn name(&self) -> &str {
         self.name.get(..self.name_len).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
     }
@@ -88,6 +92,7 @@ impl Waiting {
         self.arrived += 1;
         *slot = Some(Waiter {
             peer,
+            place,
             begin,
             rank,
             ke1: *message.ke1,
@@ -99,16 +104,16 @@ impl Waiting {
     }
 
     /// Takes the login that is next: the first of those that are known, else the first.
-    pub(crate) fn next(&mut self, uptime: Duration) -> Option<(usize, Waiter)> {
+    pub(crate) fn next(&mut self, uptime: Duration) -> Option<Waiter> {
         loop {
-            let taken = self.places.iter().enumerate().filter_map(|(place, it)| Some((place, (*it)?)));
-            let (place, waiter) = taken.min_by_key(|(_, waiter)| (waiter.rank, waiter.number))?;
-            if let Some(slot) = self.places.get_mut(place) {
+            let taken = self.places.iter().flatten();
+            let waiter = *taken.min_by_key(|waiter| (waiter.rank, waiter.number))?;
+            if let Some(slot) = self.places.get_mut(waiter.place) {
                 *slot = None;
                 self.count -= 1;
             }
             if uptime.saturating_sub(waiter.since) <= WAIT_MAX {
-                return Some((place, waiter));
+                return Some(waiter);
             }
         }
     }
@@ -135,7 +140,7 @@ mod tests {
     }
 
     fn order(waiting: &mut Waiting) -> Vec<u8> {
-        std::iter::from_fn(|| waiting.next(Duration::ZERO)).map(|(_, waiter)| waiter.ke1[0]).collect()
+        std::iter::from_fn(|| waiting.next(Duration::ZERO)).map(|waiter| waiter.ke1[0]).collect()
     }
 
     #[test]

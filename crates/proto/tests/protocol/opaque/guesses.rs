@@ -229,7 +229,7 @@ fn a_flood_of_strangers_keeps_out_no_source_that_has_logged_in_before() {
         reply
     });
     let mut offer = Vec::new();
-    while let Some((_, peer, _)) = server.server.offer(&server.users, at(1010.0), &mut offer) {
+    while let Some((peer, _)) = server.server.offer(&server.users, at(1010.0), &mut offer) {
         offers.push(peer.host().to_string());
         offer.clear();
     }

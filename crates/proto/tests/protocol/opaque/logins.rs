@@ -1,8 +1,13 @@
+use std::time::Duration;
+
+use letmein_auth_proto::client::Step;
 use letmein_auth_proto::opaque::stretching::Stretching;
+use letmein_auth_proto::server::Seed;
 use letmein_auth_proto::wire::Verdict;
 
 use super::{users, users_with};
-use crate::link::{SimulatedLogin, Simulation, Weather};
+use crate::link::{SimulatedLogin, Simulation, Weather, opaque_client};
+use crate::{at, peer, server};
 
 /// 30 % loss and 5 % duplication, 100 to 300 ms each way.
 fn bad() -> Weather {
@@ -62,4 +67,29 @@ fn a_password_that_is_stretched_logs_in() {
     let right = Simulation::new(calm(), &users, 1).opaque_login("alice", "right");
     let wrong = Simulation::new(calm(), &users, 1).opaque_login("alice", "wrong");
     assert_eq!([right.outcome, wrong.outcome], [Ok(Verdict::Welcome), Ok(Verdict::Refused)]);
+}
+
+#[test]
+fn two_makers_of_offers_share_the_logins_that_wait_and_the_offers_made_lately() {
+    let (mut server, now, peer) = (server(1), at(100.0), peer("192.0.2.1:5000"));
+    let [mut maker, other] = [8, 9].map(|seed| server.offer_maker(Seed([seed; 32])));
+    let mut client = opaque_client("alice", "right", Duration::MAX, 1);
+    let mut offered = Vec::new();
+    let outcome = loop {
+        let bytes = match client.next(Duration::ZERO) {
+            Step::Send { bytes, .. } => bytes.to_vec(),
+            Step::WaitUntil(_) => panic!("a reply is missing"),
+            Step::Done(outcome) => break outcome,
+        };
+        let mut reply = Vec::new();
+        server.datagram(users(), now, peer, &bytes, &mut reply);
+        if let Some(waiter) = maker.next(now) {
+            assert!(!server.has_waiting() && other.next(now).is_none());
+            maker.offer(users(), now, &waiter, &mut reply);
+            server.datagram(users(), now, peer, &bytes, &mut offered);
+            assert_eq!(offered, reply);
+        }
+        client.receive(Duration::ZERO, &reply);
+    };
+    assert_eq!((outcome, offered.is_empty()), (Ok(Verdict::Welcome), false));
 }

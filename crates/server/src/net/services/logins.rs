@@ -12,12 +12,13 @@ use rand::rngs::SysRng;
 use crate::directory::Directory;
 use crate::log::WorkerLog;
 use crate::net::batch::Shape;
+use crate::net::late::LateReplies;
 use crate::net::stream_service::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
 use proto::challenge::Challenge;
 use proto::opaque::{self, Binding};
 use proto::server::event::Event;
-use proto::server::opaque::{OpaqueDesk, PLACES};
+use proto::server::opaque::{OfferMaker, OpaqueDesk, PLACES, Waiter};
 use proto::server::stream::{BUFFER_LEN, LoginStream};
 use proto::server::{Case, Seed, Server};
 use proto::transport::Transport;
@@ -29,6 +30,34 @@ pub(crate) struct LoginDatagrams {
     pub(crate) server: Server,
     pub(crate) log: WorkerLog,
     pub(crate) directory: Arc<Directory>,
+    /// What makes its offers, until a thread has it.
+    pub(crate) offers: Option<Offers>,
+}
+
+/// The offers of one UDP worker.
+pub(crate) struct Offers {
+    pub(crate) maker: OfferMaker,
+    pub(crate) log: WorkerLog,
+    pub(crate) directory: Arc<Directory>,
+    /// The login whose offer is next.
+    pub(crate) next: Option<Waiter>,
+}
+
+impl LateReplies for Offers {
+    fn places(&self) -> usize {
+        PLACES
+    }
+
+    fn next(&mut self, now: Now) -> Option<usize> {
+        self.next = self.maker.next(now);
+        self.next.as_ref().map(|waiter| waiter.place)
+    }
+
+    fn reply(&mut self, now: Now, reply: &mut Vec<u8>) {
+        let Some(waiter) = self.next.take() else { return };
+        let reaction = self.maker.offer(&self.directory.users.load(), now, &waiter, reply);
+        self.log.reaction(now, waiter.peer, &reaction);
+    }
 }
 
 impl LoginDatagrams {
@@ -64,16 +93,12 @@ impl udp::UdpService for LoginDatagrams {
         }
     }
 
-    const PLACES: usize = PLACES;
-
-    fn has_waiting(&self) -> bool {
-        self.server.has_waiting()
+    fn may_wait(&self, datagram: &[u8]) -> bool {
+        opaque::wire::is_opaque(datagram)
     }
 
-    fn reply_to_waiting(&mut self, now: Now, reply: &mut Vec<u8>) -> Option<usize> {
-        let (place, peer, reaction) = self.server.offer(&self.directory.users.load(), now, reply)?;
-        self.log.reaction(now, peer, &reaction);
-        Some(place)
+    fn late_replies(&mut self) -> Option<Box<dyn LateReplies>> {
+        Some(Box::new(self.offers.take()?))
     }
 }
 
