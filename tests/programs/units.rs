@@ -74,16 +74,17 @@ fn systemd_reads_the_units_without_a_complaint_and_has_one_of_a_mistake() {
 }
 
 #[test]
-fn systemd_reads_the_other_way_to_the_users_file_without_a_complaint() {
-    let Some(mut analyze) = installed("systemd-analyze") else { return };
-    let root = system(|unit| unit);
-    for service in SERVERS {
-        let folder = root.path().join(format!("etc/systemd/system/{service}.d"));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("credential.conf"), unit(&format!("{service}.d/credential.conf.example")))
-            .unwrap();
+fn systemd_reads_the_other_ways_to_the_users_file_and_to_the_key_without_a_complaint() {
+    for name in ["credential.conf", "key.conf"] {
+        let Some(mut analyze) = installed("systemd-analyze") else { return };
+        let root = system(|unit| unit);
+        for service in SERVERS {
+            let folder = root.path().join(format!("etc/systemd/system/{service}.d"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(name), unit(&format!("{service}.d/{name}.example"))).unwrap();
+        }
+        assert_eq!(complaints(&root, &mut analyze), "", "{name}");
     }
-    assert_eq!(complaints(&root, &mut analyze), "");
 }
 
 #[test]
