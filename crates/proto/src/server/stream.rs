@@ -40,7 +40,7 @@ enum Expected {
     Answer(Request),
     Begin,
     /// The BEGIN is here, and its guess is reserved; its offer is due.
-    Turn(Rank),
+    ToOffer(Rank),
     /// The offer was made, and its state ends in these bytes.
     Finish([u8; 16]),
     Nothing,
@@ -64,7 +64,7 @@ impl LoginStream {
     ///
     /// Call it until it returns `None`: the login has ended, or needs more bytes. Pass the bytes that are then left in
     /// `received` again, followed by the next ones from the connection. After [`Event::Waiting`] the next call computes
-    /// an offer, which takes some 200 µs: it is to wait for its turn.
+    /// an offer, which takes some 200 µs: call again after others.
     pub fn receive<'a>(
         &mut self,
         case: Case<'_>,
@@ -74,14 +74,14 @@ impl LoginStream {
     ) -> Option<Reaction<'a>> {
         let is_opaque = match self.expected {
             Expected::Request => opaque_wire::is_opaque(received),
-            Expected::Begin | Expected::Turn(_) | Expected::Finish(_) => true,
+            Expected::Begin | Expected::ToOffer(_) | Expected::Finish(_) => true,
             Expected::Answer(_) | Expected::Nothing => false,
         };
         let reaction = match self.expected {
             _ if is_opaque => self.opaque(case, opaque, received, replies),
             Expected::Request => self.request(received, replies),
             Expected::Answer(request) => self.answer(request, case, received, replies),
-            Expected::Begin | Expected::Turn(_) | Expected::Finish(_) | Expected::Nothing => Ok(None),
+            Expected::Begin | Expected::ToOffer(_) | Expected::Finish(_) | Expected::Nothing => Ok(None),
         };
         reaction.unwrap_or_else(|reason| {
             self.expected = Expected::Nothing;
@@ -158,7 +158,7 @@ impl LoginStream {
                 return Ok(Some(self.begin(case, &begin)));
             }
             (Expected::Begin, ClientMessage::Begin(_)) => self.again(replies)?,
-            (Expected::Turn(rank), ClientMessage::Begin(begin)) => {
+            (Expected::ToOffer(rank), ClientMessage::Begin(begin)) => {
                 self.offer(case, desk, &begin, rank, replies)
             }
             (Expected::Finish(offered), ClientMessage::Finish(finish)) => {
@@ -174,12 +174,12 @@ impl LoginStream {
         Ok(Some(reaction))
     }
 
-    /// Leaves the BEGIN where it is until its turn comes, or ends the login.
+    /// Leaves the BEGIN where it is until the next call, or ends the login.
     fn begin<'a>(&mut self, case: Case<'_>, begin: &Begin<'a>) -> Reaction<'a> {
         let (found, rank) = case.rank(begin.name);
         match case.reserve((found, rank), begin) {
             Ok(()) => {
-                self.expected = Expected::Turn(rank);
+                self.expected = Expected::ToOffer(rank);
                 Event::Waiting { rank, place: None }.by(Mechanism::Opaque)
             }
             Err(event) => {

@@ -94,8 +94,8 @@ pub(crate) enum Interest {
     Write,
     /// Nothing: it is to be polled again, since there may be more to read at once.
     Poll,
-    /// Nothing: it is to be polled again when its turn comes.
-    Turn(Rank),
+    /// Nothing: it is to be polled again later, after others, since its reply takes long.
+    Late(Rank),
     /// Nothing: it is to be closed.
     Close,
 }
@@ -206,7 +206,7 @@ impl<S: StreamService> Connection<S> {
         }
         let is_all_sent = self.send(&mut scratch.replies, next)?;
         match (next, arrival) {
-            (Next::Read, Arrival::More | Arrival::MoreAtOnce) | (Next::InTurn(_), _) => {}
+            (Next::Read, Arrival::More | Arrival::MoreAtOnce) | (Next::Late(_), _) => {}
             (Next::Read, Arrival::Last) => self.phase = Phase::Closing,
             (Next::Close, _) => {
                 self.received.clear();
@@ -214,8 +214,8 @@ impl<S: StreamService> Connection<S> {
             }
             (Next::End, _) => self.phase = Phase::Ending,
         }
-        if let Next::InTurn(rank) = next {
-            return Ok(Interest::Turn(rank));
+        if let Next::Late(rank) = next {
+            return Ok(Interest::Late(rank));
         }
         match (self.phase, arrival) {
             _ if !is_all_sent => Ok(Interest::Write),
@@ -255,7 +255,7 @@ impl<S: StreamService> Connection<S> {
     /// Sends replies, and keeps what cannot be sent yet. Returns whether all is sent.
     fn send(&mut self, replies: &mut Vec<u8>, next: Next) -> io::Result<bool> {
         let behind = match next {
-            Next::Read | Next::InTurn(_) | Next::Close => Behind::Nothing,
+            Next::Read | Next::Late(_) | Next::Close => Behind::Nothing,
             Next::End => Behind::End,
         };
         let sent = write(&self.stream, replies, behind);

@@ -44,12 +44,12 @@ impl Routes {
 }
 
 /// What a worker tells the thread that makes its late replies, which ends with it.
-pub(crate) struct Waiting<'w> {
+pub(crate) struct LateDatagrams<'w> {
     routes: &'w Routes,
     wake: SyncSender<()>,
 }
 
-impl Waiting<'_> {
+impl LateDatagrams<'_> {
     /// Reacts to a datagram, which waits if `react` gives it a place.
     pub(crate) fn react(&self, envelope: Envelope<'_>, react: impl FnOnce() -> Option<usize>) {
         let mut routes = self.routes.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,13 +72,13 @@ pub(crate) fn start<'scope, 'w: 'scope>(
     socket: &'w UdpSocket,
     clock: Clock,
     counters: &'w Counters,
-) -> io::Result<Waiting<'w>> {
+) -> io::Result<LateDatagrams<'w>> {
     let (wake, work) = sync_channel(1);
     thread::Builder::new().name("late replies".to_owned()).spawn_scoped(scope, move || {
         yield_to_logins();
         make_replies(&mut *replies, routes, &work, socket, clock, counters);
     })?;
-    Ok(Waiting { routes, wake })
+    Ok(LateDatagrams { routes, wake })
 }
 
 fn make_replies(

@@ -20,8 +20,8 @@ pub(crate) trait StreamService {
 pub(crate) enum Next {
     /// Read more from the peer.
     Read,
-    /// Be called again when its turn comes, since what is to be done takes long.
-    InTurn(Rank),
+    /// Be called again later, after others: the next reply takes long.
+    Late(Rank),
     /// End the sending side, and wait for the peer to end its own.
     End,
     /// Close without waiting: the peer talks nonsense.

@@ -1,6 +1,8 @@
 //! The TCP worker: accepts connections, and polls those that are ready, until a stop is requested.
 
-use std::collections::VecDeque;
+mod accepting;
+mod late;
+
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -19,7 +21,8 @@ use crate::net::clock::{Clock, DRAIN, Stop};
 use crate::net::connection::{Connection, Interest, Scratch};
 use crate::net::connections::Connections;
 use crate::net::stream_service::{Reading, StreamService};
-use proto::server::penalty::Rank;
+use accepting::Accepting;
+use late::LateQueue;
 use proto::{Now, Peer};
 
 /// Events that the system reports at a time.
@@ -32,10 +35,6 @@ const ACCEPTS: usize = 64;
 /// How often the worker checks deadlines and whether to stop. Each check visits every connection, a few thousand at
 /// most; deadlines cost nothing else.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The pause after an error of the listener, such as a lack of descriptors, which a closed connection ends.
-const ERROR_PAUSE: Duration = Duration::from_millis(20);
-/// The pause after a log line about such an error, so that a lasting one does not fill the log.
-const REPORT_PAUSE: Duration = Duration::from_secs(10);
 
 /// The data of the listener's events. Those of a connection have its key in the table.
 const LISTENER: u64 = u64::MAX;
@@ -68,8 +67,8 @@ pub(crate) fn serve<S: StreamService>(
             worker.accept(now);
         }
         worker.resume_accepting(now);
-        if worker.turns.has_any() {
-            worker.poll_next(now, is_idle && !has_waiting, clock);
+        if !worker.late.is_empty() {
+            worker.poll_late(now, is_idle && !has_waiting, clock);
         }
         if now.uptime >= checked + CHECK_INTERVAL {
             checked = now.uptime;
@@ -97,53 +96,12 @@ struct Worker<'t, S, O> {
     ready: Vec<usize>,
     /// An empty queue, to swap with it.
     polled: Vec<usize>,
-    turns: Turns,
+    /// Those to poll for a reply that takes long.
+    late: LateQueue,
     /// Connections polled since the last was accepted.
     polls: usize,
     scratch: Scratch,
     counters: &'t Counters,
-}
-
-/// Connections that wait for their turn, since what they want takes long. One is polled in each round, and never does
-/// the worker spend more than half of its time on them while others are ready.
-#[derive(Default)]
-struct Turns {
-    known: VecDeque<usize>,
-    strangers: VecDeque<usize>,
-    /// The time that other connections are still owed for the last turn.
-    owed: Duration,
-}
-
-impl Turns {
-    fn has_any(&self) -> bool {
-        !self.known.is_empty() || !self.strangers.is_empty()
-    }
-
-    fn add(&mut self, key: usize, rank: Rank) {
-        match rank {
-            Rank::Known => self.known.push_back(key),
-            Rank::Stranger => self.strangers.push_back(key),
-        }
-    }
-
-    /// Forgets a connection that was closed, since another may get its key.
-    fn remove(&mut self, key: usize) {
-        for queue in [&mut self.known, &mut self.strangers] {
-            queue.retain(|other| *other != key);
-        }
-    }
-
-    fn next(&mut self) -> Option<usize> {
-        self.known.pop_front().or_else(|| self.strangers.pop_front())
-    }
-}
-
-/// The listener, and when it last failed.
-struct Accepting {
-    listener: Listener,
-    /// The uptime at which to accept again, after an error.
-    paused_until: Option<Duration>,
-    last_report: Option<Duration>,
 }
 
 impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
@@ -155,7 +113,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         counters: &'t Counters,
     ) -> io::Result<Self> {
         let (epoll, kind) = (epoll::create(CreateFlags::CLOEXEC)?, listener.kind);
-        let accepting = Accepting { listener, paused_until: None, last_report: None };
+        let accepting = Accepting::new(listener);
         accepting.watch(&epoll)?;
         Ok(Self {
             epoll,
@@ -167,7 +125,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
             connections: Slab::new(),
             ready: Vec::new(),
             polled: Vec::new(),
-            turns: Turns::default(),
+            late: LateQueue::default(),
             polls: 0,
             scratch: Scratch::new(),
             counters,
@@ -178,7 +136,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     fn wait(&self, events: &mut Vec<Event>, check_at: Duration, uptime: Duration) -> io::Result<()> {
         events.clear();
         let accept_at = self.accepting.as_ref().and_then(|accepting| accepting.paused_until);
-        let is_idle = self.ready.is_empty() && !self.turns.has_any();
+        let is_idle = self.ready.is_empty() && self.late.is_empty();
         let next = if is_idle { check_at.min(accept_at.unwrap_or(check_at)) } else { uptime };
         let timeout = Timespec::try_from(next.saturating_sub(uptime)).map_err(io::Error::other)?;
         match epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout)) {
@@ -228,17 +186,13 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         is_idle
     }
 
-    /// Polls the connection whose turn it is, unless the others, which were polled since the round began, are still
-    /// owed time for the last one.
-    fn poll_next(&mut self, round: Now, is_idle: bool, clock: Clock) {
+    /// Polls a connection whose reply takes long, if the others have had their time since the round began.
+    fn poll_late(&mut self, round: Now, is_idle: bool, clock: Clock) {
         let now = clock.now();
-        let passed = now.uptime.saturating_sub(round.uptime);
-        self.turns.owed = if is_idle { Duration::ZERO } else { self.turns.owed.saturating_sub(passed) };
-        if self.turns.owed.is_zero()
-            && let Some(key) = self.turns.next()
-        {
+        let passed = if is_idle { Duration::MAX } else { now.uptime.saturating_sub(round.uptime) };
+        if let Some(key) = self.late.next(passed) {
             self.poll(key, now);
-            self.turns.owed = clock.now().uptime.saturating_sub(now.uptime);
+            self.late.took(clock.now().uptime.saturating_sub(now.uptime));
         }
     }
 
@@ -249,10 +203,10 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
         match connection.poll(now, &mut self.scratch) {
             Ok(Interest::Read) => {}
             Ok(Interest::Poll) => self.enqueue(key),
-            Ok(Interest::Turn(rank)) => {
-                // What arrives meanwhile is read in its turn.
+            Ok(Interest::Late(rank)) => {
+                // What arrives meanwhile is read then.
                 connection.is_queued = true;
-                self.turns.add(key, rank);
+                self.late.push(key, rank);
             }
             // Registering again would report everything that is there to read at once.
             Ok(Interest::Write) if connection.awaits_writing => {}
@@ -274,7 +228,7 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
     }
 
     fn close(&mut self, key: usize, error: Option<&io::Error>) {
-        self.turns.remove(key);
+        self.late.remove(key);
         // Closing the socket also removes it from the poll.
         if let (Some(connection), Some(error)) = (self.connections.try_remove(key), error) {
             self.counters.lost.add(1);
@@ -359,23 +313,6 @@ impl<'t, S: StreamService, O: Fn(Peer, Now) -> io::Result<S>> Worker<'t, S, O> {
                 self.counters.turned_away.add(1);
                 log::turned_away(self.kind, peer, &error);
             }
-        }
-    }
-}
-
-impl Accepting {
-    fn watch(&self, epoll: &OwnedFd) -> Result<(), Errno> {
-        epoll::add(epoll, &self.listener.socket, EventData::new_u64(LISTENER), EventFlags::IN)
-    }
-
-    /// Stops watching for a while, since the system would report the same connection at once.
-    fn pause(&mut self, epoll: &OwnedFd, uptime: Duration, error: Errno) {
-        self.paused_until = Some(uptime + ERROR_PAUSE);
-        // It may not be watched now.
-        let _ = epoll::delete(epoll, &self.listener.socket);
-        if self.last_report.is_none_or(|last| uptime >= last + REPORT_PAUSE) {
-            self.last_report = Some(uptime);
-            log::socket_error(self.listener.kind, &error.into());
         }
     }
 }

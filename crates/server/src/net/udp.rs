@@ -15,7 +15,7 @@ use crate::log::{self, Buffers};
 use crate::net::address::SocketKind;
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
-use crate::net::late::{self, LateReplies, Routes, Waiting};
+use crate::net::late::{self, LateDatagrams, LateReplies, Routes};
 use proto::{Now, Peer};
 
 /// A service over UDP, for one worker.
@@ -121,7 +121,7 @@ pub(crate) fn serve(
 /// Receives one batch, and sends the replies to it. Returns at the read timeout if nothing comes.
 fn receive_batch(
     batch: &mut Batch,
-    late: Option<&Waiting<'_>>,
+    late: Option<&LateDatagrams<'_>>,
     socket: &UdpSocket,
     service: &mut impl UdpService,
     clock: Clock,

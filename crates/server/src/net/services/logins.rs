@@ -184,7 +184,7 @@ impl StreamService for LoginConnection {
         while let Some(reaction) = self.stream.receive(case, &mut opaque, received, replies) {
             log.reaction(now, peer, &reaction);
             if let Event::Waiting { rank, .. } = reaction.event {
-                return Next::InTurn(rank);
+                return Next::Late(rank);
             }
             if reaction.is_silent() {
                 return Next::Close;
