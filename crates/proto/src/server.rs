@@ -231,7 +231,8 @@ impl Server {
             ServerMessage::NewChallenge(challenge).append_to(reply);
             return Event::Rechallenged.into();
         };
-        let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Proven };
+        let case = Case { users, penalties: &self.penalties, now, peer };
+        let desk = Desk { case, origin: Origin::Proven };
         let dialect = purpose.dialect();
         let sight = |challenge| match purpose {
             Purpose::Request(_) => self.welcomes.note(challenge, iter::empty(), answer.name),
@@ -263,7 +264,8 @@ impl Server {
         let rare = || rare_dialects().flat_map(live);
         let asked = rare().find(|(_, challenge)| self.rare.contains(*challenge));
         let dialect = asked.map_or(Dialect::Words, |(dialect, _)| dialect);
-        let desk = Desk { users, penalties: &self.penalties, now, peer, origin: Origin::Unproven };
+        let case = Case { users, penalties: &self.penalties, now, peer };
+        let desk = Desk { case, origin: Origin::Unproven };
         let challenges = live(Dialect::Words).chain(rare());
         desk.settle(
             answer,

@@ -7,20 +7,17 @@ use crate::dialect::Dialect;
 use crate::lanes::LANES;
 use crate::mechanism::Mechanism;
 use crate::origin::Origin;
+use crate::server::Case;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
-use crate::server::penalty::{LoginAttempt, Penalties};
+use crate::server::penalty::LoginAttempt;
 use crate::server::recent::Sighting;
-use crate::users::{Candidate, Found, PasswordAge, Users};
+use crate::users::{Candidate, Found, PasswordAge};
 use crate::wire::{Answer, ServerMessage, Verdict};
-use crate::{Now, Peer};
 
 /// The context in which an answer is settled.
 #[derive(Clone, Copy)]
 pub(crate) struct Desk<'u> {
-    pub(crate) users: &'u Users,
-    pub(crate) penalties: &'u Penalties,
-    pub(crate) now: Now,
-    pub(crate) peer: Peer,
+    pub(crate) case: Case<'u>,
     /// Whether the sender has shown that it can receive there.
     pub(crate) origin: Origin,
 }
@@ -42,7 +39,7 @@ impl Desk<'_> {
         sight: impl FnOnce(Challenge) -> Sighting,
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
-        let Self { users, penalties, now, peer, origin } = *self;
+        let Self { case: Case { users, penalties, now, peer }, origin } = *self;
         let found = users.find(answer.name, Mechanism::Md5);
         let attempt = match penalties.check(LoginAttempt::new(now.uptime, origin, peer, found)) {
             Ok(attempt) => attempt,
@@ -74,7 +71,7 @@ impl Desk<'_> {
     pub(crate) fn judge(&self, found: &Found<'_>, answer: &Answer<'_>, to: Issued) -> Result<Right, Reason> {
         let (_, challenge) = to;
         let judge = |candidate: Candidate<'_>| {
-            let fits = candidate.secret.has_digest(answer.digest, self.users.blocks(), challenge);
+            let fits = candidate.secret.has_digest(answer.digest, self.case.users.blocks(), challenge);
             is_right(&candidate, fits).then(|| self.admit(found, (to, candidate.password)))
         };
         // Both are made before either counts.
@@ -105,7 +102,7 @@ impl Desk<'_> {
         answer: &Answer<'_>,
         mut challenges: impl Iterator<Item = Issued>,
     ) -> Option<Result<Right, Reason>> {
-        let mut trials = candidate.secret.trials(answer.digest, self.users.blocks());
+        let mut trials = candidate.secret.trials(answer.digest, self.case.users.blocks());
         let mut denied = None;
         while let Some(first) = challenges.next() {
             let mut lanes = [first; LANES];
@@ -127,7 +124,10 @@ impl Desk<'_> {
     /// Whether a user may log in by a right answer.
     fn admit(&self, found: &Found<'_>, right: Right) -> Result<Right, Reason> {
         let (_, password) = right;
-        found.admit(password, self.now.unix_s, self.peer.ip()).map(|()| right).map_err(Reason::Denied)
+        found
+            .admit(password, self.case.now.unix_s, self.case.peer.ip())
+            .map(|()| right)
+            .map_err(Reason::Denied)
     }
 }
 
@@ -153,8 +153,9 @@ mod tests {
     use super::*;
     use crate::credentials::Password;
     use crate::proof::Secret;
-    use crate::server::penalty::Policy;
+    use crate::server::penalty::{Penalties, Policy};
     use crate::users::with_passwords;
+    use crate::{Now, Peer};
 
     /// A user was guessed at beyond the budget, and a flood has made the table of names forget it.
     #[test]
@@ -168,7 +169,8 @@ mod tests {
             let now = Now { uptime, unix_s: 1_767_225_600 };
             let secret = Secret::new(&name.parse().unwrap(), &Password::new(password).unwrap());
             let answer = Answer { name, digest: secret.digest(challenge), echo: None };
-            let desk = Desk { users: &users, penalties: &penalties, now, peer, origin: Origin::Proven };
+            let case = Case { users: &users, penalties: &penalties, now, peer };
+            let desk = Desk { case, origin: Origin::Proven };
             let judge =
                 |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (Dialect::Words, challenge));
             let mut reply = Vec::new();

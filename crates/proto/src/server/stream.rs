@@ -111,7 +111,7 @@ impl LoginStream {
     fn answer<'a>(
         &mut self,
         request: Request,
-        Case { users, penalties, now, peer }: Case<'_>,
+        case: Case<'_>,
         received: &mut &'a [u8],
         replies: &mut Vec<u8>,
     ) -> Result<Option<Reaction<'a>>, Malformed> {
@@ -120,7 +120,7 @@ impl LoginStream {
             return Ok(None);
         };
         self.expected = Expected::Nothing;
-        let desk = Desk { users, penalties, now, peer, origin: Origin::Proven };
+        let desk = Desk { case, origin: Origin::Proven };
         let judge =
             |desk: &Desk<'_>, found: &Found<'_>| desk.judge(found, &answer, (dialect, self.challenge));
         Ok(Some(desk.settle(&answer, dialect, judge, |_| Sighting::First, replies)))
