@@ -1,27 +1,25 @@
 //! `letmein`: one login.
 
 mod mechanism;
+mod output;
 mod remembered;
 
 use std::env;
-use std::fmt::Display;
-use std::io::{self, Write};
 use std::iter;
 use std::mem;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use serde::Serialize;
 
 use crate::cli::argv;
 use crate::cli::normal;
-use crate::cli::password::{NoPassword, PasswordSource, has_outer_space};
-use crate::cli::usage::{Usage, invalid, parse_telling};
+use crate::cli::password::{PasswordSource, has_outer_space};
+use crate::cli::usage::{Usage, parse_telling};
 use crate::cli::{ExitStatus, failed, parse_mechanism, parse_time, say};
 use client::host_port::HostPort;
-use client::login::{DEFAULT_PORT, Family, Login, LoginError, Outcome, Progress};
-use mechanism::{Advice, NoMechanism};
+use client::login::{DEFAULT_PORT, Family, Login, LoginError, Progress};
+use mechanism::Advice;
+use output::OutputMode;
 use proto::credentials::Username;
 use proto::mechanism::Mechanism;
 use proto::transport::Transport;
@@ -207,110 +205,6 @@ impl Args {
             (true, _) => OutputMode::Nothing,
             (_, true) => OutputMode::Json,
             (false, false) => OutputMode::Sentence,
-        }
-    }
-}
-
-/// What goes to standard output.
-enum OutputMode {
-    Sentence,
-    Json,
-    Nothing,
-}
-
-/// The object of `--json` where there is no verdict.
-#[derive(Serialize)]
-struct JsonFailure<'a> {
-    verdict: Option<&'static str>,
-    error: &'static str,
-    message: &'a str,
-}
-
-/// The object of `--json`.
-#[derive(Serialize)]
-struct Json {
-    verdict: &'static str,
-    server: SocketAddr,
-    transport: &'static str,
-    mechanism: &'static str,
-    sends: u32,
-    milliseconds: f64,
-}
-
-impl OutputMode {
-    fn print(&self, outcome: &Outcome, mechanism: Mechanism) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        match self {
-            Self::Sentence => writeln!(stdout, "{}", outcome.verdict.sentence()),
-            Self::Json => writeln!(stdout, "{}", serde_json::to_string(&Json::new(outcome, mechanism))?),
-            Self::Nothing => Ok(()),
-        }
-    }
-
-    /// What is said about a mechanism, where people read the verdict.
-    fn advice(&self, mechanism: Mechanism) -> Advice {
-        match self {
-            Self::Sentence => Advice::new(mechanism),
-            Self::Json | Self::Nothing => Advice::none(),
-        }
-    }
-
-    /// Says why there is no mechanism. The command line may be right.
-    fn no_mechanism(&self, error: &NoMechanism) -> ExitStatus {
-        self.print_failure(USAGE, &error.to_string());
-        say(format_args!("{PROGRAM}: {error}"));
-        ExitStatus::Usage
-    }
-
-    /// Says why there is no password. The command line may be right.
-    fn no_password(&self, error: &NoPassword) -> ExitStatus {
-        self.print_failure(USAGE, &error.to_string());
-        match error {
-            NoPassword::NoneGiven
-            | NoPassword::Invalid(_)
-            | NoPassword::ControlCharacter
-            | NoPassword::Dash => invalid(&error.to_string(), EXAMPLE),
-            NoPassword::Empty
-            | NoPassword::EmptyLine(_)
-            | NoPassword::Unreadable { .. }
-            | NoPassword::NotUtf8(_)
-            | NoPassword::VariableNotUtf8 => {
-                say(format_args!("{PROGRAM}: {error}"));
-                ExitStatus::Usage
-            }
-        }
-    }
-
-    /// Says why there is no verdict.
-    fn fail(&self, code: &'static str, reason: impl Display) -> ExitStatus {
-        self.print_failure(code, &reason.to_string());
-        failed(PROGRAM, reason)
-    }
-
-    /// Whoever reads the output learns from the status, too, that there is no verdict, so an error here is ignored.
-    fn print_failure(&self, code: &'static str, message: &str) {
-        match self {
-            Self::Sentence | Self::Nothing => {}
-            Self::Json => {
-                let failure = JsonFailure { verdict: None, error: code, message };
-                let _ = serde_json::to_string(&failure).map(|object| writeln!(io::stdout(), "{object}"));
-            }
-        }
-    }
-}
-
-impl Json {
-    fn new(outcome: &Outcome, mechanism: Mechanism) -> Self {
-        Self {
-            verdict: match outcome.verdict {
-                Verdict::Welcome => "welcome",
-                Verdict::Refused => "refused",
-            },
-            server: outcome.server,
-            transport: outcome.transport.name(),
-            mechanism: mechanism.name(),
-            sends: outcome.sends,
-            milliseconds: outcome.elapsed.as_micros() as f64 / 1000.0,
         }
     }
 }

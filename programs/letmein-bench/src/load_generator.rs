@@ -30,6 +30,7 @@ mod one_socket;
 mod opaque;
 mod plot;
 mod process;
+mod virtual_client;
 
 use std::fmt;
 use std::io;

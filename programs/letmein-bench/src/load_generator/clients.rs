@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::load::{Heard, Load, Silence, VirtualClient};
+use super::load::Load;
 use super::meter::Meter;
+use super::virtual_client::{Heard, Silence, VirtualClient};
 use super::{Crew, LOOK, Pacer, Plan};
 use proto::transport::Transport;
 

@@ -10,7 +10,7 @@ use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::clients::{Channels, Clients};
-use super::load::Heard;
+use super::virtual_client::Heard;
 use super::{FIRST_SOURCE, LONGEST_REPLY, Plan};
 use proto::transport::Transport;
 

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::clients::{Channels, Clients};
 use super::datagrams::MultihomedBatch;
-use super::load::Heard;
+use super::virtual_client::Heard;
 use super::{FIRST_SOURCE, Plan};
 use server::net::batch::request_destinations;
 
