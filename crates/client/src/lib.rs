@@ -1,4 +1,6 @@
-#![doc = include_str!("../README.md")]
+// The examples of the README log in by OPAQUE, too.
+#![cfg_attr(feature = "opaque", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "opaque"), doc = "The client of letmein-auth, for logins by MD5 alone.")]
 //!
 //! | module | purpose |
 //! |---|---|

@@ -44,7 +44,7 @@ pub struct Server {
 pub struct Keys {
     /// The key of the challenges.
     pub challenges: [u8; 16],
-    /// The key of the table of recent logins.
+    /// The key of the tables of recent logins and of recent offers.
     pub welcomes: [u8; 16],
     /// The key of the tables of failures.
     pub sources: [u8; 16],

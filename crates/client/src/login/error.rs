@@ -149,10 +149,7 @@ impl fmt::Display for LoginError {
             Self::Refused { server, transport } => write!(
                 f,
                 "nobody listens at {server} over {transport}: the server may be down, or serve {} instead",
-                match transport {
-                    Transport::Udp => "TCP (--tcp)",
-                    Transport::Tcp => "UDP (without --tcp)",
-                }
+                other(*transport)
             ),
             Self::NoRandomness(error) => write!(f, "the system gives no random bits: {error}"),
             Self::Unreachable { server, error, mechanism } if is_end(error) => write!(
@@ -219,6 +216,14 @@ pub(super) fn is_end(error: &io::Error) -> bool {
 /// Such an address is in the network of each interface.
 fn lacks_interface(server: &SocketAddrV6) -> bool {
     server.ip().is_unicast_link_local() && server.scope_id() == 0
+}
+
+/// The transport that may be served instead, and how to use it.
+fn other(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "TCP (--tcp)",
+        Transport::Tcp => "UDP (without --tcp)",
+    }
 }
 
 /// Why a server that runs may not know what it is asked.
