@@ -17,12 +17,15 @@
 //! KE1, KE2 and KE3 are those of RFC 9807, section 6. No UTF-8 begins with 0xFF, so no bytes are a message of the other
 //! mechanism, too. A reply is never longer than its cause.
 
+mod fields;
+
 use crate::challenge::Challenge;
-use crate::credentials::{NAME_MAX, NameError, Username};
+use crate::credentials::NAME_MAX;
 use crate::dialect::Verdict;
 use crate::opaque::session::{KE3_LEN, TAG_LEN, verdict_byte};
 use crate::opaque::stretching::STRETCHING_LEN;
 use crate::wire::Malformed;
+use fields::Fields;
 
 /// The bytes with which each message begins, in front of its kind.
 pub const MAGIC: [u8; 5] = *b"\xfflmi\x01";
@@ -324,47 +327,6 @@ pub(crate) fn concat<const P: usize, const N: usize>(parts: [&[u8]; P]) -> [u8; 
         room = rest;
     }
     bytes
-}
-
-/// What is left of a message of the right length.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    /// Checks the head and the length, and gives the kind and what follows.
-    fn of(bytes: &'a [u8]) -> Result<(Kind, Self), Malformed> {
-        let rest = bytes.strip_prefix(&MAGIC).ok_or(Malformed::NotAMessage)?;
-        let (kind, rest) = rest.split_first().ok_or(Malformed::NotAMessage)?;
-        let kind = Kind::ALL.into_iter().find(|it| *it as u8 == *kind).ok_or(Malformed::NotAMessage)?;
-        if bytes.len() == kind.len() { Ok((kind, Self(rest))) } else { Err(Malformed::Length) }
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
-        let (field, rest) = self.0.split_first_chunk().ok_or(Malformed::Length)?;
-        self.0 = rest;
-        Ok(field)
-    }
-
-    fn challenge(&mut self) -> Result<Challenge, Malformed> {
-        self.take().map(|bytes| Challenge::from_random(u64::from_be_bytes(*bytes)))
-    }
-
-    fn name(&mut self) -> Result<&'a str, Malformed> {
-        let [len] = self.take::<1>()?;
-        let field = self.take::<NAME_MAX>()?;
-        let (name, rest) = field.split_at_checked((*len).into()).ok_or(NameError::TooLong)?;
-        are_zeros(rest)?;
-        Ok(Username::check(name)?)
-    }
-
-    fn zeros(&mut self, len: usize) -> Result<(), Malformed> {
-        let (zeros, rest) = self.0.split_at_checked(len).ok_or(Malformed::Length)?;
-        self.0 = rest;
-        are_zeros(zeros)
-    }
-}
-
-fn are_zeros(bytes: &[u8]) -> Result<(), Malformed> {
-    if bytes.iter().fold(0, |all, byte| all | byte) == 0 { Ok(()) } else { Err(Malformed::Padding) }
 }
 
 #[cfg(test)]
