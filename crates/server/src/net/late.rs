@@ -55,6 +55,8 @@ impl LateDatagrams<'_> {
         let mut routes = self.routes.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = react().and_then(|place| routes.get_mut(place)) {
             *slot = Some(envelope.route());
+            // The thread would wait for the lock.
+            drop(routes);
             // If it is full, the thread is awake.
             let _ = self.wake.try_send(());
         }
