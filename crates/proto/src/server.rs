@@ -162,7 +162,9 @@ impl Server {
         reply: &mut Vec<u8>,
     ) -> Option<(Peer, Reaction<'static>)> {
         let waiter = self.opaque.maker.next(now)?;
-        Some((waiter.peer, self.opaque.maker.offer(users, now, &waiter, reply)))
+        let reaction = self.opaque.maker.offer(users, now, &waiter, reply);
+        self.opaque.maker.leave(&waiter);
+        Some((waiter.peer, reaction))
     }
 
     /// What makes the offers to the logins that wait, for a thread of its own, so that no other datagram waits.

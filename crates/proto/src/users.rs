@@ -130,7 +130,7 @@ impl Users {
         self.guesses_a_day.clear();
     }
 
-    /// The names of all users, in the order in which they were added.
+    /// The names of all users, in the order in which they were added, which need not be that of a file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.store.iter().map(|record| record.name)
     }

@@ -9,6 +9,7 @@ use crate::announce::{Crowd, warn_of_no_limits};
 use crate::error::ServerError;
 use crate::log::audit::AuditTarget;
 use crate::net::clock::Clock;
+use crate::priority::yield_to_logins;
 use crate::privileges::{become_user, network};
 use crate::reload::{CheckedSource, users_file};
 use crate::sandbox::self_test::SelfTest;
@@ -24,6 +25,8 @@ use users::{UserSource, UsersError, counted};
 /// # Errors
 /// The server could not start, or could not read its files again.
 pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError> {
+    // It is run beside a server before a reload.
+    yield_to_logins();
     let mut settings = settings::of(config);
     if let Some(crowd) = Crowd::of(config) {
         crowd.warn();
@@ -74,7 +77,8 @@ fn warn_of_denied(path: &Path, users: &Users) {
 
 /// How many names there are, and some of them, if there are any.
 fn listing<'u>(names: impl Iterator<Item = &'u str>) -> Option<String> {
-    let names: Vec<_> = names.map(|name| Shown(name.as_bytes()).to_string()).collect();
+    let mut names: Vec<_> = names.map(|name| Shown(name.as_bytes()).to_string()).collect();
+    names.sort();
     let shown = names.get(..names.len().min(NAMES_MAX)).filter(|shown| !shown.is_empty())?;
     let more = if names.len() > NAMES_MAX { ", …" } else { "" };
     Some(format!("{} ({}{more})", counted(names.len()), shown.join(", ")))

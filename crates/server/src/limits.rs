@@ -11,6 +11,7 @@ use crate::log::audit::{
 use crate::net::bind::BACKLOG;
 use crate::net::connection::{Connection, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
+use crate::net::late::Routes;
 use crate::net::services::logins::{LoginConnection, LoginDatagrams};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
 use crate::net::stream_service::{Deadlines, Reading};
@@ -121,7 +122,11 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
     vec![
         limit("workers over UDP", workers, 0),
         limit("longest datagram", format!("{MESSAGE_MAX} bytes"), 0),
-        limit("logins by OPAQUE that wait for a worker", opaque::PLACES, workers * opaque::BYTES),
+        limit(
+            "logins by OPAQUE that wait for a worker",
+            opaque::PLACES,
+            workers * (opaque::BYTES + opaque::PLACES * Routes::ROUTE_BYTES),
+        ),
         limit(
             "datagrams in a batch",
             LoginDatagrams::SHAPE.datagrams,

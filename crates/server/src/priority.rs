@@ -1,14 +1,20 @@
 //! The priority of work that must not delay logins.
 
 use rustix::process::setpriority_process;
+use tracing::warn;
 
 /// The highest nice value: the scheduler gives it 15 for each 1,024 of a thread of the usual priority (sched(7)).
 const NICEST: i32 = 19;
 
-/// Gives this thread what processor time the logins leave. If the priority cannot be lowered, it works all the same.
+/// Gives this thread, and those that it starts, what processor time the logins leave. If the priority cannot be
+/// lowered, it works all the same.
 pub(crate) fn yield_to_logins() {
     // On Linux this applies to the calling thread alone: setpriority(2).
-    let _ = setpriority_process(None, NICEST);
+    if let Err(error) = setpriority_process(None, NICEST) {
+        warn!(
+            "a thread that should give way to logins may delay them, since its priority stays as it is: {error}"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::pieces::{PIECE_LEN, Value, all_threads, parts, read_in_pieces};
+use crate::pieces::{PIECE_LEN, Unread, Value, parts, read_in_pieces};
 use crate::problem::{Problem, locate_all};
 use crate::record_text::parse_record;
 use crate::syntax::remedy;
@@ -39,7 +39,7 @@ pub fn parse(text: &str) -> Result<Users, Vec<Problem>> {
 /// # Errors
 /// The same as those of [`parse`](fn@parse); one problem for all records of another key.
 pub fn parse_with_key(text: &str, key: Option<&ServerKey>) -> Result<Users, Vec<Problem>> {
-    parse_in_threads(text, key, all_threads())
+    parse_in_threads(text, key, 1)
 }
 
 /// The same, in so many threads at most.
@@ -50,18 +50,25 @@ pub(crate) fn parse_in_threads(
 ) -> Result<Users, Vec<Problem>> {
     let parts = parts(text, threads);
     let in_pieces = |parts| parse_in_pieces(text, PIECE_LEN, parts, key);
-    let users = in_pieces(parts).or_else(|| if parts > 1 { in_pieces(1) } else { None });
-    users.map_or_else(|| parse_whole(text, key), Ok)
+    let users = match in_pieces(parts) {
+        Err(Unread::PartEndsInValue) => in_pieces(1),
+        read => read,
+    };
+    users.or_else(|_| parse_whole(text, key))
 }
 
-/// Parses a text that is one section of users, a few lines at a time. `None` if something is wrong, or written in
-/// another way.
-fn parse_in_pieces(text: &str, piece_len: usize, parts: usize, key: Option<&ServerKey>) -> Option<Users> {
-    let mut parser = Parser::new(Builder::for_text(text.len()).ok()?, key);
+/// Parses a text that is one section of users, a few lines at a time.
+fn parse_in_pieces(
+    text: &str,
+    piece_len: usize,
+    parts: usize,
+    key: Option<&ServerKey>,
+) -> Result<Users, Unread> {
+    let mut parser = Parser::new(Builder::for_text(text.len()).map_err(|_| Unread::Otherwise)?, key);
     read_in_pieces(text, piece_len, parts, |users| {
         users.iter().for_each(|(name, value)| parser.user(name, value));
     })?;
-    parser.finish(text).ok()
+    parser.finish(text).map_err(|_| Unread::Otherwise)
 }
 
 fn parse_whole(text: &str, key: Option<&ServerKey>) -> Result<Users, Vec<Problem>> {
@@ -306,8 +313,21 @@ mod tests {
             "[users]\nab = 'c'\na = 'bc'\n",
             "[users]\na = '1'\nb = '''\n",
         ] {
-            assert!(parse_in_pieces(text, 1, 1, None).is_none(), "{text}");
+            assert_eq!(parse_in_pieces(text, 1, 1, None).err(), Some(Unread::Otherwise), "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_whose_part_ends_in_a_value_is_parsed_in_one_part() {
+        let text =
+            "[users]\na = '1'\nb = { password = '2', from = [\n'10.0.0.0/8',\n'::1',\n'fe80::/16'\n] }\n";
+        assert_eq!(parse_in_pieces(text, 1, 2, None).err(), Some(Unread::PartEndsInValue));
+        assert_eq!(parse_in_pieces(text, 1, 1, None).unwrap().len(), 2);
+        // At its end it may be wrong as well.
+        assert_eq!(
+            parse_in_pieces("[users]\na = '1'\nab = '2345678'\nb = \"\"\"\n", 1, 2, None).err(),
+            Some(Unread::Otherwise)
+        );
     }
 
     fn key(seed: u8) -> ServerKey {
@@ -402,7 +422,7 @@ mod tests {
             parts in 1_usize..4,
         ) {
             let text = head + &lines.join("\n");
-            if let Some(users) = parse_in_pieces(&text, piece_len, parts, None) {
+            if let Ok(users) = parse_in_pieces(&text, piece_len, parts, None) {
                 let whole = parse_whole(&text, None);
                 prop_assert!(whole.is_ok_and(|whole| is_the_same(&users, &whole)), "{text:?}");
             }

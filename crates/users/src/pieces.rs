@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 /// Bytes of a text that are read at a time: a tenth of a millisecond's work.
 pub(crate) const PIECE_LEN: usize = 4096;
 /// Pieces that a thread reads before it gives them to the one taker.
-const BATCH: usize = 16;
+const BATCH_LEN: usize = 16;
 /// Bytes of a text for which another thread pays.
 const PART_LEN: usize = 1 << 20;
 /// Threads at most: more would only wait for the taker.
@@ -31,47 +31,69 @@ pub(crate) fn parts(text: &str, threads: usize) -> usize {
     threads.min(text.len() / PART_LEN).max(1)
 }
 
-/// Reads a text that is one section of users, in so many threads, and gives the users of each piece to `take`, in any
-/// order. `None` if something is wrong, or written in another way, or if a part ends in the middle of a value; some
-/// pieces are taken by then.
+/// Why a text was not read in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// One of its parts ends in the middle of a value, or is wrong there.
+    PartEndsInValue,
+    /// Something is wrong, or written in another way.
+    Otherwise,
+}
+
+/// Reads a text that is one section of users, in so many threads, and gives the users of each piece to `take`. With
+/// several threads the order of the pieces is any.
+///
+/// # Errors
+/// [`Unread`]; some pieces are taken by then.
 pub(crate) fn read_in_pieces<'a>(
     text: &'a str,
     piece_len: usize,
     parts: usize,
     take: impl FnMut(&DeTable<'a>) + Send,
-) -> Option<()> {
-    let (head, mut rest) = text.split_at(end_of_header(text)?);
-    let head = DeTable::parse(head).ok()?;
+) -> Result<(), Unread> {
+    let (head, mut rest) = text.split_at(end_of_header(text).ok_or(Unread::Otherwise)?);
+    let head = DeTable::parse(head).map_err(|_| Unread::Otherwise)?;
     let is_section = |users: &Value<'_>| users.get_ref().as_table().is_some_and(DeTable::is_empty);
     if head.get_ref().len() != 1 || !head.get_ref().get("users").is_some_and(is_section) {
-        return None;
+        return Err(Unread::Otherwise);
     }
     let (part_len, take) = (rest.len() / parts, &Mutex::new(take));
+    // With one thread, each piece is read and taken before others have the processor.
+    let batch_len = if parts == 1 { 1 } else { BATCH_LEN };
     thread::scope(|scope| {
         let mut readers = Vec::new();
         for _ in 1..parts {
             let (part, after) = rest.split_at(end_of_line(rest, part_len));
             let reader = thread::Builder::new().name("users-reader".to_owned());
-            readers.push(reader.spawn_scoped(scope, move || read_part(part, piece_len, take)).ok()?);
+            let read = move || read_part(part, piece_len, batch_len, take);
+            readers.push(reader.spawn_scoped(scope, read).map_err(|_| Unread::PartEndsInValue)?);
             rest = after;
         }
-        read_part(rest, piece_len, take)?;
-        readers.into_iter().try_for_each(|reader| reader.join().ok()?)
+        let last = read_part(rest, piece_len, batch_len, take);
+        let others = readers.into_iter().map(|reader| reader.join().unwrap_or(Err(Unread::Otherwise)));
+        // Only the last part may be wrong at its end for another reason.
+        others.collect::<Result<(), _>>()?;
+        last.map_err(|_| Unread::Otherwise)
     })
 }
 
-fn read_part<'a>(mut rest: &'a str, piece_len: usize, take: &Mutex<impl FnMut(&DeTable<'a>)>) -> Option<()> {
+fn read_part<'a>(
+    mut rest: &'a str,
+    piece_len: usize,
+    batch_len: usize,
+    take: &Mutex<impl FnMut(&DeTable<'a>)>,
+) -> Result<(), Unread> {
     let (mut len, mut batch) = (piece_len, Vec::new());
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(end_of_line(rest, len));
         // Lines below another header are not of this section, and a byte order mark is one only at the start of the
         // text.
         if end_of_header(piece).is_some() || piece.starts_with('\u{feff}') {
-            return None;
+            return Err(Unread::Otherwise);
         }
         match DeTable::parse(piece) {
             Ok(users) => batch.push(users),
-            Err(_) if after.is_empty() => return None,
+            Err(_) if after.is_empty() => return Err(Unread::PartEndsInValue),
             // The piece may end in the middle of a value.
             Err(_) => {
                 len = piece.len() * 2;
@@ -79,13 +101,13 @@ fn read_part<'a>(mut rest: &'a str, piece_len: usize, take: &Mutex<impl FnMut(&D
             }
         }
         (rest, len) = (after, piece_len);
-        if batch.len() == BATCH || rest.is_empty() {
-            let mut take = take.lock().ok()?;
+        if batch.len() == batch_len || rest.is_empty() {
+            let mut take = take.lock().map_err(|_| Unread::Otherwise)?;
             mem::take(&mut batch).iter().for_each(|piece| take(piece.get_ref()));
         }
         thread::yield_now();
     }
-    Some(())
+    Ok(())
 }
 
 /// The offset after the first line that begins like the header of a section.

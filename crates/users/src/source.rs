@@ -29,7 +29,8 @@ pub trait UserSource: Send + Sync {
     /// The system's.
     fn needs(&self) -> io::Result<Vec<Folder>>;
 
-    /// Prepares for loading with the present rights of the process, which are those that it will keep.
+    /// Prepares for loading with the present rights of the process, which are those that it will keep, and beside
+    /// logins, which must not notice.
     ///
     /// # Errors
     /// What keeps the users from being loaded again.

@@ -15,7 +15,7 @@ use proto::credentials::{Password, Username};
 use proto::opaque::Binding;
 use proto::opaque::exchange::{ClientExchange, ServerExchange, UserPart};
 use proto::opaque::record::Record;
-use users::first_second_after;
+use users::{RecordTextError, first_second_after};
 
 pub(crate) fn verify(
     files: &Files,
@@ -87,6 +87,9 @@ fn judge_record(
         client.finish(record.stretching, &server.ke2).ok()
     };
     Ok(match login() {
+        None if !record.has_public_key() => {
+            (ExitStatus::Refused, format!("the record {}", RecordTextError::Damaged))
+        }
         None => (ExitStatus::Refused, "the password is wrong".to_owned()),
         Some(_) if normal::name(name.as_str()) != name.as_str() => {
             let form = "the file has the name in a form that clients do not send (RFC 8265): remove it, and add it again";

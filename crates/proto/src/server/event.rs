@@ -3,6 +3,7 @@
 use crate::mechanism::Mechanism;
 use crate::opaque::session::SessionKey;
 use crate::origin::Origin;
+use crate::server::opaque::Place;
 use crate::server::penalty::{Blocks, Penalty, Rank};
 use crate::server::recent::Sighting;
 use crate::users::{Denial, PasswordAge};
@@ -59,8 +60,8 @@ pub enum Event<'a> {
     Waiting {
         /// The order in which logins that wait are served.
         rank: Rank,
-        /// Over UDP, the place at which it waits, below [`PLACES`](super::opaque::PLACES).
-        place: Option<usize>,
+        /// Over UDP, the place at which it waits.
+        place: Option<Place>,
     },
     /// The same, but all places to wait are taken. Its client will send it again.
     Crowded,

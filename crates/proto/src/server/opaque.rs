@@ -19,8 +19,9 @@ mod seal;
 mod waiting;
 
 use std::hash::Hasher;
+use std::hint;
 use std::iter;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -45,7 +46,10 @@ use crate::{Now, Peer};
 use offers::Offers;
 use seal::{Owner, Seal};
 use waiting::Waiting;
-pub use waiting::{PLACES, Waiter};
+pub use waiting::{PLACES, Place, Waiter};
+
+/// How often the worker looks whether the queue is free: some ten microseconds.
+const SPINS: u32 = 1_000;
 
 /// Bytes of the ring of offers and the places to wait, for each UDP worker.
 pub const BYTES: usize = Offers::BYTES + Waiting::BYTES;
@@ -208,7 +212,7 @@ pub struct OfferMaker {
 }
 
 impl OfferMaker {
-    /// Takes the login that is next.
+    /// The login that is next. It keeps its place until it [leaves](Self::leave).
     #[must_use]
     pub fn next(&self, now: Now) -> Option<Waiter> {
         self.queue().waiting.next(now.uptime)
@@ -231,9 +235,27 @@ impl OfferMaker {
         reaction
     }
 
+    /// Gives the place of a login to others, once its offer is made.
+    pub fn leave(&self, waiter: &Waiter) {
+        self.queue().waiting.leave(waiter.place);
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // What a panic has left there is a login that waits, or an offer, in part at worst.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for the worker, which must not wait: another maker that holds it may have a low priority, and no
+    /// processor. One that runs gives it back within some microseconds.
+    fn try_queue(&self) -> Option<MutexGuard<'_, Queue>> {
+        for _ in 0..SPINS {
+            match self.queue.try_lock() {
+                Ok(queue) => return Some(queue),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => hint::spin_loop(),
+            }
+        }
+        None
     }
 }
 
@@ -269,7 +291,9 @@ impl OpaqueDatagrams {
         begin: &Begin<'a>,
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
-        let mut queue = self.maker.queue();
+        let Some(mut queue) = self.maker.try_queue() else {
+            return Event::Crowded.by(Mechanism::Opaque);
+        };
         let number = queue.number(case.peer, begin);
         if let Some(offer) = queue.offers.of(number, case.now.uptime) {
             reply.extend_from_slice(offer);
@@ -277,13 +301,13 @@ impl OpaqueDatagrams {
         }
         let (found, rank) = case.rank(begin.name);
         // Without a place no guess is spent, and the client sends it again.
-        let Some(place) = queue.waiting.place_for(case.peer, rank) else {
+        let Some(index) = queue.waiting.place_for(case.peer, rank) else {
             return Event::Crowded.by(Mechanism::Opaque);
         };
         match case.reserve((found, rank), begin) {
             Ok(()) => {
-                queue.waiting.put(place, case.peer, rank, number, begin, case.now.uptime);
-                Event::Waiting { rank, place: Some(place) }.by(Mechanism::Opaque)
+                let place = queue.waiting.put(index, case.peer, rank, number, begin, case.now.uptime);
+                Event::Waiting { rank, place }.by(Mechanism::Opaque)
             }
             Err(event) => event.by(Mechanism::Opaque),
         }

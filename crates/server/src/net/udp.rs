@@ -15,7 +15,8 @@ use crate::log::{self, Buffers};
 use crate::net::address::SocketKind;
 use crate::net::batch::{self, Batch, Shape, Unsent};
 use crate::net::clock::{Clock, Stop};
-use crate::net::late::{self, LateDatagrams, LateReplies, Routes};
+use crate::net::late::{self, LateReplies, LateThread, Routes};
+use proto::server::opaque::Place;
 use proto::{Now, Peer};
 
 /// A service over UDP, for one worker.
@@ -28,12 +29,7 @@ pub(crate) trait UdpService {
 
     /// Reacts to a datagram from `peer`. `reply` is empty; bytes put into it are sent back. Gives the place at which
     /// the datagram waits for a late reply.
-    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<usize>;
-
-    /// Whether a datagram may have to wait, by its first bytes.
-    fn may_wait(&self, _datagram: &[u8]) -> bool {
-        false
-    }
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<Place>;
 
     /// What makes the late replies, if there are any.
     fn late_replies(&mut self) -> Option<Box<dyn LateReplies>> {
@@ -94,7 +90,7 @@ pub(crate) fn buffers(socket: &UdpSocket) -> io::Result<Buffers> {
 /// Serves until a stop is requested, or the service is done.
 ///
 /// # Errors
-/// The system has no thread for late replies.
+/// The system has no thread for late replies, or that thread has panicked.
 pub(crate) fn serve(
     socket: &UdpSocket,
     service: &mut impl UdpService,
@@ -109,6 +105,7 @@ pub(crate) fn serve(
         let late = late.map(|late| late::start(scope, late, &routes, socket, clock, counters)).transpose()?;
         while !service.is_done() && !stop.is_requested() {
             counters.iterations.add(1);
+            late.as_ref().map_or(Ok(()), LateThread::check)?;
             if let Err(error) = receive_batch(&mut batch, late.as_ref(), socket, service, clock, counters) {
                 log::socket_error(SocketKind::Udp, &error);
                 thread::sleep(ERROR_PAUSE);
@@ -121,7 +118,7 @@ pub(crate) fn serve(
 /// Receives one batch, and sends the replies to it. Returns at the read timeout if nothing comes.
 fn receive_batch(
     batch: &mut Batch,
-    late: Option<&LateDatagrams<'_>>,
+    late: Option<&LateThread<'_>>,
     socket: &UdpSocket,
     service: &mut impl UdpService,
     clock: Clock,
@@ -138,10 +135,11 @@ fn receive_batch(
     counters.batch(batch.datagrams().len());
     service.prefetch(batch.datagrams());
     batch.react(|envelope, datagram, reply| {
-        let Some(peer) = envelope.source() else { return };
-        match late.filter(|_| service.may_wait(datagram)) {
-            Some(late) => late.react(envelope, || service.react(now, peer.into(), datagram, reply)),
-            None => drop(service.react(now, peer.into(), datagram, reply)),
+        if let Some(peer) = envelope.source()
+            && let Some(place) = service.react(now, peer.into(), datagram, reply)
+            && let Some(late) = late
+        {
+            late.wait(place, envelope.route());
         }
     });
     if let Err(Unsent { replies, error }) = batch.send(socket) {

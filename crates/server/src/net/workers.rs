@@ -20,7 +20,7 @@ use crate::net::address::{Address, Listener, SocketKind};
 use crate::net::bind::Bound;
 use crate::net::clock::{Clock, Stop, StopSender};
 use crate::net::connections::Connections;
-use crate::net::services::logins::{LoginConnection, LoginDatagrams, Offers, WorkerLogins};
+use crate::net::services::logins::{LoginConnection, LoginDatagrams, LoginOffers, WorkerLogins};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream, SmallService, shared_lines};
 use crate::net::stream_service::{Reading, StreamService};
 use crate::net::{tcp, udp};
@@ -68,7 +68,8 @@ impl Workers {
                         Server::new(&keys, seed()?, directory.penalties.clone(), directory.mechanisms);
                     let maker = server.offer_maker(seed()?);
                     let log = || log.of_worker(kind, counters);
-                    let offers = Some(Offers { maker, next: None, log: log(), directory: directory.clone() });
+                    let offers = LoginOffers { maker, taken: None, log: log(), directory: directory.clone() };
+                    let offers = directory.mechanisms.is_none_or(|it| it.opaque).then_some(offers);
                     let logins = LoginDatagrams { server, log: log(), directory: directory.clone(), offers };
                     Ok(|| logins)
                 })

@@ -111,7 +111,7 @@ const ALLOWED_WITH: &[(c_long, &[Argument])] = &[
 /// The mask for the type of a socket, without its flags.
 const SOCKET_KIND: u64 = 0xf;
 
-/// Calls for a server that reloads a file, on a thread of low priority.
+/// Calls for a server that reloads a file, and for threads of low priority, which make offers and reload.
 const READING: &[(c_long, &[Argument])] = &[
     (libc::SYS_openat, &[(2, WRITING as u64, libc::O_RDONLY as u64)]),
     (libc::SYS_fstatfs, &[]),

@@ -15,7 +15,17 @@ pub(crate) struct Waiting {
     places: Box<[Option<Waiter>]>,
     /// Logins that were let in so far.
     arrived: u64,
+    /// Those whose offer is not being made yet.
     count: usize,
+}
+
+/// Where a login waits, and which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Below [`PLACES`].
+    pub index: usize,
+    /// Its number among those that arrived.
+    pub number: u64,
 }
 
 /// A login that waits for its offer.
@@ -23,17 +33,17 @@ pub(crate) struct Waiting {
 pub struct Waiter {
     /// Who waits.
     pub peer: Peer,
-    /// Where, below [`PLACES`]; it is free again.
-    pub place: usize,
+    /// Its place, which it keeps until its offer is made.
+    pub place: Place,
     /// The keyed hash of its BEGIN and sender.
     pub(crate) begin: u64,
     pub(crate) rank: Rank,
     pub(crate) ke1: [u8; KE1_LEN],
     name: [u8; NAME_MAX],
     name_len: usize,
-    /// Its number among those that arrived.
-    number: u64,
     since: Duration,
+    /// Whether its offer is being made.
+    is_served: bool,
 }
 
 /// Logins that have waited longer are forgotten: their clients have sent the BEGIN again by then.
@@ -58,31 +68,31 @@ impl Waiting {
         self.count == 0
     }
 
-    /// The place for a login of this rank from this peer. There is none if its source has one already, or if all are
-    /// taken by logins that come before it.
+    /// The index of the place for a login of this rank from this peer. There is none if its source has one already, or
+    /// if all are taken by logins that come before it.
     pub(crate) fn place_for(&self, peer: Peer, rank: Rank) -> Option<usize> {
         let source = peer.source();
-        let taken = || self.places.iter().enumerate().filter_map(|(place, it)| Some((place, it.as_ref()?)));
-        if let Some((place, waiter)) = taken().find(|(_, waiter)| waiter.peer.source() == source) {
-            return (rank < waiter.rank).then_some(place);
+        let makes_room = |waiter: &&Waiter| !waiter.is_served && rank < waiter.rank;
+        if let Some(waiter) = self.places.iter().flatten().find(|waiter| waiter.peer.source() == source) {
+            return Some(waiter).filter(makes_room).map(|waiter| waiter.place.index);
         }
         let free = self.places.iter().position(Option::is_none);
         // The last of the strangers makes room for somebody who is known.
-        let last = || taken().max_by_key(|(_, waiter)| (waiter.rank, waiter.number));
-        free.or_else(|| last().filter(|(_, waiter)| rank < waiter.rank).map(|(place, _)| place))
+        let room = || self.places.iter().flatten().filter(makes_room);
+        free.or_else(|| room().max_by_key(|waiter| waiter.place.number).map(|waiter| waiter.place.index))
     }
 
     /// Lets a login wait at a place that [`place_for`](Self::place_for) gave.
     pub(crate) fn put(
         &mut self,
-        place: usize,
+        index: usize,
         peer: Peer,
         rank: Rank,
         begin: u64,
         message: &Begin<'_>,
         uptime: Duration,
-    ) {
-        let Some(slot) = self.places.get_mut(place) else { return };
+    ) -> Option<Place> {
+        let slot = self.places.get_mut(index)?;
         let mut name = [0; NAME_MAX];
         // A valid name is not longer.
         if let Some(room) = name.get_mut(..message.name.len()) {
@@ -90,6 +100,7 @@ impl Waiting {
         }
         self.count += usize::from(slot.is_none());
         self.arrived += 1;
+        let place = Place { index, number: self.arrived };
         *slot = Some(Waiter {
             peer,
             place,
@@ -98,23 +109,32 @@ impl Waiting {
             ke1: *message.ke1,
             name,
             name_len: message.name.len(),
-            number: self.arrived,
             since: uptime,
+            is_served: false,
         });
+        Some(place)
     }
 
-    /// Takes the login that is next: the first of those that are known, else the first.
+    /// The login that is next: the first of those that are known, else the first. Its place is free once
+    /// [`leave`](Self::leave) says so.
     pub(crate) fn next(&mut self, uptime: Duration) -> Option<Waiter> {
         loop {
-            let taken = self.places.iter().flatten();
-            let waiter = *taken.min_by_key(|waiter| (waiter.rank, waiter.number))?;
-            if let Some(slot) = self.places.get_mut(waiter.place) {
-                *slot = None;
-                self.count -= 1;
-            }
+            let waiting = self.places.iter_mut().flatten().filter(|waiter| !waiter.is_served);
+            let next = waiting.min_by_key(|waiter| (waiter.rank, waiter.place.number))?;
+            next.is_served = true;
+            let waiter = *next;
+            self.count -= 1;
             if uptime.saturating_sub(waiter.since) <= WAIT_MAX {
                 return Some(waiter);
             }
+            self.leave(waiter.place);
+        }
+    }
+
+    /// Frees the place of a login that was next.
+    pub(crate) fn leave(&mut self, place: Place) {
+        if let Some(slot) = self.places.get_mut(place.index) {
+            *slot = None;
         }
     }
 }
@@ -140,7 +160,12 @@ mod tests {
     }
 
     fn order(waiting: &mut Waiting) -> Vec<u8> {
-        std::iter::from_fn(|| waiting.next(Duration::ZERO)).map(|waiter| waiter.ke1[0]).collect()
+        let served = std::iter::from_fn(|| {
+            let waiter = waiting.next(Duration::ZERO)?;
+            waiting.leave(waiter.place);
+            Some(waiter.ke1[0])
+        });
+        served.collect()
     }
 
     #[test]
@@ -163,6 +188,18 @@ mod tests {
         assert!((100..100 + PLACES as u8).all(|host| put(&mut waiting, host, Rank::Known)));
         assert!(!put(&mut waiting, 200, Rank::Known));
         assert_eq!(order(&mut waiting), (100..100 + PLACES as u8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_login_keeps_its_place_until_its_offer_is_made() {
+        let mut waiting = Waiting::new();
+        assert!((0..PLACES as u8).all(|host| put(&mut waiting, host, Rank::Stranger)));
+        let served: Vec<_> = (0..PLACES).map(|_| waiting.next(Duration::ZERO).unwrap()).collect();
+        assert!(waiting.is_empty() && waiting.next(Duration::ZERO).is_none());
+        assert!(!put(&mut waiting, 0, Rank::Known) && !put(&mut waiting, 100, Rank::Known));
+        waiting.leave(served[0].place);
+        assert!(put(&mut waiting, 100, Rank::Stranger) && !put(&mut waiting, 1, Rank::Known));
+        assert_eq!(order(&mut waiting), [100]);
     }
 
     #[test]

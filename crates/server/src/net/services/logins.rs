@@ -18,7 +18,7 @@ use crate::net::udp;
 use proto::challenge::Challenge;
 use proto::opaque::{self, Binding};
 use proto::server::event::Event;
-use proto::server::opaque::{OfferMaker, OpaqueDesk, PLACES, Waiter};
+use proto::server::opaque::{OfferMaker, OpaqueDesk, PLACES, Place, Waiter};
 use proto::server::stream::{BUFFER_LEN, LoginStream};
 use proto::server::{Case, Seed, Server};
 use proto::transport::Transport;
@@ -30,33 +30,39 @@ pub(crate) struct LoginDatagrams {
     pub(crate) server: Server,
     pub(crate) log: WorkerLog,
     pub(crate) directory: Arc<Directory>,
-    /// What makes its offers, until a thread has it.
-    pub(crate) offers: Option<Offers>,
+    /// What makes its offers, until a thread has it; absent where none are made.
+    pub(crate) offers: Option<LoginOffers>,
 }
 
-/// The offers of one UDP worker.
-pub(crate) struct Offers {
+/// What makes the offers of one UDP worker.
+pub(crate) struct LoginOffers {
     pub(crate) maker: OfferMaker,
     pub(crate) log: WorkerLog,
     pub(crate) directory: Arc<Directory>,
-    /// The login whose offer is next.
-    pub(crate) next: Option<Waiter>,
+    /// The login whose offer is being made.
+    pub(crate) taken: Option<Waiter>,
 }
 
-impl LateReplies for Offers {
+impl LateReplies for LoginOffers {
     fn places(&self) -> usize {
         PLACES
     }
 
-    fn next(&mut self, now: Now) -> Option<usize> {
-        self.next = self.maker.next(now);
-        self.next.as_ref().map(|waiter| waiter.place)
+    fn next(&mut self, now: Now) -> Option<Place> {
+        self.taken = self.maker.next(now);
+        self.taken.as_ref().map(|waiter| waiter.place)
     }
 
     fn reply(&mut self, now: Now, reply: &mut Vec<u8>) {
-        let Some(waiter) = self.next.take() else { return };
-        let reaction = self.maker.offer(&self.directory.users.load(), now, &waiter, reply);
+        let Some(waiter) = &self.taken else { return };
+        let reaction = self.maker.offer(&self.directory.users.load(), now, waiter, reply);
         self.log.reaction(now, waiter.peer, &reaction);
+    }
+
+    fn leave(&mut self) {
+        if let Some(waiter) = self.taken.take() {
+            self.maker.leave(&waiter);
+        }
     }
 }
 
@@ -77,7 +83,7 @@ impl udp::UdpService for LoginDatagrams {
         self.directory.users.load().prefetch(datagrams.filter_map(name_in));
     }
 
-    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<usize> {
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<Place> {
         let reaction = self.server.datagram(&self.directory.users.load(), now, peer, datagram, reply);
         self.log.reaction(now, peer, &reaction);
         match reaction.event {
@@ -91,10 +97,6 @@ impl udp::UdpService for LoginDatagrams {
             | Event::Refused(_)
             | Event::Penalized { .. } => None,
         }
-    }
-
-    fn may_wait(&self, datagram: &[u8]) -> bool {
-        opaque::wire::is_opaque(datagram)
     }
 
     fn late_replies(&mut self) -> Option<Box<dyn LateReplies>> {

@@ -9,6 +9,7 @@ use crate::log::{self, Lines, Verbosity};
 use crate::net::batch::Shape;
 use crate::net::stream_service::{Deadlines, Next, Reading, StreamService};
 use crate::net::udp;
+use proto::server::opaque::Place;
 use proto::shown::Shown;
 use proto::small::guard::Guard;
 use proto::small::{DATAGRAM_MAX, DatagramService};
@@ -77,7 +78,7 @@ impl udp::UdpService for Datagrams {
         Self::SHAPE
     }
 
-    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<usize> {
+    fn react(&mut self, now: Now, peer: Peer, datagram: &[u8], reply: &mut Vec<u8>) -> Option<Place> {
         if self.is_done {
             return None;
         }
