@@ -347,7 +347,7 @@ fn check_tells_of_a_record_whose_damage_no_server_looks_for() {
     assert!(
         run(server(Transport::Udp).args(["--check", "--users", folder.file().to_str().unwrap()])).status == 0
     );
-    let Ended { status, stdout, stderr } = folder.run_with_input(&["verify", "alice"], "any\n");
+    let Ended { status, stdout, stderr } = folder.run_with_input(&["verify", "alice", STDIN], "any\n");
     assert!(status == 1 && (stdout + &stderr).contains("the record is damaged: "));
 }
 
