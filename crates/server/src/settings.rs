@@ -11,7 +11,7 @@ use crate::net::address::{Address, SocketKind};
 pub use crate::net::services::small::{Serving, SmallService};
 pub use crate::sandbox::Mode;
 use proto::mechanism::Mechanisms;
-pub use proto::server::penalty::{FailureBudget, GuessBudgets, Policy};
+pub use proto::server::penalty::{Budget, GuessBudgets, Policy};
 use proto::small::DatagramService;
 use proto::transport::Transport;
 
@@ -230,10 +230,10 @@ fn workers(door: &Door) -> String {
     }
 }
 
-fn budget(budget: Option<FailureBudget>) -> String {
+fn budget(budget: Option<Budget>) -> String {
     budget.map_or_else(
         || "any number".to_owned(),
-        |FailureBudget { failures, window }| format!("{failures} in {} s", window.as_secs()),
+        |Budget { count, window }| format!("{count} in {} s", window.as_secs()),
     )
 }
 

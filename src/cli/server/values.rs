@@ -10,7 +10,7 @@ use proto::transport::Transport;
 use server::doors::Loopbacks;
 use server::log::LogFormat;
 use server::net::address::Address;
-use server::settings::{self, AuditTarget, FailureBudget, Mode};
+use server::settings::{self, AuditTarget, Budget, Mode};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::usage::Invalid;
@@ -44,12 +44,12 @@ impl From<ModeName> for Mode {
 /// How many failed logins are allowed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Allowance {
-    Some(FailureBudget),
+    Some(Budget),
     All,
 }
 
 impl Allowance {
-    pub(super) fn budget(self) -> Option<FailureBudget> {
+    pub(super) fn budget(self) -> Option<Budget> {
         match self {
             Self::Some(budget) => Some(budget),
             Self::All => None,
@@ -161,11 +161,11 @@ pub(super) fn parse_budget(text: &str) -> Result<Allowance, Invalid> {
         return Ok(Allowance::All);
     }
     let parse = || {
-        let (failures, window) = text.split_once('/')?;
-        let failures = failures.parse().ok().filter(|failures| *failures > 0)?;
+        let (count, window) = text.split_once('/')?;
+        let count = count.parse().ok().filter(|count| *count > 0)?;
         let window = parse_time(window).ok()?;
         let is_whole = window.subsec_nanos() == 0;
-        (is_whole && window <= WINDOW_MAX).then_some(FailureBudget { failures, window })
+        (is_whole && window <= WINDOW_MAX).then_some(Budget { count, window })
     };
     parse().map(Allowance::Some).ok_or_else(|| {
         let remedy = "give 1 to 255 failures and a time of 1 s to 10 min, as in 10/60s or 20/5m, or off";

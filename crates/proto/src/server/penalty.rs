@@ -43,26 +43,13 @@ use tables::{Counted, DebtTable, Trace};
 /// The longest window of a budget.
 pub const WINDOW_MAX: Duration = Duration::from_secs(600);
 
-/// Failures that begin no block: this many at once, and as many again in each window.
+/// Failures that begin no block, or guesses that are heard: this many at once, and as many again in each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailureBudget {
-    /// 1 to 255. The next failure begins a block.
-    pub failures: u8,
-    /// The time in which that many failures are paid off: whole seconds, up to [`WINDOW_MAX`].
+pub struct Budget {
+    /// 1 to 255.
+    pub count: u8,
+    /// The time in which that many are paid off: whole seconds, up to [`WINDOW_MAX`].
     pub window: Duration,
-}
-
-/// A number of failures or guesses, and the time in which they are paid off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Budget {
-    count: u32,
-    window: Duration,
-}
-
-impl From<FailureBudget> for Budget {
-    fn from(FailureBudget { failures, window }: FailureBudget) -> Self {
-        Self { count: failures.into(), window }
-    }
 }
 
 /// The budgets of sources and users, and the networks that are exempt.
@@ -70,9 +57,9 @@ impl From<FailureBudget> for Budget {
 pub struct Policy {
     /// The budget of each source: an IPv4 address, or the /64 of an IPv6 address. Its /56 has 4 times as much, its /48
     /// 16 times. If absent, sources are not counted.
-    pub of_source: Option<FailureBudget>,
+    pub of_source: Option<Budget>,
     /// The budget of each user, from all sources together. If absent, users are not counted.
-    pub of_user: Option<FailureBudget>,
+    pub of_user: Option<Budget>,
     /// The budgets of guesses by OPAQUE. If absent, these are not counted.
     pub of_guesses: Option<GuessBudgets>,
     /// Networks whose failures are not counted.
@@ -83,7 +70,7 @@ impl Default for Policy {
     /// 10 failures a minute for a source, 60 for a user.
     fn default() -> Self {
         let window = Duration::from_secs(60);
-        let budget = |failures| Some(FailureBudget { failures, window });
+        let budget = |count| Some(Budget { count, window });
         Self {
             of_source: budget(10),
             of_user: budget(60),
@@ -188,7 +175,7 @@ impl Penalties {
         let Policy { of_source, of_user, of_guesses, trusted } = policy;
         let counts =
             || FailureTables { sources: of_source.map(DebtTable::new), names: of_user.map(DebtTable::new) };
-        let price = of_user.and_then(|budget| Price::new(budget.failures.into(), budget.window));
+        let price = of_user.and_then(|budget| Price::new(budget.count.into(), budget.window));
         Self {
             keyed: SipHasher24::new_with_key(key),
             trusted,

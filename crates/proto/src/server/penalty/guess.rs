@@ -25,9 +25,9 @@ use crate::users::{Found, PasswordAge, Price};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuessBudgets {
     /// Guesses of a source in a minute. The /48 around an IPv6 one has 4 times as many.
-    pub of_source_a_minute: u32,
+    pub of_source_a_minute: u8,
     /// Guesses at a name in a minute, from all sources together.
-    pub of_user_a_minute: u32,
+    pub of_user_a_minute: u8,
     /// Guesses at a user in a day, from all sources together.
     pub of_user_a_day: u32,
 }

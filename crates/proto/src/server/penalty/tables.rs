@@ -133,9 +133,9 @@ pub(super) struct DebtTable {
 }
 
 impl DebtTable {
-    pub(super) fn new(budget: impl Into<Budget>) -> Self {
+    pub(super) fn new(budget: Budget) -> Self {
         Self {
-            budget: budget.into(),
+            budget,
             debts: zeroed_slice_box(BUCKETS),
             traces: zeroed_slice_box(BUCKETS),
             blocked_until_s: 0.into(),
