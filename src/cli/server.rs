@@ -29,7 +29,7 @@ pub use command_line::command;
 use fits::Said;
 use proto::small::DatagramService;
 use proto::transport::Transport;
-use values::ServiceName;
+use values::{Allowance, ServiceName};
 pub(super) use values::{ModeName, parse_log_format, parse_mode};
 
 pub fn run(transport: Transport) -> Result<ExitStatus, ExitStatus> {
@@ -121,10 +121,20 @@ impl Args {
         }))
     }
 
+    /// Without any limit on failures there is none on guesses, unless it was asked for.
+    fn guess_budgets(&self) -> GuessBudgets {
+        let is_any = [self.failures, self.user_failures].iter().any(|allowance| allowance.budget().is_some());
+        let default = if is_any { GuessBudgets::default() } else { GuessBudgets::none() };
+        let budget = |said: Option<Allowance>, default| said.map_or(default, Allowance::budget);
+        GuessBudgets {
+            of_source: budget(self.guesses, default.of_source),
+            of_user: budget(self.user_guesses, default.of_user),
+        }
+    }
+
     fn logins(self, also: Vec<Door>) -> Service {
         let (of_source, of_user) = (self.failures.budget(), self.user_failures.budget());
-        // Without any limit on failures there is none on guesses by OPAQUE.
-        let of_guesses = (of_source.is_some() || of_user.is_some()).then(GuessBudgets::default);
+        let of_guesses = self.guess_budgets();
         let reasons = if self.http_reasons { Reasons::Shown } else { Reasons::Hidden };
         Service::Logins(Logins {
             also,

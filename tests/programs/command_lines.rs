@@ -241,6 +241,9 @@ fn an_audit_that_is_the_users_file_is_status_2() {
 fn a_server_that_anyone_can_guess_at_as_long_as_they_like_says_so() {
     for (args, warning) in [
         (&["--failures", "off", "--user-failures", "off"][..], Some("failed logins are not limited")),
+        (&["--guesses", "off", "--user-guesses", "off"], Some("guesses by OPAQUE are not limited")),
+        (&["--guesses", "off", "--user-guesses", "off", "--mechanisms", "md5"], None),
+        (&["--user-guesses", "off"], None),
         (&["--trust", "0.0.0.0/0"], Some("--trust 0.0.0.0/0 is every address")),
         (&["--failures", "off", "--trust", "10.0.0.0/8"], None),
     ] {
@@ -265,6 +268,10 @@ fn an_argument_that_a_server_does_not_know_is_status_2_and_shown() {
             (&["0", "-x"], "unknown option -x (--help lists all options)"),
             (&["0", "--verbose"], "unknown option --verbose (--help"),
             (&["0", "--workers", "many"], "invalid value \"many\" for --workers: give a whole number"),
+            (
+                &["0", "--guesses", "0/60s"],
+                "invalid limit \"0/60s\": give 1 to 255 guesses and a time of 1 s to",
+            ),
             (&["0", "--workers", "0"], "invalid value \"0\" for --workers: give a number from 1 to 1024"),
             (&["0", "--usres", "x"], "unknown option --usres: did you mean --users? (--help"),
             (&["0", "-users", "x"], "unknown option -u: did you mean --users? (--help"),
@@ -385,11 +392,13 @@ fn the_version_is_on_standard_output_with_the_name_of_the_program() {
 /// Whoever asks for an audit and gets none had better be told.
 #[test]
 fn an_option_that_a_service_has_no_use_for_is_refused_with_the_reason() {
-    let of_auth: [&[&str]; 10] = [
+    let of_auth: [&[&str]; 12] = [
         &["--allow-sample-users"],
         &["--audit", "audit.jsonl"],
         &["--failures", "off"],
         &["--user-failures", "60/60s"],
+        &["--guesses", "off"],
+        &["--user-guesses", "60/60s"],
         &["--trust", "10.0.0.0/8"],
         &["--http", "127.0.0.1:0"],
         &["--http", "127.0.0.1:0", "--http-reasons"],

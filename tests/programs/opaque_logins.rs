@@ -73,7 +73,7 @@ impl Site {
         client
     }
 
-    fn login(&self, server: &Server, args: &[&str]) -> Ended {
+    pub(crate) fn login(&self, server: &Server, args: &[&str]) -> Ended {
         run(&mut self.client(server, args))
     }
 

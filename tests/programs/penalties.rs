@@ -8,11 +8,12 @@ use proto::transport::Transport::{Tcp, Udp};
 use serde_json::Value;
 
 use crate::monitoring::{status, watched};
+use crate::opaque_logins::Site;
 use crate::peers::{
     PATIENCE, REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, stranger, udp_peer, uninterrupted,
 };
 use crate::reloads::logged;
-use crate::running::{SAMPLES, Server, TRANSPORTS, refused, welcome};
+use crate::running::{Ended, SAMPLES, Server, TRANSPORTS, refused, welcome};
 
 fn server(transport: proto::transport::Transport, more: &[&str]) -> Server {
     Server::start(transport, &[&["127.0.0.1:0", "--users", SAMPLES], more].concat())
@@ -183,6 +184,66 @@ fn a_user_has_a_budget_over_all_sources_from_which_their_own_is_exempt() {
     assert_eq!(ask(&stranger, &echoing_answer("usertwo", "passwordtwo", &reply)), WELCOME);
 }
 
+/// A login by OPAQUE, from 127.0.0.1.
+fn by_opaque(site: &Site, server: &Server, user: &str, password: &str) -> Ended {
+    site.login(server, &[user, password, "--mechanism", "opaque", "--timeout", "2"])
+}
+
+/// Whether the server let the login begin.
+fn is_heard(ended: &Ended) -> bool {
+    assert!([0, 1, 3].contains(&ended.status), "{ended:?}");
+    ended.status != 3
+}
+
+#[test]
+fn a_user_has_a_budget_of_guesses_by_opaque_and_others_have_their_own() {
+    let site = Site::new();
+    for transport in TRANSPORTS {
+        let server = site.serve_with(transport, &["--user-guesses", "3/600s"]);
+        for _ in 0..3 {
+            assert_eq!(by_opaque(&site, &server, "alice", "wrong"), refused());
+        }
+        assert!(!is_heard(&by_opaque(&site, &server, "alice", "right")));
+        assert_eq!(by_opaque(&site, &server, "zoë", "right"), welcome());
+    }
+}
+
+#[test]
+fn an_address_has_a_budget_of_guesses_by_opaque_of_which_logins_that_succeed_take_none() {
+    let site = Site::new();
+    for limits in [&[][..], &["--failures", "off", "--user-failures", "off"], &["--user-guesses", "off"]] {
+        let server = site.serve_with(Udp, &[limits, &["--guesses", "3/600s"]].concat());
+        for user in ["alice", "nobody", "carol"] {
+            assert_eq!(by_opaque(&site, &server, "zoë", "right"), welcome());
+            assert_eq!(by_opaque(&site, &server, user, "wrong"), refused());
+        }
+        assert!(!is_heard(&by_opaque(&site, &server, "alice", "right")), "{limits:?}");
+        assert_eq!(by_opaque(&site, &server, "zoë", "right"), welcome(), "{limits:?}");
+    }
+}
+
+#[test]
+fn without_a_budget_anyone_may_guess_by_opaque_for_ever() {
+    let site = Site::new();
+    for limits in [
+        &["--guesses", "off", "--user-guesses", "off"][..],
+        &["--guesses", "off"],
+        &["--failures", "off", "--user-failures", "off"],
+    ] {
+        let server = site.serve_with(Udp, limits);
+        assert!((0..25).all(|_| is_heard(&by_opaque(&site, &server, "alice", "wrong"))), "{limits:?}");
+    }
+}
+
+#[test]
+fn without_a_budget_of_addresses_one_that_has_logged_in_as_a_user_has_that_of_the_user() {
+    let site = Site::new();
+    let server = site.serve_with(Udp, &["--guesses", "off", "--user-guesses", "3/600s"]);
+    assert_eq!(by_opaque(&site, &server, "alice", "right"), welcome());
+    let heard = (0..5).take_while(|_| is_heard(&by_opaque(&site, &server, "alice", "wrong")));
+    assert_eq!(heard.count(), 3);
+}
+
 #[test]
 fn budgets_and_networks_that_make_no_sense_are_status_2() {
     for args in [
@@ -192,6 +253,11 @@ fn budgets_and_networks_that_make_no_sense_are_status_2() {
         ["--user-failures", "10/0s"],
         ["--user-failures", "10/601s"],
         ["--user-failures", "x/60s"],
+        ["--guesses", "0/60s"],
+        ["--guesses", "256/60s"],
+        ["--user-guesses", "10/0s"],
+        ["--user-guesses", "10/601s"],
+        ["--user-guesses", "on"],
         ["--trust", "10.0.0.0/33"],
     ] {
         assert_eq!(

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use letmein_auth_proto::Now;
 use letmein_auth_proto::credentials::NAME_MAX;
-use letmein_auth_proto::server::penalty::{Budget, Penalties, Policy};
+use letmein_auth_proto::server::penalty::{Budget, GuessBudgets, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::REPLY_MAX;
@@ -73,7 +73,12 @@ fn main() -> ExitCode {
 /// Budgets that are never used up here, so that each failure is counted.
 fn counted() -> Policy {
     let budget = |count| Some(Budget { count, window: Duration::from_secs(1) });
-    Policy { of_source: budget(255), of_user: budget(16), of_guesses: None, trusted: Vec::new() }
+    Policy {
+        of_source: budget(255),
+        of_user: budget(16),
+        of_guesses: GuessBudgets::none(),
+        trusted: Vec::new(),
+    }
 }
 
 /// The largest difference of the second population: an MD5 block takes 90 ns.

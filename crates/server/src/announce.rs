@@ -10,7 +10,7 @@ use tracing::{Level, enabled, info, warn};
 use crate::doors::{OtherLoopback, advise};
 use crate::log::{self, Buffers};
 use crate::net::address::{Address, SocketKind};
-use crate::settings::{Config, Logins, Policy, Service};
+use crate::settings::{Config, GuessBudgets, Logins, Policy, Service};
 
 /// What a server that is about to serve knows of itself. In the sandbox it cannot ask for these any more.
 pub(crate) struct Facts {
@@ -101,13 +101,13 @@ fn hint(config: &Config, facts: &Facts) {
 
 /// Warns if somebody may guess passwords as long as they like.
 pub(crate) fn warn_of_no_limits(config: &Config) {
-    let Service::Logins(Logins { limits: Policy { of_source, of_user, trusted, of_guesses: _ }, .. }) =
-        &config.service
-    else {
-        return;
-    };
+    let Service::Logins(Logins { limits, mechanisms, .. }) = &config.service else { return };
+    let Policy { of_source, of_user, of_guesses, trusted } = limits;
+    let speaks_opaque = mechanisms.is_none_or(|mechanisms| mechanisms.opaque);
     if of_source.is_none() && of_user.is_none() {
         warn!("failed logins are not limited: anyone can guess passwords");
+    } else if *of_guesses == GuessBudgets::none() && speaks_opaque {
+        warn!("guesses by OPAQUE are not limited: anyone can guess passwords");
     }
     if let Some(everybody) = trusted.iter().find(|network| network.prefix_len() == 0) {
         warn!("--trust {everybody} is every address: anyone can guess passwords");

@@ -11,6 +11,7 @@ use crate::net::address::{Address, SocketKind};
 pub use crate::net::services::small::{Serving, SmallService};
 pub use crate::sandbox::Mode;
 use proto::mechanism::Mechanisms;
+use proto::server::penalty::GUESSES_A_DAY;
 pub use proto::server::penalty::{Budget, GuessBudgets, Policy};
 use proto::small::DatagramService;
 use proto::transport::Transport;
@@ -39,6 +40,7 @@ pub struct Config {
 
 /// The service of a server.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Service {
     /// It tells who knows their password.
     Logins(Logins),
@@ -191,6 +193,8 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
     settings.extend([
         ("failed logins allowed per address", budget(limits.of_source)),
         ("failed logins allowed per user", budget(limits.of_user)),
+        ("guesses by OPAQUE allowed per address", budget(limits.of_guesses.of_source)),
+        ("guesses by OPAQUE allowed per user", user_guesses(limits.of_guesses.of_user)),
         ("networks that are never blocked", or_none(trusted.join(" "))),
         ("unknown names in log and audit", unknown_names.to_owned()),
         ("audit", audit.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)),
@@ -235,6 +239,11 @@ fn budget(budget: Option<Budget>) -> String {
         || "any number".to_owned(),
         |Budget { count, window }| format!("{count} in {} s", window.as_secs()),
     )
+}
+
+fn user_guesses(of_user: Option<Budget>) -> String {
+    let of_a_day = of_user.map(|_| format!(", and {GUESSES_A_DAY} in a day"));
+    budget(of_user) + of_a_day.as_deref().unwrap_or_default()
 }
 
 fn monitoring(Monitoring { address, reasons }: Monitoring) -> String {

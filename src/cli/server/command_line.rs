@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use super::values::{
-    Allowance, ListenAddress, ModeName, ServiceName, parse_audit, parse_budget, parse_door,
+    Allowance, ListenAddress, ModeName, ServiceName, parse_audit, parse_door, parse_failures, parse_guesses,
     parse_listen_address, parse_log_format, parse_log_level, parse_mechanisms, parse_mode, parse_service,
     parse_system_user, parse_trusted,
 };
@@ -68,14 +68,26 @@ pub(super) struct Args {
     ///
     /// An address that has failed more often in this time is blocked, for 15 s at first and up to 10 min. Addresses of
     /// IPv6 are counted by their /64.
-    #[arg(long, help_heading = LIMITS, value_name = "N/TIME", default_value = "10/60s", value_parser = parse_budget)]
+    #[arg(long, help_heading = LIMITS, value_name = "N/TIME", default_value = "10/60s", value_parser = parse_failures)]
     pub(super) failures: Allowance,
     /// Failed logins allowed per user, or off
     ///
     /// The user is then blocked, except from addresses that have logged in as this user in the last 24 hours.
     #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "N/TIME", default_value = "60/60s",
-          value_parser = parse_budget)]
+          value_parser = parse_failures)]
     pub(super) user_failures: Allowance,
+    /// Guesses by OPAQUE allowed per address, or off [default: 20/60s]
+    ///
+    /// A login by OPAQUE takes a guess when it begins, and gives it back when it succeeds. Beyond the limit, logins
+    /// that begin are ignored. Addresses of IPv6 are counted by their /64.
+    #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "N/TIME", value_parser = parse_guesses)]
+    pub(super) guesses: Option<Allowance>,
+    /// Guesses by OPAQUE allowed per user, or off [default: 60/60s]
+    ///
+    /// Beside it there is a limit of 1,000 a day. Addresses that have logged in as this user in the last 24 hours have
+    /// a limit of their own, which is as large as that of --guesses.
+    #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "N/TIME", value_parser = parse_guesses)]
+    pub(super) user_guesses: Option<Allowance>,
     /// Network that is never blocked; repeatable
     ///
     /// Write 10.0.0.0/8, 2001:db8::/32 or one address.

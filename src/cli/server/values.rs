@@ -41,7 +41,7 @@ impl From<ModeName> for Mode {
     }
 }
 
-/// How many failed logins are allowed.
+/// How many failed logins or guesses are allowed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Allowance {
     Some(Budget),
@@ -156,7 +156,15 @@ pub(super) fn parse_log_level(text: &str) -> Result<LevelFilter, Invalid> {
     }
 }
 
-pub(super) fn parse_budget(text: &str) -> Result<Allowance, Invalid> {
+pub(super) fn parse_failures(text: &str) -> Result<Allowance, Invalid> {
+    parse_allowance(text, "failures")
+}
+
+pub(super) fn parse_guesses(text: &str) -> Result<Allowance, Invalid> {
+    parse_allowance(text, "guesses")
+}
+
+fn parse_allowance(text: &str, counted: &str) -> Result<Allowance, Invalid> {
     if text == "off" {
         return Ok(Allowance::All);
     }
@@ -168,7 +176,8 @@ pub(super) fn parse_budget(text: &str) -> Result<Allowance, Invalid> {
         (is_whole && window <= WINDOW_MAX).then_some(Budget { count, window })
     };
     parse().map(Allowance::Some).ok_or_else(|| {
-        let remedy = "give 1 to 255 failures and a time of 1 s to 10 min, as in 10/60s or 20/5m, or off";
+        let remedy =
+            format!("give 1 to 255 {counted} and a time of 1 s to 10 min, as in 10/60s or 20/5m, or off");
         Invalid::new("limit", text, remedy)
     })
 }

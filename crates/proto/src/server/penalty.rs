@@ -37,7 +37,7 @@ use crate::source::{Source, any_covers};
 use crate::users::{Found, PasswordAge, Price};
 pub use fill::{Failures, Fill};
 use guess::GuessTables;
-pub use guess::{GuessBudgets, Rank};
+pub use guess::{GUESSES_A_DAY, GuessBudgets, Rank};
 use tables::{Counted, DebtTable, Trace};
 
 /// The longest window of a budget.
@@ -60,31 +60,31 @@ pub struct Policy {
     pub of_source: Option<Budget>,
     /// The budget of each user, from all sources together. If absent, users are not counted.
     pub of_user: Option<Budget>,
-    /// The budgets of guesses by OPAQUE. If absent, these are not counted.
-    pub of_guesses: Option<GuessBudgets>,
+    /// The budgets of guesses by OPAQUE.
+    pub of_guesses: GuessBudgets,
     /// Networks whose failures are not counted.
     pub trusted: Vec<IpNet>,
 }
 
 impl Default for Policy {
-    /// 10 failures a minute for a source, 60 for a user.
+    /// 10 failures a minute for a source, 60 for a user; guesses as [`GuessBudgets`] has them.
     fn default() -> Self {
         let window = Duration::from_secs(60);
         let budget = |count| Some(Budget { count, window });
         Self {
             of_source: budget(10),
             of_user: budget(60),
-            of_guesses: Some(GuessBudgets::default()),
+            of_guesses: GuessBudgets::default(),
             trusted: Vec::new(),
         }
     }
 }
 
 impl Policy {
-    /// No failures are counted.
+    /// No failures or guesses are counted.
     #[must_use]
     pub fn none() -> Self {
-        Self { of_source: None, of_user: None, of_guesses: None, trusted: Vec::new() }
+        Self { of_source: None, of_user: None, of_guesses: GuessBudgets::none(), trusted: Vec::new() }
     }
 }
 
@@ -152,8 +152,7 @@ pub struct Penalties {
     unproven: FailureTables,
     /// The price of a guess at a user; absent where users are not counted.
     price: Option<Price>,
-    /// Absent where guesses by OPAQUE are not counted.
-    guesses: Option<GuessTables>,
+    guesses: GuessTables,
 }
 
 /// The failures of answers of one origin. A table is absent where there is no budget for it.
@@ -182,7 +181,7 @@ impl Penalties {
             proven: counts(),
             unproven: counts(),
             price,
-            guesses: of_guesses.map(GuessTables::new),
+            guesses: GuessTables::new(of_guesses),
         }
     }
 
@@ -203,16 +202,13 @@ impl Penalties {
     pub fn lift(&self) {
         let tables = [&self.proven, &self.unproven].map(|counts| [&counts.sources, &counts.names]);
         tables.iter().flatten().filter_map(|table| table.as_ref()).for_each(DebtTable::clear);
-        if let Some(guesses) = &self.guesses {
-            guesses.clear();
-        }
+        self.guesses.clear();
     }
 
     /// The size in bytes of the tables for this policy.
     pub fn bytes(policy: &Policy) -> usize {
         let of_failures = [policy.of_source, policy.of_user].iter().flatten().count() * 2;
-        let of_guesses = if policy.of_guesses.is_some() { GuessTables::COUNT } else { 0 };
-        (of_failures + of_guesses) * tables::BYTES
+        (of_failures + GuessTables::count(policy.of_guesses)) * tables::BYTES
     }
 
     /// Checks that the source of a peer is not blocked.

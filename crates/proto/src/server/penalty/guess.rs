@@ -24,21 +24,37 @@ use crate::users::{Found, PasswordAge, Price};
 /// The budgets of guesses by OPAQUE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuessBudgets {
-    /// Guesses of a source in a minute. The /48 around an IPv6 one has 4 times as many.
-    pub of_source_a_minute: u8,
-    /// Guesses at a name in a minute, from all sources together.
-    pub of_user_a_minute: u8,
-    /// Guesses at a user in a day, from all sources together.
-    pub of_user_a_day: u32,
+    /// The budget of each source: an IPv4 address, or the /64 of an IPv6 address. Its /48 has 4 times as much. If
+    /// absent, sources are not counted.
+    pub of_source: Option<Budget>,
+    /// The budget at each name, from all sources together, beside which a user has [`GUESSES_A_DAY`]. If absent,
+    /// neither is counted.
+    pub of_user: Option<Budget>,
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// Guesses by OPAQUE at a user in a day, from all sources together.
+pub const GUESSES_A_DAY: u32 = 1000;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for GuessBudgets {
-    /// 20, 60 and 1,000: 200 people behind one address get in within seconds, since each gives a guess back.
+    /// 20 a minute for a source, 60 at a user: 200 people behind one address get in within seconds, since each gives a
+    /// guess back.
     fn default() -> Self {
-        Self { of_source_a_minute: 20, of_user_a_minute: 60, of_user_a_day: 1000 }
+        let budget = |count| Some(Budget { count, window: Duration::from_secs(60) });
+        Self { of_source: budget(20), of_user: budget(60) }
+    }
+}
+
+impl GuessBudgets {
+    /// No guesses are counted.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { of_source: None, of_user: None }
+    }
+
+    /// The budget that a source has for a user as whom it has logged in lately: that of the source, or else the user's.
+    fn of_login(self) -> Option<Budget> {
+        self.of_source.or(self.of_user)
     }
 }
 
@@ -51,30 +67,32 @@ pub enum Rank {
     Stranger,
 }
 
-/// The tables of guesses.
+/// The tables of guesses. One is absent where there is no budget for it.
 pub(super) struct GuessTables {
-    sources: DebtTable,
-    names: DebtTable,
+    sources: Option<DebtTable>,
+    names: Option<DebtTable>,
     /// Of sources that have logged in as the user lately. Nobody else has a slot here.
-    logins: DebtTable,
+    logins: Option<DebtTable>,
     price_of_day: Option<Price>,
 }
 
 impl GuessTables {
-    pub(super) const COUNT: usize = 3;
-
     pub(super) fn new(budgets: GuessBudgets) -> Self {
-        let a_minute = |count| DebtTable::new(Budget { count, window: MINUTE });
         Self {
-            sources: a_minute(budgets.of_source_a_minute),
-            names: a_minute(budgets.of_user_a_minute),
-            logins: a_minute(budgets.of_source_a_minute),
-            price_of_day: Price::new(budgets.of_user_a_day, DAY),
+            sources: budgets.of_source.map(DebtTable::new),
+            names: budgets.of_user.map(DebtTable::new),
+            logins: budgets.of_login().map(DebtTable::new),
+            price_of_day: budgets.of_user.and_then(|_| Price::new(GUESSES_A_DAY, DAY)),
         }
     }
 
+    /// The number of tables for these budgets.
+    pub(super) fn count(budgets: GuessBudgets) -> usize {
+        [budgets.of_source, budgets.of_user, budgets.of_login()].iter().flatten().count()
+    }
+
     pub(super) fn clear(&self) {
-        [&self.sources, &self.names, &self.logins].into_iter().for_each(DebtTable::clear);
+        [&self.sources, &self.names, &self.logins].into_iter().flatten().for_each(DebtTable::clear);
     }
 }
 
@@ -97,35 +115,40 @@ impl Penalties {
         rank: Rank,
         ke1: &[u8; KE1_LEN],
     ) -> Result<(), Penalty> {
-        let Some(tables) = self.guesses.as_ref().filter(|_| !self.is_trusted(peer)) else { return Ok(()) };
+        if self.is_trusted(peer) {
+            return Ok(());
+        }
+        let tables = &self.guesses;
         let name = self.hash(Kind::Name, &[found.name().as_bytes()]);
         let trace = Trace::new(name, self.hash(Kind::Guess, &[ke1, &peer.mark()]));
         if rank == Rank::Known {
-            let login = self.login_of(peer, found.name());
-            return match tables.logins.reserve(uptime, ONE, login, trace) {
+            let Some(logins) = &tables.logins else { return Ok(()) };
+            return match logins.reserve(uptime, ONE, self.login_of(peer, found.name()), trace) {
                 Reserved::Now | Reserved::Before => Ok(()),
                 Reserved::Spent => Err(Penalty::User),
             };
         }
         // First the source: beyond its budget it costs the name nothing.
         let (mut debited, mut penalty) = ([None; NETWORKS_MAX], None);
-        for ((network, shares), slot) in peer.source().guessing_networks().zip(&mut debited) {
-            match tables.sources.reserve(uptime, shares, self.source(network), trace) {
-                Reserved::Now => *slot = Some((network, shares)),
-                Reserved::Before => {}
-                Reserved::Spent => penalty = penalty.or(Some(Penalty::Source)),
+        if let Some(sources) = &tables.sources {
+            for ((network, shares), slot) in peer.source().guessing_networks().zip(&mut debited) {
+                match sources.reserve(uptime, shares, self.source(network), trace) {
+                    Reserved::Now => *slot = Some((sources, network, shares)),
+                    Reserved::Before => {}
+                    Reserved::Spent => penalty = penalty.or(Some(Penalty::Source)),
+                }
             }
         }
-        let reserved = match penalty {
-            Some(_) => Reserved::Before,
-            None => tables.names.reserve(uptime, ONE, name, trace),
+        let reserved = match (penalty, &tables.names) {
+            (None, Some(names)) => names.reserve(uptime, ONE, name, trace),
+            (Some(_), _) | (None, None) => Reserved::Before,
         };
         if reserved == Reserved::Spent {
             penalty = Some(Penalty::User);
         }
         if let Some(penalty) = penalty {
-            for (network, shares) in debited.into_iter().flatten() {
-                tables.sources.cancel(uptime, shares, self.source(network), trace);
+            for (sources, network, shares) in debited.into_iter().flatten() {
+                sources.cancel(uptime, shares, self.source(network), trace);
             }
             return Err(penalty);
         }
@@ -138,7 +161,7 @@ impl Penalties {
 
     /// The user as an offer is to be made to: like an unknown name, if strangers guessed at them too often in a day.
     pub(crate) fn offered<'a>(&self, uptime: Duration, found: Found<'a>, rank: Rank) -> Found<'a> {
-        let price = self.guesses.as_ref().and_then(|tables| tables.price_of_day);
+        let price = self.guesses.price_of_day;
         let is_spent = price.is_some_and(|price| found.is_day_spent(price, uptime));
         found.refused_if(is_spent && rank == Rank::Stranger)
     }
@@ -146,21 +169,30 @@ impl Penalties {
     /// Notes the first welcome of a login by OPAQUE that began with this rank: it gives its guess back, and exempts the
     /// source for a day.
     pub(crate) fn welcomed_guess(&self, uptime: Duration, peer: Peer, found: &Found<'_>, rank: Rank) {
-        if let Some(tables) = self.guesses.as_ref().filter(|_| !self.is_trusted(peer)) {
-            match rank {
-                Rank::Known => tables.logins.give_back(uptime, ONE, self.login_of(peer, found.name())),
-                Rank::Stranger => {
-                    for (network, shares) in peer.source().guessing_networks() {
-                        tables.sources.give_back(uptime, shares, self.source(network));
-                    }
-                    let name = self.hash(Kind::Name, &[found.name().as_bytes()]);
-                    tables.names.give_back(uptime, ONE, name);
-                    if let Some(price) = tables.price_of_day {
-                        found.give_back_in_a_day(price);
-                    }
-                }
-            }
+        if !self.is_trusted(peer) {
+            self.give_back(uptime, peer, found, rank);
         }
         found.exempt(self.exempt_source(peer), PasswordAge::Present, uptime);
+    }
+
+    fn give_back(&self, uptime: Duration, peer: Peer, found: &Found<'_>, rank: Rank) {
+        let GuessTables { sources, names, logins, price_of_day } = &self.guesses;
+        if rank == Rank::Known {
+            if let Some(logins) = logins {
+                logins.give_back(uptime, ONE, self.login_of(peer, found.name()));
+            }
+            return;
+        }
+        if let Some(sources) = sources {
+            for (network, shares) in peer.source().guessing_networks() {
+                sources.give_back(uptime, shares, self.source(network));
+            }
+        }
+        if let Some(names) = names {
+            names.give_back(uptime, ONE, self.hash(Kind::Name, &[found.name().as_bytes()]));
+        }
+        if let Some(price) = price_of_day {
+            found.give_back_in_a_day(*price);
+        }
     }
 }

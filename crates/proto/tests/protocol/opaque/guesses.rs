@@ -7,7 +7,7 @@ use std::time::Duration;
 use letmein_auth_proto::client::Step;
 use letmein_auth_proto::opaque::client::Client;
 use letmein_auth_proto::opaque::stretching::Stretching;
-use letmein_auth_proto::server::penalty::{Penalties, Policy};
+use letmein_auth_proto::server::penalty::{GuessBudgets, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::Verdict;
@@ -24,7 +24,11 @@ struct Guarded {
 }
 
 fn server() -> Guarded {
-    let penalties = Arc::new(Penalties::new(&[1; 16], Policy::default()));
+    server_with(GuessBudgets::default())
+}
+
+fn server_with(of_guesses: GuessBudgets) -> Guarded {
+    let penalties = Arc::new(Penalties::new(&[1; 16], Policy { of_guesses, ..Policy::default() }));
     Guarded {
         server: Server::new(&Keys::known(1), Seed([1; 32]), penalties, None),
         users: users_with(Stretching::NONE),
@@ -120,6 +124,15 @@ fn the_debt_of_a_day_does_not_grow_beyond_its_budget() {
     assert!(!logs_in(&mut server, at(5500.0), source(2), "alice", 1));
     // A guess of the day is paid off in 86.4 s.
     assert!(logs_in(&mut server, at(5800.0), source(3), "alice", 2));
+}
+
+#[test]
+fn without_a_budget_of_users_none_is_guessed_at_too_often_in_a_day() {
+    let mut server = server_with(GuessBudgets { of_user: None, ..GuessBudgets::default() });
+    for number in 0..1100 {
+        assert!(guess(&mut server, at(1000.0), source(100 + number % 500), "alice", 10 + u64::from(number)));
+    }
+    assert!(logs_in(&mut server, at(1000.0), source(2), "alice", 1));
 }
 
 #[test]
