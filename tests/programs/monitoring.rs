@@ -11,6 +11,7 @@ use proto::transport::Transport::{self, Tcp, Udp};
 use serde_json::{Value, json};
 use socket2::SockRef;
 
+use crate::opaque_logins::Site;
 use crate::peers::{REFUSED, REQUEST, WELCOME, ask, echoing_answer, tcp_peer, uninterrupted};
 use crate::reloads::logged;
 use crate::running::{
@@ -65,6 +66,17 @@ pub(crate) fn status(http: SocketAddr) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
+/// The status once so many logins by OPAQUE had their offers, and so many were refused: a reply is counted after it is
+/// sent.
+fn status_once(http: SocketAddr, offered: u64, refused: u64) -> Value {
+    loop {
+        let status = status(http);
+        if status["opaque"]["offered"] == offered && status["totals"]["refused"] == refused {
+            return status;
+        }
+    }
+}
+
 /// A line of the metrics in the older format.
 fn metric(http: SocketAddr, name: &str) -> f64 {
     let (_, text) = get(http, "/metrics", "");
@@ -97,6 +109,24 @@ fn logins_and_refusals_are_counted_by_their_reason_where_the_operator_insists() 
                 !text.contains(secret) && (secret == "127.0.0.1" || !status.to_string().contains(secret))
             );
         }
+    }
+}
+
+#[test]
+fn logins_by_opaque_are_counted_from_their_begin_to_their_welcome() {
+    let site = Site::new();
+    for transport in TRANSPORTS {
+        let mut server = site.serve_with(transport, &["--http", "127.0.0.1:0"]);
+        let http = http_address(&mut server);
+        let none = json!({"begun": 0, "crowded": 0, "offered": 0, "welcomed": 0});
+        assert_eq!(site.login(&server, &["carol", "right"]), welcome());
+        assert_eq!(status(http)["opaque"], none);
+        for (user, password) in [("alice", "right"), ("alice", "wrong"), ("nobody", "right")] {
+            site.login(&server, &[user, password, "--mechanism", "opaque"]);
+        }
+        let status = status_once(http, 3, 2);
+        assert_eq!(status["opaque"], json!({"begun": 3, "crowded": 0, "offered": 3, "welcomed": 1}));
+        assert_eq!(status["totals"]["welcomed"], 2);
     }
 }
 
@@ -134,6 +164,23 @@ fn the_numbers_tell_no_refusal_from_another() {
     }
     // Those with a right password have a limit of their own.
     assert!(!of_nobody.0.iter().any(|line| line.contains("reason=\"limit\"")), "{of_nobody:?}");
+}
+
+#[test]
+fn the_numbers_tell_no_refusal_by_opaque_from_another() {
+    let site = Site::new();
+    let numbers_after = |user: &str, password: &str| {
+        let mut server = site.serve_with(Udp, &["--http", "127.0.0.1:0"]);
+        let http = http_address(&mut server);
+        assert_eq!(site.login(&server, &[user, password, "--mechanism", "opaque"]), refused());
+        let status = status_once(http, 1, 1);
+        (status["opaque"].clone(), status["totals"].clone())
+    };
+    let of_nobody = numbers_after("nobody", "right");
+    assert_eq!(of_nobody.0, json!({"begun": 1, "crowded": 0, "offered": 1, "welcomed": 0}));
+    for (user, password) in [("alice", "wrong"), ("carol", "right")] {
+        assert_eq!(numbers_after(user, password), of_nobody, "{user}");
+    }
 }
 
 /// The metrics, once they have this line.

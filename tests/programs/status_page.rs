@@ -3,7 +3,8 @@
 use proto::transport::Transport::Udp;
 
 use crate::browser::Browser;
-use crate::monitoring::watched;
+use crate::monitoring::{http_address, watched};
+use crate::opaque_logins::Site;
 use crate::running::{Server, refused, welcome};
 
 /// The contrast of each text with what is behind it, and of what a chart is drawn with; as the guidelines of WCAG
@@ -52,6 +53,26 @@ fn the_page_follows_the_logins_without_being_loaded_again_and_asks_nobody_but_it
 
     assert_eq!(browser.complaints(), [] as [&serde_json::Value; 0]);
     assert_eq!(browser.requests(), [url.clone(), format!("{url}status.json")]);
+}
+
+#[test]
+fn the_page_has_logins_by_opaque_once_there_are_any() {
+    let Some(mut browser) = Browser::start() else { return };
+    let site = Site::new();
+    let mut server = site.serve_with(Udp, &["--http", "127.0.0.1:0"]);
+    let http = http_address(&mut server);
+    open(&mut browser, &format!("http://{http}/"));
+    let is_hidden = "document.getElementById('opaque-section').hidden";
+    assert_eq!(site.login(&server, &["carol", "right"]), welcome());
+    browser.wait_until(&format!("{} === '1'", figure("totals", "logins")));
+    assert_eq!(browser.evaluate(is_hidden), true);
+
+    let login = |password| site.login(&server, &["alice", password, "--mechanism", "opaque"]);
+    assert_eq!((login("right"), login("wrong")), (welcome(), refused()));
+    browser.wait_until(&format!("{} === '2'", figure("opaque", "offers")));
+    browser.wait_until(&format!("{} === '1'", figure("opaque", "logins")));
+    assert_eq!(browser.evaluate(is_hidden), false);
+    assert_eq!(browser.complaints(), [] as [&serde_json::Value; 0]);
 }
 
 #[test]

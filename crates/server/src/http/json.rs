@@ -34,6 +34,7 @@ pub(crate) fn page(status: &Status) -> String {
             "malformed": count(&[MessageOutcome::Malformed]),
         },
         "refused_by_reason": reasons,
+        "opaque": opaque(status),
         "penalties": penalties(status),
         "limits": limits(status),
         "reload": reloads(status),
@@ -49,6 +50,16 @@ pub(crate) fn page(status: &Status) -> String {
 fn doors(status: &Status) -> Vec<Value> {
     let doors = status.doors.iter();
     doors.map(|(kind, address)| json!({ "transport": kind.name(), "address": address.to_string() })).collect()
+}
+
+/// Logins by OPAQUE, from BEGIN to the first welcome. The welcomes are among those of the totals.
+fn opaque(status: &Status) -> Value {
+    json!({
+        "begun": status.outcome(MessageOutcome::Waiting),
+        "crowded": status.outcome(MessageOutcome::Crowded),
+        "offered": status.outcome(MessageOutcome::Offered),
+        "welcomed": status.sum(|counters| counters.welcomed_by_opaque.get()),
+    })
 }
 
 fn penalties(status: &Status) -> Vec<Value> {

@@ -6,7 +6,7 @@ pub(crate) const PAGE: &str = include_str!("status.html");
 /// The page's Content-Security-Policy. It lets the browser run the page's own script and send requests to the page's
 /// server, and nothing else, even if a name in the figures were a script.
 pub(crate) const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-yR+2xSUWd6Dmbc2zdKep9A0Ld4nXyuNQfCaycQISWeI='; \
+    script-src 'sha256-thc4lCDON/HaFfY8IIyjuG0U/97/oojVf7fMdpQRPhQ='; \
     style-src 'sha256-qI3oWYVRXKl6eZlm9eNW081b/Of6hTpGQ2s1mqR0zBk='; \
     img-src data:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
