@@ -9,11 +9,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use letmein::cli;
+use proto::mechanism::Mechanism;
 use proto::transport::Transport;
 
 /// A command line, the section of its manual, and the files that the program has to do with.
@@ -80,7 +82,8 @@ fn main() -> io::Result<()> {
 }
 
 /// Writes the completions where the shells of Debian look for them.
-fn complete(mut command: Command, folder: &Path) -> io::Result<()> {
+fn complete(command: Command, folder: &Path) -> io::Result<()> {
+    let mut command = command.mut_args(with_values);
     let name = command.get_name().to_owned();
     for (shell, file) in [
         (Shell::Bash, format!("bash-completion/completions/{name}")),
@@ -100,6 +103,16 @@ fn complete(mut command: Command, folder: &Path) -> io::Result<()> {
         fs::write(file, script)?;
     }
     Ok(())
+}
+
+/// An option with the values that a shell is to offer. The programs have a parser of their own for mechanisms, which
+/// has no list of them.
+fn with_values(option: Arg) -> Arg {
+    if option.get_id() == "mechanism" {
+        option.value_parser(PossibleValuesParser::new(Mechanism::ALL.map(Mechanism::name)))
+    } else {
+        option
+    }
 }
 
 /// What stands below the options of `--help`, by the sections of a manual.

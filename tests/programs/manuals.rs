@@ -96,11 +96,41 @@ fn first_words<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-/// Those of the words that a shell offers which are options.
+/// The words that a shell offers.
 fn offered(shell: &mut Command) -> BTreeSet<String> {
     let ended = run(shell);
     assert_eq!((ended.status, &*ended.stderr), (0, ""), "{}", ended.stdout);
-    first_words(ended.stdout.lines()).into_iter().filter(|word| word.starts_with('-')).collect()
+    first_words(ended.stdout.lines()).into_iter().collect()
+}
+
+/// Those of the words which are options.
+fn offered_options(shell: &mut Command) -> BTreeSet<String> {
+    offered(shell).into_iter().filter(|word| word.starts_with('-')).collect()
+}
+
+/// As bash calls the function that the script names: with the program, the word, and the word before it.
+fn bash(program: &str, line: &str) -> Command {
+    let ask = r#"source "$1"; read -ra COMP_WORDS <<<"$2"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+        [[ $(complete -p "${COMP_WORDS[0]}") =~ -F\ ([^ ]+) ]]
+        "${BASH_REMATCH[1]}" "${COMP_WORDS[0]}" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let script = FOLDER.join("bash-completion/completions").join(program);
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-euc", ask, "bash"]).arg(script).arg(line);
+    bash
+}
+
+fn zsh(line: &str) -> Command {
+    let mut zsh = Command::new("timeout");
+    zsh.args(["60", "zsh", "-f", ZSH]).arg(FOLDER.join("zsh/vendor-completions")).arg(line);
+    zsh
+}
+
+fn fish(program: &str, line: &str) -> Command {
+    let script = FOLDER.join(format!("fish/vendor_completions.d/{program}.fish"));
+    let mut fish = Command::new("fish");
+    fish.args(["--no-config", "-c", &format!("source {}; complete -C '{line}'", script.display())]);
+    fish
 }
 
 #[test]
@@ -143,15 +173,9 @@ fn man_shows_the_pages_without_a_warning_and_finds_what_they_are_about() {
 #[test]
 fn bash_offers_the_options_of_the_help_and_no_others() {
     let Some(_) = installed("bash") else { return };
-    // As bash calls the function that the script names: with the program, the word, and the word before it.
-    let ask = r#"source "$1"; read -ra COMP_WORDS <<<"$2"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-        [[ $(complete -p "${COMP_WORDS[0]}") =~ -F\ ([^ ]+) ]]
-        "${BASH_REMATCH[1]}" "${COMP_WORDS[0]}" - "${COMP_WORDS[COMP_CWORD - 1]}"; printf '%s\n' "${COMPREPLY[@]}""#;
     for told in all() {
-        let script = FOLDER.join("bash-completion/completions").join(&told.words[0]);
-        let mut bash = Command::new("bash");
-        let bash = bash.args(["--norc", "-euc", ask, "bash"]).arg(script).arg(told.line());
-        assert_eq!(offered(bash), told.options(), "{:?}", told.words);
+        let offered = offered_options(&mut bash(&told.words[0], &told.line()));
+        assert_eq!(offered, told.options(), "{:?}", told.words);
     }
 }
 
@@ -159,10 +183,7 @@ fn bash_offers_the_options_of_the_help_and_no_others() {
 fn zsh_offers_the_options_of_the_help_and_no_others() {
     let Some(_) = installed("zsh") else { return };
     for told in all() {
-        let mut zsh = Command::new("timeout");
-        let zsh =
-            zsh.args(["60", "zsh", "-f", ZSH]).arg(FOLDER.join("zsh/vendor-completions")).arg(told.line());
-        assert_eq!(offered(zsh), told.options(), "{:?}", told.words);
+        assert_eq!(offered_options(&mut zsh(&told.line())), told.options(), "{:?}", told.words);
     }
 }
 
@@ -170,9 +191,20 @@ fn zsh_offers_the_options_of_the_help_and_no_others() {
 fn fish_offers_the_options_of_the_help_and_no_others() {
     let Some(_) = installed("fish") else { return };
     for told in all() {
-        let script = FOLDER.join(format!("fish/vendor_completions.d/{}.fish", told.words[0]));
-        let ask = format!("source {}; complete -C '{}'", script.display(), told.line());
-        let mut fish = Command::new("fish");
-        assert_eq!(offered(fish.args(["--no-config", "-c", &ask])), told.options(), "{:?}", told.words);
+        let offered = offered_options(&mut fish(&told.words[0], &told.line()));
+        assert_eq!(offered, told.options(), "{:?}", told.words);
+    }
+}
+
+#[test]
+fn shells_offer_the_mechanisms() {
+    for program in ["letmein", "letmein-http", "letmein-bench"] {
+        let line = format!("{program} --mechanism o");
+        let shells = [("bash", bash(program, &line)), ("zsh", zsh(&line)), ("fish", fish(program, &line))];
+        for (name, mut shell) in shells {
+            if installed(name).is_some() {
+                assert_eq!(offered(&mut shell), BTreeSet::from(["opaque".to_owned()]), "{name}: {line}");
+            }
+        }
     }
 }
