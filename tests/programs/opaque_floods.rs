@@ -17,6 +17,7 @@ use proto::transport::Transport;
 use proto::wire::Verdict;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use rustix::process::setpriority_process;
 
 use crate::flood;
 use crate::opaque_logins::Site;
@@ -83,8 +84,10 @@ fn by_opaque(seed: u64) -> AnyClient {
     AnyClient::Opaque(opaque::client::Client::new(exchange(seed), Resends::Timed, TIMEOUT, seed).into())
 }
 
-/// Strangers, one after the other, until `is_over`; counts their BEGINs.
+/// Strangers, one after the other, until `is_over`; counts their BEGINs. Their thread steps back, since strangers have
+/// machines of their own.
 fn flood(server: SocketAddr, flood: Flood, is_over: &AtomicBool, begins: &AtomicU64) {
+    setpriority_process(None, 19).unwrap();
     let ke1s: Vec<[u8; KE1_LEN]> = (0..64).map(|seed| *exchange(seed).ke1()).collect();
     let mut room = [0; 600];
     for number in 0_u32.. {
