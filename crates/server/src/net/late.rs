@@ -74,13 +74,18 @@ impl LateThread<'_> {
         let _ = self.wake.try_send(());
     }
 
+    /// Whether it ended before its worker, by a panic.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Has it end once it has made the replies that are due.
+    ///
     /// # Errors
-    /// The thread has panicked.
-    pub(crate) fn check(&self) -> io::Result<()> {
-        if self.thread.is_finished() {
-            return Err(io::Error::other("the thread that makes late replies panicked"));
-        }
-        Ok(())
+    /// It has panicked.
+    pub(crate) fn end(self) -> io::Result<()> {
+        drop(self.wake);
+        self.thread.join().map_err(|_| io::Error::other("the thread that makes late replies panicked"))
     }
 }
 

@@ -103,15 +103,15 @@ pub(crate) fn serve(
     let routes = Routes::new(late.as_ref().map_or(0, |late| late.places()));
     thread::scope(|scope| {
         let late = late.map(|late| late::start(scope, late, &routes, socket, clock, counters)).transpose()?;
-        while !service.is_done() && !stop.is_requested() {
+        while !service.is_done() && !stop.is_requested() && !late.as_ref().is_some_and(LateThread::has_ended)
+        {
             counters.iterations.add(1);
-            late.as_ref().map_or(Ok(()), LateThread::check)?;
             if let Err(error) = receive_batch(&mut batch, late.as_ref(), socket, service, clock, counters) {
                 log::socket_error(SocketKind::Udp, &error);
                 thread::sleep(ERROR_PAUSE);
             }
         }
-        Ok(())
+        late.map_or(Ok(()), LateThread::end)
     })
 }
 
@@ -155,6 +155,47 @@ mod tests {
     use socket2::Type;
 
     use super::*;
+
+    /// Each datagram waits, and the thread that should reply panics.
+    struct Panicking;
+
+    impl UdpService for Panicking {
+        fn shape(&self) -> Shape {
+            Shape { datagrams: 1, datagram_len: 1, reply_len: 1 }
+        }
+
+        fn react(&mut self, _: Now, _: Peer, _: &[u8], _: &mut Vec<u8>) -> Option<Place> {
+            Some(Place { index: 0, number: 1 })
+        }
+
+        fn late_replies(&mut self) -> Option<Box<dyn LateReplies>> {
+            Some(Box::new(Self))
+        }
+    }
+
+    impl LateReplies for Panicking {
+        fn places(&self) -> usize {
+            1
+        }
+
+        fn next(&mut self, _: Now) -> Option<Place> {
+            panic!("on purpose")
+        }
+
+        fn reply(&mut self, _: Now, _: &mut Vec<u8>) {}
+
+        fn leave(&mut self) {}
+    }
+
+    #[test]
+    fn a_worker_ends_with_an_error_when_its_thread_for_late_replies_panics() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(STOP_CHECK)).unwrap();
+        socket.send_to(b"?", socket.local_addr().unwrap()).unwrap();
+        let ((_sender, stop), counters) = (Stop::new(), Counters::default());
+        let error = serve(&socket, &mut Panicking, Clock::start(), &stop, &counters).unwrap_err();
+        assert_eq!(error.to_string(), "the thread that makes late replies panicked");
+    }
 
     #[test]
     fn sockets_of_logins_ignore_the_mtu_of_the_path_in_both_families() {
