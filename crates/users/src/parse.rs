@@ -51,7 +51,7 @@ pub(crate) fn parse_in_threads(
     let parts = parts(text, threads);
     let in_pieces = |parts| parse_in_pieces(text, PIECE_LEN, parts, key);
     let users = match in_pieces(parts) {
-        Err(Unread::PartEndsInValue) => in_pieces(1),
+        Err(Unread::InParts) => in_pieces(1),
         read => read,
     };
     users.or_else(|_| parse_whole(text, key))
@@ -321,7 +321,7 @@ mod tests {
     fn a_text_whose_part_ends_in_a_value_is_parsed_in_one_part() {
         let text =
             "[users]\na = '1'\nb = { password = '2', from = [\n'10.0.0.0/8',\n'::1',\n'fe80::/16'\n] }\n";
-        assert_eq!(parse_in_pieces(text, 1, 2, None).err(), Some(Unread::PartEndsInValue));
+        assert_eq!(parse_in_pieces(text, 1, 2, None).err(), Some(Unread::InParts));
         assert_eq!(parse_in_pieces(text, 1, 1, None).unwrap().len(), 2);
         // At its end it may be wrong as well.
         assert_eq!(

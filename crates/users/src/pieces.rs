@@ -34,8 +34,8 @@ pub(crate) fn parts(text: &str, threads: usize) -> usize {
 /// Why a text was not read in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// One of its parts ends in the middle of a value, or is wrong there.
-    PartEndsInValue,
+    /// It may be read in one part: another part ends in the middle of a value or is wrong there, or has no thread.
+    InParts,
     /// Something is wrong, or written in another way.
     Otherwise,
 }
@@ -66,7 +66,7 @@ pub(crate) fn read_in_pieces<'a>(
             let (part, after) = rest.split_at(end_of_line(rest, part_len));
             let reader = thread::Builder::new().name("users-reader".to_owned());
             let read = move || read_part(part, piece_len, batch_len, take);
-            readers.push(reader.spawn_scoped(scope, read).map_err(|_| Unread::PartEndsInValue)?);
+            readers.push(reader.spawn_scoped(scope, read).map_err(|_| Unread::InParts)?);
             rest = after;
         }
         let last = read_part(rest, piece_len, batch_len, take);
@@ -93,7 +93,7 @@ fn read_part<'a>(
         }
         match DeTable::parse(piece) {
             Ok(users) => batch.push(users),
-            Err(_) if after.is_empty() => return Err(Unread::PartEndsInValue),
+            Err(_) if after.is_empty() => return Err(Unread::InParts),
             // The piece may end in the middle of a value.
             Err(_) => {
                 len = piece.len() * 2;
