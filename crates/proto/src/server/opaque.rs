@@ -48,8 +48,8 @@ use seal::{Owner, Seal};
 use waiting::Waiting;
 pub use waiting::{PLACES, Place, Waiter};
 
-/// How often the worker looks whether the queue is free: for some two microseconds, since each BEGIN of a batch may find
-/// it taken.
+/// How often the worker looks whether the queue is free: for some two microseconds, since each BEGIN of a batch may
+/// find it taken.
 const SPINS: u32 = 64;
 
 /// Bytes of the ring of offers and the places to wait, for each UDP worker.
