@@ -19,7 +19,7 @@ use libfuzzer_sys::fuzz_target;
 
 /// What is said, and whether the connection is over, when the bytes come in segments of at most so many.
 fn said(users: &Users, bytes: &[u8], segment_len: usize) -> (Vec<u8>, bool) {
-    let now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
+    let now = Now::new(Duration::from_secs(5), 1_767_225_600);
     let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
     let penalties = Penalties::new(&[1; 16], Policy::none());
     let mut conversation = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);

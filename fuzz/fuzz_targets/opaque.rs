@@ -45,7 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let penalties = Arc::new(Penalties::new(&[1; 16], Policy::none()));
     let mut server = Server::new(&Keys::known(1), Seed([1; 32]), penalties, None);
-    let now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
+    let now = Now::new(Duration::from_secs(5), 1_767_225_600);
     let peer = SocketAddr::from(([192, 0, 2, 1], 5000)).into();
     // The challenge of this server at that time to that peer, so that a BEGIN gets further than an AGAIN.
     let mut challenge = Vec::new();

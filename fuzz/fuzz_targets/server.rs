@@ -24,7 +24,7 @@ const ANSWER: u8 = 62;
 const REST: u8 = 63;
 
 fn at(second: u64) -> Now {
-    Now { uptime: Duration::from_secs(second), unix_s: 1_767_225_600 + second }
+    Now::new(Duration::from_secs(second), 1_767_225_600 + second)
 }
 
 fn take<'a>(bytes: &mut &'a [u8], len: usize) -> &'a [u8] {

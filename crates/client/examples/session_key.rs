@@ -75,7 +75,7 @@ fn serve_login(users: &Users, socket: &UdpSocket) -> Result<SessionKey, Failed> 
     let mut datagram = [0; 1024];
     loop {
         let (len, peer) = socket.recv_from(&mut datagram)?;
-        let now = Now { uptime: started.elapsed() + Duration::from_secs(1), unix_s: 0 };
+        let now = Now::new(started.elapsed() + Duration::from_secs(1), 0);
         let mut reply = Vec::new();
         let datagram = datagram.get(..len).unwrap_or_default();
         let session = server.datagram(users, now, peer.into(), datagram, &mut reply).session;

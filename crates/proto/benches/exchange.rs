@@ -20,7 +20,7 @@ fn main() {
 }
 
 /// Late enough that an answer without its challenge has the most challenges to try.
-const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
+const NOW: Now = Now::new(Duration::from_secs(100), 1_767_225_600);
 /// A server without budgets, so that no answer is ignored.
 fn server() -> Server {
     Server::new(&Keys::known(1), Seed([1; 32]), Arc::new(Penalties::new(&[4; 16], Policy::none())), None)

@@ -52,7 +52,7 @@ const CRITICAL: f64 = 3.340;
 /// The most that a login may cost, by the crate's own steps.
 const RATIO_MAX: f64 = 1.1;
 const LOGINS: usize = 2000;
-const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
+const NOW: Now = Now::new(Duration::from_secs(100), 1_767_225_600);
 
 fn main() -> ExitCode {
     let mut random = SmallRng::seed_from_u64(1);

@@ -35,7 +35,7 @@ const ROUNDS: usize = 200;
 const EACH: usize = 1_000;
 /// |t| beyond which p < 0.001 for this many rounds.
 const CRITICAL: f64 = 3.340;
-const NOW: Now = Now { uptime: Duration::from_secs(100), unix_s: 1_767_225_600 };
+const NOW: Now = Now::new(Duration::from_secs(100), 1_767_225_600);
 /// The time from one answer to the next, by the clock of the server.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest name and password together that take one block of MD5.

@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match client.next(uptime) {
             Step::Send { bytes, .. } => {
                 println!("client: {}", String::from_utf8_lossy(bytes));
-                let now = Now { uptime, unix_s: 1_767_225_600 };
+                let now = Now::new(uptime, 1_767_225_600);
                 let mut reply = Vec::new();
                 server.datagram(&users, now, peer.into(), bytes, &mut reply);
                 if !reply.is_empty() {

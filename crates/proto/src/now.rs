@@ -9,4 +9,15 @@ pub struct Now {
     pub uptime: Duration,
     /// Seconds since 1970-01-01 UTC: for the expiry of users.
     pub unix_s: u64,
+    /// The same, but never going back: for what is good at all servers that share keys. `None` while the clock is
+    /// behind what it was by more than they bear; then a server uses keys of its own.
+    pub cluster_s: Option<u64>,
+}
+
+impl Now {
+    /// This time, by a clock that was never set back.
+    #[must_use]
+    pub const fn new(uptime: Duration, unix_s: u64) -> Self {
+        Self { uptime, unix_s, cluster_s: Some(unix_s) }
+    }
 }

@@ -5,6 +5,7 @@
 
 mod desk;
 pub mod event;
+pub mod keyring;
 pub mod opaque;
 pub mod penalty;
 pub mod recent;
@@ -13,13 +14,14 @@ pub mod stream;
 use std::iter;
 use std::sync::Arc;
 
-use crate::challenge::{Challenges, Purpose};
+use crate::challenge::Purpose;
 use crate::dialect::Dialect;
 use crate::mechanism::{Mechanism, Mechanisms};
 use crate::opaque::{Binding, wire as opaque_wire};
 use crate::origin::Origin;
 use crate::server::desk::Desk;
 use crate::server::event::{Event, Reaction};
+use crate::server::keyring::OwnKeys;
 use crate::server::opaque::{OfferMaker, OpaqueDatagrams, OpaqueDesk};
 use crate::server::penalty::Penalties;
 use crate::server::recent::{RareChallenges, Welcomes};
@@ -30,7 +32,7 @@ use crate::{Now, Peer};
 
 /// The authentication service over UDP.
 pub struct Server {
-    challenges: Challenges,
+    keys: OwnKeys,
     welcomes: Welcomes,
     rare: RareChallenges,
     penalties: Arc<Penalties>,
@@ -99,11 +101,11 @@ impl Server {
     /// which its users log in, unless `mechanisms` says otherwise.
     #[must_use]
     pub fn new(keys: &Keys, seed: Seed, penalties: Arc<Penalties>, mechanisms: Option<Mechanisms>) -> Self {
-        let desk = OpaqueDesk::new(Transport::Udp, &keys.states, seed, Binding::none());
+        let desk = OpaqueDesk::new(Transport::Udp, keys, seed, Binding::none());
         Self {
             opaque: OpaqueDatagrams::new(desk, &keys.welcomes, penalties.clone()),
             mechanisms,
-            challenges: Challenges::new(&keys.challenges),
+            keys: OwnKeys::new(keys),
             welcomes: Welcomes::new(&keys.welcomes),
             rare: RareChallenges::new(),
             penalties,
@@ -136,7 +138,7 @@ impl Server {
         } else {
             match wire::decode(datagram) {
                 Ok(_) if !mechanisms.md5 => Event::Malformed(Malformed::NotServed).into(),
-                Ok(ClientMessage::Request(dialect)) => self.request(now, peer, dialect, reply),
+                Ok(ClientMessage::Request(dialect)) => self.request(users, now, peer, dialect, reply),
                 Ok(ClientMessage::Answer(answer)) => self.answer(users, now, peer, &answer, reply),
                 Err(reason) => Event::Malformed(reason).into(),
             }
@@ -182,19 +184,18 @@ impl Server {
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
         let case = Case { users, penalties: &self.penalties, now, peer };
+        let keys = self.keys.or_shared(users, now);
         let again = |reply: &mut Vec<u8>| {
-            opaque_wire::ServerMessage::Again(self.challenges.issue_opaque(peer, now.uptime))
-                .append_to(reply);
+            opaque_wire::ServerMessage::Again(keys.issue_opaque(peer)).append_to(reply);
             Event::Rechallenged.by(Mechanism::Opaque)
         };
         match opaque_wire::decode_from_client(datagram) {
             Ok(opaque_wire::ClientMessage::Request) => {
-                let challenge = self.challenges.issue_opaque(peer, now.uptime);
-                opaque_wire::ServerMessage::Challenge(challenge).append_to(reply);
+                opaque_wire::ServerMessage::Challenge(keys.issue_opaque(peer)).append_to(reply);
                 Event::Challenged.by(Mechanism::Opaque)
             }
             Ok(opaque_wire::ClientMessage::Begin(begin)) => {
-                if self.challenges.is_live_opaque(peer, now.uptime, begin.challenge) {
+                if keys.is_live_opaque(peer, begin.challenge) {
                     self.opaque.begin(case, &begin, reply)
                 } else {
                     again(reply)
@@ -208,8 +209,15 @@ impl Server {
         }
     }
 
-    fn request(&mut self, now: Now, peer: Peer, dialect: Dialect, reply: &mut Vec<u8>) -> Reaction<'static> {
-        let challenge = self.challenges.issue(peer, Purpose::Request(dialect), now.uptime);
+    fn request(
+        &mut self,
+        users: &Users,
+        now: Now,
+        peer: Peer,
+        dialect: Dialect,
+        reply: &mut Vec<u8>,
+    ) -> Reaction<'static> {
+        let challenge = self.keys.or_shared(users, now).issue(peer, Purpose::Request(dialect));
         if dialect.is_rare() {
             self.rare.note(challenge, now.uptime);
         }
@@ -228,9 +236,9 @@ impl Server {
         let Some(echo) = answer.echo else {
             return self.unproven_answer(users, now, peer, answer, reply);
         };
-        let Some(purpose) = self.challenges.redeem(peer, now.uptime, echo) else {
-            let challenge = self.challenges.issue(peer, Purpose::Renewal, now.uptime);
-            ServerMessage::NewChallenge(challenge).append_to(reply);
+        let keys = self.keys.or_shared(users, now);
+        let Some(purpose) = keys.redeem(peer, echo) else {
+            ServerMessage::NewChallenge(keys.issue(peer, Purpose::Renewal)).append_to(reply);
             return Event::Rechallenged.into();
         };
         let case = Case { users, penalties: &self.penalties, now, peer };
@@ -240,7 +248,7 @@ impl Server {
             Purpose::Request(_) => self.welcomes.note(challenge, iter::empty(), answer.name),
             // If an answer to an expired challenge is doubled, its sender may be given several new challenges.
             Purpose::Renewal => {
-                let renewals = self.challenges.live(peer, purpose, now.uptime);
+                let renewals = keys.live(peer, purpose);
                 self.welcomes.note(challenge, renewals, answer.name)
             }
         };
@@ -256,12 +264,12 @@ impl Server {
         answer: &Answer<'a>,
         reply: &mut Vec<u8>,
     ) -> Reaction<'a> {
-        let live = |dialect| {
-            let challenges = self.challenges.live(peer, Purpose::Request(dialect), now.uptime);
-            challenges.map(move |challenge| (dialect, challenge))
-        };
-        // If no rare dialect was asked for lately, no challenge for one needs to be tried.
-        let any_rare = self.rare.any_live(now.uptime);
+        let keys = self.keys.or_shared(users, now);
+        let live =
+            |dialect| keys.live(peer, Purpose::Request(dialect)).map(move |challenge| (dialect, challenge));
+        // If no rare dialect was asked for lately, no challenge for one needs to be tried. Servers that share keys do
+        // not know what the others were asked for.
+        let any_rare = keys.are_shared() || self.rare.any_live(now.uptime);
         let rare_dialects = || Dialect::ALL.into_iter().filter(|dialect| any_rare && dialect.is_rare());
         let rare = || rare_dialects().flat_map(live);
         let asked = rare().find(|(_, challenge)| self.rare.contains(*challenge));

@@ -21,6 +21,7 @@ pub(crate) use found::{Candidate, Found};
 use crate::credentials::Username;
 use crate::mechanism::{Mechanism, Mechanisms};
 use crate::proof::{BlockCount, SecretRef};
+use crate::server::keyring::Keyring;
 use exemptions::Exemptions;
 use guesses::Guesses;
 pub(crate) use guesses::Price;
@@ -51,6 +52,8 @@ pub struct Users {
     opaque: Option<OpaqueUsers>,
     /// The mechanisms by which any user logs in.
     has: Mechanisms,
+    /// The keys of challenges that all servers with these users share, if they do.
+    keyring: Option<Keyring>,
 }
 
 /// Whether users have the published passwords of the shipped `users.toml`.
@@ -93,7 +96,20 @@ impl Users {
             samples,
             opaque,
             has,
+            keyring: None,
         }
+    }
+
+    /// The same users, at servers that share the keys of their challenges.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Option<Keyring>) -> Self {
+        Self { keyring, ..self }
+    }
+
+    /// The keys of challenges that all servers with these users share; `None` if each draws its own.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_ref()
     }
 
     /// Takes over the guesses at users who are in both snapshots, and the exemptions that were earned by a password

@@ -29,7 +29,7 @@ use letmein_auth_users::parse;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-const NOW: Now = Now { uptime: Duration::from_secs(5), unix_s: 1_767_225_600 };
+const NOW: Now = Now::new(Duration::from_secs(5), 1_767_225_600);
 
 fn penalties() -> Penalties {
     Penalties::new(&[4; 16], Policy::default())

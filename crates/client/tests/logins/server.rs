@@ -24,7 +24,7 @@ use proto::users::{Builder, Conditions, Users};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-const NOW: Now = Now { uptime: Duration::from_secs(1), unix_s: 1_767_225_600 };
+const NOW: Now = Now::new(Duration::from_secs(1), 1_767_225_600);
 
 /// A server, and all that it hears and agrees upon.
 pub(crate) struct Served {

@@ -166,7 +166,7 @@ mod tests {
         let settle = |name: &'static str, password: &str, second| {
             let (uptime, peer) =
                 (Duration::from_secs(second), Peer::from(SocketAddr::from(([192, 0, 2, 1], 5000))));
-            let now = Now { uptime, unix_s: 1_767_225_600 };
+            let now = Now::new(uptime, 1_767_225_600);
             let secret = Secret::new(&name.parse().unwrap(), &Password::new(password).unwrap());
             let answer = Answer { name, digest: secret.digest(challenge), echo: None };
             let case = Case { users: &users, penalties: &penalties, now, peer };

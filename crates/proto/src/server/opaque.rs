@@ -15,7 +15,7 @@
 //! with a fake record, so that no password fits it.
 
 mod offers;
-mod seal;
+pub(crate) mod seal;
 mod waiting;
 
 use std::hash::Hasher;
@@ -36,15 +36,16 @@ use crate::opaque::session::KE3_LEN;
 use crate::opaque::wire::{Begin, Finish, KE1_LEN, MESSAGE_MAX, Offer, ServerMessage, echo};
 use crate::origin::Origin;
 use crate::server::event::{Event, Reaction, Reason, Refusal};
+use crate::server::keyring::{KeysAt, OwnKeys};
 use crate::server::penalty::{Penalties, Rank};
 use crate::server::recent::{Sighting, Welcomes};
-use crate::server::{Case, Seed};
+use crate::server::{Case, Keys, Seed};
 use crate::transport::Transport;
 use crate::users::{Found, PasswordAge, Users};
 use crate::wire::{Malformed, Verdict};
 use crate::{Now, Peer};
 use offers::Offers;
-use seal::{Owner, Seal};
+use seal::Owner;
 use waiting::Waiting;
 pub use waiting::{PLACES, Place, Waiter};
 
@@ -57,7 +58,7 @@ pub const BYTES: usize = Offers::BYTES + Waiting::BYTES;
 
 /// What a worker needs for offers and verdicts, over either transport.
 pub struct OpaqueDesk {
-    seal: Seal,
+    keys: OwnKeys,
     random: ChaCha20Rng,
     binding: Binding,
     transport: Transport,
@@ -88,16 +89,16 @@ impl<'u> Case<'u> {
 }
 
 impl OpaqueDesk {
-    /// The key is that under which the workers of a door seal states: 256 random bits.
+    /// The keys are those of all workers of a door.
     #[must_use]
-    pub fn new(transport: Transport, key: &[u8; 32], Seed(seed): Seed, binding: Binding) -> Self {
-        Self { seal: Seal::new(key), random: ChaCha20Rng::from_seed(seed), binding, transport }
+    pub fn new(transport: Transport, keys: &Keys, Seed(seed): Seed, binding: Binding) -> Self {
+        Self { keys: OwnKeys::new(keys), random: ChaCha20Rng::from_seed(seed), binding, transport }
     }
 
     /// Another one for the same logins, which draws other numbers.
     fn with_seed(&self, Seed(seed): Seed) -> Self {
-        let (seal, random) = (self.seal.clone(), ChaCha20Rng::from_seed(seed));
-        Self { seal, random, binding: self.binding, transport: self.transport }
+        let (keys, random) = (self.keys.clone(), ChaCha20Rng::from_seed(seed));
+        Self { keys, random, binding: self.binding, transport: self.transport }
     }
 
     /// Computes an offer, and appends it to `reply`. Two thirds of the work of a login are here.
@@ -129,7 +130,8 @@ impl OpaqueDesk {
             return Event::Malformed(Malformed::Element).by(Mechanism::Opaque);
         };
         let owner = Owner { transport: self.transport, peer, name };
-        let state = self.seal.seal(owner, now.uptime, rank, &pending, &mut self.random);
+        let keys = keys_of(&self.keys, self.transport, case);
+        let state = keys.seal(owner, rank, &pending, &mut self.random);
         let offer = Offer { echo: &echo(ke1), stretching: &stretching, ke2: &ke2, state: &state };
         ServerMessage::Offer(offer).append_to(reply);
         Event::Offered.by(Mechanism::Opaque)
@@ -146,7 +148,7 @@ impl OpaqueDesk {
     ) -> Option<Reaction<'a>> {
         let Case { users, penalties, now, peer } = case;
         let owner = Owner { transport: self.transport, peer, name: finish.name };
-        let (rank, pending) = self.seal.open(owner, now.uptime, finish.state)?;
+        let (rank, pending) = keys_of(&self.keys, self.transport, case).open(owner, finish.state)?;
         let found = users.find(finish.name, Mechanism::Opaque);
         let admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip());
         let is_right = bool::from(pending.is_right(finish.ke3) & found.is_known);
@@ -177,6 +179,14 @@ impl OpaqueDesk {
                 Event::Refused(refusal).by(Mechanism::Opaque)
             }
         })
+    }
+}
+
+/// The keys of sealed states. Over TCP a login ends on the connection on which it began, and so at the same server.
+fn keys_of<'k>(own: &'k OwnKeys, transport: Transport, case: Case<'k>) -> KeysAt<'k> {
+    match transport {
+        Transport::Udp => own.or_shared(case.users, case.now),
+        Transport::Tcp => own.at(case.now.uptime),
     }
 }
 

@@ -36,7 +36,7 @@ fn peer(text: &str) -> Peer {
 /// This many seconds after the start of the server, on 2026-01-01.
 fn at(uptime_s: f64) -> Now {
     let uptime = Duration::from_secs_f64(uptime_s);
-    Now { uptime, unix_s: 1_767_225_600 + uptime.as_secs() }
+    Now::new(uptime, 1_767_225_600 + uptime.as_secs())
 }
 
 /// Penalties without budgets: failed logins cost nothing.
@@ -51,7 +51,7 @@ fn server(number: u8) -> Server {
 
 /// What a TCP worker has for OPAQUE.
 fn opaque_desk() -> OpaqueDesk {
-    OpaqueDesk::new(Transport::Tcp, &[1; 32], Seed([2; 32]), Binding::none())
+    OpaqueDesk::new(Transport::Tcp, &Keys::known(1), Seed([2; 32]), Binding::none())
 }
 
 fn users(lines: &str) -> Users {

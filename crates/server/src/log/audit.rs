@@ -261,7 +261,7 @@ mod tests {
         let (audit, writer) = audit(&AuditTarget::Stdout, UnknownNames::Hashed, &[1; 16]).unwrap();
         let losses = writer.losses();
         let fail = |second, source: u32, origin| {
-            let now = Now { uptime: Duration::from_secs(second), unix_s: second };
+            let now = Now::new(Duration::from_secs(second), second);
             let refusal = Refusal { name: "alice", reason: Reason::WrongPassword, origin };
             let peer = SocketAddr::from((source.to_be_bytes(), 5000)).into();
             audit.note(

@@ -6,7 +6,7 @@
 //!
 //! The associated data names transport, peer and user, so that a state is of no use to anybody else.
 
-use std::time::Duration;
+use std::ops::RangeInclusive;
 
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{Key, KeyInit, Tag, XChaCha20Poly1305, XNonce};
@@ -30,8 +30,10 @@ const _: () = assert!(NONCE_LEN + BODY_LEN + TAG_LEN == STATE_LEN);
 /// The bit of a tick that says that the source was known.
 const KNOWN: u64 = 1 << 63;
 
-/// How long a FINISH may take.
-const LIFE: Duration = Duration::from_secs(32);
+/// Ticks in which a state is good, including the one in which it was sealed: so long may a FINISH take.
+pub(crate) const LIFE_TICKS: u64 = 33;
+/// The bytes of a sealed state.
+pub(crate) type State = [u8; STATE_LEN];
 
 const PURPOSE: &[u8; 15] = b"letmein state 1";
 const TRANSPORT_AT: usize = PURPOSE.len();
@@ -60,18 +62,18 @@ impl Seal {
     pub(crate) fn seal(
         &self,
         owner: Owner<'_>,
-        uptime: Duration,
+        tick: u64,
         rank: Rank,
         pending: &Pending,
         random: &mut impl RngCore,
-    ) -> [u8; STATE_LEN] {
+    ) -> State {
         let mut state = [0; STATE_LEN];
         let (nonce, rest) = state.split_at_mut(NONCE_LEN);
         random.fill_bytes(nonce);
         let (body, tag) = rest.split_at_mut(BODY_LEN);
-        let (tick, keys) = body.split_at_mut(TICK_LEN);
+        let (ticked, keys) = body.split_at_mut(TICK_LEN);
         let rank = if rank == Rank::Known { KNOWN } else { 0 };
-        tick.copy_from_slice(&(uptime.as_secs() | rank).to_be_bytes());
+        ticked.copy_from_slice(&(tick | rank).to_be_bytes());
         let (session, expected) = keys.split_at_mut(SESSION_KEY_LEN);
         session.copy_from_slice(pending.session.expose());
         expected.copy_from_slice(&*pending.expected);
@@ -82,12 +84,12 @@ impl Seal {
         state
     }
 
-    /// Opens a state that was sealed for this owner by this server, not too long ago.
+    /// Opens a state that was sealed for this owner under this key, in one of these ticks.
     pub(crate) fn open(
         &self,
         owner: Owner<'_>,
-        uptime: Duration,
-        state: &[u8; STATE_LEN],
+        ticks: &RangeInclusive<u64>,
+        state: &State,
     ) -> Option<(Rank, Pending)> {
         let (nonce, rest) = state.split_first_chunk::<NONCE_LEN>()?;
         let (body, tag) = rest.split_first_chunk::<BODY_LEN>()?;
@@ -98,8 +100,7 @@ impl Seal {
         let (session, expected) = keys.split_first_chunk()?;
         let tick = u64::from_be_bytes(*tick);
         let rank = if tick & KNOWN == 0 { Rank::Stranger } else { Rank::Known };
-        let age = uptime.as_secs().checked_sub(tick & !KNOWN)?;
-        (age <= LIFE.as_secs()).then_some((rank, Pending::new(session, expected.first_chunk()?)))
+        ticks.contains(&(tick & !KNOWN)).then_some((rank, Pending::new(session, expected.first_chunk()?)))
     }
 }
 
@@ -139,8 +140,8 @@ mod tests {
         Owner { transport, peer: SocketAddr::from(([192, 0, 2, 1], port)).into(), name }
     }
 
-    fn is_opened(owner: Owner<'_>, seconds: u64, state: &[u8; STATE_LEN]) -> bool {
-        let opened = Seal::new(&[1; 32]).open(owner, Duration::from_secs(seconds), state);
+    fn is_opened(owner: Owner<'_>, ticks: RangeInclusive<u64>, state: &State) -> bool {
+        let opened = Seal::new(&[1; 32]).open(owner, &ticks, state);
         opened.is_some_and(|(rank, pending)| {
             assert_eq!(rank, Rank::Known);
             *pending.session.expose() == [2; SESSION_KEY_LEN] && *pending.expected == [3; KE3_LEN]
@@ -148,25 +149,25 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_opened_by_its_server_for_its_owner_for_32_seconds() {
+    fn a_state_is_opened_by_its_key_for_its_owner_in_its_tick() {
         let pending = Pending::new(&[2; SESSION_KEY_LEN], &[3; KE3_LEN]);
         let alice = owner(5000, Transport::Udp, "alice");
         let mut random = ChaCha20Rng::from_seed([4; 32]);
-        let state =
-            Seal::new(&[1; 32]).seal(alice, Duration::from_secs(100), Rank::Known, &pending, &mut random);
-        let opened_at = [99, 100, 132, 133].map(|second| is_opened(alice, second, &state));
-        assert_eq!(opened_at, [false, true, true, false]);
+        let state = Seal::new(&[1; 32]).seal(alice, 100, Rank::Known, &pending, &mut random);
+        let opened_in =
+            [67..=99, 68..=100, 100..=132, 101..=133].map(|ticks| is_opened(alice, ticks, &state));
+        assert_eq!(opened_in, [false, true, true, false]);
         for other in [
             owner(5001, Transport::Udp, "alice"),
             owner(5000, Transport::Tcp, "alice"),
             owner(5000, Transport::Udp, "alic"),
         ] {
-            assert!(!is_opened(other, 100, &state));
+            assert!(!is_opened(other, 100..=100, &state));
         }
         for bit in 0..8 * STATE_LEN {
             let mut other = state;
             other[bit / 8] ^= 1 << (bit % 8);
-            assert!(!is_opened(alice, 100, &other), "{bit}");
+            assert!(!is_opened(alice, 100..=100, &other), "{bit}");
         }
     }
 }

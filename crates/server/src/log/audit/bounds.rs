@@ -195,7 +195,7 @@ mod tests {
 
     fn decision(source: u32, event: &Event<'_>) -> Decision {
         let peer = SocketAddr::from((IpAddr::from(source.to_be_bytes()), 5000)).into();
-        Decision::of(Now { uptime: Duration::ZERO, unix_s: 0 }, SocketKind::Udp, peer, None, event).unwrap()
+        Decision::of(Now::new(Duration::ZERO, 0), SocketKind::Udp, peer, None, event).unwrap()
     }
 
     fn welcome(user: &str, sighting: Sighting) -> Decision {

@@ -188,7 +188,7 @@ mod tests {
     use proto::users::Denial;
 
     fn longest(event: &Event<'_>) -> usize {
-        let now = Now { uptime: Duration::ZERO, unix_s: 1_767_225_600 };
+        let now = Now::new(Duration::ZERO, 1_767_225_600);
         let peer: SocketAddr = "[2001:db80:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap();
         let decision =
             Decision::of(now, SocketKind::Udp, peer.into(), Some(Mechanism::Opaque), event).unwrap();

@@ -119,7 +119,7 @@ pub(crate) struct WorkerLogins {
 
 impl WorkerLogins {
     pub(crate) fn new(log: WorkerLog, directory: Arc<Directory>, seed: Seed) -> Self {
-        let opaque = OpaqueDesk::new(Transport::Tcp, &directory.keys.states, seed, Binding::none());
+        let opaque = OpaqueDesk::new(Transport::Tcp, &directory.keys, seed, Binding::none());
         Self { log, directory, challenges: RefCell::default(), opaque: RefCell::new(opaque) }
     }
 }
