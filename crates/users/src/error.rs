@@ -25,6 +25,14 @@ pub enum UsersError {
         /// The system's error.
         error: io::Error,
     },
+    /// The keys of the cluster cannot be read.
+    #[error("{}: {error}: {}", path.display(), cluster_remedy(path, error))]
+    UnreadableCluster {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
     /// The key file is readable, but has no key.
     #[error("{}: {error}", path.display())]
     WrongKey {
@@ -33,10 +41,10 @@ pub enum UsersError {
         /// What is wrong with it, and what to do.
         error: KeyTextError,
     },
-    /// Somebody else can decide what is in it, or in the key file.
+    /// Somebody else can decide what is in it, in the key file or in that of the cluster's keys.
     #[error("{}: {reason}", path.display())]
     Unsafe {
-        /// The users file, or the key file.
+        /// The file.
         path: PathBuf,
         /// Who can, and what to do about it.
         reason: Distrust,
@@ -60,6 +68,9 @@ pub enum Distrust {
     /// Everybody on the machine can lock all users out.
     #[error("writable by everybody, who could lock all users out: chmod o-w the file")]
     KeyOpenToAll,
+    /// Everybody on the machine can log in as a user whose login they hear.
+    #[error("writable by everybody, who could log in as others: chmod o-w the file")]
+    ClusterOpenToAll,
     /// Everybody on the machine can put another file in its place.
     #[error(
         "{folder} is writable by everybody, who could replace the file: chmod o-w {folder}, or keep the file in a \
@@ -109,6 +120,18 @@ pub enum Warning {
          chown root {path}", path = .0.display()
     )]
     ForeignKeyOwner(PathBuf),
+    /// Everybody on the machine can read the keys of the cluster.
+    #[error(
+        "{path}: others can read the keys in it, and log in as users whose logins by OPAQUE they hear: \
+         chmod o-r {path}", path = .0.display()
+    )]
+    ClusterOpenToOthers(PathBuf),
+    /// The owner of the file of the cluster's keys is neither root nor the server's user.
+    #[error(
+        "{path}: owned by another user, who could log in as users whose logins by OPAQUE they hear: \
+         chown root {path}", path = .0.display()
+    )]
+    ForeignClusterOwner(PathBuf),
     /// Everybody will be refused.
     #[error("{}: no users in it: every login will be refused", .0.display())]
     NoUsers(PathBuf),
@@ -139,12 +162,23 @@ fn remedy(path: &Path, error: &io::Error) -> String {
 }
 
 fn key_remedy(path: &Path, error: &io::Error) -> String {
+    readable_remedy(path, error)
+        .unwrap_or_else(|| "name the key file of these users with --key-file FILE".to_owned())
+}
+
+fn cluster_remedy(path: &Path, error: &io::Error) -> String {
+    readable_remedy(path, error).unwrap_or_else(|| {
+        format!(
+            "copy it from another server of the cluster, or make it with letmein-users keys add --cluster-key {}",
+            path.display()
+        )
+    })
+}
+
+fn readable_remedy(path: &Path, error: &io::Error) -> Option<String> {
     let path = path.display();
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        format!("let the server's user read it (chgrp to a group of that user, chmod 640 {path})")
-    } else {
-        "name the key file of these users with --key-file FILE".to_owned()
-    }
+    (error.kind() == io::ErrorKind::PermissionDenied)
+        .then(|| format!("let the server's user read it (chgrp to a group of that user, chmod 640 {path})"))
 }
 
 /// Problems of a file, a line each.

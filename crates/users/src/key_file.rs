@@ -136,6 +136,7 @@ fn of_key(error: UsersError) -> UsersError {
         }
         error @ (UsersError::Unsafe { .. }
         | UsersError::UnreadableKey { .. }
+        | UsersError::UnreadableCluster { .. }
         | UsersError::WrongKey { .. }
         | UsersError::Wrong { .. }) => error,
     }

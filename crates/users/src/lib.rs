@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+mod cluster_file;
+mod cluster_text;
 mod conditions;
 mod error;
 pub mod file;
@@ -18,6 +20,7 @@ mod syntax;
 mod users_file;
 
 pub use changes::Changes;
+pub use cluster_text::{CLUSTER_KEYS_MAX, cluster_keys_text, parse_cluster_keys, parse_second, second_text};
 pub use conditions::{NETWORKS, day_of, first_second_after, parse_network};
 pub use error::{Distrust, UsersError, Warning, listing};
 pub use folder::{Folder, folder_of, open_folder};

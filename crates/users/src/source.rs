@@ -48,13 +48,15 @@ pub struct Loaded {
     pub stamp: Stamp,
 }
 
-/// Identifies a state of a users file and of its key file.
+/// Identifies a state of a users file and of the files of keys beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Of the users file.
     pub users: FileStamp,
     /// Of the key file, if there is one.
     pub key: Option<FileStamp>,
+    /// Of the cluster's keys, if there are any.
+    pub cluster: Option<FileStamp>,
 }
 
 /// Identifies a state of a file: whatever changes the file changes this.

@@ -1,8 +1,9 @@
-//! `users.toml` on disk, and beside it the key of its records.
+//! `users.toml` on disk, and beside it the key of its records and the keys of the cluster.
 
 use std::io;
 use std::path::Path;
 
+use crate::cluster_file::ClusterFile;
 use crate::error::{UsersError, Warning};
 use crate::file::{FileBytes, Owner, TrustedFile, is_open_to_others, text};
 use crate::folder::Folder;
@@ -11,6 +12,7 @@ use crate::parse::parse_in_threads;
 use crate::pieces::all_threads;
 use crate::source::{FileStamp, Loaded, Stamp, UserSource};
 use proto::mechanism::Mechanisms;
+use proto::server::keyring::Keyring;
 use proto::users::Samples;
 use rustix::fs::Uid;
 
@@ -50,6 +52,7 @@ pub fn load_text(path: &Path, key: Option<&Path>) -> Result<LoadedText, UsersErr
 pub struct UsersFile {
     file: TrustedFile,
     key: KeyFile,
+    cluster: Option<ClusterFile>,
     /// Threads that parse it: one in a server that serves, so that logins do not notice.
     threads: usize,
 }
@@ -63,7 +66,7 @@ impl UsersFile {
     pub fn new(path: &Path) -> Result<Self, UsersError> {
         let file = TrustedFile::new(path)?;
         file.refuse_foreign_link()?;
-        Ok(Self { file, key: KeyFile::of(path, None)?, threads: all_threads() })
+        Ok(Self { file, key: KeyFile::of(path, None)?, cluster: None, threads: all_threads() })
     }
 
     /// With a key file of another name, which is always read; without a name it is the one beside the users file. Comes
@@ -75,18 +78,28 @@ impl UsersFile {
         Ok(Self { key: KeyFile::of(&self.file.path, path)?, ..self })
     }
 
+    /// With the keys that the servers of a cluster share. Comes before [`read_by`](Self::read_by).
+    ///
+    /// # Errors
+    /// The same as those of [`new`](Self::new).
+    pub fn with_cluster_keys(self, path: Option<&Path>) -> Result<Self, UsersError> {
+        Ok(Self { cluster: path.map(ClusterFile::new).transpose()?, ..self })
+    }
+
     /// Prepares it for a server that runs as this user.
     ///
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
     pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
-        Ok(Self { file: self.file.read_by(reader)?, key: self.key.read_by(reader)?, ..self })
+        let cluster = self.cluster.map(|cluster| cluster.read_by(reader)).transpose()?;
+        Ok(Self { file: self.file.read_by(reader)?, key: self.key.read_by(reader)?, cluster, ..self })
     }
 
     fn load_text(&self) -> Result<LoadedText, UsersError> {
         let (bytes, stat) = self.file.read()?;
         let text = text(&bytes, &self.file.path)?;
         let key = self.key.load_for(text)?;
+        let cluster = self.cluster.as_ref().map(ClusterFile::load).transpose()?;
         let wrong = |problems| UsersError::Wrong { path: self.file.path.clone(), problems };
         let key_of_records = key.as_ref().map(|key| &key.key);
         let users = parse_in_threads(text, key_of_records, self.threads).map_err(wrong)?;
@@ -111,8 +124,14 @@ impl UsersFile {
             }
             None => self.key.stamp(),
         };
-        let stamp = Stamp { users: FileStamp::of(&stat), key: key_stamp };
-        Ok(LoadedText { loaded: Loaded { users, warnings, stamp }, bytes })
+        let mut stamp = Stamp { users: FileStamp::of(&stat), key: key_stamp, cluster: None };
+        let keyring = cluster.map(|cluster| {
+            warnings.extend(cluster.warnings);
+            stamp.cluster = Some(cluster.stamp);
+            Keyring::new(cluster.keys)
+        });
+        let loaded = Loaded { users: users.with_keyring(keyring), warnings, stamp };
+        Ok(LoadedText { loaded, bytes })
     }
 }
 
@@ -126,13 +145,15 @@ impl UserSource for UsersFile {
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        Some(Stamp { users: self.file.stamp()?, key: self.key.stamp() })
+        let cluster = self.cluster.as_ref().and_then(ClusterFile::stamp);
+        Some(Stamp { users: self.file.stamp()?, key: self.key.stamp(), cluster })
     }
 
     fn needs(&self) -> io::Result<Vec<Folder>> {
         let mut folders: Vec<&Folder> = Vec::new();
-        for folder in self.file.both_folders().chain(self.key.both_folders()) {
-            // The key is beside the users file most of the time.
+        let of_cluster = self.cluster.iter().flat_map(ClusterFile::both_folders);
+        for folder in self.file.both_folders().chain(self.key.both_folders()).chain(of_cluster) {
+            // The keys are beside the users file most of the time.
             if !folders.iter().any(|other| other.is(&folder.descriptor)) {
                 folders.push(folder);
             }
@@ -143,7 +164,8 @@ impl UserSource for UsersFile {
     fn settle(&mut self) -> Result<(), UsersError> {
         self.threads = 1;
         self.file.settle()?;
-        self.key.settle()
+        self.key.settle()?;
+        self.cluster.as_mut().map_or(Ok(()), ClusterFile::settle)
     }
 }
 
