@@ -143,6 +143,7 @@ pub(crate) fn say_wrong(error: &UsersError) {
     match error {
         UsersError::Unreadable { path, error: system }
         | UsersError::UnreadableKey { path, error: system }
+        | UsersError::UnreadableCluster { path, error: system }
             if system.kind() == io::ErrorKind::PermissionDenied =>
         {
             let path = path.display();
@@ -150,6 +151,7 @@ pub(crate) fn say_wrong(error: &UsersError) {
         }
         UsersError::Unreadable { .. }
         | UsersError::UnreadableKey { .. }
+        | UsersError::UnreadableCluster { .. }
         | UsersError::WrongKey { .. }
         | UsersError::Unsafe { .. }
         | UsersError::Wrong { .. } => {
