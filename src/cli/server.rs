@@ -140,6 +140,7 @@ impl Args {
             also,
             users: self.users,
             key_file: self.key_file,
+            cluster_key: self.cluster_key,
             mechanisms: self.mechanisms,
             limits: Policy { of_source, of_user, of_guesses, trusted: self.trust },
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },

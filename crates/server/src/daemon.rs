@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::announce::{Crowd, Facts, announce};
+use crate::cluster;
 use crate::descriptors;
 use crate::directory::{Directory, Reloads};
 use crate::doors::{Door, OtherLoopback, listen};
@@ -66,6 +67,9 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             .transpose()?;
         // The sockets are bound, so clients that come now are served as soon as the workers run.
         let ready = announce(config, &facts)?;
+        if let Some(directory) = &directory {
+            cluster::log_keys(&directory.users.load(), clock.now());
+        }
         let mut running = Running::start(work, clock)?;
         manager.ready(&ready.join("; "));
         if let (Some(http), Some(status)) = (http, &status) {
@@ -80,6 +84,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             result = running.ended() => result,
             never = reload(reloader, hangups, &manager) => match never {},
             never = manager.attend(&counters, directory.as_ref().map(|it| &it.users)) => match never {},
+            never = cluster::follow(directory.as_deref(), clock) => match never {},
             never = follow_blocks(directory.as_deref(), lifts, clock) => match never {},
         };
         manager.stopping();

@@ -25,6 +25,7 @@ compile_error!("servers need Linux: recvmmsg, packet information, seccomp, Landl
 
 mod announce;
 pub mod check;
+mod cluster;
 mod counters;
 pub mod daemon;
 pub mod descriptors;

@@ -1,4 +1,4 @@
-//! Reloading the users file: when it changes or on SIGHUP, it is read and checked whole, and the users are swapped in
+//! Reloading the users file and its keys: when they change or on SIGHUP, all is read and checked whole, and the users are swapped in
 //! one step.
 
 use std::convert::Infallible;
@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::cluster;
 use crate::directory::Directory;
 use crate::error::ServerError;
 use crate::log::audit::Reopen;
@@ -26,6 +27,7 @@ use crate::net::clock::Clock;
 use crate::priority::yield_to_logins;
 use crate::sandbox;
 use crate::settings::{Config, Logins, SampleUsers};
+use proto::server::keyring::Keyring;
 use proto::users::{Samples, Users};
 use users::{Changes, Stamp, UserSource, UsersFile, counted};
 
@@ -66,7 +68,7 @@ impl CheckedSource {
     }
 }
 
-/// The users file and its key, to be read as the user that the server changes to.
+/// The users file and its keys, to be read as the user that the server changes to.
 pub(crate) fn users_file(logins: &Logins, config: &Config) -> Result<UsersFile, ServerError> {
     let reader = match &config.user {
         Some(name) => sandbox::find_user(name)
@@ -74,7 +76,8 @@ pub(crate) fn users_file(logins: &Logins, config: &Config) -> Result<UsersFile, 
             .map_err(|error| ServerError::User { user: name.clone(), error })?,
         None => geteuid(),
     };
-    Ok(UsersFile::new(&logins.users)?.with_key(logins.key_file.as_deref())?.read_by(reader)?)
+    let file = UsersFile::new(&logins.users)?.with_key(logins.key_file.as_deref())?;
+    Ok(file.with_cluster_keys(logins.cluster_key.as_deref())?.read_by(reader)?)
 }
 
 /// A source that is watched for changes, and has been loaded once.
@@ -204,12 +207,12 @@ impl<'m> Reloader<'m> {
     async fn reload(&mut self) {
         self.manager.reloading();
         self.last = self.checked.source.stamp();
-        let (checked, directory) = (self.checked.clone(), self.directory.clone());
+        let (checked, directory, clock) = (self.checked.clone(), self.directory.clone(), self.clock);
         let (sender, done) = oneshot::channel();
         let thread = thread::Builder::new().name("reload".to_owned());
         let started = thread.spawn(move || {
             // The receiver is gone if the server ends first.
-            let _ = sender.send(replace(&checked, &directory.users));
+            let _ = sender.send(replace(&checked, &directory.users, clock));
         });
         let replaced = match started {
             Ok(_) => done.await.unwrap_or_else(|_| Err(io::Error::other("the reload panicked").into())),
@@ -235,7 +238,7 @@ impl<'m> Reloader<'m> {
 }
 
 /// Loads the users, and puts them in the place of those before.
-fn replace(checked: &CheckedSource, users: &ArcSwap<Users>) -> Result<Stamp, ServerError> {
+fn replace(checked: &CheckedSource, users: &ArcSwap<Users>, clock: Clock) -> Result<Stamp, ServerError> {
     yield_to_logins();
     let (new, stamp) = checked.load()?;
     if new.is_empty() && !users.load().is_empty() {
@@ -250,6 +253,9 @@ fn replace(checked: &CheckedSource, users: &ArcSwap<Users>) -> Result<Stamp, Ser
     let old = users.swap(new.clone());
     new.adopt(&old);
     info!("{}: {}: {changes}", checked.source.path().display(), counted(len));
+    if new.keyring().map(Keyring::ids) != old.keyring().map(Keyring::ids) {
+        cluster::log_keys(&new, clock.now());
+    }
     // The last holder of the old users wipes their memory, which takes a while, so it must not be a worker.
     while Arc::strong_count(&old) > 1 {
         thread::sleep(Duration::from_millis(1));

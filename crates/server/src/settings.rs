@@ -57,6 +57,8 @@ pub struct Logins {
     pub users: PathBuf,
     /// The key of its records; by default `letmein.key` beside it.
     pub key_file: Option<PathBuf>,
+    /// The keys of challenges that this server shares with others, if it does.
+    pub cluster_key: Option<PathBuf>,
     /// The mechanisms that are spoken; by default those that the users have.
     pub mechanisms: Option<Mechanisms>,
     /// What failed logins cost.
@@ -163,8 +165,8 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
 }
 
 fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
-    let Logins { also, users, key_file, mechanisms, limits, unknown_names, audit, sample_users, http } =
-        logins;
+    let Logins { also, users, key_file, cluster_key, mechanisms, limits, .. } = logins;
+    let Logins { unknown_names, audit, sample_users, http, .. } = logins;
     let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
     let unknown_names = match unknown_names {
         UnknownNames::Hashed => "hashed",
@@ -185,6 +187,10 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
             key_file
                 .as_ref()
                 .map_or_else(|| "letmein.key beside it".to_owned(), |it| it.display().to_string()),
+        ),
+        (
+            "keys of the cluster",
+            cluster_key.as_ref().map_or_else(|| "none".to_owned(), |it| it.display().to_string()),
         ),
         ("mechanisms", mechanisms.map_or_else(|| "those of the users".to_owned(), |it| it.to_string())),
         ("workers", workers(door)),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::cluster::{self, Alone};
 use crate::counters::{self, Counters, MessageOutcome, StallWatch, Verdicts};
 use crate::directory::Directory;
 use crate::log::audit::Losses;
@@ -144,12 +145,19 @@ impl Status {
 
     /// # Errors
     /// Why the server does not serve.
-    pub(crate) fn health(&self) -> Result<(), &'static str> {
+    pub(crate) fn health(&self) -> Result<(), String> {
         if self.is_stopping() {
-            return Err("stopping");
+            return Err("stopping".to_owned());
         }
-        let is_stuck = self.samples().progress.longest_stall() >= STALL_MAX;
-        if is_stuck { Err("a worker is stuck: restart the server") } else { Ok(()) }
+        if self.samples().progress.longest_stall() >= STALL_MAX {
+            return Err("a worker is stuck: restart the server".to_owned());
+        }
+        self.cluster().map_or(Ok(()), |state| state.map_err(|alone| alone.to_string()))
+    }
+
+    /// Whether the servers of a cluster share keys now; `None` without such keys.
+    pub(crate) fn cluster(&self) -> Option<Result<(), Alone>> {
+        cluster::state(&self.directory.users.load(), self.clock.now())
     }
 
     /// Samples the server once a second, for as long as it runs.

@@ -45,6 +45,12 @@ pub(super) struct Args {
     /// Key of the records in the users file [default: letmein.key beside it]
     #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
+    /// Keys of challenges that the servers of a cluster share
+    ///
+    /// A login over UDP may then begin at one of them and end at another. Make the file with letmein-users keys add,
+    /// and copy it to each server, whose clocks must agree to 2 s. The server reloads it when it changes.
+    #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "FILE")]
+    pub(super) cluster_key: Option<PathBuf>,
     /// Mechanisms to speak: md5, opaque or both [default: those that the users have]
     ///
     /// A user with a password logs in by md5, and one with a record by opaque; neither can use the other.

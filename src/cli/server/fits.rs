@@ -18,7 +18,12 @@ struct Fit {
 /// All that do not fit every service, but for `users`: the units for systemd name the file whatever is served.
 const FITS: [Fit; 11] = [
     Fit { options: &["also"], fits: is_auth, services: "auth", others: "has one address and one transport" },
-    Fit { options: &["key_file", "mechanisms"], fits: is_auth, services: "auth", others: "has no users" },
+    Fit {
+        options: &["key_file", "cluster_key", "mechanisms"],
+        fits: is_auth,
+        services: "auth",
+        others: "has no users",
+    },
     Fit { options: &["allow_sample_users"], fits: is_auth, services: "auth", others: "has no users" },
     Fit { options: &["audit"], fits: is_auth, services: "auth", others: "has no logins to write down" },
     Fit {

@@ -22,6 +22,7 @@ pub(crate) fn page(status: &Status, format: Format) -> String {
     outcomes(&mut page, status);
     failures(&mut page, status);
     reloads(&mut page, status);
+    cluster(&mut page, status);
     datagrams(&mut page, status);
     connections(&mut page, status);
     audit(&mut page, status);
@@ -109,6 +110,20 @@ fn failures(page: &mut Page, status: &Status) {
     let capacities: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
     page.gauges("letmein_failures_remembered", "Entries in the tables of failures", "table", &used);
     page.gauges("letmein_failures_places", "Capacity of the tables of failures", "table", &capacities);
+}
+
+fn cluster(page: &mut Page, status: &Status) {
+    let Some(state) = status.cluster() else { return };
+    page.gauge(
+        "letmein_cluster_keys_in_use",
+        "1 while this server uses the keys that it shares with others, 0 while it uses its own",
+        u64::from(state.is_ok()),
+    );
+    page.gauge(
+        "letmein_clock_seconds",
+        "The clock of this server, in seconds since 1970; servers that share keys bear a difference of 2",
+        status.clock.now().unix_s,
+    );
 }
 
 fn reloads(page: &mut Page, status: &Status) {
