@@ -11,7 +11,7 @@ use letmein_auth_proto::opaque::Binding;
 use letmein_auth_proto::server::opaque::OpaqueDesk;
 use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::stream::{BUFFER_LEN, LoginStream};
-use letmein_auth_proto::server::{Case, Seed};
+use letmein_auth_proto::server::{Case, Keys, Seed};
 use letmein_auth_proto::transport::Transport;
 use letmein_auth_proto::users::Users;
 use letmein_auth_users::parse;
@@ -23,7 +23,7 @@ fn said(users: &Users, bytes: &[u8], segment_len: usize) -> (Vec<u8>, bool) {
     let peer: SocketAddr = "192.0.2.1:5000".parse().expect("an address");
     let penalties = Penalties::new(&[1; 16], Policy::none());
     let mut conversation = LoginStream::new(Challenge::from_random(7), Mechanisms::ALL);
-    let mut desk = OpaqueDesk::new(Transport::Tcp, &[1; 32], Seed([2; 32]), Binding::none());
+    let mut desk = OpaqueDesk::new(Transport::Tcp, &Keys::known(1), Seed([2; 32]), Binding::none());
     let case = Case { users, penalties: &penalties, now, peer: peer.into() };
     let (mut said, mut received) = (Vec::new(), Vec::new());
     for segment in bytes.chunks(segment_len) {

@@ -80,7 +80,7 @@ fn allocate_nothing(users: &Users) {
 fn a_conversation_allocates_nothing() {
     let users = parse("[users]\nuserone = \"passwordone\"").unwrap();
     let (challenge, penalties) = (Challenge::from_random(7), penalties());
-    let mut desk = OpaqueDesk::new(Transport::Tcp, &[1; 32], Seed([2; 32]), Binding::none());
+    let mut desk = OpaqueDesk::new(Transport::Tcp, &Keys::known(1), Seed([2; 32]), Binding::none());
     let case = Case { users: &users, penalties: &penalties, now: NOW, peer: peer() };
     let mut replies = Vec::with_capacity(2 * REPLY_MAX);
     for answer in answers(challenge) {

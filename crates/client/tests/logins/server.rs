@@ -111,8 +111,12 @@ pub(crate) fn serve_tcp(users: &'static Users, binding: &'static [u8], cut: usiz
     thread::spawn(move || {
         let penalties = penalties();
         for (number, stream) in listener.incoming().enumerate() {
-            let desk =
-                OpaqueDesk::new(Transport::Tcp, &[1; 32], Seed([2; 32]), Binding::new(binding).unwrap());
+            let desk = OpaqueDesk::new(
+                Transport::Tcp,
+                &Keys::known(1),
+                Seed([2; 32]),
+                Binding::new(binding).unwrap(),
+            );
             let door = Door { users, penalties: &penalties, hears: &hears, agrees: &agrees };
             door.converse(stream.unwrap(), desk, number < cut);
         }
