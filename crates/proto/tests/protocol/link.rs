@@ -5,9 +5,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::mem;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use letmein_auth_proto::Now;
 use letmein_auth_proto::client::{Client, Failure, Resends, Step};
 use letmein_auth_proto::credentials::{Password, Username};
 use letmein_auth_proto::opaque::exchange::ClientExchange;
@@ -83,7 +85,8 @@ pub(crate) struct Simulation<'a> {
     weather: Weather,
     random: SmallRng,
     users: &'a Users,
-    server: Server,
+    /// Each datagram comes to any of them.
+    nodes: Vec<Node>,
     /// The times of restarts that are to come, the last first.
     restarts: Vec<Duration>,
     in_flight: BinaryHeap<Reverse<Delivery>>,
@@ -91,6 +94,21 @@ pub(crate) struct Simulation<'a> {
     now: Duration,
     counted: Vec<u32>,
     offers: u32,
+}
+
+/// A server behind the address that the client knows.
+pub(crate) struct Node {
+    pub(crate) server: Server,
+    pub(crate) clock: WallClock,
+}
+
+/// The wall clock of a server.
+#[derive(Clone, Copy)]
+pub(crate) enum WallClock {
+    /// It is ahead by this many seconds, or behind.
+    Ahead(i64),
+    /// It was set back, so the server uses no key of a cluster.
+    SetBack,
 }
 
 /// The time for one login.
@@ -105,9 +123,15 @@ impl<'a> Simulation<'a> {
         let mut restarts: Vec<_> = weather.restarts_s.iter().map(at).collect();
         restarts.sort();
         restarts.reverse();
-        let (server, in_flight) = (crate::server(1), BinaryHeap::new());
+        let node = Node { server: crate::server(1), clock: WallClock::Ahead(0) };
+        let (nodes, in_flight) = (vec![node], BinaryHeap::new());
         let (sent, now, counted) = (0, Duration::ZERO, vec![0]);
-        Self { weather, random, users, server, restarts, in_flight, sent, now, counted, offers: 0 }
+        Self { weather, random, users, nodes, restarts, in_flight, sent, now, counted, offers: 0 }
+    }
+
+    /// Has the client's datagrams come to any of these servers.
+    pub(crate) fn over(self, nodes: Vec<Node>) -> Self {
+        Self { nodes, ..self }
     }
 
     /// Logs in, and then delivers all datagrams that are still in flight.
@@ -192,23 +216,42 @@ impl<'a> Simulation<'a> {
     fn serve(&mut self, bytes: &[u8]) {
         while self.restarts.pop_if(|restart| self.now >= *restart).is_some() {
             self.counted.push(0);
-            self.server = crate::server(self.counted.len() as u8);
+            self.nodes =
+                vec![Node { server: crate::server(self.counted.len() as u8), clock: WallClock::Ahead(0) }];
         }
-        let now = crate::at(STARTED + self.now.as_secs_f64());
+        let uptime_s = STARTED + self.now.as_secs_f64();
+        // A single server needs no draw.
+        let number = if self.nodes.len() == 1 { 0 } else { self.random.random_range(0..self.nodes.len()) };
+        let Some(Node { server, clock }) = self.nodes.get_mut(number) else { return };
+        let now = clock.at(uptime_s);
         let client = crate::peer("192.0.2.1:5000");
         let mut reply = Vec::new();
-        let reaction = self.server.datagram(self.users, now, client, bytes, &mut reply);
+        let reaction = server.datagram(self.users, now, client, bytes, &mut reply);
         if let Event::Welcomed { sighting: Sighting::First, .. } = reaction.event {
             *self.counted.last_mut().unwrap() += 1;
+        }
+        let mut offers = Vec::new();
+        let mut offer = Vec::new();
+        while server.offer(self.users, now, &mut offer).is_some() {
+            offers.push(mem::take(&mut offer));
         }
         if !reply.is_empty() {
             self.send(Destination::Client, &reply);
         }
-        let mut offer = Vec::new();
-        while self.server.offer(self.users, now, &mut offer).is_some() {
+        for offer in offers {
             self.offers += 1;
             self.send(Destination::Client, &offer);
-            offer.clear();
+        }
+    }
+}
+
+impl WallClock {
+    /// The time of a server with this clock.
+    pub(crate) fn at(self, uptime_s: f64) -> Now {
+        let now = crate::at(uptime_s);
+        match self {
+            Self::Ahead(seconds) => Now::new(now.uptime, now.unix_s.saturating_add_signed(seconds)),
+            Self::SetBack => Now { cluster_s: None, ..now },
         }
     }
 }

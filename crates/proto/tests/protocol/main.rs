@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod challenges;
+mod cluster;
 mod conversations;
 mod forgers;
 mod hostile;

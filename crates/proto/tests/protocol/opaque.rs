@@ -23,7 +23,7 @@ fn users() -> &'static Users {
     &USERS
 }
 
-fn users_with(stretching: Stretching) -> Users {
+pub(crate) fn users_with(stretching: Stretching) -> Users {
     let mut random = ChaCha20Rng::from_seed([1; 32]);
     let key = ServerKey::generate(&mut random);
     let mut builder = Builder::for_text(10_000).unwrap();
