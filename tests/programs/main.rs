@@ -11,6 +11,7 @@ mod bench;
 mod bridges;
 mod browser;
 mod clients;
+mod cluster;
 mod command_lines;
 mod datagrams;
 mod dist_files;

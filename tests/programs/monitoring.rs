@@ -54,7 +54,7 @@ fn connect(http: SocketAddr) -> TcpStream {
 }
 
 /// The head and the body of what is at a path.
-fn get(http: SocketAddr, path: &str, more: &str) -> (String, String) {
+pub(crate) fn get(http: SocketAddr, path: &str, more: &str) -> (String, String) {
     let reply = sent(http, format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n").as_bytes());
     let (head, body) = reply.split_once("\r\n\r\n").expect("a whole head");
     (head.to_ascii_lowercase(), body.to_owned())
@@ -78,7 +78,7 @@ fn status_once(http: SocketAddr, offered: u64, refused: u64) -> Value {
 }
 
 /// A line of the metrics in the older format.
-fn metric(http: SocketAddr, name: &str) -> f64 {
+pub(crate) fn metric(http: SocketAddr, name: &str) -> f64 {
     let (_, text) = get(http, "/metrics", "");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
