@@ -31,7 +31,7 @@ const FAR_OFF: &str = "2090-01-01T00:00:00Z";
 
 /// What a key is known by.
 fn id(line: &str) -> String {
-    Keyring::new(parse_cluster_keys(line).unwrap()).ids()[0].1.to_string()
+    Keyring::new(parse_cluster_keys(line).unwrap(), None).ids()[0].1.to_string()
 }
 
 /// A folder with a file of cluster keys in it.
@@ -213,7 +213,7 @@ fn a_file_that_cannot_be_used_keeps_a_server_from_starting() {
         "server-udp: DIR/cluster.key:1:1: no key in it: letmein-users keys add makes one\n"
     );
     fs::set_permissions(folder.path(), Permissions::from_mode(0o602)).unwrap();
-    let open = "writable by everybody, who could log in as others: chmod o-w the file";
+    let open = "writable by everybody, who could forge addresses: chmod o-w the file";
     assert_eq!(refusal(), format!("server-udp: DIR/cluster.key: {open}\n"));
     fs::remove_file(folder.path()).unwrap();
     let missing = "DIR/cluster.key: No such file or directory (os error 2): copy it from another server of the cluster, \
@@ -230,7 +230,7 @@ fn keys_that_others_can_read_are_warned_of_and_check_tells_their_file() {
     for transport in [Udp, Tcp] {
         let ended = run(server(transport).args(args));
         assert!(
-            ended.stderr.contains("others can read the keys in it, and log in as users"),
+            ended.stderr.contains("others can read the keys in it, and forge addresses"),
             "{}",
             ended.stderr
         );

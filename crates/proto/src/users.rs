@@ -21,7 +21,7 @@ pub(crate) use found::{Candidate, Found};
 use crate::credentials::Username;
 use crate::mechanism::{Mechanism, Mechanisms};
 use crate::proof::{BlockCount, SecretRef};
-use crate::server::keyring::Keyring;
+use crate::server::keyring::{ClusterKey, Keyring};
 use exemptions::Exemptions;
 use guesses::Guesses;
 pub(crate) use guesses::Price;
@@ -102,8 +102,9 @@ impl Users {
 
     /// The same users, at servers that share the keys of their challenges.
     #[must_use]
-    pub fn with_keyring(self, keyring: Option<Keyring>) -> Self {
-        Self { keyring, ..self }
+    pub fn with_cluster_keys(self, keys: Option<Vec<ClusterKey>>) -> Self {
+        let key_of_records = self.opaque.as_ref().map(|opaque| &opaque.key);
+        Self { keyring: keys.map(|keys| Keyring::new(keys, key_of_records)), ..self }
     }
 
     /// The keys of challenges that all servers with these users share; `None` if each draws its own.

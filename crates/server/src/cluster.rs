@@ -90,9 +90,9 @@ mod tests {
 
     fn state_at(from_unix_s: u64, now: Now) -> Option<Result<(), Alone>> {
         let line = format!("{} {}", second_text(from_unix_s).unwrap(), "A".repeat(43));
-        let keyring = Keyring::new(users::parse_cluster_keys(&line).unwrap());
+        let keys = users::parse_cluster_keys(&line).unwrap();
         let users = users::parse("[users]\nalice = 'hers'").unwrap();
-        state(&users.with_keyring(Some(keyring)), now)
+        state(&users.with_cluster_keys(Some(keys)), now)
     }
 
     #[test]

@@ -21,7 +21,7 @@ const ENCODED_LEN: usize = (CLUSTER_KEY_LEN * 4).div_ceil(3);
 
 const HEADER: &str = "\
 # The keys of challenges that the servers of a cluster share: the second from which each counts, and the key. Whoever
-# has one, and hears a login by OPAQUE, can log in as that user. letmein-users keys add makes one.
+# has one can forge addresses, and with letmein.key, too, logins. letmein-users keys add makes one.
 ";
 
 /// Parses the text of a file of cluster keys. Comments begin with `#`.

@@ -68,8 +68,8 @@ pub enum Distrust {
     /// Everybody on the machine can lock all users out.
     #[error("writable by everybody, who could lock all users out: chmod o-w the file")]
     KeyOpenToAll,
-    /// Everybody on the machine can log in as a user whose login they hear.
-    #[error("writable by everybody, who could log in as others: chmod o-w the file")]
+    /// Everybody on the machine can answer challenges that were sent to others.
+    #[error("writable by everybody, who could forge addresses: chmod o-w the file")]
     ClusterOpenToAll,
     /// Everybody on the machine can put another file in its place.
     #[error(
@@ -122,14 +122,14 @@ pub enum Warning {
     ForeignKeyOwner(PathBuf),
     /// Everybody on the machine can read the keys of the cluster.
     #[error(
-        "{path}: others can read the keys in it, and log in as users whose logins by OPAQUE they hear: \
-         chmod o-r {path}", path = .0.display()
+        "{path}: others can read the keys in it, and forge addresses, and logins once they have the key of the records, \
+         too: chmod o-r {path}", path = .0.display()
     )]
     ClusterOpenToOthers(PathBuf),
     /// The owner of the file of the cluster's keys is neither root nor the server's user.
     #[error(
-        "{path}: owned by another user, who could log in as users whose logins by OPAQUE they hear: \
-         chown root {path}", path = .0.display()
+        "{path}: owned by another user, who could forge addresses, and logins once they have the key of the records, \
+         too: chown root {path}", path = .0.display()
     )]
     ForeignClusterOwner(PathBuf),
     /// Everybody will be refused.

@@ -12,7 +12,6 @@ use crate::parse::parse_in_threads;
 use crate::pieces::all_threads;
 use crate::source::{FileStamp, Loaded, Stamp, UserSource};
 use proto::mechanism::Mechanisms;
-use proto::server::keyring::Keyring;
 use proto::users::Samples;
 use rustix::fs::Uid;
 
@@ -125,12 +124,12 @@ impl UsersFile {
             None => self.key.stamp(),
         };
         let mut stamp = Stamp { users: FileStamp::of(&stat), key: key_stamp, cluster: None };
-        let keyring = cluster.map(|cluster| {
+        let cluster_keys = cluster.map(|cluster| {
             warnings.extend(cluster.warnings);
             stamp.cluster = Some(cluster.stamp);
-            Keyring::new(cluster.keys)
+            cluster.keys
         });
-        let loaded = Loaded { users: users.with_keyring(keyring), warnings, stamp };
+        let loaded = Loaded { users: users.with_cluster_keys(cluster_keys), warnings, stamp };
         Ok(LoadedText { loaded, bytes })
     }
 }

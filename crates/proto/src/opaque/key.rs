@@ -96,6 +96,13 @@ impl ServerKey {
         key
     }
 
+    /// What goes into the keys of states that several servers share, so that nobody opens one without this key.
+    pub(crate) fn state_salt(&self) -> Zeroizing<[u8; 32]> {
+        let mut salt = Zeroizing::new([0; 32]);
+        self.derive(b"letmein cluster states", &mut *salt);
+        salt
+    }
+
     /// Bytes that follow from the seed of the OPRF.
     fn derive(&self, purpose: &[u8], output: &mut [u8]) {
         let key = self.to_bytes();

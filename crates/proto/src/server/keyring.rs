@@ -19,6 +19,7 @@ use crate::dialect::Dialect;
 use crate::hex::to_hex;
 use crate::opaque::RngCore;
 use crate::opaque::exchange::Pending;
+use crate::opaque::key::ServerKey;
 use crate::server::Keys;
 use crate::server::opaque::seal::{self, Owner, Seal, State};
 use crate::server::penalty::Rank;
@@ -54,14 +55,15 @@ impl ClusterKey {
     #[must_use]
     pub fn id(&self) -> ClusterKeyId {
         let mut id = [0; 8];
-        self.derive(b"letmein cluster key id 1", &mut id);
+        self.derive(None, b"letmein cluster key id 1", &mut id);
         ClusterKeyId(id)
     }
 
-    fn timed(&self) -> TimedKey {
+    /// `salt` goes into the key of states alone.
+    fn timed(&self, salt: Option<&[u8]>) -> TimedKey {
         let (mut challenges, mut states) = (Zeroizing::new([0; 16]), Zeroizing::new([0; 32]));
-        self.derive(b"letmein cluster challenges 1", &mut *challenges);
-        self.derive(b"letmein cluster states 1", &mut *states);
+        self.derive(None, b"letmein cluster challenges 1", &mut *challenges);
+        self.derive(salt, b"letmein cluster states 1", &mut *states);
         TimedKey {
             from: self.from_unix_s,
             challenges: Challenges::new(&challenges),
@@ -69,10 +71,10 @@ impl ClusterKey {
         }
     }
 
-    /// HKDF-SHA-512 (RFC 5869) without a salt.
-    fn derive(&self, info: &[u8], key: &mut [u8]) {
+    /// HKDF-SHA-512 (RFC 5869).
+    fn derive(&self, salt: Option<&[u8]>, info: &[u8], key: &mut [u8]) {
         // It fails for more than 16,320 bytes alone.
-        let derived = Hkdf::<Sha512>::new(None, &*self.bytes).expand(info, key);
+        let derived = Hkdf::<Sha512>::new(salt, &*self.bytes).expand(info, key);
         debug_assert!(derived.is_ok());
     }
 }
@@ -92,12 +94,15 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// A ring of these keys. Of two that count from the same second, the later one does.
+    /// A ring of these keys. Of two that count from the same second, the later one does. States are sealed under both
+    /// the present key and that of the records: who can open one can log in as whom it is for.
     #[must_use]
-    pub fn new(mut keys: Vec<ClusterKey>) -> Self {
+    pub fn new(mut keys: Vec<ClusterKey>, key_of_records: Option<&ServerKey>) -> Self {
         keys.sort_by_key(|key| key.from_unix_s);
         let ids = keys.iter().map(|key| (key.from_unix_s, key.id())).collect();
-        Self { keys: keys.iter().map(ClusterKey::timed).collect(), ids }
+        let salt = key_of_records.map(ServerKey::state_salt);
+        let timed = |key: &ClusterKey| key.timed(salt.as_ref().map(|salt| salt.as_slice()));
+        Self { keys: keys.iter().map(timed).collect(), ids }
     }
 
     /// The second since 1970-01-01 UTC from which each key counts, and what it is known by.
@@ -230,13 +235,21 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use proptest::prelude::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
+    use crate::opaque::session::{KE3_LEN, SESSION_KEY_LEN};
+    use crate::transport::Transport;
 
     const WORDS: Purpose = Purpose::Request(Dialect::Words);
 
     fn key(from_unix_s: u64, byte: u8) -> ClusterKey {
         ClusterKey { from_unix_s, bytes: Zeroizing::new([byte; CLUSTER_KEY_LEN]) }
+    }
+
+    fn ring(keys: Vec<ClusterKey>) -> Keyring {
+        Keyring::new(keys, None)
     }
 
     fn peer() -> Peer {
@@ -251,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_challenge_is_good_at_every_server_with_its_key_for_16_ticks_and_2_of_skew() {
-        let (ring, other) = (Keyring::new(vec![key(0, 1)]), Keyring::new(vec![key(0, 2)]));
+        let (ring, other) = (ring(vec![key(0, 1)]), ring(vec![key(0, 2)]));
         let good: Vec<_> = (950..1050).filter(|then| is_good(&ring, 1000, &ring, *then)).collect();
         assert_eq!(good, (998..=1017).collect::<Vec<_>>());
         assert!(!is_good(&ring, 1000, &other, 1000));
@@ -259,23 +272,42 @@ mod tests {
 
     #[test]
     fn while_a_key_takes_the_place_of_another_every_challenge_is_good() {
-        let both = Keyring::new(vec![key(1000, 2), key(0, 1)]);
+        let both = ring(vec![key(1000, 2), key(0, 1)]);
         for issued in 980..1020 {
             for then in issued - 2..=issued + 17 {
                 assert!(is_good(&both, issued, &both, then), "{issued} {then}");
             }
-            let old = Keyring::new(vec![key(0, 1)]);
+            let old = ring(vec![key(0, 1)]);
             assert_eq!(is_good(&both, issued, &old, issued), issued < 1000, "{issued}");
         }
     }
 
     #[test]
     fn no_key_counts_before_its_second() {
-        let ring = Keyring::new(vec![key(1000, 1)]);
+        let ring = ring(vec![key(1000, 1)]);
         assert!(ring.at(999).is_none() && ring.at(1000).is_some());
         let ids = ring.ids();
         assert_eq!((ids[0].0, ids[0].1.to_string().len()), (1000, 16));
         assert_ne!(key(0, 1).id(), key(0, 2).id());
+    }
+
+    #[test]
+    fn a_state_is_opened_with_both_its_keys_alone() {
+        let records = [5, 6].map(|seed| ServerKey::generate(&mut ChaCha20Rng::from_seed([seed; 32])));
+        let ring = |byte, records: Option<&ServerKey>| Keyring::new(vec![key(0, byte)], records);
+        let owner = Owner { transport: Transport::Udp, peer: peer(), name: "alice" };
+        let pending = Pending::new(&[2; SESSION_KEY_LEN], &[3; KE3_LEN]);
+        let sealing = ring(1, Some(&records[0]));
+        let random = &mut ChaCha20Rng::from_seed([7; 32]);
+        let state = sealing.at(1000).unwrap().seal(owner, Rank::Known, &pending, random);
+        for (opening, is_opened) in [
+            (ring(1, Some(&records[0])), true),
+            (ring(1, Some(&records[1])), false),
+            (ring(1, None), false),
+            (ring(2, Some(&records[0])), false),
+        ] {
+            assert_eq!(opening.at(1000).unwrap().open(owner, &state).is_some(), is_opened);
+        }
     }
 
     fn any_purpose() -> impl Strategy<Value = Purpose> {

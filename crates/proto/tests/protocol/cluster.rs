@@ -8,7 +8,7 @@ use letmein_auth_proto::client::{Sending, Step};
 use letmein_auth_proto::opaque::stretching::Stretching;
 use letmein_auth_proto::server::Server;
 use letmein_auth_proto::server::event::Event;
-use letmein_auth_proto::server::keyring::Keyring;
+use letmein_auth_proto::server::keyring::ClusterKey;
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::Verdict;
 use letmein_auth_users::{parse_cluster_keys, second_text};
@@ -24,12 +24,12 @@ const CLIENT: &str = "192.0.2.1:5000";
 const BEGIN_UNIX_S: u64 = 1_767_225_600 + 1000;
 
 /// Keys of a cluster, each with the second from which it counts; the letter is its only one.
-fn keyring(keys: &[(u64, char)]) -> Keyring {
+fn cluster_keys(keys: &[(u64, char)]) -> Option<Vec<ClusterKey>> {
     let line = |(from, letter): &(u64, char)| {
         format!("{} {}", second_text(*from).unwrap(), letter.to_string().repeat(43))
     };
     let lines: Vec<_> = keys.iter().map(line).collect();
-    Keyring::new(parse_cluster_keys(&lines.join("\n")).unwrap())
+    Some(parse_cluster_keys(&lines.join("\n")).unwrap())
 }
 
 /// alice may log in, with the password `right`.
@@ -38,7 +38,7 @@ fn opaque_users() -> Users {
 }
 
 fn with_key(users: Users) -> Users {
-    users.with_keyring(Some(keyring(&[(0, 'A')])))
+    users.with_cluster_keys(cluster_keys(&[(0, 'A')]))
 }
 
 /// Servers with keys of their own, too, and with these clocks.
@@ -121,7 +121,7 @@ fn our_client_logs_in_whatever_the_clocks_show_and_whatever_keys_a_server_has() 
 fn a_key_takes_the_place_of_another_under_logins() {
     for change in -3..=3 {
         let from = BEGIN_UNIX_S.saturating_add_signed(change);
-        let users = sample_users().with_keyring(Some(keyring(&[(0, 'A'), (from, 'E')])));
+        let users = sample_users().with_cluster_keys(cluster_keys(&[(0, 'A'), (from, 'E')]));
         assert_eq!(sends(&users, || ahead(&[0, 1])), 2, "{change}");
         assert_eq!(first_clients(&users, ahead(&[0, 1]), &mut SmallRng::seed_from_u64(3)), 200);
     }
@@ -152,7 +152,7 @@ fn said_back(server: &mut Server, users: &Users, now: Now, message: &[u8]) -> Ve
 #[test]
 fn a_state_is_good_for_33_ticks_and_the_skew_at_servers_with_its_key_and_at_no_other() {
     let shared = with_key(opaque_users());
-    let foreign = opaque_users().with_keyring(Some(keyring(&[(0, 'E')])));
+    let foreign = opaque_users().with_cluster_keys(cluster_keys(&[(0, 'E')]));
     let alone = opaque_users();
     for (users, later_s, is_good) in [
         (&shared, -2.0, true),
