@@ -55,9 +55,10 @@ pub fn print(program: &str, lines: impl IntoIterator<Item = impl Display>) -> Re
     Ok(ExitStatus::Done)
 }
 
-/// Says a line on standard error, if anybody listens: `eprintln!` would panic if nobody does.
+/// Says a line on standard error, if anybody listens: `eprintln!` would panic if nobody does. It is written at once, so
+/// that lines of programs that share a terminal do not mix.
 pub fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);

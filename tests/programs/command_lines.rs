@@ -3,6 +3,8 @@
 use server::settings::program;
 use std::collections::HashSet;
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
 use crate::running::{
@@ -426,4 +428,20 @@ fn an_option_that_a_service_has_no_use_for_is_refused_with_the_reason() {
         let reason = reason(server(transport).args(["0", "--service", service]).args(option), AT);
         assert!(reason.starts_with(&format!("{} is for {fits}, and ", option[0])), "{reason}");
     }
+}
+
+/// A socket of datagrams keeps apart what a program writes at once.
+#[test]
+fn a_line_of_an_error_is_written_at_once() {
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    let mut command = letmein();
+    command
+        .args(["127.0.0.1:8591", "userone", "--password-file", "/nonexistent"])
+        .stderr(OwnedFd::from(theirs));
+    assert_eq!(command.status().unwrap().code(), Some(2));
+    drop(command);
+    let mut line = [0; 1024];
+    let len = ours.recv(&mut line).unwrap();
+    let line = str::from_utf8(&line[..len]).unwrap();
+    assert!(line.starts_with("letmein: ") && line.ends_with('\n'), "{line:?}");
 }
