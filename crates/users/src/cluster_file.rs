@@ -1,6 +1,6 @@
 //! The file of the keys that the servers of a cluster share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cluster_text::parse_cluster_keys;
 use crate::error::{Distrust, UsersError, Warning};
@@ -10,15 +10,25 @@ use crate::source::FileStamp;
 use proto::server::keyring::ClusterKey;
 use rustix::fs::Uid;
 
+/// The name of a file of cluster keys beside its users file.
+const CLUSTER_FILE_NAME: &str = "cluster.key";
+
 /// A file of cluster keys that is read with a users file.
-pub(crate) struct ClusterFile(TrustedFile);
+pub struct ClusterFile(TrustedFile);
 
 /// Keys from a file.
-pub(crate) struct LoadedClusterKeys {
-    pub(crate) keys: Vec<ClusterKey>,
+pub struct LoadedClusterKeys {
+    /// At least one, in the order of the file.
+    pub keys: Vec<ClusterKey>,
     /// What the operator should know about the file.
-    pub(crate) warnings: Vec<Warning>,
+    pub warnings: Vec<Warning>,
     pub(crate) stamp: FileStamp,
+}
+
+/// Where the cluster keys beside a users file are if nobody has named their file.
+#[must_use]
+pub fn cluster_beside(users: &Path) -> PathBuf {
+    users.with_file_name(CLUSTER_FILE_NAME)
 }
 
 impl ClusterFile {
@@ -26,8 +36,8 @@ impl ClusterFile {
     ///
     /// # Errors
     /// If there is no such folder, or others decide what is in it.
-    pub(crate) fn new(path: &Path) -> Result<Self, UsersError> {
-        TrustedFile::new(path).map(Self).map_err(of_cluster)
+    pub fn new(path: &Path) -> Result<Self, UsersError> {
+        TrustedFile::new(path).map(Self).map_err(UsersError::of_cluster)
     }
 
     /// Prepares it for a server that runs as this user.
@@ -35,19 +45,25 @@ impl ClusterFile {
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
     pub(crate) fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
-        self.0.read_by(reader).map(Self).map_err(of_cluster)
+        self.0.read_by(reader).map(Self).map_err(UsersError::of_cluster)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
     }
 
     /// Reads the keys.
     ///
     /// # Errors
     /// What keeps them from being used.
-    pub(crate) fn load(&self) -> Result<LoadedClusterKeys, UsersError> {
+    pub fn load(&self) -> Result<LoadedClusterKeys, UsersError> {
         let path = || self.0.path.clone();
-        let (bytes, stat) = self.0.read().map_err(of_cluster)?;
+        let (bytes, stat) = self.0.read().map_err(UsersError::of_cluster)?;
         let wrong = |problems| UsersError::Wrong { path: path(), problems };
         let keys = parse_cluster_keys(text(&bytes, &self.0.path)?).map_err(wrong)?;
-        let is_foreign = self.0.owner(&stat).map_err(of_cluster)? == Owner::Foreign;
+        let is_foreign = self.0.owner(&stat).map_err(UsersError::of_cluster)? == Owner::Foreign;
         let foreign = is_foreign.then(|| Warning::ForeignClusterOwner(path()));
         let open = is_open_to_others(&stat).then(|| Warning::ClusterOpenToOthers(path()));
         let warnings = foreign.into_iter().chain(open).collect();
@@ -64,21 +80,24 @@ impl ClusterFile {
 
     /// Prepares for reading it again.
     pub(crate) fn settle(&mut self) -> Result<(), UsersError> {
-        self.0.settle().map_err(of_cluster)
+        self.0.settle().map_err(UsersError::of_cluster)
     }
 }
 
-/// The same error, in the words for files of cluster keys.
-fn of_cluster(error: UsersError) -> UsersError {
-    match error {
-        UsersError::Unreadable { path, error } => UsersError::UnreadableCluster { path, error },
-        UsersError::Unsafe { path, reason: Distrust::OpenToAll } => {
-            UsersError::Unsafe { path, reason: Distrust::ClusterOpenToAll }
+impl UsersError {
+    /// The same error, in the words for files of cluster keys.
+    #[must_use]
+    pub fn of_cluster(self) -> Self {
+        match self {
+            Self::Unreadable { path, error } => Self::UnreadableCluster { path, error },
+            Self::Unsafe { path, reason: Distrust::OpenToAll } => {
+                Self::Unsafe { path, reason: Distrust::ClusterOpenToAll }
+            }
+            error @ (Self::Unsafe { .. }
+            | Self::UnreadableKey { .. }
+            | Self::UnreadableCluster { .. }
+            | Self::WrongKey { .. }
+            | Self::Wrong { .. }) => error,
         }
-        error @ (UsersError::Unsafe { .. }
-        | UsersError::UnreadableKey { .. }
-        | UsersError::UnreadableCluster { .. }
-        | UsersError::WrongKey { .. }
-        | UsersError::Wrong { .. }) => error,
     }
 }

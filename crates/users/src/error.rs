@@ -141,8 +141,8 @@ pub enum Warning {
 const PROBLEMS_SHOWN: usize = 20;
 
 fn remedy(path: &Path, error: &io::Error) -> String {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let is_unexpanded = path.starts_with("~");
+    let missing_folder = missing_folder(path);
     let path = path.display();
     let or_another = "or name another with --users FILE";
     if is_unexpanded {
@@ -152,7 +152,7 @@ fn remedy(path: &Path, error: &io::Error) -> String {
             "let the server's user read it (chgrp to a group of that user, chmod 640 {path}), {or_another}"
         )
     } else if error.kind() == io::ErrorKind::NotFound {
-        match folder.filter(|folder| !folder.exists()) {
+        match missing_folder {
             Some(folder) => format!("create the folder {} first, {or_another}", folder.display()),
             None => format!("create it with letmein-users --users {path} add NAME, {or_another}"),
         }
@@ -167,12 +167,24 @@ fn key_remedy(path: &Path, error: &io::Error) -> String {
 }
 
 fn cluster_remedy(path: &Path, error: &io::Error) -> String {
-    readable_remedy(path, error).unwrap_or_else(|| {
-        format!(
+    if let Some(remedy) = readable_remedy(path, error) {
+        return remedy;
+    }
+    if error.kind() != io::ErrorKind::NotFound {
+        return "name a file of cluster keys with --cluster-key FILE".to_owned();
+    }
+    match missing_folder(path) {
+        Some(folder) => format!("create the folder {} first", folder.display()),
+        None => format!(
             "copy it from another server of the cluster, or make it with letmein-users keys add --cluster-key {}",
             path.display()
-        )
-    })
+        ),
+    }
+}
+
+/// The folder of a file, if there is none.
+fn missing_folder(path: &Path) -> Option<&Path> {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
 }
 
 fn readable_remedy(path: &Path, error: &io::Error) -> Option<String> {

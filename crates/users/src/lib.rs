@@ -20,6 +20,7 @@ mod syntax;
 mod users_file;
 
 pub use changes::Changes;
+pub use cluster_file::{ClusterFile, LoadedClusterKeys, cluster_beside};
 pub use cluster_text::{CLUSTER_KEYS_MAX, cluster_keys_text, parse_cluster_keys, parse_second, second_text};
 pub use conditions::{NETWORKS, day_of, first_second_after, parse_network};
 pub use error::{Distrust, UsersError, Warning, listing};
