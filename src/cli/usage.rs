@@ -134,7 +134,7 @@ fn words(command: &Command) -> Vec<OsString> {
 }
 
 /// The short help has no headings, so that it is one screen. Beside commands it leaves out those words that are the
-/// same in every program.
+/// same in every program, and says at the top where they are.
 fn in_one_list(command: Command) -> Command {
     let mut command = command.mut_args(|argument| argument.help_heading(None::<&str>));
     if !command.has_subcommands() {
@@ -142,8 +142,11 @@ fn in_one_list(command: Command) -> Command {
     }
     // They are there only now.
     command.build();
+    let about = command.get_about().map(|about| format!("{about} (--help tells more)"));
     command
+        .about(about.unwrap_or_default())
         .mut_subcommand("help", |help| help.hide(true))
+        .mut_arg("help", |help| help.hide_short_help(true))
         .mut_arg("version", |version| version.hide_short_help(true))
 }
 

@@ -4,6 +4,7 @@ mod command_line;
 mod conditions;
 mod forms;
 mod imports;
+mod keys;
 mod one_user;
 mod opaque;
 mod replacement;

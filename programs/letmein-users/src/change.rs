@@ -332,6 +332,7 @@ pub(crate) fn unchanged(error: &ChangeError) -> ExitStatus {
         | ChangeError::AbnormalName { .. }
         | ChangeError::OldPasswordOfRecord { .. }
         | ChangeError::OldPasswordInTheWay { .. }
+        | ChangeError::ClusterKey { .. }
         | ChangeError::WouldBeWrong { .. }
         | ChangeError::Obstacle { .. } => ExitStatus::Usage,
         ChangeError::Owner { .. }

@@ -8,6 +8,7 @@ use crate::PROGRAM;
 use crate::conditions::{
     Expiry, Place, parse_expiry, parse_expiry_after_name, parse_last_day, parse_place, parse_place_after_name,
 };
+use crate::keys::parse_from;
 use crate::new_password::{GivenPassword, NewPassword};
 use crate::normal_form::new_name;
 use crate::registration::{Keeping, parse_stretch};
@@ -41,6 +42,7 @@ Examples:
   letmein-users list --json
   letmein-users check
   letmein-users migrate --except old-printer
+  letmein-users keys add --from +1h
   letmein-users --users /etc/letmein/users.toml import list.txt
 
 Exit status: 0 done, 1 user not found, user already exists, or not confirmed,
@@ -191,6 +193,23 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Make or list the keys that servers of a cluster share
+    ///
+    /// Servers with the same keys accept each other's challenges, so a login over UDP
+    /// may begin at one and end at another. Whoever has the keys can forge addresses,
+    /// and with the key of the records, too, logins: they are as secret as the users
+    /// file.
+    #[command(
+        arg_required_else_help = false,
+        after_long_help = "Examples:\n  \
+        letmein-users keys add                 the first key, which counts from now\n  \
+        letmein-users keys add --from +1h      another one; copy the file meanwhile\n  \
+        letmein-users keys list"
+    )]
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Tell whether a password is the user's
     #[command(
         alias = "test",
@@ -246,6 +265,55 @@ pub(crate) enum KeyCommand {
     Show,
     /// Tell whether the key file and all records belong together
     Check,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Add a key; the file is created if there is none
+    ///
+    /// A key replaces the one before it, at all servers in the same second. Keys that
+    /// were replaced more than an hour ago are taken out. The file is written anew:
+    /// comments in it do not stay.
+    #[command(
+        aliases = ["new", "create"],
+        after_long_help = "Examples:\n  \
+            letmein-users keys add                               the first key\n  \
+            letmein-users keys add --from +1h                    another one\n  \
+            letmein-users keys add --from 2027-01-31T12:00:00Z\n  \
+            letmein-users keys add --cluster-key /etc/letmein/cluster.key --from +1h"
+    )]
+    Add {
+        /// When the key begins to count [default for the first key: now]
+        ///
+        /// A time from now, as in +30m or +1h, or a second of UTC, as in
+        /// 2027-01-31T12:00:00Z. Every server needs the file before then.
+        #[arg(long, value_name = "TIME", value_parser = parse_from)]
+        from: Option<u64>,
+        #[command(flatten)]
+        file: ClusterKeys,
+    },
+    /// List all keys by their ids, from when each counts, and whether it does
+    #[command(
+        alias = "ls",
+        after_long_help = "Examples:\n  \
+            letmein-users keys list\n  \
+            letmein-users keys list --json\n\n\
+            The states are pending (counts later), counts, and over (another replaced it)."
+    )]
+    List {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        file: ClusterKeys,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ClusterKeys {
+    /// The keys of the cluster [default: cluster.key beside the users file]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_key: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]

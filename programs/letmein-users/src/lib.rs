@@ -10,6 +10,7 @@ mod entries;
 mod files;
 mod import;
 mod key;
+mod keys;
 mod list;
 mod migrate;
 mod new_password;
@@ -28,11 +29,12 @@ use clap::CommandFactory;
 use change::{add, drop_old_password, expire, passwd, remove, rename, set, unset};
 use check::check;
 pub use command_line::Args;
-use command_line::{AddedUser, Command, KeyCommand, OldPassword, User};
+use command_line::{AddedUser, ClusterKeys, Command, KeyCommand, KeysCommand, OldPassword, User};
 use conditions::{Expiry, Place, places_in_toml};
 use files::Files;
 use import::{ListFormat, import};
 use key::{check_key, show_key};
+use keys::{add_key, list_keys, list_keys_json};
 use letmein::cli::usage::{PasswordArgument, Usage, invalid, parse};
 use letmein::cli::{self, ExitStatus, say};
 use list::{list, list_json, show, show_json, unix_s};
@@ -78,8 +80,23 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         Command::Migrate { names, except, stretch } => migrate(&files, &names, &except, stretch),
         Command::Key { command: KeyCommand::Show } => show_key(&files),
         Command::Key { command: KeyCommand::Check } => check_key(&files),
+        Command::Keys { command } => keys(&files, command),
         Command::Import { list, csv, replace } => {
             import(&files, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
+        }
+    }
+}
+
+fn keys(files: &Files, command: KeysCommand) -> Result<ExitStatus, ExitStatus> {
+    match command {
+        KeysCommand::Add { from, file: ClusterKeys { cluster_key } } => {
+            add_key(files, cluster_key.as_deref(), from)
+        }
+        KeysCommand::List { json: false, file: ClusterKeys { cluster_key } } => {
+            list_keys(files, cluster_key.as_deref())
+        }
+        KeysCommand::List { json: true, file: ClusterKeys { cluster_key } } => {
+            list_keys_json(files, cluster_key.as_deref())
         }
     }
 }
@@ -89,9 +106,10 @@ fn usage() -> Usage<'static> {
     let command = env::args_os().nth(1).unwrap_or_default();
     let command = command.to_str().unwrap_or_default();
     Usage {
-        example: EXAMPLE,
+        example: if command == "keys" { "letmein-users keys add --from +1h" } else { EXAMPLE },
         password: match command {
             "verify" | "test" => PasswordArgument::Taken,
+            "keys" => PasswordArgument::Never,
             _ => PasswordArgument::Mistaken,
         },
         too_many: match command {

@@ -1,4 +1,4 @@
-//! Writing `users.toml`: one at a time, all or nothing.
+//! Writing `users.toml` and the files of keys: one at a time, all or nothing.
 //!
 //! A change holds a lock on the folder from before it reads the file until after it has replaced it, so no change is
 //! lost to another one. An editor does not take the lock, so a file that was saved in the meantime is not replaced. The
@@ -14,9 +14,13 @@ use self::folder::LockedFolder;
 use crate::edit::{Edit, Overlap};
 use crate::files::Files;
 use crate::import::ListProblem;
+use crate::keys::Refused;
 use proto::credentials::Username;
 use proto::opaque::key::ServerKey;
-use users::{Problem, UsersError, file, key_text, listing, parse_with_key};
+use proto::server::keyring::ClusterKey;
+use users::{
+    Problem, UsersError, cluster_keys_text, file, key_text, listing, parse_cluster_keys, parse_with_key,
+};
 
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,8 @@ pub(crate) enum ChangeError {
     OldPasswordInTheWay { path: PathBuf, name: Username, until: String },
     #[error("{}: somebody has made another key meanwhile, so nothing was changed: try again", path.display())]
     OtherKey { path: PathBuf },
+    #[error("{}: {reason}", path.display())]
+    ClusterKey { path: PathBuf, reason: Refused },
     /// The list of an import.
     #[error("{}", list_problems.iter().map(|problem| format!("{from}:{problem}")).collect::<Vec<_>>().join("\n"))]
     List { from: String, list_problems: Vec<ListProblem> },
@@ -171,6 +177,33 @@ pub(crate) fn create_key(
         return Err(ChangeError::OtherKey { path: path.into() });
     }
     folder.create_private(&key_text(key), users)
+}
+
+/// Changes the keys of a cluster. Where there is no file, there are no keys, and a file is made for its owner alone.
+///
+/// # Errors
+/// Why the file is not changed, as in [`change`].
+pub(crate) fn change_cluster_keys<T>(
+    path: &Path,
+    waiting: Waiting,
+    edit: impl FnOnce(&mut Vec<ClusterKey>) -> Result<T, ChangeError>,
+) -> Result<T, ChangeError> {
+    let folder = LockedFolder::lock(path, Missing::Create, waiting).map_err(of_cluster)?;
+    let old = folder.read(Missing::Create).map_err(of_cluster)?;
+    let text = old.as_ref().map_or(Ok(""), |old| file::text(&old.bytes, path))?;
+    let wrong = |problems| UsersError::Wrong { path: path.into(), problems };
+    let mut keys =
+        if has_only_comments(text) { Vec::new() } else { parse_cluster_keys(text).map_err(wrong)? };
+    let done = edit(&mut keys)?;
+    let new = cluster_keys_text(&keys);
+    parse_cluster_keys(&new).map_err(|problems| ChangeError::WouldBeWrong { path: path.into(), problems })?;
+    folder.replace(&new, old.as_ref())?;
+    Ok(done)
+}
+
+/// The same error, in the words for files of cluster keys.
+fn of_cluster(error: ChangeError) -> ChangeError {
+    if let ChangeError::Users(error) = error { error.of_cluster().into() } else { error }
 }
 
 /// Whether a text has nothing in it but comments.

@@ -3,9 +3,9 @@
 use super::{Folder, SECRET, STRONG, TEXT};
 use crate::running::{Ended, letmein_users, run};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "add", "passwd", "disable", "enable", "expire", "from", "rename", "remove", "list", "show", "migrate",
-    "key", "verify", "check", "import",
+    "key", "keys", "verify", "check", "import",
 ];
 
 #[test]
