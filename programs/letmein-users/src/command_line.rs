@@ -189,6 +189,7 @@ pub(crate) enum Command {
         stretch: Stretching,
     },
     /// Show or check the key of the records
+    #[command(arg_required_else_help = false)]
     Key {
         #[command(subcommand)]
         command: KeyCommand,

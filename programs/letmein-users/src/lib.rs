@@ -109,7 +109,7 @@ fn usage() -> Usage<'static> {
         example: if command == "keys" { "letmein-users keys add --from +1h" } else { EXAMPLE },
         password: match command {
             "verify" | "test" => PasswordArgument::Taken,
-            "keys" => PasswordArgument::Never,
+            "key" | "keys" => PasswordArgument::Never,
             _ => PasswordArgument::Mistaken,
         },
         too_many: match command {

@@ -173,3 +173,19 @@ fn help_of_the_program_and_of_each_command_is_status_0_and_one_screen_if_it_is_a
     let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();
     assert_eq!(commands, COMMANDS);
 }
+
+#[test]
+fn help_of_a_command_of_a_command_is_status_0_and_a_missing_one_is_told() {
+    for words in [["key", "show"], ["key", "check"], ["keys", "add"], ["keys", "list"]] {
+        for option in ["-h", "--help"] {
+            let Ended { status, stdout, stderr } = run(letmein_users().args(words).arg(option));
+            assert_eq!((status, &*stderr), (0, ""), "{words:?}");
+            assert!(stdout.contains(&format!("Usage: letmein-users {} ", words.join(" "))), "{stdout}");
+        }
+        let Ended { status, stderr, .. } = run(letmein_users().arg(words[0]));
+        assert!(
+            status == 2 && stderr.contains("\nno command given (--help lists all commands)\n"),
+            "{stderr}"
+        );
+    }
+}
