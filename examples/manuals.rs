@@ -68,15 +68,8 @@ fn main() -> io::Result<()> {
         command.build();
         let pages = folder.join(format!("man/man{section}"));
         fs::create_dir_all(&pages)?;
-        let parent = HelpText::of(&command);
-        for subcommand in command.get_subcommands() {
-            let mut help = HelpText::of(subcommand);
-            if help.statuses.is_empty() {
-                help.statuses.clone_from(&parent.statuses);
-            }
-            Page { command: subcommand, section, files, help, all: &names }.write(&pages)?;
-        }
-        Page { command: &command, section, files, help: parent, all: &names }.write(&pages)?;
+        let page = Page { command: &command, section, files, help: HelpText::of(&command), all: &names };
+        page.write_all(&pages)?;
     }
     Ok(())
 }
@@ -172,6 +165,18 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// Writes the page, and one for each command of the command. These have its exit statuses unless they name others.
+    fn write_all(&self, folder: &Path) -> io::Result<()> {
+        for command in self.command.get_subcommands() {
+            let mut help = HelpText::of(command);
+            if help.statuses.is_empty() {
+                help.statuses.clone_from(&self.help.statuses);
+            }
+            Page { command, help, ..*self }.write_all(folder)?;
+        }
+        self.write(folder)
+    }
+
     fn write(&self, folder: &Path) -> io::Result<()> {
         let about = self.command.get_long_about().or(self.command.get_about());
         let about = about.map(ToString::to_string).unwrap_or_default();

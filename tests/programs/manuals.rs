@@ -22,7 +22,7 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-/// A program, or one of the commands of a program, and its `--help`.
+/// A program, or one of its commands, or of the commands of these, and its `--help`.
 struct Told {
     words: Vec<String>,
     help: String,
@@ -34,23 +34,26 @@ fn all() -> Vec<Told> {
     let packages = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/programs")).unwrap();
     let paths = sources.chain(packages).map(|entry| entry.unwrap().path());
     let names = paths.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
-    let mut all = Vec::new();
-    for name in names {
-        let program = Told::of(&[&name]);
-        let commands = first_words(program.section("Commands:"));
-        all.extend(commands.iter().filter(|name| *name != "help").map(|command| Told::of(&[&name, command])));
-        all.push(program);
-    }
+    let all: Vec<_> = names.flat_map(|name| Told::all(&[&name])).collect();
     assert!(all.len() > 6);
     all
 }
 
 impl Told {
+    /// This one, and the commands that it has.
+    fn all(words: &[&str]) -> Vec<Self> {
+        let told = Self::of(words);
+        let commands = first_words(told.section("Commands:")).into_iter().filter(|name| name != "help");
+        let commands = commands.flat_map(|command| Self::all(&[words, &[&*command]].concat()));
+        commands.collect::<Vec<_>>().into_iter().chain([told]).collect()
+    }
+
     fn of(words: &[&str]) -> Self {
         let program = program_file(words[0]);
         let help = match words {
-            [_] => run(Command::new(program).arg("--help")),
-            _ => run(Command::new(program).arg("help").args(&words[1..])),
+            // Where a command answers by its status, this is the way to its help.
+            [_, command] => run(Command::new(program).args(["help", command])),
+            _ => run(Command::new(program).args(&words[1..]).arg("--help")),
         };
         assert_eq!(help.status, 0, "{help:?}");
         Self { words: words.iter().map(|&word| word.to_owned()).collect(), help: help.stdout }
