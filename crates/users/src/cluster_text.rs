@@ -95,6 +95,9 @@ pub fn parse_second(text: &str) -> Option<u64> {
         return None;
     };
     let day = Date::from_calendar_date(date.year.into(), Month::try_from(date.month).ok()?, date.day).ok()?;
+    if time.nanosecond.is_some_and(|nanosecond| nanosecond > 0) {
+        return None;
+    }
     let time = Time::from_hms(time.hour, time.minute, time.second.unwrap_or(0)).ok()?;
     OffsetDateTime::new_in_offset(day, time, UtcOffset::UTC).unix_timestamp().try_into().ok()
 }
@@ -148,6 +151,7 @@ mod tests {
             (format!("2026-02-30T00:00:00Z {encoded}"), second),
             (format!("2026-01-01T24:00:00Z {encoded}"), second),
             (format!("1969-12-31T23:59:59Z {encoded}"), second),
+            (format!("2026-01-01T00:00:00.5Z {encoded}"), second),
             (format!("2026-01-01T00:00:00Z {}", &encoded[1..]), damaged),
             (format!("2026-01-01T00:00:00Z {encoded}A"), damaged),
             (format!("2026-01-01T00:00:00Z {encoded}="), damaged),

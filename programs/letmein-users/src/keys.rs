@@ -73,7 +73,7 @@ pub(crate) fn add_key(
     let file = files.cluster_file(named).map_err(|error| wrong(&error))?;
     let bytes = new_bytes().map_err(|error| failed(&format_args!("no random numbers for a key: {error}")))?;
     let refused = |reason| ChangeError::ClusterKey { path: file.path().into(), reason };
-    let added = change_cluster_keys(file.path(), say_waiting, |keys| {
+    let added = change_cluster_keys(file.path(), &files.users, say_waiting, |keys| {
         add(keys, bytes, from_unix_s, unix_s()).map_err(refused)
     })
     .map_err(|error| unchanged(&error))?;

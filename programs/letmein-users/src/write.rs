@@ -179,12 +179,14 @@ pub(crate) fn create_key(
     folder.create_private(&key_text(key), users)
 }
 
-/// Changes the keys of a cluster. Where there is no file, there are no keys, and a file is made for its owner alone.
+/// Changes the keys of a cluster. Where there is no file, there are no keys, and a file is made that whoever can read
+/// the users file can read, but for others.
 ///
 /// # Errors
 /// Why the file is not changed, as in [`change`].
 pub(crate) fn change_cluster_keys<T>(
     path: &Path,
+    users: &Path,
     waiting: Waiting,
     edit: impl FnOnce(&mut Vec<ClusterKey>) -> Result<T, ChangeError>,
 ) -> Result<T, ChangeError> {
@@ -197,7 +199,10 @@ pub(crate) fn change_cluster_keys<T>(
     let done = edit(&mut keys)?;
     let new = cluster_keys_text(&keys);
     parse_cluster_keys(&new).map_err(|problems| ChangeError::WouldBeWrong { path: path.into(), problems })?;
-    folder.replace(&new, old.as_ref())?;
+    match &old {
+        Some(old) => folder.replace(&new, Some(old))?,
+        None => folder.create_private(&new, users)?,
+    }
     Ok(done)
 }
 

@@ -81,7 +81,18 @@ fn unix_s() -> u64 {
 }
 
 #[test]
-fn the_first_key_makes_the_file_for_its_owner_alone_and_counts_from_now() {
+fn a_file_is_made_that_nobody_reads_who_does_not_read_the_users() {
+    for (users_mode, mode) in [(0o600, 0o600), (0o640, 0o640), (0o644, 0o640)] {
+        let site = Site::empty();
+        fs::write(site.0.file(), "[users]\n").unwrap();
+        fs::set_permissions(site.0.file(), Permissions::from_mode(users_mode)).unwrap();
+        assert_eq!(site.run(&["add"]).status, 0);
+        assert_eq!(fs::metadata(site.file()).unwrap().mode() & 0o7777, mode);
+    }
+}
+
+#[test]
+fn the_first_key_makes_the_file_and_counts_from_now() {
     let site = Site::empty();
     let before = unix_s();
     let Ended { status, stdout, stderr } = site.run(&["add"]);
