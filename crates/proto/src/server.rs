@@ -196,7 +196,7 @@ impl Server {
             }
             Ok(opaque_wire::ClientMessage::Begin(begin)) => {
                 if keys.is_live_opaque(peer, begin.challenge) {
-                    self.opaque.begin(case, &begin, reply)
+                    self.opaque.begin(case, keys.epoch(), &begin, reply)
                 } else {
                     again(reply)
                 }

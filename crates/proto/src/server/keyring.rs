@@ -5,6 +5,7 @@
 //! replaced at all servers in the same second.
 
 use std::fmt;
+use std::hash::Hasher;
 use std::iter;
 use std::ops::RangeInclusive;
 use std::slice;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use hkdf::Hkdf;
 use sha2::Sha512;
+use siphasher::sip::SipHasher24;
 use zeroize::Zeroizing;
 
 use crate::challenge::{Challenge, Challenges, LIFE_TICKS, OPAQUE_MARK, Purpose, tick};
@@ -21,7 +23,7 @@ use crate::opaque::RngCore;
 use crate::opaque::exchange::Pending;
 use crate::opaque::key::ServerKey;
 use crate::server::Keys;
-use crate::server::opaque::seal::{self, Owner, Seal, State};
+use crate::server::opaque::seal::{self, Owner, Seal, Sealed, Sealer, State};
 use crate::server::penalty::Rank;
 use crate::users::Users;
 use crate::{Now, Peer};
@@ -64,11 +66,7 @@ impl ClusterKey {
         let (mut challenges, mut states) = (Zeroizing::new([0; 16]), Zeroizing::new([0; 32]));
         self.derive(None, b"letmein cluster challenges 1", &mut *challenges);
         self.derive(salt, b"letmein cluster states 1", &mut *states);
-        TimedKey {
-            from: self.from_unix_s,
-            challenges: Challenges::new(&challenges),
-            seal: Seal::new(&states),
-        }
+        TimedKey::new(self.from_unix_s, &challenges, &states)
     }
 
     /// HKDF-SHA-512 (RFC 5869).
@@ -79,12 +77,25 @@ impl ClusterKey {
     }
 }
 
-/// A key, and the tick from which it counts.
+/// A key, and the tick from which it counts. The epoch follows from the key of states, and does not give it away.
 #[derive(Clone)]
 struct TimedKey {
     from: u64,
     challenges: Challenges,
     seal: Seal,
+    epoch: u64,
+}
+
+impl TimedKey {
+    fn new(from: u64, challenges: &[u8; 16], states: &[u8; 32]) -> Self {
+        let (halves, _) = states.as_chunks::<16>();
+        let epoch = halves.iter().fold(0, |epoch, half| {
+            let mut hash = SipHasher24::new_with_key(half);
+            hash.write_u64(epoch);
+            hash.finish()
+        });
+        Self { from, challenges: Challenges::new(challenges), seal: Seal::new(states), epoch }
+    }
 }
 
 /// The keys of a cluster, in the order of their times. It has no `Debug`, so that they are never shown.
@@ -112,30 +123,40 @@ impl Keyring {
     }
 
     /// The keys at a tick; `None` before the first.
-    fn at(&self, tick: u64) -> Option<KeysAt<'_>> {
+    fn at(&self, tick: u64, sealer: Sealer) -> Option<KeysAt<'_>> {
         let present = self.keys.iter().rfind(|key| key.from <= tick)?;
-        Some(KeysAt { keys: &self.keys, present, tick, skew: SKEW_TICKS })
+        Some(KeysAt { keys: &self.keys, present, tick, are_shared: true, sealer })
     }
 }
 
 /// The keys that a server draws for itself, whose ticks are those of its uptime.
 #[derive(Clone)]
-pub(crate) struct OwnKeys(TimedKey);
+pub(crate) struct OwnKeys {
+    key: TimedKey,
+    /// Seals with shared keys, too.
+    sealer: Sealer,
+}
 
 impl OwnKeys {
     pub(crate) fn new(keys: &Keys) -> Self {
-        let (challenges, seal) = (Challenges::new(&keys.challenges), Seal::new(&keys.states));
-        Self(TimedKey { from: 0, challenges, seal })
+        let mut sealer = SipHasher24::new_with_key(&keys.challenges);
+        sealer.write(b"letmein sealer");
+        let sealer = Sealer::from_random(sealer.finish());
+        Self { key: TimedKey::new(0, &keys.challenges, &keys.states), sealer }
     }
 
     pub(crate) fn at(&self, uptime: Duration) -> KeysAt<'_> {
-        KeysAt { keys: slice::from_ref(&self.0), present: &self.0, tick: tick(uptime), skew: 0 }
+        let Self { key, sealer } = self;
+        let tick = tick(uptime);
+        KeysAt { keys: slice::from_ref(key), present: key, tick, are_shared: false, sealer: *sealer }
     }
 
     /// The shared keys, where there are any that count now; else its own.
     pub(crate) fn or_shared<'k>(&'k self, users: &'k Users, now: Now) -> KeysAt<'k> {
-        let shared = users.keyring().zip(now.cluster_s).and_then(|(keyring, tick)| keyring.at(tick));
-        shared.unwrap_or_else(|| self.at(now.uptime))
+        let shared = users.keyring().zip(now.cluster_s);
+        shared
+            .and_then(|(keyring, tick)| keyring.at(tick, self.sealer))
+            .unwrap_or_else(|| self.at(now.uptime))
     }
 }
 
@@ -146,14 +167,24 @@ pub(crate) struct KeysAt<'k> {
     /// That of the tick.
     present: &'k TimedKey,
     tick: u64,
-    /// How far the ticks of another server may be from this one.
-    skew: u64,
+    are_shared: bool,
+    sealer: Sealer,
 }
 
 impl<'k> KeysAt<'k> {
     /// Whether other servers have them, too.
     pub(crate) fn are_shared(&self) -> bool {
-        self.skew > 0
+        self.are_shared
+    }
+
+    /// Tells the present key of states from others.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.present.epoch
+    }
+
+    /// Whether a state was sealed by this server, at this door.
+    pub(crate) fn has_sealed(&self, sealed: Sealed) -> bool {
+        sealed.sealer == self.sealer
     }
 
     /// The challenge for a peer. It is the same throughout a tick.
@@ -196,18 +227,20 @@ impl<'k> KeysAt<'k> {
         pending: &Pending,
         random: &mut impl RngCore,
     ) -> State {
-        self.present.seal.seal(owner, self.tick, rank, pending, random)
+        let sealed = Sealed { tick: self.tick, sealer: self.sealer, rank };
+        self.present.seal.seal(owner, sealed, pending, random)
     }
 
     /// Opens a state that was sealed for this owner, not too long ago.
-    pub(crate) fn open(&self, owner: Owner<'_>, state: &State) -> Option<(Rank, Pending)> {
+    pub(crate) fn open(&self, owner: Owner<'_>, state: &State) -> Option<(Sealed, Pending)> {
         let ticks = self.ticks(seal::LIFE_TICKS);
         self.parts(ticks.clone()).find_map(|(key, _)| key.seal.open(owner, &ticks, state))
     }
 
     /// The ticks in which something may have been issued that is good for `life` ticks.
     fn ticks(&self, life: u64) -> RangeInclusive<u64> {
-        self.tick.saturating_sub(life - 1 + self.skew)..=self.tick.saturating_add(self.skew)
+        let skew = if self.are_shared { SKEW_TICKS } else { 0 };
+        self.tick.saturating_sub(life - 1 + skew)..=self.tick.saturating_add(skew)
     }
 
     fn live_marked(&self, peer: Peer, mark: u8) -> impl Iterator<Item = Challenge> + Clone + use<'k> {
@@ -242,6 +275,7 @@ mod tests {
     use crate::opaque::session::{KE3_LEN, SESSION_KEY_LEN};
     use crate::transport::Transport;
 
+    const SEALER: Sealer = Sealer::from_random(1 << 50);
     const WORDS: Purpose = Purpose::Request(Dialect::Words);
 
     fn key(from_unix_s: u64, byte: u8) -> ClusterKey {
@@ -258,8 +292,8 @@ mod tests {
 
     /// Whether a challenge that one server issues at a tick is good at another one's tick.
     fn is_good(issuer: &Keyring, at: u64, redeemer: &Keyring, then: u64) -> bool {
-        let issued = issuer.at(at).unwrap().issue(peer(), WORDS);
-        redeemer.at(then).unwrap().redeem(peer(), issued) == Some(WORDS)
+        let issued = issuer.at(at, SEALER).unwrap().issue(peer(), WORDS);
+        redeemer.at(then, SEALER).unwrap().redeem(peer(), issued) == Some(WORDS)
     }
 
     #[test]
@@ -285,7 +319,7 @@ mod tests {
     #[test]
     fn no_key_counts_before_its_second() {
         let ring = ring(vec![key(1000, 1)]);
-        assert!(ring.at(999).is_none() && ring.at(1000).is_some());
+        assert!(ring.at(999, SEALER).is_none() && ring.at(1000, SEALER).is_some());
         let ids = ring.ids();
         assert_eq!((ids[0].0, ids[0].1.to_string().len()), (1000, 16));
         assert_ne!(key(0, 1).id(), key(0, 2).id());
@@ -299,14 +333,14 @@ mod tests {
         let pending = Pending::new(&[2; SESSION_KEY_LEN], &[3; KE3_LEN]);
         let sealing = ring(1, Some(&records[0]));
         let random = &mut ChaCha20Rng::from_seed([7; 32]);
-        let state = sealing.at(1000).unwrap().seal(owner, Rank::Known, &pending, random);
+        let state = sealing.at(1000, SEALER).unwrap().seal(owner, Rank::Known, &pending, random);
         for (opening, is_opened) in [
             (ring(1, Some(&records[0])), true),
             (ring(1, Some(&records[1])), false),
             (ring(1, None), false),
             (ring(2, Some(&records[0])), false),
         ] {
-            assert_eq!(opening.at(1000).unwrap().open(owner, &state).is_some(), is_opened);
+            assert_eq!(opening.at(1000, SEALER).unwrap().open(owner, &state).is_some(), is_opened);
         }
     }
 

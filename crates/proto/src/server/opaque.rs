@@ -148,7 +148,9 @@ impl OpaqueDesk {
     ) -> Option<Reaction<'a>> {
         let Case { users, penalties, now, peer } = case;
         let owner = Owner { transport: self.transport, peer, name: finish.name };
-        let (rank, pending) = keys_of(&self.keys, self.transport, case).open(owner, finish.state)?;
+        let keys = keys_of(&self.keys, self.transport, case);
+        let (sealed, pending) = keys.open(owner, finish.state)?;
+        let rank = sealed.rank;
         let found = users.find(finish.name, Mechanism::Opaque);
         let admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip());
         let is_right = bool::from(pending.is_right(finish.ke3) & found.is_known);
@@ -159,7 +161,10 @@ impl OpaqueDesk {
             Verdict::Welcome => {
                 let sighting = sight(login_number(finish.ke3));
                 if sighting == Sighting::First {
-                    penalties.welcomed_guess(now.uptime, peer, &found, rank);
+                    if keys.has_sealed(sealed) {
+                        penalties.give_back_guess(now.uptime, peer, &found, rank);
+                    }
+                    penalties.exempt(now.uptime, peer, &found);
                 }
                 let password = PasswordAge::Present;
                 let event = Event::Welcomed { user: finish.name, sighting, password };
@@ -204,9 +209,11 @@ struct Queue {
 
 impl Queue {
     /// Identifies a BEGIN among those that are remembered. Never 0, which marks a free slot. The challenge is left out:
-    /// a client may begin again with another, and the guess is the same.
-    fn number(&self, peer: Peer, begin: &Begin<'_>) -> u64 {
+    /// a client may begin again with another, and the guess is the same. An offer under other keys than the present ones
+    /// could not be finished.
+    fn number(&self, peer: Peer, begin: &Begin<'_>, epoch: u64) -> u64 {
         let mut keyed = self.keyed;
+        keyed.write_u64(epoch);
         keyed.write(&peer.mark());
         keyed.write(begin.ke1);
         keyed.write(begin.name.as_bytes());
@@ -296,11 +303,17 @@ impl OpaqueDatagrams {
 
     /// Reacts to a BEGIN with a challenge that the peer was given: with the offer that it got before, or with nothing
     /// now, and an offer later.
-    pub(crate) fn begin<'a>(&self, case: Case<'_>, begin: &Begin<'a>, reply: &mut Vec<u8>) -> Reaction<'a> {
+    pub(crate) fn begin<'a>(
+        &self,
+        case: Case<'_>,
+        epoch: u64,
+        begin: &Begin<'a>,
+        reply: &mut Vec<u8>,
+    ) -> Reaction<'a> {
         let Some(mut queue) = self.maker.try_queue() else {
             return Event::Crowded.by(Mechanism::Opaque);
         };
-        let number = queue.number(case.peer, begin);
+        let number = queue.number(case.peer, begin, epoch);
         if let Some(offer) = queue.offers.of(number, case.now.uptime) {
             reply.extend_from_slice(offer);
             return Event::Offered.by(Mechanism::Opaque);

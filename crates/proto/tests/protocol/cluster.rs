@@ -24,7 +24,7 @@ const CLIENT: &str = "192.0.2.1:5000";
 const BEGIN_UNIX_S: u64 = 1_767_225_600 + 1000;
 
 /// Keys of a cluster, each with the second from which it counts; the letter is its only one.
-fn cluster_keys(keys: &[(u64, char)]) -> Option<Vec<ClusterKey>> {
+pub(crate) fn cluster_keys(keys: &[(u64, char)]) -> Option<Vec<ClusterKey>> {
     let line = |(from, letter): &(u64, char)| {
         format!("{} {}", second_text(*from).unwrap(), letter.to_string().repeat(43))
     };
@@ -115,6 +115,11 @@ fn our_client_logs_in_whatever_the_clocks_show_and_whatever_keys_a_server_has() 
     }
     assert!(sends(&users, || nodes(&[WallClock::Ahead(0), WallClock::SetBack])) > 2);
     assert!(sends(&sample_users(), || ahead(&[0, 0])) > 2);
+    let users = with_key(opaque_users());
+    for (seed, skew) in (0..100).zip([-3600, -16, -3, 3, 16, 3600].into_iter().cycle()) {
+        let simulation = Simulation::new(fair_weather(), &users, seed).over(ahead(&[0, skew]));
+        assert_eq!(simulation.opaque_login("alice", "right").outcome, Ok(Verdict::Welcome), "{skew}");
+    }
 }
 
 #[test]
@@ -136,6 +141,32 @@ fn a_login_by_opaque_may_end_where_it_did_not_begin() {
             let login = simulation.opaque_login("alice", "right");
             assert_eq!((login.outcome, login.sent, login.offers), (Ok(Verdict::Welcome), 3, 1));
         }
+    }
+}
+
+#[test]
+fn a_login_by_opaque_goes_on_where_other_keys_take_effect_in_its_middle() {
+    let key = with_key(opaque_users());
+    let [other, none] = [Some('E'), None].map(|letter| {
+        opaque_users().with_cluster_keys(letter.and_then(|letter| cluster_keys(&[(0, letter)])))
+    });
+    for users in [&other, &none] {
+        let (mut server, mut client) =
+            (server(1), opaque_client("alice", "right", Duration::from_secs(15), 1));
+        let (now, mut changed) = (WallClock::Ahead(0).at(1000.0), false);
+        let outcome = loop {
+            match client.next(Duration::ZERO) {
+                Step::Send { bytes, sending } => {
+                    changed |= sending == Sending::Finish;
+                    let bytes = bytes.to_vec();
+                    let reply = said_back(&mut server, if changed { users } else { &key }, now, &bytes);
+                    client.receive(Duration::ZERO, &reply);
+                }
+                Step::WaitUntil(_) => panic!("a reply is missing"),
+                Step::Done(outcome) => break outcome,
+            }
+        };
+        assert_eq!(outcome, Ok(Verdict::Welcome));
     }
 }
 

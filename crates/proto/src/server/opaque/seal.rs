@@ -1,7 +1,7 @@
 //! What a server must know of a login when its FINISH comes, sealed into the OFFER, so that it keeps nothing itself.
 //!
 //! ```text
-//! nonce 24 | body: tick and rank 8, session key 64, expected KE3 64 | tag 16      XChaCha20-Poly1305
+//! nonce 24 | body: rank, sealer and tick 8, session key 64, expected KE3 64 | tag 16      XChaCha20-Poly1305
 //! ```
 //!
 //! The associated data names transport, peer and user, so that a state is of no use to anybody else.
@@ -27,8 +27,11 @@ const BODY_LEN: usize = TICK_LEN + SESSION_KEY_LEN + KE3_LEN;
 const TAG_LEN: usize = 16;
 const _: () = assert!(NONCE_LEN + BODY_LEN + TAG_LEN == STATE_LEN);
 
-/// The bit of a tick that says that the source was known.
+/// What else is in the eight bytes of the tick: in the highest bit whether the source was known, and in the next ones
+/// by which server a state was sealed.
 const KNOWN: u64 = 1 << 63;
+const SEALER_SHIFT: u32 = 40;
+const TICK_MASK: u64 = (1 << SEALER_SHIFT) - 1;
 
 /// Ticks in which a state is good, including the one in which it was sealed: so long may a FINISH take.
 pub(crate) const LIFE_TICKS: u64 = 33;
@@ -43,6 +46,40 @@ const NAME_AT: usize = PEER_AT + 18;
 /// The key under which states are sealed. It has no `Debug`, so that it is never shown.
 #[derive(Clone)]
 pub(crate) struct Seal(XChaCha20Poly1305);
+
+/// Tells the servers that share keys apart, or the doors of one: 23 bits that a server draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealer(u32);
+
+impl Sealer {
+    /// Takes as many of these random bits as it needs.
+    pub(crate) const fn from_random(bits: u64) -> Self {
+        Self((bits >> (SEALER_SHIFT + 1)) as u32)
+    }
+}
+
+/// When a state was sealed, by whom, and in which order its login was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub(crate) tick: u64,
+    pub(crate) sealer: Sealer,
+    pub(crate) rank: Rank,
+}
+
+impl Sealed {
+    fn to_word(self) -> u64 {
+        let rank = if self.rank == Rank::Known { KNOWN } else { 0 };
+        (self.tick & TICK_MASK) | u64::from(self.sealer.0) << SEALER_SHIFT | rank
+    }
+
+    fn from_word(word: u64) -> Self {
+        Self {
+            tick: word & TICK_MASK,
+            sealer: Sealer(((word & !KNOWN) >> SEALER_SHIFT) as u32),
+            rank: if word & KNOWN == 0 { Rank::Stranger } else { Rank::Known },
+        }
+    }
+}
 
 /// For whom a state is sealed.
 #[derive(Clone, Copy)]
@@ -62,8 +99,7 @@ impl Seal {
     pub(crate) fn seal(
         &self,
         owner: Owner<'_>,
-        tick: u64,
-        rank: Rank,
+        sealed: Sealed,
         pending: &Pending,
         random: &mut impl RngCore,
     ) -> State {
@@ -71,9 +107,8 @@ impl Seal {
         let (nonce, rest) = state.split_at_mut(NONCE_LEN);
         random.fill_bytes(nonce);
         let (body, tag) = rest.split_at_mut(BODY_LEN);
-        let (ticked, keys) = body.split_at_mut(TICK_LEN);
-        let rank = if rank == Rank::Known { KNOWN } else { 0 };
-        ticked.copy_from_slice(&(tick | rank).to_be_bytes());
+        let (tick_bytes, keys) = body.split_at_mut(TICK_LEN);
+        tick_bytes.copy_from_slice(&sealed.to_word().to_be_bytes());
         let (session, expected) = keys.split_at_mut(SESSION_KEY_LEN);
         session.copy_from_slice(pending.session.expose());
         expected.copy_from_slice(&*pending.expected);
@@ -90,7 +125,7 @@ impl Seal {
         owner: Owner<'_>,
         ticks: &RangeInclusive<u64>,
         state: &State,
-    ) -> Option<(Rank, Pending)> {
+    ) -> Option<(Sealed, Pending)> {
         let (nonce, rest) = state.split_first_chunk::<NONCE_LEN>()?;
         let (body, tag) = rest.split_first_chunk::<BODY_LEN>()?;
         let mut body = Zeroizing::new(*body);
@@ -98,9 +133,8 @@ impl Seal {
         self.0.decrypt_in_place_detached(nonce, owner.data().bytes(), &mut *body, tag).ok()?;
         let (tick, keys) = body.split_first_chunk()?;
         let (session, expected) = keys.split_first_chunk()?;
-        let tick = u64::from_be_bytes(*tick);
-        let rank = if tick & KNOWN == 0 { Rank::Stranger } else { Rank::Known };
-        ticks.contains(&(tick & !KNOWN)).then_some((rank, Pending::new(session, expected.first_chunk()?)))
+        let sealed = Sealed::from_word(u64::from_be_bytes(*tick));
+        ticks.contains(&sealed.tick).then_some((sealed, Pending::new(session, expected.first_chunk()?)))
     }
 }
 
@@ -136,14 +170,16 @@ mod tests {
 
     use super::*;
 
+    const SEALED: Sealed = Sealed { tick: 100, sealer: Sealer(0x7f_ffff), rank: Rank::Known };
+
     fn owner(port: u16, transport: Transport, name: &str) -> Owner<'_> {
         Owner { transport, peer: SocketAddr::from(([192, 0, 2, 1], port)).into(), name }
     }
 
     fn is_opened(owner: Owner<'_>, ticks: RangeInclusive<u64>, state: &State) -> bool {
         let opened = Seal::new(&[1; 32]).open(owner, &ticks, state);
-        opened.is_some_and(|(rank, pending)| {
-            assert_eq!(rank, Rank::Known);
+        opened.is_some_and(|(sealed, pending)| {
+            assert_eq!(sealed, SEALED);
             *pending.session.expose() == [2; SESSION_KEY_LEN] && *pending.expected == [3; KE3_LEN]
         })
     }
@@ -153,7 +189,7 @@ mod tests {
         let pending = Pending::new(&[2; SESSION_KEY_LEN], &[3; KE3_LEN]);
         let alice = owner(5000, Transport::Udp, "alice");
         let mut random = ChaCha20Rng::from_seed([4; 32]);
-        let state = Seal::new(&[1; 32]).seal(alice, 100, Rank::Known, &pending, &mut random);
+        let state = Seal::new(&[1; 32]).seal(alice, SEALED, &pending, &mut random);
         let opened_in =
             [67..=99, 68..=100, 100..=132, 101..=133].map(|ticks| is_opened(alice, ticks, &state));
         assert_eq!(opened_in, [false, true, true, false]);

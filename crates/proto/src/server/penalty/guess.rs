@@ -166,16 +166,17 @@ impl Penalties {
         found.refused_if(is_spent && rank == Rank::Stranger)
     }
 
-    /// Notes the first welcome of a login by OPAQUE that began with this rank: it gives its guess back, and exempts the
-    /// source for a day.
-    pub(crate) fn welcomed_guess(&self, uptime: Duration, peer: Peer, found: &Found<'_>, rank: Rank) {
-        if !self.is_trusted(peer) {
-            self.give_back(uptime, peer, found, rank);
-        }
+    /// Exempts the source of a login that was welcomed, for a day.
+    pub(crate) fn exempt(&self, uptime: Duration, peer: Peer, found: &Found<'_>) {
         found.exempt(self.exempt_source(peer), PasswordAge::Present, uptime);
     }
 
-    fn give_back(&self, uptime: Duration, peer: Peer, found: &Found<'_>, rank: Rank) {
+    /// Gives back the guess of a login that was welcomed for the first time, if it was debited here. It began with this
+    /// rank.
+    pub(crate) fn give_back_guess(&self, uptime: Duration, peer: Peer, found: &Found<'_>, rank: Rank) {
+        if self.is_trusted(peer) {
+            return;
+        }
         let GuessTables { sources, names, logins, price_of_day } = &self.guesses;
         if rank == Rank::Known {
             if let Some(logins) = logins {

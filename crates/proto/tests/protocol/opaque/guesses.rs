@@ -15,6 +15,7 @@ use letmein_auth_proto::{Now, Peer};
 
 use super::users_with;
 use crate::at;
+use crate::cluster::cluster_keys;
 use crate::link::opaque_client;
 
 /// A server with the usual budgets. What is known of its users is known to it alone.
@@ -28,9 +29,19 @@ fn server() -> Guarded {
 }
 
 fn server_with(of_guesses: GuessBudgets) -> Guarded {
-    let penalties = Arc::new(Penalties::new(&[1; 16], Policy { of_guesses, ..Policy::default() }));
+    server_numbered(1, of_guesses)
+}
+
+/// One of several servers that share keys.
+fn server_of_cluster(number: u8) -> Guarded {
+    let Guarded { server, users } = server_numbered(number, GuessBudgets::default());
+    Guarded { server, users: users.with_cluster_keys(cluster_keys(&[(0, 'A')])) }
+}
+
+fn server_numbered(number: u8, of_guesses: GuessBudgets) -> Guarded {
+    let penalties = Arc::new(Penalties::new(&[number; 16], Policy { of_guesses, ..Policy::default() }));
     Guarded {
-        server: Server::new(&Keys::known(1), Seed([1; 32]), penalties, None),
+        server: Server::new(&Keys::known(number), Seed([number; 32]), penalties, None),
         users: users_with(Stretching::NONE),
     }
 }
@@ -216,6 +227,27 @@ fn an_account_of_ones_own_buys_no_guesses_at_another() {
         guesses += u32::from(guess(&mut server, now, source(1), "victim", 2 * number + 1));
     }
     assert!((19..=21).contains(&guesses), "{guesses}");
+}
+
+#[test]
+fn a_login_gives_its_guess_back_to_the_server_where_it_began_alone() {
+    for (ends_where_it_began, guesses_after) in [(true, 1), (false, 0)] {
+        let [mut begins, mut other] = [1, 2].map(server_of_cluster);
+        let ends = if ends_where_it_began { None } else { Some(&mut other) };
+        let (now, peer) = (at(1000.0), source(1));
+        let mut client = opaque_client("alice", "right", Duration::MAX, 100);
+        begin(&mut client, |bytes| say(&mut begins, now, peer, bytes));
+        let ends = ends.unwrap_or(&mut begins);
+        let mut guesses = (0..30).map(|number| (number, format!("user{number}")));
+        while guesses.next().is_some_and(|(number, name)| guess(ends, now, peer, &name, number)) {}
+        let Step::Send { bytes, .. } = client.next(Duration::ZERO) else { panic!("no offer came") };
+        // As often as they like.
+        for _ in 0..3 {
+            assert!(say(ends, now, peer, bytes).len() > 6);
+        }
+        let after = (200..210).filter(|number| guess(ends, now, peer, &format!("user{number}"), *number));
+        assert_eq!(after.count(), guesses_after);
+    }
 }
 
 #[test]
