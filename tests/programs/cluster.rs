@@ -21,7 +21,7 @@ use crate::peers::{OLD_REQUEST, REFUSED, REQUEST, WELCOME, answer, echoing_answe
 use crate::reloads::logged;
 use crate::running::{Ended, SAMPLES, Server, letmein, refused, run, server, welcome};
 
-/// A key that counts from the beginning on; each letter is another one.
+/// A key and when it takes effect; each letter is another one.
 fn line(from: &str, letter: &str) -> String {
     format!("{from} {}\n", letter.repeat(43))
 }
@@ -166,10 +166,10 @@ fn a_key_for_later_is_read_while_a_server_runs_and_a_bad_file_changes_nothing() 
     let folder = ClusterFolder::with(&present);
     let [mut server, other] = [(); 2].map(|()| folder.serve(&[]));
     let known = logged(&mut server, "keys of the cluster");
-    assert!(known.ends_with(&format!("keys of the cluster: {} counts", id(&present))), "{known}");
+    assert!(known.ends_with(&format!("keys of the cluster: {} active", id(&present))), "{known}");
     folder.replace(&format!("# soon\n{present}{later}"));
     let known = logged(&mut server, "keys of the cluster");
-    let both = format!("keys of the cluster: {} counts; {} from {FAR_OFF}", id(&present), id(&later));
+    let both = format!("keys of the cluster: {} active, {} from {FAR_OFF}", id(&present), id(&later));
     assert!(known.ends_with(&both), "{known}");
     folder.replace(&format!("{present}soon {}\n", "E".repeat(43)));
     let wrong = logged(&mut server, "cluster.key:2:1: the line begins with no second of UTC");
@@ -181,19 +181,17 @@ fn a_key_for_later_is_read_while_a_server_runs_and_a_bad_file_changes_nothing() 
 }
 
 #[test]
-fn a_server_whose_keys_do_not_count_yet_says_so_and_serves_alone() {
+fn a_server_whose_keys_are_not_active_yet_says_so_and_serves_alone() {
     let folder = ClusterFolder::with(&line(FAR_OFF, "A"));
     let mut server = folder.serve(&["--http", "127.0.0.1:0"]);
     let http = http_address(&mut server);
-    let reason =
-        "no key of the cluster counts yet, so challenges are good at this server alone: is the clock right?";
-    logged(&mut server, reason);
-    assert_eq!(get(http, "/healthz", "").1, format!("{reason}\n"));
+    logged(&mut server, "no key of the cluster is active yet, so other servers do not accept");
+    // The others have the same file, and would be as good.
+    assert_eq!(get(http, "/healthz", "").1, "ok\n");
     assert_eq!(metric(http, "letmein_cluster_keys_in_use"), 0.0);
     assert_eq!(server.login(&["userone", "passwordone"]), welcome());
     folder.replace(&line(LONG_AGO, "A"));
-    logged(&mut server, "challenges are good at all servers of the cluster");
-    assert_eq!(get(http, "/healthz", "").1, "ok\n");
+    logged(&mut server, "other servers accept the challenges of this one again");
     assert_eq!(metric(http, "letmein_cluster_keys_in_use"), 1.0);
     assert!(metric(http, "letmein_clock_seconds") > 1.7e9);
 }

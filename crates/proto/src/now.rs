@@ -10,7 +10,7 @@ pub struct Now {
     /// Seconds since 1970-01-01 UTC: for the expiry of users.
     pub unix_s: u64,
     /// The same, but never going back: for what is good at all servers that share keys. `None` while the clock is
-    /// behind what it was by more than they bear; then a server uses keys of its own.
+    /// behind what it was by more than they tolerate; then a server uses keys of its own.
     pub cluster_s: Option<u64>,
 }
 

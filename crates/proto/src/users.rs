@@ -20,6 +20,7 @@ pub(crate) use found::{Candidate, Found};
 
 use crate::credentials::Username;
 use crate::mechanism::{Mechanism, Mechanisms};
+use crate::opaque::key::KeyId;
 use crate::proof::{BlockCount, SecretRef};
 use crate::server::keyring::{ClusterKey, Keyring};
 use exemptions::Exemptions;
@@ -202,6 +203,12 @@ impl Users {
     #[must_use]
     pub fn has_key(&self) -> bool {
         self.opaque.is_some()
+    }
+
+    /// The id of the key of the records, if there is one.
+    #[must_use]
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.opaque.as_ref().map(|opaque| opaque.key.id())
     }
 
     /// Brings the records of up to 64 names into the cache, where there are more users than stay there by themselves.

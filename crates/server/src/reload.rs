@@ -1,5 +1,5 @@
-//! Reloading the users file and its keys: when they change or on SIGHUP, all is read and checked whole, and the users are swapped in
-//! one step.
+//! Reloading the users file and its keys: when they change or on SIGHUP, all is read and checked whole, and the users
+//! are swapped in one step.
 
 use std::convert::Infallible;
 use std::io;

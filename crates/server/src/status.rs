@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::cluster::{self, Alone};
+use crate::cluster::{self, NotShared};
 use crate::counters::{self, Counters, MessageOutcome, StallWatch, Verdicts};
 use crate::directory::Directory;
 use crate::log::audit::Losses;
@@ -149,14 +149,23 @@ impl Status {
         if self.is_stopping() {
             return Err("stopping".to_owned());
         }
-        if self.samples().progress.longest_stall() >= STALL_MAX {
-            return Err("a worker is stuck: restart the server".to_owned());
+        self.liveness()?;
+        match self.cluster() {
+            // A server whose keys are not active yet is as good as the others, which have the same ones.
+            Some(Err(reason @ NotShared::SetBack)) => Err(reason.to_string()),
+            Some(Ok(()) | Err(NotShared::TooEarly)) | None => Ok(()),
         }
-        self.cluster().map_or(Ok(()), |state| state.map_err(|alone| alone.to_string()))
+    }
+
+    /// # Errors
+    /// Why the server is to be started anew.
+    pub(crate) fn liveness(&self) -> Result<(), String> {
+        let is_stuck = self.samples().progress.longest_stall() >= STALL_MAX;
+        if is_stuck { Err("a worker is stuck: restart the server".to_owned()) } else { Ok(()) }
     }
 
     /// Whether the servers of a cluster share keys now; `None` without such keys.
-    pub(crate) fn cluster(&self) -> Option<Result<(), Alone>> {
+    pub(crate) fn cluster(&self) -> Option<Result<(), NotShared>> {
         cluster::state(&self.directory.users.load(), self.clock.now())
     }
 

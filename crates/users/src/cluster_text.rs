@@ -1,5 +1,5 @@
-//! The keys of a cluster as they are in their file: a line each, with the second from which the key counts, and 256 bits
-//! in base64url.
+//! The keys of a cluster as they are in their file: a line each, with the second in which the key takes effect, and 256
+//! bits in base64url.
 //!
 //! ```text
 //! 2026-11-29T21:00:00Z w2Nf0YyQd4J6cLr3mT8aVbXeKoUiPzHs1R5tG7nM9qE
@@ -20,7 +20,7 @@ pub const CLUSTER_KEYS_MAX: usize = 16;
 const ENCODED_LEN: usize = (CLUSTER_KEY_LEN * 4).div_ceil(3);
 
 const HEADER: &str = "\
-# The keys of challenges that the servers of a cluster share: the second from which each counts, and the key. Whoever
+# The keys of challenges that the servers of a cluster share: when each takes effect, and the key. Whoever
 # has one can forge addresses, and with letmein.key, too, logins. letmein-users keys add makes one.
 ";
 
@@ -29,8 +29,9 @@ const HEADER: &str = "\
 /// # Errors
 /// Everything that is wrong with it, and what to do. No key is shown.
 pub fn parse_cluster_keys(text: &str) -> Result<Vec<ClusterKey>, Vec<Problem>> {
-    let (mut keys, mut problems) = (Vec::<ClusterKey>::new(), Vec::new());
-    for (index, line) in text.lines().enumerate() {
+    // One allocation of the right size, with room for one that is added: a list that grows leaves copies behind.
+    let (mut keys, mut problems) = (Vec::<ClusterKey>::with_capacity(CLUSTER_KEYS_MAX + 1), Vec::new());
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let content = line.trim();
         if content.is_empty() || content.starts_with('#') {
             continue;
@@ -42,7 +43,9 @@ pub fn parse_cluster_keys(text: &str) -> Result<Vec<ClusterKey>, Vec<Problem>> {
         match parse_line(content) {
             Err(message) => problem(message.to_owned()),
             Ok(key) if keys.iter().any(|other| other.from_unix_s == key.from_unix_s) => {
-                problem("another key counts from the same second: give one of them a later one".to_owned());
+                problem(
+                    "another key takes effect in the same second: give one of them a later one".to_owned(),
+                );
             }
             Ok(_) if keys.len() == CLUSTER_KEYS_MAX => {
                 problem(format!("more than {CLUSTER_KEYS_MAX} keys: take out those that no longer count"));
@@ -60,7 +63,7 @@ pub fn parse_cluster_keys(text: &str) -> Result<Vec<ClusterKey>, Vec<Problem>> {
 fn parse_line(line: &str) -> Result<ClusterKey, &'static str> {
     let mut words = line.split_whitespace();
     let (Some(from), Some(encoded), None) = (words.next(), words.next(), words.next()) else {
-        return Err("a line is the second from which a key counts, a space, and the key");
+        return Err("a line is the second in which a key takes effect, a space, and the key");
     };
     let from_unix_s =
         parse_second(from).ok_or("the line begins with no second of UTC, such as 2027-01-31T12:00:00Z")?;
@@ -140,7 +143,7 @@ mod tests {
         let encoded = "A".repeat(ENCODED_LEN);
         let damaged = "the key is damaged: copy the file from another server of the cluster";
         let second = "the line begins with no second of UTC, such as 2027-01-31T12:00:00Z";
-        let words = "a line is the second from which a key counts, a space, and the key";
+        let words = "a line is the second in which a key takes effect, a space, and the key";
         for (line, reason) in [
             (encoded.clone(), words),
             (format!("2026-01-01T00:00:00Z {encoded} and more"), words),
@@ -169,7 +172,7 @@ mod tests {
             ["19:1: more than 16 keys: take out those that no longer count"]
         );
         assert_eq!(parse_cluster_keys(&cluster_keys_text(&keys[1..])).unwrap().len(), CLUSTER_KEYS_MAX);
-        let twice = "4:1: another key counts from the same second: give one of them a later one";
+        let twice = "4:1: another key takes effect in the same second: give one of them a later one";
         assert_eq!(problems(&cluster_keys_text(&[key(1, 1), key(1, 2)])), [twice]);
     }
 }

@@ -203,7 +203,7 @@ pub(crate) enum Command {
     #[command(
         arg_required_else_help = false,
         after_long_help = "Examples:\n  \
-        letmein-users keys add                 the first key, which counts from now\n  \
+        letmein-users keys add                 the first key, active from now on\n  \
         letmein-users keys add --from +1h      another one; copy the file meanwhile\n  \
         letmein-users keys list"
     )]
@@ -293,13 +293,13 @@ pub(crate) enum KeysCommand {
         #[command(flatten)]
         file: ClusterKeys,
     },
-    /// List all keys by their ids, from when each counts, and whether it does
+    /// List all keys: id, when it takes effect, and its state
     #[command(
         alias = "ls",
         after_long_help = "Examples:\n  \
             letmein-users keys list\n  \
             letmein-users keys list --json\n\n\
-            The states are pending (counts later), counts, and over (another replaced it)."
+            The states are pending (takes effect later), active, and retired (another replaced it)."
     )]
     List {
         /// Print a JSON array

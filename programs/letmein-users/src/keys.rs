@@ -27,23 +27,23 @@ const KEPT_S: u64 = 60 * 60;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error(
-        "a new key that counts before every server has it can make logins fail, so nothing was changed: say from when it \
-         counts, as in --from +1h"
+        "a new key that takes effect before every server has it can make logins fail, so nothing was changed: say when it \
+         does, as in --from +1h"
     )]
     AtOnce,
     #[error(
-        "{} is not in the future, and a key that counts before every server has it can make logins fail, so nothing was \
+        "{} is not in the future, and a key that takes effect before every server has it can make logins fail, so nothing was \
          changed: give a later second, as in --from +1h", shown(*.0)
     )]
     Past(u64),
     #[error(
-        "another key counts from {} already, so nothing was changed: give another second with --from",
+        "another key takes effect at {} already, so nothing was changed: give another second with --from",
         shown(*.0)
     )]
     SameSecond(u64),
     #[error(
         "it has {CLUSTER_KEYS_MAX} keys already, the most there may be, so nothing was changed: wait until one has been \
-         replaced for an hour, or take out keys that do not count yet, here and at every server"
+         replaced for an hour, or take out keys that are not active yet, here and at every server"
     )]
     TooMany,
 }
@@ -53,7 +53,7 @@ fn shown(unix_s: u64) -> String {
     second_text(unix_s).unwrap_or_default()
 }
 
-/// Parses from when a key counts: `+` and a time from now, or a second of UTC. Gives seconds since 1970.
+/// Parses when a key takes effect: `+` and a time from now, or a second of UTC. Gives seconds since 1970.
 pub(crate) fn parse_from(text: &str) -> Result<u64, Invalid> {
     let in_time = |time: Duration| unix_s() + time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let from_unix_s = match text.strip_prefix('+') {
@@ -64,7 +64,7 @@ pub(crate) fn parse_from(text: &str) -> Result<u64, Invalid> {
     from_unix_s.ok_or_else(|| Invalid::new("time", text, remedy))
 }
 
-/// Adds a key. The first one counts from now, unless another second is given.
+/// Adds a key. The first one takes effect now, unless another second is given.
 pub(crate) fn add_key(
     files: &Files,
     named: Option<&Path>,
@@ -82,7 +82,7 @@ pub(crate) fn add_key(
     print([format!("{}  {}", added.key.id(), shown(added.key.from_unix_s))])
 }
 
-/// Says which keys are gone, and what to do before the new one counts.
+/// Says which keys are gone, and what to do before the new one takes effect.
 fn say_what_to_do(file: &ClusterFile, Added { key, is_first, over }: &Added) {
     for over in over {
         let (id, from) = (over.id(), shown(over.from_unix_s));
@@ -173,8 +173,8 @@ fn rows(files: &Files, named: Option<&Path>) -> Result<Vec<KeyRow>, ExitStatus> 
     let row = |key: &ClusterKey| {
         let state = match key.from_unix_s {
             from if from > now => "pending",
-            from if Some(from) == present => "counts",
-            _ => "over",
+            from if Some(from) == present => "active",
+            _ => "retired",
         };
         KeyRow { key: key.id().to_string(), from: shown(key.from_unix_s), state }
     };
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_counts_from_now_and_all_others_from_a_later_second_that_is_free() {
+    fn the_first_key_is_active_from_now_on_and_all_others_from_a_later_second_that_is_free() {
         assert_eq!(added(&[], None), Ok((vec![NOW], vec![])));
         assert_eq!(added(&[], Some(NOW + 1)), Ok((vec![NOW + 1], vec![])));
         assert_eq!(added(&[NOW - 1], None), Err(Refused::AtOnce));

@@ -122,8 +122,8 @@ pub(super) struct Args {
     pub(super) debug: bool,
     /// Serve a status page and metrics here
     ///
-    /// The page is /; there are also /metrics, /healthz and /status.json. There is no password and no encryption, so
-    /// give an address that only you can reach.
+    /// The page is /; there are also /metrics, /healthz, /livez and /status.json. There is no password and no
+    /// encryption, so give an address that only you can reach.
     #[arg(long, help_heading = MONITORING, value_name = "ADDR:PORT", value_parser = parse_address)]
     pub(super) http: Option<SocketAddr>,
     /// Also show there why logins were refused

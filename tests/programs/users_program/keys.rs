@@ -48,7 +48,7 @@ impl Site {
         parse_cluster_keys(&self.text()).unwrap()
     }
 
-    /// From when each key counts.
+    /// When each key takes effect.
     fn seconds(&self) -> Vec<String> {
         self.keys().iter().map(|key| second_text(key.from_unix_s).unwrap()).collect()
     }
@@ -92,7 +92,7 @@ fn a_file_is_made_that_nobody_reads_who_does_not_read_the_users() {
 }
 
 #[test]
-fn the_first_key_makes_the_file_and_counts_from_now() {
+fn the_first_key_makes_the_file_and_is_active_from_now_on() {
     let site = Site::empty();
     let before = unix_s();
     let Ended { status, stdout, stderr } = site.run(&["add"]);
@@ -123,7 +123,7 @@ fn a_file_without_a_key_gets_a_first_one_and_the_first_may_count_later() {
 }
 
 #[test]
-fn a_key_that_is_added_counts_from_the_second_that_is_given() {
+fn a_key_that_is_added_takes_effect_in_the_second_that_is_given() {
     let site = Site::with(&text(&["# ours", FUTURE, PRESENT]));
     let Ended { status, stdout, stderr } = site.run(&["add", "--from", "2098-12-31T23:59:59Z"]);
     let next = "letmein-users: copy FILE to every server of the cluster before 2098-12-31T23:59:59Z: from then on, a \
@@ -162,12 +162,12 @@ fn a_key_that_is_refused_leaves_the_file_as_it_was() {
     let sixteen: Vec<_> = sixteen.iter().map(String::as_str).collect();
     let present = text(&["# ours", PRESENT, "  # mine", FUTURE]);
     let makes_fail =
-        "a key that counts before every server has it can make logins fail, so nothing was changed: ";
+        "a key that takes effect before every server has it can make logins fail, so nothing was changed: ";
     for (text, args, reason) in [
         (
             &present,
             &["add"][..],
-            &*format!("FILE: a new {}say from when it counts, as in --from +1h\n", &makes_fail[2..]),
+            &*format!("FILE: a new {}say when it does, as in --from +1h\n", &makes_fail[2..]),
         ),
         (
             &present,
@@ -179,14 +179,14 @@ fn a_key_that_is_refused_leaves_the_file_as_it_was() {
         (
             &present,
             &["add", "--from", "2099-01-01T00:00:00Z"],
-            "FILE: another key counts from 2099-01-01T00:00:00Z already, so nothing was changed: give another second \
+            "FILE: another key takes effect at 2099-01-01T00:00:00Z already, so nothing was changed: give another second \
              with --from\n",
         ),
         (
             &text(&sixteen),
             &["add", "--from", "+1h"],
             "FILE: it has 16 keys already, the most there may be, so nothing was changed: wait until one has been replaced \
-             for an hour, or take out keys that do not count yet, here and at every server\n",
+             for an hour, or take out keys that are not active yet, here and at every server\n",
         ),
     ] {
         let site = Site::with(text);
@@ -264,21 +264,21 @@ fn of_first_keys_that_are_added_at_once_one_is_added_and_the_others_need_a_time(
 }
 
 #[test]
-fn a_list_says_of_each_key_whether_it_counts_and_keeps_the_key() {
+fn a_list_says_of_each_key_whether_it_is_active_and_keeps_the_key() {
     let site = Site::with(&text(&[FUTURE, OLD, PRESENT]));
     let [old, present, future] = [OLD, PRESENT, FUTURE].map(id);
     let table = format!(
         "\
 KEY               FROM                  STATE
-{old}  2001-01-01T00:00:00Z  over
-{present}  2001-01-02T00:00:00Z  counts
+{old}  2001-01-01T00:00:00Z  retired
+{present}  2001-01-02T00:00:00Z  active
 {future}  2099-01-01T00:00:00Z  pending
 "
     );
     assert_eq!(site.run(&["list"]), done(&table));
     let json = format!(
-        "[{{\"key\":\"{old}\",\"from\":\"2001-01-01T00:00:00Z\",\"state\":\"over\"}},\
-         {{\"key\":\"{present}\",\"from\":\"2001-01-02T00:00:00Z\",\"state\":\"counts\"}},\
+        "[{{\"key\":\"{old}\",\"from\":\"2001-01-01T00:00:00Z\",\"state\":\"retired\"}},\
+         {{\"key\":\"{present}\",\"from\":\"2001-01-02T00:00:00Z\",\"state\":\"active\"}},\
          {{\"key\":\"{future}\",\"from\":\"2099-01-01T00:00:00Z\",\"state\":\"pending\"}}]\n"
     );
     assert_eq!(site.run(&["list", "--json"]), done(&json));
@@ -301,7 +301,7 @@ fn a_file_that_cannot_be_used_is_told_with_its_line_and_a_remedy() {
     let damaged = PRESENT.trim_end_matches('E');
     let wrong = text(&["# ours", damaged, "and so on", FUTURE]);
     let lines = "letmein-users: FILE:2:1: the key is damaged: copy the file from another server of the cluster\n\
-                 letmein-users: FILE:3:1: a line is the second from which a key counts, a space, and the key\n";
+                 letmein-users: FILE:3:1: a line is the second in which a key takes effect, a space, and the key\n";
     let open = "letmein-users: FILE: writable by everybody, who could forge addresses: chmod o-w the file\n";
     for (text, mode, reasons) in [(&wrong, 0o600, lines), (&text(&[PRESENT]), 0o602, open)] {
         for args in [&["list"][..], &["list", "--json"], &["add", "--from", "+1h"]] {

@@ -1,8 +1,8 @@
 //! The keys of challenges and of sealed states, at a time: those that a server draws for itself, or those that several
 //! servers share, so that a login may begin at one of them and end at another.
 //!
-//! A shared key counts from a tick until that of the next one. So the tick of a challenge tells its key, and a key is
-//! replaced at all servers in the same second.
+//! A shared key is active from a tick until that of the next one. So the tick of a challenge tells its key, and a key
+//! is replaced at all servers in the same second.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -36,13 +36,13 @@ pub const SKEW_TICKS: u64 = 2;
 /// A key that the servers of a cluster share: 256 random bits. It has no `Debug`, so that it is never shown.
 #[derive(Clone)]
 pub struct ClusterKey {
-    /// The second since 1970-01-01 UTC from which it counts.
+    /// The second since 1970-01-01 UTC in which it takes effect.
     pub from_unix_s: u64,
     /// The bits.
     pub bytes: Zeroizing<[u8; CLUSTER_KEY_LEN]>,
 }
 
-/// What a key of a cluster is known by: 64 bits that follow from it, and do not give it away.
+/// The id of a key of a cluster: 64 bits that follow from it, and do not give it away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClusterKeyId([u8; 8]);
 
@@ -53,7 +53,7 @@ impl fmt::Display for ClusterKeyId {
 }
 
 impl ClusterKey {
-    /// What it is known by.
+    /// Its id.
     #[must_use]
     pub fn id(&self) -> ClusterKeyId {
         let mut id = [0; 8];
@@ -77,7 +77,7 @@ impl ClusterKey {
     }
 }
 
-/// A key, and the tick from which it counts. The epoch follows from the key of states, and does not give it away.
+/// A key, and the tick in which it takes effect. The epoch follows from the key of states, and does not give it away.
 #[derive(Clone)]
 struct TimedKey {
     from: u64,
@@ -105,8 +105,8 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// A ring of these keys. Of two that count from the same second, the later one does. States are sealed under both
-    /// the present key and that of the records: who can open one can log in as whom it is for.
+    /// A ring of these keys. Of two for the same second, that which is later in the list takes effect. States are
+    /// sealed under both the present key and that of the records: who can open one can log in as whom it is for.
     #[must_use]
     pub fn new(mut keys: Vec<ClusterKey>, key_of_records: Option<&ServerKey>) -> Self {
         keys.sort_by_key(|key| key.from_unix_s);
@@ -116,10 +116,16 @@ impl Keyring {
         Self { keys: keys.iter().map(timed).collect(), ids }
     }
 
-    /// The second since 1970-01-01 UTC from which each key counts, and what it is known by.
+    /// When each key takes effect, in seconds since 1970-01-01 UTC, and its id.
     #[must_use]
     pub fn ids(&self) -> &[(u64, ClusterKeyId)] {
         &self.ids
+    }
+
+    /// The id of the key that is active at a second since 1970; `None` before the first.
+    #[must_use]
+    pub fn active(&self, unix_s: u64) -> Option<ClusterKeyId> {
+        self.ids.iter().rfind(|(from, _)| *from <= unix_s).map(|(_, id)| *id)
     }
 
     /// The keys at a tick; `None` before the first.
@@ -151,7 +157,7 @@ impl OwnKeys {
         KeysAt { keys: slice::from_ref(key), present: key, tick, are_shared: false, sealer: *sealer }
     }
 
-    /// The shared keys, where there are any that count now; else its own.
+    /// The shared keys, where there are any that are active now; else its own.
     pub(crate) fn or_shared<'k>(&'k self, users: &'k Users, now: Now) -> KeysAt<'k> {
         let shared = users.keyring().zip(now.cluster_s);
         shared
@@ -250,7 +256,7 @@ impl<'k> KeysAt<'k> {
         })
     }
 
-    /// The keys that count in some of these ticks, each with those, newest first.
+    /// The keys that are active in some of these ticks, each with those, newest first.
     fn parts(
         &self,
         ticks: RangeInclusive<u64>,
@@ -265,6 +271,7 @@ impl<'k> KeysAt<'k> {
 
 #[cfg(test)]
 mod tests {
+    use std::array;
     use std::net::{Ipv4Addr, SocketAddr};
 
     use proptest::prelude::*;
@@ -317,12 +324,32 @@ mod tests {
     }
 
     #[test]
-    fn no_key_counts_before_its_second() {
+    fn no_key_is_active_before_its_second() {
         let ring = ring(vec![key(1000, 1)]);
         assert!(ring.at(999, SEALER).is_none() && ring.at(1000, SEALER).is_some());
         let ids = ring.ids();
         assert_eq!((ids[0].0, ids[0].1.to_string().len()), (1000, 16));
         assert_ne!(key(0, 1).id(), key(0, 2).id());
+    }
+
+    /// Servers of different versions may share keys.
+    #[test]
+    fn what_follows_from_a_key_is_the_same_in_every_version() {
+        let bytes = Zeroizing::new(array::from_fn(|index| index as u8));
+        let key = ClusterKey { from_unix_s: 0, bytes };
+        let challenge = ring(vec![key.clone()]).at(1_767_225_600, SEALER).unwrap().issue(peer(), WORDS);
+        let states = hex_of(|states| key.derive(Some(&[5; 32]), b"letmein cluster states 1", states));
+        assert_eq!(
+            [&*key.id().to_string(), &challenge.to_string()],
+            ["88244fb1570a4656", "5830b94e5b7054d8"]
+        );
+        assert_eq!(states, "c49b4db888351caf09da78d46fb9ab081eb4bc05ca151613c429aea9823d06e4");
+    }
+
+    fn hex_of(fill: impl FnOnce(&mut [u8])) -> String {
+        let mut bytes = [0; 32];
+        fill(&mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     #[test]
@@ -350,8 +377,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the key, the time and the peer: only the peer of a challenge can redeem it, for its own purpose, for 16
-        /// ticks, and under the same key.
+        /// Whatever the key, the time and the peer: only the peer of a challenge can redeem it, for its own purpose,
+        /// for 16 ticks, and under the same key.
         #[test]
         fn a_challenge_is_its_peers_and_its_times_alone(
             keys: [[u8; 16]; 2],

@@ -209,8 +209,8 @@ struct Queue {
 
 impl Queue {
     /// Identifies a BEGIN among those that are remembered. Never 0, which marks a free slot. The challenge is left out:
-    /// a client may begin again with another, and the guess is the same. An offer under other keys than the present ones
-    /// could not be finished.
+    /// a client may begin again with another, and the guess is the same. An offer under other keys than the present
+    /// ones could not be finished.
     fn number(&self, peer: Peer, begin: &Begin<'_>, epoch: u64) -> u64 {
         let mut keyed = self.keyed;
         keyed.write_u64(epoch);

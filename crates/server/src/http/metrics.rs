@@ -121,7 +121,7 @@ fn cluster(page: &mut Page, status: &Status) {
     );
     page.gauge(
         "letmein_clock_seconds",
-        "The clock of this server, in seconds since 1970; servers that share keys bear a difference of 2",
+        "The clock of this server, in seconds since 1970; those of servers that share keys may differ by 2",
         status.clock.now().unix_s,
     );
 }

@@ -54,11 +54,13 @@ fn answer<B>(status: &Arc<Status>, request: &Request<B>) -> Reply {
             reply(StatusCode::OK, format.content_type(), metrics::page(status, format))
         }
         "/status.json" => reply(StatusCode::OK, "application/json", json::page(status)),
-        "/healthz" => match status.health() {
-            Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
-            Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
-        },
-        _ => reply(StatusCode::NOT_FOUND, TEXT, "not found: try /, /metrics, /healthz or /status.json\n"),
+        "/healthz" => health(status.health()),
+        "/livez" => health(status.liveness()),
+        _ => reply(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "not found: try /, /metrics, /healthz, /livez or /status.json\n",
+        ),
     }
 }
 
@@ -67,6 +69,13 @@ fn status_page() -> Reply {
     let headers = [(CONTENT_SECURITY_POLICY, page::POLICY), (REFERRER_POLICY, "no-referrer")];
     reply.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
     reply
+}
+
+fn health(state: Result<(), String>) -> Reply {
+    match state {
+        Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
+        Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+    }
 }
 
 fn reply(status: StatusCode, kind: &'static str, body: impl Into<String>) -> Reply {

@@ -37,14 +37,12 @@ impl Clock {
     }
 }
 
-/// The wall clock as servers that share keys bear it: it stays at the latest second while it is a little behind that.
-/// `None` if it is further behind.
+/// The wall clock as servers that share keys tolerate it: it stays at the latest second while it is a little behind
+/// that. `None` if it is further behind.
 fn cluster_second(latest: &AtomicU64, unix_s: u64) -> Option<u64> {
     let before = latest.load(Ordering::Relaxed);
-    if unix_s > before {
-        // Once a second, so the workers can share it.
-        latest.fetch_max(unix_s, Ordering::Relaxed);
-    }
+    // It is written once a second, so the workers can share it.
+    let before = if unix_s > before { latest.fetch_max(unix_s, Ordering::Relaxed) } else { before };
     let latest = before.max(unix_s);
     (latest - unix_s <= SKEW_TICKS).then_some(latest)
 }
