@@ -1,0 +1,131 @@
+//! Why the engine did not do what it was asked.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::io;
+
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::session::TIME_LIMIT;
+
+/// Why the engine did not do what it was asked. No text shows a row, since rows have passwords.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// There is no connection, or none any more.
+    #[error("no connection to the database: {0}")]
+    Unreachable(String),
+    /// The database takes too long.
+    #[error("the database did not answer within {} s: see what it waits for in pg_stat_activity", TIME_LIMIT.as_secs())]
+    TimedOut,
+    /// The database refuses.
+    #[error("the database refuses: {reason} ({code})")]
+    Refused {
+        /// SQLSTATE.
+        code: String,
+        /// The database's words, without its details.
+        reason: String,
+    },
+    /// An answer that fits no question.
+    #[error("the database answers something else than was asked: {0}")]
+    Unexpected(String),
+    /// The connection was lost at the end of a change, and none was to be had afterwards.
+    #[error("{0}; whether the change was made is not known: look for {1} in letmein.changes")]
+    Unsettled(Box<Self>, String),
+    /// The system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    NoRandomness(String),
+    /// Names and passwords are UTF-8.
+    #[error(
+        "the encoding of the database is {0}: make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    )]
+    NotUtf8(String),
+    /// Nothing is in the database yet.
+    #[error("the database has no schema letmein: make it with letmein-users engine init")]
+    NoSchema,
+    /// The schema was made by a later program.
+    #[error(
+        "the schema of the database has version {version} and needs a program that knows version {min_reader}, and this \
+         one knows {known}: install a newer letmein", known = crate::SCHEMA_VERSION
+    )]
+    TooNew {
+        /// The version of the schema.
+        version: i32,
+        /// The oldest version that a program may know.
+        min_reader: i32,
+    },
+}
+
+impl EngineError {
+    /// Why there is no connection.
+    pub(crate) fn of_connecting(error: &tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(refusal) => Self::of_refusal(refusal),
+            None => Self::Unreachable(with_causes(error)),
+        }
+    }
+
+    /// Detail, hint and context stay behind: the detail of a violated CHECK is the row.
+    fn of_refusal(refusal: &DbError) -> Self {
+        let (code, reason) = (refusal.code(), refusal.message().to_owned());
+        if ends_session(code) {
+            Self::Unreachable(reason)
+        } else {
+            Self::Refused { code: code.code().into(), reason }
+        }
+    }
+
+    /// Whether the transaction was undone because of another one, so that it may succeed now.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.has_code(&SqlState::T_R_SERIALIZATION_FAILURE) || self.has_code(&SqlState::T_R_DEADLOCK_DETECTED)
+    }
+
+    /// Whether the connection is gone, and with it the answer.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
+    /// Whether something is there already that was to be made.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        let codes = [SqlState::DUPLICATE_SCHEMA, SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION];
+        codes.iter().any(|code| self.has_code(code))
+    }
+
+    fn has_code(&self, state: &SqlState) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == state.code())
+    }
+}
+
+impl From<tokio_postgres::Error> for EngineError {
+    /// What became of a statement.
+    fn from(error: tokio_postgres::Error) -> Self {
+        let is_io = error.source().is_some_and(|cause| cause.is::<io::Error>());
+        match error.as_db_error() {
+            Some(refusal) => Self::of_refusal(refusal),
+            None if is_io || error.is_closed() => Self::Unreachable(with_causes(&error)),
+            None => Self::Unexpected(with_causes(&error)),
+        }
+    }
+}
+
+/// Whether this is no answer: the database stops, has not started yet, or does not know what became of the statement.
+fn ends_session(state: &SqlState) -> bool {
+    [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
+    ]
+    .contains(state)
+}
+
+/// An error that is not the database's, with what it comes from.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing into a string does not fail.
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

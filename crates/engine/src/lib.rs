@@ -1,0 +1,30 @@
+//! Users in PostgreSQL: the schema, connections, and changes in an order that nobody misses.
+//!
+//! A change takes the next revision with the lock on the row `head`, before any other lock, and keeps it until it ends.
+//! So revisions are committed in their order and without gaps, and `revision > mine` finds all that is new. `sql/` has
+//! the schema, which also sees to it that SQL by hand does the same.
+//!
+//! | module | purpose |
+//! |---|---|
+//! | `settings` | the file that says where the database is |
+//! | `tls` | who the database has to be |
+//! | `session` | statements, each with a time limit |
+//! | `migrations` | the schema, made and brought up to date |
+//! | `writer` | a change, made once whatever becomes of the connection |
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod error;
+mod migrations;
+mod session;
+mod settings;
+mod tls;
+mod writer;
+
+pub use error::EngineError;
+pub use migrations::{Migrated, SCHEMA_VERSION, Status, init, migrate, status};
+pub use session::{Parameter, Session};
+pub use settings::{Settings, SettingsError};
+pub use tokio_postgres::Row;
+pub use tokio_postgres::types::Type;
+pub use writer::{Changed, Writer};

@@ -1,0 +1,143 @@
+//! The schema: made, brought up to date, and looked at.
+
+use tokio_postgres::types::Type;
+
+use crate::error::EngineError;
+use crate::session::Session;
+
+/// Each file brings the schema from the version before to its own. Files that have been released stay as they are.
+const FILES: [&str; 3] = [
+    include_str!("../sql/0001_tables.sql"),
+    include_str!("../sql/0002_revisions.sql"),
+    include_str!("../sql/0003_roles.sql"),
+];
+
+/// The version of the schema that this program makes.
+pub const SCHEMA_VERSION: i32 = FILES.len() as i32;
+/// The oldest version that a program may know to use a schema of ours.
+const MIN_READER: i32 = 3;
+/// How often somebody else may be faster.
+const COLLISIONS_MAX: u32 = 10;
+
+/// What became of the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The version that it had; 0 if there was none.
+    pub from: i32,
+    /// The version that it has.
+    pub to: i32,
+}
+
+/// What is in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The newest revision.
+    pub revision: i64,
+    /// The number of users.
+    pub users: i64,
+    /// The version of the schema.
+    pub schema_version: i32,
+}
+
+/// Makes the schema and its roles in a database that has none, or brings the schema up to date.
+///
+/// # Errors
+/// Why it cannot. Each file is a transaction, so the schema then has the version of the last that succeeded.
+pub async fn init(session: &Session) -> Result<Migrated, EngineError> {
+    let row = session.row("SELECT current_setting('server_encoding')", &[]).await?;
+    match row.get(0) {
+        "UTF8" => apply_all(session).await,
+        other => Err(EngineError::NotUtf8(other.into())),
+    }
+}
+
+/// Brings the schema up to date.
+///
+/// # Errors
+/// As for [`init`], and [`EngineError::NoSchema`].
+pub async fn migrate(session: &Session) -> Result<Migrated, EngineError> {
+    schema(session).await?.ok_or(EngineError::NoSchema)?;
+    apply_all(session).await
+}
+
+/// Says what is in the database.
+///
+/// # Errors
+/// [`EngineError::NoSchema`], [`EngineError::TooNew`], or why the database does not tell.
+pub async fn status(session: &Session) -> Result<Status, EngineError> {
+    let schema_version = schema(session).await?.ok_or(EngineError::NoSchema)?.version;
+    let sql = "SELECT revision, (SELECT count(*) FROM letmein.users) FROM letmein.head";
+    let row = session.row(sql, &[]).await?;
+    Ok(Status { revision: row.get(0), users: row.get(1), schema_version })
+}
+
+/// What the database says of its schema.
+#[derive(Clone, Copy)]
+struct Schema {
+    version: i32,
+    /// The oldest version that a program may know to use it.
+    min_reader: i32,
+}
+
+/// The schema, if there is one that this program can use.
+async fn schema(session: &Session) -> Result<Option<Schema>, EngineError> {
+    let is_there = session.row("SELECT to_regclass('letmein.head') IS NOT NULL", &[]).await?;
+    if !is_there.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    usable(session, "SELECT schema_version, min_reader FROM letmein.head").await.map(Some)
+}
+
+async fn usable(session: &Session, sql: &str) -> Result<Schema, EngineError> {
+    let row = session.row(sql, &[]).await?;
+    let schema = Schema { version: row.get(0), min_reader: row.get(1) };
+    if schema.min_reader > SCHEMA_VERSION {
+        return Err(EngineError::TooNew { version: schema.version, min_reader: schema.min_reader });
+    }
+    Ok(schema)
+}
+
+async fn apply_all(session: &Session) -> Result<Migrated, EngineError> {
+    let from = schema(session).await?.map_or(0, |schema| schema.version);
+    let mut collisions = 0;
+    loop {
+        match apply_next(session).await {
+            Ok(Step::Applied) => {}
+            Ok(Step::NothingLeft { version }) => return Ok(Migrated { from, to: version }),
+            // Somebody else has made the schema meanwhile, or the roles from another database; or they wait for the row
+            // while we alter its table.
+            Err(error) if collisions < COLLISIONS_MAX && (error.is_duplicate() || error.is_conflict()) => {
+                collisions += 1;
+                session.batch("ROLLBACK").await?;
+                schema(session).await?.ok_or(error)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+enum Step {
+    Applied,
+    NothingLeft { version: i32 },
+}
+
+/// Applies the next file in a transaction, under the lock on head once that is there.
+async fn apply_next(session: &Session) -> Result<Step, EngineError> {
+    session.batch("BEGIN").await?;
+    let version = match schema(session).await? {
+        None => 0,
+        // It may have changed until we have the lock.
+        Some(_) => {
+            usable(session, "SELECT schema_version, min_reader FROM letmein.head FOR UPDATE").await?.version
+        }
+    };
+    let Some((next, sql)) = (1..).zip(FILES).find(|(number, _)| *number == version + 1) else {
+        session.batch("ROLLBACK").await?;
+        return Ok(Step::NothingLeft { version });
+    };
+    session.batch(sql).await?;
+    let sql = "UPDATE letmein.head SET schema_version = $1, min_reader = $2";
+    session.rows(sql, &[(&next, Type::INT4), (&MIN_READER, Type::INT4)]).await?;
+    session.batch("COMMIT").await?;
+    Ok(Step::Applied)
+}

@@ -1,0 +1,96 @@
+//! A connection to the database, on which every answer has a time limit.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, NoTls, Row, Socket};
+
+use crate::error::EngineError;
+use crate::settings::Settings;
+
+/// How long a connection, or the answer to a statement, may take. The protocol has no limit of its own.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// A value for a statement, and its type. Told beforehand, types save a round trip, and no statement is left prepared,
+/// which a pool between us and the database would mix up.
+pub type Parameter<'v> = (&'v (dyn ToSql + Sync), Type);
+
+/// A connection to the database. It needs a runtime with I/O and time.
+pub struct Session {
+    client: Client,
+    /// The first error, after which no transaction may be committed: the database would undo it and call that success.
+    first_error: RefCell<Option<EngineError>>,
+}
+
+impl Session {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Whatever keeps it from connecting, within the time limit.
+    pub async fn open(settings: &Settings) -> Result<Self, EngineError> {
+        let client = match settings.tls.clone() {
+            Some(tls) => limited(connect(&settings.config, tls)).await?,
+            None => limited(connect(&settings.config, NoTls)).await?,
+        };
+        let client = client.map_err(|error| EngineError::of_connecting(&error))?;
+        Ok(Self { client, first_error: RefCell::new(None) })
+    }
+
+    /// Runs a statement, and gives the rows that it returns.
+    ///
+    /// # Errors
+    /// Why it did not run, or that it is not known whether it did.
+    pub async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, EngineError> {
+        self.noted(limited(self.client.query_typed(sql, parameters)).await)
+    }
+
+    /// Runs a statement that gives one row.
+    ///
+    /// # Errors
+    /// As for [`Session::rows`], or if it gives another number of rows.
+    pub async fn row(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, EngineError> {
+        self.noted(limited(self.client.query_typed_one(sql, parameters)).await)
+    }
+
+    /// Runs statements without parameters.
+    ///
+    /// # Errors
+    /// As for [`Session::rows`].
+    pub async fn batch(&self, sql: &str) -> Result<(), EngineError> {
+        self.noted(limited(self.client.batch_execute(sql)).await)
+    }
+
+    /// The first error that this session has met.
+    pub(crate) fn first_error(&self) -> Result<(), EngineError> {
+        self.first_error.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    fn noted<T>(
+        &self,
+        answer: Result<Result<T, tokio_postgres::Error>, EngineError>,
+    ) -> Result<T, EngineError> {
+        let answer = answer.and_then(|answer| Ok(answer?));
+        if let Err(error) = &answer {
+            self.first_error.borrow_mut().get_or_insert_with(|| error.clone());
+        }
+        answer
+    }
+}
+
+/// The connection runs beside its client, and ends with it. Its errors reach whoever waits for an answer.
+async fn connect<T>(config: &Config, tls: T) -> Result<Client, tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+{
+    let (client, connection) = config.connect(tls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+async fn limited<T>(answer: impl Future<Output = T>) -> Result<T, EngineError> {
+    timeout(TIME_LIMIT, answer).await.map_err(|_| EngineError::TimedOut)
+}

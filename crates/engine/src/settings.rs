@@ -1,0 +1,210 @@
+//! The file that says where the database is, and as whom to connect.
+//!
+//! ```text
+//! # Settings of libpq, or one URL. TCP is always TLS with sslmode=verify-full.
+//! host=db1.example.org,db2.example.org dbname=letmein target_session_attrs=read-write
+//! user=alice password='correct horse'
+//! sslrootcert=/etc/letmein/database-ca.pem
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::geteuid;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+use users::{Distrust, UsersError, file};
+use zeroize::Zeroizing;
+
+use crate::tls::Tls;
+
+/// Permissions of everybody but the owner.
+const OTHERS: u32 = 0o077;
+/// How long one of several hosts may take to accept, so that there is time left for the next.
+const HOST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the database is, and as whom to connect.
+#[derive(Debug)]
+pub struct Settings {
+    pub(crate) config: Config,
+    /// None for a Unix socket.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// Why a file of settings cannot be used. No text shows a line of it, since a line may have the password.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// It cannot be read.
+    #[error("{}: {error}: write the settings of the database there, and chmod 600 it", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// Somebody else decides what is in it.
+    #[error("{}: {reason}", path.display())]
+    Unsafe {
+        /// The file.
+        path: PathBuf,
+        /// Who, and what to do about it.
+        reason: Distrust,
+    },
+    /// Others may read the password, or write another database's name.
+    #[error("{path}: open to others, and there may be a password in it: chmod 600 {path}", path = .0.display())]
+    OpenToOthers(PathBuf),
+    /// It belongs to neither root nor whoever runs this.
+    #[error("{path}: owned by another user, who could name another database: chown it to yourself", path = .0.display())]
+    ForeignOwner(PathBuf),
+    /// A line is not understood.
+    #[error("{}:{line}: {remedy}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What to write.
+        remedy: &'static str,
+    },
+    /// The settings do not go together.
+    #[error("{}: {remedy}", path.display())]
+    Together {
+        /// The file.
+        path: PathBuf,
+        /// What to write.
+        remedy: &'static str,
+    },
+    /// The file of `sslrootcert` has no certificates to trust.
+    #[error("{}: {reason}: sslrootcert names the certificate of the database's CA, in PEM", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+const SETTING: &str = "not understood: write settings as key=value, and values with spaces in single quotes";
+const ONE_URL: &str = "a URL takes no other settings beside it but sslrootcert";
+const SSL_MODE: &str = "sslmode is verify-full, and nothing else: take the line out";
+const NO_HOST: &str = "no host: write host=db.example.org, or host=/run/postgresql for a Unix socket";
+const ONE_KIND: &str = "hosts and Unix sockets do not go together, nor does hostaddr with a Unix socket";
+const NO_TLS: &str = "sslmode=disable is not possible over TCP: take it out, or name a Unix socket as host";
+const NO_CA: &str = "no sslrootcert: write sslrootcert=FILE with the certificate of the database's CA";
+
+impl Settings {
+    /// Reads the file. The database shows this name of the program beside its sessions and changes.
+    ///
+    /// # Errors
+    /// Why the file cannot be used.
+    pub fn load(path: &Path, program: &str) -> Result<Self, SettingsError> {
+        let bytes = read(path)?;
+        let written = Written::parse(&bytes, path)?;
+        let together = |remedy| SettingsError::Together { path: path.into(), remedy };
+        let mut config = written.config;
+        if config.get_application_name().is_none() {
+            config.application_name(program);
+        }
+        if config.get_connect_timeout().is_none() && config.get_hosts().len() > 1 {
+            config.connect_timeout(HOST_TIMEOUT);
+        }
+        let sockets = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
+        match (sockets, config.get_hosts().len()) {
+            (_, 0) => Err(together(NO_HOST)),
+            (0, _) if config.get_ssl_mode() == SslMode::Disable => Err(together(NO_TLS)),
+            (0, _) => {
+                let path = written.root_certificates.ok_or_else(|| together(NO_CA))?;
+                let tls = Tls::trusting(&path).map_err(|reason| SettingsError::Ca { path, reason })?;
+                config.ssl_mode(SslMode::Require);
+                Ok(Self { config, tls: Some(tls) })
+            }
+            (sockets, hosts) if sockets == hosts && config.get_hostaddrs().is_empty() => {
+                config.ssl_mode(SslMode::Disable);
+                Ok(Self { config, tls: None })
+            }
+            (_, _) => Err(together(ONE_KIND)),
+        }
+    }
+}
+
+/// Reads a file that nobody else can read or write.
+fn read(path: &Path) -> Result<file::FileBytes, SettingsError> {
+    let unreadable = |error| SettingsError::Unreadable { path: path.into(), error };
+    file::distrust_link(path).map_err(of_settings)?;
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.mode() & OTHERS != 0 {
+        return Err(SettingsError::OpenToOthers(path.into()));
+    }
+    if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
+        return Err(SettingsError::ForeignOwner(path.into()));
+    }
+    file::read(&file, path).map(|(bytes, _)| bytes).map_err(of_settings)
+}
+
+/// The same error, in the words for settings.
+fn of_settings(error: UsersError) -> SettingsError {
+    match error {
+        UsersError::Unsafe { path, reason } => SettingsError::Unsafe { path, reason },
+        UsersError::Unreadable { path, error }
+        | UsersError::UnreadableKey { path, error }
+        | UsersError::UnreadableCluster { path, error } => SettingsError::Unreadable { path, error },
+        UsersError::WrongKey { path, .. } | UsersError::Wrong { path, .. } => {
+            SettingsError::Line { path, line: 1, remedy: SETTING }
+        }
+    }
+}
+
+/// What is written in the file.
+struct Written {
+    config: Config,
+    root_certificates: Option<PathBuf>,
+}
+
+impl Written {
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, SettingsError> {
+        let wrong = |line, remedy| SettingsError::Line { path: path.into(), line, remedy };
+        let text = str::from_utf8(bytes).map_err(|_| wrong(1, "the file is not UTF-8"))?;
+        let mut root_certificates = None;
+        // One allocation of the right size: a string that grows leaves copies of the password behind.
+        let mut settings = Zeroizing::new(String::with_capacity(text.len() + 1));
+        for (index, line) in text.lines().enumerate() {
+            let (number, line) = (index + 1, line.trim());
+            let (key, value) =
+                line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
+            match key {
+                _ if line.is_empty() || line.starts_with('#') => {}
+                "sslrootcert" => root_certificates = Some(PathBuf::from(value)),
+                "sslmode" if value == "verify-full" => {}
+                "sslmode" => return Err(wrong(number, SSL_MODE)),
+                _ if is_url(&settings) || (is_url(line) && !settings.is_empty()) => {
+                    return Err(wrong(number, ONE_URL));
+                }
+                _ if !is_understood(line) => return Err(wrong(number, SETTING)),
+                _ => {
+                    if !settings.is_empty() {
+                        settings.push(' ');
+                    }
+                    settings.push_str(line);
+                }
+            }
+        }
+        let config = settings.parse().map_err(|_| wrong(1, SETTING))?;
+        Ok(Self { config, root_certificates })
+    }
+}
+
+/// Whether all of a line is settings. The parser leaves the rest out, and says nothing, from where no key begins; if it
+/// reads to the end, it refuses a key that does not exist.
+fn is_understood(line: &str) -> bool {
+    let with_another = Zeroizing::new(format!("{line} no_such_key=''"));
+    let reads_all = is_url(line) || with_another.parse::<Config>().is_err();
+    reads_all && line.parse::<Config>().is_ok()
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}

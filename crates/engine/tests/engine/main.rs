@@ -1,0 +1,13 @@
+//! The engine with a real PostgreSQL, which the tests start. Without one they are skipped, and say so.
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+mod by_hand;
+mod commit;
+mod migrations;
+mod order;
+mod postgres;
+mod proxy;
+mod roles;
+mod rules;
+mod settings;
+mod tls;

@@ -1,0 +1,100 @@
+//! The schema, made and brought up to date.
+
+use std::thread;
+
+use letmein_auth_engine::{EngineError, Migrated, SCHEMA_VERSION, Session, Status, init, migrate, status};
+
+use crate::postgres::{Database, load, run};
+
+const UP_TO_DATE: Migrated = Migrated { from: SCHEMA_VERSION, to: SCHEMA_VERSION };
+
+#[test]
+fn what_is_done_twice_changes_nothing() {
+    let Some(database) = Database::empty() else { return };
+    let everything = "SELECT ARRAY[(SELECT count(*) FROM pg_catalog.pg_depend)::text, revision::text, stamp::text] \
+                      FROM letmein.head";
+    run(async {
+        let session = database.session().await;
+        assert_eq!(migrate(&session).await, Err(EngineError::NoSchema));
+        assert_eq!(status(&session).await, Err(EngineError::NoSchema));
+        assert_eq!(init(&session).await, Ok(Migrated { from: 0, to: SCHEMA_VERSION }));
+    });
+    let before = database.query(everything);
+    run(async {
+        let session = database.session().await;
+        assert_eq!(init(&session).await, Ok(UP_TO_DATE));
+        assert_eq!(migrate(&session).await, Ok(UP_TO_DATE));
+        let expected = Status { revision: 0, users: 0, schema_version: SCHEMA_VERSION };
+        assert_eq!(status(&session).await, Ok(expected));
+    });
+    assert_eq!(database.query(everything), before);
+}
+
+#[test]
+fn a_schema_that_is_half_made_is_completed() {
+    let Some(database) = Database::empty() else { return };
+    database.batch(include_str!("../../sql/0001_tables.sql"));
+    database.batch("UPDATE letmein.head SET schema_version = 1");
+    let migrated = run(async { migrate(&database.session().await).await });
+    assert_eq!(migrated, Ok(Migrated { from: 1, to: SCHEMA_VERSION }));
+}
+
+#[test]
+fn of_several_who_make_the_schema_at_once_all_succeed() {
+    let Some(database) = Database::empty() else { return };
+    thread::scope(|scope| {
+        let making = [(); 4].map(|()| scope.spawn(|| run(async { init(&database.session().await).await })));
+        for made in making.map(|making| making.join().unwrap()) {
+            assert_eq!(made.map(|migrated| migrated.to), Ok(SCHEMA_VERSION));
+        }
+    });
+}
+
+#[test]
+fn a_schema_is_used_while_it_allows_that() {
+    let Some(database) = Database::new() else { return };
+    let later = SCHEMA_VERSION + 2;
+    database
+        .batch(&format!("UPDATE letmein.head SET schema_version = {later}, min_reader = {SCHEMA_VERSION}"));
+    run(async {
+        let session = database.session().await;
+        assert_eq!(migrate(&session).await, Ok(Migrated { from: later, to: later }));
+        assert_eq!(status(&session).await.map(|status| status.schema_version), Ok(later));
+    });
+    database.batch(&format!("UPDATE letmein.head SET min_reader = {}", SCHEMA_VERSION + 1));
+    let too_new = EngineError::TooNew { version: later, min_reader: SCHEMA_VERSION + 1 };
+    run(async {
+        let session = database.session().await;
+        assert_eq!(init(&session).await, Err(too_new.clone()));
+        assert_eq!(migrate(&session).await, Err(too_new.clone()));
+        assert_eq!(status(&session).await, Err(too_new));
+    });
+}
+
+#[test]
+fn no_other_encoding_than_utf8_is_taken() {
+    let Some(database) = Database::empty() else { return };
+    let name = format!("{}_latin1", database.name);
+    database.batch(&format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"));
+    let latin1 = Database { name, ..database };
+    let refused = run(async { init(&latin1.session().await).await });
+    assert_eq!(refused, Err(EngineError::NotUtf8("LATIN1".into())));
+}
+
+#[test]
+fn the_schema_needs_no_superuser() {
+    let Some(database) = Database::empty() else { return };
+    let user = format!("owner_of_{}", database.name);
+    // Whoever may make roles, and those of the schema may be there already.
+    let Some(other) = Database::new() else { return };
+    database.batch(&format!(
+        "CREATE ROLE {user} LOGIN CREATEROLE; ALTER DATABASE {} OWNER TO {user}",
+        database.name
+    ));
+    let folder = other.postgres.folder().display();
+    let settings = load(&format!("host={folder} user={user} dbname={}", database.name)).unwrap();
+    let made = run(async { init(&Session::open(&settings).await?).await });
+    assert_eq!(made, Ok(Migrated { from: 0, to: SCHEMA_VERSION }));
+    database
+        .batch("SET ROLE letmein_admin; INSERT INTO letmein.users (name, password) VALUES ('alice', 'a')");
+}

@@ -1,0 +1,68 @@
+//! What the roles may do, and what not.
+
+use crate::postgres::Database;
+
+const ALICE: &str = "INSERT INTO letmein.users (name, password) VALUES ('alice', 'a')";
+
+#[test]
+fn a_server_reads_everything_and_writes_how_far_it_is() {
+    let Some(database) = Database::new() else { return };
+    database.batch(ALICE);
+    for table in ["head", "changes", "users", "removed", "keys", "nodes"] {
+        database.batch(&format!("SET ROLE letmein_server; SELECT * FROM letmein.{table}"));
+    }
+    database.batch("SET ROLE letmein_server; INSERT INTO letmein.nodes VALUES ('one', 1, now())");
+    database.batch("SET ROLE letmein_server; UPDATE letmein.nodes SET revision = 2");
+    for sql in [
+        "UPDATE letmein.users SET password = 'b'",
+        "INSERT INTO letmein.users (name, password) VALUES ('bob', 'b')",
+        "DELETE FROM letmein.users",
+        "UPDATE letmein.head SET revision = 7",
+        "DELETE FROM letmein.changes",
+        "DELETE FROM letmein.removed",
+        "INSERT INTO letmein.keys VALUES (now(), sha256('key'))",
+        "DELETE FROM letmein.nodes",
+        "SELECT letmein.take_revision(gen_random_uuid(), 'test')",
+    ] {
+        assert_denied(&database, "letmein_server", sql);
+    }
+}
+
+#[test]
+fn an_administrator_changes_users_and_nothing_else() {
+    let Some(database) = Database::new() else { return };
+    database.batch(&format!("SET ROLE letmein_admin; {ALICE}"));
+    database.batch("SET ROLE letmein_admin; UPDATE letmein.users SET name = 'bob', disabled = true");
+    database.batch("SET ROLE letmein_admin; DELETE FROM letmein.users");
+    assert_eq!(
+        database.query("SELECT ARRAY[name, revision::text] FROM letmein.removed ORDER BY 1"),
+        "alice 2, bob 3"
+    );
+    for sql in [
+        "UPDATE letmein.head SET revision = 7",
+        "INSERT INTO letmein.changes VALUES (7, gen_random_uuid(), now(), 'somebody', 'else', 'test')",
+        "DELETE FROM letmein.removed",
+        "SELECT * FROM letmein.keys",
+        "INSERT INTO letmein.nodes VALUES ('one', 1, now())",
+        "TRUNCATE letmein.users",
+        "ALTER TABLE letmein.users DISABLE TRIGGER ALL",
+        "CREATE TABLE letmein.other ()",
+    ] {
+        assert_denied(&database, "letmein_admin", sql);
+    }
+}
+
+#[test]
+fn who_has_no_role_sees_nothing() {
+    let Some(database) = Database::new() else { return };
+    database.batch(&format!("CREATE ROLE stranger_of_{}", database.name));
+    for sql in ["SELECT * FROM letmein.users", "SELECT letmein.take_revision(gen_random_uuid(), 'test')"] {
+        assert_denied(&database, &format!("stranger_of_{}", database.name), sql);
+    }
+}
+
+/// Refused for lack of a privilege (42501).
+fn assert_denied(database: &Database, role: &str, sql: &str) {
+    let refusal = database.refusal(&format!("SET ROLE {role}; {sql}"));
+    assert!(refusal.contains("42501"), "{role}, {sql}: {refusal}");
+}
