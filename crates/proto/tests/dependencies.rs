@@ -126,3 +126,15 @@ fn a_client_of_md5_alone_depends_on_few_packages() {
         file!()
     );
 }
+
+#[test]
+fn only_a_letmein_users_for_postgresql_has_its_client_beneath() {
+    for (package, features, expected) in [
+        ("letmein-auth", &[][..], false),
+        ("letmein-users", &[], false),
+        ("letmein-users", &["--features", "engine"], true),
+    ] {
+        let found = beneath(package, features);
+        assert_eq!(found.contains("tokio-postgres"), expected, "{package} {features:?}: {found:?}");
+    }
+}

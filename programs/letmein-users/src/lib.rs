@@ -6,6 +6,8 @@ mod command_line;
 mod conditions;
 mod credential;
 mod edit;
+#[cfg(feature = "engine")]
+mod engine;
 mod entries;
 mod files;
 mod import;
@@ -84,6 +86,8 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         Command::Import { list, csv, replace } => {
             import(&files, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
         }
+        #[cfg(feature = "engine")]
+        Command::Engine { command } => engine::run(&command),
     }
 }
 
@@ -106,10 +110,15 @@ fn usage() -> Usage<'static> {
     let command = env::args_os().nth(1).unwrap_or_default();
     let command = command.to_str().unwrap_or_default();
     Usage {
-        example: if command == "keys" { "letmein-users keys add --from +1h" } else { EXAMPLE },
+        example: match command {
+            #[cfg(feature = "engine")]
+            "engine" => "letmein-users engine status --engine FILE",
+            "keys" => "letmein-users keys add --from +1h",
+            _ => EXAMPLE,
+        },
         password: match command {
             "verify" | "test" => PasswordArgument::Taken,
-            "key" | "keys" => PasswordArgument::Never,
+            "engine" | "key" | "keys" => PasswordArgument::Never,
             _ => PasswordArgument::Mistaken,
         },
         too_many: match command {
@@ -134,6 +143,8 @@ fn instead_of(command: &str) -> Option<&'static str> {
         "export" => Some("to copy the users, copy the file; list --json has all but the passwords"),
         "edit" => Some("change the file with any editor; check tells what is wrong in it"),
         "reload" => Some("the server reads the file again by itself"),
+        #[cfg(not(feature = "engine"))]
+        "engine" => Some("users in PostgreSQL need a letmein-users that is built with --features engine"),
         "unblock" => Some("pkill -USR1 server-udp lifts all blocks"),
         _ => None,
     }

@@ -67,6 +67,10 @@ fn a_command_or_an_option_that_is_nearly_right_is_told_with_what_was_meant() {
         (&["edit"], "change the file with any editor; check tells what is wrong in it\n"),
         (&["reload"], "the server reads the file again by itself\n"),
         (&["unblock", "alice"], "pkill -USR1 server-udp lifts all blocks\n"),
+        (
+            &["engine", "status"],
+            "users in PostgreSQL need a letmein-users that is built with --features engine\n",
+        ),
     ] {
         let Ended { status, stderr, .. } = Folder::with(TEXT).run(args);
         assert!(status == 2 && stderr.contains(nearest), "{args:?}: {stderr}");

@@ -1,0 +1,85 @@
+//! The commands that set up users in PostgreSQL.
+
+use engine::{EngineError, Migrated, SCHEMA_VERSION, Session, Settings, Status, init, migrate, status};
+use tokio::runtime;
+
+use crate::command_line::{EngineCommand, EngineFile};
+use crate::{PROGRAM, failed, print, say_each_line};
+use letmein::cli::ExitStatus;
+
+const NEXT: &str = "\
+Nobody can log in to the database as one of the roles. Make members of them, in psql:
+  CREATE ROLE alice LOGIN IN ROLE letmein_admin;   -- changes users
+  \\password alice
+  CREATE ROLE node1 LOGIN IN ROLE letmein_server;  -- reads users
+  \\password node1
+So that its log shows no passwords:
+  ALTER SYSTEM SET log_error_verbosity = terse;
+  SELECT pg_reload_conf();";
+
+pub(crate) fn run(command: &EngineCommand) -> Result<ExitStatus, ExitStatus> {
+    let (EngineCommand::Init(EngineFile { engine })
+    | EngineCommand::Migrate(EngineFile { engine })
+    | EngineCommand::Status(EngineFile { engine })) = command;
+    let settings = Settings::load(engine, PROGRAM).map_err(|error| {
+        say_each_line(&error);
+        ExitStatus::Usage
+    })?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(&error))?;
+    let lines = runtime.block_on(async {
+        let session = Session::open(&settings).await?;
+        match command {
+            EngineCommand::Init(_) => init(&session).await.map(made),
+            EngineCommand::Migrate(_) => migrate(&session).await.map(|migrated| vec![brought(migrated)]),
+            EngineCommand::Status(_) => status(&session).await.map(shown),
+        }
+    });
+    // A name server that does not answer keeps nobody waiting.
+    runtime.shutdown_background();
+    print(lines.map_err(|error| refused(&error))?)
+}
+
+fn made(migrated: Migrated) -> Vec<String> {
+    match migrated {
+        Migrated { from: 0, to } => {
+            let made = format!(
+                "made version {to} of the tables, and the roles letmein_owner, letmein_admin and letmein_server"
+            );
+            vec![made, NEXT.to_owned()]
+        }
+        migrated => vec![brought(migrated)],
+    }
+}
+
+fn brought(Migrated { from, to }: Migrated) -> String {
+    if from == to {
+        format!("nothing to do: the tables have version {to}")
+    } else {
+        format!("brought the tables from version {from} to version {to}")
+    }
+}
+
+fn shown(Status { revision, users, schema_version }: Status) -> Vec<String> {
+    let version = if schema_version < SCHEMA_VERSION {
+        format!("{schema_version}, and engine migrate makes it {SCHEMA_VERSION}")
+    } else {
+        schema_version.to_string()
+    };
+    let rows = [("revision", revision.to_string()), ("users", users.to_string()), ("version", version)];
+    rows.map(|(what, it)| format!("{what:8}  {it}")).into()
+}
+
+/// Says what is wrong. A database that is another than it should be is wrong as a users file is.
+fn refused(error: &EngineError) -> ExitStatus {
+    say_each_line(error);
+    match error {
+        EngineError::NotUtf8(_) | EngineError::NoSchema | EngineError::TooNew { .. } => ExitStatus::Usage,
+        EngineError::Unreachable(_)
+        | EngineError::TimedOut
+        | EngineError::Refused { .. }
+        | EngineError::Unexpected(_)
+        | EngineError::Unsettled(..)
+        | EngineError::NoRandomness(_) => ExitStatus::Failed,
+    }
+}

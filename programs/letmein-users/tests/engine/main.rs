@@ -1,0 +1,105 @@
+//! `letmein-users engine` with a real PostgreSQL. Without one the tests are skipped, and say so.
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+// Its name in the tests of the engine.
+extern crate engine as letmein_auth_engine;
+
+#[path = "../../../../crates/engine/tests/engine/postgres.rs"]
+#[expect(dead_code, reason = "the tests of the engine need more of it")]
+mod postgres;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use postgres::Database;
+use tempfile::TempDir;
+
+/// How the program ended, and what it printed and said.
+type Ended = (i32, String, String);
+
+fn engine(command: &str, file: &Path) -> Ended {
+    letmein_users(&["engine", command, "--engine", file.to_str().unwrap()])
+}
+
+fn letmein_users(arguments: &[&str]) -> Ended {
+    let output = Command::new(env!("CARGO_BIN_EXE_letmein-users")).args(arguments).output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.code().unwrap(), stdout, stderr)
+}
+
+fn done(stdout: &str) -> Ended {
+    (0, stdout.into(), String::new())
+}
+
+fn failed(status: i32, stderr: &str) -> Ended {
+    (status, String::new(), stderr.into())
+}
+
+#[test]
+fn a_database_is_made_looked_at_and_left_alone() {
+    let Some(database) = Database::empty() else { return };
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("engine");
+    let socket = database.postgres.folder().display();
+    fs::write(&file, format!("host={socket} user=postgres dbname={}", database.name)).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let no_schema =
+        "letmein-users: the database has no schema letmein: make it with letmein-users engine init\n";
+    assert_eq!(engine("status", &file), failed(2, no_schema));
+    assert_eq!(engine("migrate", &file), failed(2, no_schema));
+
+    let (status, stdout, stderr) = engine("init", &file);
+    assert_eq!((status, stderr), (0, String::new()));
+    // What it says to do next works.
+    for sql in stdout.lines().filter_map(|line| line.trim().strip_prefix("CREATE ROLE ")) {
+        let (sql, _) = sql.split_once(';').unwrap();
+        database.batch(&format!("BEGIN; CREATE ROLE {sql}; ROLLBACK"));
+    }
+    assert_eq!(stdout.matches("CREATE ROLE ").count(), 2);
+
+    let nothing = done("nothing to do: the tables have version 3\n");
+    assert_eq!(engine("init", &file), nothing);
+    assert_eq!(engine("migrate", &file), nothing);
+    assert_eq!(engine("status", &file), done("revision  0\nusers     0\nversion   3\n"));
+    database
+        .batch("SET ROLE letmein_admin; INSERT INTO letmein.users (name, password) VALUES ('alice', 'a')");
+    assert_eq!(engine("status", &file), done("revision  1\nusers     1\nversion   3\n"));
+
+    database.batch("UPDATE letmein.head SET schema_version = 5, min_reader = 5");
+    let newer = "letmein-users: the schema of the database has version 5 and needs a program that knows version 5, and \
+                 this one knows 3: install a newer letmein\n";
+    for command in ["init", "migrate", "status"] {
+        assert_eq!(engine(command, &file), failed(2, newer));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_file_or_database_is_told() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("engine");
+    let shown = file.display();
+    fs::write(&file, format!("host={} user=alice password=hunter2", folder.path().display())).unwrap();
+    let open = format!(
+        "letmein-users: {shown}: open to others, and there may be a password in it: chmod 600 {shown}\n"
+    );
+    assert_eq!(engine("status", &file), failed(2, &open));
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let (status, stdout, stderr) = engine("status", &file);
+    assert_eq!((status, stdout), (3, String::new()));
+    let no_connection =
+        "letmein-users: no connection to the database: error connecting to server: No such file";
+    assert!(stderr.starts_with(no_connection), "{stderr}");
+}
+
+#[test]
+fn help_is_a_success_and_a_missing_command_or_file_is_told() {
+    let (status, stdout, _) = letmein_users(&["engine", "init", "--help"]);
+    assert!(status == 0 && stdout.contains("sslmode=verify-full"), "{status} {stdout}");
+    for (arguments, missing) in [(&["engine"][..], "command"), (&["engine", "init"], "--engine <FILE>")] {
+        let (status, _, stderr) = letmein_users(arguments);
+        assert!(status == 2 && stderr.contains(missing), "{arguments:?}: {stderr}");
+        assert!(stderr.ends_with("Example: letmein-users engine status --engine FILE\n"), "{stderr}");
+    }
+}
