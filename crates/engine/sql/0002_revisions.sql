@@ -54,6 +54,9 @@ CREATE TRIGGER number_row BEFORE INSERT OR UPDATE ON letmein.users
 CREATE FUNCTION letmein.note_removals() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF TG_RELID <> 'letmein.users'::regclass THEN
+        RAISE EXCEPTION 'note_removals is for letmein.users, and for no other table';
+    END IF;
     IF TG_OP <> 'INSERT' THEN
         INSERT INTO letmein.removed
             SELECT before.name, head.revision FROM before, letmein.head

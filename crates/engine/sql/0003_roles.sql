@@ -29,7 +29,8 @@ ALTER FUNCTION letmein.number_row OWNER TO letmein_owner;
 ALTER FUNCTION letmein.note_removals OWNER TO letmein_owner;
 ALTER FUNCTION letmein.refuse_truncate OWNER TO letmein_owner;
 
-REVOKE ALL ON FUNCTION letmein.take_revision FROM PUBLIC;
+-- Triggers run without it; with it, anybody could make one of them a trigger of another table.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA letmein FROM PUBLIC;
 GRANT USAGE ON SCHEMA letmein TO letmein_server, letmein_admin;
 
 -- A server reads everything, and says how far it is.

@@ -61,6 +61,23 @@ fn who_has_no_role_sees_nothing() {
     }
 }
 
+/// They run as the owner, and would forget or forge removals.
+#[test]
+fn functions_of_triggers_are_for_the_users_alone() {
+    let Some(database) = Database::new() else { return };
+    database.batch(&format!("{ALICE}; DELETE FROM letmein.users"));
+    let trigger = "CREATE TEMP TABLE other (name text);
+         CREATE TRIGGER other AFTER INSERT ON other REFERENCING NEW TABLE AS after
+            FOR EACH STATEMENT EXECUTE FUNCTION letmein.note_removals();
+         INSERT INTO other VALUES ('alice')";
+    for role in ["letmein_server", "letmein_admin"] {
+        assert_denied(&database, role, trigger);
+    }
+    let refusal = database.refusal(&format!("SET ROLE letmein_owner; {trigger}"));
+    assert!(refusal.contains("letmein.users"), "{refusal}");
+    assert_eq!(database.query("SELECT ARRAY[name] FROM letmein.removed"), "alice");
+}
+
 /// Refused for lack of a privilege (42501).
 fn assert_denied(database: &Database, role: &str, sql: &str) {
     let refusal = database.refusal(&format!("SET ROLE {role}; {sql}"));
