@@ -19,6 +19,9 @@ const MIN_READER: i32 = 3;
 /// How often somebody else may be faster.
 const COLLISIONS_MAX: u32 = 10;
 
+/// Functions that somebody has planted in another schema are not found, so a superuser does not run them.
+const BEGIN: &str = "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp";
+
 /// What became of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migrated {
@@ -44,7 +47,7 @@ pub struct Status {
 /// # Errors
 /// Why it cannot. Each file is a transaction, so the schema then has the version of the last that succeeded.
 pub async fn init(session: &Session) -> Result<Migrated, EngineError> {
-    let row = session.row("SELECT current_setting('server_encoding')", &[]).await?;
+    let row = session.row("SELECT pg_catalog.current_setting('server_encoding')", &[]).await?;
     match row.get(0) {
         "UTF8" => apply_all(session).await,
         other => Err(EngineError::NotUtf8(other.into())),
@@ -66,7 +69,7 @@ pub async fn migrate(session: &Session) -> Result<Migrated, EngineError> {
 /// [`EngineError::NoSchema`], [`EngineError::TooNew`], or why the database does not tell.
 pub async fn status(session: &Session) -> Result<Status, EngineError> {
     let schema_version = schema(session).await?.ok_or(EngineError::NoSchema)?.version;
-    let sql = "SELECT revision, (SELECT count(*) FROM letmein.users) FROM letmein.head";
+    let sql = "SELECT revision, (SELECT pg_catalog.count(*) FROM letmein.users) FROM letmein.head";
     let row = session.row(sql, &[]).await?;
     Ok(Status { revision: row.get(0), users: row.get(1), schema_version })
 }
@@ -81,7 +84,7 @@ struct Schema {
 
 /// The schema, if there is one that this program can use.
 async fn schema(session: &Session) -> Result<Option<Schema>, EngineError> {
-    let is_there = session.row("SELECT to_regclass('letmein.head') IS NOT NULL", &[]).await?;
+    let is_there = session.row("SELECT pg_catalog.to_regclass('letmein.head') IS NOT NULL", &[]).await?;
     if !is_there.get::<_, bool>(0) {
         return Ok(None);
     }
@@ -123,7 +126,7 @@ enum Step {
 
 /// Applies the next file in a transaction, under the lock on head once that is there.
 async fn apply_next(session: &Session) -> Result<Step, EngineError> {
-    session.batch("BEGIN").await?;
+    session.batch(BEGIN).await?;
     let version = match schema(session).await? {
         None => 0,
         // It may have changed until we have the lock.

@@ -81,6 +81,32 @@ fn no_other_encoding_than_utf8_is_taken() {
     assert_eq!(refused, Err(EngineError::NotUtf8("LATIN1".into())));
 }
 
+/// Everybody may make them in the schema public of PostgreSQL 14 and older. Run as a superuser, they could do anything.
+#[test]
+fn functions_that_somebody_has_planted_are_not_run() {
+    let Some(database) = Database::empty() else { return };
+    for (function, result) in [
+        ("cardinality(cidr[])", "int"),
+        ("array_ndims(cidr[])", "int"),
+        ("format(text, text)", "text"),
+        ("to_regclass(text)", "regclass"),
+        ("current_setting(text)", "text"),
+    ] {
+        database.batch(&format!(
+            "CREATE FUNCTION public.{function} RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN RAISE 'planted'; END $$;
+             ALTER DATABASE {} SET search_path = public, pg_catalog",
+            database.name
+        ));
+    }
+    run(async {
+        let session = database.session().await;
+        assert_eq!(init(&session).await, Ok(Migrated { from: 0, to: SCHEMA_VERSION }));
+        assert_eq!(migrate(&session).await, Ok(UP_TO_DATE));
+        assert_eq!(status(&session).await.map(|status| status.users), Ok(0));
+    });
+    database.batch("INSERT INTO letmein.users (name, password, networks) VALUES ('alice', 'a', '{::1}')");
+}
+
 #[test]
 fn the_schema_needs_no_superuser() {
     let Some(database) = Database::empty() else { return };
