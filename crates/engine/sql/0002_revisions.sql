@@ -84,3 +84,12 @@ END
 $$;
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON letmein.users
     FOR EACH STATEMENT EXECUTE FUNCTION letmein.refuse_truncate();
+
+-- Under session_replication_role = replica, too.
+ALTER TABLE letmein.users
+    ENABLE ALWAYS TRIGGER before_change,
+    ENABLE ALWAYS TRIGGER number_row,
+    ENABLE ALWAYS TRIGGER note_inserts,
+    ENABLE ALWAYS TRIGGER note_updates,
+    ENABLE ALWAYS TRIGGER note_deletes,
+    ENABLE ALWAYS TRIGGER refuse_truncate;

@@ -69,6 +69,21 @@ fn truncate_is_refused_even_to_a_superuser() {
     assert_eq!(database.query(NEWS), "alice 1 user");
 }
 
+/// As logical replication does, and whoever wants foreign keys out of the way.
+#[test]
+fn a_replica_keeps_the_order_as_everybody_else() {
+    let Some(database) = Database::new() else { return };
+    let as_replica = |sql: &str| format!("SET session_replication_role = replica; {sql}");
+    database
+        .batch(&as_replica("INSERT INTO letmein.users (name, password, revision) VALUES ('alice', 'a', 77)"));
+    assert_eq!(database.query(NEWS), "alice 1 user");
+    database.batch(&as_replica("UPDATE letmein.users SET name = 'bob'"));
+    assert_eq!(database.query(NEWS), "alice 2 removed, bob 2 user");
+    assert!(database.refusal(&as_replica("TRUNCATE letmein.users")).contains("use DELETE"));
+    database.batch(&as_replica("DELETE FROM letmein.users"));
+    assert_eq!(database.query(NEWS), "alice 2 removed, bob 3 removed");
+}
+
 /// As after a dump was restored into another cluster, whose transactions have lower numbers.
 #[test]
 fn a_transaction_with_the_number_of_an_old_one_gets_a_revision_of_its_own() {
