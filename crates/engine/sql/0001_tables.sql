@@ -31,7 +31,7 @@ CREATE TABLE letmein.changes (
 );
 
 -- Names and passwords keep the rules of the protocol: 64 and 128 bytes; in names no colon, no control character, and
--- no white space of Unicode at either end.
+-- no white space of Unicode at either end. Records of OPAQUE are shorter than 320 bytes; later ones may be longer.
 CREATE TABLE letmein.users (
     name text COLLATE "C" PRIMARY KEY,
     password text COLLATE "C",
@@ -48,9 +48,12 @@ CREATE TABLE letmein.users (
     ),
     CONSTRAINT users_password_length CHECK (octet_length(password) BETWEEN 1 AND 128),
     CONSTRAINT users_opaque_start CHECK (opaque LIKE '$opaque-3dh$%'),
+    CONSTRAINT users_opaque_length CHECK (octet_length(opaque) <= 512),
     CONSTRAINT users_password_or_opaque CHECK ((password IS NULL) <> (opaque IS NULL)),
     CONSTRAINT users_expires_since_1970 CHECK (expires BETWEEN '1970-01-01' AND '9999-12-31'),
-    CONSTRAINT users_networks_not_empty CHECK (cardinality(networks) > 0)
+    CONSTRAINT users_networks_length CHECK (cardinality(networks) BETWEEN 1 AND 64),
+    CONSTRAINT users_networks_flat CHECK (array_ndims(networks) = 1),
+    CONSTRAINT users_networks_null CHECK (array_position(networks, NULL) IS NULL)
 );
 CREATE INDEX users_revision ON letmein.users (revision, name);
 

@@ -19,7 +19,9 @@ BEGIN
         RETURNING revision INTO taken;
     IF found THEN
         INSERT INTO letmein.changes
-            VALUES (taken, mine, clock_timestamp(), session_user, current_setting('application_name'), what);
+            VALUES (
+                taken, mine, clock_timestamp(), session_user, current_setting('application_name'), left(what, 200)
+            );
     ELSE
         SELECT revision INTO taken FROM letmein.head;
     END IF;

@@ -69,6 +69,13 @@ fn truncate_is_refused_even_to_a_superuser() {
     assert_eq!(database.query(NEWS), "alice 1 user");
 }
 
+#[test]
+fn what_a_change_says_of_itself_is_cut() {
+    let Some(database) = Database::new() else { return };
+    database.batch("SELECT letmein.take_revision(gen_random_uuid(), repeat('w', 201))");
+    assert_eq!(database.query("SELECT ARRAY[length(what)] FROM letmein.changes WHERE revision = 1"), "200");
+}
+
 /// As logical replication does, and whoever wants foreign keys out of the way.
 #[test]
 fn a_replica_keeps_the_order_as_everybody_else() {

@@ -32,10 +32,13 @@ fn the_schema_takes_the_names_that_the_protocol_takes() {
 fn a_user_has_a_password_or_a_record() {
     let Some(database) = Database::new() else { return };
     let longest = "p".repeat(128);
+    let record = |len: usize| format!("$opaque-3dh${}", "r".repeat(len - 12));
+    let networks = |count: usize| vec!["::1"; count].join(",");
     for values in [
         format!("('a', '{longest}', NULL, NULL, NULL)"),
         "('b', NULL, '$opaque-3dh$v=1$none', NULL, NULL)".into(),
         "('c', 'p', NULL, '2027-01-31', '{10.0.0.0/8,2001:db8::/32,127.0.0.1}')".into(),
+        format!("('e', NULL, '{}', NULL, '{{{}}}')", record(512), networks(64)),
     ] {
         database.batch(&format!(
             "INSERT INTO letmein.users (name, password, opaque, expires, networks) VALUES {values}"
@@ -48,7 +51,12 @@ fn a_user_has_a_password_or_a_record() {
         ("('d', 'p', '$opaque-3dh$v=1$none', NULL, NULL)".into(), "password_or_opaque"),
         ("('d', NULL, 'p', NULL, NULL)".into(), "opaque_start"),
         ("('d', 'p', NULL, '1969-12-31', NULL)".into(), "expires_since_1970"),
-        ("('d', 'p', NULL, NULL, '{}')".into(), "networks_not_empty"),
+        (format!("('d', NULL, '{}', NULL, NULL)", record(513)), "opaque_length"),
+        ("('d', 'p', NULL, NULL, '{}')".into(), "networks_length"),
+        (format!("('d', 'p', NULL, NULL, '{{{}}}')", networks(65)), "networks_length"),
+        ("('d', 'p', NULL, NULL, '{NULL}')".into(), "networks_null"),
+        ("('d', 'p', NULL, NULL, '{::1,NULL}')".into(), "networks_null"),
+        ("('d', 'p', NULL, NULL, '{{::1},{127.0.0.1}}')".into(), "networks_flat"),
     ] {
         let refusal = database.refusal(&format!(
             "INSERT INTO letmein.users (name, password, opaque, expires, networks) VALUES {values}"
