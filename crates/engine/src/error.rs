@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::io;
 
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::session::TIME_LIMIT;
 
@@ -56,9 +56,10 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Why there is no connection.
+    /// Why there is no connection. That is always fatal, and a wrong password is no better the next time.
     pub(crate) fn of_connecting(error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
+            Some(refusal) if ends_session(refusal.code()) => Self::Unreachable(refusal.message().into()),
             Some(refusal) => Self::of_refusal(refusal),
             None => Self::Unreachable(with_causes(error)),
         }
@@ -66,12 +67,7 @@ impl EngineError {
 
     /// Detail, hint and context stay behind: the detail of a violated CHECK is the row.
     fn of_refusal(refusal: &DbError) -> Self {
-        let (code, reason) = (refusal.code(), refusal.message().to_owned());
-        if ends_session(code) {
-            Self::Unreachable(reason)
-        } else {
-            Self::Refused { code: code.code().into(), reason }
-        }
+        Self::Refused { code: refusal.code().code().into(), reason: refusal.message().into() }
     }
 
     /// Whether the transaction was undone because of another one, so that it may succeed now.
@@ -100,6 +96,9 @@ impl From<tokio_postgres::Error> for EngineError {
     fn from(error: tokio_postgres::Error) -> Self {
         let is_io = error.source().is_some_and(|cause| cause.is::<io::Error>());
         match error.as_db_error() {
+            Some(refusal) if ends_session(refusal.code()) || is_fatal(refusal) => {
+                Self::Unreachable(refusal.message().into())
+            }
             Some(refusal) => Self::of_refusal(refusal),
             None if is_io || error.is_closed() => Self::Unreachable(with_causes(&error)),
             None => Self::Unexpected(with_causes(&error)),
@@ -116,6 +115,12 @@ fn ends_session(state: &SqlState) -> bool {
         SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
     ]
     .contains(state)
+}
+
+/// Whether the connection is lost, between a pool and the database, too. What became of the statement is not known.
+fn is_fatal(refusal: &DbError) -> bool {
+    let is_about_connection = refusal.code().code().starts_with("08");
+    is_about_connection || matches!(refusal.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
 }
 
 /// An error that is not the database's, with what it comes from.

@@ -18,7 +18,9 @@ const USERS: &str = "SELECT ARRAY[name, revision::text] FROM letmein.users ORDER
 
 #[test]
 fn a_change_is_made_once_though_the_connection_is_lost_at_commit() {
-    for (cut, runs) in [(Cut::BeforeCommit, 2), (Cut::AfterCommit, 1), (Cut::BeforeAnswer, 1)] {
+    for (cut, runs) in
+        [(Cut::BeforeCommit, 2), (Cut::AfterCommit, 1), (Cut::BeforeAnswer, 1), (Cut::InsteadOfAnswer, 1)]
+    {
         let Some(database) = Database::new() else { return };
         let proxy = Proxy::before(database.postgres.folder(), cut);
         let settings = database.settings_at(&proxy.folder());

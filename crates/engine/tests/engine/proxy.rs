@@ -22,7 +22,12 @@ pub(crate) enum Cut {
     AfterCommit,
     /// It has answered COMMIT, and the answer is lost.
     BeforeAnswer,
+    /// The same, and a pool between says so.
+    InsteadOfAnswer,
 }
+
+/// What pgbouncer answers when it has lost the database.
+const LOST: &[u8] = b"E\0\0\0\x30SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0";
 
 /// Stands before a database. All connections but the first pass.
 pub(crate) struct Proxy(TempDir);
@@ -48,7 +53,8 @@ fn pass(client: UnixStream, database: &Path, cut: Option<Cut>) {
     let server = UnixStream::connect(database).unwrap();
     let loses_answer = Arc::new(AtomicBool::new(false));
     let (from, to, loses) = (server.try_clone().unwrap(), client.try_clone().unwrap(), loses_answer.clone());
-    thread::spawn(move || answers(from, to, &loses));
+    let instead: &[u8] = if matches!(cut, Some(Cut::InsteadOfAnswer)) { LOST } else { &[] };
+    thread::spawn(move || answers(from, to, &loses, instead));
     thread::spawn(move || requests(client, server, cut, &loses_answer));
 }
 
@@ -63,7 +69,7 @@ fn requests(mut client: UnixStream, mut server: UnixStream, cut: Option<Cut>, lo
                 client.shutdown(Shutdown::Both).unwrap();
                 return;
             }
-            Some(Cut::BeforeAnswer) => loses_answer.store(true, Ordering::Release),
+            Some(Cut::BeforeAnswer | Cut::InsteadOfAnswer) => loses_answer.store(true, Ordering::Release),
             None => {}
         }
         server.write_all(sent).unwrap();
@@ -71,11 +77,15 @@ fn requests(mut client: UnixStream, mut server: UnixStream, cut: Option<Cut>, lo
     let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
 }
 
-/// Passes what the database answers, until an answer is to be lost.
-fn answers(mut server: UnixStream, mut client: UnixStream, loses_answer: &AtomicBool) {
+/// Passes what the database answers, until an answer is to be lost. `instead` takes its place.
+fn answers(mut server: UnixStream, mut client: UnixStream, loses_answer: &AtomicBool, instead: &[u8]) {
     let mut buffer = [0; 8192];
     while let Some(answer) = read(&mut server, &mut buffer) {
-        if loses_answer.load(Ordering::Acquire) || client.write_all(answer).is_err() {
+        if loses_answer.load(Ordering::Acquire) {
+            client.write_all(instead).unwrap();
+            break;
+        }
+        if client.write_all(answer).is_err() {
             break;
         }
     }
