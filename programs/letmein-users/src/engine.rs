@@ -13,9 +13,11 @@ Nobody can log in to the database as one of the roles. Make members of them, in 
   \\password alice
   CREATE ROLE node1 LOGIN IN ROLE letmein_server;  -- reads users
   \\password node1
-So that its log shows no passwords:
+So that its log shows no password of a row that it refuses:
   ALTER SYSTEM SET log_error_verbosity = terse;
-  SELECT pg_reload_conf();";
+  ALTER SYSTEM SET log_min_error_statement = panic;
+  SELECT pg_reload_conf();
+Leave log_statement at none and log_min_duration_statement at -1, their defaults.";
 
 pub(crate) fn run(command: &EngineCommand) -> Result<ExitStatus, ExitStatus> {
     let (EngineCommand::Init(EngineFile { engine })

@@ -5,6 +5,7 @@ mod by_hand;
 mod commit;
 mod migrations;
 mod order;
+#[expect(dead_code, reason = "the tests of the program read the log")]
 mod postgres;
 mod proxy;
 mod roles;

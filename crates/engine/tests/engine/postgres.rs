@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
@@ -19,6 +20,7 @@ use tokio::runtime;
 pub(crate) struct Postgres {
     folder: TempDir,
     child: Child,
+    log: Mutex<Receiver<String>>,
 }
 
 /// A database of a PostgreSQL that may have others.
@@ -56,8 +58,15 @@ impl Postgres {
         let ready = log.by_ref().find(|line| line.contains("ready to accept connections"));
         assert!(ready.is_some(), "PostgreSQL does not start");
         // So that it never waits for somebody to read its log.
-        thread::spawn(move || log.for_each(drop));
-        Some(Self { folder, child })
+        let (sender, receiver) = channel();
+        thread::spawn(move || log.for_each(|line| drop(sender.send(line))));
+        Some(Self { folder, child, log: Mutex::new(receiver) })
+    }
+
+    /// The next lines of its log, up to one with `end` in it.
+    pub(crate) fn log_until(&self, end: &str) -> String {
+        let lines: Vec<_> = self.log.lock().unwrap().iter().take_while(|line| !line.contains(end)).collect();
+        lines.join("\n")
     }
 
     /// The folder of its Unix socket.

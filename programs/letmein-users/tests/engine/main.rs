@@ -10,14 +10,23 @@ mod postgres;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
-use postgres::Database;
+use postgres::{Database, Postgres};
 use tempfile::TempDir;
 
 /// How the program ended, and what it printed and said.
 type Ended = (i32, String, String);
+
+/// A file with the settings of a superuser.
+fn settings_in(folder: &TempDir, database: &Database) -> PathBuf {
+    let (file, socket) = (folder.path().join("engine"), database.postgres.folder().display());
+    fs::write(&file, format!("host={socket} user=postgres dbname={}", database.name)).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    file
+}
 
 fn engine(command: &str, file: &Path) -> Ended {
     letmein_users(&["engine", command, "--engine", file.to_str().unwrap()])
@@ -41,10 +50,7 @@ fn failed(status: i32, stderr: &str) -> Ended {
 fn a_database_is_made_looked_at_and_left_alone() {
     let Some(database) = Database::empty() else { return };
     let folder = TempDir::new().unwrap();
-    let file = folder.path().join("engine");
-    let socket = database.postgres.folder().display();
-    fs::write(&file, format!("host={socket} user=postgres dbname={}", database.name)).unwrap();
-    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let file = settings_in(&folder, &database);
     let no_schema =
         "letmein-users: the database has no schema letmein: make it with letmein-users engine init\n";
     assert_eq!(engine("status", &file), failed(2, no_schema));
@@ -73,6 +79,24 @@ fn a_database_is_made_looked_at_and_left_alone() {
     for command in ["init", "migrate", "status"] {
         assert_eq!(engine(command, &file), failed(2, newer));
     }
+}
+
+#[test]
+fn the_log_shows_no_password_once_what_init_says_is_done() {
+    let Some(postgres) = Postgres::start(|_| Vec::new()) else { return };
+    let database = Database { postgres: Arc::new(postgres), name: "postgres".into() };
+    let folder = TempDir::new().unwrap();
+    let (_, stdout, _) = engine("init", &settings_in(&folder, &database));
+    let sql = stdout.lines().map(str::trim);
+    for sql in sql.filter(|line| line.starts_with("ALTER SYSTEM ") || line.starts_with("SELECT ")) {
+        database.batch(sql);
+    }
+    while database.query("SELECT ARRAY[current_setting('log_error_verbosity')]") != "terse" {}
+    let refused = "INSERT INTO letmein.users (name, password) VALUES ('a:b', 'hunter2')";
+    assert!(database.refusal(refused).contains("users_name_colon"));
+    database.batch("DO $$ BEGIN RAISE LOG 'the end'; END $$");
+    let log = database.postgres.log_until("the end");
+    assert!(log.contains("users_name_colon") && !log.contains("hunter2"), "{log}");
 }
 
 #[test]
