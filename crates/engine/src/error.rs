@@ -3,10 +3,9 @@
 use std::error::Error;
 use std::fmt::Write;
 use std::io;
+use std::time::Duration;
 
 use tokio_postgres::error::{DbError, Severity, SqlState};
-
-use crate::session::TIME_LIMIT;
 
 /// Why the engine did not do what it was asked. No text shows a row, since rows have passwords.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,8 +14,8 @@ pub enum EngineError {
     #[error("no connection to the database: {0}")]
     Unreachable(String),
     /// The database takes too long.
-    #[error("the database did not answer within {} s: see what it waits for in pg_stat_activity", TIME_LIMIT.as_secs())]
-    TimedOut,
+    #[error("the database did not answer within {} s: see what it waits for in pg_stat_activity", .0.as_secs())]
+    TimedOut(Duration),
     /// The database refuses.
     #[error("the database refuses: {reason} ({code})")]
     Refused {

@@ -1,9 +1,11 @@
 //! The schema: made, brought up to date, and looked at.
 
+use std::time::Duration;
+
 use tokio_postgres::types::Type;
 
 use crate::error::EngineError;
-use crate::session::Session;
+use crate::session::{LOCK_LIMIT, STATEMENT_LIMIT, Session, TIME_LIMIT};
 
 /// Each file brings the schema from the version before to its own. Files that have been released stay as they are.
 const FILES: [&str; 3] = [
@@ -19,6 +21,8 @@ const MIN_READER: i32 = 3;
 /// How often somebody else may be faster.
 const COLLISIONS_MAX: u32 = 10;
 
+/// How long a file may take in the database: it may have to read all users.
+const FILE_LIMIT: Duration = Duration::from_secs(60);
 /// Functions that somebody has planted in another schema are not found, so a superuser does not run them.
 const BEGIN: &str = "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp";
 
@@ -88,11 +92,11 @@ async fn schema(session: &Session) -> Result<Option<Schema>, EngineError> {
     if !is_there.get::<_, bool>(0) {
         return Ok(None);
     }
-    usable(session, "SELECT schema_version, min_reader FROM letmein.head").await.map(Some)
+    usable(session).await.map(Some)
 }
 
-async fn usable(session: &Session, sql: &str) -> Result<Schema, EngineError> {
-    let row = session.row(sql, &[]).await?;
+async fn usable(session: &Session) -> Result<Schema, EngineError> {
+    let row = session.row("SELECT schema_version, min_reader FROM letmein.head", &[]).await?;
     let schema = Schema { version: row.get(0), min_reader: row.get(1) };
     if schema.min_reader > SCHEMA_VERSION {
         return Err(EngineError::TooNew { version: schema.version, min_reader: schema.min_reader });
@@ -126,19 +130,30 @@ enum Step {
 
 /// Applies the next file in a transaction, under the lock on head once that is there.
 async fn apply_next(session: &Session) -> Result<Step, EngineError> {
-    session.batch(BEGIN).await?;
-    let version = match schema(session).await? {
-        None => 0,
-        // It may have changed until we have the lock.
-        Some(_) => {
-            usable(session, "SELECT schema_version, min_reader FROM letmein.head FOR UPDATE").await?.version
-        }
-    };
+    let seen = schema(session).await?;
+    if let Some(Schema { version, .. }) = seen
+        && version >= SCHEMA_VERSION
+    {
+        return Ok(Step::NothingLeft { version });
+    }
+    session.batch(&format!("{BEGIN}; {LOCK_LIMIT}; {STATEMENT_LIMIT}")).await?;
+    let mut version = 0;
+    if seen.is_some() {
+        // The lock that ALTER TABLE needs, before any other: to go from one to the other deadlocks with writers.
+        session.batch("LOCK TABLE letmein.head IN ACCESS EXCLUSIVE MODE").await?;
+        // It may have changed until we had the lock.
+        version = usable(session).await?.version;
+    }
     let Some((next, sql)) = (1..).zip(FILES).find(|(number, _)| *number == version + 1) else {
         session.batch("ROLLBACK").await?;
         return Ok(Step::NothingLeft { version });
     };
-    session.batch(sql).await?;
+    session
+        .long_batch(
+            &format!("SET LOCAL statement_timeout = '{}s'; {sql}", FILE_LIMIT.as_secs()),
+            FILE_LIMIT + TIME_LIMIT,
+        )
+        .await?;
     let sql = "UPDATE letmein.head SET schema_version = $1, min_reader = $2";
     session.rows(sql, &[(&next, Type::INT4), (&MIN_READER, Type::INT4)]).await?;
     session.batch("COMMIT").await?;

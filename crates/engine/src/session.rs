@@ -14,6 +14,9 @@ use crate::settings::Settings;
 
 /// How long a connection, or the answer to a statement, may take. The protocol has no limit of its own.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// Limits in the database, a little shorter: nothing goes on, or keeps others waiting, after we have given up.
+pub(crate) const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '4s'";
+pub(crate) const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '4500ms'";
 
 /// A value for a statement, and its type. Told beforehand, types save a round trip, and no statement is left prepared,
 /// which a pool between us and the database would mix up.
@@ -61,7 +64,13 @@ impl Session {
     /// # Errors
     /// As for [`Session::rows`].
     pub async fn batch(&self, sql: &str) -> Result<(), EngineError> {
-        self.noted(limited(self.client.batch_execute(sql)).await)
+        self.long_batch(sql, TIME_LIMIT).await
+    }
+
+    /// The same, with a time limit of its own.
+    pub(crate) async fn long_batch(&self, sql: &str, limit: Duration) -> Result<(), EngineError> {
+        let answer = timeout(limit, self.client.batch_execute(sql)).await;
+        self.noted(answer.map_err(|_| EngineError::TimedOut(limit)))
     }
 
     /// The first error that this session has met.
@@ -92,5 +101,5 @@ where
 }
 
 async fn limited<T>(answer: impl Future<Output = T>) -> Result<T, EngineError> {
-    timeout(TIME_LIMIT, answer).await.map_err(|_| EngineError::TimedOut)
+    timeout(TIME_LIMIT, answer).await.map_err(|_| EngineError::TimedOut(TIME_LIMIT))
 }

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tokio_postgres::types::Type;
 
 use crate::error::EngineError;
-use crate::session::Session;
+use crate::session::{LOCK_LIMIT, STATEMENT_LIMIT, Session};
 use crate::settings::Settings;
 
 /// How often a change is begun.
@@ -106,7 +106,9 @@ impl<T, W: AsyncFn(&Session) -> Result<T, EngineError>> Change<'_, T, W> {
             return Ok(Changed { revision, value });
         }
         // Under the lock on head it sees what the transactions before it have done.
-        session.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+        session
+            .batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {LOCK_LIMIT}; {STATEMENT_LIMIT}"))
+            .await?;
         let sql = "SELECT letmein.take_revision($1::uuid, $2)";
         let stamp = (&self.stamp as _, Type::TEXT);
         let revision = session.row(sql, &[stamp, (&self.what, Type::TEXT)]).await?.get(0);

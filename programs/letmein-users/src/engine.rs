@@ -78,7 +78,7 @@ fn refused(error: &EngineError) -> ExitStatus {
     match error {
         EngineError::NotUtf8(_) | EngineError::NoSchema | EngineError::TooNew { .. } => ExitStatus::Usage,
         EngineError::Unreachable(_)
-        | EngineError::TimedOut
+        | EngineError::TimedOut(_)
         | EngineError::Refused { .. }
         | EngineError::Unexpected(_)
         | EngineError::Unsettled(..)

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::thread;
+use std::time::Duration;
 
 use letmein_auth_engine::{Changed, EngineError, Session, Writer};
 use tempfile::TempDir;
@@ -139,6 +140,23 @@ fn a_change_that_is_undone_time_and_again_is_given_up() {
 }
 
 #[test]
+fn a_change_does_not_wait_in_the_database_for_longer_than_its_writer() {
+    let Some(database) = Database::new() else { return };
+    let settings = database.settings();
+    run(async {
+        let holder = database.session().await;
+        holder.batch("BEGIN; SELECT FROM letmein.head FOR UPDATE").await.unwrap();
+        let mut writer = Writer::new(&settings);
+        let changed = writer.change("wait", async |_| Ok(())).await;
+        assert!(matches!(&changed, Err(EngineError::Refused { code, .. }) if code == "55P03"), "{changed:?}");
+        holder.batch("ROLLBACK").await.unwrap();
+        let limit = "SELECT current_setting('statement_timeout')";
+        let limit = writer.change("look", async |session| session.row(limit, &[]).await).await.unwrap();
+        assert_eq!(limit.value.get::<_, &str>(0), "4500ms");
+    });
+}
+
+#[test]
 fn a_writer_says_that_it_does_not_know_whether_a_change_was_made() {
     let Some(database) = Database::new() else { return };
     let proxy = Proxy::before(database.postgres.folder(), Cut::BeforeAnswer);
@@ -159,5 +177,5 @@ fn a_database_that_does_not_answer_is_not_waited_for() {
     let settings = load(&format!("host={} user=alice", folder.path().display())).unwrap();
     let given_up =
         run(Writer::new(&settings).change("add alice", async |session| session.batch(ALICE).await));
-    assert_eq!(given_up, Err(EngineError::TimedOut));
+    assert_eq!(given_up, Err(EngineError::TimedOut(Duration::from_secs(5))));
 }

@@ -81,6 +81,29 @@ fn no_other_encoding_than_utf8_is_taken() {
     assert_eq!(refused, Err(EngineError::NotUtf8("LATIN1".into())));
 }
 
+/// As pg_dump reads it, for as long as that takes.
+#[test]
+fn a_migration_gives_up_while_somebody_reads_and_keeps_no_one_else_waiting() {
+    let Some(database) = Database::empty() else { return };
+    database.batch(include_str!("../../sql/0001_tables.sql"));
+    database.batch("UPDATE letmein.head SET schema_version = 1");
+    run(async {
+        let reader = database.session().await;
+        reader.batch("BEGIN; SELECT FROM letmein.head").await.unwrap();
+        let session = database.session().await;
+        let given_up = migrate(&session).await;
+        assert!(
+            matches!(&given_up, Err(EngineError::Refused { code, .. }) if code == "55P03"),
+            "{given_up:?}"
+        );
+        drop(session);
+        assert_eq!(status(&database.session().await).await.map(|status| status.schema_version), Ok(1));
+        reader.batch("COMMIT").await.unwrap();
+        let migrated = migrate(&database.session().await).await;
+        assert_eq!(migrated, Ok(Migrated { from: 1, to: SCHEMA_VERSION }));
+    });
+}
+
 /// Everybody may make them in the schema public of PostgreSQL 14 and older. Run as a superuser, they could do anything.
 #[test]
 fn functions_that_somebody_has_planted_are_not_run() {
