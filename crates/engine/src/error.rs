@@ -41,6 +41,16 @@ pub enum EngineError {
     /// Nothing is in the database yet.
     #[error("the database has no schema letmein: make it with letmein-users engine init")]
     NoSchema,
+    /// The schema was made by an earlier program.
+    #[error(
+        "the schema of the database has version {version}, and this program needs version {}: \
+         run letmein-users engine migrate",
+        crate::SCHEMA_VERSION
+    )]
+    TooOld {
+        /// The version of the schema.
+        version: i32,
+    },
     /// The schema was made by a later program.
     #[error(
         "the schema of the database has version {version} and needs a program that knows version {min_reader}, and this \

@@ -78,6 +78,12 @@ pub async fn status(session: &Session) -> Result<Status, EngineError> {
     Ok(Status { revision: row.get(0), users: row.get(1), schema_version })
 }
 
+/// Refuses a schema that this program cannot change.
+pub(crate) async fn check_version(session: &Session) -> Result<(), EngineError> {
+    let Schema { version, .. } = schema(session).await?.ok_or(EngineError::NoSchema)?;
+    if version < SCHEMA_VERSION { Err(EngineError::TooOld { version }) } else { Ok(()) }
+}
+
 /// What the database says of its schema.
 #[derive(Clone, Copy)]
 struct Schema {

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tokio_postgres::types::Type;
 
 use crate::error::EngineError;
+use crate::migrations::check_version;
 use crate::session::{LOCK_LIMIT, STATEMENT_LIMIT, Session};
 use crate::settings::Settings;
 
@@ -79,7 +80,11 @@ impl<'s> Writer<'s> {
     ) -> Result<Changed<T>, EngineError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => Session::open(self.settings).await?,
+            None => {
+                let session = Session::open(self.settings).await?;
+                check_version(&session).await?;
+                session
+            }
         };
         let changed = change.run(&session).await?;
         self.session = Some(session);

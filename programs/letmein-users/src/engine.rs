@@ -76,7 +76,10 @@ fn shown(Status { revision, users, schema_version }: Status) -> Vec<String> {
 fn refused(error: &EngineError) -> ExitStatus {
     say_each_line(error);
     match error {
-        EngineError::NotUtf8(_) | EngineError::NoSchema | EngineError::TooNew { .. } => ExitStatus::Usage,
+        EngineError::NotUtf8(_)
+        | EngineError::NoSchema
+        | EngineError::TooOld { .. }
+        | EngineError::TooNew { .. } => ExitStatus::Usage,
         EngineError::Unreachable(_)
         | EngineError::TimedOut(_)
         | EngineError::Refused { .. }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
-use letmein_auth_engine::{Changed, EngineError, Session, Writer};
+use letmein_auth_engine::{Changed, EngineError, SCHEMA_VERSION, Session, Writer, init};
 use tempfile::TempDir;
 
 use crate::postgres::{Database, load, run};
@@ -91,6 +91,22 @@ fn a_change_is_made_again_if_it_was_undone() {
     }
     assert_eq!(database.query(CHANGES), "1 lost, 2 unserializable, 3 deadlocked");
     assert_eq!(database.query(USERS), "deadlocked 3, lost 1, unserializable 2");
+}
+
+#[test]
+fn a_writer_changes_no_schema_that_it_does_not_know() {
+    let Some(database) = Database::empty() else { return };
+    let settings = database.settings();
+    let change = || run(Writer::new(&settings).change("nothing", async |_| Ok(()))).map(|_| ());
+    assert_eq!(change(), Err(EngineError::NoSchema));
+    run(async { init(&database.session().await).await }).unwrap();
+    let (older, newer) = (SCHEMA_VERSION - 1, SCHEMA_VERSION + 1);
+    database.batch(&format!("UPDATE letmein.head SET schema_version = {older}, min_reader = {older}"));
+    assert_eq!(change(), Err(EngineError::TooOld { version: older }));
+    database.batch(&format!("UPDATE letmein.head SET schema_version = {newer}, min_reader = {newer}"));
+    assert_eq!(change(), Err(EngineError::TooNew { version: newer, min_reader: newer }));
+    database.batch(&format!("UPDATE letmein.head SET min_reader = {older}"));
+    assert_eq!(change(), Ok(()));
 }
 
 #[test]
