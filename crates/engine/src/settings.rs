@@ -7,12 +7,13 @@
 //! sslrootcert=/etc/letmein/database-ca.pem
 //! ```
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -21,8 +22,8 @@ use zeroize::Zeroizing;
 
 use crate::tls::Tls;
 
-/// Permissions of everybody but the owner.
-const OTHERS: u32 = 0o077;
+/// How large a file of settings or certificates may be; those of all public CAs take a quarter of it.
+const SIZE_MAX: u64 = 1 << 20;
 /// How long one of several hosts may take to accept, so that there is time left for the next.
 const HOST_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -56,6 +57,9 @@ pub enum SettingsError {
     /// Others may read the password, or write another database's name.
     #[error("{path}: open to others, and there may be a password in it: chmod 600 {path}", path = .0.display())]
     OpenToOthers(PathBuf),
+    /// Others may write whom to trust.
+    #[error("{path}: others can write it, and could vouch for another database: chmod go-w {path}", path = .0.display())]
+    WritableByOthers(PathBuf),
     /// It belongs to neither root nor whoever runs this.
     #[error("{path}: owned by another user, who could name another database: chown it to yourself", path = .0.display())]
     ForeignOwner(PathBuf),
@@ -101,7 +105,7 @@ impl Settings {
     /// # Errors
     /// Why the file cannot be used.
     pub fn load(path: &Path, program: &str) -> Result<Self, SettingsError> {
-        let bytes = read(path)?;
+        let bytes = read(path, Content::Settings)?;
         let written = Written::parse(&bytes, path)?;
         let together = |remedy| SettingsError::Together { path: path.into(), remedy };
         let mut config = written.config;
@@ -117,7 +121,8 @@ impl Settings {
             (0, _) if config.get_ssl_mode() == SslMode::Disable => Err(together(NO_TLS)),
             (0, _) => {
                 let path = written.root_certificates.ok_or_else(|| together(NO_CA))?;
-                let tls = Tls::trusting(&path).map_err(|reason| SettingsError::Ca { path, reason })?;
+                let pem = read(&path, Content::Ca)?;
+                let tls = Tls::trusting(&pem).map_err(|reason| SettingsError::Ca { path, reason })?;
                 config.ssl_mode(SslMode::Require);
                 Ok(Self { config, tls: Some(tls) })
             }
@@ -130,28 +135,56 @@ impl Settings {
     }
 }
 
-/// Reads a file that nobody else can read or write.
-fn read(path: &Path) -> Result<file::FileBytes, SettingsError> {
-    let unreadable = |error| SettingsError::Unreadable { path: path.into(), error };
-    file::distrust_link(path).map_err(of_settings)?;
-    let file = File::open(path).map_err(unreadable)?;
+/// What a file has in it.
+#[derive(Clone, Copy)]
+enum Content {
+    /// Perhaps a password, so others may neither read nor write it.
+    Settings,
+    /// Whom to trust, so others may not write it.
+    Ca,
+}
+
+/// Reads a file that only root or this user can write, and perhaps read.
+fn read(path: &Path, content: Content) -> Result<file::FileBytes, SettingsError> {
+    let unreadable = |error| unreadable(path.into(), error, content);
+    let of_users = |error| of_users(error, content);
+    file::distrust_link(path).map_err(of_users)?;
+    // Without waiting for the other end of a FIFO.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    if metadata.mode() & OTHERS != 0 {
-        return Err(SettingsError::OpenToOthers(path.into()));
+    match content {
+        Content::Settings if metadata.mode() & 0o077 != 0 => {
+            return Err(SettingsError::OpenToOthers(path.into()));
+        }
+        Content::Ca if metadata.mode() & 0o022 != 0 => {
+            return Err(SettingsError::WritableByOthers(path.into()));
+        }
+        Content::Settings | Content::Ca => {}
     }
     if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
         return Err(SettingsError::ForeignOwner(path.into()));
     }
-    file::read(&file, path).map(|(bytes, _)| bytes).map_err(of_settings)
+    if metadata.len() > SIZE_MAX {
+        return Err(unreadable(io::Error::other("larger than 1 MiB")));
+    }
+    file::read(&file, path).map(|(bytes, _)| bytes).map_err(of_users)
+}
+
+fn unreadable(path: PathBuf, error: io::Error, content: Content) -> SettingsError {
+    match content {
+        Content::Settings => SettingsError::Unreadable { path, error },
+        Content::Ca => SettingsError::Ca { path, reason: error.to_string() },
+    }
 }
 
 /// The same error, in the words for settings.
-fn of_settings(error: UsersError) -> SettingsError {
+fn of_users(error: UsersError, content: Content) -> SettingsError {
     match error {
         UsersError::Unsafe { path, reason } => SettingsError::Unsafe { path, reason },
         UsersError::Unreadable { path, error }
         | UsersError::UnreadableKey { path, error }
-        | UsersError::UnreadableCluster { path, error } => SettingsError::Unreadable { path, error },
+        | UsersError::UnreadableCluster { path, error } => unreadable(path, error, content),
         UsersError::WrongKey { path, .. } | UsersError::Wrong { path, .. } => {
             SettingsError::Line { path, line: 1, remedy: SETTING }
         }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,13 +19,13 @@ use tokio_rustls::{Connect, TlsConnector, client};
 pub(crate) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// Trusts the CAs of a file in PEM, and no others.
+    /// Trusts the CAs in a text in PEM, and no others.
     ///
     /// # Errors
-    /// What is wrong with the file.
-    pub(crate) fn trusting(path: &Path) -> Result<Self, String> {
+    /// What is wrong with the text.
+    pub(crate) fn trusting(pem: &[u8]) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| error.to_string())?;
             roots.add(certificate).map_err(|error| error.to_string())?;
         }

@@ -1,9 +1,11 @@
 //! Files of settings: what they may say, and who may read them.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process::Command;
 
 use letmein_auth_engine::Settings;
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::postgres::load;
@@ -44,6 +46,41 @@ fn what_is_wrong_is_told_with_its_line_and_without_the_password() {
         let (shown, debugged) = (error.to_string(), format!("{error:?}"));
         assert!(shown.contains(remedy), "{text}: {shown}");
         assert!(!shown.contains("hunter2") && !debugged.contains("hunter2"), "{text}: {shown} {debugged}");
+    }
+}
+
+#[test]
+fn a_ca_that_others_can_write_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let ca = folder.path().join("ca.pem");
+    fs::write(&ca, "").unwrap();
+    let text = format!("host=db.example.org\nsslrootcert={}", ca.display());
+    for (mode, remedy) in [(0o644, "no certificate in it"), (0o664, "chmod go-w"), (0o646, "chmod go-w")] {
+        fs::set_permissions(&ca, Permissions::from_mode(mode)).unwrap();
+        let error = load(&text).unwrap_err().to_string();
+        assert!(error.contains(remedy), "{mode:o}: {error}");
+    }
+    if geteuid().is_root() {
+        fs::set_permissions(&ca, Permissions::from_mode(0o644)).unwrap();
+        chown(&ca, Some(1), None).unwrap();
+        let error = load(&text).unwrap_err().to_string();
+        assert!(error.contains("owned by another user"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_file_or_has_no_end_is_not_read() {
+    let folder = TempDir::new().unwrap();
+    let (pipe, large) = (folder.path().join("pipe"), folder.path().join("large"));
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap().success());
+    let file = File::create(&large).unwrap();
+    file.set_permissions(Permissions::from_mode(0o600)).unwrap();
+    file.set_len((1 << 20) + 1).unwrap();
+    for (path, reason) in [(&pipe, "not a regular file"), (&large, "larger than 1 MiB")] {
+        let error = Settings::load(path, "test").unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+        let error = load(&format!("host=db.example.org\nsslrootcert={}", path.display())).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
     }
 }
 
