@@ -31,6 +31,7 @@ fn a_change_is_made_once_though_the_connection_is_lost_at_commit() {
             session.batch(ALICE).await.map(|()| counted.get())
         }));
         assert_eq!(changed, Ok(Changed { revision: 1, value: runs }), "{cut:?}");
+        assert_eq!(proxy.connections(), 2, "{cut:?}");
         assert_eq!(database.query(CHANGES), "1 add alice", "{cut:?}");
         assert_eq!(database.query(USERS), "alice 1", "{cut:?}");
     }
@@ -68,6 +69,8 @@ fn a_change_is_made_once_though_the_lost_commit_is_still_on_its_way() {
         .unwrap()
     });
     assert_eq!(changed, Ok(Changed { revision: 1, value: () }));
+    // The second is refused the stamp, which the third finds.
+    assert_eq!(proxy.connections(), 3);
     assert_eq!(database.query(CHANGES), "1 add alice");
     assert_eq!(database.query(USERS), "alice 1");
 }

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use tempfile::TempDir;
@@ -30,22 +30,35 @@ pub(crate) enum Cut {
 const LOST: &[u8] = b"E\0\0\0\x30SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0";
 
 /// Stands before a database. All connections but the first pass.
-pub(crate) struct Proxy(TempDir);
+pub(crate) struct Proxy {
+    folder: TempDir,
+    connections: Arc<AtomicUsize>,
+}
 
 impl Proxy {
     pub(crate) fn before(database: &Path, cut: Cut) -> Self {
         let folder = TempDir::new().unwrap();
         let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
         let database = database.join(SOCKET);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
         thread::spawn(move || {
             let cuts = [Some(cut)].into_iter().chain(std::iter::repeat(None));
-            listener.incoming().zip(cuts).for_each(|(client, cut)| pass(client.unwrap(), &database, cut));
+            listener.incoming().zip(cuts).for_each(|(client, cut)| {
+                count.fetch_add(1, Ordering::Release);
+                pass(client.unwrap(), &database, cut);
+            });
         });
-        Self(folder)
+        Self { folder, connections }
+    }
+
+    /// How many there have been.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
-        self.0.path().into()
+        self.folder.path().into()
     }
 }
 
