@@ -1,8 +1,7 @@
 //! Many writers at once, and somebody who follows them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use letmein_auth_engine::{EngineError, Session, Settings, Type, Writer};
 
@@ -77,28 +76,20 @@ async fn write_by_hand(session: &Session, writer: usize) -> Result<(), EngineErr
 fn whoever_asks_for_what_is_newer_misses_nothing_of_many_writers() {
     let Some(database) = Database::new() else { return };
     database.batch("INSERT INTO letmein.users (name, password) VALUES ('alice', 'a'), ('bob', 'b')");
-    let (settings, writing) = (database.settings(), AtomicUsize::new(WRITERS + 2));
+    let settings = database.settings();
     let mut follower = Follower::default();
     thread::scope(|scope| {
-        for writer in 0..WRITERS {
-            let (settings, writing) = (&settings, &writing);
+        let (settings, database) = (&settings, &database);
+        let writers = (0..WRITERS).map(|writer| scope.spawn(move || run(write(settings, writer)).unwrap()));
+        let by_hand = (0..2).map(|writer| {
             scope.spawn(move || {
-                let written = run(write(settings, writer));
-                writing.fetch_sub(1, Ordering::Release);
-                written.unwrap();
-            });
-        }
-        for writer in 0..2 {
-            let (database, writing) = (&database, &writing);
-            scope.spawn(move || {
-                let written = run(async { write_by_hand(&database.session().await, writer).await });
-                writing.fetch_sub(1, Ordering::Release);
-                written.unwrap();
-            });
-        }
+                run(async { write_by_hand(&database.session().await, writer).await }).unwrap();
+            })
+        });
+        let writing: Vec<_> = writers.chain(by_hand).collect();
         run(async {
             let session = database.session().await;
-            while writing.load(Ordering::Acquire) > 0 {
+            while !writing.iter().all(ScopedJoinHandle::is_finished) {
                 follower.poll(&session).await;
             }
             follower.poll(&session).await;
