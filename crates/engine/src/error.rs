@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use crate::session::TIME_LIMIT;
+
 /// Why the engine did not do what it was asked. No text shows a row, since rows have passwords.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// There is no connection, or none any more.
     #[error("no connection to the database: {0}")]
     Unreachable(String),
+    /// The database takes too long to let us in.
+    #[error("no connection to the database within {} s: check host and port, and what is between", TIME_LIMIT.as_secs())]
+    ConnectTimedOut,
     /// The database takes too long.
     #[error("the database did not answer within {} s: see what it waits for in pg_stat_activity", .0.as_secs())]
     TimedOut(Duration),
@@ -28,7 +33,7 @@ pub enum EngineError {
     #[error("the database answers something else than was asked: {0}")]
     Unexpected(String),
     /// The connection was lost at the end of a change, and none was to be had afterwards.
-    #[error("{0}; whether the change was made is not known: look for {1} in letmein.changes")]
+    #[error("{0}; whether the change was made is not known: look for stamp = '{1}' in letmein.changes")]
     Unsettled(Box<Self>, String),
     /// The system gives no random numbers.
     #[error("no random numbers: {0}")]

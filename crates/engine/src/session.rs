@@ -36,9 +36,10 @@ impl Session {
     /// Whatever keeps it from connecting, within the time limit.
     pub async fn open(settings: &Settings) -> Result<Self, EngineError> {
         let client = match settings.tls.clone() {
-            Some(tls) => limited(connect(&settings.config, tls)).await?,
-            None => limited(connect(&settings.config, NoTls)).await?,
+            Some(tls) => timeout(TIME_LIMIT, connect(&settings.config, tls)).await,
+            None => timeout(TIME_LIMIT, connect(&settings.config, NoTls)).await,
         };
+        let client = client.map_err(|_| EngineError::ConnectTimedOut)?;
         let client = client.map_err(|error| EngineError::of_connecting(&error))?;
         Ok(Self { client, first_error: RefCell::new(None) })
     }

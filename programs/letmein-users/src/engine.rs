@@ -19,6 +19,11 @@ So that its log shows no password of a row that it refuses:
   SELECT pg_reload_conf();
 Leave log_statement at none and log_min_duration_statement at -1, their defaults.";
 
+/// SQLSTATE insufficient_privilege.
+const NO_PRIVILEGE: &str = "42501";
+/// SQLSTATE lock_not_available.
+const LOCKED: &str = "55P03";
+
 pub(crate) fn run(command: &EngineCommand) -> Result<ExitStatus, ExitStatus> {
     let (EngineCommand::Init(EngineFile { engine })
     | EngineCommand::Migrate(EngineFile { engine })
@@ -39,7 +44,7 @@ pub(crate) fn run(command: &EngineCommand) -> Result<ExitStatus, ExitStatus> {
     });
     // A name server that does not answer keeps nobody waiting.
     runtime.shutdown_background();
-    print(lines.map_err(|error| refused(&error))?)
+    print(lines.map_err(|error| refused(command, &error))?)
 }
 
 fn made(migrated: Migrated) -> Vec<String> {
@@ -73,18 +78,38 @@ fn shown(Status { revision, users, schema_version }: Status) -> Vec<String> {
 }
 
 /// Says what is wrong. A database that is another than it should be is wrong as a users file is.
-fn refused(error: &EngineError) -> ExitStatus {
-    say_each_line(error);
+fn refused(command: &EngineCommand, error: &EngineError) -> ExitStatus {
+    match remedy(command, error) {
+        Some(remedy) => say_each_line(&format!("{error}: {remedy}")),
+        None => say_each_line(error),
+    }
     match error {
         EngineError::NotUtf8(_)
         | EngineError::NoSchema
         | EngineError::TooOld { .. }
         | EngineError::TooNew { .. } => ExitStatus::Usage,
         EngineError::Unreachable(_)
+        | EngineError::ConnectTimedOut
         | EngineError::TimedOut(_)
         | EngineError::Refused { .. }
         | EngineError::Unexpected(_)
         | EngineError::Unsettled(..)
         | EngineError::NoRandomness(_) => ExitStatus::Failed,
+    }
+}
+
+/// What to do about a refusal.
+fn remedy(command: &EngineCommand, error: &EngineError) -> Option<&'static str> {
+    let EngineError::Refused { code, .. } = error else { return None };
+    match (code.as_str(), command) {
+        (NO_PRIVILEGE, EngineCommand::Init(_)) => {
+            Some("run it as a superuser, or as the owner of the database with CREATEROLE")
+        }
+        (NO_PRIVILEGE, EngineCommand::Migrate(_)) => {
+            Some("run it as a member of letmein_owner or as a superuser")
+        }
+        (NO_PRIVILEGE, EngineCommand::Status(_)) => Some("run it as a member of one of the roles"),
+        (LOCKED, _) => Some("see in pg_stat_activity who uses the tables, and try again afterwards"),
+        _ => None,
     }
 }

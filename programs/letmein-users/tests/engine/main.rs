@@ -20,10 +20,10 @@ use tempfile::TempDir;
 /// How the program ended, and what it printed and said.
 type Ended = (i32, String, String);
 
-/// A file with the settings of a superuser.
-fn settings_in(folder: &TempDir, database: &Database) -> PathBuf {
+/// A file with the settings of a user.
+fn settings_in(folder: &TempDir, database: &Database, user: &str) -> PathBuf {
     let (file, socket) = (folder.path().join("engine"), database.postgres.folder().display());
-    fs::write(&file, format!("host={socket} user=postgres dbname={}", database.name)).unwrap();
+    fs::write(&file, format!("host={socket} user={user} dbname={}", database.name)).unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     file
 }
@@ -50,7 +50,7 @@ fn failed(status: i32, stderr: &str) -> Ended {
 fn a_database_is_made_looked_at_and_left_alone() {
     let Some(database) = Database::empty() else { return };
     let folder = TempDir::new().unwrap();
-    let file = settings_in(&folder, &database);
+    let file = settings_in(&folder, &database, "postgres");
     let no_schema =
         "letmein-users: the database has no schema letmein: make it with letmein-users engine init\n";
     assert_eq!(engine("status", &file), failed(2, no_schema));
@@ -86,7 +86,7 @@ fn the_log_shows_no_password_once_what_init_says_is_done() {
     let Some(postgres) = Postgres::start(|_| Vec::new()) else { return };
     let database = Database { postgres: Arc::new(postgres), name: "postgres".into() };
     let folder = TempDir::new().unwrap();
-    let (_, stdout, _) = engine("init", &settings_in(&folder, &database));
+    let (_, stdout, _) = engine("init", &settings_in(&folder, &database, "postgres"));
     let sql = stdout.lines().map(str::trim);
     for sql in sql.filter(|line| line.starts_with("ALTER SYSTEM ") || line.starts_with("SELECT ")) {
         database.batch(sql);
@@ -97,6 +97,25 @@ fn the_log_shows_no_password_once_what_init_says_is_done() {
     database.batch("DO $$ BEGIN RAISE LOG 'the end'; END $$");
     let log = database.postgres.log_until("the end");
     assert!(log.contains("users_name_colon") && !log.contains("hunter2"), "{log}");
+}
+
+#[test]
+fn who_may_run_a_command_is_told() {
+    let Some(database) = Database::empty() else { return };
+    database.batch("CREATE ROLE stranger LOGIN");
+    let folder = TempDir::new().unwrap();
+    let is_told = |command, remedy| {
+        let (status, _, stderr) = engine(command, &settings_in(&folder, &database, "stranger"));
+        assert!(
+            status == 3 && stderr.contains(&format!("(42501): {remedy}")),
+            "{command}: {status} {stderr}"
+        );
+    };
+    is_told("init", "run it as a superuser, or as the owner of the database with CREATEROLE");
+    assert_eq!(engine("init", &settings_in(&folder, &database, "postgres")).0, 0);
+    is_told("status", "run it as a member of one of the roles");
+    database.batch("GRANT letmein_server TO stranger; UPDATE letmein.head SET schema_version = 2");
+    is_told("migrate", "run it as a member of letmein_owner or as a superuser");
 }
 
 #[test]
