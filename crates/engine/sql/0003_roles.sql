@@ -9,6 +9,9 @@ BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role);
         END IF;
     END LOOP;
+    IF (SELECT rolcanlogin FROM pg_roles WHERE rolname = 'letmein_owner') THEN
+        RAISE EXCEPTION 'letmein_owner can log in, and would own the users: ALTER ROLE letmein_owner NOLOGIN first';
+    END IF;
     -- Only a member can give something to the owner; a superuser need not be one.
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         GRANT letmein_owner TO CURRENT_USER;

@@ -1,6 +1,10 @@
 //! What the roles may do, and what not.
 
-use crate::postgres::Database;
+use std::sync::Arc;
+
+use letmein_auth_engine::{SCHEMA_VERSION, init};
+
+use crate::postgres::{Database, Postgres, run};
 
 const ALICE: &str = "INSERT INTO letmein.users (name, password) VALUES ('alice', 'a')";
 
@@ -76,6 +80,19 @@ fn functions_of_triggers_are_for_the_users_alone() {
     let refusal = database.refusal(&format!("SET ROLE letmein_owner; {trigger}"));
     assert!(refusal.contains("letmein.users"), "{refusal}");
     assert_eq!(database.query("SELECT ARRAY[name] FROM letmein.removed"), "alice");
+}
+
+#[test]
+fn an_owner_that_can_log_in_is_refused() {
+    // Roles are shared by all databases, so other tests would meet this one.
+    let Some(postgres) = Postgres::start(|_| Vec::new()) else { return };
+    let database = Database { postgres: Arc::new(postgres), name: "postgres".into() };
+    database.batch("CREATE ROLE letmein_owner LOGIN");
+    let make = || run(async { init(&database.session().await).await });
+    let refused = make().unwrap_err().to_string();
+    assert!(refused.contains("ALTER ROLE letmein_owner NOLOGIN"), "{refused}");
+    database.batch("ALTER ROLE letmein_owner NOLOGIN");
+    assert_eq!(make().map(|made| made.to), Ok(SCHEMA_VERSION));
 }
 
 /// Refused for lack of a privilege (42501).
