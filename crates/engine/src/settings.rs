@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use users::{Distrust, UsersError, file};
 use zeroize::Zeroizing;
 
@@ -94,6 +94,8 @@ pub enum SettingsError {
 const SETTING: &str = "not understood: write settings as key=value, and values with spaces in single quotes";
 const ONE_URL: &str = "a URL takes no other settings beside it but sslrootcert";
 const SSL_MODE: &str = "sslmode is verify-full, and nothing else: take the line out";
+const OWN_LINE: &str = "give sslrootcert and sslmode a line of their own, without quotes";
+const NEGOTIATION: &str = "sslnegotiation=direct is not possible: take it out";
 const NO_HOST: &str = "no host: write host=db.example.org, or host=/run/postgresql for a Unix socket";
 const ONE_KIND: &str = "hosts and Unix sockets do not go together, nor does hostaddr with a Unix socket";
 const NO_TLS: &str = "sslmode=disable is not possible over TCP: take it out, or name a Unix socket as host";
@@ -116,6 +118,9 @@ impl Settings {
             config.connect_timeout(HOST_TIMEOUT);
         }
         let sockets = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
+        if config.get_ssl_negotiation() != SslNegotiation::Postgres {
+            return Err(together(NEGOTIATION));
+        }
         match (sockets, config.get_hosts().len()) {
             (_, 0) => Err(together(NO_HOST)),
             (0, _) if config.get_ssl_mode() == SslMode::Disable => Err(together(NO_TLS)),
@@ -210,11 +215,17 @@ impl Written {
                 line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
             match key {
                 _ if line.is_empty() || line.starts_with('#') => {}
+                "sslrootcert" if value.starts_with(['\'', '"']) || has_another_setting(value) => {
+                    return Err(wrong(number, OWN_LINE));
+                }
                 "sslrootcert" => root_certificates = Some(PathBuf::from(value)),
                 "sslmode" if value == "verify-full" => {}
                 "sslmode" => return Err(wrong(number, SSL_MODE)),
                 _ if is_url(&settings) || (is_url(line) && !settings.is_empty()) => {
                     return Err(wrong(number, ONE_URL));
+                }
+                _ if !is_understood(line) && (line.contains("sslrootcert") || line.contains("sslmode")) => {
+                    return Err(wrong(number, OWN_LINE));
                 }
                 _ if !is_understood(line) => return Err(wrong(number, SETTING)),
                 _ => {
@@ -228,6 +239,11 @@ impl Written {
         let config = settings.parse().map_err(|_| wrong(1, SETTING))?;
         Ok(Self { config, root_certificates })
     }
+}
+
+/// Whether the name of a file goes on with another setting, such as a password.
+fn has_another_setting(name: &str) -> bool {
+    name.split_whitespace().skip(1).any(|word| word.contains('='))
 }
 
 /// Whether all of a line is settings. The parser leaves the rest out, and says nothing, from where no key begins; if it
