@@ -1,4 +1,4 @@
--- Users and the order of their changes, in SQL that PostgreSQL and its distributed kin have in common.
+-- Users and the order of their changes.
 --
 -- A transaction that changes users takes the lock on the only row of head, and with it the next revision, before any
 -- other lock. It keeps the lock until it ends, so revisions are committed in their order and without gaps, and whoever
