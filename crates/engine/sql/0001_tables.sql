@@ -8,7 +8,7 @@ CREATE SCHEMA letmein;
 
 -- The newest revision. The stamp names the history that led to it: another engine, or one that has lost transactions,
 -- may come to the same number, but not to the same stamp. Removals up to floor may be forgotten. A program that knows
--- no version of the schema from min_reader on must leave it alone.
+-- only versions below min_reader must not use it.
 CREATE TABLE letmein.head (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     revision bigint NOT NULL,

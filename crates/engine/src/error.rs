@@ -29,10 +29,10 @@ pub enum EngineError {
         /// The database's words, without its details.
         reason: String,
     },
-    /// An answer that fits no question.
-    #[error("the database answers something else than was asked: {0}")]
+    /// The database answered with something unexpected.
+    #[error("unexpected answer from the database: {0}")]
     Unexpected(String),
-    /// The connection was lost at the end of a change, and none was to be had afterwards.
+    /// The connection was lost at the end of a change, and could not be restored.
     #[error("{0}; whether the change was made is not known: look for stamp = '{1}' in letmein.changes")]
     Unsettled(Box<Self>, String),
     /// The system gives no random numbers.

@@ -1,4 +1,4 @@
-//! Users in PostgreSQL: the schema, connections, and changes in an order that nobody misses.
+//! Users in PostgreSQL: the schema, connections, and changes in an order in which readers miss none.
 //!
 //! A change takes the next revision with the lock on the row `head`, before any other lock, and keeps it until it ends.
 //! So revisions are committed in their order and without gaps, and `revision > mine` finds all that is new. `sql/` has

@@ -18,7 +18,7 @@ const FILES: [&str; 3] = [
 pub const SCHEMA_VERSION: i32 = FILES.len() as i32;
 /// The oldest version that a program may know to use a schema of ours.
 const MIN_READER: i32 = 3;
-/// How often somebody else may be faster.
+/// How many collisions with other migrations are retried.
 const COLLISIONS_MAX: u32 = 10;
 
 /// How long a file may take in the database: it may have to read all users.

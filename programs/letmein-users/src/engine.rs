@@ -42,7 +42,7 @@ pub(crate) fn run(command: &EngineCommand) -> Result<ExitStatus, ExitStatus> {
             EngineCommand::Status(_) => status(&session).await.map(shown),
         }
     });
-    // A name server that does not answer keeps nobody waiting.
+    // Do not wait for a DNS lookup that hangs.
     runtime.shutdown_background();
     print(lines.map_err(|error| refused(command, &error))?)
 }
