@@ -1,5 +1,5 @@
--- Who may do what. Nobody logs in as one of these roles; whoever may, is made a member. Roles belong to all databases of
--- an engine, so they may be there already.
+-- Who may do what. Nobody logs in as one of these roles; whoever may, is made a member. Roles belong to all databases
+-- of an engine, so they may be there already.
 DO $$
 DECLARE
     role text;
