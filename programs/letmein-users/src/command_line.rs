@@ -1,5 +1,9 @@
 //! The command line: commands, their options and their help. `-h` is one screen, `--help` is all.
 
+#[cfg(feature = "engine")]
+mod engine;
+mod keys;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -8,12 +12,15 @@ use crate::PROGRAM;
 use crate::conditions::{
     Expiry, Place, parse_expiry, parse_expiry_after_name, parse_last_day, parse_place, parse_place_after_name,
 };
-use crate::keys::parse_from;
 use crate::new_password::{GivenPassword, NewPassword};
 use crate::normal_form::new_name;
 use crate::registration::{Keeping, parse_stretch};
 use proto::credentials::Username;
 use proto::opaque::stretching::Stretching;
+
+#[cfg(feature = "engine")]
+pub(crate) use engine::{EngineCommand, EngineFile};
+pub(crate) use keys::{ClusterKeys, KeyCommand, KeysCommand};
 
 /// Change and check a users file
 ///
@@ -265,97 +272,6 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: EngineCommand,
     },
-}
-
-#[cfg(feature = "engine")]
-#[derive(Subcommand)]
-pub(crate) enum EngineCommand {
-    /// Make tables and roles in an empty database
-    #[command(after_long_help = ENGINE_FILE)]
-    Init(EngineFile),
-    /// Bring the tables up to date
-    #[command(after_long_help = ENGINE_FILE)]
-    Migrate(EngineFile),
-    /// Show the revision, the number of users, and the version of the tables
-    #[command(after_long_help = ENGINE_FILE)]
-    Status(EngineFile),
-}
-
-#[cfg(feature = "engine")]
-const ENGINE_FILE: &str = "\
-The file has settings of libpq, or one URL, and belongs to you with mode 0600:
-  host=db.example.org dbname=letmein
-  user=alice password='correct horse'
-  sslrootcert=/etc/letmein/database-ca.pem
-TCP is always TLS with sslmode=verify-full. With host=/run/postgresql, a Unix
-socket, there is no sslrootcert.
-
-Exit status: 0 done, 2 wrong command line, file or database, 3 the database or
-the system failed";
-
-#[cfg(feature = "engine")]
-#[derive(clap::Args)]
-pub(crate) struct EngineFile {
-    /// The file that says where the database is
-    #[arg(long, value_name = "FILE")]
-    pub(crate) engine: PathBuf,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Show the id of the key, its file, and the number of its records
-    Show,
-    /// Tell whether the key file and all records belong together
-    Check,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Add a key; the file is created if there is none
-    ///
-    /// A key replaces the one before it, at all servers in the same second. Keys that
-    /// were replaced more than an hour ago are taken out. The file is written anew:
-    /// comments in it do not stay.
-    #[command(
-        aliases = ["new", "create"],
-        after_long_help = "Examples:\n  \
-            letmein-users keys add                               the first key\n  \
-            letmein-users keys add --from +1h                    another one\n  \
-            letmein-users keys add --from 2027-01-31T12:00:00Z\n  \
-            letmein-users keys add --cluster-key /etc/letmein/cluster.key --from +1h"
-    )]
-    Add {
-        /// When the key begins to count [default for the first key: now]
-        ///
-        /// A time from now, as in +30m or +1h, or a second of UTC, as in
-        /// 2027-01-31T12:00:00Z. Every server needs the file before then.
-        #[arg(long, value_name = "TIME", value_parser = parse_from)]
-        from: Option<u64>,
-        #[command(flatten)]
-        file: ClusterKeys,
-    },
-    /// List all keys: id, when it takes effect, and its state
-    #[command(
-        alias = "ls",
-        after_long_help = "Examples:\n  \
-            letmein-users keys list\n  \
-            letmein-users keys list --json\n\n\
-            The states are pending (takes effect later), active, and retired (another replaced it)."
-    )]
-    List {
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        file: ClusterKeys,
-    },
-}
-
-#[derive(clap::Args)]
-pub(crate) struct ClusterKeys {
-    /// The keys of the cluster [default: cluster.key beside the users file]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cluster_key: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]

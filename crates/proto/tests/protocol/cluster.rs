@@ -52,14 +52,7 @@ fn ahead(seconds: &[i64]) -> Vec<Node> {
 }
 
 fn fair_weather() -> Weather {
-    Weather {
-        loss: 0.0,
-        duplication: 0.0,
-        delay_s: 0.001..=0.02,
-        straggling: 0.0,
-        straggle_s: 0.0..=0.0,
-        restarts_s: Vec::new(),
-    }
+    Weather::fair(0.001..=0.02)
 }
 
 /// The most datagrams that our client sent for any of 200 logins by MD5, all of which succeeded.

@@ -192,14 +192,7 @@ fn welcomed_and_in_conflict(weather: &Weather) -> (usize, usize) {
 
 /// A network with round trips of up to this many seconds.
 fn calm(round_trip_s: f64) -> Weather {
-    Weather {
-        loss: 0.0,
-        duplication: 0.0,
-        delay_s: round_trip_s * 0.4..=round_trip_s * 0.5,
-        straggling: 0.0,
-        straggle_s: 0.0..=0.0,
-        restarts_s: Vec::new(),
-    }
+    Weather::fair(round_trip_s * 0.4..=round_trip_s * 0.5)
 }
 
 /// The second figure is the longest time of each login in which a blind forger can succeed.

@@ -38,6 +38,20 @@ pub(crate) struct Weather {
     pub(crate) restarts_s: Vec<RangeInclusive<f64>>,
 }
 
+impl Weather {
+    /// No faults, and a delay of so many seconds each way.
+    pub(crate) fn fair(delay_s: RangeInclusive<f64>) -> Self {
+        Self {
+            loss: 0.0,
+            duplication: 0.0,
+            delay_s,
+            straggling: 0.0,
+            straggle_s: 0.0..=0.0,
+            restarts_s: Vec::new(),
+        }
+    }
+}
+
 /// The result of a simulated login.
 pub(crate) struct SimulatedLogin {
     pub(crate) outcome: Result<Verdict, Failure>,

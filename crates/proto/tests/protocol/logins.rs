@@ -15,14 +15,7 @@ const LOGINS: u64 = 10_000;
 
 /// 30 % loss and 10 % duplication each way; every datagram takes up to 3 s.
 fn storm() -> Weather {
-    Weather {
-        loss: 0.3,
-        duplication: 0.1,
-        delay_s: 0.0..=3.0,
-        straggling: 0.0,
-        straggle_s: 0.0..=3.0,
-        restarts_s: Vec::new(),
-    }
+    Weather { loss: 0.3, duplication: 0.1, straggle_s: 0.0..=3.0, ..Weather::fair(0.0..=3.0) }
 }
 
 /// The same faults, but only one datagram in ten is slow.

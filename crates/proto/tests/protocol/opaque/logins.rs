@@ -11,18 +11,11 @@ use crate::{at, peer, server};
 
 /// 30 % loss and 5 % duplication, 100 to 300 ms each way.
 fn bad() -> Weather {
-    Weather {
-        loss: 0.3,
-        duplication: 0.05,
-        delay_s: 0.1..=0.3,
-        straggling: 0.0,
-        straggle_s: 0.1..=0.3,
-        restarts_s: Vec::new(),
-    }
+    Weather { loss: 0.3, duplication: 0.05, ..Weather::fair(0.1..=0.3) }
 }
 
 fn calm() -> Weather {
-    Weather { loss: 0.0, duplication: 0.0, delay_s: 0.01..=0.01, ..bad() }
+    Weather::fair(0.01..=0.01)
 }
 
 fn login(weather: &Weather, seed: u64) -> SimulatedLogin {
