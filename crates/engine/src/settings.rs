@@ -153,7 +153,7 @@ enum Content {
 fn read(path: &Path, content: Content) -> Result<file::FileBytes, SettingsError> {
     let unreadable = |error| unreadable(path.into(), error, content);
     let of_users = |error| of_users(error, content);
-    file::distrust_link(path).map_err(of_users)?;
+    file::distrust_link(path, users::Content::Users).map_err(of_users)?;
     // Without waiting for the other end of a FIFO.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
@@ -173,7 +173,7 @@ fn read(path: &Path, content: Content) -> Result<file::FileBytes, SettingsError>
     if metadata.len() > SIZE_MAX {
         return Err(unreadable(io::Error::other("larger than 1 MiB")));
     }
-    file::read(&file, path).map(|(bytes, _)| bytes).map_err(of_users)
+    file::read(&file, path, users::Content::Users).map(|(bytes, _)| bytes).map_err(of_users)
 }
 
 fn unreadable(path: PathBuf, error: io::Error, content: Content) -> SettingsError {
@@ -187,9 +187,7 @@ fn unreadable(path: PathBuf, error: io::Error, content: Content) -> SettingsErro
 fn of_users(error: UsersError, content: Content) -> SettingsError {
     match error {
         UsersError::Unsafe { path, reason } => SettingsError::Unsafe { path, reason },
-        UsersError::Unreadable { path, error }
-        | UsersError::UnreadableKey { path, error }
-        | UsersError::UnreadableCluster { path, error } => unreadable(path, error, content),
+        UsersError::Unreadable { path, error, .. } => unreadable(path, error, content),
         UsersError::WrongKey { path, .. } | UsersError::Wrong { path, .. } => {
             SettingsError::Line { path, line: 1, remedy: SETTING }
         }

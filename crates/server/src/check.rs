@@ -17,7 +17,7 @@ use crate::sandbox::{self, Needs};
 use crate::settings::{self, Config, Logins, Service};
 use proto::shown::Shown;
 use proto::users::{Denial, Users};
-use users::{UserSource, UsersError, counted};
+use users::{Content, UserSource, UsersError, counted};
 
 /// Checks the files that a server needs, and returns its settings with the number of its users. It binds no socket, so
 /// another server may be running, and makes no file. Afterwards this process has the rights that the server would have.
@@ -95,7 +95,7 @@ pub fn sandbox(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
             let read = match users_file(logins, config) {
                 Ok(file) => file.needs()?.into_iter().map(|folder| folder.descriptor).collect(),
                 // A missing users file does not keep the sandbox from being tested.
-                Err(ServerError::Users(UsersError::Unreadable { .. })) => Vec::new(),
+                Err(ServerError::Users(UsersError::Unreadable { content: Content::Users, .. })) => Vec::new(),
                 Err(error) => return Err(error),
             };
             let append = logins.audit.as_ref().map(audit_folder).transpose()?.flatten();

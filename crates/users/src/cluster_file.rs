@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cluster_text::parse_cluster_keys;
-use crate::error::{Distrust, UsersError, Warning};
+use crate::error::{Content, UsersError, Warning};
 use crate::file::{Owner, TrustedFile, is_open_to_others, text};
 use crate::folder::Folder;
 use crate::source::FileStamp;
@@ -37,7 +37,7 @@ impl ClusterFile {
     /// # Errors
     /// If there is no such folder, or others decide what is in it.
     pub fn new(path: &Path) -> Result<Self, UsersError> {
-        TrustedFile::new(path).map(Self).map_err(UsersError::of_cluster)
+        TrustedFile::new(path, Content::ClusterKeys).map(Self)
     }
 
     /// Prepares it for a server that runs as this user.
@@ -45,7 +45,7 @@ impl ClusterFile {
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
     pub(crate) fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
-        self.0.read_by(reader).map(Self).map_err(UsersError::of_cluster)
+        self.0.read_by(reader).map(Self)
     }
 
     /// Where it is.
@@ -60,10 +60,10 @@ impl ClusterFile {
     /// What keeps them from being used.
     pub fn load(&self) -> Result<LoadedClusterKeys, UsersError> {
         let path = || self.0.path.clone();
-        let (bytes, stat) = self.0.read().map_err(UsersError::of_cluster)?;
+        let (bytes, stat) = self.0.read()?;
         let wrong = |problems| UsersError::Wrong { path: path(), problems };
         let keys = parse_cluster_keys(text(&bytes, &self.0.path)?).map_err(wrong)?;
-        let is_foreign = self.0.owner(&stat).map_err(UsersError::of_cluster)? == Owner::Foreign;
+        let is_foreign = self.0.owner(&stat)? == Owner::Foreign;
         let foreign = is_foreign.then(|| Warning::ForeignClusterOwner(path()));
         let open = is_open_to_others(&stat).then(|| Warning::ClusterOpenToOthers(path()));
         let warnings = foreign.into_iter().chain(open).collect();
@@ -80,24 +80,6 @@ impl ClusterFile {
 
     /// Prepares for reading it again.
     pub(crate) fn settle(&mut self) -> Result<(), UsersError> {
-        self.0.settle().map_err(UsersError::of_cluster)
-    }
-}
-
-impl UsersError {
-    /// The same error, in the words for files of cluster keys.
-    #[must_use]
-    pub fn of_cluster(self) -> Self {
-        match self {
-            Self::Unreadable { path, error } => Self::UnreadableCluster { path, error },
-            Self::Unsafe { path, reason: Distrust::OpenToAll } => {
-                Self::Unsafe { path, reason: Distrust::ClusterOpenToAll }
-            }
-            error @ (Self::Unsafe { .. }
-            | Self::UnreadableKey { .. }
-            | Self::UnreadableCluster { .. }
-            | Self::WrongKey { .. }
-            | Self::Wrong { .. }) => error,
-        }
+        self.0.settle()
     }
 }

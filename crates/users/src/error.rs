@@ -10,24 +10,10 @@ use crate::problem::Problem;
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
     /// It cannot be read.
-    #[error("{}: {error}: {}", path.display(), remedy(path, error))]
+    #[error("{}: {error}: {}", path.display(), content.remedy(path, error))]
     Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        error: io::Error,
-    },
-    /// The key of its records cannot be read.
-    #[error("{}: {error}: {}", path.display(), key_remedy(path, error))]
-    UnreadableKey {
-        /// The key file.
-        path: PathBuf,
-        /// The system's error.
-        error: io::Error,
-    },
-    /// The keys of the cluster cannot be read.
-    #[error("{}: {error}: {}", path.display(), cluster_remedy(path, error))]
-    UnreadableCluster {
+        /// What should be in it.
+        content: Content,
         /// The file.
         path: PathBuf,
         /// The system's error.
@@ -59,18 +45,23 @@ pub enum UsersError {
     },
 }
 
+/// What is in a file that decides who may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Users: users.toml.
+    Users,
+    /// The key of their records.
+    Key,
+    /// The keys of a cluster.
+    ClusterKeys,
+}
+
 /// Why a users file is not to be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
-    /// Everybody on the machine can make themselves a user.
-    #[error("writable by everybody, who could add users: chmod o-w the file")]
-    OpenToAll,
-    /// Everybody on the machine can lock all users out.
-    #[error("writable by everybody, who could lock all users out: chmod o-w the file")]
-    KeyOpenToAll,
-    /// Everybody on the machine can answer challenges that were sent to others.
-    #[error("writable by everybody, who could forge addresses: chmod o-w the file")]
-    ClusterOpenToAll,
+    /// Everybody on the machine can write it.
+    #[error("writable by everybody, who could {}: chmod o-w the file", .0.danger())]
+    OpenToAll(Content),
     /// Everybody on the machine can put another file in its place.
     #[error(
         "{folder} is writable by everybody, who could replace the file: chmod o-w {folder}, or keep the file in a \
@@ -140,7 +131,40 @@ pub enum Warning {
 /// How many problems are shown of one file.
 const PROBLEMS_SHOWN: usize = 20;
 
-fn remedy(path: &Path, error: &io::Error) -> String {
+impl Content {
+    /// What somebody who can write it can do.
+    fn danger(self) -> &'static str {
+        match self {
+            Self::Users => "add users",
+            Self::Key => "lock all users out",
+            Self::ClusterKeys => "forge addresses",
+        }
+    }
+
+    /// What to do if it cannot be read.
+    fn remedy(self, path: &Path, error: &io::Error) -> String {
+        let shown = path.display();
+        match self {
+            Self::Users => users_remedy(path, error),
+            Self::Key | Self::ClusterKeys if error.kind() == io::ErrorKind::PermissionDenied => {
+                format!("let the server's user read it (chgrp to a group of that user, chmod 640 {shown})")
+            }
+            Self::Key => "name the key file of these users with --key-file FILE".to_owned(),
+            Self::ClusterKeys if error.kind() != io::ErrorKind::NotFound => {
+                "name a file of cluster keys with --cluster-key FILE".to_owned()
+            }
+            Self::ClusterKeys => match missing_folder(path) {
+                Some(folder) => format!("create the folder {} first", folder.display()),
+                None => format!(
+                    "copy it from another server of the cluster, or make it with letmein-users keys add --cluster-key \
+                     {shown}"
+                ),
+            },
+        }
+    }
+}
+
+fn users_remedy(path: &Path, error: &io::Error) -> String {
     let is_unexpanded = path.starts_with("~");
     let missing_folder = missing_folder(path);
     let path = path.display();
@@ -161,36 +185,9 @@ fn remedy(path: &Path, error: &io::Error) -> String {
     }
 }
 
-fn key_remedy(path: &Path, error: &io::Error) -> String {
-    readable_remedy(path, error)
-        .unwrap_or_else(|| "name the key file of these users with --key-file FILE".to_owned())
-}
-
-fn cluster_remedy(path: &Path, error: &io::Error) -> String {
-    if let Some(remedy) = readable_remedy(path, error) {
-        return remedy;
-    }
-    if error.kind() != io::ErrorKind::NotFound {
-        return "name a file of cluster keys with --cluster-key FILE".to_owned();
-    }
-    match missing_folder(path) {
-        Some(folder) => format!("create the folder {} first", folder.display()),
-        None => format!(
-            "copy it from another server of the cluster, or make it with letmein-users keys add --cluster-key {}",
-            path.display()
-        ),
-    }
-}
-
 /// The folder of a file, if there is none.
 fn missing_folder(path: &Path) -> Option<&Path> {
     path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
-}
-
-fn readable_remedy(path: &Path, error: &io::Error) -> Option<String> {
-    let path = path.display();
-    (error.kind() == io::ErrorKind::PermissionDenied)
-        .then(|| format!("let the server's user read it (chgrp to a group of that user, chmod 640 {path})"))
 }
 
 /// Problems of a file, a line each.

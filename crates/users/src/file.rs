@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Distrust, UsersError};
+use crate::error::{Content, Distrust, UsersError};
 use crate::folder::{Folder, Openness, folder_of, is_same};
 use crate::problem::Problem;
 use crate::source::FileStamp;
@@ -24,6 +24,7 @@ const REPLACEMENTS_MAX: u32 = 3;
 /// A file that is read repeatedly, even by a server whose sandbox leaves it only the file's folder.
 pub(crate) struct TrustedFile {
     pub(crate) path: PathBuf,
+    content: Content,
     name: OsString,
     folder: Folder,
     /// The folder of the file that a link leads to.
@@ -50,10 +51,10 @@ impl TrustedFile {
     ///
     /// # Errors
     /// If there is no such folder, or others decide what is in it.
-    pub(crate) fn new(path: &Path) -> Result<Self, UsersError> {
-        let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
+    pub(crate) fn new(path: &Path, content: Content) -> Result<Self, UsersError> {
+        let unreadable = |error| UsersError::Unreadable { content, path: path.into(), error };
         let name = path.file_name().ok_or_else(|| unreadable(io::ErrorKind::IsADirectory.into()))?;
-        let is_foreign_link = matches!(distrust_link(path), Err(UsersError::Unsafe { .. }));
+        let is_foreign_link = matches!(distrust_link(path, content), Err(UsersError::Unsafe { .. }));
         let folder = Folder::open(folder_of(path)).map_err(unreadable)?;
         let target = if is_foreign_link { None } else { fs::canonicalize(path).ok() };
         let target = target.map(|target| Folder::open(folder_of(&target))).transpose().map_err(unreadable)?;
@@ -66,7 +67,7 @@ impl TrustedFile {
             }
         }
         let (path, name, reader) = (path.into(), name.into(), None);
-        Ok(Self { path, name, folder, target, is_foreign_link, reader, is_path_open: false })
+        Ok(Self { path, content, name, folder, target, is_foreign_link, reader, is_path_open: false })
     }
 
     /// Prepares it for a server that runs as this user.
@@ -74,7 +75,7 @@ impl TrustedFile {
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
     pub(crate) fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
-        let unreadable = |error| UsersError::Unreadable { path: self.path.clone(), error };
+        let unreadable = |error| self.unreadable(error);
         for folder in self.both_folders() {
             if let Some(foreign) = folder.foreign_on_path(reader).map_err(unreadable)? {
                 return Err(self.distrusted(Distrust::ForeignFolder(foreign)));
@@ -98,8 +99,7 @@ impl TrustedFile {
     /// looking at them in other ways.
     fn open(&self) -> Result<File, UsersError> {
         self.refuse_foreign_link()?;
-        let unreadable =
-            |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
+        let unreadable = |error: Errno| self.unreadable(error.into());
         let is_closed = self.folder.openness().map_err(unreadable)? == Openness::Nothing
             || self.folder.is_secret().map_err(unreadable)?;
         let link = if is_closed { OFlags::empty() } else { OFlags::NOFOLLOW };
@@ -123,7 +123,11 @@ impl TrustedFile {
     /// # Errors
     /// What keeps it from being read, or if everybody can write it.
     pub(crate) fn read(&self) -> Result<(FileBytes, Stat), UsersError> {
-        read(&self.open()?, &self.path)
+        read(&self.open()?, &self.path, self.content)
+    }
+
+    fn unreadable(&self, error: io::Error) -> UsersError {
+        UsersError::Unreadable { content: self.content, path: self.path.clone(), error }
     }
 
     fn distrusted(&self, reason: Distrust) -> UsersError {
@@ -132,8 +136,7 @@ impl TrustedFile {
 
     /// Refuses a file that anybody may have put there, and tells one that another user can write.
     pub(crate) fn owner(&self, stat: &Stat) -> Result<Owner, UsersError> {
-        let unreadable =
-            |error: Errno| UsersError::Unreadable { path: self.path.clone(), error: error.into() };
+        let unreadable = |error: Errno| self.unreadable(error.into());
         let is_foreign = stat.st_uid != 0 && self.reader.is_some_and(|reader| reader.as_raw() != stat.st_uid);
         for folder in self.both_folders() {
             match folder.openness().map_err(unreadable)? {
@@ -177,14 +180,14 @@ impl Drop for FileBytes {
 }
 
 /// Reads a file to its end, unless everybody can write it.
-pub fn read(mut file: &File, path: &Path) -> Result<(FileBytes, Stat), UsersError> {
-    let unreadable = |error| UsersError::Unreadable { path: path.into(), error };
+pub fn read(mut file: &File, path: &Path, content: Content) -> Result<(FileBytes, Stat), UsersError> {
+    let unreadable = |error| UsersError::Unreadable { content, path: path.into(), error };
     let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(unreadable(io::Error::other("not a regular file")));
     }
     if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
-        return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll });
+        return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll(content) });
     }
     // One allocation of the right size: a buffer that grows leaves copies of secrets behind.
     let mut bytes = FileBytes(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
@@ -199,9 +202,12 @@ pub(crate) fn is_open_to_others(stat: &Stat) -> bool {
 
 /// Refuses a path that is a link which neither root nor this user made. The owner of its folder can replace the link at
 /// any time, so this protects only from links in folders that everybody can write.
-pub fn distrust_link(path: &Path) -> Result<(), UsersError> {
-    let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|error| UsersError::Unreadable { path: path.into(), error: error.into() })?;
+pub fn distrust_link(path: &Path, content: Content) -> Result<(), UsersError> {
+    let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| UsersError::Unreadable {
+        content,
+        path: path.into(),
+        error: error.into(),
+    })?;
     let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
     if is_link && stat.st_uid != geteuid().as_raw() && stat.st_uid != 0 {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::ForeignLink });

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Distrust, UsersError, Warning};
+use crate::error::{Content, UsersError, Warning};
 use crate::file::{Owner, TrustedFile, is_open_to_others, text};
 use crate::folder::Folder;
 use crate::key_text::{KeyTextError, parse_key};
@@ -56,7 +56,7 @@ impl KeyFile {
     pub fn of(users: &Path, named: Option<&Path>) -> Result<Self, UsersError> {
         let naming = if named.is_some() { Naming::Named } else { Naming::Beside };
         let path = named.map_or_else(|| key_beside(users), Path::to_owned);
-        let file = TrustedFile::new(&path).map_err(of_key)?;
+        let file = TrustedFile::new(&path, Content::Key)?;
         Ok(Self { file, naming, is_needed: AtomicBool::new(naming == Naming::Named) })
     }
 
@@ -65,7 +65,7 @@ impl KeyFile {
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
     pub(crate) fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
-        Ok(Self { file: self.file.read_by(reader).map_err(of_key)?, ..self })
+        Ok(Self { file: self.file.read_by(reader)?, ..self })
     }
 
     /// Where it is.
@@ -79,11 +79,11 @@ impl KeyFile {
     /// # Errors
     /// What keeps it from being used.
     pub fn load(&self) -> Result<LoadedKey, UsersError> {
-        let (bytes, stat) = self.file.read().map_err(of_key)?;
+        let (bytes, stat) = self.file.read()?;
         let wrong = |error| UsersError::WrongKey { path: self.path().into(), error };
         let text = text(&bytes, self.path()).map_err(|_| wrong(KeyTextError::Start))?;
         let key = parse_key(text).map_err(wrong)?;
-        let is_foreign = self.file.owner(&stat).map_err(of_key)? == Owner::Foreign;
+        let is_foreign = self.file.owner(&stat)? == Owner::Foreign;
         let foreign = is_foreign.then(|| Warning::ForeignKeyOwner(self.path().into()));
         let open = is_open_to_others(&stat).then(|| Warning::KeyOpenToOthers(self.path().into()));
         let warnings = foreign.into_iter().chain(open).collect();
@@ -103,7 +103,7 @@ impl KeyFile {
         }
         match self.load() {
             // The parser says which key the records need.
-            Err(UsersError::UnreadableKey { error, .. })
+            Err(UsersError::Unreadable { error, .. })
                 if self.naming == Naming::Beside && error.kind() == io::ErrorKind::NotFound =>
             {
                 Ok(None)
@@ -122,22 +122,7 @@ impl KeyFile {
 
     /// Prepares for reading it again, which needs to succeed only if the key is needed.
     pub(crate) fn settle(&mut self) -> Result<(), UsersError> {
-        let settled = self.file.settle().map_err(of_key);
+        let settled = self.file.settle();
         if *self.is_needed.get_mut() { settled } else { Ok(()) }
-    }
-}
-
-/// The same error, in the words for key files.
-fn of_key(error: UsersError) -> UsersError {
-    match error {
-        UsersError::Unreadable { path, error } => UsersError::UnreadableKey { path, error },
-        UsersError::Unsafe { path, reason: Distrust::OpenToAll } => {
-            UsersError::Unsafe { path, reason: Distrust::KeyOpenToAll }
-        }
-        error @ (UsersError::Unsafe { .. }
-        | UsersError::UnreadableKey { .. }
-        | UsersError::UnreadableCluster { .. }
-        | UsersError::WrongKey { .. }
-        | UsersError::Wrong { .. }) => error,
     }
 }

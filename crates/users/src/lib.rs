@@ -23,7 +23,7 @@ pub use changes::Changes;
 pub use cluster_file::{ClusterFile, LoadedClusterKeys, cluster_beside};
 pub use cluster_text::{CLUSTER_KEYS_MAX, cluster_keys_text, parse_cluster_keys, parse_second, second_text};
 pub use conditions::{NETWORKS, day_of, first_second_after, parse_network};
-pub use error::{Distrust, UsersError, Warning, listing};
+pub use error::{Content, Distrust, UsersError, Warning, listing};
 pub use folder::{Folder, folder_of, open_folder};
 pub use key_file::{KeyFile, LoadedKey, key_beside};
 pub use key_text::{KeyTextError, key_text, parse_key};

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::cluster_file::ClusterFile;
-use crate::error::{UsersError, Warning};
+use crate::error::{Content, UsersError, Warning};
 use crate::file::{FileBytes, Owner, TrustedFile, is_open_to_others, text};
 use crate::folder::Folder;
 use crate::key_file::KeyFile;
@@ -63,7 +63,7 @@ impl UsersFile {
     /// # Errors
     /// If there is no such folder, or others decide what is in it.
     pub fn new(path: &Path) -> Result<Self, UsersError> {
-        let file = TrustedFile::new(path)?;
+        let file = TrustedFile::new(path, Content::Users)?;
         file.refuse_foreign_link()?;
         Ok(Self { file, key: KeyFile::of(path, None)?, cluster: None, threads: all_threads() })
     }
@@ -318,7 +318,7 @@ mod tests {
             fs::remove_file(site.key()).unwrap();
             file.settle()
         };
-        assert!(matches!(settled_without_key(), Err(UsersError::UnreadableKey { .. })));
+        assert!(matches!(settled_without_key(), Err(UsersError::Unreadable { content: Content::Key, .. })));
         write(&site.key(), &key_text(&key(1)));
         write(&site.users(), "[users]\nalice = 'hers'\n");
         assert!(settled_without_key().is_ok());

@@ -141,17 +141,13 @@ pub(crate) fn wrong(error: &UsersError) -> ExitStatus {
 /// Says why a users file cannot be used. The remedies are for servers, which are other users than who runs this.
 pub(crate) fn say_wrong(error: &UsersError) {
     match error {
-        UsersError::Unreadable { path, error: system }
-        | UsersError::UnreadableKey { path, error: system }
-        | UsersError::UnreadableCluster { path, error: system }
+        UsersError::Unreadable { path, error: system, .. }
             if system.kind() == io::ErrorKind::PermissionDenied =>
         {
             let path = path.display();
             say_each_line(&format_args!("{path}: {system}: run this as root, or as the file's owner"));
         }
         UsersError::Unreadable { .. }
-        | UsersError::UnreadableKey { .. }
-        | UsersError::UnreadableCluster { .. }
         | UsersError::WrongKey { .. }
         | UsersError::Unsafe { .. }
         | UsersError::Wrong { .. } => {

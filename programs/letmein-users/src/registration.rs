@@ -22,7 +22,7 @@ use proto::opaque::key::ServerKey;
 use proto::opaque::record::Record;
 use proto::opaque::registration::register;
 use proto::opaque::stretching::Stretching;
-use users::{UsersError, parse_stretching};
+use users::{Content, UsersError, parse_stretching};
 
 /// What is kept of a new password; without an option, what is kept of the others.
 #[derive(clap::Args)]
@@ -139,7 +139,7 @@ pub(crate) fn server_key(files: &Files) -> Result<ServerKey, ExitStatus> {
 }
 
 pub(crate) fn is_missing(error: &UsersError) -> bool {
-    matches!(error, UsersError::UnreadableKey { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    matches!(error, UsersError::Unreadable { content: Content::Key, error, .. } if error.kind() == io::ErrorKind::NotFound)
 }
 
 fn make_key(files: &Files, path: &Path) -> Result<ServerKey, ExitStatus> {

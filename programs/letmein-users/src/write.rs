@@ -19,7 +19,8 @@ use proto::credentials::Username;
 use proto::opaque::key::ServerKey;
 use proto::server::keyring::ClusterKey;
 use users::{
-    Problem, UsersError, cluster_keys_text, file, key_text, listing, parse_cluster_keys, parse_with_key,
+    Content, Problem, UsersError, cluster_keys_text, file, key_text, listing, parse_cluster_keys,
+    parse_with_key,
 };
 
 /// A change that was not made.
@@ -139,7 +140,7 @@ pub(crate) fn change<T>(
     edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
 ) -> Result<T, ChangeError> {
     let path = &*files.users;
-    let folder = LockedFolder::lock(path, missing, waiting)?;
+    let folder = LockedFolder::lock(path, Content::Users, missing, waiting)?;
     let old = folder.read(missing)?;
     let bytes = old.as_ref().map_or(EMPTY.as_bytes(), |old| &*old.bytes);
     let text = file::text(bytes, path)?;
@@ -172,7 +173,7 @@ pub(crate) fn create_key(
     key: &ServerKey,
     waiting: Waiting,
 ) -> Result<(), ChangeError> {
-    let folder = LockedFolder::lock(path, Missing::Create, waiting)?;
+    let folder = LockedFolder::lock(path, Content::Key, Missing::Create, waiting)?;
     if folder.read(Missing::Create)?.is_some() {
         return Err(ChangeError::OtherKey { path: path.into() });
     }
@@ -190,8 +191,8 @@ pub(crate) fn change_cluster_keys<T>(
     waiting: Waiting,
     edit: impl FnOnce(&mut Vec<ClusterKey>) -> Result<T, ChangeError>,
 ) -> Result<T, ChangeError> {
-    let folder = LockedFolder::lock(path, Missing::Create, waiting).map_err(of_cluster)?;
-    let old = folder.read(Missing::Create).map_err(of_cluster)?;
+    let folder = LockedFolder::lock(path, Content::ClusterKeys, Missing::Create, waiting)?;
+    let old = folder.read(Missing::Create)?;
     let text = old.as_ref().map_or(Ok(""), |old| file::text(&old.bytes, path))?;
     let wrong = |problems| UsersError::Wrong { path: path.into(), problems };
     let mut keys =
@@ -204,11 +205,6 @@ pub(crate) fn change_cluster_keys<T>(
         None => folder.create_private(&new, users)?,
     }
     Ok(done)
-}
-
-/// The same error, in the words for files of cluster keys.
-fn of_cluster(error: ChangeError) -> ChangeError {
-    if let ChangeError::Users(error) = error { error.of_cluster().into() } else { error }
 }
 
 /// Whether a text has nothing in it but comments.

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::{ChangeError, Missing, Obstacle, Waiting};
-use users::{FileStamp, UsersError, file, folder_of, open_folder};
+use users::{Content, FileStamp, UsersError, file, folder_of, open_folder};
 
 /// Nobody but the owner reads passwords.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -35,6 +35,7 @@ const MOVES_MAX: u32 = 5;
 pub(super) struct LockedFolder {
     /// The file, without links on the way to it.
     path: PathBuf,
+    content: Content,
     folder: OwnedFd,
 }
 
@@ -67,10 +68,15 @@ const SECRET_MODE: u32 = 0o640;
 
 impl LockedFolder {
     /// Locks the folder of the file. Links may move while this waits, so the path is resolved again under the lock.
-    pub(super) fn lock(path: &Path, missing: Missing, waiting: Waiting) -> Result<Self, ChangeError> {
+    pub(super) fn lock(
+        path: &Path,
+        content: Content,
+        missing: Missing,
+        waiting: Waiting,
+    ) -> Result<Self, ChangeError> {
         let mut waits = 0..WAITS_MAX;
         for _ in 0..MOVES_MAX {
-            let before = resolve(path, missing)?;
+            let before = resolve(path, content, missing)?;
             let parent = folder_of(&before);
             let failed = |doing| {
                 let path = parent.to_owned();
@@ -82,8 +88,8 @@ impl LockedFolder {
                 rustix::fs::fstat(&folder).map_err(|error| failed("look at the folder")(error.into()))?;
             let now = rustix::fs::stat(parent).map_err(|error| failed("look at the folder")(error.into()))?;
             let is_same = (held.st_dev, held.st_ino) == (now.st_dev, now.st_ino);
-            if is_same && resolve(path, missing)? == before {
-                return Ok(Self { path: before, folder });
+            if is_same && resolve(path, content, missing)? == before {
+                return Ok(Self { path: before, content, folder });
             }
         }
         Err(ChangeError::Meanwhile { path: path.into() })
@@ -100,9 +106,11 @@ impl LockedFolder {
         let file = File::from(file);
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             let error = io::Error::other("not a regular file");
-            return Err(UsersError::Unreadable { path: self.path.clone(), error }.into());
+            return Err(
+                UsersError::Unreadable { content: self.content, path: self.path.clone(), error }.into()
+            );
         }
-        let (bytes, stat) = file::read(&file, &self.path)?;
+        let (bytes, stat) = file::read(&file, &self.path, self.content)?;
         Ok(Some(Old { file, bytes, stat }))
     }
 
@@ -226,13 +234,13 @@ impl LockedFolder {
 }
 
 /// The path of the file itself: without links if the file exists.
-fn resolve(path: &Path, missing: Missing) -> Result<PathBuf, ChangeError> {
+fn resolve(path: &Path, content: Content, missing: Missing) -> Result<PathBuf, ChangeError> {
     let is_missing = fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     if is_missing && missing == Missing::Create {
         return Ok(path.to_owned());
     }
-    file::distrust_link(path)?;
-    Ok(path.canonicalize().map_err(|error| UsersError::Unreadable { path: path.into(), error })?)
+    file::distrust_link(path, content)?;
+    Ok(path.canonicalize().map_err(|error| UsersError::Unreadable { content, path: path.into(), error })?)
 }
 
 /// Locks a folder, waiting as often as there are waits left.
