@@ -1,20 +1,21 @@
 //! Builds a snapshot of users one by one, and checks all of them together.
 
+mod equal_secrets;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 
-use zeroize::Zeroizing;
-
 use super::conditions::Conditions;
 use super::opaque::OpaqueUsers;
-use super::store::{Credential, IndexError, Record, Records, Store};
+use super::store::{Credential, IndexError, Records, Store};
 use super::{Samples, Users};
 use crate::credentials::{Password, Username};
 use crate::mechanism::Mechanisms;
 use crate::opaque::key::{KeyId, ServerKey};
 use crate::opaque::record::Record as OpaqueRecord;
 use crate::opaque::stretching::Stretching;
+use equal_secrets::equal_secrets;
 
 /// Names and passwords of the shipped `users.toml`. They are public.
 pub const SAMPLES: [(&str, &str); 3] =
@@ -178,7 +179,7 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] names the users that cannot be served together.
     pub fn finish(self) -> Result<Users, BuildError> {
-        let equal = self.equal_secrets();
+        let equal = equal_secrets(&self.records, !self.old_ends_unix_s.is_empty());
         if !equal.is_empty() {
             return Err(BuildError::Equal(equal));
         }
@@ -205,28 +206,5 @@ impl Builder {
         if passwords.any(|password| SAMPLES.iter().any(|(_, it)| it.as_bytes() == password.expose())) {
             self.with_sample_password.get_or_insert_with(|| name.clone());
         }
-    }
-
-    fn equal_secrets(&self) -> Vec<EqualSecrets> {
-        let numbered = || self.records.iter().enumerate();
-        let old: Vec<_> = if self.old_ends_unix_s.is_empty() {
-            Vec::new()
-        } else {
-            let with_old = numbered().filter(|(_, record)| !record.old_password.is_empty());
-            let secret = |record: Record<'_>| [record.name.as_bytes(), record.old_password].concat();
-            with_old.map(|(number, record)| (number, record.name, Zeroizing::new(secret(record)))).collect()
-        };
-        let with_password = numbered().filter(|(_, record)| record.opaque.is_empty());
-        let present = with_password.map(|(number, record)| (number, record.name, record.secret));
-        let old_secrets = old.iter().map(|(number, name, secret)| (*number, *name, secret.as_slice()));
-        let passwords = self.records.count() as u64 - self.stretchings.values().sum::<u64>();
-        let mut first = HashMap::with_capacity(usize::try_from(passwords).unwrap_or(0) + old.len());
-        let mut equal = Vec::new();
-        for (number, name, secret) in present.chain(old_secrets) {
-            if let Some(other) = first.insert(secret, name) {
-                equal.push(EqualSecrets { number, name: name.into(), other: String::from(other) });
-            }
-        }
-        equal
     }
 }
