@@ -1,51 +1,46 @@
 //! The users: a snapshot of `users.toml`, shared by all workers, and the recent logins and failures of each user.
 
 mod builder;
+mod census;
 mod conditions;
 mod exemptions;
 mod found;
 mod guesses;
+mod layer;
 mod opaque;
 mod store;
 
-use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
 
-pub use builder::{BuildError, Builder, EqualSecrets, NoRoom, OldPassword, RecordError, SAMPLES};
+pub use builder::{BuildError, Builder, EqualSecrets, NoRoom, OldPassword, RecordError};
+use census::Census;
+pub use census::SAMPLES;
 pub use conditions::{Conditions, Denial, Standing};
 pub use found::PasswordAge;
 pub(crate) use found::{Candidate, Found};
 
 use crate::credentials::Username;
 use crate::mechanism::{Mechanism, Mechanisms};
-use crate::opaque::key::KeyId;
+use crate::opaque::key::{KeyId, ServerKey};
 use crate::proof::{BlockCount, SecretRef};
 use crate::server::keyring::{ClusterKey, Keyring};
-use exemptions::Exemptions;
-use guesses::Guesses;
 pub(crate) use guesses::Price;
+use layer::Layer;
 pub(crate) use opaque::OpaqueUsers;
 pub use store::{IndexError, wipe};
-use store::{Lookup, Record, Store};
+use store::{Lookup, Record};
 
 /// Up to this many users fit in the processor's caches, and need no prefetch.
 const CACHED_MAX: usize = 4096;
 
 /// All users, with the conditions of their logins.
 pub struct Users {
-    store: Store,
-    /// The conditions of users who have any, by the offset of their record.
-    conditions: HashMap<u32, Conditions>,
-    /// The first second since 1970-01-01 UTC in which an old password is refused, by the offset of its record. If no
-    /// user has one, answers are judged by one password, and else by two, whether the user has two or is unknown.
-    old_ends_unix_s: HashMap<u32, u64>,
-    // These two change while the server runs; the rest of a snapshot does not.
-    exemptions: Exemptions,
-    guesses: Guesses,
-    /// Guesses by OPAQUE in a day. No user without a record has any.
-    guesses_a_day: Guesses,
+    base: Arc<Layer>,
+    census: Census,
     /// The MD5 blocks of the longest name and password. Every answer costs this many.
     blocks: BlockCount,
     samples: Samples,
@@ -69,36 +64,17 @@ pub enum Samples {
 }
 
 impl Users {
-    fn new(
-        store: Store,
-        conditions: HashMap<u32, Conditions>,
-        old_ends_unix_s: HashMap<u32, u64>,
-        samples: Samples,
-        opaque: Option<OpaqueUsers>,
-        has: Mechanisms,
-    ) -> Self {
-        let blocks = store
-            .iter()
-            .flat_map(|record| {
-                let old = SecretRef::new(record.name.as_bytes(), record.old_password);
-                [SecretRef::new(record.secret, &[]).blocks(), old.blocks()]
-            })
-            .fold(BlockCount::ONE, BlockCount::max);
-        let (exemptions, guesses) = (Exemptions::new(store.count()), Guesses::new(store.count()));
-        let guesses_a_day = Guesses::new(if has.opaque { store.count() } else { 0 });
-        Self {
-            store,
-            conditions,
-            old_ends_unix_s,
-            exemptions,
-            guesses,
-            guesses_a_day,
-            blocks,
-            samples,
-            opaque,
-            has,
-            keyring: None,
-        }
+    fn new(base: Arc<Layer>, key: Option<ServerKey>) -> Self {
+        let (census, blocks) = (base.census.clone(), base.blocks);
+        let with_sample = base.with_sample_password().find_map(|record| record.name.parse().ok());
+        let samples = match (with_sample, census.others) {
+            (None, _) => Samples::Absent,
+            (Some(name), 0) => Samples::Alone(name),
+            (Some(name), _) => Samples::Mixed(name),
+        };
+        let opaque = key.map(|key| OpaqueUsers::new(key, &census.stretchings));
+        let has = census.mechanisms();
+        Self { base, census, blocks, samples, opaque, has, keyring: None }
     }
 
     /// The same users, at servers that share the keys of their challenges.
@@ -117,60 +93,52 @@ impl Users {
     /// Takes over the guesses at users who are in both snapshots, and the exemptions that were earned by a password
     /// that they still have. Those of an old password may outlive its last day, by a day at most.
     pub fn adopt(&self, old: &Self) {
-        let is_marked = |number| {
-            old.exemptions.has_any(number) || old.guesses.has_any(number) || old.guesses_a_day.has_any(number)
-        };
-        for record in old.store.iter().filter(|record| is_marked(record.number)) {
-            let found = self.store.find(record.name);
-            if !bool::from(found.is_match) {
-                continue;
+        for record in old.base.store.iter().filter(|record| old.base.is_marked(record.number)) {
+            let [(own, found), (others, was)] = [self, old].map(|users| users.search(record.name));
+            if (found.is_match & was.is_match).into() {
+                own.adopt(&found, others, &was);
             }
-            self.guesses.adopt(found.number, &old.guesses, record.number);
-            self.guesses_a_day.adopt(found.number, &old.guesses_a_day, record.number);
-            let becomes = |password| {
-                let credential = match password {
-                    PasswordAge::Present => (record.password(), record.opaque),
-                    PasswordAge::Old => (record.old_password, &[][..]),
-                };
-                let ages = [
-                    ((found.password, found.opaque), PasswordAge::Present),
-                    ((found.old_password, &[]), PasswordAge::Old),
-                ];
-                ages.into_iter().find(|(other, _)| *other == credential).map(|(_, age)| age)
-            };
-            self.exemptions.adopt(found.number, &old.exemptions, record.number, becomes);
         }
     }
 
     /// Forgets all guesses at users.
     pub fn forget_guesses(&self) {
-        self.guesses.clear();
-        self.guesses_a_day.clear();
+        self.base.forget_guesses();
+    }
+
+    fn are_any_guesses_spent(&self, uptime: Duration) -> bool {
+        self.base.guesses.any_spent(uptime)
+    }
+
+    /// Whether any user has an old password.
+    fn has_old_passwords(&self) -> bool {
+        self.census.with_old_password > 0
     }
 
     /// The names of all users, in the order in which they were added, which need not be that of a file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.store.iter().map(|record| record.name)
+        self.base.store.iter().map(|record| record.name)
     }
 
     /// Whether a user has the same passwords and conditions in both snapshots; `None` if one of them has no such user.
     #[must_use]
     pub fn is_unchanged(&self, other: &Self, name: &str) -> Option<bool> {
-        let [found, others] = [self, other].map(|users| users.store.find(name));
+        let [(layer, found), (other, others)] = [self, other].map(|users| users.search(name));
         let is_in_both = bool::from(found.is_match & others.is_match);
         let has_passwords = || {
             let [own, others] =
                 [found, others].map(|found| (found.password, found.old_password, found.opaque));
             own == others
         };
-        let ends_then = || self.old_ends_unix_s.get(&found.start) == other.old_ends_unix_s.get(&others.start);
-        let has_conditions = || self.conditions.get(&found.start) == other.conditions.get(&others.start);
+        let ends_then =
+            || layer.old_ends_unix_s.get(&found.start) == other.old_ends_unix_s.get(&others.start);
+        let has_conditions = || layer.conditions.get(&found.start) == other.conditions.get(&others.start);
         is_in_both.then(|| has_passwords() && ends_then() && has_conditions())
     }
 
     /// Looks for the user of this name who logs in by this mechanism. The time does not tell whether there is one.
     pub(crate) fn find<'a>(&'a self, name: &'a str, mechanism: Mechanism) -> Found<'a> {
-        let Lookup { is_match, start, number, password, old_password, opaque } = self.store.find(name);
+        let (layer, Lookup { is_match, start, number, password, old_password, opaque }) = self.search(name);
         let credential = match mechanism {
             Mechanism::Md5 => password,
             Mechanism::Opaque => opaque,
@@ -185,7 +153,13 @@ impl Users {
             old_password,
             opaque,
             users: self,
+            layer,
         }
+    }
+
+    /// The record that a search for this name ends with.
+    fn search(&self, name: &str) -> (&Layer, Lookup<'_>) {
+        (&self.base, self.base.store.find(name))
     }
 
     /// The key of the records, and what stands in for names without one; absent without a key.
@@ -214,21 +188,22 @@ impl Users {
     /// Brings the records of up to 64 names into the cache, where there are more users than stay there by themselves.
     pub fn prefetch<'n>(&self, names: impl Iterator<Item = &'n str>) {
         if self.len() > CACHED_MAX {
-            self.store.prefetch(names);
+            self.base.store.prefetch(names);
         }
     }
 
     /// The names and present secrets of the users with a password and without conditions.
     pub fn unconditional(&self) -> impl Iterator<Item = (&str, SecretRef<'_>)> {
-        let is_free =
-            |record: &Record<'_>| record.opaque.is_empty() && !self.conditions.contains_key(&record.start);
-        self.store.iter().filter(is_free).map(|record| (record.name, SecretRef::new(record.secret, &[])))
+        let is_free = |record: &Record<'_>| {
+            record.opaque.is_empty() && !self.base.conditions.contains_key(&record.start)
+        };
+        self.base.store.iter().filter(is_free).map(|record| (record.name, SecretRef::new(record.secret, &[])))
     }
 
     /// The users who may not log in from anywhere at this time, and why: they are disabled or expired.
     pub fn denied(&self, unix_s: u64) -> impl Iterator<Item = (&str, Denial)> {
-        self.store.iter().filter_map(move |record| {
-            let denial = self.conditions.get(&record.start)?.admit(unix_s, None).err()?;
+        self.base.store.iter().filter_map(move |record| {
+            let denial = self.base.conditions.get(&record.start)?.admit(unix_s, None).err()?;
             (denial != Denial::NotFromHere).then_some((record.name, denial))
         })
     }
@@ -236,9 +211,9 @@ impl Users {
     /// The users whose old password is refused at this time, though it is still in their records.
     pub fn ended_old_passwords(&self, unix_s: u64) -> impl Iterator<Item = &str> {
         let is_over = move |record: &Record<'_>| {
-            self.old_ends_unix_s.get(&record.start).is_some_and(|end| unix_s >= *end)
+            self.base.old_ends_unix_s.get(&record.start).is_some_and(|end| unix_s >= *end)
         };
-        self.store.iter().filter(is_over).map(|record| record.name)
+        self.base.store.iter().filter(is_over).map(|record| record.name)
     }
 
     pub(crate) fn blocks(&self) -> BlockCount {
@@ -248,7 +223,7 @@ impl Users {
     /// Whether a user has this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.store.find(name).is_match.into()
+        self.search(name).1.is_match.into()
     }
 
     /// Whether any or all users are the shipped samples.
@@ -260,13 +235,13 @@ impl Users {
     /// The number of users.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.store.count()
+        self.census.users
     }
 
     /// Whether there are no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.store.count() == 0
+        self.census.users == 0
     }
 }
 
@@ -289,8 +264,6 @@ pub(crate) fn with_passwords(users: &[(&str, &str)]) -> Users {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::origin::Origin;
 

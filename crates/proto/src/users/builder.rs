@@ -2,37 +2,25 @@
 
 mod equal_secrets;
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::RandomState;
 use std::io;
+use std::sync::Arc;
 
+use super::Users;
 use super::conditions::Conditions;
-use super::opaque::OpaqueUsers;
-use super::store::{Credential, IndexError, Records, Store};
-use super::{Samples, Users};
+use super::layer::{Entries, Layer, Opaque};
+use super::store::{Credential, IndexError};
 use crate::credentials::{Password, Username};
-use crate::mechanism::Mechanisms;
 use crate::opaque::key::{KeyId, ServerKey};
 use crate::opaque::record::Record as OpaqueRecord;
-use crate::opaque::stretching::Stretching;
 use equal_secrets::equal_secrets;
-
-/// Names and passwords of the shipped `users.toml`. They are public.
-pub const SAMPLES: [(&str, &str); 3] =
-    [("userone", "passwordone"), ("usertwo", "passwordtwo"), ("userthree", "passwordthree")];
 
 /// Collects users for a snapshot.
 pub struct Builder {
-    records: Records,
-    conditions: HashMap<u32, Conditions>,
-    old_ends_unix_s: HashMap<u32, u64>,
-    with_sample_password: Option<Username>,
-    /// The number of users who are not samples.
-    others: usize,
+    entries: Entries,
     /// The key of the records of OPAQUE, and its id.
     key: Option<(KeyId, ServerKey)>,
-    /// The stretchings of these records, and how many have each.
-    stretchings: BTreeMap<Stretching, u64>,
 }
 
 /// The password that a user had before, while not everything that logs in as them has the new one.
@@ -97,15 +85,7 @@ impl Builder {
     /// # Errors
     /// The system's, for lack of memory.
     pub fn for_text(text_len: usize) -> io::Result<Self> {
-        Ok(Self {
-            records: Records::for_text(text_len)?,
-            conditions: HashMap::new(),
-            old_ends_unix_s: HashMap::new(),
-            with_sample_password: None,
-            others: 0,
-            key: None,
-            stretchings: BTreeMap::new(),
-        })
+        Ok(Self { entries: Entries::for_text(text_len)?, key: None })
     }
 
     /// Serves records of OPAQUE that were made with this key. It comes before them.
@@ -127,11 +107,8 @@ impl Builder {
         if *key != record.key {
             return Err(RecordError::OtherKey);
         }
-        let start = self.records.add(name, Credential::Opaque(record)).ok_or(RecordError::NoRoom)?;
-        *self.stretchings.entry(record.stretching).or_default() += 1;
-        self.others += 1;
-        self.condition(start, conditions);
-        Ok(())
+        let credential = Credential::Opaque(record);
+        self.entries.add(name, credential, None, conditions).ok_or(RecordError::NoRoom)
     }
 
     /// Adds a user with one password.
@@ -159,19 +136,8 @@ impl Builder {
         conditions: Conditions,
     ) -> Result<(), NoRoom> {
         let credential = Credential::Password(password, old.map(|old| &old.password));
-        let start = self.records.add(name, credential).ok_or(NoRoom)?;
-        self.count_sample(name, password, old);
-        if let Some(OldPassword { ends_unix_s, .. }) = old {
-            self.old_ends_unix_s.insert(start, *ends_unix_s);
-        }
-        self.condition(start, conditions);
-        Ok(())
-    }
-
-    fn condition(&mut self, start: u32, conditions: Conditions) {
-        if conditions != Conditions::none() {
-            self.conditions.insert(start, conditions);
-        }
+        let old_end_unix_s = old.map(|old| old.ends_unix_s);
+        self.entries.add(name, credential, old_end_unix_s, conditions).ok_or(NoRoom)
     }
 
     /// Checks all users together, and builds the snapshot.
@@ -179,32 +145,13 @@ impl Builder {
     /// # Errors
     /// [`BuildError`] names the users that cannot be served together.
     pub fn finish(self) -> Result<Users, BuildError> {
-        let equal = equal_secrets(&self.records, !self.old_ends_unix_s.is_empty());
+        let Self { entries, key } = self;
+        let equal = equal_secrets(&entries.records, entries.census.with_old_password > 0);
         if !equal.is_empty() {
             return Err(BuildError::Equal(equal));
         }
-        let samples = match (self.with_sample_password, self.others) {
-            (None, _) => Samples::Absent,
-            (Some(name), 0) => Samples::Alone(name),
-            (Some(name), _) => Samples::Mixed(name),
-        };
-        let records = self.stretchings.values().sum::<u64>();
-        // A server without users refuses by MD5, as it always did.
-        let has =
-            Mechanisms { md5: records == 0 || self.records.count() as u64 > records, opaque: records > 0 };
-        let opaque = self.key.map(|(_, key)| OpaqueUsers::new(key, &self.stretchings));
-        let store = Store::new(self.records).map_err(BuildError::Index)?;
-        Ok(Users::new(store, self.conditions, self.old_ends_unix_s, samples, opaque, has))
-    }
-
-    fn count_sample(&mut self, name: &Username, password: &Password, old: Option<&OldPassword>) {
-        let is_sample = SAMPLES.contains(&(name.as_str(), str::from_utf8(password.expose()).unwrap_or("")));
-        if !is_sample || old.is_some() {
-            self.others += 1;
-        }
-        let mut passwords = [password].into_iter().chain(old.map(|old| &old.password));
-        if passwords.any(|password| SAMPLES.iter().any(|(_, it)| it.as_bytes() == password.expose())) {
-            self.with_sample_password.get_or_insert_with(|| name.clone());
-        }
+        let opaque = if key.is_some() { Opaque::Served } else { Opaque::Absent };
+        let layer = Layer::new(entries, RandomState::new(), opaque).map_err(BuildError::Index)?;
+        Ok(Users::new(Arc::new(layer), key.map(|(_, key)| key)))
     }
 }

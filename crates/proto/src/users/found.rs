@@ -6,6 +6,7 @@ use std::time::Duration;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::conditions::{Conditions, Denial, NO_CONDITIONS};
+use super::layer::Layer;
 use super::{OpaqueUsers, Price, Users};
 use crate::opaque::record::RECORD_LEN;
 use crate::opaque::stretching::STRETCHING_LEN;
@@ -29,6 +30,8 @@ pub(crate) struct Found<'a> {
     /// The stretching and the record of OPAQUE; empty if there is none.
     pub(super) opaque: &'a [u8],
     pub(super) users: &'a Users,
+    /// That of the record.
+    pub(super) layer: &'a Layer,
 }
 
 impl<'a> Found<'a> {
@@ -44,12 +47,12 @@ impl<'a> Found<'a> {
 
     /// Whether any user was guessed at beyond the budget.
     pub(crate) fn are_any_guesses_spent(&self, uptime: Duration) -> bool {
-        self.users.guesses.any_spent(uptime)
+        self.users.are_any_guesses_spent(uptime)
     }
 
     /// Whether this user was. For an unknown name the result is another user's, which makes no difference to a refusal.
     pub(crate) fn are_guesses_spent(&self, origin: Origin, price: Price, uptime: Duration) -> bool {
-        self.users.guesses.is_spent(self.number, origin, price, uptime)
+        self.layer.guesses.is_spent(self.number, origin, price, uptime)
     }
 
     /// The same, but if the guesses are `spent` the answer will be refused whatever its digest, after the usual steps.
@@ -64,36 +67,36 @@ impl<'a> Found<'a> {
 
     /// Counts a guess at the user, if its digest was looked at.
     pub(crate) fn guessed(&self, origin: Origin, price: Price, uptime: Duration) {
-        self.users.guesses.add(self.number, origin, price, uptime, self.may_enter());
+        self.layer.guesses.add(self.number, origin, price, uptime, self.may_enter());
     }
 
     /// Whether this user was guessed at by OPAQUE beyond the budget of a day. For an unknown name the result is another
     /// user's, which makes no difference to what is replied.
     pub(crate) fn is_day_spent(&self, price: Price, uptime: Duration) -> bool {
-        self.users.guesses_a_day.is_spent(self.number, Origin::Proven, price, uptime)
+        self.layer.guesses_a_day.is_spent(self.number, Origin::Proven, price, uptime)
     }
 
     /// Counts a guess by OPAQUE against the budget of a day, if the record is looked at.
     pub(crate) fn guessed_in_a_day(&self, price: Price, uptime: Duration) {
-        self.users.guesses_a_day.add(self.number, Origin::Proven, price, uptime, self.may_enter());
+        self.layer.guesses_a_day.add(self.number, Origin::Proven, price, uptime, self.may_enter());
     }
 
     /// Takes back such a guess, which was right.
     pub(crate) fn give_back_in_a_day(&self, price: Price) {
-        self.users.guesses_a_day.give_back(self.number, Origin::Proven, price);
+        self.layer.guesses_a_day.give_back(self.number, Origin::Proven, price);
     }
 
     /// Notes a login of the user from a source, given as a keyed hash.
     pub(crate) fn exempt(&self, source: u64, password: PasswordAge, uptime: Duration) {
         if self.is_known.into() {
-            self.users.exemptions.note(self.number, source, password, uptime);
+            self.layer.exemptions.note(self.number, source, password, uptime);
         }
     }
 
     /// Whether the user has logged in from that source lately. For an unknown name the slots of another user are looked
     /// at, so that the time does not tell the two apart.
     pub(crate) fn is_exempt(&self, source: u64, uptime: Duration) -> bool {
-        let is_noted = self.users.exemptions.contains(self.number, source, uptime);
+        let is_noted = self.layer.exemptions.contains(self.number, source, uptime);
         bool::from(self.is_known & Choice::from(u8::from(is_noted)))
     }
 
@@ -110,7 +113,7 @@ impl<'a> Found<'a> {
     /// The second secret to check an answer with, for every name if any user has an old password. For a user who has
     /// none, the present password stands in, and a right digest proves nothing.
     pub(crate) fn old(&self) -> Option<Candidate<'a>> {
-        if self.users.old_ends_unix_s.is_empty() {
+        if !self.users.has_old_passwords() {
             return None;
         }
         let has_old = !self.old_password.len().ct_eq(&0);
@@ -138,7 +141,7 @@ impl<'a> Found<'a> {
         source: Option<IpAddr>,
     ) -> Result<(), Denial> {
         self.conditions().admit(unix_s, source)?;
-        let end = || self.users.old_ends_unix_s.get(&self.record).copied().unwrap_or(0);
+        let end = || self.layer.old_ends_unix_s.get(&self.record).copied().unwrap_or(0);
         match password {
             PasswordAge::Old if unix_s >= end() => Err(Denial::OldPassword),
             PasswordAge::Old | PasswordAge::Present => Ok(()),
@@ -157,7 +160,7 @@ impl<'a> Found<'a> {
 
     /// The conditions of the user's logins, besides the password.
     fn conditions(&self) -> &'a Conditions {
-        self.users.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
+        self.layer.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
     }
 }
 

@@ -71,15 +71,15 @@ impl Store {
     ///
     /// # Errors
     /// [`IndexError::Twice`] for a name that occurs twice, [`IndexError::NoMemory`] if the system has none left.
-    pub(super) fn new(records: Records) -> Result<Self, IndexError> {
+    pub(super) fn new(records: Records, hasher: RandomState) -> Result<Self, IndexError> {
         // At two names a bucket, one bucket in a thousand is full.
         let buckets = records.count() / 2 + 1;
-        Self::with_buckets(records, buckets)
+        Self::with_buckets(records, buckets, hasher)
     }
 
-    fn with_buckets(records: Records, buckets: usize) -> Result<Self, IndexError> {
+    fn with_buckets(records: Records, buckets: usize, hasher: RandomState) -> Result<Self, IndexError> {
         let index = Pages::new(buckets.saturating_mul(BUCKET_SLOTS * SLOT_LEN))?;
-        let mut store = Self { records, index, hasher: RandomState::new() };
+        let mut store = Self { records, index, hasher };
         store.fill_index()?;
         Ok(store)
     }
@@ -160,6 +160,11 @@ impl Store {
     fn buckets(&self) -> &[Bucket] {
         let (slots, _) = self.index.bytes().as_chunks();
         slots.as_chunks().0
+    }
+
+    /// The record at this offset.
+    pub(super) fn at(&self, start: u32) -> Option<Record<'_>> {
+        self.records.at(start)
     }
 
     pub(super) fn count(&self) -> usize {

@@ -10,6 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::pages::Pages;
 use crate::credentials::{Password, Username};
 use crate::opaque::record::Record as OpaqueRecord;
+use crate::opaque::stretching::Stretching;
 
 /// A user's record.
 #[derive(Clone, Copy)]
@@ -56,6 +57,11 @@ pub(crate) enum Credential<'a> {
 impl<'a> Record<'a> {
     pub(crate) fn password(&self) -> &'a [u8] {
         self.secret.get(self.name.len()..).unwrap_or_default()
+    }
+
+    /// That of the record of OPAQUE, if there is one.
+    pub(crate) fn stretching(&self) -> Option<Stretching> {
+        self.opaque.first_chunk().and_then(|bytes| Stretching::from_bytes(*bytes).ok())
     }
 
     fn len(&self) -> usize {
@@ -147,7 +153,7 @@ impl Records {
         self.pages.bytes()
     }
 
-    pub(super) fn at(&self, start: u32) -> Option<Record<'_>> {
+    pub(crate) fn at(&self, start: u32) -> Option<Record<'_>> {
         let records: Range<usize> = start as usize..self.len;
         let (header, rest) = self.pages.bytes().get(records)?.split_first_chunk::<HEADER_LEN>()?;
         let Header { number, name_len, password_len, old_len, opaque_len } = Header::read(*header);

@@ -11,7 +11,7 @@ fn all_names_that_were_added_are_found_and_no_others() {
             .add(name, Credential::Password(&Password::new(&format!("of {name}")).unwrap(), None))
             .unwrap();
     }
-    let store = Store::new(records).unwrap();
+    let store = Store::new(records, RandomState::new()).unwrap();
     for name in &names {
         let found = store.find(name.as_str());
         assert!(bool::from(found.is_match), "{name}");
@@ -34,7 +34,7 @@ fn all_names_are_found_among_buckets_that_are_full() {
                 .add(name, Credential::Password(&Password::new(&format!("of {name}")).unwrap(), None))
                 .unwrap();
         }
-        let store = Store::with_buckets(records, count / BUCKET_SLOTS + 1).unwrap();
+        let store = Store::with_buckets(records, count / BUCKET_SLOTS + 1, RandomState::new()).unwrap();
         for name in &names {
             let found = store.find(name.as_str());
             assert!(bool::from(found.is_match), "{name} of {count}");
@@ -54,7 +54,7 @@ fn a_record_has_the_password_before_it_if_there_is_one() {
         let old = old.map(password);
         records.add(&name.parse().unwrap(), Credential::Password(&password(present), old.as_ref())).unwrap();
     }
-    let store = Store::new(records).unwrap();
+    let store = Store::new(records, RandomState::new()).unwrap();
     for (name, present, old) in users {
         let found = store.find(name);
         let old = old.unwrap_or_default();
@@ -71,7 +71,7 @@ fn a_search_for_an_unknown_name_ends_with_the_record_of_another_user() {
         let name: Username = format!("user{number}").parse().unwrap();
         records.add(&name, Credential::Password(&Password::new("password").unwrap(), None)).unwrap();
     }
-    let store = Store::new(records).unwrap();
+    let store = Store::new(records, RandomState::new()).unwrap();
     for number in 0..10_000 {
         let found = store.find(&format!("nobody{number}"));
         assert_eq!((found.is_match.unwrap_u8(), found.password), (0, &b"password"[..]), "{number}");
@@ -80,7 +80,7 @@ fn a_search_for_an_unknown_name_ends_with_the_record_of_another_user() {
 
 #[test]
 fn no_name_is_found_in_an_empty_store() {
-    let store = Store::new(Records::for_text(0).unwrap()).unwrap();
+    let store = Store::new(Records::for_text(0).unwrap(), RandomState::new()).unwrap();
     assert!(
         ["userone", ""].iter().all(|name| !bool::from(store.find(name).is_match))
             && store.iter().next().is_none()
