@@ -15,11 +15,16 @@ pub(super) struct Pages {
     written: usize,
 }
 
+/// Bytes of a large page on most machines. Linux puts a piece of memory at the boundary of one if it has the length of
+/// several; of two megabytes elsewhere, there would be none.
+const LARGE_PAGE: usize = 2 << 20;
+
 impl Pages {
     /// # Errors
     /// The system's, for lack of memory.
     pub(super) fn new(len: usize) -> io::Result<Self> {
-        let pages = MmapMut::map_anon(len.max(1))?;
+        let len = if len < LARGE_PAGE { len.max(1) } else { len.next_multiple_of(LARGE_PAGE) };
+        let pages = MmapMut::map_anon(len)?;
         advise(&pages);
         Ok(Self { map: pages, written: 0 })
     }
