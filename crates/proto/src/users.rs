@@ -1,4 +1,7 @@
 //! The users: a snapshot of `users.toml`, shared by all workers, and the recent logins and failures of each user.
+//!
+//! Where there are millions of them, a change of a few does not build all again: a snapshot is a base, which others
+//! share, and an overlay of all users that were changed or removed since it was made.
 
 mod builder;
 mod census;
@@ -8,13 +11,15 @@ mod found;
 mod guesses;
 mod layer;
 mod opaque;
+mod search;
 mod store;
+mod succession;
 
 use std::fmt;
+use std::iter;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use subtle::{Choice, ConstantTimeEq};
 
 pub use builder::{BuildError, Builder, EqualSecrets, NoRoom, OldPassword, RecordError};
 use census::Census;
@@ -24,22 +29,23 @@ pub use found::PasswordAge;
 pub(crate) use found::{Candidate, Found};
 
 use crate::credentials::Username;
-use crate::mechanism::{Mechanism, Mechanisms};
+use crate::mechanism::Mechanisms;
 use crate::opaque::key::{KeyId, ServerKey};
 use crate::proof::{BlockCount, SecretRef};
 use crate::server::keyring::{ClusterKey, Keyring};
 pub(crate) use guesses::Price;
 use layer::Layer;
 pub(crate) use opaque::OpaqueUsers;
+use store::{Filter, Record};
 pub use store::{IndexError, wipe};
-use store::{Lookup, Record};
-
-/// Up to this many users fit in the processor's caches, and need no prefetch.
-const CACHED_MAX: usize = 4096;
 
 /// All users, with the conditions of their logins.
 pub struct Users {
+    /// Shared by all snapshots that differ from each other by an overlay alone.
     base: Arc<Layer>,
+    /// The users that were changed or removed since the base was made; absent if there are none.
+    overlay: Option<Overlay>,
+    /// Of both.
     census: Census,
     /// The MD5 blocks of the longest name and password. Every answer costs this many.
     blocks: BlockCount,
@@ -50,6 +56,13 @@ pub struct Users {
     has: Mechanisms,
     /// The keys of challenges that all servers with these users share, if they do.
     keyring: Option<Keyring>,
+}
+
+/// Users that were changed or removed.
+struct Overlay {
+    layer: Layer,
+    /// Which names it has.
+    filter: Filter,
 }
 
 /// Whether users have the published passwords of the shipped `users.toml`.
@@ -64,17 +77,53 @@ pub enum Samples {
 }
 
 impl Users {
-    fn new(base: Arc<Layer>, key: Option<ServerKey>) -> Self {
-        let (census, blocks) = (base.census.clone(), base.blocks);
-        let with_sample = base.with_sample_password().find_map(|record| record.name.parse().ok());
-        let samples = match (with_sample, census.others) {
+    fn new(base: Arc<Layer>, overlay: Option<Overlay>, key: Option<ServerKey>) -> Self {
+        let mut census = base.census.clone();
+        for changed in overlay.iter().flat_map(|overlay| overlay.layer.store.iter()) {
+            if let Some(replaced) = base.store.record(changed.name) {
+                census.take_out(&replaced);
+            }
+            census.add(&changed);
+        }
+        let blocks = overlay.iter().fold(base.blocks, |blocks, overlay| blocks.max(overlay.layer.blocks));
+        let (opaque, has) = (key.map(|key| OpaqueUsers::new(key, &census.stretchings)), census.mechanisms());
+        let mut users =
+            Self { base, overlay, census, blocks, samples: Samples::Absent, opaque, has, keyring: None };
+        users.samples = users.look_for_samples();
+        users
+    }
+
+    fn look_for_samples(&self) -> Samples {
+        let with_password = self
+            .layers()
+            .flat_map(|layer| layer.with_sample_password().map(move |record| (layer, record.name)));
+        let mut names = with_password.filter(|(layer, name)| self.is_last(layer, name)).map(|(_, name)| name);
+        match (names.find_map(|name| name.parse().ok()), self.census.others) {
             (None, _) => Samples::Absent,
             (Some(name), 0) => Samples::Alone(name),
             (Some(name), _) => Samples::Mixed(name),
-        };
-        let opaque = key.map(|key| OpaqueUsers::new(key, &census.stretchings));
-        let has = census.mechanisms();
-        Self { base, census, blocks, samples, opaque, has, keyring: None }
+        }
+    }
+
+    /// The base, and the overlay if there is one.
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        iter::once(&*self.base).chain(self.overlay.as_ref().map(|overlay| &overlay.layer))
+    }
+
+    /// Whether no later layer than this one has a record of that name.
+    fn is_last(&self, layer: &Layer, name: &str) -> bool {
+        self.overlay.as_ref().is_none_or(|Overlay { layer: own, .. }| ptr::eq(layer, own) || !own.has(name))
+    }
+
+    /// The users for whom this holds, each once, with their layers. Those of the base come first.
+    fn users_who<'a>(
+        &'a self,
+        holds: impl Fn(&Layer, &Record<'_>) -> bool,
+    ) -> impl Iterator<Item = (&'a Layer, Record<'a>)> {
+        let records = self.layers().flat_map(|layer| layer.store.iter().map(move |record| (layer, record)));
+        records.filter(move |(layer, record)| {
+            holds(layer, record) && !record.is_removed && self.is_last(layer, record.name)
+        })
     }
 
     /// The same users, at servers that share the keys of their challenges.
@@ -90,24 +139,13 @@ impl Users {
         self.keyring.as_ref()
     }
 
-    /// Takes over the guesses at users who are in both snapshots, and the exemptions that were earned by a password
-    /// that they still have. Those of an old password may outlive its last day, by a day at most.
-    pub fn adopt(&self, old: &Self) {
-        for record in old.base.store.iter().filter(|record| old.base.is_marked(record.number)) {
-            let [(own, found), (others, was)] = [self, old].map(|users| users.search(record.name));
-            if (found.is_match & was.is_match).into() {
-                own.adopt(&found, others, &was);
-            }
-        }
-    }
-
     /// Forgets all guesses at users.
     pub fn forget_guesses(&self) {
-        self.base.forget_guesses();
+        self.layers().for_each(Layer::forget_guesses);
     }
 
     fn are_any_guesses_spent(&self, uptime: Duration) -> bool {
-        self.base.guesses.any_spent(uptime)
+        self.layers().any(|layer| layer.guesses.any_spent(uptime))
     }
 
     /// Whether any user has an old password.
@@ -115,51 +153,10 @@ impl Users {
         self.census.with_old_password > 0
     }
 
-    /// The names of all users, in the order in which they were added, which need not be that of a file.
+    /// The names of all users, in the order in which they were added, which need not be that of a file. Those of an
+    /// overlay come last.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.base.store.iter().map(|record| record.name)
-    }
-
-    /// Whether a user has the same passwords and conditions in both snapshots; `None` if one of them has no such user.
-    #[must_use]
-    pub fn is_unchanged(&self, other: &Self, name: &str) -> Option<bool> {
-        let [(layer, found), (other, others)] = [self, other].map(|users| users.search(name));
-        let is_in_both = bool::from(found.is_match & others.is_match);
-        let has_passwords = || {
-            let [own, others] =
-                [found, others].map(|found| (found.password, found.old_password, found.opaque));
-            own == others
-        };
-        let ends_then =
-            || layer.old_ends_unix_s.get(&found.start) == other.old_ends_unix_s.get(&others.start);
-        let has_conditions = || layer.conditions.get(&found.start) == other.conditions.get(&others.start);
-        is_in_both.then(|| has_passwords() && ends_then() && has_conditions())
-    }
-
-    /// Looks for the user of this name who logs in by this mechanism. The time does not tell whether there is one.
-    pub(crate) fn find<'a>(&'a self, name: &'a str, mechanism: Mechanism) -> Found<'a> {
-        let (layer, Lookup { is_match, start, number, password, old_password, opaque }) = self.search(name);
-        let credential = match mechanism {
-            Mechanism::Md5 => password,
-            Mechanism::Opaque => opaque,
-        };
-        Found {
-            name,
-            is_known: is_match & !credential.len().ct_eq(&0),
-            is_judged: Choice::from(1),
-            record: start,
-            number,
-            password,
-            old_password,
-            opaque,
-            users: self,
-            layer,
-        }
-    }
-
-    /// The record that a search for this name ends with.
-    fn search(&self, name: &str) -> (&Layer, Lookup<'_>) {
-        (&self.base, self.base.store.find(name))
+        self.users_who(|_, _| true).map(|(_, record)| record.name)
     }
 
     /// The key of the records, and what stands in for names without one; absent without a key.
@@ -185,45 +182,34 @@ impl Users {
         self.opaque.as_ref().map(|opaque| opaque.key.id())
     }
 
-    /// Brings the records of up to 64 names into the cache, where there are more users than stay there by themselves.
-    pub fn prefetch<'n>(&self, names: impl Iterator<Item = &'n str>) {
-        if self.len() > CACHED_MAX {
-            self.base.store.prefetch(names);
-        }
-    }
-
     /// The names and present secrets of the users with a password and without conditions.
     pub fn unconditional(&self) -> impl Iterator<Item = (&str, SecretRef<'_>)> {
-        let is_free = |record: &Record<'_>| {
-            record.opaque.is_empty() && !self.base.conditions.contains_key(&record.start)
+        let is_free = |layer: &Layer, record: &Record<'_>| {
+            record.opaque.is_empty() && !layer.conditions.contains_key(&record.start)
         };
-        self.base.store.iter().filter(is_free).map(|record| (record.name, SecretRef::new(record.secret, &[])))
+        self.users_who(is_free).map(|(_, record)| (record.name, SecretRef::new(record.secret, &[])))
     }
 
     /// The users who may not log in from anywhere at this time, and why: they are disabled or expired.
     pub fn denied(&self, unix_s: u64) -> impl Iterator<Item = (&str, Denial)> {
-        self.base.store.iter().filter_map(move |record| {
-            let denial = self.base.conditions.get(&record.start)?.admit(unix_s, None).err()?;
+        let is_conditional =
+            |layer: &Layer, record: &Record<'_>| layer.conditions.contains_key(&record.start);
+        self.users_who(is_conditional).filter_map(move |(layer, record)| {
+            let denial = layer.conditions.get(&record.start)?.admit(unix_s, None).err()?;
             (denial != Denial::NotFromHere).then_some((record.name, denial))
         })
     }
 
     /// The users whose old password is refused at this time, though it is still in their records.
     pub fn ended_old_passwords(&self, unix_s: u64) -> impl Iterator<Item = &str> {
-        let is_over = move |record: &Record<'_>| {
-            self.base.old_ends_unix_s.get(&record.start).is_some_and(|end| unix_s >= *end)
+        let is_over = move |layer: &Layer, record: &Record<'_>| {
+            layer.old_ends_unix_s.get(&record.start).is_some_and(|end| unix_s >= *end)
         };
-        self.base.store.iter().filter(is_over).map(|record| record.name)
+        self.users_who(is_over).map(|(_, record)| record.name)
     }
 
     pub(crate) fn blocks(&self) -> BlockCount {
         self.blocks
-    }
-
-    /// Whether a user has this name.
-    #[must_use]
-    pub fn contains(&self, name: &str) -> bool {
-        self.search(name).1.is_match.into()
     }
 
     /// Whether any or all users are the shipped samples.
@@ -265,6 +251,7 @@ pub(crate) fn with_passwords(users: &[(&str, &str)]) -> Users {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mechanism::Mechanism;
     use crate::origin::Origin;
 
     fn with_old(present: &str, old: Option<&str>) -> Users {
@@ -353,5 +340,91 @@ mod tests {
         });
         assert_eq!(known, [(false, false), (true, true), (false, false)]);
         assert!(new.find("bob", Mechanism::Md5).are_any_guesses_spent(uptime));
+    }
+
+    /// Those of [`with_passwords`] over a base, and users who are removed.
+    fn over(base: &Users, changed: &[(&str, &str)], removed: &[&str]) -> Users {
+        let mut builder = Builder::for_text(1000).unwrap();
+        for (name, password) in changed {
+            let password = crate::credentials::Password::new(password).unwrap();
+            builder.push(&name.parse().unwrap(), &password, Conditions::none()).unwrap();
+        }
+        removed.iter().for_each(|name| builder.push_removed(&name.parse().unwrap()).unwrap());
+        builder.finish_over(base).unwrap()
+    }
+
+    const UPTIME: Duration = Duration::from_secs(100);
+    const SOURCE: u64 = 1 << 40;
+
+    fn price() -> Price {
+        Price::new(1, Duration::from_secs(100)).unwrap()
+    }
+
+    fn mark(users: &Users, name: &str) {
+        users.find(name, Mechanism::Md5).exempt(SOURCE, PasswordAge::Present, UPTIME);
+        (0..3).for_each(|_| users.find(name, Mechanism::Md5).guessed(Origin::Proven, price(), UPTIME));
+    }
+
+    /// Whether the source is exempt for the user, and whether the guesses at them are spent.
+    fn known(users: &Users, name: &str) -> (bool, bool) {
+        let found = users.find(name, Mechanism::Md5);
+        let is_spent = found.are_any_guesses_spent(UPTIME)
+            && bool::from(found.is_known)
+            && found.are_guesses_spent(Origin::Proven, price(), UPTIME);
+        (found.is_exempt(SOURCE, UPTIME), is_spent)
+    }
+
+    #[test]
+    fn what_is_known_of_users_goes_with_them_from_a_base_into_overlays_and_into_the_next_base() {
+        let base = with_passwords(&[("alice", "1"), ("bob", "2"), ("carol", "3"), ("dave", "4")]);
+        ["alice", "bob", "carol", "dave"].into_iter().for_each(|name| mark(&base, name));
+        let first = over(&base, &[("alice", "1"), ("bob", "new")], &["carol"]);
+        first.adopt(&base);
+        let names = ["alice", "bob", "carol", "dave"];
+        let all = |users: &Users| names.map(|name| known(users, name));
+        assert_eq!(all(&first), [(true, true), (false, true), (false, false), (true, true)]);
+        // Twice is as once.
+        first.adopt(&base);
+        mark(&first, "bob");
+        // Carol was removed, so nothing is known of her; that alice has another password again is a new change.
+        let second = over(&first, &[("alice", "other"), ("bob", "new"), ("carol", "3")], &[]);
+        second.adopt(&first);
+        assert_eq!(all(&second), [(false, true), (true, true), (false, false), (true, true)]);
+        let next = with_passwords(&[("dave", "4"), ("carol", "3"), ("bob", "new"), ("alice", "other")]);
+        next.adopt(&second);
+        assert_eq!(all(&next), all(&second));
+        next.forget_guesses();
+        assert_eq!(all(&next), [(false, false), (true, false), (false, false), (true, false)]);
+    }
+
+    #[test]
+    fn a_user_who_is_in_the_overlay_no_more_takes_what_is_known_back_to_the_base() {
+        let base = with_passwords(&[("alice", "1"), ("bob", "2")]);
+        let changed = over(&base, &[("alice", "1")], &["bob"]);
+        mark(&changed, "alice");
+        let back = over(&changed, &[], &[]);
+        back.adopt(&changed);
+        assert_eq!([known(&back, "alice"), known(&back, "bob")], [(true, true), (false, false)]);
+        assert!(back.names().eq(["alice", "bob"]) && base.len() == back.len());
+    }
+
+    #[test]
+    fn guesses_at_a_user_of_either_layer_are_forgotten() {
+        let base = with_passwords(&[("alice", "1"), ("bob", "2")]);
+        let users = over(&base, &[("alice", "1")], &[]);
+        ["alice", "bob"].into_iter().for_each(|name| mark(&users, name));
+        users.forget_guesses();
+        assert_eq!([known(&users, "alice"), known(&users, "bob")], [(true, false); 2]);
+    }
+
+    #[test]
+    fn names_of_a_base_that_is_shared_differ_only_where_an_overlay_has_them() {
+        let base = with_passwords(&[("alice", "1"), ("bob", "2"), ("carol", "3")]);
+        let old = over(&base, &[("alice", "x")], &["carol"]);
+        let new = over(&old, &[("alice", "y"), ("dave", "4")], &["bob"]);
+        assert!(new.names_that_may_differ(&old).eq(["alice", "dave", "bob", "carol"]));
+        assert!(new.names_that_may_differ(&base).eq(["alice", "dave", "bob"]));
+        assert!(base.names_that_may_differ(&new).eq(["alice", "dave", "bob"]));
+        assert!(new.names().eq(["carol", "alice", "dave"]));
     }
 }

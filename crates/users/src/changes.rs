@@ -36,14 +36,14 @@ impl Changes {
     #[must_use]
     pub fn between(old: &Users, new: &Users) -> Self {
         let mut changes = Self::default();
-        for name in new.names() {
-            match old.is_unchanged(new, name) {
-                None => changes.added.add(name),
-                Some(false) => changes.changed.add(name),
-                Some(true) => {}
+        for name in new.names_that_may_differ(old) {
+            match (old.is_unchanged(new, name), new.contains(name), old.contains(name)) {
+                (Some(true), ..) | (None, false, false) => {}
+                (Some(false), ..) => changes.changed.add(name),
+                (None, true, _) => changes.added.add(name),
+                (None, false, true) => changes.removed.add(name),
             }
         }
-        old.names().filter(|name| !new.contains(name)).for_each(|name| changes.removed.add(name));
         changes
     }
 }

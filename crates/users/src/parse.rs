@@ -217,7 +217,8 @@ impl Parser {
                 None
             }
             Err(BuildError::Index(error)) if problems.is_empty() => return Err(vec![unusable(&error)]),
-            Err(BuildError::Index(_)) => None,
+            // Only an overlay has a base with another key.
+            Err(BuildError::Index(_) | BuildError::OtherKey) => None,
         };
         match users {
             Some(users) if problems.is_empty() => Ok(users),

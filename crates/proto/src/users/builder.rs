@@ -7,14 +7,14 @@ use std::hash::RandomState;
 use std::io;
 use std::sync::Arc;
 
-use super::Users;
 use super::conditions::Conditions;
 use super::layer::{Entries, Layer, Opaque};
-use super::store::{Credential, IndexError};
+use super::store::{Credential, Filter, IndexError};
+use super::{Overlay, Users};
 use crate::credentials::{Password, Username};
 use crate::opaque::key::{KeyId, ServerKey};
 use crate::opaque::record::Record as OpaqueRecord;
-use equal_secrets::equal_secrets;
+use equal_secrets::{equal_secrets, equal_secrets_over};
 
 /// Collects users for a snapshot.
 pub struct Builder {
@@ -65,6 +65,8 @@ pub enum BuildError {
     Equal(Vec<EqualSecrets>),
     /// A name occurs twice, or the system has no memory for the index of names.
     Index(IndexError),
+    /// The users of an overlay have another key than those of its base.
+    OtherKey,
 }
 
 /// Two users with the same name ‖ password, and so with the same digest for every challenge: `("al", "icexyz")` and
@@ -75,7 +77,7 @@ pub struct EqualSecrets {
     pub number: usize,
     /// The name of the later one.
     pub name: String,
-    /// The name of the earlier one.
+    /// The name of the earlier one, who may be a user of the base.
     pub other: String,
 }
 
@@ -140,18 +142,53 @@ impl Builder {
         self.entries.add(name, credential, old_end_unix_s, conditions).ok_or(NoRoom)
     }
 
+    /// Notes that the base of an overlay has this user no more, if it ever had. Without a base the user is as unknown.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; the user is then not noted.
+    pub fn push_removed(&mut self, name: &Username) -> Result<(), NoRoom> {
+        self.entries.add(name, Credential::Removed, None, Conditions::none()).ok_or(NoRoom)
+    }
+
     /// Checks all users together, and builds the snapshot.
     ///
     /// # Errors
     /// [`BuildError`] names the users that cannot be served together.
     pub fn finish(self) -> Result<Users, BuildError> {
         let Self { entries, key } = self;
-        let equal = equal_secrets(&entries.records, entries.census.with_old_password > 0);
-        if !equal.is_empty() {
-            return Err(BuildError::Equal(equal));
-        }
+        check(equal_secrets(&entries.records, entries.census.with_old_password > 0))?;
         let opaque = if key.is_some() { Opaque::Served } else { Opaque::Absent };
-        let layer = Layer::new(entries, RandomState::new(), opaque).map_err(BuildError::Index)?;
-        Ok(Users::new(Arc::new(layer), key.map(|(_, key)| key)))
+        let base = Layer::new(entries, RandomState::new(), opaque).map_err(BuildError::Index)?;
+        Ok(Users::new(Arc::new(base), None, key.map(|(_, key)| key)))
     }
+
+    /// Checks these users and those of `base` together, and builds a snapshot of `base` in which these are changed,
+    /// added and [removed](Self::push_removed). They are all that have changed since `base` was made without an
+    /// overlay; if it has one, they take its place. That takes time and memory for these users alone. Keys of a cluster
+    /// are not taken over.
+    ///
+    /// # Errors
+    /// [`BuildError`] names the users that cannot be served together.
+    pub fn finish_over(self, base: &Users) -> Result<Users, BuildError> {
+        let Self { entries, key } = self;
+        if key.is_some_and(|(id, _)| base.key_id() != Some(id)) {
+            return Err(BuildError::OtherKey);
+        }
+        let mut equal = equal_secrets(&entries.records, entries.census.with_old_password > 0);
+        let key = base.opaque().map(|opaque| opaque.key.clone());
+        let opaque = if key.is_some() { Opaque::Served } else { Opaque::Absent };
+        let base = base.base.clone();
+        let layer = Layer::new(entries, base.store.hasher().clone(), opaque).map_err(BuildError::Index)?;
+        equal.extend(equal_secrets_over(&base, &layer));
+        check(equal)?;
+        let count = layer.store.count();
+        let hashes = layer.store.iter().map(|record| layer.store.hash(record.name));
+        let filter = Filter::new(hashes, count).map_err(|error| BuildError::Index(error.into()))?;
+        let overlay = (count > 0).then_some(Overlay { layer, filter });
+        Ok(Users::new(base, overlay, key))
+    }
+}
+
+fn check(equal: Vec<EqualSecrets>) -> Result<(), BuildError> {
+    if equal.is_empty() { Ok(()) } else { Err(BuildError::Equal(equal)) }
 }

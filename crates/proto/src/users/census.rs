@@ -10,7 +10,7 @@ use crate::opaque::stretching::Stretching;
 pub const SAMPLES: [(&str, &str); 3] =
     [("userone", "passwordone"), ("usertwo", "passwordtwo"), ("userthree", "passwordthree")];
 
-/// Numbers of users, of all and of some kinds.
+/// Numbers of users, of all and of some kinds. Who is removed does not count.
 #[derive(Clone, Default)]
 pub(super) struct Census {
     pub(super) users: usize,
@@ -23,11 +23,32 @@ pub(super) struct Census {
 
 impl Census {
     pub(super) fn add(&mut self, user: &Record<'_>) {
+        if user.is_removed {
+            return;
+        }
         self.users += 1;
         self.others += usize::from(!is_sample(user));
         self.with_old_password += usize::from(!user.old_password.is_empty());
         if let Some(stretching) = user.stretching() {
             *self.stretchings.entry(stretching).or_default() += 1;
+        }
+    }
+
+    /// Takes out a user who was counted.
+    pub(super) fn take_out(&mut self, user: &Record<'_>) {
+        if user.is_removed {
+            return;
+        }
+        self.users -= 1;
+        self.others -= usize::from(!is_sample(user));
+        self.with_old_password -= usize::from(!user.old_password.is_empty());
+        if let Some(stretching) = user.stretching()
+            && let Some(count) = self.stretchings.get_mut(&stretching)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.stretchings.remove(&stretching);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Users with all that belongs to them, found by name.
+//! Users with all that belongs to them: those of a whole snapshot, or those that were changed or removed since.
 
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -95,7 +95,8 @@ impl Layer {
     pub(super) fn new(entries: Entries, hasher: RandomState, opaque: Opaque) -> Result<Self, IndexError> {
         let Entries { records, conditions, old_ends_unix_s, with_sample_password, census } = entries;
         let store = Store::new(records, hasher)?;
-        let blocks = store.iter().flat_map(|record| blocks(&record)).fold(BlockCount::ONE, BlockCount::max);
+        let there = store.iter().filter(|record| !record.is_removed);
+        let blocks = there.flat_map(|record| blocks(&record)).fold(BlockCount::ONE, BlockCount::max);
         let count = store.count();
         Ok(Self {
             conditions,
@@ -113,6 +114,11 @@ impl Layer {
     /// The users with a published password, in the order in which they were added.
     pub(super) fn with_sample_password(&self) -> impl Iterator<Item = Record<'_>> {
         self.with_sample_password.iter().filter_map(|start| self.store.at(*start))
+    }
+
+    /// Whether there is a record of this name, if only of a user who is removed.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.store.find(self.store.hash(name), name).has_name.into()
     }
 
     /// Whether the user of this number has logged in or was guessed at since the start.

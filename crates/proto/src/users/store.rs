@@ -8,6 +8,7 @@
 //! A user takes their name, their password or 200 bytes for a record, and 40 bytes. A search touches two cache lines,
 //! however many users there are, and one wipe is enough for all passwords.
 
+mod filter;
 mod pages;
 mod records;
 #[cfg(test)]
@@ -15,11 +16,9 @@ mod tests;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::hint::black_box;
 use std::io;
 
-use subtle::Choice;
-
+pub(super) use filter::Filter;
 use pages::Pages;
 pub use pages::wipe;
 pub(super) use records::{Credential, Lookup, Record, Records};
@@ -35,8 +34,6 @@ const SLOT_LEN: usize = 8;
 /// Slots of a bucket, which is one cache line.
 const BUCKET_SLOTS: usize = 8;
 type Bucket = [[u8; SLOT_LEN]; BUCKET_SLOTS];
-/// Names that are prefetched at a time: those of a batch of datagrams.
-const PREFETCH_MAX: usize = 64;
 /// Bytes of a record that are prefetched: most records are no longer.
 const RECORD_PREFETCH_LEN: usize = 64;
 
@@ -114,10 +111,18 @@ impl Store {
         Ok(())
     }
 
-    /// Looks for a user. A search for an unknown name takes the same steps, and ends with the record of another user,
+    /// How names are hashed. Another store with a copy of it takes the same hashes.
+    pub(super) fn hasher(&self) -> &RandomState {
+        &self.hasher
+    }
+
+    pub(super) fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// Looks for a user by the hash of the name. A search for an unknown name takes the same steps, and ends with the record of another user,
     /// just as far away in memory and of a similar length, so that timing cannot tell the two apart.
-    pub(super) fn find(&self, name: &str) -> Lookup<'_> {
-        let hash = self.hasher.hash_one(name);
+    pub(super) fn find(&self, hash: u64, name: &str) -> Lookup<'_> {
         for bucket in probe(hash, self.buckets().len()).filter_map(|number| self.buckets().get(number)) {
             let mut candidates = Candidates::new(bucket, tag(hash));
             loop {
@@ -125,7 +130,7 @@ impl Store {
                 // Two names seldom have the same tag, and buckets are seldom full.
                 let has_more = candidates.drop_first();
                 let is_end = !(has_more | candidates.is_bucket_full);
-                if (found.is_match | Choice::from(u8::from(is_end))).into() {
+                if bool::from(found.has_name) | is_end {
                     return found;
                 }
                 if !has_more {
@@ -136,30 +141,37 @@ impl Store {
         self.records.compare(0, name)
     }
 
-    /// Brings the index slots and records of these names into the cache. Searches one after the other would wait for
-    /// each cache miss; here the misses overlap, since no step depends on another name's.
-    pub(super) fn prefetch<'n>(&self, names: impl Iterator<Item = &'n str>) {
-        let mut hashes = [0; PREFETCH_MAX];
-        let mut count = 0;
-        for (hash, name) in hashes.iter_mut().zip(names) {
-            *hash = self.hasher.hash_one(name);
-            count += 1;
-        }
-        let hashes = hashes.get(..count).unwrap_or_default();
-        let bucket = |hash: &u64| self.buckets().get(first_bucket(*hash, self.buckets().len()));
-        black_box(hashes.iter().filter_map(bucket).map(|bucket| bucket[0][0]).fold(0, u8::wrapping_add));
-        let both_ends = |hash: &u64| {
-            let bucket = bucket(hash)?;
-            let start = Candidates::new(bucket, tag(*hash)).first(bucket) as usize;
-            let record = self.records.bytes().get(start..start + RECORD_PREFETCH_LEN)?;
-            Some(record.first()? ^ record.last()?)
-        };
-        black_box(hashes.iter().filter_map(both_ends).fold(0, u8::wrapping_add));
+    /// A byte of the slots where the search for a name begins, which brings them into the cache.
+    pub(super) fn touch_slots(&self, hash: u64) -> u8 {
+        self.bucket(hash).map_or(0, |bucket| bucket[0][0])
+    }
+
+    /// The offset of the record with which the search for a name begins.
+    pub(super) fn first(&self, hash: u64) -> u32 {
+        self.bucket(hash).map_or(0, |bucket| Candidates::new(bucket, tag(hash)).first(bucket))
+    }
+
+    /// A byte of both ends of the record at this offset, which brings it into the cache.
+    pub(super) fn touch_record(&self, start: u32) -> u8 {
+        let start = start as usize;
+        let record = self.records.bytes().get(start..start + RECORD_PREFETCH_LEN).unwrap_or_default();
+        record.first().zip(record.last()).map_or(0, |(first, last)| first ^ last)
+    }
+
+    /// The bucket where the search for a name begins.
+    fn bucket(&self, hash: u64) -> Option<&Bucket> {
+        self.buckets().get(first_bucket(hash, self.buckets().len()))
     }
 
     fn buckets(&self) -> &[Bucket] {
         let (slots, _) = self.index.bytes().as_chunks();
         slots.as_chunks().0
+    }
+
+    /// The record of this name, if there is one, be it of a user who is removed. The time tells that.
+    pub(super) fn record(&self, name: &str) -> Option<Record<'_>> {
+        let found = self.find(self.hash(name), name);
+        if found.has_name.into() { self.at(found.start) } else { None }
     }
 
     /// The record at this offset.

@@ -9,6 +9,7 @@ mod hostile;
 mod link;
 mod logins;
 mod opaque;
+mod overlay;
 mod refusals;
 mod two_passwords;
 mod vectors;

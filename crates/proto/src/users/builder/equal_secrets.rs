@@ -2,10 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hint::black_box;
 
 use siphasher::sip::SipHasher13;
+use zeroize::Zeroizing;
 
 use super::EqualSecrets;
+use crate::credentials::{NAME_MAX, PASSWORD_MAX};
+use crate::users::layer::Layer;
 use crate::users::store::{Record, Records};
 
 /// Pairs of users with the same secret, in the order of the later ones: first by present passwords, then by old ones,
@@ -36,6 +40,38 @@ pub(super) fn equal_secrets(records: &Records, has_old: bool) -> Vec<EqualSecret
         }
     }
     equal
+}
+
+/// Pairs of a user of an overlay and one of its base who is still there, with the same secret. The base is not walked:
+/// a secret can only be that of a user whose name it begins with, so there are at most 64 names to look for.
+pub(super) fn equal_secrets_over(base: &Layer, overlay: &Layer) -> Vec<EqualSecrets> {
+    let mut secret = Zeroizing::new(String::with_capacity(NAME_MAX + PASSWORD_MAX));
+    let mut equal = Vec::new();
+    for record in overlay.store.iter().filter(|record| !record.is_removed) {
+        for password in [record.password(), record.old_password].into_iter().filter(|it| !it.is_empty()) {
+            secret.clear();
+            secret.push_str(record.name);
+            secret.push_str(str::from_utf8(password).unwrap_or_default());
+            let others = same_in_base(base, &secret).filter(|other| !overlay.has(other));
+            let (number, name) = (record.number as usize, record.name);
+            equal.extend(others.map(|other| EqualSecrets { number, name: name.into(), other: other.into() }));
+        }
+    }
+    equal
+}
+
+/// The names of the users of a base who have this secret.
+fn same_in_base<'a>(base: &'a Layer, secret: &str) -> impl Iterator<Item = &'a str> {
+    let ends = secret.char_indices().map(|(end, _)| end).skip(1).take_while(|end| *end <= NAME_MAX);
+    let splits = ends.filter_map(|end| secret.split_at_checked(end));
+    // All begin to come into the cache before the first is needed.
+    let slots = splits.clone().map(|(name, _)| base.store.touch_slots(base.store.hash(name)));
+    black_box(slots.fold(0, u8::wrapping_add));
+    splits.filter_map(|(name, password)| {
+        let user = base.store.record(name).filter(|user| !user.is_removed)?;
+        let is_same = [user.password(), user.old_password].contains(&password.as_bytes());
+        is_same.then_some(user.name)
+    })
 }
 
 /// Name ‖ password of a user.
@@ -69,8 +105,8 @@ impl<'a> Secret<'a> {
 
 /// The secrets of all passwords: the present ones, and then the old ones.
 fn secrets(records: &Records, has_old: bool) -> impl Iterator<Item = Secret<'_>> {
-    let present =
-        records.iter().filter(|record| record.opaque.is_empty()).map(|record| Secret::present(&record));
+    let with_password = records.iter().filter(|record| record.opaque.is_empty() && !record.is_removed);
+    let present = with_password.map(|record| Secret::present(&record));
     let with_old = has_old.then(|| records.iter().filter(|record| !record.old_password.is_empty()));
     present.chain(with_old.into_iter().flatten().map(|record| Secret::old(&record)))
 }

@@ -17,7 +17,7 @@ pub(super) struct Pages {
 
 /// Bytes of a large page on most machines. Linux puts a piece of memory at the boundary of one if it has the length of
 /// several; of two megabytes elsewhere, there would be none.
-const LARGE_PAGE: usize = 2 << 20;
+pub(super) const LARGE_PAGE: usize = 2 << 20;
 
 impl Pages {
     /// # Errors

@@ -20,6 +20,8 @@ pub(crate) struct Record<'a> {
     /// How many users were added before this one.
     pub(crate) number: u32,
     pub(crate) name: &'a str,
+    /// Whether it stands for a user who is removed. The password is then nobody's.
+    pub(crate) is_removed: bool,
     /// Name ‖ password.
     pub(crate) secret: &'a [u8],
     /// The password before this one; empty if there is none.
@@ -31,8 +33,10 @@ pub(crate) struct Record<'a> {
 /// The record that a search ended with.
 #[derive(Clone, Copy)]
 pub(crate) struct Lookup<'a> {
-    /// Whether this is the record asked for, rather than that of another user.
+    /// Whether this is the record asked for, rather than that of another user, and the user is not removed.
     pub(crate) is_match: Choice,
+    /// Whether this is the record asked for, even if the user is removed.
+    pub(crate) has_name: Choice,
     /// Its offset in bytes.
     pub(crate) start: u32,
     /// How many users were added before this one.
@@ -52,6 +56,8 @@ pub(crate) enum Credential<'a> {
     Password(&'a Password, Option<&'a Password>),
     /// A record of OPAQUE.
     Opaque(&'a OpaqueRecord),
+    /// Nothing: the user is removed.
+    Removed,
 }
 
 impl<'a> Record<'a> {
@@ -78,6 +84,10 @@ pub(crate) struct Records {
 
 const NUMBER_LEN: usize = 4;
 const HEADER_LEN: usize = NUMBER_LEN + 4;
+/// Beside the length of a name, which is not that of any name then: the user is removed.
+const REMOVED: u8 = 0x80;
+/// Stands in for the password of a user who is removed, as that of another user does for an unknown name.
+const NO_PASSWORD: [u8; 12] = [0; 12];
 /// Bytes by which a record can be longer than the line of its user: such a line has four bytes beside name and
 /// password, or three at the end of the text.
 const EXTRA_LEN: usize = HEADER_LEN - 3;
@@ -111,10 +121,12 @@ impl Records {
                 stored = record.stored();
                 [&[], &[], stored.as_slice()]
             }
+            Credential::Removed => [NO_PASSWORD.as_slice(), &[], &[]],
         };
         let parts = [name.as_str().as_bytes(), password, old_password, opaque];
         let [a, b, c, d] = parts.map(|part| u8::try_from(part.len()).ok());
-        let lens = [a?, b?, c?, d?];
+        let flag = if matches!(credential, Credential::Removed) { REMOVED } else { 0 };
+        let lens = [a? | flag, b?, c?, d?];
         let end = self.len + HEADER_LEN + parts.iter().map(|part| part.len()).sum::<usize>();
         u32::try_from(end).ok()?;
         let mut rest = self.pages.slot(self.len..end)?;
@@ -156,11 +168,12 @@ impl Records {
     pub(crate) fn at(&self, start: u32) -> Option<Record<'_>> {
         let records: Range<usize> = start as usize..self.len;
         let (header, rest) = self.pages.bytes().get(records)?.split_first_chunk::<HEADER_LEN>()?;
-        let Header { number, name_len, password_len, old_len, opaque_len } = Header::read(*header);
+        let Header { number, flag, name_len, password_len, old_len, opaque_len } = Header::read(*header);
         let name = str::from_utf8(rest.get(..name_len)?).ok()?;
         let (secret, rest) = rest.split_at_checked(name_len + password_len)?;
         let (old_password, rest) = rest.split_at_checked(old_len)?;
-        Some(Record { start, number, name, secret, old_password, opaque: rest.get(..opaque_len)? })
+        let (is_removed, opaque) = (flag == REMOVED, rest.get(..opaque_len)?);
+        Some(Record { start, number, name, is_removed, secret, old_password, opaque })
     }
 
     /// Compares the name of a record with this one. The time depends on the lengths alone: `memcmp` would stop at the
@@ -168,21 +181,25 @@ impl Records {
     pub(super) fn compare(&self, start: u32, name: &str) -> Lookup<'_> {
         let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
         let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
-        let Header { number, name_len, password_len, old_len, opaque_len } = Header::read(*header);
+        let Header { number, flag, name_len, password_len, old_len, opaque_len } = Header::read(*header);
         let difference = iter::zip(rest, name.as_bytes()).fold(0, |all, (one, other)| all | (one ^ other));
-        let is_match = !start.ct_eq(&0) & name_len.ct_eq(&name.len()) & difference.ct_eq(&0);
+        let differs = usize::from(difference) | (name_len ^ name.len()) | usize::from(start == 0);
+        let has_name = differs.ct_eq(&0);
+        let is_match = has_name & flag.ct_eq(&0);
         let old_start = name_len + password_len;
         let password = rest.get(name_len..old_start).unwrap_or_default();
         let opaque_start = old_start + old_len;
         let old_password = rest.get(old_start..opaque_start).unwrap_or_default();
         let opaque = rest.get(opaque_start..opaque_start + opaque_len).unwrap_or_default();
-        Lookup { is_match, start, number, password, old_password, opaque }
+        Lookup { is_match, has_name, start, number, password, old_password, opaque }
     }
 }
 
 /// The header of a record.
 struct Header {
     number: u32,
+    /// [`REMOVED`] or 0.
+    flag: u8,
     name_len: usize,
     password_len: usize,
     old_len: usize,
@@ -193,7 +210,8 @@ impl Header {
     fn read([a, b, c, d, name_len, password_len, old_len, opaque_len]: [u8; HEADER_LEN]) -> Self {
         Self {
             number: u32::from_ne_bytes([a, b, c, d]),
-            name_len: name_len.into(),
+            flag: name_len & REMOVED,
+            name_len: (name_len & !REMOVED).into(),
             password_len: password_len.into(),
             old_len: old_len.into(),
             opaque_len: opaque_len.into(),
