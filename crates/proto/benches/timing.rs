@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use letmein_auth_proto::Now;
-use letmein_auth_proto::credentials::NAME_MAX;
+use letmein_auth_proto::credentials::{NAME_MAX, Password};
 use letmein_auth_proto::server::penalty::{Budget, GuessBudgets, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Seed, Server};
-use letmein_auth_proto::users::Users;
+use letmein_auth_proto::users::{Builder, Conditions, Users};
 use letmein_auth_proto::wire::REPLY_MAX;
 use letmein_auth_users::parse;
 use rand::rngs::SmallRng;
@@ -52,7 +52,11 @@ fn main() -> ExitCode {
             random.random_range(1..=ONE_BLOCK - name_len)
         })
     };
+    let since = |change| move |random: &mut SmallRng| one(random).since(change);
     let alike = [
+        measure("an overlay has all users", &mut random, since(Change::All), counted),
+        measure("every other user is in an overlay", &mut random, since(Change::EveryOther), counted),
+        measure("users are removed", &mut random, since(Change::Removal), counted),
         measure("passwords of one length", &mut random, one, Policy::none),
         measure("the same, failures counted", &mut random, one, counted),
         measure("every other user has two passwords", &mut random, two, Policy::none),
@@ -98,6 +102,16 @@ enum Passwords {
     OneOrTwo,
 }
 
+/// What has changed since the base of users was made.
+#[derive(Clone, Copy)]
+enum Change {
+    /// All users have changed.
+    All,
+    EveryOther,
+    /// All users are removed, and are refused as unknown names are.
+    Removal,
+}
+
 /// Users, and for each length a pair of a known and an unknown name, otherwise random. They are few, so that all
 /// records stay in the nearest cache: else known names would take longer, which have a record each, while some unknown
 /// names share one.
@@ -131,6 +145,22 @@ impl Population {
         });
         let text: String = iter::once("[users]\n".to_owned()).chain(entries).collect();
         Self { users: parse(&text).expect("users"), names }
+    }
+
+    /// The same names, in a base and an overlay.
+    fn since(self, change: Change) -> Self {
+        let mut overlay = Builder::for_text(10_000).expect("memory");
+        let password = Password::new("another!").expect("a password");
+        for (number, [known, _]) in self.names.iter().enumerate() {
+            let name = known.parse().expect("a name");
+            let pushed = match change {
+                Change::EveryOther if number % 2 == 1 => Ok(()),
+                Change::All | Change::EveryOther => overlay.push(&name, &password, Conditions::none()),
+                Change::Removal => overlay.push_removed(&name),
+            };
+            pushed.expect("room");
+        }
+        Self { users: overlay.finish_over(&self.users).expect("users"), ..self }
     }
 
     /// Times refusals of known and of unknown names, in nanoseconds.
