@@ -1,5 +1,5 @@
-//! Checks that users who have changed since a million were loaded make logins hardly slower: a login by MD5 takes at most
-//! 3 % more of a processor's time among a base and an overlay of 65,536 than among the base alone.
+//! Checks that users who have changed since a million were loaded make logins hardly slower: a login by MD5 takes at
+//! most 3 % more of a processor's time among a base and an overlay of 65,536 than among the base alone.
 //!
 //! A login is a request and a right answer, in batches as a UDP worker has them, of users at random. Both snapshots are
 //! measured in turn, and share the base, so that they differ in the overlay alone. Ends with status 1 beyond 3 %.

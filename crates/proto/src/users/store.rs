@@ -120,8 +120,9 @@ impl Store {
         self.hasher.hash_one(name)
     }
 
-    /// Looks for a user by the hash of the name. A search for an unknown name takes the same steps, and ends with the record of another user,
-    /// just as far away in memory and of a similar length, so that timing cannot tell the two apart.
+    /// Looks for a user by the hash of the name. A search for an unknown name takes the same steps, and ends with the
+    /// record of another user, just as far away in memory and of a similar length, so that timing cannot tell the two
+    /// apart.
     pub(super) fn find(&self, hash: u64, name: &str) -> Lookup<'_> {
         for bucket in probe(hash, self.buckets().len()).filter_map(|number| self.buckets().get(number)) {
             let mut candidates = Candidates::new(bucket, tag(hash));

@@ -1,5 +1,5 @@
-//! Tells which names an overlay has, in so little memory that it stays in a processor's caches: two bytes of the hash of
-//! each name, in lines that are half full.
+//! Tells which names an overlay has, in so little memory that it stays in a processor's caches: two bytes of the hash
+//! of each name, in lines that are half full.
 
 use std::io;
 
