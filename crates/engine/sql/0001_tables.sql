@@ -64,12 +64,6 @@ CREATE TABLE letmein.removed (
 );
 CREATE INDEX removed_revision ON letmein.removed (revision, name);
 
--- Keys of challenges that the nodes share, and from when each counts.
-CREATE TABLE letmein.keys (
-    counts_from timestamptz PRIMARY KEY,
-    secret bytea NOT NULL CHECK (octet_length(secret) = 32)
-);
-
 -- What each node says of itself: the revision that it serves.
 CREATE TABLE letmein.nodes (
     name text COLLATE "C" PRIMARY KEY,

@@ -24,7 +24,6 @@ ALTER TABLE letmein.head OWNER TO letmein_owner;
 ALTER TABLE letmein.changes OWNER TO letmein_owner;
 ALTER TABLE letmein.users OWNER TO letmein_owner;
 ALTER TABLE letmein.removed OWNER TO letmein_owner;
-ALTER TABLE letmein.keys OWNER TO letmein_owner;
 ALTER TABLE letmein.nodes OWNER TO letmein_owner;
 ALTER FUNCTION letmein.take_revision OWNER TO letmein_owner;
 ALTER FUNCTION letmein.before_change OWNER TO letmein_owner;
