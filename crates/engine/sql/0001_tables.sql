@@ -56,6 +56,11 @@ CREATE TABLE letmein.users (
     CONSTRAINT users_networks_null CHECK (array_position(networks, NULL) IS NULL)
 );
 CREATE INDEX users_revision ON letmein.users (revision, name);
+-- Two users with the same name and password, written together, have the same digest for every challenge: each could log
+-- in as the other. It is a hash, since PostgreSQL shows what is there twice.
+CREATE UNIQUE INDEX users_login ON letmein.users (md5(name || password)) WHERE password IS NOT NULL;
+-- The few names that may not be in the form in which clients send them, so that they are found by that form.
+CREATE INDEX users_abnormal ON letmein.users (name) WHERE name IS NOT NFKC NORMALIZED;
 
 -- Tombstones. They are not among the users, so that those can be counted, and a removed name be inserted again.
 CREATE TABLE letmein.removed (

@@ -29,6 +29,12 @@ pub enum EngineError {
         /// The database's words, without its details.
         reason: String,
     },
+    /// Two users would have the same name and password, written together.
+    #[error(
+        "a user would have the same name and password, written together, as another one, so that each could log in as \
+         the other: give another password"
+    )]
+    EqualLogins,
     /// The database answered with something unexpected.
     #[error("unexpected answer from the database: {0}")]
     Unexpected(String),
@@ -81,6 +87,9 @@ impl EngineError {
 
     /// Detail, hint and context stay behind: the detail of a violated CHECK is the row.
     fn of_refusal(refusal: &DbError) -> Self {
+        if refusal.constraint() == Some("users_login") {
+            return Self::EqualLogins;
+        }
         Self::Refused { code: refusal.code().code().into(), reason: refusal.message().into() }
     }
 

@@ -10,19 +10,25 @@
 //! | `tls` | who the database has to be |
 //! | `session` | statements, each with a time limit |
 //! | `migrations` | the schema, made and brought up to date |
+//! | `rows` | users, read and written |
 //! | `writer` | a change, made once whatever becomes of the connection |
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod error;
 mod migrations;
+mod rows;
 mod session;
 mod settings;
 mod tls;
 mod writer;
 
 pub use error::EngineError;
-pub use migrations::{Migrated, SCHEMA_VERSION, Status, init, migrate, status};
+pub use migrations::{Migrated, SCHEMA_VERSION, Status, init, migrate, open, status};
+pub use rows::{
+    EqualLogins, LoginText, NETWORKS_MAX, UserRow, all_users, delete_users, equal_logins, find_users,
+    insert_users, record_of_anybody, rename_user, update_users,
+};
 pub use session::{Parameter, Session};
 pub use settings::{Settings, SettingsError};
 pub use tokio_postgres::Row;

@@ -6,6 +6,7 @@ use tokio_postgres::types::Type;
 
 use crate::error::EngineError;
 use crate::session::{LOCK_LIMIT, STATEMENT_LIMIT, Session, TIME_LIMIT};
+use crate::settings::Settings;
 
 /// Each file brings the schema from the version before to its own. Files that have been released stay as they are.
 const FILES: [&str; 3] = [
@@ -78,10 +79,14 @@ pub async fn status(session: &Session) -> Result<Status, EngineError> {
     Ok(Status { revision: row.get(0), users: row.get(1), schema_version })
 }
 
-/// Refuses a schema that this program cannot change.
-pub(crate) async fn check_version(session: &Session) -> Result<(), EngineError> {
-    let Schema { version, .. } = schema(session).await?.ok_or(EngineError::NoSchema)?;
-    if version < SCHEMA_VERSION { Err(EngineError::TooOld { version }) } else { Ok(()) }
+/// Connects to a database whose schema this program can use.
+///
+/// # Errors
+/// Whatever keeps it from connecting; [`EngineError::NoSchema`], [`EngineError::TooOld`] or [`EngineError::TooNew`].
+pub async fn open(settings: &Settings) -> Result<Session, EngineError> {
+    let session = Session::open(settings).await?;
+    let Schema { version, .. } = schema(&session).await?.ok_or(EngineError::NoSchema)?;
+    if version < SCHEMA_VERSION { Err(EngineError::TooOld { version }) } else { Ok(session) }
 }
 
 /// What the database says of its schema.

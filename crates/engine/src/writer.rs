@@ -9,6 +9,7 @@
 //! If the lost transaction is still on its way, taking the revision again waits for its end. If it was committed then,
 //! its stamp is there already, and the database refuses it a second time.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use rand::TryRng;
@@ -17,7 +18,7 @@ use tokio::time::sleep;
 use tokio_postgres::types::Type;
 
 use crate::error::EngineError;
-use crate::migrations::check_version;
+use crate::migrations::open;
 use crate::session::{LOCK_LIMIT, STATEMENT_LIMIT, Session};
 use crate::settings::Settings;
 
@@ -51,7 +52,7 @@ impl<'s> Writer<'s> {
 
     /// Makes a change: `work`, in a transaction that has taken a revision. `what` tells others about it, so it has no
     /// password. `work` runs again if its transaction was undone together with the connection, or because of another
-    /// transaction.
+    /// transaction. It begins and ends no transaction itself.
     ///
     /// # Errors
     /// Why it was not made, or [`EngineError::Unsettled`].
@@ -60,6 +61,20 @@ impl<'s> Writer<'s> {
         what: &str,
         work: impl AsyncFn(&Session) -> Result<T, EngineError>,
     ) -> Result<Changed<T>, EngineError> {
+        let decided = self.decide(what, async |session| work(session).await.map(Ok::<T, Infallible>)).await?;
+        let Ok(changed) = decided;
+        Ok(changed)
+    }
+
+    /// The same, unless `work` decides against it: then everything stays as it was.
+    ///
+    /// # Errors
+    /// As for [`Writer::change`]. Inside, what `work` has against it.
+    pub async fn decide<T, R>(
+        &mut self,
+        what: &str,
+        work: impl AsyncFn(&Session) -> Result<Result<T, R>, EngineError>,
+    ) -> Result<Result<Changed<T>, R>, EngineError> {
         let mut change = Change { stamp: fresh_stamp()?, what, work, unsettled: None };
         let mut wait = FIRST_WAIT;
         for _ in 1..ATTEMPTS_MAX {
@@ -74,21 +89,17 @@ impl<'s> Writer<'s> {
         self.attempt(&mut change).await.map_err(|error| change.given_up(error))
     }
 
-    async fn attempt<T, W: AsyncFn(&Session) -> Result<T, EngineError>>(
+    async fn attempt<T, R, W: AsyncFn(&Session) -> Result<Result<T, R>, EngineError>>(
         &mut self,
         change: &mut Change<'_, T, W>,
-    ) -> Result<Changed<T>, EngineError> {
+    ) -> Result<Result<Changed<T>, R>, EngineError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => {
-                let session = Session::open(self.settings).await?;
-                check_version(&session).await?;
-                session
-            }
+            None => open(self.settings).await?,
         };
-        let changed = change.run(&session).await?;
+        let decided = change.run(&session).await?;
         self.session = Some(session);
-        Ok(changed)
+        Ok(decided)
     }
 }
 
@@ -101,14 +112,14 @@ struct Change<'w, T, W> {
     unsettled: Option<T>,
 }
 
-impl<T, W: AsyncFn(&Session) -> Result<T, EngineError>> Change<'_, T, W> {
-    /// Makes the change, unless it turns out to be made.
-    async fn run(&mut self, session: &Session) -> Result<Changed<T>, EngineError> {
+impl<T, R, W: AsyncFn(&Session) -> Result<Result<T, R>, EngineError>> Change<'_, T, W> {
+    /// Makes the change, unless it turns out to be made, or `work` decides against it.
+    async fn run(&mut self, session: &Session) -> Result<Result<Changed<T>, R>, EngineError> {
         if self.unsettled.is_some()
             && let Some(revision) = self.revision(session).await?
             && let Some(value) = self.unsettled.take()
         {
-            return Ok(Changed { revision, value });
+            return Ok(Ok(Changed { revision, value }));
         }
         // Under the lock on head it sees what the transactions before it have done.
         session
@@ -119,10 +130,17 @@ impl<T, W: AsyncFn(&Session) -> Result<T, EngineError>> Change<'_, T, W> {
         let revision = session.row(sql, &[stamp, (&self.what, Type::TEXT)]).await?.get(0);
         // The database has taken the stamp, so the transaction before, if there was one, is undone.
         self.unsettled = None;
-        let value = (self.work)(session).await?;
+        let decided = (self.work)(session).await?;
         session.first_error()?;
+        let value = match decided {
+            Ok(value) => value,
+            Err(refusal) => {
+                session.batch("ROLLBACK").await?;
+                return Ok(Err(refusal));
+            }
+        };
         match session.batch("COMMIT").await {
-            Ok(()) => Ok(Changed { revision, value }),
+            Ok(()) => Ok(Ok(Changed { revision, value })),
             Err(error @ EngineError::Refused { .. }) => Err(error),
             Err(error) => {
                 self.unsettled = Some(value);

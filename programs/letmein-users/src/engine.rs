@@ -86,6 +86,7 @@ fn refused(command: &EngineCommand, error: &EngineError) -> ExitStatus {
     match error {
         EngineError::NotUtf8(_)
         | EngineError::NoSchema
+        | EngineError::EqualLogins
         | EngineError::TooOld { .. }
         | EngineError::TooNew { .. } => ExitStatus::Usage,
         EngineError::Unreachable(_)

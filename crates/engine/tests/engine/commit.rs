@@ -197,3 +197,23 @@ fn a_database_that_does_not_answer_is_not_waited_for() {
         run(Writer::new(&settings).change("add alice", async |session| session.batch(ALICE).await));
     assert_eq!(given_up, Err(EngineError::ConnectTimedOut));
 }
+
+#[test]
+fn a_change_that_is_decided_against_leaves_nothing_behind() {
+    let Some(database) = Database::new() else { return };
+    let settings = database.settings();
+    let mut writer = Writer::new(&settings);
+    run(async {
+        let refused = writer.decide("add alice", async |session| {
+            session.batch(ALICE).await?;
+            Ok(Err::<(), _>("no"))
+        });
+        assert_eq!(refused.await, Ok(Err("no")));
+        let made = writer.decide("add alice", async |session| {
+            session.batch(ALICE).await?;
+            Ok(Ok::<_, &str>("yes"))
+        });
+        assert_eq!(made.await, Ok(Ok(Changed { revision: 1, value: "yes" })));
+    });
+    assert_eq!(database.query(CHANGES), "1 add alice");
+}

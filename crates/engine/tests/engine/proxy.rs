@@ -29,21 +29,27 @@ pub(crate) enum Cut {
 /// What pgbouncer answers when it has lost the database.
 const LOST: &[u8] = b"E\0\0\0\x30SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0";
 
-/// Stands before a database. All connections but the first pass.
+/// Stands before a database. Connections that are not to be cut pass.
 pub(crate) struct Proxy {
     folder: TempDir,
     connections: Arc<AtomicUsize>,
 }
 
 impl Proxy {
+    /// Cuts the first connection.
     pub(crate) fn before(database: &Path, cut: Cut) -> Self {
+        Self::before_each(database, [Some(cut)])
+    }
+
+    /// Cuts the first connections, each as it is said.
+    pub(crate) fn before_each<const N: usize>(database: &Path, cuts: [Option<Cut>; N]) -> Self {
         let folder = TempDir::new().unwrap();
         let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
         let database = database.join(SOCKET);
         let connections = Arc::new(AtomicUsize::new(0));
         let count = connections.clone();
         thread::spawn(move || {
-            let cuts = [Some(cut)].into_iter().chain(std::iter::repeat(None));
+            let cuts = cuts.into_iter().chain(std::iter::repeat(None));
             listener.incoming().zip(cuts).for_each(|(client, cut)| {
                 count.fetch_add(1, Ordering::Release);
                 pass(client.unwrap(), &database, cut);

@@ -1,6 +1,6 @@
 //! The rules of names and passwords, which the schema holds as the protocol does.
 
-use letmein_auth_engine::{Type, Writer};
+use letmein_auth_engine::{EqualLogins, Type, Writer, equal_logins};
 use proto::credentials::{NAME_MAX, Username};
 
 use crate::postgres::{Database, run};
@@ -90,4 +90,27 @@ fn an_error_shows_no_password() {
             );
         });
     }
+}
+
+/// They would have the same digest for every challenge, and each could log in as the other.
+#[test]
+fn no_two_users_have_the_same_name_and_password_written_together() {
+    let Some(database) = Database::new() else { return };
+    let insert = |name: &str, column: &str, text: &str| {
+        format!("INSERT INTO letmein.users (name, {column}) VALUES ('{name}', '{text}')")
+    };
+    database.batch(&insert("al", "password", "icexyz"));
+    let refusal = database.refusal(&insert("alice", "password", "xyz"));
+    assert!(
+        refusal.starts_with("a user would have the same name and password, written together,"),
+        "{refusal}"
+    );
+    let logins = [("alice", "xyz"), ("alice", "xy"), ("al", "icexyz")];
+    let equal =
+        |leaving: &[&str]| run(async { equal_logins(&database.session().await, &logins, leaving).await });
+    assert_eq!(equal(&[]), Ok(vec![EqualLogins { name: "alice".into(), other: "al".into() }]));
+    assert_eq!(equal(&["al"]), Ok(Vec::new()));
+    // Of records nothing follows.
+    database.batch(&insert("bob", "opaque", "$opaque-3dh$a"));
+    database.batch(&insert("bo", "opaque", "$opaque-3dh$a"));
 }
