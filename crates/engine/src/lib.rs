@@ -10,12 +10,14 @@
 //! | `tls` | who the database has to be |
 //! | `session` | statements, each with a time limit |
 //! | `migrations` | the schema, made and brought up to date |
+//! | `history` | past changes and nodes, and how they are forgotten |
 //! | `rows` | users, read and written |
 //! | `writer` | a change, made once whatever becomes of the connection |
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod error;
+mod history;
 mod migrations;
 mod rows;
 mod session;
@@ -24,6 +26,7 @@ mod tls;
 mod writer;
 
 pub use error::EngineError;
+pub use history::{Node, PastChange, Purged, history, nodes, purge};
 pub use migrations::{Migrated, SCHEMA_VERSION, Status, init, migrate, open, status};
 pub use rows::{
     EqualLogins, LoginText, NETWORKS_MAX, UserRow, all_users, delete_users, equal_logins, find_users,
