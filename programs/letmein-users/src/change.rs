@@ -1,169 +1,146 @@
-//! The commands that change a users file.
+//! The commands that change users.
+
+mod old_password;
+
+pub(crate) use old_password::drop_old_password;
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::Path;
 
-use crate::conditions::is_over;
-use crate::credential::Credential;
-use crate::edit::{Edit, NewUser};
-use crate::entries::{UserEntry, entry};
-use crate::files::Files;
+use crate::backend::{Backend, Change, Draft, Seen, SeenUser};
+use crate::conditions::{Condition, is_over};
+use crate::edit::NewUser;
 use crate::list::{say_wrong, unix_s};
 use crate::new_password::{NewPassword, PasswordMissing};
 use crate::normal_form::outer_space;
 use crate::plain::Plain;
 use crate::registration::{Keeping, Kept, credential};
 use crate::strength::weakness;
-use crate::write::{self, ChangeError, Missing};
+use crate::write::{ChangeError, Missing};
 use crate::{EXAMPLE, PROGRAM, failed, say_each_line, warn};
 use letmein::cli::usage::invalid;
 use letmein::cli::{ExitStatus, say};
+use old_password::{keep_old, old_of_record};
 use proto::credentials::{Password, Username};
 use users::{Problem, UsersError};
 
-/// Adds a user with these conditions, as keys and values in TOML.
+/// Adds a user.
 pub(crate) fn add(
-    files: &Files,
+    backend: &Backend,
     name: Username,
-    conditions: &[(&'static str, String)],
+    conditions: Vec<Condition>,
     password: &NewPassword,
     keeping: &Keeping,
 ) -> Result<ExitStatus, ExitStatus> {
-    let exists = |name| ChangeError::Exists { path: files.users.clone(), name };
-    let Seen { user, has_records } = Seen::of(files, &name).unwrap_or_default();
-    if let Some(UserEntry { name, .. }) = user {
+    let exists = |name| ChangeError::Exists { path: backend.path().into(), name };
+    let seen = backend.see(&name).map_err(|error| unchanged(&error))?;
+    let Seen { user, has_records } = seen.unwrap_or_default();
+    if let Some(SeenUser { name, .. }) = user {
         return Err(unchanged(&exists(name)));
     }
     let kept = keeping.decide(has_records, password.generate);
+    find_key(backend, kept)?;
     let new = read(password, &name)?;
-    let credential = credential(files, &name, new.clone(), kept)?;
-    let user = NewUser { name: name.clone(), credential, conditions: conditions.to_vec() };
-    change(files, Missing::Create, |edit| match edit.find(&name) {
+    let credential = credential(backend, &name, new.clone(), kept)?;
+    let user = NewUser { name, credential, conditions, old: None };
+    let change = Change { missing: Missing::Create, ..Change::of("add", &user.name) };
+    let added = backend.change(&change, |draft| match draft.find(&user.name) {
         Some(name) => Err(exists(name)),
         None => {
-            edit.add(&user);
+            draft.add(&user);
             Ok(())
         }
-    })
-    .map_err(|error| unchanged(&error))?;
-    conditions.iter().filter(|(key, _)| *key == "expires").for_each(|(_, day)| warn_of(day));
-    tell(password, &name, &new, kept)
+    });
+    added.map_err(|error| unchanged(&error))?;
+    user.conditions.iter().for_each(warn_of);
+    tell(password, &user.name, &new, kept)
+}
+
+/// Looks where the key is before anybody is asked for a password.
+fn find_key(backend: &Backend, kept: Kept) -> Result<(), ExitStatus> {
+    match kept {
+        Kept::Password => Ok(()),
+        Kept::Record(_) => backend.key_file().map(drop).map_err(|error| unchanged(&error)),
+    }
 }
 
 /// Changes a password. The old one is refused from now on, or else good to the end of a day, in TOML.
 pub(crate) fn passwd(
-    files: &Files,
+    backend: &Backend,
     name: &Username,
     password: &NewPassword,
     keeping: &Keeping,
     old_until: Option<String>,
 ) -> Result<ExitStatus, ExitStatus> {
-    let Seen { user, has_records } = seen_or_refused(files, name)?;
-    let has_record = user.as_ref().is_some_and(|user| user.credential.password().is_none());
+    let old = old_until.map(|day| Ok((backend.with_old_passwords()?, day))).transpose();
+    let old = old.map_err(|error| unchanged(&error))?;
+    let Seen { user, has_records } = seen_or_refused(backend, name)?;
+    let has_record = user.as_ref().is_some_and(|user| user.has_record);
     let name = user.map_or_else(|| name.clone(), |user| user.name);
     let kept = keeping.decide(has_records, password.generate);
-    match old_until {
-        Some(_) if has_record || kept != Kept::Password => {
+    match old {
+        Some((files, _)) if has_record || kept != Kept::Password => {
             Err(unchanged(&old_of_record(files, &name, has_record)))
         }
-        Some(day) => keep_old(files, &name, password, day),
-        None => replace(files, &name, password, kept),
+        Some((files, day)) => keep_old(files, &name, password, day),
+        None => replace(backend, &name, password, kept),
     }
 }
 
 fn replace(
-    files: &Files,
+    backend: &Backend,
     name: &Username,
     password: &NewPassword,
     kept: Kept,
 ) -> Result<ExitStatus, ExitStatus> {
+    find_key(backend, kept)?;
     let new = read(password, name)?;
-    let credential = credential(files, name, new.clone(), kept)?;
-    change(files, Missing::Refuse, |edit| {
-        if &find(edit, files, name)? != name {
-            return Err(ChangeError::Meanwhile { path: files.users.clone() });
+    let credential = credential(backend, name, new.clone(), kept)?;
+    let changed = backend.change(&Change::of("passwd", name), |draft| {
+        if &find(draft, backend.path(), name)? != name {
+            return Err(ChangeError::Meanwhile { path: backend.path().into() });
         }
-        Ok(edit.set_credential(name, &credential).map_err(|problem| wrong(files, problem))?)
-    })
-    .map_err(|error| unchanged(&error))?;
+        Ok(draft.set_credential(name, &credential).map_err(|problem| wrong(backend.path(), problem))?)
+    });
+    changed.map_err(|error| unchanged(&error))?;
     tell(password, name, &new, kept)
 }
 
-/// Changes a password, and keeps the old one up to this day, in TOML.
-fn keep_old(
-    files: &Files,
+/// Sets a condition, by the command of this name.
+pub(crate) fn set(
+    backend: &Backend,
+    command: &str,
     name: &Username,
-    password: &NewPassword,
-    day: String,
+    condition: &Condition,
 ) -> Result<ExitStatus, ExitStatus> {
-    let new = read(password, name)?;
-    let replaced = change(files, Missing::Refuse, |edit| {
-        let name = find(edit, files, name)?;
-        if edit.has_record(&name) {
-            return Err(old_of_record(files, &name, true));
-        }
-        if edit.has(&name, &Credential::Password(new.clone())) {
-            return Err(ChangeError::SamePassword { path: files.users.clone(), name });
-        }
-        // After a change that is taken back, the old password is the present one again.
-        let replaced = edit.old_until(&name).filter(|_| !edit.has_old_password(&name, &new));
-        edit.keep_old_password(&name, &new, day.clone());
-        Ok(replaced)
-    })
-    .map_err(|error| unchanged(&error))?;
-    if let Some(day) = replaced.filter(|day| !is_over(day, unix_s())) {
-        warn(format_args!(
-            "the password before the old one, which was good until {day}, is refused from now on"
-        ));
-    }
-    say(format_args!("{PROGRAM}: the old password is good until {day}"));
-    tell(password, name, &new, Kept::Password)
-}
-
-fn old_of_record(files: &Files, name: &Username, is_record: bool) -> ChangeError {
-    ChangeError::OldPasswordOfRecord { path: files.users.clone(), name: name.clone(), is_record }
-}
-
-pub(crate) fn drop_old_password(files: &Files, name: &Username) -> Result<ExitStatus, ExitStatus> {
-    change_user(files, name, |edit, name| edit.drop_old_password(name))
-}
-
-/// Sets a condition to a value in TOML.
-pub(crate) fn set(files: &Files, name: &Username, key: &str, value: &str) -> Result<ExitStatus, ExitStatus> {
-    change_user(files, name, |edit, name| {
-        edit.set(name, key, value.to_owned());
-        Ok(())
-    })
-}
-
-pub(crate) fn unset(files: &Files, name: &Username, key: &str) -> Result<ExitStatus, ExitStatus> {
-    change_user(files, name, |edit, name| edit.unset(name, key))
-}
-
-/// Lets a user in to the end of a day, in TOML.
-pub(crate) fn expire(files: &Files, name: &Username, day: &str) -> Result<ExitStatus, ExitStatus> {
-    let done = set(files, name, "expires", day)?;
-    warn_of(day);
+    let done = change_user(backend, command, name, |draft, name| draft.set(name, condition))?;
+    warn_of(condition);
     Ok(done)
 }
 
 /// Warns of a last day that is over.
-fn warn_of(day: &str) {
-    if is_over(day, unix_s()) {
+fn warn_of(condition: &Condition) {
+    if let Condition::Expires(Some(day)) = condition
+        && is_over(day, unix_s())
+    {
         warn(format_args!("{day} is over: the user is refused from now on"));
     }
 }
 
-pub(crate) fn rename(files: &Files, name: &Username, new: &Username) -> Result<ExitStatus, ExitStatus> {
-    let renamed = change(files, Missing::Refuse, |edit| {
-        let name = find(edit, files, name)?;
-        let path = files.users.clone();
-        match edit.find(new) {
-            Some(other) if other != name => return Err(ChangeError::NameTaken { path, name: other }),
-            Some(_) | None if edit.has_record(&name) && name != *new => {
-                return Err(ChangeError::BoundName { path, name, new: new.clone() });
+pub(crate) fn rename(backend: &Backend, name: &Username, new: &Username) -> Result<ExitStatus, ExitStatus> {
+    let what = format!("rename {name} to {new}");
+    let change = Change { what, names: vec![name, new], missing: Missing::Refuse };
+    let renamed = backend.change(&change, |draft| {
+        let path = backend.path();
+        let name = find(draft, path, name)?;
+        match draft.find(new) {
+            Some(other) if other != name => {
+                return Err(ChangeError::NameTaken { path: path.into(), name: other });
             }
-            Some(_) | None => edit.rename(&name, new),
+            Some(_) | None if draft.has_record(&name) && name != *new => {
+                return Err(ChangeError::BoundName { path: path.into(), name, new: new.clone() });
+            }
+            Some(_) | None => draft.rename(&name, new),
         }
         Ok(ExitStatus::Done)
     });
@@ -171,75 +148,50 @@ pub(crate) fn rename(files: &Files, name: &Username, new: &Username) -> Result<E
 }
 
 /// Removes a user, if need be once somebody has said yes.
-pub(crate) fn remove(files: &Files, name: &Username, is_sure: bool) -> Result<ExitStatus, ExitStatus> {
+pub(crate) fn remove(backend: &Backend, name: &Username, is_sure: bool) -> Result<ExitStatus, ExitStatus> {
     if !is_sure {
-        seen_or_refused(files, name)?;
+        seen_or_refused(backend, name)?;
         confirm(name)?;
     }
-    change_user(files, name, |edit, name| {
-        edit.remove(name);
+    change_user(backend, "remove", name, |draft, name| {
+        draft.remove(name);
         Ok(())
     })
 }
 
-/// Changes a user, who must exist, by their name as the file has it.
+/// Changes a user, who must exist, by their name as it is written.
 fn change_user(
-    files: &Files,
+    backend: &Backend,
+    command: &str,
     name: &Username,
-    act: impl FnOnce(&mut Edit<'_>, &Username) -> Result<(), Problem>,
+    act: impl Fn(&mut dyn Draft, &Username) -> Result<(), Problem>,
 ) -> Result<ExitStatus, ExitStatus> {
-    let changed = change(files, Missing::Refuse, |edit| {
-        let name = find(edit, files, name)?;
-        act(edit, &name).map_err(|problem| wrong(files, problem))?;
+    let changed = backend.change(&Change::of(command, name), |draft| {
+        let name = find(draft, backend.path(), name)?;
+        act(draft, &name).map_err(|problem| wrong(backend.path(), problem))?;
         Ok(ExitStatus::Done)
     });
     changed.map_err(|error| unchanged(&error))
 }
 
-pub(crate) fn wrong(files: &Files, problem: Problem) -> UsersError {
-    UsersError::Wrong { path: files.users.clone(), problems: vec![problem] }
+pub(crate) fn wrong(path: &Path, problem: Problem) -> UsersError {
+    UsersError::Wrong { path: path.into(), problems: vec![problem] }
 }
 
-/// The name of a user as the file has it.
-fn find(edit: &Edit<'_>, files: &Files, typed: &Username) -> Result<Username, ChangeError> {
-    edit.find(typed).ok_or_else(|| ChangeError::NoSuchUser { path: files.users.clone(), name: typed.clone() })
-}
-
-/// What the file has now, to look before somebody is asked. The change looks again under the lock, and says what is
-/// wrong with a file that cannot be read.
-#[derive(Default)]
-struct Seen {
-    user: Option<UserEntry>,
-    /// Whether any user has a record.
-    has_records: bool,
-}
-
-impl Seen {
-    fn of(files: &Files, typed: &Username) -> Result<Self, UsersError> {
-        let source = files.load_text()?;
-        let has_records = source.loaded.users.mechanisms().opaque;
-        Ok(Self { user: entry(source.text(), typed), has_records })
-    }
+/// The name of a user as it is written.
+fn find(draft: &dyn Draft, path: &Path, typed: &Username) -> Result<Username, ChangeError> {
+    draft.find(typed).ok_or_else(|| ChangeError::NoSuchUser { path: path.into(), name: typed.clone() })
 }
 
 /// Refuses to ask anything about a user who is not there.
-fn seen_or_refused(files: &Files, name: &Username) -> Result<Seen, ExitStatus> {
-    match Seen::of(files, name) {
-        Ok(Seen { user: None, .. }) => {
-            Err(unchanged(&ChangeError::NoSuchUser { path: files.users.clone(), name: name.clone() }))
+fn seen_or_refused(backend: &Backend, name: &Username) -> Result<Seen, ExitStatus> {
+    match backend.see(name).map_err(|error| unchanged(&error))? {
+        Some(Seen { user: None, .. }) => {
+            Err(unchanged(&ChangeError::NoSuchUser { path: backend.path().into(), name: name.clone() }))
         }
-        Ok(seen) => Ok(seen),
-        Err(_) => Ok(Seen::default()),
+        Some(seen) => Ok(seen),
+        None => Ok(Seen::default()),
     }
-}
-
-/// Changes the file, and says so if that has to wait for another change.
-pub(crate) fn change<T>(
-    files: &Files,
-    missing: Missing,
-    edit: impl FnOnce(&mut Edit<'_>) -> Result<T, ChangeError>,
-) -> Result<T, ChangeError> {
-    write::change(files, missing, say_waiting, edit)
 }
 
 pub(crate) fn say_waiting(folder: &Path) {
@@ -322,6 +274,8 @@ pub(crate) fn unchanged(error: &ChangeError) -> ExitStatus {
         say_each_line(error);
     }
     match error {
+        #[cfg(feature = "engine")]
+        ChangeError::Engine(refusal) => refusal.status(),
         ChangeError::NoSuchUser { .. } | ChangeError::Exists { .. } | ChangeError::NameTaken { .. } => {
             ExitStatus::Refused
         }

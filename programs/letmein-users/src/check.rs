@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::entries::{AccountState, OldEntry, UserEntry, entries};
-use crate::files::Files;
-use crate::list::{unix_s, wrong};
+use crate::backend::{AllUsers, Backend};
+use crate::change::unchanged;
+use crate::entries::{AccountState, At, OldEntry, UserEntry};
+use crate::list::unix_s;
 use crate::normal_form::{name_flaw, password_flaw};
 use crate::plain::Plain;
 use crate::print;
@@ -17,11 +18,9 @@ use users::{RecordTextError, counted, first_second_after};
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
-pub(crate) fn check(files: &Files) -> Result<ExitStatus, ExitStatus> {
-    let source = files.load_text().map_err(|error| wrong(&error))?;
-    let entries = entries(source.text());
-    let of_file = source.loaded.warnings.iter().map(ToString::to_string);
-    let warnings: Vec<_> = of_file.chain(warnings(&files.users, source.text(), &entries, unix_s())).collect();
+pub(crate) fn check(backend: &Backend) -> Result<ExitStatus, ExitStatus> {
+    let AllUsers { entries, warnings: of_file } = backend.load().map_err(|error| unchanged(&error))?;
+    let warnings: Vec<_> = of_file.into_iter().chain(warnings(backend.path(), &entries, unix_s())).collect();
     let problems = match warnings.len() {
         0 => "no problems".to_owned(),
         1 => "1 warning".to_owned(),
@@ -35,27 +34,24 @@ pub(crate) fn check(files: &Files) -> Result<ExitStatus, ExitStatus> {
     Ok(if entries.is_empty() { ExitStatus::Usage } else { ExitStatus::Done })
 }
 
-/// Warnings about users, each with file, line and column.
-fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<String> {
-    let mut line_starts = vec![0];
-    line_starts.extend(text.match_indices('\n').map(|(newline, _)| newline + 1));
-    let line_of = |entry: &UserEntry| line_starts.partition_point(|start| *start <= entry.place.start);
-    let mut lines_of_names: HashMap<_, Vec<_>> = HashMap::new();
+/// Warnings about users, each with its file, line and column, or with that of the settings.
+fn warnings(path: &Path, entries: &[UserEntry], unix_s: u64) -> Vec<String> {
+    let mut of_names: HashMap<_, Vec<_>> = HashMap::new();
     for entry in entries {
-        lines_of_names.entry(normal::name(entry.name.as_str())).or_default().push(line_of(entry));
+        of_names.entry(normal::name(entry.name.as_str())).or_default().push(entry);
     }
     let mut first: HashMap<&[u8], &Username> = HashMap::new();
     let mut warnings = Vec::new();
     for entry in entries {
-        let line = line_of(entry);
-        let line_start = line_starts.get(line - 1).copied().unwrap_or(0);
-        let column = text.get(line_start..entry.place.start).unwrap_or_default().chars().count() + 1;
-        let mut warn = |what: String| warnings.push(format!("{}:{line}:{column}: {what}", path.display()));
+        let path = path.display();
+        let place = match entry.at {
+            Some(At { line, column }) => format!("{path}:{line}:{column}"),
+            None => path.to_string(),
+        };
+        let mut warn = |what: String| warnings.push(format!("{place}: {what}"));
         let UserEntry { name, credential, .. } = entry;
-        match lines_of_names.get(&normal::name(name.as_str())).map(Vec::as_slice) {
-            Some([.., other, last]) if line == *last => {
-                warn(format!("{name} in lines {other} and {line} is one name to clients: remove one of them"))
-            }
+        match of_names.get(&normal::name(name.as_str())).map(Vec::as_slice) {
+            Some([.., other, last]) if name == &last.name => warn(one_name(other, last)),
             Some([_, _, ..]) => {}
             Some(_) | None => name_flaw(name, credential.mechanism()).into_iter().for_each(&mut warn),
         }
@@ -93,4 +89,17 @@ fn warnings(path: &Path, text: &str, entries: &[UserEntry], unix_s: u64) -> Vec<
         }
     }
     warnings
+}
+
+/// Says that two users have names that are one to clients.
+fn one_name(other: &UserEntry, last: &UserEntry) -> String {
+    match (other.at, last.at) {
+        (Some(other), Some(at)) => {
+            format!(
+                "{} in lines {} and {} is one name to clients: remove one of them",
+                last.name, other.line, at.line
+            )
+        }
+        (_, _) => format!("{} and {} are one name to clients: remove one of them", other.name, last.name),
+    }
 }

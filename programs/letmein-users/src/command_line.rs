@@ -3,24 +3,19 @@
 #[cfg(feature = "engine")]
 mod engine;
 mod keys;
+mod users;
 
+use std::env;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::PROGRAM;
-use crate::conditions::{
-    Expiry, Place, parse_expiry, parse_expiry_after_name, parse_last_day, parse_place, parse_place_after_name,
-};
-use crate::new_password::{GivenPassword, NewPassword};
-use crate::normal_form::new_name;
-use crate::registration::{Keeping, parse_stretch};
-use proto::credentials::Username;
-use proto::opaque::stretching::Stretching;
 
 #[cfg(feature = "engine")]
-pub(crate) use engine::{EngineCommand, EngineFile};
+pub(crate) use engine::{EngineCommand, History};
 pub(crate) use keys::{ClusterKeys, KeyCommand, KeysCommand};
+pub(crate) use users::{AddedUser, OldPassword, User, UserCommand};
 
 /// Change and check a users file
 ///
@@ -29,14 +24,27 @@ pub(crate) use keys::{ClusterKeys, KeyCommand, KeysCommand};
 #[derive(Parser)]
 #[command(name = PROGRAM, version, after_long_help = EXAMPLES, arg_required_else_help = false)]
 pub struct Args {
-    /// The users file
-    #[arg(long, global = true, value_name = "FILE", default_value = "users.toml", display_order = 100)]
-    pub(crate) users: PathBuf,
-    /// The key of the records [default: letmein.key beside the users file]
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, display_order = 101)]
-    pub(crate) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) location: Location,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Where users, and the key of their records, are.
+#[derive(clap::Args)]
+pub(crate) struct Location {
+    /// The users file [default: users.toml]
+    #[arg(long, global = true, value_name = "FILE", display_order = 100)]
+    pub(crate) users: Option<PathBuf>,
+    /// Use users in PostgreSQL; FILE says where that is
+    ///
+    /// docs/ENGINE.md and engine init --help tell what is in the file.
+    #[cfg(feature = "engine")]
+    #[arg(long, global = true, value_name = "FILE", display_order = 101)]
+    pub(crate) engine: Option<PathBuf>,
+    /// The key of the records [default: letmein.key beside the users file]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, display_order = 102)]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -57,144 +65,8 @@ Exit status: 0 done, 1 user not found, user already exists, or not confirmed,
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Add a user; the file is created if there is none
-    #[command(
-        aliases = ["new", "create"],
-        after_long_help = "Examples:\n  \
-            letmein-users add alice                   asks for the password, twice\n  \
-            letmein-users add alice --generate        prints one that nobody can guess\n  \
-            pass show alice | letmein-users add alice --password-stdin\n  \
-            letmein-users add bob --expires 2027-01-31 --from 10.0.0.0/8 --from ::1\n  \
-            letmein-users add carol --opaque          keeps no password, only a record"
-    )]
-    Add {
-        #[command(flatten)]
-        user: AddedUser,
-        /// Last day on which the user may log in, as in 2027-01-31
-        ///
-        /// The day ends at midnight, UTC.
-        #[arg(long, value_name = "DATE", default_value = "never", value_parser = parse_expiry)]
-        expires: Expiry,
-        /// Network to log in from; may be repeated
-        ///
-        /// A single address works, too. Without it, the user may log in from anywhere.
-        #[arg(long, value_name = "NETWORK", value_parser = parse_place)]
-        from: Vec<Place>,
-        #[command(flatten)]
-        password: NewPassword,
-        #[command(flatten)]
-        keeping: Keeping,
-    },
-    /// Change a user's password
-    ///
-    /// The old password is refused from now on, unless --keep-old keeps it for a
-    /// time.
-    #[command(
-        aliases = ["password", "pw"],
-        after_long_help = "Examples:\n  \
-            letmein-users passwd alice --generate\n  \
-            letmein-users passwd alice --generate --keep-old   both are good for 30 days\n  \
-            letmein-users passwd alice --drop-old              once all have the new one"
-    )]
-    Passwd {
-        #[command(flatten)]
-        user: User,
-        #[command(flatten)]
-        password: NewPassword,
-        #[command(flatten)]
-        keeping: Keeping,
-        #[command(flatten)]
-        old: OldPassword,
-    },
-    /// Refuse a user from now on
-    #[command(alias = "lock")]
-    Disable(User),
-    /// Let a disabled user log in again
-    #[command(alias = "unlock")]
-    Enable(User),
-    /// Set the last day on which a user may log in
-    #[command(after_long_help = "Examples:\n  \
-        letmein-users expire alice 2027-01-31\n  \
-        letmein-users expire alice never")]
-    Expire {
-        #[command(flatten)]
-        user: User,
-        /// Last day on which the user may log in, as in 2027-01-31, or never
-        ///
-        /// The day ends at midnight, UTC.
-        #[arg(value_name = "DATE", value_parser = parse_expiry_after_name)]
-        expiry: Expiry,
-    },
-    /// Set the networks from which a user may log in
-    #[command(after_long_help = "Examples:\n  \
-        letmein-users from alice 10.0.0.0/8 2001:db8::1\n  \
-        letmein-users from alice anywhere")]
-    From {
-        #[command(flatten)]
-        user: User,
-        /// Networks and addresses, or anywhere
-        #[arg(value_name = "NETWORK", required = true, value_parser = parse_place_after_name)]
-        places: Vec<Place>,
-    },
-    /// Give a user another name; the password stays
-    ///
-    /// A record is bound to its name, so a user with one cannot be renamed.
-    #[command(alias = "mv", after_long_help = "Example:\n  letmein-users rename alice alice.smith")]
-    Rename {
-        #[command(flatten)]
-        user: User,
-        /// The new name
-        #[arg(value_name = "NEW-NAME", value_parser = new_name)]
-        new: Username,
-    },
-    /// Remove a user
-    #[command(aliases = ["delete", "del", "rm"])]
-    Remove {
-        #[command(flatten)]
-        user: User,
-        /// Do not ask
-        #[arg(long, short, alias = "force", short_alias = 'f')]
-        yes: bool,
-    },
-    /// List all users, without their passwords
-    #[command(alias = "ls")]
-    List {
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show everything about a user but the password
-    #[command(aliases = ["info", "get"])]
-    Show {
-        #[command(flatten)]
-        user: User,
-        /// Print a JSON object
-        #[arg(long)]
-        json: bool,
-    },
-    /// Put records (OPAQUE) in the place of passwords
-    ///
-    /// Clients of users with a record must log in by OPAQUE. The first record makes
-    /// the key file.
-    #[command(after_long_help = "Examples:\n  \
-        letmein-users migrate                          everybody\n  \
-        letmein-users migrate alice bob                these two\n  \
-        letmein-users migrate --except old-printer     everybody else")]
-    Migrate {
-        /// Users to migrate; without names, all
-        #[arg(value_name = "NAME", value_parser = parse_user)]
-        names: Vec<Username>,
-        /// User who keeps the password; may be repeated
-        #[arg(long, value_name = "NAME", value_parser = parse_user)]
-        except: Vec<Username>,
-        /// How hard guessing is for who steals records and key
-        ///
-        /// default: 64 MiB of memory and 3 passes of Argon2id for each login, in the
-        /// client. light: 19 MiB and 2 passes. none: only where all passwords are
-        /// generated. Or m=KIB,t=PASSES,p=LANES.
-        #[arg(long, value_name = "HOW", default_value = "default", value_parser = parse_stretch)]
-        stretch: Stretching,
-    },
+    #[command(flatten)]
+    Users(UserCommand),
     /// Show or check the key of the records
     #[command(arg_required_else_help = false)]
     Key {
@@ -218,53 +90,6 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Tell whether a password is the user's
-    #[command(
-        alias = "test",
-        after_long_help = "Exit status: 0 the password is right (the present one, or the old one while it\n\
-            is good), 1 it is not, or user not found, 2 wrong command line or users file,\n\
-            3 the system failed"
-    )]
-    Verify {
-        #[command(flatten)]
-        user: User,
-        #[command(flatten)]
-        password: GivenPassword,
-    },
-    /// Report what is wrong in the file, and what is weak
-    #[command(
-        alias = "lint",
-        after_long_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong in the file,\n\
-            or no users are in it, 3 the system failed"
-    )]
-    Check,
-    /// Add all users of a list
-    ///
-    /// If anything in the list is wrong, nobody is added, and every problem is
-    /// reported with its line.
-    #[command(after_long_help = "Examples:\n  \
-        letmein-users import list.txt             lines as alice:her password\n  \
-        letmein-users import --csv list.csv\n  \
-        letmein-users import --replace - < list.txt")]
-    Import {
-        /// The list; - is standard input
-        #[arg(value_name = "FILE")]
-        list: PathBuf,
-        /// The list is a table, with a row of column names
-        ///
-        /// The columns are name and password, and if need be disabled, expires and
-        /// from, as in name,password,expires. Several networks in from have spaces
-        /// between them. In place of a password there may be a record, if it was made
-        /// with the key of this file.
-        #[arg(long)]
-        csv: bool,
-        /// Change the passwords of users who exist already
-        ///
-        /// Those who have that password already stay as they are. The others lose their
-        /// old password, if they have one; nothing else is changed.
-        #[arg(long)]
-        replace: bool,
-    },
     /// Set up users in PostgreSQL
     #[cfg(feature = "engine")]
     #[command(arg_required_else_help = false)]
@@ -272,41 +97,30 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: EngineCommand,
     },
+    /// Show the changes of users in PostgreSQL
+    #[cfg(feature = "engine")]
+    #[command(after_long_help = "Examples:\n  \
+        letmein-users --engine FILE history --limit 20\n  \
+        letmein-users --engine FILE history alice")]
+    History(History),
+    /// Show how far the nodes are that read users from PostgreSQL
+    #[cfg(feature = "engine")]
+    Nodes {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
 }
 
-#[derive(clap::Args)]
-pub(crate) struct User {
-    /// The user's name
-    #[arg(value_parser = parse_user)]
-    pub(crate) name: Username,
+/// The command line, which leaves out what is seldom needed if only its short help is asked for.
+pub(crate) fn command() -> clap::Command {
+    let is_short = env::args_os().nth(1).is_some_and(|word| word == "-h");
+    let seldom = if is_short { SELDOM } else { &[] };
+    seldom.iter().fold(Args::command(), |command, name| command.mut_subcommand(name, |it| it.hide(true)))
 }
 
-#[derive(clap::Args)]
-pub(crate) struct AddedUser {
-    /// The user's name
-    #[arg(value_parser = new_name)]
-    pub(crate) name: Username,
-}
-
-/// What becomes of the password that a user has had.
-#[derive(clap::Args)]
-pub(crate) struct OldPassword {
-    /// Let the user log in with the old password, too
-    ///
-    /// Both are good up to the day of --old-until. The audit of the server marks
-    /// logins with the old one, so that you see who has not changed yet.
-    #[arg(long, conflicts_with_all = ["opaque", "stretch"])]
-    pub(crate) keep_old: bool,
-    /// Last day of the old password [default: in 30 days]
-    #[arg(long, value_name = "DATE", requires = "keep_old", value_parser = parse_last_day)]
-    pub(crate) old_until: Option<String>,
-    /// Only refuse the old password from now on
-    #[arg(long, conflicts_with_all = [
-        "keep_old", "old_until", "generate", "password_file", "password_stdin", "opaque", "md5", "stretch",
-    ])]
-    pub(crate) drop_old: bool,
-}
-
-fn parse_user(text: &str) -> Result<Username, String> {
-    text.parse().map_err(|error| format!("the user name {error}"))
-}
+/// So that the short help is one screen.
+#[cfg(not(feature = "engine"))]
+const SELDOM: &[&str] = &["key"];
+#[cfg(feature = "engine")]
+const SELDOM: &[&str] = &["key", "keys", "export", "history", "nodes"];

@@ -10,6 +10,42 @@ use users::{NETWORKS, first_second_after, parse_network};
 /// The form of a day, for messages.
 const DAY: &str = "write the last day as in 2027-01-31";
 
+/// What limits the logins of a user. Each kind has a value that limits nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Whether the user is refused.
+    Disabled(bool),
+    /// The last good day, in TOML, if there is one.
+    Expires(Option<String>),
+    /// From where the user may log in; empty for anywhere.
+    From(Vec<String>),
+}
+
+impl Condition {
+    /// Its key in a users file.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::Disabled(_) => "disabled",
+            Self::Expires(_) => "expires",
+            Self::From(_) => "from",
+        }
+    }
+
+    /// Its value in TOML, if it limits anything.
+    pub(crate) fn in_toml(&self) -> Option<String> {
+        match self {
+            Self::Disabled(is_disabled) => is_disabled.then(|| "true".to_owned()),
+            Self::Expires(day) => day.clone(),
+            Self::From(networks) => (!networks.is_empty())
+                .then(|| Value::Array(networks.iter().map(String::as_str).collect::<Array>()).to_string()),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> bool {
+        self.in_toml().is_some()
+    }
+}
+
 /// Until when a user may log in.
 #[derive(Clone, Debug)]
 pub(crate) enum Expiry {
@@ -100,23 +136,29 @@ fn is_like_name(text: &str) -> bool {
     !text.starts_with(|character: char| character.is_ascii_digit()) && !text.contains([',', ':', '/'])
 }
 
-/// Networks in TOML; `None` for anywhere.
-///
-/// # Errors
-/// If there are networks beside anywhere.
-pub(crate) fn places_in_toml(places: &[Place]) -> Result<Option<String>, &'static str> {
-    let is_anywhere = |place: &Place| matches!(place, Place::Anywhere);
-    match places {
-        [] | [Place::Anywhere] => Ok(None),
-        _ if places.iter().any(is_anywhere) => Err("anywhere goes without networks: give either"),
-        _ => Ok(Some(networks_in_toml(places.iter().filter_map(|place| match place {
-            Place::Network(network) => Some(&**network),
-            Place::Anywhere => None,
-        })))),
+impl From<Expiry> for Condition {
+    fn from(expiry: Expiry) -> Self {
+        match expiry {
+            Expiry::After(day) => Self::Expires(Some(day)),
+            Expiry::Never => Self::Expires(None),
+        }
     }
 }
 
-/// Networks in TOML.
-pub(crate) fn networks_in_toml<'a>(networks: impl IntoIterator<Item = &'a str>) -> String {
-    Value::Array(networks.into_iter().collect::<Array>()).to_string()
+/// The networks of these places.
+///
+/// # Errors
+/// If there are networks beside anywhere.
+pub(crate) fn networks(places: Vec<Place>) -> Result<Condition, &'static str> {
+    let count = places.len();
+    let network = |place| match place {
+        Place::Network(network) => Some(network),
+        Place::Anywhere => None,
+    };
+    let networks: Vec<_> = places.into_iter().filter_map(network).collect();
+    match networks.len() {
+        0 if count <= 1 => Ok(Condition::From(networks)),
+        len if len == count => Ok(Condition::From(networks)),
+        _ => Err("anywhere goes without networks: give either"),
+    }
 }

@@ -14,6 +14,7 @@
 //!
 //! In place of `password` there may be `opaque`, with a record.
 
+mod draft;
 mod keys;
 mod places;
 
@@ -24,7 +25,9 @@ use toml_edit::{Document, Item, Key, Table, Value};
 use zeroize::Zeroizing;
 
 use self::places::{BOM, Room, has_header, key_before, lines, parts, span};
+use crate::conditions::Condition;
 use crate::credential::{Credential, OPAQUE};
+use crate::entries::OldEntry;
 use letmein::cli::normal;
 use proto::credentials::{Password, Username};
 use users::Problem;
@@ -55,8 +58,8 @@ struct Change {
 pub(crate) struct NewUser {
     pub(crate) name: Username,
     pub(crate) credential: Credential,
-    /// Keys and values in TOML, beside the password or record.
-    pub(crate) conditions: Vec<(&'static str, String)>,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) old: Option<OldEntry>,
 }
 
 impl<'a> Edit<'a> {
@@ -303,7 +306,8 @@ impl<'a> Edit<'a> {
 impl NewUser {
     /// The value in TOML.
     fn value(&self) -> Zeroizing<String> {
-        if let (Credential::Password(_), []) = (&self.credential, &*self.conditions) {
+        let is_limited = self.conditions.iter().any(Condition::limits);
+        if let (Credential::Password(_), false, None) = (&self.credential, is_limited, &self.old) {
             return literal(&self.credential.text());
         }
         Zeroizing::new(format!("{{ {} }}", Zeroizing::new(self.keys().join(", ")).as_str()))
@@ -311,8 +315,13 @@ impl NewUser {
 
     fn keys(&self) -> Vec<String> {
         let credential = format!("{} = {}", self.credential.key(), *literal(&self.credential.text()));
-        let conditions = self.conditions.iter().map(|(key, value)| format!("{key} = {value}"));
-        [credential].into_iter().chain(conditions).collect()
+        let in_toml = |condition: &Condition| Some(format!("{} = {}", condition.key(), condition.in_toml()?));
+        let conditions = self.conditions.iter().filter_map(in_toml);
+        let old = self.old.iter().flat_map(|OldEntry { password, until }| {
+            let password = literal(str::from_utf8(password.expose()).unwrap_or_default());
+            [format!("old_password = {}", *password), format!("old_until = {until}")]
+        });
+        [credential].into_iter().chain(conditions).chain(old).collect()
     }
 }
 

@@ -1,6 +1,4 @@
-//! The users of a file one by one, with the places of their passwords and records: for lists and checks.
-
-use std::ops::Range;
+//! Users one by one, those of a file with the places of their passwords and records: for lists and checks.
 
 use toml::de::DeTable;
 use toml::value::Datetime;
@@ -10,17 +8,24 @@ use letmein::cli::normal;
 use proto::credentials::{Password, Username};
 use users::{first_second_after, parse_record};
 
-/// A user of a valid file.
+/// A user of a valid file, or of the database.
 pub(crate) struct UserEntry {
     pub(crate) name: Username,
     pub(crate) credential: Credential,
-    /// Where the password or record is.
-    pub(crate) place: Range<usize>,
-    is_disabled: bool,
+    /// Where the password or record is, in a file.
+    pub(crate) at: Option<At>,
+    pub(crate) is_disabled: bool,
     /// The last good day.
     pub(crate) expires: Option<Datetime>,
     pub(crate) from: Vec<String>,
     pub(crate) old: Option<OldEntry>,
+}
+
+/// A place in a file, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 /// The password of a user before the present one.
@@ -63,7 +68,11 @@ impl UserEntry {
 
 /// The user of this name in a text, in whatever form the name is typed and written.
 pub(crate) fn entry(text: &str, typed: &Username) -> Option<UserEntry> {
-    let mut entries = entries(text);
+    chosen(entries(text), typed)
+}
+
+/// The user of this name among several.
+pub(crate) fn chosen(mut entries: Vec<UserEntry>, typed: &Username) -> Option<UserEntry> {
     position(&entries, typed).map(|index| entries.swap_remove(index))
 }
 
@@ -93,13 +102,13 @@ pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
             let until = *part("old_until")?.get_ref().as_datetime()?;
             Some(OldEntry { password: Password::new(password).ok()?, until })
         };
-        Some(UserEntry {
+        let entry = UserEntry {
             name: key.parse().ok()?,
             credential: match record {
                 Some(_) => Credential::Record(Box::new(parse_record(text).ok()?)),
                 None => Credential::Password(Password::new(text).ok()?),
             },
-            place: credential.span(),
+            at: None,
             is_disabled: part("disabled").is_some_and(|disabled| disabled.get_ref().as_bool() == Some(true)),
             expires: part("expires").and_then(|expires| expires.get_ref().as_datetime()).copied(),
             from: from
@@ -108,9 +117,32 @@ pub(crate) fn entries(text: &str) -> Vec<UserEntry> {
                 .filter_map(|from| Some(from.get_ref().as_str()?.to_owned()))
                 .collect(),
             old: old(),
-        })
+        };
+        Some((credential.span().start, entry))
     };
     let mut entries: Vec<_> = users.into_iter().flatten().filter_map(entry).collect();
-    entries.sort_by_key(|entry| entry.place.start);
-    entries
+    entries.sort_by_key(|(start, _)| *start);
+    let mut lines = Lines { text, number: 1, start: 0 };
+    entries.into_iter().map(|(start, entry)| UserEntry { at: Some(lines.at(start)), ..entry }).collect()
+}
+
+/// The lines of a text, up to places that only rise.
+struct Lines<'a> {
+    text: &'a str,
+    /// The number of the line, and where it starts.
+    number: usize,
+    start: usize,
+}
+
+impl Lines<'_> {
+    fn at(&mut self, place: usize) -> At {
+        let between = self.text.get(self.start..place).unwrap_or_default();
+        let newlines = between.match_indices('\n');
+        if let Some((last, _)) = newlines.clone().next_back() {
+            self.number += newlines.count();
+            self.start += last + 1;
+        }
+        let column = self.text.get(self.start..place).unwrap_or_default().chars().count() + 1;
+        At { line: self.number, column }
+    }
 }

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::change::{change, doubts, unchanged, wrong};
-use crate::conditions::is_over;
+use crate::backend::{Backend, Change};
+use crate::change::{doubts, unchanged, wrong};
+use crate::conditions::{Condition, is_over};
 use crate::edit::NewUser;
-use crate::files::Files;
 use crate::list::unix_s;
 use crate::plain::Plain;
 use crate::registration::Kept;
@@ -24,7 +24,7 @@ pub(crate) use rows::{ListFormat, ListProblem};
 use rows::{Listed, parse};
 
 pub(crate) fn import(
-    files: &Files,
+    backend: &Backend,
     list: &Path,
     format: ListFormat,
     replaces: bool,
@@ -36,8 +36,11 @@ pub(crate) fn import(
     })?;
     let in_list = |list_problems| ChangeError::List { from: from.clone(), list_problems };
     let listed = parse(&bytes, format).map_err(|problems| unchanged(&in_list(problems)))?;
-    let changed = change(files, Missing::Create, |edit| {
-        let is_there = |listed: &&Listed| edit.find(&listed.user.name).is_some();
+    let names = listed.iter().map(|listed| &listed.user.name).collect();
+    let change =
+        Change { what: format!("import {}", counted(listed.len())), names, missing: Missing::Create };
+    let changed = backend.change(&change, |draft| {
+        let is_there = |listed: &&Listed| draft.find(&listed.user.name).is_some();
         let (old, new): (Vec<_>, Vec<_>) = listed.iter().partition(is_there);
         if !old.is_empty() && !replaces {
             return Err(in_list(old.iter().map(|listed| exists(listed)).collect()));
@@ -48,17 +51,19 @@ pub(crate) fn import(
         }
         let mut changed = Vec::new();
         for Listed { user, .. } in &old {
-            if let Some(name) = edit.find(&user.name)
-                && !edit.has(&name, &user.credential)
+            if let Some(name) = draft.find(&user.name)
+                && !draft.has(&name, &user.credential)
             {
-                edit.set_credential(&name, &user.credential).map_err(|problem| wrong(files, problem))?;
+                draft
+                    .set_credential(&name, &user.credential)
+                    .map_err(|problem| wrong(backend.path(), problem))?;
                 changed.push(user);
             }
         }
-        new.iter().for_each(|Listed { user, .. }| edit.add(user));
+        new.iter().for_each(|Listed { user, .. }| draft.add(user));
         let added: Vec<_> = new.iter().map(|Listed { user, .. }| user).collect();
         let mut listed = listed.iter().map(|listed| &listed.user.credential);
-        let has_records = edit.has_records() || listed.any(|credential| credential.password().is_none());
+        let has_records = draft.has_records() || listed.any(|credential| credential.password().is_none());
         Ok((added, changed, has_records))
     });
     let (added, changed, has_records) = changed.map_err(|error| unchanged(&error))?;
@@ -76,8 +81,12 @@ pub(crate) fn import(
 fn warn_of<'l>(users: impl Iterator<Item = &'l NewUser>) {
     let now = unix_s();
     let mut doubts = users.flat_map(|user| {
-        let expiry = user.conditions.iter().find(|(key, day)| *key == "expires" && is_over(day, now));
-        let expired = expiry.map(|(_, day)| format!("{day} is over: {} is refused", user.name));
+        let expired = user.conditions.iter().find_map(|condition| match condition {
+            Condition::Expires(Some(day)) if is_over(day, now) => {
+                Some(format!("{day} is over: {} is refused", user.name))
+            }
+            Condition::Expires(_) | Condition::Disabled(_) | Condition::From(_) => None,
+        });
         let password = user.credential.password();
         let doubts = password.map(|password| doubts(&user.name, password, Kept::Password));
         expired.into_iter().chain(doubts.into_iter().flatten())

@@ -1,5 +1,6 @@
-//! `letmein-users`: changes and checks a users file without an editor.
+//! `letmein-users`: changes and checks users without an editor.
 
+mod backend;
 mod change;
 mod check;
 mod command_line;
@@ -9,15 +10,18 @@ mod edit;
 #[cfg(feature = "engine")]
 mod engine;
 mod entries;
+mod export;
 mod files;
 mod import;
 mod key;
 mod keys;
 mod list;
+mod location;
 mod migrate;
 mod new_password;
 mod normal_form;
 mod plain;
+mod progress;
 mod registration;
 mod strength;
 mod verify;
@@ -26,13 +30,15 @@ mod write;
 use std::env;
 use std::fmt::Display;
 
-use clap::CommandFactory;
-
-use change::{add, drop_old_password, expire, passwd, remove, rename, set, unset};
+use backend::Backend;
+use change::{add, drop_old_password, passwd, remove, rename, set};
 use check::check;
 pub use command_line::Args;
-use command_line::{AddedUser, ClusterKeys, Command, KeyCommand, KeysCommand, OldPassword, User};
-use conditions::{Expiry, Place, places_in_toml};
+use command_line::{
+    AddedUser, ClusterKeys, Command, KeyCommand, KeysCommand, OldPassword, User, UserCommand, command,
+};
+use conditions::{Condition, Place, networks};
+use export::{ExportFormat, export};
 use files::Files;
 use import::{ListFormat, import};
 use key::{check_key, show_key};
@@ -48,46 +54,59 @@ use verify::verify;
 
 const PROGRAM: &str = "letmein-users";
 const EXAMPLE: &str = "letmein-users --users users.toml add alice --generate";
+#[cfg(feature = "engine")]
+const ENGINE_EXAMPLE: &str = "letmein-users engine status --engine FILE";
 
 pub fn run() -> Result<ExitStatus, ExitStatus> {
-    let Args { users, key_file, command } = parse(Args::command(), &usage())?;
-    let files = Files::new(users, key_file);
+    let Args { location, command } = parse(command(), &usage())?;
     sandbox::hide_memory().map_err(|error| failed(&error))?;
     match command {
-        Command::Add { user: AddedUser { name }, expires, from, password, keeping } => {
-            add(&files, name, &conditions(expires, &from)?, &password, &keeping)
-        }
-        Command::Passwd { user: User { name }, old: OldPassword { drop_old: true, .. }, .. } => {
-            drop_old_password(&files, &name)
-        }
-        Command::Passwd { user: User { name }, password, keeping, old } => {
-            passwd(&files, &name, &password, &keeping, last_day(old))
-        }
-        Command::Disable(User { name }) => set(&files, &name, "disabled", "true"),
-        Command::Enable(User { name }) => unset(&files, &name, "disabled"),
-        Command::Expire { user: User { name }, expiry: Expiry::After(day) } => expire(&files, &name, &day),
-        Command::Expire { user: User { name }, expiry: Expiry::Never } => unset(&files, &name, "expires"),
-        Command::From { user: User { name }, places } => match in_toml(&places)? {
-            Some(networks) => set(&files, &name, "from", &networks),
-            None => unset(&files, &name, "from"),
-        },
-        Command::Rename { user: User { name }, new } => rename(&files, &name, &new),
-        Command::Remove { user: User { name }, yes } => remove(&files, &name, yes),
-        Command::List { json: false } => list(&files),
-        Command::List { json: true } => list_json(&files),
-        Command::Show { user: User { name }, json: false } => show(&files, &name),
-        Command::Show { user: User { name }, json: true } => show_json(&files, &name),
-        Command::Verify { user: User { name }, password } => verify(&files, &name, &password),
-        Command::Check => check(&files),
-        Command::Migrate { names, except, stretch } => migrate(&files, &names, &except, stretch),
-        Command::Key { command: KeyCommand::Show } => show_key(&files),
-        Command::Key { command: KeyCommand::Check } => check_key(&files),
-        Command::Keys { command } => keys(&files, command),
-        Command::Import { list, csv, replace } => {
-            import(&files, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
-        }
+        Command::Users(command) => on_users(&location.backend()?, command),
+        Command::Key { command: KeyCommand::Show } => show_key(&location.files()?),
+        Command::Key { command: KeyCommand::Check } => check_key(&location.files()?),
+        Command::Keys { command } => keys(&location.files()?, command),
         #[cfg(feature = "engine")]
-        Command::Engine { command } => engine::run(&command),
+        Command::Engine { command } => engine::set_up(&location.engine_file()?, &command),
+        #[cfg(feature = "engine")]
+        Command::History(history) => engine::history(&location.engine_file()?, &history),
+        #[cfg(feature = "engine")]
+        Command::Nodes { json } => engine::nodes(&location.engine_file()?, json),
+    }
+}
+
+fn on_users(backend: &Backend, command: UserCommand) -> Result<ExitStatus, ExitStatus> {
+    match command {
+        UserCommand::Add { user: AddedUser { name }, expires, from, password, keeping } => {
+            let conditions = [expires.into(), in_networks(from)?].into_iter().filter(Condition::limits);
+            add(backend, name, conditions.collect(), &password, &keeping)
+        }
+        UserCommand::Passwd { user: User { name }, old: OldPassword { drop_old: true, .. }, .. } => {
+            drop_old_password(backend, &name)
+        }
+        UserCommand::Passwd { user: User { name }, password, keeping, old } => {
+            passwd(backend, &name, &password, &keeping, last_day(old))
+        }
+        UserCommand::Disable(User { name }) => set(backend, "disable", &name, &Condition::Disabled(true)),
+        UserCommand::Enable(User { name }) => set(backend, "enable", &name, &Condition::Disabled(false)),
+        UserCommand::Expire { user: User { name }, expiry } => set(backend, "expire", &name, &expiry.into()),
+        UserCommand::From { user: User { name }, places } => {
+            set(backend, "from", &name, &in_networks(places)?)
+        }
+        UserCommand::Rename { user: User { name }, new } => rename(backend, &name, &new),
+        UserCommand::Remove { user: User { name }, yes } => remove(backend, &name, yes),
+        UserCommand::List { json: false } => list(backend),
+        UserCommand::List { json: true } => list_json(backend),
+        UserCommand::Show { user: User { name }, json: false } => show(backend, &name),
+        UserCommand::Show { user: User { name }, json: true } => show_json(backend, &name),
+        UserCommand::Verify { user: User { name }, password } => verify(backend, &name, &password),
+        UserCommand::Check => check(backend),
+        UserCommand::Migrate { names, except, stretch } => migrate(backend, &names, &except, stretch),
+        UserCommand::Import { list, csv, replace } => {
+            import(backend, &list, if csv { ListFormat::Csv } else { ListFormat::Lines }, replace)
+        }
+        UserCommand::Export { toml, force, csv: _ } => {
+            export(backend, if toml { ExportFormat::Toml } else { ExportFormat::Csv }, force)
+        }
     }
 }
 
@@ -112,13 +131,13 @@ fn usage() -> Usage<'static> {
     Usage {
         example: match command {
             #[cfg(feature = "engine")]
-            "engine" => "letmein-users engine status --engine FILE",
+            "engine" | "history" | "nodes" => ENGINE_EXAMPLE,
             "keys" => "letmein-users keys add --from +1h",
             _ => EXAMPLE,
         },
         password: match command {
             "verify" | "test" => PasswordArgument::Taken,
-            "engine" | "key" | "keys" => PasswordArgument::Never,
+            "engine" | "history" | "nodes" | "key" | "keys" => PasswordArgument::Never,
             _ => PasswordArgument::Mistaken,
         },
         too_many: match command {
@@ -137,14 +156,16 @@ fn instead_of(command: &str) -> Option<&'static str> {
         "deny" | "block" | "ban" | "revoke" | "suspend" => Some("to refuse a user from now on, use disable"),
         "allow" | "permit" => Some("to let a disabled user log in again, use enable"),
         "erase" | "drop" => Some("to remove a user, use remove"),
+        "dump" => Some("to print all users with their passwords, use export"),
         "set" | "reset" | "change" | "modify" => {
             Some("passwd sets a password, expire the last day, from the networks")
         }
-        "export" => Some("to copy the users, copy the file; list --json has all but the passwords"),
         "edit" => Some("change the file with any editor; check tells what is wrong in it"),
         "reload" => Some("the server reads the file again by itself"),
         #[cfg(not(feature = "engine"))]
-        "engine" => Some("users in PostgreSQL need a letmein-users that is built with --features engine"),
+        "engine" | "history" | "nodes" => {
+            Some("users in PostgreSQL need a letmein-users that is built with --features engine")
+        }
         "unblock" => Some("pkill -USR1 server-udp lifts all blocks"),
         _ => None,
     }
@@ -158,17 +179,8 @@ fn last_day(OldPassword { keep_old, old_until, .. }: OldPassword) -> Option<Stri
 /// How long an old password is kept unless a day is given.
 const CHANGE_OVER_S: u64 = 30 * 24 * 60 * 60;
 
-/// The conditions of a new user, as keys and values in TOML.
-fn conditions(expires: Expiry, from: &[Place]) -> Result<Vec<(&'static str, String)>, ExitStatus> {
-    let expires = match expires {
-        Expiry::After(day) => Some(("expires", day)),
-        Expiry::Never => None,
-    };
-    Ok(expires.into_iter().chain(in_toml(from)?.map(|networks| ("from", networks))).collect())
-}
-
-fn in_toml(places: &[Place]) -> Result<Option<String>, ExitStatus> {
-    places_in_toml(places).map_err(|reason| invalid(reason, EXAMPLE))
+fn in_networks(places: Vec<Place>) -> Result<Condition, ExitStatus> {
+    networks(places).map_err(|reason| invalid(reason, EXAMPLE))
 }
 
 fn print(lines: impl IntoIterator<Item = String>) -> Result<ExitStatus, ExitStatus> {

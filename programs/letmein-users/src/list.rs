@@ -1,4 +1,4 @@
-//! The commands that show a users file.
+//! The commands that show users.
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -6,18 +6,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
+use crate::backend::Backend;
+use crate::change::unchanged;
 use crate::conditions::is_over;
 use crate::credential::Credential;
-use crate::entries::{UserEntry, entries, entry};
-use crate::files::Files;
+use crate::entries::UserEntry;
 use crate::plain::Plain;
 use crate::strength::Holds;
-use crate::write::ChangeError;
 use crate::{failed, print, say_each_line};
 use letmein::cli::ExitStatus;
 use proto::credentials::Username;
 use proto::mechanism::Mechanism;
-use users::{UsersError, locate};
+use users::UsersError;
 
 /// A user, as `list` shows them.
 #[derive(Serialize)]
@@ -52,32 +52,22 @@ impl UserRow {
     }
 }
 
-fn rows(files: &Files) -> Result<Vec<UserRow>, ExitStatus> {
-    let source = files.load_text().map_err(|error| wrong(&error))?;
+fn rows(backend: &Backend) -> Result<Vec<UserRow>, ExitStatus> {
+    let users = backend.load().map_err(|error| unchanged(&error))?;
     let now = unix_s();
-    Ok(entries(source.text()).into_iter().map(|entry| UserRow::new(entry, now)).collect())
-}
-
-/// The user of this name, in whatever form it is typed, and the line of the password.
-pub(crate) fn find(files: &Files, name: &Username) -> Result<(UserEntry, usize), ExitStatus> {
-    let source = files.load_text().map_err(|error| wrong(&error))?;
-    let Some(entry) = entry(source.text(), name) else {
-        say_each_line(&ChangeError::NoSuchUser { path: files.users.clone(), name: name.clone() });
-        return Err(ExitStatus::Refused);
-    };
-    let line = locate(source.text(), &entry.place, String::new()).line;
-    Ok((entry, line))
+    Ok(users.entries.into_iter().map(|entry| UserRow::new(entry, now)).collect())
 }
 
 /// Prints all about a user but the password.
-pub(crate) fn show(files: &Files, name: &Username) -> Result<ExitStatus, ExitStatus> {
-    let (entry, line) = find(files, name)?;
+pub(crate) fn show(backend: &Backend, name: &Username) -> Result<ExitStatus, ExitStatus> {
+    let entry = backend.find(name).map_err(|error| unchanged(&error))?;
+    let path = backend.path().display();
+    let line = entry.at.map(|at| ("line", format!("{} of {path}", at.line)));
     let now = unix_s();
     let about_credential = about(&entry, now);
     let [name, state, expires, from, _] = UserRow::new(entry, now).cells();
     let rows = [("name", name), ("state", state), ("expires", expires), ("from", from)];
-    let line = ("line", format!("{line} of {}", files.users.display()));
-    let rows = rows.into_iter().chain(about_credential).chain([line]);
+    let rows = rows.into_iter().chain(about_credential).chain(line);
     print(rows.map(|(what, it)| format!("{what:12}  {it}")))
 }
 
@@ -102,13 +92,14 @@ fn about(entry: &UserEntry, unix_s: u64) -> Vec<(&'static str, String)> {
     vec![("password", password), ("old password", old)]
 }
 
-pub(crate) fn show_json(files: &Files, name: &Username) -> Result<ExitStatus, ExitStatus> {
-    let row = UserRow::new(find(files, name)?.0, unix_s());
+pub(crate) fn show_json(backend: &Backend, name: &Username) -> Result<ExitStatus, ExitStatus> {
+    let entry = backend.find(name).map_err(|error| unchanged(&error))?;
+    let row = UserRow::new(entry, unix_s());
     print([serde_json::to_string(&row).map_err(|error| failed(&error))?])
 }
 
-pub(crate) fn list(files: &Files) -> Result<ExitStatus, ExitStatus> {
-    let rows = rows(files)?;
+pub(crate) fn list(backend: &Backend) -> Result<ExitStatus, ExitStatus> {
+    let rows = rows(backend)?;
     // Without records, all users log in in the same way.
     let has_records = rows.iter().any(|row| row.mechanism == Mechanism::Opaque.name());
     let cells = rows.iter().map(UserRow::cells);
@@ -123,8 +114,8 @@ pub(crate) fn list(files: &Files) -> Result<ExitStatus, ExitStatus> {
     print(lines)
 }
 
-pub(crate) fn list_json(files: &Files) -> Result<ExitStatus, ExitStatus> {
-    let json = serde_json::to_string(&rows(files)?).map_err(|error| failed(&error))?;
+pub(crate) fn list_json(backend: &Backend) -> Result<ExitStatus, ExitStatus> {
+    let json = serde_json::to_string(&rows(backend)?).map_err(|error| failed(&error))?;
     print([json])
 }
 

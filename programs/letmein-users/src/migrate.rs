@@ -1,19 +1,18 @@
 //! The command that puts records in the place of passwords.
 
-mod progress;
-
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use self::progress::Progress;
-use crate::change::{change, unchanged, wrong};
+use crate::backend::{Backend, Change};
+use crate::change::{unchanged, wrong};
 use crate::credential::Credential;
-use crate::entries::{UserEntry, entries, position};
-use crate::files::Files;
+use crate::entries::{UserEntry, position};
 use crate::list;
 use crate::plain::Plain;
+use crate::progress::Progress;
 use crate::registration::{NoRecord, new_record, refuse_abnormal, server_key};
 use crate::write::{ChangeError, Missing};
 use crate::{PROGRAM, failed, print, warn};
@@ -26,51 +25,54 @@ use users::{counted, first_second_after};
 
 /// Makes records of the passwords of these users, or of all, but for some.
 pub(crate) fn migrate(
-    files: &Files,
+    backend: &Backend,
     names: &[Username],
     except: &[Username],
     stretching: Stretching,
 ) -> Result<ExitStatus, ExitStatus> {
-    let source = files.load_text().map_err(|error| list::wrong(&error))?;
-    let chosen = chosen(files, entries(source.text()), names, except).map_err(|error| unchanged(&error))?;
-    drop(source);
+    let users = backend.load().map_err(|error| unchanged(&error))?;
+    let chosen = chosen(backend.path(), users.entries, names, except).map_err(|error| unchanged(&error))?;
     if chosen.is_empty() {
         return print(["nobody to migrate".to_owned()]);
     }
-    let key = server_key(files)?;
+    let key = server_key(backend)?;
     let records = records(&key, &chosen, stretching).map_err(|error| failed(&error))?;
-    let changed_meanwhile = change(files, Missing::Refuse, |edit| {
+    let records: Vec<_> = records.into_iter().map(|record| Credential::Record(Box::new(record))).collect();
+    let names = chosen.iter().map(|user| &user.name).collect();
+    let change =
+        Change { what: format!("migrate {}", counted(chosen.len())), names, missing: Missing::Refuse };
+    let changed_meanwhile = backend.change(&change, |draft| {
         let mut changed_meanwhile = Vec::new();
-        for (UserEntry { name, credential, .. }, record) in chosen.iter().zip(records) {
-            if edit.has(name, credential) {
-                let record = Credential::Record(Box::new(record));
-                edit.set_credential(name, &record).map_err(|problem| wrong(files, problem))?;
+        for (UserEntry { name, credential, .. }, record) in chosen.iter().zip(&records) {
+            if draft.has(name, credential) {
+                draft.set_credential(name, record).map_err(|problem| wrong(backend.path(), problem))?;
             } else {
                 changed_meanwhile.push(name);
             }
         }
         Ok(changed_meanwhile)
-    })
-    .map_err(|error| unchanged(&error))?;
+    });
+    let changed_meanwhile = changed_meanwhile.map_err(|error| unchanged(&error))?;
     for name in &changed_meanwhile {
         warn(Plain(&format!("somebody has changed {name} meanwhile: migrate again")));
     }
+    let kind = backend.kind();
     say(format_args!(
-        "{PROGRAM}: copies of the old users file still hold the passwords: delete them. Whoever has recorded logins by \
-         MD5 can still guess those passwords: change the weak ones with passwd."
+        "{PROGRAM}: copies of the old {kind} still hold the passwords: delete them. Whoever has recorded logins by MD5 can still guess \
+         those passwords: change the weak ones with passwd."
     ));
     print([format!("{} migrated", counted(chosen.len() - changed_meanwhile.len()))])
 }
 
 /// The users to migrate. Those who have a record already are none of them.
 fn chosen(
-    files: &Files,
+    path: &Path,
     entries: Vec<UserEntry>,
     names: &[Username],
     except: &[Username],
 ) -> Result<Vec<UserEntry>, ChangeError> {
     let place = |name: &Username| {
-        let missing = || ChangeError::NoSuchUser { path: files.users.clone(), name: name.clone() };
+        let missing = || ChangeError::NoSuchUser { path: path.into(), name: name.clone() };
         position(&entries, name).ok_or_else(missing)
     };
     let mut is_chosen = vec![names.is_empty(); entries.len()];
@@ -83,18 +85,18 @@ fn chosen(
     let chosen = entries.into_iter().zip(is_chosen).filter(|(_, is_chosen)| *is_chosen);
     let chosen = chosen.map(|(entry, _)| entry).filter(|entry| entry.credential.password().is_some());
     let chosen: Vec<_> = chosen.collect();
-    chosen.iter().try_for_each(|entry| refuse_unfit(files, entry))?;
+    chosen.iter().try_for_each(|entry| refuse_unfit(path, entry))?;
     Ok(chosen)
 }
 
 /// Refuses a user whose record would not do what the password does.
-fn refuse_unfit(files: &Files, UserEntry { name, old, .. }: &UserEntry) -> Result<(), ChangeError> {
-    refuse_abnormal(&files.users, name)?;
+fn refuse_unfit(path: &Path, UserEntry { name, old, .. }: &UserEntry) -> Result<(), ChangeError> {
+    refuse_abnormal(path, name)?;
     let is_good = |until| first_second_after(until).is_some_and(|end| list::unix_s() < end);
     match old.as_ref().filter(|old| is_good(&old.until)) {
         None => Ok(()),
         Some(old) => Err(ChangeError::OldPasswordInTheWay {
-            path: files.users.clone(),
+            path: path.into(),
             name: name.clone(),
             until: old.until.to_string(),
         }),

@@ -9,9 +9,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
+use crate::backend::Backend;
 use crate::change::{say_waiting, unchanged};
 use crate::credential::Credential;
-use crate::files::Files;
 use crate::plain::Plain;
 use crate::write::{self, ChangeError};
 use crate::{PROGRAM, failed};
@@ -79,7 +79,7 @@ pub(crate) fn parse_stretch(text: &str) -> Result<Stretching, Invalid> {
 
 /// Makes a user's credential of a password. The name is the one in the file.
 pub(crate) fn credential(
-    files: &Files,
+    backend: &Backend,
     name: &Username,
     password: Password,
     kept: Kept,
@@ -88,8 +88,8 @@ pub(crate) fn credential(
         Kept::Password => return Ok(Credential::Password(password)),
         Kept::Record(stretching) => stretching,
     };
-    refuse_abnormal(&files.users, name).map_err(|error| unchanged(&error))?;
-    let key = server_key(files)?;
+    refuse_abnormal(backend.path(), name).map_err(|error| unchanged(&error))?;
+    let key = server_key(backend)?;
     let record = new_record(&key, name, &password, stretching).map_err(|error| failed(&error))?;
     Ok(Credential::Record(Box::new(record)))
 }
@@ -128,28 +128,31 @@ pub(crate) fn random() -> Result<ChaCha20Rng, SysError> {
 }
 
 /// The key of the records. Where there is none, and no record either, it is made.
-pub(crate) fn server_key(files: &Files) -> Result<ServerKey, ExitStatus> {
-    let unusable = |error: UsersError| unchanged(&error.into());
-    let file = files.key_file().map_err(unusable)?;
-    match file.load() {
-        Ok(loaded) => Ok(loaded.key),
-        Err(error) if !is_missing(&error) || files.may_have_records() => Err(unusable(error)),
-        Err(_) => make_key(files, file.path()),
+pub(crate) fn server_key(backend: &Backend) -> Result<ServerKey, ExitStatus> {
+    let file = backend.key_file().map_err(|error| unchanged(&error))?;
+    let error = match file.load() {
+        Ok(loaded) => return Ok(loaded.key),
+        Err(error) => error,
+    };
+    if is_missing(&error) && !backend.may_have_records().map_err(|error| unchanged(&error))? {
+        return make_key(backend, file.path());
     }
+    Err(unchanged(&error.into()))
 }
 
 pub(crate) fn is_missing(error: &UsersError) -> bool {
     matches!(error, UsersError::Unreadable { content: Content::Key, error, .. } if error.kind() == io::ErrorKind::NotFound)
 }
 
-fn make_key(files: &Files, path: &Path) -> Result<ServerKey, ExitStatus> {
+fn make_key(backend: &Backend, path: &Path) -> Result<ServerKey, ExitStatus> {
     let key = ServerKey::generate(&mut random().map_err(|error| failed(&error))?);
-    write::create_key(path, &files.users, &key, say_waiting).map_err(|error| unchanged(&error))?;
+    write::create_key(path, backend.path(), &key, say_waiting).map_err(|error| unchanged(&error))?;
     let path = path.display().to_string();
     say(format_args!(
-        "{PROGRAM}: made the key file {}. Back it up, and keep that copy apart from those of the users file: without the \
+        "{PROGRAM}: made the key file {}. Back it up, and keep that copy apart from those of the {}: without the \
          key no record lets anybody in, and only somebody with both files can guess passwords.",
-        Plain(&path)
+        Plain(&path),
+        backend.kind()
     ));
     Ok(key)
 }

@@ -1,10 +1,10 @@
 //! The command that says whether a password is the user's.
 
-use crate::change::no_password;
+use crate::backend::Backend;
+use crate::change::{no_password, unchanged};
 use crate::credential::Credential;
 use crate::entries::{AccountState, OldEntry, UserEntry};
-use crate::files::Files;
-use crate::list::{find, unix_s, wrong};
+use crate::list::unix_s;
 use crate::new_password::GivenPassword;
 use crate::plain::Plain;
 use crate::registration::random;
@@ -18,16 +18,16 @@ use proto::opaque::record::Record;
 use users::{RecordTextError, first_second_after};
 
 pub(crate) fn verify(
-    files: &Files,
+    backend: &Backend,
     name: &Username,
     password: &GivenPassword,
 ) -> Result<ExitStatus, ExitStatus> {
-    let (entry, _) = find(files, name)?;
+    let entry = backend.find(name).map_err(|error| unchanged(&error))?;
     let given = password.read(name).map_err(|error| no_password(&error))?;
     let now = unix_s();
     let (status, what) = match &entry.credential {
         Credential::Password(password) => judge(&entry, password, &given, now),
-        Credential::Record(record) => judge_record(files, &entry.name, record, &given)?,
+        Credential::Record(record) => judge_record(backend, &entry.name, record, &given)?,
     };
     let and = match entry.state(now) {
         AccountState::Enabled => String::new(),
@@ -71,12 +71,12 @@ fn judge(entry: &UserEntry, present: &Password, given: &Password, unix_s: u64) -
 
 /// Whether this is the password of a record, by a login at a server that is in this process, too.
 fn judge_record(
-    files: &Files,
+    backend: &Backend,
     name: &Username,
     record: &Record,
     given: &Password,
 ) -> Result<(ExitStatus, String), ExitStatus> {
-    let key = files.key_file().and_then(|file| file.load()).map_err(|error| wrong(&error))?.key;
+    let key = backend.key_file().and_then(|file| Ok(file.load()?)).map_err(|error| unchanged(&error))?.key;
     let mut random = random().map_err(|error| failed(&error))?;
     let stretching = record.stretching.to_bytes();
     let user = UserPart { name: name.as_str(), record: record.bytes(), stretching: &stretching };

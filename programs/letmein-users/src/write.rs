@@ -29,6 +29,10 @@ pub(crate) enum ChangeError {
     /// The file cannot be used.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// The database is not changed.
+    #[cfg(feature = "engine")]
+    #[error(transparent)]
+    Engine(#[from] crate::engine::Refusal),
     #[error("{}: there is no user {name}", path.display())]
     NoSuchUser { path: PathBuf, name: Username },
     #[error("{}: there is a user {name} already: change the password with passwd", path.display())]

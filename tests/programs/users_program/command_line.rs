@@ -3,9 +3,9 @@
 use super::{Folder, SECRET, STRONG, TEXT};
 use crate::running::{Ended, letmein_users, run};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "add", "passwd", "disable", "enable", "expire", "from", "rename", "remove", "list", "show", "migrate",
-    "key", "keys", "verify", "check", "import",
+    "verify", "check", "import", "export", "key", "keys",
 ];
 
 #[test]
@@ -63,7 +63,7 @@ fn a_command_or_an_option_that_is_nearly_right_is_told_with_what_was_meant() {
         (&["allow", "alice"], "to let a disabled user log in again, use enable\n"),
         (&["erase", "alice"], "to remove a user, use remove\n"),
         (&["set", "alice"], "passwd sets a password, expire the last day, from the networks\n"),
-        (&["export"], "to copy the users, copy the file; list --json has all but the passwords\n"),
+        (&["dump"], "to print all users with their passwords, use export\n"),
         (&["edit"], "change the file with any editor; check tells what is wrong in it\n"),
         (&["reload"], "the server reads the file again by itself\n"),
         (&["unblock", "alice"], "pkill -USR1 server-udp lifts all blocks\n"),
@@ -175,7 +175,8 @@ fn help_of_the_program_and_of_each_command_is_status_0_and_one_screen_if_it_is_a
     let Ended { stdout, .. } = run(letmein_users().arg("-h"));
     let commands = stdout.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();
-    assert_eq!(commands, COMMANDS);
+    let main: Vec<_> = COMMANDS.into_iter().filter(|command| *command != "key").collect();
+    assert_eq!(commands, main);
 }
 
 #[test]

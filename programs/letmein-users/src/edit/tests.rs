@@ -24,9 +24,8 @@ fn new_password() -> Credential {
     Credential::Password(Password::new("new").unwrap())
 }
 
-fn user(user: &str, conditions: &[(&'static str, &str)]) -> NewUser {
-    let conditions = conditions.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    NewUser { name: name(user), credential: new_password(), conditions }
+fn user(user: &str, conditions: &[Condition]) -> NewUser {
+    NewUser { name: name(user), credential: new_password(), conditions: conditions.to_vec(), old: None }
 }
 
 const FORMS: &str = "\
@@ -244,7 +243,7 @@ fn a_new_user_comes_after_the_last_in_the_form_of_the_file() {
 
 #[test]
 fn new_users_may_have_conditions_and_names_in_need_of_quotes() {
-    let conditions = [("disabled", "true"), ("expires", "2027-01-31")];
+    let conditions = [Condition::Disabled(true), Condition::Expires(Some("2027-01-31".into()))];
     let text = changed("[users]\n", |edit| {
         edit.add(&user("zo\u{eb}.x", &conditions));
         edit.add(&user("y", &[]));

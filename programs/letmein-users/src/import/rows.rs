@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use csv::{ReaderBuilder, StringRecord};
 
-use crate::conditions::{networks_in_toml, parse_day};
+use crate::conditions::{Condition, parse_day};
 use crate::credential::Credential;
 use crate::edit::NewUser;
 use crate::normal_form::{new_name, new_password};
@@ -117,8 +117,8 @@ fn from_line(line: &str) -> Result<NewUser, Vec<String>> {
     }
 }
 
-/// A condition of a user, if there is one: its key, and its value in TOML or what is wrong with it.
-type ParsedCondition = (&'static str, Result<Option<String>, String>);
+/// A condition of a user, or what is wrong with it.
+type ParsedCondition = Result<Condition, String>;
 
 fn user<const N: usize>(
     name: &str,
@@ -129,14 +129,16 @@ fn user<const N: usize>(
     let name = new_name(name).map_err(|fault| faults.push(fault));
     let credential = parse_credential(password).map_err(|fault| faults.push(fault));
     let mut kept = Vec::new();
-    for (key, value) in conditions {
-        match value {
-            Ok(value) => kept.extend(value.map(|value| (key, value))),
+    for condition in conditions {
+        match condition {
+            Ok(condition) => kept.extend(Some(condition).filter(Condition::limits)),
             Err(fault) => faults.push(fault),
         }
     }
     match (name, credential) {
-        (Ok(name), Ok(credential)) if faults.is_empty() => Ok(NewUser { name, credential, conditions: kept }),
+        (Ok(name), Ok(credential)) if faults.is_empty() => {
+            Ok(NewUser { name, credential, conditions: kept, old: None })
+        }
         _ => Err(faults),
     }
 }
@@ -247,9 +249,9 @@ fn from_record(columns: &[Column], record: &StringRecord) -> Result<NewUser, Vec
     let field =
         |column| columns.iter().zip(record).find(|(each, _)| **each == column).map_or("", |(_, field)| field);
     let conditions = [
-        ("disabled", parse_disabled(field(Column::Disabled))),
-        ("expires", parse_expires(field(Column::Expires))),
-        ("from", parse_from(field(Column::From))),
+        parse_disabled(field(Column::Disabled)),
+        parse_expires(field(Column::Expires)),
+        parse_from(field(Column::From)),
     ];
     user(field(Column::Name), field(Column::Password), conditions)
 }
@@ -264,29 +266,31 @@ fn wrong_number(len: usize, columns: &[Column]) -> String {
     format!("there {are} here, and {} in the first row ({names}){remedy}", columns.len())
 }
 
-fn parse_disabled(text: &str) -> Result<Option<String>, String> {
+fn parse_disabled(text: &str) -> ParsedCondition {
     match &*text.to_ascii_lowercase() {
-        "" | "false" => Ok(None),
-        "true" => Ok(Some("true".into())),
+        "" | "false" => Ok(Condition::Disabled(false)),
+        "true" => Ok(Condition::Disabled(true)),
         _ => Err("disabled must be true, false or empty".into()),
     }
 }
 
-fn parse_expires(text: &str) -> Result<Option<String>, String> {
+fn parse_expires(text: &str) -> ParsedCondition {
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Condition::Expires(None));
     }
-    parse_day(text).map(Some).map_err(|remedy| format!("invalid day in expires: {remedy}"))
+    parse_day(text)
+        .map(|day| Condition::Expires(Some(day)))
+        .map_err(|remedy| format!("invalid day in expires: {remedy}"))
 }
 
-fn parse_from(text: &str) -> Result<Option<String>, String> {
-    let networks: Vec<_> = text.split_whitespace().collect();
+fn parse_from(text: &str) -> ParsedCondition {
+    let networks: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
     if networks.iter().any(|network| parse_network(network).is_none()) {
         return Err(format!(
             "invalid network in from: write {NETWORKS}, or several with spaces between them"
         ));
     }
-    Ok((!networks.is_empty()).then(|| networks_in_toml(networks)))
+    Ok(Condition::From(networks))
 }
 
 #[cfg(test)]

@@ -1,39 +1,111 @@
-//! `letmein-users engine` with a real PostgreSQL. Without one the tests are skipped, and say so.
+//! Users in a real PostgreSQL, changed by the real program. Without PostgreSQL the tests are skipped, and say so.
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 // Its name in the tests of the engine.
 extern crate engine as letmein_auth_engine;
 
+mod commands;
+mod history;
+mod moves;
 #[path = "../../../../crates/engine/tests/engine/postgres.rs"]
-#[expect(dead_code, reason = "the tests of the engine need more of it")]
 mod postgres;
+#[path = "../../../../crates/engine/tests/engine/proxy.rs"]
+#[expect(dead_code, reason = "the tests of the engine need more of it")]
+mod proxy;
+mod records;
+mod setup;
+mod together;
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
+use std::process::{Command, Stdio};
+use std::thread;
 
-use postgres::{Database, Postgres};
+use postgres::Database;
 use tempfile::TempDir;
 
 /// How the program ended, and what it printed and said.
 type Ended = (i32, String, String);
 
-/// A file with the settings of a user.
-fn settings_in(folder: &TempDir, database: &Database, user: &str) -> PathBuf {
-    let (file, socket) = (folder.path().join("engine"), database.postgres.folder().display());
-    fs::write(&file, format!("host={socket} user={user} dbname={}", database.name)).unwrap();
+/// Passwords that nobody can guess.
+const STRONG: &str = "kmzx7q2vtb9dhwy4nfcrp3sgj8";
+const STRONG2: &str = "w4nfcrp3sgj8kmzx7q2vtb9dhy";
+
+/// A database with tables, and a file with the settings of its administrator.
+struct Site {
+    folder: TempDir,
+    database: Database,
+}
+
+impl Site {
+    fn new() -> Option<Self> {
+        let database = Database::new()?;
+        let admin = format!("admin_of_{}", database.name);
+        database.batch(&format!("CREATE ROLE {admin} LOGIN IN ROLE letmein_admin"));
+        let folder = TempDir::new().unwrap();
+        settings_in(&folder, &database, &admin);
+        Some(Self { folder, database })
+    }
+
+    /// Changes the settings to those of another role.
+    fn log_in_as(&self, role: &str) {
+        settings_in(&self.folder, &self.database, role);
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command, whose file with settings is shown as ENGINE.
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with_input(arguments, "")
+    }
+
+    fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
+        let file = self.file("engine");
+        let (status, stdout, stderr) =
+            run_with_input(&[&["--engine", file.to_str().unwrap()], arguments].concat(), input);
+        let shown = |text: String| text.replace(file.to_str().unwrap(), "ENGINE");
+        (status, shown(stdout), shown(stderr))
+    }
+
+    /// All that the database has of users.
+    fn users(&self) -> String {
+        self.database.query(
+            "SELECT ARRAY[name, coalesce(password, 'record'), disabled::text, coalesce(expires::text, 'never'), \
+             coalesce(array_to_string(networks, '+'), 'anywhere')] FROM letmein.users ORDER BY name",
+        )
+    }
+}
+
+/// A file with the settings of a role.
+fn settings_in(folder: &TempDir, database: &Database, role: &str) -> PathBuf {
+    settings_at(folder, database.postgres.folder(), &database.name, role)
+}
+
+/// The same, for a database behind the socket of another folder.
+fn settings_at(folder: &TempDir, socket: &Path, database: &str, role: &str) -> PathBuf {
+    let file = folder.path().join("engine");
+    fs::write(&file, format!("host={} user={role} dbname={database}", socket.display())).unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     file
 }
 
-fn engine(command: &str, file: &Path) -> Ended {
-    letmein_users(&["engine", command, "--engine", file.to_str().unwrap()])
+fn letmein_users(arguments: &[&str]) -> Ended {
+    run_with_input(arguments, "")
 }
 
-fn letmein_users(arguments: &[&str]) -> Ended {
-    let output = Command::new(env!("CARGO_BIN_EXE_letmein-users")).args(arguments).output().unwrap();
+fn run_with_input(arguments: &[&str], input: &str) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_letmein-users"));
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+    // It may end without reading all.
+    let writer = thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     (output.status.code().unwrap(), stdout, stderr)
 }
@@ -44,105 +116,4 @@ fn done(stdout: &str) -> Ended {
 
 fn failed(status: i32, stderr: &str) -> Ended {
     (status, String::new(), stderr.into())
-}
-
-#[test]
-fn a_database_is_made_looked_at_and_left_alone() {
-    let Some(database) = Database::empty() else { return };
-    let folder = TempDir::new().unwrap();
-    let file = settings_in(&folder, &database, "postgres");
-    let no_schema =
-        "letmein-users: the database has no schema letmein: make it with letmein-users engine init\n";
-    assert_eq!(engine("status", &file), failed(2, no_schema));
-    assert_eq!(engine("migrate", &file), failed(2, no_schema));
-
-    let (status, stdout, stderr) = engine("init", &file);
-    assert_eq!((status, stderr), (0, String::new()));
-    // What it says to do next works.
-    for sql in stdout.lines().filter_map(|line| line.trim().strip_prefix("CREATE ROLE ")) {
-        let (sql, _) = sql.split_once(';').unwrap();
-        database.batch(&format!("BEGIN; CREATE ROLE {sql}; ROLLBACK"));
-    }
-    assert_eq!(stdout.matches("CREATE ROLE ").count(), 2);
-
-    let nothing = done("nothing to do: the tables have version 3\n");
-    assert_eq!(engine("init", &file), nothing);
-    assert_eq!(engine("migrate", &file), nothing);
-    assert_eq!(engine("status", &file), done("revision  0\nusers     0\nversion   3\n"));
-    database
-        .batch("SET ROLE letmein_admin; INSERT INTO letmein.users (name, password) VALUES ('alice', 'a')");
-    assert_eq!(engine("status", &file), done("revision  1\nusers     1\nversion   3\n"));
-
-    database.batch("UPDATE letmein.head SET schema_version = 5, min_reader = 5");
-    let newer = "letmein-users: the schema of the database has version 5 and needs a program that knows version 5, and \
-                 this one knows 3: install a newer letmein\n";
-    for command in ["init", "migrate", "status"] {
-        assert_eq!(engine(command, &file), failed(2, newer));
-    }
-}
-
-#[test]
-fn the_log_shows_no_password_once_what_init_says_is_done() {
-    let Some(postgres) = Postgres::start(|_| Vec::new()) else { return };
-    let database = Database { postgres: Arc::new(postgres), name: "postgres".into() };
-    let folder = TempDir::new().unwrap();
-    let (_, stdout, _) = engine("init", &settings_in(&folder, &database, "postgres"));
-    let sql = stdout.lines().map(str::trim);
-    for sql in sql.filter(|line| line.starts_with("ALTER SYSTEM ") || line.starts_with("SELECT ")) {
-        database.batch(sql);
-    }
-    while database.query("SELECT ARRAY[current_setting('log_error_verbosity')]") != "terse" {}
-    let refused = "INSERT INTO letmein.users (name, password) VALUES ('a:b', 'hunter2')";
-    assert!(database.refusal(refused).contains("users_name_colon"));
-    database.batch("DO $$ BEGIN RAISE LOG 'the end'; END $$");
-    let log = database.postgres.log_until("the end");
-    assert!(log.contains("users_name_colon") && !log.contains("hunter2"), "{log}");
-}
-
-#[test]
-fn who_may_run_a_command_is_told() {
-    let Some(database) = Database::empty() else { return };
-    database.batch("CREATE ROLE stranger LOGIN");
-    let folder = TempDir::new().unwrap();
-    let is_told = |command, remedy| {
-        let (status, _, stderr) = engine(command, &settings_in(&folder, &database, "stranger"));
-        assert!(
-            status == 3 && stderr.contains(&format!("(42501): {remedy}")),
-            "{command}: {status} {stderr}"
-        );
-    };
-    is_told("init", "run it as a superuser, or as the owner of the database with CREATEROLE");
-    assert_eq!(engine("init", &settings_in(&folder, &database, "postgres")).0, 0);
-    is_told("status", "run it as a member of one of the roles");
-    database.batch("GRANT letmein_server TO stranger; UPDATE letmein.head SET schema_version = 2");
-    is_told("migrate", "run it as a member of letmein_owner or as a superuser");
-}
-
-#[test]
-fn what_is_wrong_with_file_or_database_is_told() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("engine");
-    let shown = file.display();
-    fs::write(&file, format!("host={} user=alice password=hunter2", folder.path().display())).unwrap();
-    let open = format!(
-        "letmein-users: {shown}: open to others, and there may be a password in it: chmod 600 {shown}\n"
-    );
-    assert_eq!(engine("status", &file), failed(2, &open));
-    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-    let (status, stdout, stderr) = engine("status", &file);
-    assert_eq!((status, stdout), (3, String::new()));
-    let no_connection =
-        "letmein-users: no connection to the database: error connecting to server: No such file";
-    assert!(stderr.starts_with(no_connection), "{stderr}");
-}
-
-#[test]
-fn help_is_a_success_and_a_missing_command_or_file_is_told() {
-    let (status, stdout, _) = letmein_users(&["engine", "init", "--help"]);
-    assert!(status == 0 && stdout.contains("sslmode=verify-full"), "{status} {stdout}");
-    for (arguments, missing) in [(&["engine"][..], "command"), (&["engine", "init"], "--engine <FILE>")] {
-        let (status, _, stderr) = letmein_users(arguments);
-        assert!(status == 2 && stderr.contains(missing), "{arguments:?}: {stderr}");
-        assert!(stderr.ends_with("Example: letmein-users engine status --engine FILE\n"), "{stderr}");
-    }
 }

@@ -13,7 +13,7 @@ const PACE: Duration = Duration::from_millis(100);
 const BAR_LEN: usize = 30;
 
 /// A bar on standard error, if that is a terminal. It is wiped when dropped.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     total: usize,
     started: Instant,
     shown: Option<Instant>,
@@ -21,12 +21,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of(total: usize) -> Self {
+    pub(crate) fn of(total: usize) -> Self {
         Self { total, started: now(), shown: None, is_terminal: io::stderr().is_terminal() }
     }
 
     /// Shows that so many users are done.
-    pub(super) fn show(&mut self, done: usize) {
+    pub(crate) fn show(&mut self, done: usize) {
         let now = now();
         let took = now.duration_since(self.started);
         let is_due = self.shown.is_none_or(|shown| now.duration_since(shown) >= PACE);
