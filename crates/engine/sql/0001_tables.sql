@@ -61,6 +61,8 @@ CREATE INDEX users_revision ON letmein.users (revision, name);
 CREATE UNIQUE INDEX users_login ON letmein.users (md5(name || password)) WHERE password IS NOT NULL;
 -- The few names that may not be in the form in which clients send them, so that they are found by that form.
 CREATE INDEX users_abnormal ON letmein.users (name) WHERE name IS NOT NFKC NORMALIZED;
+-- Whether there is any record is asked before each change. A column of two values makes the smallest index.
+CREATE INDEX users_with_record ON letmein.users (disabled) WHERE opaque IS NOT NULL;
 
 -- Tombstones. They are not among the users, so that those can be counted, and a removed name be inserted again.
 CREATE TABLE letmein.removed (
