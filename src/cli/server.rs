@@ -30,7 +30,8 @@ use fits::Said;
 use proto::small::DatagramService;
 use proto::transport::Transport;
 use values::{Allowance, ServiceName};
-pub(super) use values::{ModeName, parse_log_format, parse_mode};
+pub(super) use values::{ModeName, parse_mode};
+pub use values::{parse_log_format, parse_log_level};
 
 pub fn run(transport: Transport) -> Result<ExitStatus, ExitStatus> {
     let program = settings::program(transport);

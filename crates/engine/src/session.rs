@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls, Row, Socket};
+use tokio_postgres::{Client, Config, NoTls, Row, RowStream, Socket};
 
 use crate::error::EngineError;
 use crate::settings::Settings;
@@ -50,6 +50,16 @@ impl Session {
     /// Why it did not run, or that it is not known whether it did.
     pub async fn rows(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, EngineError> {
         self.noted(limited(self.client.query_typed(sql, parameters)).await)
+    }
+
+    /// Runs a statement, and gives the rows one by one. Whoever takes them limits their time.
+    pub(crate) async fn stream(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<RowStream, EngineError> {
+        let parameters = parameters.iter().map(|(value, kind)| (*value, kind.clone()));
+        self.noted(limited(self.client.query_typed_raw(sql, parameters)).await)
     }
 
     /// Runs a statement that gives one row.

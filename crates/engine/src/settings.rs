@@ -188,9 +188,9 @@ fn of_users(error: UsersError, content: Content) -> SettingsError {
     match error {
         UsersError::Unsafe { path, reason } => SettingsError::Unsafe { path, reason },
         UsersError::Unreadable { path, error, .. } => unreadable(path, error, content),
-        UsersError::WrongKey { path, .. } | UsersError::Wrong { path, .. } => {
-            SettingsError::Line { path, line: 1, remedy: SETTING }
-        }
+        UsersError::WrongKey { path, .. }
+        | UsersError::Wrong { path, .. }
+        | UsersError::Damaged { path, .. } => SettingsError::Line { path, line: 1, remedy: SETTING },
     }
 }
 

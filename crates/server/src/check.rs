@@ -11,13 +11,13 @@ use crate::log::audit::AuditTarget;
 use crate::net::clock::Clock;
 use crate::priority::yield_to_logins;
 use crate::privileges::{become_user, network};
-use crate::reload::{CheckedSource, users_file};
+use crate::reload::{CheckedSource, source};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs};
 use crate::settings::{self, Config, Logins, Service};
 use proto::shown::Shown;
 use proto::users::{Denial, Users};
-use users::{Content, UserSource, UsersError, counted};
+use users::{Content, UsersError, counted};
 
 /// Checks the files that a server needs, and returns its settings with the number of its users. It binds no socket, so
 /// another server may be running, and makes no file. Afterwards this process has the rights that the server would have.
@@ -92,8 +92,8 @@ fn listing<'u>(names: impl Iterator<Item = &'u str>) -> Option<String> {
 pub fn sandbox(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
     let (read, append) = match &config.service {
         Service::Logins(logins) => {
-            let read = match users_file(logins, config) {
-                Ok(file) => file.needs()?.into_iter().map(|folder| folder.descriptor).collect(),
+            let read = match source(logins, config) {
+                Ok(source) => source.needs()?.into_iter().map(|folder| folder.descriptor).collect(),
                 // A missing users file does not keep the sandbox from being tested.
                 Err(ServerError::Users(UsersError::Unreadable { content: Content::Users, .. })) => Vec::new(),
                 Err(error) => return Err(error),

@@ -34,6 +34,9 @@ use tracing::{debug, warn};
 use crate::net::bind::{self, Sharing};
 use crate::net::clock::Clock;
 
+pub use exposition::{Format, Page};
+pub use routes::{LIMITS, reply, text};
+
 /// A response with its whole body.
 pub type Reply = Response<String>;
 

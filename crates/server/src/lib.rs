@@ -12,7 +12,7 @@
 //! | [`net`] | sockets, clocks and the loops of the workers |
 //! | `directory` | what the logins of all doors share |
 //! | `reload` | reloading the users file |
-//! | `manager` | notifications to a service manager |
+//! | [`manager`] | notifications to a service manager |
 //! | [`log`] | the log and the audit |
 //! | `counters` | the counters of the workers |
 //! | `status` | the status of a running server |
@@ -35,7 +35,7 @@ pub mod error;
 pub mod http;
 pub mod limits;
 pub mod log;
-mod manager;
+pub mod manager;
 pub mod net;
 mod priority;
 mod privileges;

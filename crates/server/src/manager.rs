@@ -26,7 +26,7 @@ use proto::users::Users;
 use users::counted;
 
 /// The service manager, if it wants to be notified.
-pub(crate) struct Manager {
+pub struct Manager {
     socket: Option<UnixDatagram>,
     /// The manager takes the server for stuck after this time without a heartbeat.
     watchdog: Option<Duration>,
@@ -51,7 +51,8 @@ const BEAT_MIN: Duration = Duration::from_millis(200);
 impl Manager {
     /// Connects to the manager that the environment names. An error is logged and does not keep the server from
     /// running.
-    pub(crate) fn from_env() -> Self {
+    #[must_use]
+    pub fn from_env() -> Self {
         let socket = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()).and_then(|name| {
             let warn =
                 |error| warn!("NOTIFY_SOCKET: {name:?}: {error}; the service manager gets no notifications");
@@ -68,7 +69,7 @@ impl Manager {
     }
 
     /// Notifies that the server serves.
-    pub(crate) fn ready(&self, status: &str) {
+    pub fn ready(&self, status: &str) {
         self.tell_state(format!("READY=1\nSTATUS={status}"));
     }
 
@@ -93,7 +94,7 @@ impl Manager {
     }
 
     /// Notifies that the server stops.
-    pub(crate) fn stopping(&self) {
+    pub fn stopping(&self) {
         self.tell_state("STOPPING=1\nSTATUS=stopping".to_owned());
     }
 

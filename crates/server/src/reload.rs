@@ -29,6 +29,7 @@ use crate::sandbox;
 use crate::settings::{Config, Logins, SampleUsers};
 use proto::server::keyring::Keyring;
 use proto::users::{Samples, Users};
+use users::synced::SyncedUsers;
 use users::{Changes, Stamp, UserSource, UsersFile, counted};
 
 /// A source of users, and what decides whether sample users are allowed in it.
@@ -39,12 +40,12 @@ pub(crate) struct CheckedSource {
 }
 
 impl CheckedSource {
-    /// The users file of a server.
+    /// The users file of a server, or the folder in which letmein-sync keeps users.
     ///
     /// # Errors
-    /// The path leads to no file that a server would read.
+    /// The path leads to nothing that a server would read.
     pub(crate) fn of(logins: &Logins, config: &Config) -> Result<Self, ServerError> {
-        let source = Box::new(users_file(logins, config)?);
+        let source = source(logins, config)?;
         Ok(Self { source, sample_users: logins.sample_users, address: config.widest().clone() })
     }
 
@@ -68,16 +69,21 @@ impl CheckedSource {
     }
 }
 
-/// The users file and its keys, to be read as the user that the server changes to.
-pub(crate) fn users_file(logins: &Logins, config: &Config) -> Result<UsersFile, ServerError> {
+/// The users and their keys, to be read as the user that the server changes to.
+pub(crate) fn source(logins: &Logins, config: &Config) -> Result<Box<dyn UserSource>, ServerError> {
     let reader = match &config.user {
         Some(name) => sandbox::find_user(name)
             .map(|user| Uid::from_raw(user.uid.as_raw()))
             .map_err(|error| ServerError::User { user: name.clone(), error })?,
         None => geteuid(),
     };
-    let file = UsersFile::new(&logins.users)?.with_key(logins.key_file.as_deref())?;
-    Ok(file.with_cluster_keys(logins.cluster_key.as_deref())?.read_by(reader)?)
+    let Logins { users, key_file, cluster_key, .. } = logins;
+    let (key, cluster) = (key_file.as_deref(), cluster_key.as_deref());
+    Ok(if users.is_dir() {
+        Box::new(SyncedUsers::new(users)?.with_key(key)?.with_cluster_keys(cluster)?.read_by(reader)?)
+    } else {
+        Box::new(UsersFile::new(users)?.with_key(key)?.with_cluster_keys(cluster)?.read_by(reader)?)
+    })
 }
 
 /// A source that is watched for changes, and has been loaded once.
@@ -241,8 +247,7 @@ impl<'m> Reloader<'m> {
 fn replace(checked: &CheckedSource, users: &ArcSwap<Users>, clock: Clock) -> Result<Stamp, ServerError> {
     yield_to_logins();
     let (new, stamp) = checked.load()?;
-    if new.is_empty() && !users.load().is_empty() {
-        // The file is more likely incomplete than meant to be empty.
+    if new.is_empty() && !users.load().is_empty() && !checked.source.may_be_emptied() {
         let path = checked.source.path().to_owned();
         return Err(ServerError::NoUsersLeft(path));
     }

@@ -18,6 +18,11 @@ pub fn first_second_after(value: &toml::value::Datetime) -> Option<u64> {
     Some(midnight + SECONDS_A_DAY)
 }
 
+/// The end of a day, UTC, counted from 1970-01-01.
+pub(crate) fn first_second_after_day(day: u32) -> u64 {
+    (u64::from(day) + 1) * SECONDS_A_DAY
+}
+
 /// The day of a second since 1970, UTC, as a users file has it; `None` beyond the year 9999.
 pub fn day_of(unix_s: u64) -> Option<String> {
     let day = OffsetDateTime::from_unix_timestamp(unix_s.try_into().ok()?).ok()?.date();

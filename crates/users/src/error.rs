@@ -35,6 +35,14 @@ pub enum UsersError {
         /// Who can, and what to do about it.
         reason: Distrust,
     },
+    /// The program that keeps it up to date has not ended it, or something has changed it since.
+    #[error("{}: {reason}: start letmein-sync, which makes it anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It is readable, but not valid.
     #[error("{}", listing(path, problems))]
     Wrong {
@@ -50,6 +58,8 @@ pub enum UsersError {
 pub enum Content {
     /// Users: users.toml.
     Users,
+    /// Users that letmein-sync keeps there.
+    SyncedUsers,
     /// The key of their records.
     Key,
     /// The keys of a cluster.
@@ -123,6 +133,16 @@ pub enum Warning {
          too: chown root {path}", path = .0.display()
     )]
     ForeignClusterOwner(PathBuf),
+    /// Some users cannot be served. None of them can log in.
+    #[error("{path}: users that cannot log in: {rows}, the first one since {first}", path = path.display())]
+    LeftOut {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        rows: usize,
+        /// Why the first of them cannot.
+        first: String,
+    },
     /// Everybody will be refused.
     #[error("{}: no users in it: every login will be refused", .0.display())]
     NoUsers(PathBuf),
@@ -135,7 +155,7 @@ impl Content {
     /// What somebody who can write it can do.
     fn danger(self) -> &'static str {
         match self {
-            Self::Users => "add users",
+            Self::Users | Self::SyncedUsers => "add users",
             Self::Key => "lock all users out",
             Self::ClusterKeys => "forge addresses",
         }
@@ -146,6 +166,10 @@ impl Content {
         let shown = path.display();
         match self {
             Self::Users => users_remedy(path, error),
+            Self::SyncedUsers if error.kind() == io::ErrorKind::NotFound => {
+                "start letmein-sync, which makes it".to_owned()
+            }
+            Self::SyncedUsers => "let the server's user read it: see docs/SYNC.md".to_owned(),
             Self::Key | Self::ClusterKeys if error.kind() == io::ErrorKind::PermissionDenied => {
                 format!("let the server's user read it (chgrp to a group of that user, chmod 640 {shown})")
             }

@@ -126,7 +126,25 @@ impl TrustedFile {
         read(&self.open()?, &self.path, self.content)
     }
 
-    fn unreadable(&self, error: io::Error) -> UsersError {
+    /// Opens the file, to be read piece by piece.
+    ///
+    /// # Errors
+    /// What keeps it from being read, or if everybody can write it.
+    pub(crate) fn open_checked(&self) -> Result<(File, Stat), UsersError> {
+        let file = self.open()?;
+        let stat = check(&file, &self.path, self.content)?;
+        Ok((file, stat))
+    }
+
+    /// The same; `None` if there is no file.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn open_if_there(&self) -> Result<Option<(File, Stat)>, UsersError> {
+        none_if_missing(self.open_checked())
+    }
+
+    pub(crate) fn unreadable(&self, error: io::Error) -> UsersError {
         UsersError::Unreadable { content: self.content, path: self.path.clone(), error }
     }
 
@@ -152,13 +170,30 @@ impl TrustedFile {
 
     /// Looks in the folder that was opened at the start.
     pub(crate) fn stamp(&self) -> Option<FileStamp> {
-        fstat(self.open().ok()?).ok().map(|stat| FileStamp::of(&stat))
+        self.status().map(|stat| FileStamp::of(&stat))
+    }
+
+    /// The status of the file in that folder.
+    pub(crate) fn status(&self) -> Option<Stat> {
+        fstat(self.open().ok()?).ok()
     }
 
     /// If the path leads to the file now, it has to from now on.
     pub(crate) fn settle(&mut self) -> Result<(), UsersError> {
         self.is_path_open = open_at(CWD, &self.path, OFlags::empty()).is_ok();
         self.open().map(drop)
+    }
+
+    /// The same for a file that need not be there.
+    pub(crate) fn settle_if_there(&mut self) -> Result<(), UsersError> {
+        none_if_missing(self.settle()).map(|_| ())
+    }
+}
+
+fn none_if_missing<T>(opened: Result<T, UsersError>) -> Result<Option<T>, UsersError> {
+    match opened {
+        Err(UsersError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
     }
 }
 
@@ -181,6 +216,19 @@ impl Drop for FileBytes {
 
 /// Reads a file to its end, unless everybody can write it.
 pub fn read(mut file: &File, path: &Path, content: Content) -> Result<(FileBytes, Stat), UsersError> {
+    let stat = check(file, path, content)?;
+    // One allocation of the right size: a buffer that grows leaves copies of secrets behind.
+    let mut bytes = FileBytes(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
+    file.read_to_end(&mut bytes.0).map_err(|error| UsersError::Unreadable {
+        content,
+        path: path.into(),
+        error,
+    })?;
+    Ok((bytes, stat))
+}
+
+/// Refuses what is no file, and a file that everybody can write.
+fn check(file: &File, path: &Path, content: Content) -> Result<Stat, UsersError> {
     let unreadable = |error| UsersError::Unreadable { content, path: path.into(), error };
     let stat = fstat(file).map_err(|error| unreadable(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -189,10 +237,7 @@ pub fn read(mut file: &File, path: &Path, content: Content) -> Result<(FileBytes
     if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) {
         return Err(UsersError::Unsafe { path: path.into(), reason: Distrust::OpenToAll(content) });
     }
-    // One allocation of the right size: a buffer that grows leaves copies of secrets behind.
-    let mut bytes = FileBytes(Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0) + 1));
-    file.read_to_end(&mut bytes.0).map_err(unreadable)?;
-    Ok((bytes, stat))
+    Ok(stat)
 }
 
 /// Whether everybody can read a file.

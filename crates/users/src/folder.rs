@@ -102,6 +102,20 @@ impl Folder {
     }
 }
 
+/// Each of the folders once.
+///
+/// # Errors
+/// The system has no more descriptors.
+pub(crate) fn once_each<'f>(folders: impl Iterator<Item = &'f Folder>) -> io::Result<Vec<Folder>> {
+    let mut once: Vec<&Folder> = Vec::new();
+    for folder in folders {
+        if !once.iter().any(|other| other.is(&folder.descriptor)) {
+            once.push(folder);
+        }
+    }
+    once.into_iter().map(Folder::try_clone).collect()
+}
+
 /// Whether both are the same file or folder.
 pub(crate) fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
     let place = |file| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));

@@ -112,6 +112,16 @@ impl KeyFile {
         }
     }
 
+    /// Reads the key if the file is there; it must be if somebody has named it.
+    ///
+    /// # Errors
+    /// What keeps it from being used.
+    pub(crate) fn load_if_there(&self) -> Result<Option<LoadedKey>, UsersError> {
+        let key = self.load_for(RECORD_START)?;
+        self.is_needed.store(key.is_some(), Ordering::Relaxed);
+        Ok(key)
+    }
+
     pub(crate) fn both_folders(&self) -> impl Iterator<Item = &Folder> {
         self.file.both_folders()
     }

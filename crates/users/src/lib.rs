@@ -16,6 +16,7 @@ mod pieces;
 mod problem;
 mod record_text;
 mod source;
+pub mod synced;
 mod syntax;
 mod users_file;
 

@@ -35,6 +35,17 @@ pub trait UserSource: Send + Sync {
     /// # Errors
     /// What keeps the users from being loaded again.
     fn settle(&mut self) -> Result<(), UsersError>;
+
+    /// When whoever keeps the users up to date has last found that they are, in seconds since 1970-01-01 UTC; `None`
+    /// where nobody does.
+    fn confirmed_unix_s(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether an empty source is meant to be empty. A file is more likely incomplete.
+    fn may_be_emptied(&self) -> bool {
+        false
+    }
 }
 
 /// The users of a source, all of them valid.
@@ -53,6 +64,8 @@ pub struct Loaded {
 pub struct Stamp {
     /// Of the users file.
     pub users: FileStamp,
+    /// Of the log of what has changed since, if there is one.
+    pub log: Option<FileStamp>,
     /// Of the key file, if there is one.
     pub key: Option<FileStamp>,
     /// Of the cluster's keys, if there are any.
@@ -70,6 +83,12 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
+    /// The stamp of a file with this status that changes only by growing, whatever becomes of its times.
+    #[must_use]
+    pub fn of_growing(stat: &Stat) -> Self {
+        Self { modified: (0, 0), changed: (0, 0), ..Self::of(stat) }
+    }
+
     /// The stamp of a file with this status.
     #[must_use]
     pub fn of(stat: &Stat) -> Self {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cluster_file::ClusterFile;
 use crate::error::{Content, UsersError, Warning};
 use crate::file::{FileBytes, Owner, TrustedFile, is_open_to_others, text};
-use crate::folder::Folder;
+use crate::folder::{Folder, once_each};
 use crate::key_file::KeyFile;
 use crate::parse::parse_in_threads;
 use crate::pieces::all_threads;
@@ -123,7 +123,7 @@ impl UsersFile {
             }
             None => self.key.stamp(),
         };
-        let mut stamp = Stamp { users: FileStamp::of(&stat), key: key_stamp, cluster: None };
+        let mut stamp = Stamp { users: FileStamp::of(&stat), log: None, key: key_stamp, cluster: None };
         let cluster_keys = cluster.map(|cluster| {
             warnings.extend(cluster.warnings);
             stamp.cluster = Some(cluster.stamp);
@@ -145,19 +145,13 @@ impl UserSource for UsersFile {
 
     fn stamp(&self) -> Option<Stamp> {
         let cluster = self.cluster.as_ref().and_then(ClusterFile::stamp);
-        Some(Stamp { users: self.file.stamp()?, key: self.key.stamp(), cluster })
+        Some(Stamp { users: self.file.stamp()?, log: None, key: self.key.stamp(), cluster })
     }
 
     fn needs(&self) -> io::Result<Vec<Folder>> {
-        let mut folders: Vec<&Folder> = Vec::new();
         let of_cluster = self.cluster.iter().flat_map(ClusterFile::both_folders);
-        for folder in self.file.both_folders().chain(self.key.both_folders()).chain(of_cluster) {
-            // The keys are beside the users file most of the time.
-            if !folders.iter().any(|other| other.is(&folder.descriptor)) {
-                folders.push(folder);
-            }
-        }
-        folders.into_iter().map(Folder::try_clone).collect()
+        // The keys are beside the users file most of the time.
+        once_each(self.file.both_folders().chain(self.key.both_folders()).chain(of_cluster))
     }
 
     fn settle(&mut self) -> Result<(), UsersError> {

@@ -137,7 +137,8 @@ pub(super) fn parse_mechanisms(text: &str) -> Result<Mechanisms, Invalid> {
     Ok(mechanisms)
 }
 
-pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, Invalid> {
+/// Parses the name of a format of log lines.
+pub fn parse_log_format(text: &str) -> Result<LogFormat, Invalid> {
     match &*text.to_ascii_lowercase() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
@@ -145,7 +146,8 @@ pub(in crate::cli) fn parse_log_format(text: &str) -> Result<LogFormat, Invalid>
     }
 }
 
-pub(super) fn parse_log_level(text: &str) -> Result<LevelFilter, Invalid> {
+/// Parses the name of a level of log lines.
+pub fn parse_log_level(text: &str) -> Result<LevelFilter, Invalid> {
     match &*text.to_ascii_lowercase() {
         "error" => Ok(LevelFilter::ERROR),
         "warn" => Ok(LevelFilter::WARN),

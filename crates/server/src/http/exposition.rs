@@ -4,14 +4,17 @@ use std::fmt::{Arguments, Write};
 
 /// The format of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub enum Format {
+    /// OpenMetrics 1.0.0.
     OpenMetrics,
     /// Version 0.0.4. Descriptions name a counter with `_total`, and there are neither units nor an end marker.
     Plain,
 }
 
 impl Format {
-    pub(super) fn content_type(self) -> &'static str {
+    /// The type of a page, for its header.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Plain => "text/plain; version=0.0.4; charset=utf-8",
@@ -28,17 +31,20 @@ enum MetricKind {
 
 /// A page of metrics. Names, descriptions and labels are constants without quotes, backslashes and line ends, so
 /// nothing is escaped. A name that ends in `_seconds` has that unit.
-pub(crate) struct Page {
+pub struct Page {
     format: Format,
     text: String,
 }
 
 impl Page {
-    pub(super) fn new(format: Format) -> Self {
+    /// Begins a page.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
         Self { format, text: String::new() }
     }
 
-    pub(super) fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+    /// A counter; the text adds `_total` to its name.
+    pub fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
         self.describe(name, help, MetricKind::Counter);
         self.line(format_args!("{name}_total {value}"));
     }
@@ -57,7 +63,8 @@ impl Page {
         }
     }
 
-    pub(super) fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
+    /// A number that goes up and down.
+    pub fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
         self.describe(name, help, MetricKind::Gauge);
         self.line(format_args!("{name} {value}"));
     }
@@ -107,7 +114,9 @@ impl Page {
         self.line(format_args!("{name}_count {count}"));
     }
 
-    pub(super) fn finish(mut self) -> String {
+    /// The text.
+    #[must_use]
+    pub fn finish(mut self) -> String {
         match self.format {
             Format::OpenMetrics => self.line(format_args!("# EOF")),
             Format::Plain => {}

@@ -16,7 +16,7 @@ use super::{HttpListener, Limits, Reply, json, metrics, page};
 use crate::status::Status;
 
 /// The limits of connections for monitoring.
-pub(crate) const LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     connections: 16,
     head_len: 8192,
     head_time: Duration::from_secs(5),
@@ -56,11 +56,7 @@ fn answer<B>(status: &Arc<Status>, request: &Request<B>) -> Reply {
         "/status.json" => reply(StatusCode::OK, "application/json", json::page(status)),
         "/healthz" => health(status.health()),
         "/livez" => health(status.liveness()),
-        _ => reply(
-            StatusCode::NOT_FOUND,
-            TEXT,
-            "not found: try /, /metrics, /healthz, /livez or /status.json\n",
-        ),
+        _ => text(StatusCode::NOT_FOUND, "not found: try /, /metrics, /healthz, /livez or /status.json\n"),
     }
 }
 
@@ -73,12 +69,18 @@ fn status_page() -> Reply {
 
 fn health(state: Result<(), String>) -> Reply {
     match state {
-        Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
-        Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+        Ok(()) => text(StatusCode::OK, "ok\n"),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
-fn reply(status: StatusCode, kind: &'static str, body: impl Into<String>) -> Reply {
+/// A reply in plain text.
+pub fn text(status: StatusCode, body: impl Into<String>) -> Reply {
+    reply(status, TEXT, body)
+}
+
+/// A reply with a body of some type.
+pub fn reply(status: StatusCode, kind: &'static str, body: impl Into<String>) -> Reply {
     let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     let headers = [(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff")];

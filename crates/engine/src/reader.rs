@@ -1,0 +1,193 @@
+//! All users at a revision, and what has changed since, for nodes that follow.
+//!
+//! ```text
+//! head ── where I am is in this history ──► changes since, and the new position
+//!      └─ it is not, or too far back ─────► all users, and their position
+//! ```
+//! Either is read in one transaction that sees one state of the database, so a position stands for exactly these users.
+//! Nothing is locked, and a standby does as well as a primary.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use std::pin::pin;
+use tokio::time::timeout;
+use tokio_postgres::types::Type;
+use users::parse_network;
+use users::synced::{Credential, Position, Row, RowError};
+
+use crate::SCHEMA_VERSION;
+use crate::error::EngineError;
+use crate::session::{Parameter, Session};
+use crate::settings::Settings;
+
+/// How long so many rows may take.
+const ROWS_LIMIT: Duration = Duration::from_secs(30);
+const ROWS_AT_A_TIME: usize = 4096;
+
+/// Reads users, and says how far a node is.
+pub struct Reader {
+    session: Session,
+}
+
+/// Where the database is, and what that is to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Where the database is.
+    pub position: Position,
+    /// Whether what has changed since the node's position is known: it is of this history, and no removal after it was
+    /// purged.
+    pub can_follow: bool,
+    /// Whether this is a standby, which may be behind the primary that was asked before.
+    pub is_standby: bool,
+}
+
+impl Reader {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn open(settings: &Settings) -> Result<Self, EngineError> {
+        Ok(Self { session: Session::open(settings).await? })
+    }
+
+    /// Asks where the database is. One statement, which reads two rows.
+    ///
+    /// # Errors
+    /// Why there is no answer, or [`EngineError::TooNew`].
+    pub async fn head(&self, mine: Option<Position>) -> Result<Head, EngineError> {
+        let Position { revision, stamp } = mine.unwrap_or(Position { revision: -1, stamp: [0; 16] });
+        let sql = "SELECT revision, stamp::text, schema_version, min_reader, floor <= $1 AND \
+                   EXISTS (SELECT FROM letmein.changes WHERE revision = $1 AND stamp = $2::uuid), \
+                   pg_is_in_recovery() FROM letmein.head";
+        let stamp = stamp_text(stamp);
+        let row = self.session.row(sql, &[(&revision, Type::INT8), (&stamp, Type::TEXT)]).await?;
+        let (version, min_reader) = (row.get(2), row.get(3));
+        if min_reader > SCHEMA_VERSION {
+            return Err(EngineError::TooNew { version, min_reader });
+        }
+        Ok(Head {
+            position: position(row.get(0), row.get(1))?,
+            can_follow: row.get(4),
+            is_standby: row.get(5),
+        })
+    }
+
+    /// Gives all users, in no order.
+    ///
+    /// # Errors
+    /// Why not all were given.
+    pub async fn all(&self, mut each: impl FnMut(Given<'_>)) -> Result<Position, EngineError> {
+        let position = self.begin().await?;
+        self.each(&format!("SELECT {COLUMNS} FROM letmein.users"), &[], &mut each).await?;
+        self.session.batch("COMMIT").await?;
+        Ok(position)
+    }
+
+    /// Gives the users who were changed after a revision, and the names that were removed after it.
+    ///
+    /// # Errors
+    /// Why not all were given.
+    pub async fn changed_since(
+        &self,
+        revision: i64,
+        mut each: impl FnMut(Given<'_>),
+    ) -> Result<Position, EngineError> {
+        let position = self.begin().await?;
+        let since: &[Parameter<'_>] = &[(&revision, Type::INT8)];
+        let sql = "SELECT name, NULL::text, NULL::text, false, NULL::int, NULL::text[] FROM letmein.removed \
+                   WHERE revision > $1";
+        self.each(sql, since, &mut each).await?;
+        let sql = format!("SELECT {COLUMNS} FROM letmein.users WHERE revision > $1");
+        self.each(&sql, since, &mut each).await?;
+        self.session.batch("COMMIT").await?;
+        Ok(position)
+    }
+
+    /// Says in the table of nodes how far this node is. On a standby nobody can.
+    ///
+    /// # Errors
+    /// Why it is not said.
+    pub async fn report(&self, node: &str, revision: i64) -> Result<(), EngineError> {
+        let sql = "INSERT INTO letmein.nodes VALUES ($1, $2, now()) \
+                   ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, seen = excluded.seen";
+        self.session.rows(sql, &[(&node, Type::TEXT), (&revision, Type::INT8)]).await?;
+        Ok(())
+    }
+
+    /// Begins a transaction that sees one state, and says which.
+    async fn begin(&self) -> Result<Position, EngineError> {
+        self.session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let row = self.session.row("SELECT revision, stamp::text FROM letmein.head", &[]).await?;
+        position(row.get(0), row.get(1))
+    }
+
+    async fn each(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+        each: &mut impl FnMut(Given<'_>),
+    ) -> Result<(), EngineError> {
+        let mut rows = pin!(self.session.stream(sql, parameters).await?);
+        let mut is_more = true;
+        while is_more {
+            let some = async {
+                for _ in 0..ROWS_AT_A_TIME {
+                    let Some(row) = rows.try_next().await? else { return Ok(false) };
+                    give(&row, each)?;
+                }
+                Ok::<_, EngineError>(true)
+            };
+            is_more = timeout(ROWS_LIMIT, some).await.map_err(|_| EngineError::TimedOut(ROWS_LIMIT))??;
+        }
+        Ok(())
+    }
+}
+
+/// A day out of range is told as -1, since no error may keep the other users from being read.
+const COLUMNS: &str = "name, password, opaque, disabled, \
+     CASE WHEN expires BETWEEN DATE '1970-01-01' AND DATE '9999-12-31' THEN expires - DATE '1970-01-01' \
+     WHEN expires IS NOT NULL THEN -1 END, networks::text[]";
+
+/// A row of the database.
+#[derive(Debug)]
+pub struct Given<'a> {
+    /// The name, whatever it is.
+    pub name: &'a str,
+    /// The row, if it keeps all rules.
+    pub row: Result<Row<'a>, RowError>,
+}
+
+/// Gives a row; one without password and record was removed.
+fn give(row: &tokio_postgres::Row, each: &mut impl FnMut(Given<'_>)) -> Result<(), EngineError> {
+    let name = row.try_get(0)?;
+    let credential = match (row.try_get(1)?, row.try_get(2)?) {
+        (_, Some(record)) => Credential::Record(record),
+        (Some(password), None) => Credential::Password(password),
+        (None, None) => Credential::Removed,
+    };
+    let is_disabled = row.try_get(3)?;
+    let last_day: Option<i32> = row.try_get(4)?;
+    let networks: Option<Vec<Option<&str>>> = row.try_get(5)?;
+    let valid = || {
+        let last_day = last_day.map(u32::try_from).transpose().map_err(|_| RowError::Day)?;
+        // Left out, a network would let the user in from anywhere.
+        let networks = networks.map(|all| all.into_iter().map(|it| parse_network(it?)).collect());
+        let networks = networks.unwrap_or_else(|| Some(Vec::new())).ok_or(RowError::Networks)?;
+        let row = Row { name, credential, is_disabled, last_day, networks };
+        row.check().map(|()| row)
+    };
+    each(Given { name, row: valid() });
+    Ok(())
+}
+
+fn position(revision: i64, stamp: &str) -> Result<Position, EngineError> {
+    let digits = stamp.replace('-', "");
+    let stamp = u128::from_str_radix(&digits, 16).map(u128::to_be_bytes);
+    let stamp = stamp.map_err(|_| EngineError::Unexpected("a stamp that is no UUID".into()))?;
+    Ok(Position { revision, stamp })
+}
+
+fn stamp_text(stamp: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(stamp))
+}

@@ -1,0 +1,298 @@
+//! Users that another program keeps in a folder, as a server loads them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{Stat, Uid};
+
+use super::frames::DamagedError;
+use super::log::{Changed, read_base, read_changed};
+use super::row::{Credential, Row};
+use super::{BASE_NAME, LOG_NAME, Position};
+use crate::cluster_file::ClusterFile;
+use crate::error::{Content, UsersError, Warning};
+use crate::file::{TrustedFile, is_open_to_others};
+use crate::folder::{Folder, once_each};
+use crate::key_file::{KeyFile, LoadedKey};
+use crate::record_text::parse_record;
+use crate::source::{FileStamp, Loaded, Stamp, UserSource};
+use proto::credentials::{Password, Username};
+use proto::users::{BuildError, Builder, IndexError, Users};
+
+/// A folder in which letmein-sync keeps users.
+pub struct SyncedUsers {
+    base: TrustedFile,
+    log: TrustedFile,
+    key: KeyFile,
+    cluster: Option<ClusterFile>,
+    /// The base that was loaded last. As long as it stays, only the log is read again.
+    last: Mutex<Option<LoadedBase>>,
+}
+
+struct LoadedBase {
+    stamp: FileStamp,
+    key: Option<FileStamp>,
+    position: Position,
+    users: Users,
+}
+
+impl SyncedUsers {
+    /// Opens the folder; the files need not be there yet.
+    ///
+    /// # Errors
+    /// If there is no such folder, or others decide what is in it.
+    pub fn new(folder: &Path) -> Result<Self, UsersError> {
+        let base = folder.join(BASE_NAME);
+        Ok(Self {
+            key: KeyFile::of(&base, None)?,
+            base: TrustedFile::new(&base, Content::SyncedUsers)?,
+            log: TrustedFile::new(&folder.join(LOG_NAME), Content::SyncedUsers)?,
+            cluster: None,
+            last: Mutex::default(),
+        })
+    }
+
+    /// With a key file of another name than `letmein.key` in the folder. Comes before [`read_by`](Self::read_by).
+    ///
+    /// # Errors
+    /// The same as those of [`new`](Self::new).
+    pub fn with_key(self, path: Option<&Path>) -> Result<Self, UsersError> {
+        Ok(Self { key: KeyFile::of(&self.base.path, path)?, ..self })
+    }
+
+    /// With the keys that the servers of a cluster share. Comes before [`read_by`](Self::read_by).
+    ///
+    /// # Errors
+    /// The same as those of [`new`](Self::new).
+    pub fn with_cluster_keys(self, path: Option<&Path>) -> Result<Self, UsersError> {
+        Ok(Self { cluster: path.map(ClusterFile::new).transpose()?, ..self })
+    }
+
+    /// Prepares it for a server that runs as this user.
+    ///
+    /// # Errors
+    /// If its path leads through a folder or a link that another user may have made.
+    pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
+        let cluster = self.cluster.map(|cluster| cluster.read_by(reader)).transpose()?;
+        let (base, log) = (self.base.read_by(reader)?, self.log.read_by(reader)?);
+        Ok(Self { base, log, key: self.key.read_by(reader)?, cluster, ..self })
+    }
+
+    /// The base that is there, which is read again unless it is the one that was loaded last.
+    fn base(
+        &self,
+        last: Option<LoadedBase>,
+        key: Option<&LoadedKey>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<LoadedBase, UsersError> {
+        let (file, stat) = self.base.open_checked()?;
+        let (stamp, key_stamp) = (FileStamp::of(&stat), key.map(|key| key.stamp));
+        if let Some(last) = last.filter(|last| last.stamp == stamp && last.key == key_stamp) {
+            return Ok(last);
+        }
+        warnings.extend(self.warning(&self.base, &stat)?);
+        let unreadable = |error| self.base.unreadable(error);
+        let mut equal = BTreeSet::new();
+        loop {
+            let (mut file, mut left_out) = (&file, LeftOut::default());
+            file.rewind().map_err(unreadable)?;
+            let mut builder = builder(stat.st_size.try_into().unwrap_or(0), key).map_err(unreadable)?;
+            let base = read_base(file, |row| {
+                let pushed =
+                    if equal.contains(row.name) { Err(EQUAL.into()) } else { push(&mut builder, &row) };
+                left_out.note(pushed);
+            });
+            let position = base.map_err(|error| damaged(&self.base, error))?.position;
+            match builder.finish() {
+                Ok(users) => {
+                    warnings.extend(left_out.warning(&self.base.path));
+                    return Ok(LoadedBase { stamp, key: key_stamp, position, users });
+                }
+                Err(error) => equal.extend(equal_names(&self.base, error)?),
+            }
+        }
+    }
+
+    /// The users of the base, with what has changed since.
+    fn users(
+        &self,
+        base: &LoadedBase,
+        log: Option<(File, Stat)>,
+        key: Option<&LoadedKey>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Users, UsersError> {
+        let unreadable = |error| self.log.unreadable(error);
+        let mut changed = Changed::default();
+        if let Some((file, stat)) = log {
+            let (batches, read) = read_changed(file).map_err(|error| damaged(&self.log, error))?;
+            // All that is in the log of the base before is in this base, too.
+            if batches.base == base.position {
+                warnings.extend(self.warning(&self.log, &stat)?);
+                changed = read;
+            }
+        }
+        let mut equal = BTreeSet::new();
+        loop {
+            let mut left_out = LeftOut::default();
+            let mut builder = builder(changed.len(), key).map_err(unreadable)?;
+            for row in changed.rows() {
+                let pushed =
+                    if equal.contains(row.name) { Err(EQUAL.into()) } else { push(&mut builder, &row) };
+                if left_out.note(pushed) {
+                    // Without it, the user of the base would stay.
+                    left_out.note(push(&mut builder, &Row::removed(row.name)));
+                }
+            }
+            match builder.finish_over(&base.users) {
+                Ok(users) => {
+                    warnings.extend(left_out.warning(&self.log.path));
+                    return Ok(users);
+                }
+                Err(error) => equal.extend(equal_names(&self.log, error)?),
+            }
+        }
+    }
+
+    fn warning(&self, file: &TrustedFile, stat: &Stat) -> Result<Option<Warning>, UsersError> {
+        file.owner(stat)?;
+        Ok(is_open_to_others(stat).then(|| Warning::OpenToOthers(file.path.clone())))
+    }
+}
+
+impl UserSource for SyncedUsers {
+    fn path(&self) -> &Path {
+        &self.base.path
+    }
+
+    fn load(&self) -> Result<Loaded, UsersError> {
+        let key = self.key.load_if_there()?;
+        let cluster = self.cluster.as_ref().map(ClusterFile::load).transpose()?;
+        let mut warnings = Vec::new();
+        // The log comes first. If the base is replaced meanwhile, all that is in this log is in that base; the other way
+        // round, an old base would be served without its log.
+        let log = self.log.open_if_there()?;
+        let log_stamp = log.as_ref().map(|(_, stat)| FileStamp::of_growing(stat));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let base = self.base(last.take(), key.as_ref(), &mut warnings)?;
+        let users = self.users(&base, log, key.as_ref(), &mut warnings)?;
+        let base = last.insert(base);
+        if users.is_empty() {
+            warnings.push(Warning::NoUsers(self.base.path.clone()));
+        }
+        let key_stamp = base.key;
+        warnings.extend(key.into_iter().flat_map(|key| key.warnings));
+        let mut stamp = Stamp { users: base.stamp, log: log_stamp, key: key_stamp, cluster: None };
+        let cluster_keys = cluster.map(|cluster| {
+            warnings.extend(cluster.warnings);
+            stamp.cluster = Some(cluster.stamp);
+            cluster.keys
+        });
+        Ok(Loaded { users: users.with_cluster_keys(cluster_keys), warnings, stamp })
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let cluster = self.cluster.as_ref().and_then(ClusterFile::stamp);
+        let log = self.log.status().map(|stat| FileStamp::of_growing(&stat));
+        Some(Stamp { users: self.base.stamp()?, log, key: self.key.stamp(), cluster })
+    }
+
+    fn needs(&self) -> io::Result<Vec<Folder>> {
+        let own = self.base.both_folders().chain(self.log.both_folders()).chain(self.key.both_folders());
+        once_each(own.chain(self.cluster.iter().flat_map(ClusterFile::both_folders)))
+    }
+
+    fn settle(&mut self) -> Result<(), UsersError> {
+        self.base.settle()?;
+        self.log.settle_if_there()?;
+        self.key.settle()?;
+        self.cluster.as_mut().map_or(Ok(()), ClusterFile::settle)
+    }
+
+    fn confirmed_unix_s(&self) -> Option<u64> {
+        self.log.status()?.st_mtime.try_into().ok()
+    }
+
+    fn may_be_emptied(&self) -> bool {
+        // Whoever keeps the folder looks at whether that is meant.
+        true
+    }
+}
+
+/// Why a row is no user. It does not show the row.
+type Reason = String;
+
+const EQUAL: &str = "two users could log in as each other";
+const NO_ROOM: &str = "there is no room for more users: their names and passwords make 4 GiB";
+
+/// Adds the user of a row.
+fn push(builder: &mut Builder, row: &Row<'_>) -> Result<(), Reason> {
+    let text = |error: &dyn fmt::Display| error.to_string();
+    row.check().map_err(|error| text(&error))?;
+    let name: Username = row.name.parse().map_err(|error| format!("a name {error}"))?;
+    match row.credential {
+        Credential::Removed => builder.push_removed(&name).map_err(|_| NO_ROOM.to_owned()),
+        Credential::Password(password) => {
+            let password = Password::new(password).map_err(|error| format!("a password {error}"))?;
+            builder.push(&name, &password, row.conditions()).map_err(|_| NO_ROOM.to_owned())
+        }
+        Credential::Record(record) => {
+            let record = parse_record(record).map_err(|error| format!("a record {error}"))?;
+            builder.push_record(&name, &record, row.conditions()).map_err(|error| text(&error))
+        }
+    }
+}
+
+/// Rows that are no users: how many, and why the first is none.
+#[derive(Default)]
+struct LeftOut {
+    rows: usize,
+    first: Option<Reason>,
+}
+
+impl LeftOut {
+    /// Whether the row is left out.
+    fn note(&mut self, pushed: Result<(), Reason>) -> bool {
+        let Err(reason) = pushed else { return false };
+        self.rows += 1;
+        self.first.get_or_insert(reason);
+        true
+    }
+
+    fn warning(self, path: &Path) -> Option<Warning> {
+        let Self { rows, first } = self;
+        first.map(|first| Warning::LeftOut { path: path.into(), rows, first })
+    }
+}
+
+/// A builder with room for the rows of a file.
+fn builder(file_len: u64, key: Option<&LoadedKey>) -> io::Result<Builder> {
+    let mut builder = Builder::for_text(usize::try_from(file_len).unwrap_or(usize::MAX))?;
+    if let Some(LoadedKey { key, .. }) = key {
+        builder.set_key(key.clone());
+    }
+    Ok(builder)
+}
+
+/// The names of users who could log in as each other, if that is what keeps the users from being served.
+fn equal_names(file: &TrustedFile, error: BuildError) -> Result<Vec<String>, UsersError> {
+    match error {
+        BuildError::Equal(equal) => {
+            Ok(equal.into_iter().flat_map(|equal| [equal.name, equal.other]).collect())
+        }
+        BuildError::Index(IndexError::NoMemory(error)) => Err(file.unreadable(error)),
+        BuildError::Index(IndexError::Twice) => Err(damaged(file, DamagedError::Wrong)),
+    }
+}
+
+fn damaged(file: &TrustedFile, error: DamagedError) -> UsersError {
+    match error {
+        DamagedError::Io(error) => file.unreadable(error),
+        DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong => {
+            UsersError::Damaged { path: file.path.clone(), reason: error.to_string() }
+        }
+    }
+}

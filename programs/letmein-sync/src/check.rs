@@ -1,0 +1,68 @@
+//! Database and folder compared, without a change to either.
+
+use std::fs::File;
+use std::path::Path;
+
+use engine::{EngineError, Reader, Settings};
+use letmein::cli::{self, ExitStatus};
+use tokio::runtime::Runtime;
+use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, read_base, read_log};
+
+use crate::{PROGRAM, failed};
+
+/// What is in the database.
+struct Database {
+    position: Position,
+    users: u64,
+    /// Rows that are no users, and why the first is none.
+    invalid: u64,
+    first: Option<String>,
+}
+
+/// Says how far the folder is, and which rows are no users.
+pub(crate) fn check(runtime: &Runtime, settings: &Settings, folder: &Path) -> Result<ExitStatus, ExitStatus> {
+    let database = runtime.block_on(read(settings)).map_err(|error| failed(&error))?;
+    let mine = position(folder);
+    let state = match mine {
+        None => "no users yet".to_owned(),
+        Some(mine) if mine == database.position => format!("revision {}, as the database", mine.revision),
+        Some(mine) => format!("revision {}, another one", mine.revision),
+    };
+    let Database { position: Position { revision, .. }, users, invalid, first } = &database;
+    let first = first.as_ref().map_or_else(String::new, |first| format!(", the first one since {first}"));
+    let lines = [
+        format!("database  revision {revision}, users: {users}, rows that are no users: {invalid}{first}"),
+        format!("folder    {state}"),
+    ];
+    cli::print(PROGRAM, lines)?;
+    let is_alike = mine == Some(database.position) && database.invalid == 0;
+    Ok(if is_alike { ExitStatus::Done } else { ExitStatus::Refused })
+}
+
+async fn read(settings: &Settings) -> Result<Database, EngineError> {
+    let reader = Reader::open(settings).await?;
+    // It tells whether this program knows the tables.
+    let mut database =
+        Database { position: reader.head(None).await?.position, users: 0, invalid: 0, first: None };
+    let position = reader.all(|given| {
+        let reason = match given.row {
+            Ok(row) if row.credential != Credential::Removed => {
+                database.users += 1;
+                return;
+            }
+            Ok(_) => "a user has neither password nor record".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        database.invalid += 1;
+        database.first.get_or_insert(reason);
+    });
+    let position = position.await?;
+    Ok(Database { position, ..database })
+}
+
+/// Where the users in a folder are in the history.
+fn position(folder: &Path) -> Option<Position> {
+    let base = read_base(File::open(folder.join(BASE_NAME)).ok()?, |_| {}).ok()?.position;
+    let log = File::open(folder.join(LOG_NAME)).ok().and_then(|file| read_log(file, |_| {}).ok());
+    Some(log.filter(|log| log.base == base).map_or(base, |log| log.position))
+}

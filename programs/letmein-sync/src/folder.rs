@@ -1,0 +1,230 @@
+//! The folder that servers read: a base, a log of what has changed since, and nobody else who writes there.
+//!
+//! ```text
+//! begin_base ── rows ──► publish    users.base.new → users.base, then an empty users.log
+//! begin_batch ─ rows ──► end        appended to users.log, and on the disk
+//!                   └──► cut        if anything fails, the log ends where it did before
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
+use users::synced::{
+    BASE_NAME, Base, BaseWriter, Credential, DamagedError, LOG_NAME, LogWriter, Position, Row, read_base,
+    read_changed, read_log,
+};
+
+/// A base that is being written.
+const NEW_BASE_NAME: &str = "users.base.new";
+const NEW_LOG_NAME: &str = "users.log.new";
+
+/// The folder, locked for this program.
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// Held open, since the lock ends with it.
+    folder: File,
+    /// The mode of new files.
+    mode: u32,
+    users: Option<Users>,
+}
+
+/// The users in the folder.
+struct Users {
+    base: Base,
+    log: LogWriter<File>,
+    /// Where they are in the history.
+    position: Position,
+    /// How many rows the log has.
+    rows: u64,
+    /// How long the log is, up to the end of its last batch.
+    len: u64,
+}
+
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderError {
+    /// The system refuses.
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    /// Two programs would write over each other.
+    #[error("{}: another letmein-sync keeps the users there: stop it, or name another folder", .0.display())]
+    Locked(PathBuf),
+}
+
+impl Folder {
+    /// Locks the folder, which is made if there is none, and looks at what is in it. A base that is damaged is as none.
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        let failed = |error| FolderError::Io { path: path.into(), error };
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
+        let folder = File::open(path).map_err(failed)?;
+        flock(&folder, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => FolderError::Locked(path.into()),
+            error => failed(error.into()),
+        })?;
+        // Servers that run as another user read the files by the group of the folder, if it may look into that.
+        let is_for_group = folder.metadata().map_err(failed)?.mode() & 0o050 == 0o050;
+        let mode = if is_for_group { 0o640 } else { 0o600 };
+        let mut opened = Self { path: path.into(), folder, mode, users: None };
+        opened.users = opened.read().map_err(failed)?;
+        Ok(opened)
+    }
+
+    /// Where the users are in the history; `None` if there are none yet.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.users.as_ref().map(|users| users.position)
+    }
+
+    /// How many users the base has.
+    pub(crate) fn base_users(&self) -> u64 {
+        self.users.as_ref().map_or(0, |users| users.base.users)
+    }
+
+    /// How many rows have changed since the base.
+    pub(crate) fn changed_rows(&self) -> u64 {
+        self.users.as_ref().map_or(0, |users| users.rows)
+    }
+
+    fn read(&self) -> io::Result<Option<Users>> {
+        let base = match File::open(self.path.join(BASE_NAME)) {
+            Ok(file) => read_base(file, |_| {}),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(base) = whole(base)? else { return Ok(None) };
+        let path = self.path.join(LOG_NAME);
+        let log = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => whole(read_log(&file, |_| {}))?.map(|batches| (file, batches)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        match log {
+            Some((file, batches)) if batches.base == base.position => {
+                let (position, rows, len) = (batches.position, batches.rows, batches.len);
+                let mut users = Users { base, log: LogWriter::go_on(file), position, rows, len };
+                users.cut()?;
+                Ok(Some(users))
+            }
+            Some(_) | None => self.with_empty_log(base).map(Some),
+        }
+    }
+
+    fn with_empty_log(&self, base: Base) -> io::Result<Users> {
+        let mut log = LogWriter::begin(self.create(NEW_LOG_NAME)?, base.position)?;
+        log.file().sync_all()?;
+        fs::rename(self.path.join(NEW_LOG_NAME), self.path.join(LOG_NAME))?;
+        self.folder.sync_all()?;
+        let len = log.file().stream_position()?;
+        Ok(Users { base, log, position: base.position, rows: 0, len })
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        OpenOptions::new().write(true).create_new(true).mode(self.mode).open(path)
+    }
+
+    /// Begins a base beside the one that is there.
+    pub(crate) fn begin_base(&self) -> io::Result<BaseWriter<File>> {
+        BaseWriter::begin(self.create(NEW_BASE_NAME)?)
+    }
+
+    /// Puts a base in the place of the one that is there, and so of its log.
+    pub(crate) fn publish(&mut self, base: BaseWriter<File>, position: Position) -> io::Result<()> {
+        let (file, users) = base.end(position)?;
+        file.sync_all()?;
+        fs::rename(self.path.join(NEW_BASE_NAME), self.path.join(BASE_NAME))?;
+        self.folder.sync_all()?;
+        self.users = None;
+        self.users = Some(self.with_empty_log(Base { position, users })?);
+        Ok(())
+    }
+
+    /// Gives up a base that was begun.
+    pub(crate) fn discard(&self, base: BaseWriter<File>) {
+        drop(base);
+        // It is overwritten by the next one in any case.
+        let _ = fs::remove_file(self.path.join(NEW_BASE_NAME));
+    }
+
+    /// Adds a row to the batch under way.
+    pub(crate) fn add(&mut self, row: &Row<'_>) -> io::Result<()> {
+        self.users.as_mut().map_or(Ok(()), |users| users.log.row(row))
+    }
+
+    /// Ends the batch, which is on the disk then.
+    pub(crate) fn end_batch(&mut self, position: Position) -> io::Result<()> {
+        let Some(users) = &mut self.users else { return Ok(()) };
+        let rows = users.log.end(position)?;
+        users.log.file().sync_data()?;
+        users.len = users.log.file().stream_position()?;
+        users.rows += rows;
+        users.position = position;
+        Ok(())
+    }
+
+    /// Cuts off a batch that was not ended.
+    pub(crate) fn cut_batch(&mut self) -> io::Result<()> {
+        self.users.as_mut().map_or(Ok(()), Users::cut)
+    }
+
+    /// Tells servers that the users are as the database has them now.
+    pub(crate) fn confirm(&mut self) -> io::Result<()> {
+        let Some(users) = &mut self.users else { return Ok(()) };
+        users.log.file().set_modified(SystemTime::now())
+    }
+
+    /// Makes a base of the one that is there and its log, so that servers have less to search.
+    pub(crate) fn compact(&mut self) -> io::Result<()> {
+        let Some(position) = self.position() else { return Ok(()) };
+        let (_, changed) = read_changed(File::open(self.path.join(LOG_NAME))?).map_err(into_io)?;
+        let mut base = self.begin_base()?;
+        let mut written = Ok(());
+        let unchanged = |row: Row<'_>| {
+            if written.is_ok() && !changed.contains(row.name) {
+                written = base.row(&row);
+            }
+        };
+        read_base(File::open(self.path.join(BASE_NAME))?, unchanged).map_err(into_io)?;
+        written?;
+        for row in changed.rows().filter(|row| row.credential != Credential::Removed) {
+            base.row(&row)?;
+        }
+        self.publish(base, position)
+    }
+}
+
+impl Users {
+    /// Cuts off what comes after the last whole batch.
+    fn cut(&mut self) -> io::Result<()> {
+        self.log.forget();
+        self.log.file().set_len(self.len)?;
+        self.log.file().seek(SeekFrom::Start(self.len)).map(|_| ())
+    }
+}
+
+/// What was read, if it is whole.
+fn whole<T>(read: Result<T, DamagedError>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(DamagedError::Io(error)) => Err(error),
+        Err(DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong) => Ok(None),
+    }
+}
+
+/// A file that this program has written, and that somebody else has changed since.
+fn into_io(error: DamagedError) -> io::Error {
+    match error {
+        DamagedError::Io(error) => error,
+        DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong => io::Error::other(error),
+    }
+}

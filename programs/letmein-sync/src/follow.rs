@@ -1,0 +1,322 @@
+//! Following the database: one question a second, and what has changed since, or all.
+//!
+//! ```text
+//! head ─┬─ where I am ──────────────── confirm
+//!       ├─ further, in my history ──── changes ──► the log, and a new base once that is long
+//!       ├─ a standby behind me ─────── wait
+//!       └─ another history ─────────── all users ─► a new base, unless it has fewer than half of them
+//! ```
+
+use std::io;
+use std::mem;
+use std::time::Duration;
+
+use engine::{EngineError, Given, Head, Reader, Settings};
+use rand::RngExt;
+use server::net::clock::Clock;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+use users::counted;
+use users::synced::{Credential, Position, Row};
+
+use crate::folder::Folder;
+use crate::status::Status;
+
+/// How often the database is asked, give or take a tenth.
+const POLL: Duration = Duration::from_secs(1);
+/// The wait after a failure; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often a set of users that waits for SIGHUP is counted again.
+const HELD_WAIT: Duration = Duration::from_secs(60);
+/// How often the database is told how far this node is.
+const REPORT: Duration = Duration::from_secs(15);
+/// Rows of a log before there is a new base.
+const LOG_ROWS_MAX: u64 = 65_536;
+
+/// Keeps a folder as the database is.
+pub(crate) struct Follower<'s> {
+    pub(crate) settings: &'s Settings,
+    pub(crate) folder: Folder,
+    pub(crate) node: String,
+    pub(crate) clock: Clock,
+    pub(crate) status: watch::Sender<Status>,
+    /// The connection, unless something went wrong with it.
+    reader: Option<Reader>,
+    /// The set of users that waits for SIGHUP.
+    held: Option<Held>,
+    /// Whether the next set of users is taken, however small.
+    is_accepted: bool,
+    reported: Option<Duration>,
+}
+
+/// A set of users that has too few.
+struct Held {
+    position: Position,
+    since: Duration,
+}
+
+/// Why the users are not as the database has them.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    /// The database.
+    #[error("{0}")]
+    Engine(#[from] EngineError),
+    /// The folder.
+    #[error("the folder of the users: {0}")]
+    Folder(#[from] io::Error),
+    /// This database is behind the one that was asked before.
+    #[error("the standby is behind the users of this node, by revisions: {0}")]
+    Behind(i64),
+}
+
+impl<'s> Follower<'s> {
+    pub(crate) fn new(
+        settings: &'s Settings,
+        folder: Folder,
+        node: String,
+        clock: Clock,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        let position = folder.position();
+        status.send_modify(|status| status.position = position);
+        let (reader, held, is_accepted, reported) = (None, None, false, None);
+        Self { settings, folder, node, clock, status, reader, held, is_accepted, reported }
+    }
+
+    /// Takes the next set of users, even if it has fewer than half as many.
+    pub(crate) fn accept(&mut self) {
+        if self.held.take().is_some() {
+            info!("SIGHUP: the users of the database are taken");
+            self.is_accepted = true;
+        } else {
+            info!("SIGHUP: no set of users waits for it");
+        }
+    }
+
+    /// Follows for as long as nobody drops it. Nothing is lost if somebody does.
+    pub(crate) async fn run(&mut self) -> ! {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.round().await {
+                Ok(()) => {
+                    self.recovered();
+                    wait = FIRST_WAIT;
+                    sleep(POLL.mul_f64(rand::rng().random_range(0.9..1.1))).await;
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    sleep(wait.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// Brings the folder to where the database is. The connection is kept only if nothing goes wrong.
+    pub(crate) async fn round(&mut self) -> Result<(), FollowError> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => Reader::open(self.settings).await?,
+        };
+        let mine = self.folder.position();
+        let head = reader.head(mine).await?;
+        self.status.send_modify(|status| status.head = Some(head.position));
+        match mine {
+            Some(mine) if mine == head.position => self.confirm()?,
+            Some(mine) if head.can_follow => self.take_changes(&reader, mine).await?,
+            Some(mine) if head.is_standby && head.position.revision < mine.revision => {
+                self.reader = Some(reader);
+                return Err(FollowError::Behind(mine.revision - head.position.revision));
+            }
+            Some(_) | None => self.load(&reader, head).await?,
+        }
+        self.report(&reader).await?;
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    /// Appends what has changed to the log.
+    async fn take_changes(&mut self, reader: &Reader, mine: Position) -> Result<(), FollowError> {
+        // A batch that was given up halfway is still there.
+        self.folder.cut_batch()?;
+        let mut taken = Taken::default();
+        let folder = &mut self.folder;
+        let position = reader
+            .changed_since(mine.revision, |given| taken.note_change(given, |row| folder.add(row)))
+            .await?;
+        taken.written()?;
+        self.folder.end_batch(position)?;
+        self.held = None;
+        info!("revision {}: {} changed{}", position.revision, counted(taken.rows), taken.invalid_text());
+        self.status.send_modify(|status| {
+            status.position = Some(position);
+            status.held_users = None;
+            status.batches += 1;
+            status.invalid_rows += taken.invalid;
+        });
+        self.confirm()?;
+        if self.folder.changed_rows() > LOG_ROWS_MAX {
+            self.folder.compact()?;
+            info!(
+                "the users and what has changed since are one file again: {}",
+                counted(self.folder.base_users() as usize)
+            );
+            self.confirm()?;
+        }
+        Ok(())
+    }
+
+    /// Puts all users in the place of those in the folder.
+    async fn load(&mut self, reader: &Reader, head: Head) -> Result<(), FollowError> {
+        let now = self.clock.now().uptime;
+        let waits =
+            |held: &Held| held.position == head.position || now.saturating_sub(held.since) < HELD_WAIT;
+        if self.held.as_ref().is_some_and(waits) {
+            return Ok(());
+        }
+        let before = self.folder.position().map(|_| self.folder.base_users());
+        let mut base = self.folder.begin_base()?;
+        let mut taken = Taken::default();
+        let position = reader.all(|given| taken.note_user(given, |row| base.row(row))).await?;
+        taken.written()?;
+        let users = taken.rows as u64;
+        if let Some(before) = before.filter(|before| users < before.div_ceil(2))
+            && !self.is_accepted
+        {
+            self.folder.discard(base);
+            self.held = Some(Held { position, since: now });
+            self.status.send_modify(|status| status.held_users = Some(users));
+            warn!(
+                "the database has another history and only {} of {before}: these stay until SIGHUP takes the others",
+                counted(taken.rows)
+            );
+            return Ok(());
+        }
+        self.folder.publish(base, position)?;
+        (self.is_accepted, self.held) = (false, None);
+        info!(
+            "revision {}: all users loaded: {}{}",
+            position.revision,
+            counted(taken.rows),
+            taken.invalid_text()
+        );
+        self.status.send_modify(|status| {
+            status.position = Some(position);
+            status.held_users = None;
+            status.loads += 1;
+            status.invalid_rows += taken.invalid;
+        });
+        self.confirm()
+    }
+
+    /// Notes that the users are as the database has them.
+    fn confirm(&mut self) -> Result<(), FollowError> {
+        self.folder.confirm()?;
+        let now = self.clock.now().unix_s;
+        self.status.send_modify(|status| status.confirmed_unix_s = Some(now));
+        Ok(())
+    }
+
+    /// Says now and then how far this node is. Where nobody can, as on a standby, that is no failure.
+    async fn report(&mut self, reader: &Reader) -> Result<(), FollowError> {
+        let now = self.clock.now().uptime;
+        let Some(position) = self.folder.position() else { return Ok(()) };
+        if self.reported.is_some_and(|reported| now.saturating_sub(reported) < REPORT) {
+            return Ok(());
+        }
+        self.reported = Some(now);
+        match reader.report(&self.node, position.revision).await {
+            Err(EngineError::Refused { reason, .. }) => {
+                debug!("the database does not note how far this node is: {reason}");
+                Ok(())
+            }
+            reported => Ok(reported?),
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.status.send_if_modified(|status| status.error.take().is_some()).then(|| {
+            info!("following the database again");
+        });
+    }
+
+    /// Logs a failure, unless it is the same as the one before.
+    fn failed(&mut self, error: &FollowError) {
+        let text = error.to_string();
+        let is_new = self.status.borrow().error.as_ref() != Some(&text);
+        if is_new {
+            warn!("{text}; servers go on with the users that are there");
+        }
+        self.status.send_modify(|status| {
+            status.failures += 1;
+            status.error = Some(text);
+        });
+    }
+}
+
+/// What was taken of the database.
+struct Taken {
+    rows: usize,
+    invalid: u64,
+    first: Option<String>,
+    written: io::Result<()>,
+}
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self { rows: 0, invalid: 0, first: None, written: Ok(()) }
+    }
+}
+
+impl Taken {
+    /// Writes a user. A row that is none is left out.
+    fn note_user(&mut self, given: Given<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
+        match given.row {
+            Ok(row) if row.credential != Credential::Removed => self.write(&row, write),
+            Ok(_) => self.invalid("a user has neither password nor record".to_owned()),
+            Err(error) => self.invalid(error.to_string()),
+        }
+    }
+
+    /// Writes a change. A row that is no user removes the one whom it was before.
+    fn note_change(&mut self, given: Given<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
+        match given.row {
+            Ok(row) => self.write(&row, write),
+            Err(error) => {
+                self.invalid(error.to_string());
+                let removed = Row::removed(given.name);
+                // A name that breaks the rules was never a user's.
+                if removed.check().is_ok() {
+                    self.write(&removed, write);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, row: &Row<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
+        if self.written.is_ok() {
+            self.rows += 1;
+            self.written = write(row);
+        }
+    }
+
+    /// Whether all was written.
+    fn written(&mut self) -> io::Result<()> {
+        mem::replace(&mut self.written, Ok(()))
+    }
+
+    fn invalid(&mut self, reason: String) {
+        self.invalid += 1;
+        self.first.get_or_insert(reason);
+    }
+
+    /// Ends a log line.
+    fn invalid_text(&self) -> String {
+        let Self { invalid, first, .. } = self;
+        first.as_ref().map_or_else(String::new, |first| {
+            format!("; rows that are no users: {invalid}, the first one since {first}")
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! `letmein-sync`: keeps a folder of users as a database has them, for servers to read.
+//!
+//! | module | purpose |
+//! |---|---|
+//! | `command_line` | options and their help |
+//! | `follow` | when to ask the database what, and what to do with the answer |
+//! | `folder` | the files that servers read |
+//! | `status`, `monitor` | how far this node is; the same over HTTP |
+//! | `check` | database and folder compared |
+
+mod check;
+mod command_line;
+mod folder;
+mod follow;
+mod monitor;
+mod status;
+
+use std::fmt::Display;
+use std::io;
+
+use clap::CommandFactory;
+use engine::Settings;
+use letmein::cli::usage::{Usage, parse};
+use letmein::cli::{self, ExitStatus};
+use server::http;
+use server::log::log_to_stderr;
+use server::manager::Manager;
+use server::net::clock::Clock;
+use server::sandbox;
+use server::signals::Signals;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
+
+pub use command_line::Args;
+use folder::{Folder, FolderError};
+use follow::Follower;
+use monitor::monitor;
+use status::Status;
+
+const PROGRAM: &str = "letmein-sync";
+const EXAMPLE: &str = "letmein-sync --engine letmein-database --folder /var/lib/letmein-sync";
+
+pub fn run() -> Result<ExitStatus, ExitStatus> {
+    let args: Args = parse(Args::command(), &Usage::without_password(EXAMPLE))?;
+    sandbox::hide_memory().map_err(|error| failed(&error))?;
+    let settings = Settings::load(&args.engine, PROGRAM).map_err(|error| wrong(&error))?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
+    if args.check {
+        return check::check(&runtime, &settings, &args.folder);
+    }
+    log_to_stderr(args.log_format, args.log_level);
+    follow(&runtime, &settings, args)
+}
+
+/// Follows the database until a signal stops it.
+fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStatus, ExitStatus> {
+    let folder = Folder::open(&args.folder).map_err(|error| match error {
+        FolderError::Locked(_) => wrong(&error),
+        FolderError::Io { .. } => failed(&error),
+    })?;
+    let clock = Clock::start();
+    let manager = Manager::from_env();
+    let (status, shown) = watch::channel(Status::default());
+    let node = args.node.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let mut follower = Follower::new(settings, folder, node, clock, status);
+    let followed = runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let mut hangups = signal(SignalKind::hangup())?;
+        if let Some(address) = args.http {
+            let (address, listener) = http::listen(address)?;
+            info!("metrics and health on http://{address}/");
+            tokio::spawn(monitor(listener, shown, args.stale_after, clock));
+        }
+        manager.ready("following the database");
+        loop {
+            tokio::select! {
+                name = signals.next() => {
+                    info!("{name}: stopping");
+                    return Ok::<_, io::Error>(());
+                }
+                _ = hangups.recv() => follower.accept(),
+                never = follower.run() => match never {},
+            }
+        }
+    });
+    followed.map(|()| ExitStatus::Done).map_err(|error| failed(&error))
+}
+
+fn failed(error: &dyn Display) -> ExitStatus {
+    cli::failed(PROGRAM, error)
+}
+
+/// Says what is wrong with a file.
+fn wrong(error: &dyn Display) -> ExitStatus {
+    cli::say(format_args!("{PROGRAM}: {error}"));
+    ExitStatus::Usage
+}
