@@ -135,7 +135,7 @@ pub fn run(config: &GatewayConfig) -> Result<(), GatewayError> {
     }
     let cannot_bind = |error| GatewayError::Bind { address, error };
     let (address, socket) = http::listen(address).map_err(cannot_bind)?;
-    let needs = Needs { read: Vec::new(), append: Vec::new(), network: Network::Logins };
+    let needs = Needs { read: Vec::new(), append: Vec::new(), keep: Vec::new(), network: Network::Logins };
     sandbox::enter(config.sandbox, &needs)?;
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(LOGINS).build()?;
     let ended = runtime.block_on(async {

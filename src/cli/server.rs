@@ -30,8 +30,7 @@ use fits::Said;
 use proto::small::DatagramService;
 use proto::transport::Transport;
 use values::{Allowance, ServiceName};
-pub(super) use values::{ModeName, parse_mode};
-pub use values::{parse_log_format, parse_log_level};
+pub use values::{ModeName, parse_log_format, parse_log_level, parse_mode};
 
 pub fn run(transport: Transport) -> Result<ExitStatus, ExitStatus> {
     let program = settings::program(transport);
@@ -141,6 +140,7 @@ impl Args {
             also,
             users: self.users,
             key_file: self.key_file,
+            stale_after: self.stale_after,
             cluster_key: self.cluster_key,
             mechanisms: self.mechanisms,
             limits: Policy { of_source, of_user, of_guesses, trusted: self.trust },

@@ -103,7 +103,7 @@ pub fn sandbox(config: &Config) -> Result<Vec<(String, bool)>, ServerError> {
         }
         Service::Small(..) => (Vec::new(), Vec::new()),
     };
-    let needs = Needs { read, append, network: network(config) };
+    let needs = Needs { read, append, keep: Vec::new(), network: network(config) };
     let test = SelfTest::prepare(&needs)?;
     sandbox::enter(config.sandbox, &needs)?;
     Ok(test.run().iter().map(|attempt| (attempt.to_string(), attempt.is_refused())).collect())

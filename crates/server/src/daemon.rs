@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rand::TryRng;
@@ -11,6 +12,7 @@ use rand::rngs::SysRng;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
+use crate::age::Confirmation;
 use crate::announce::{Crowd, Facts, announce};
 use crate::cluster;
 use crate::descriptors;
@@ -172,6 +174,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             let directory = Arc::new(Directory {
                 users: ArcSwap::from_pointee(users),
                 reloads: Reloads::default(),
+                confirmation: Confirmation::default(),
                 penalties: Arc::new(Penalties::new(&keys.sources, limits.clone())),
                 mechanisms: *mechanisms,
                 connections: Connections::for_threads(threads, LoginConnection::READING.memory_max),
@@ -212,13 +215,16 @@ fn status(
     writer: Option<&audit::AuditWriter>,
     clock: Clock,
 ) -> Arc<Status> {
-    let reasons = match &config.service {
-        Service::Logins(Logins { http: Some(http), .. }) => http.reasons,
-        Service::Logins(Logins { http: None, .. }) | Service::Small(..) => Reasons::Hidden,
+    let (reasons, stale_after) = match &config.service {
+        Service::Logins(Logins { http, stale_after, .. }) => {
+            (http.map_or(Reasons::Hidden, |http| http.reasons), *stale_after)
+        }
+        Service::Small(..) => (Reasons::Hidden, Duration::MAX),
     };
     Arc::new(Status {
         server: settings::program(config.door.transport),
         reasons,
+        stale_after,
         doors: workers.doors.clone(),
         counters: workers.counters.clone(),
         directory,

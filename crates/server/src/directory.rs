@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::age::Confirmation;
 use crate::log::BlockLog;
 use crate::net::connections::Connections;
 use proto::Now;
@@ -19,6 +20,7 @@ pub(crate) struct Directory {
     /// A reload puts others in their place.
     pub(crate) users: ArcSwap<Users>,
     pub(crate) reloads: Reloads,
+    pub(crate) confirmation: Confirmation,
     pub(crate) penalties: Arc<Penalties>,
     /// What is spoken, unless that follows from the users.
     pub(crate) mechanisms: Option<Mechanisms>,

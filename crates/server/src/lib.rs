@@ -5,6 +5,7 @@
 //! | [`settings`] | the settings of a server |
 //! | [`limits`] | every limit by name |
 //! | [`doors`] | where a server listens |
+//! | `age` | how old the users are, where another program keeps them up to date |
 //! | `announce` | the first lines of a server |
 //! | [`daemon`] | running a server, from start to stop |
 //! | [`check`] | what can be tried without serving |
@@ -23,6 +24,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("servers need Linux: recvmmsg, packet information, seccomp, Landlock");
 
+mod age;
 mod announce;
 pub mod check;
 mod cluster;

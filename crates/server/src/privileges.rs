@@ -32,7 +32,7 @@ pub(crate) fn give_up(
         }
     }
     let read = needed.into_iter().map(|folder| folder.descriptor).collect();
-    Ok(sandbox::enter(config.sandbox, &Needs { read, append, network: network(config) })?)
+    Ok(sandbox::enter(config.sandbox, &Needs { read, append, keep: Vec::new(), network: network(config) })?)
 }
 
 pub(crate) fn become_user(config: &Config) -> Result<(), ServerError> {

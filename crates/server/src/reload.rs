@@ -185,6 +185,7 @@ impl<'m> Reloader<'m> {
             warn!("{error}");
             warn!("the users file cannot be reloaded: changes to it will have no effect");
         }
+        directory.confirmation.note(checked.source.confirmed_unix_s());
         let changes = watch.map_or_else(|| Ok(Arc::default()), notify_changes)?;
         let checked = Arc::new(checked);
         Ok(Self { checked, directory, last: Some(stamp), changes, reopen, clock, manager })
@@ -201,6 +202,7 @@ impl<'m> Reloader<'m> {
                     }
                 }
                 () = quiet_after_change(&changes) => {
+                    self.directory.confirmation.note(self.checked.source.confirmed_unix_s());
                     if self.checked.source.stamp() == self.last {
                         continue;
                     }

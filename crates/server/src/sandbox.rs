@@ -9,7 +9,8 @@
 //! sockets that listen or connect; signals to other processes, and abstract sockets of theirs |
 //! | seccomp | all system calls but those in `syscalls` |
 //!
-//! The gateway alone (`letmein-http`) may open sockets that connect: it logs in.
+//! The gateway (`letmein-http`) may open sockets that connect, since it logs in, and so may letmein-sync, which asks a
+//! database, and also keeps the files of a folder.
 //!
 //! The sandbox holds for the thread that enters it and for those that it starts later, so a server enters before it
 //! starts any worker.
@@ -25,8 +26,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 use nix::unistd::{User, setgid, setgroups, setuid};
 use rustix::fs::{Stat, fstat};
@@ -49,6 +50,10 @@ pub enum Mode {
 /// The Landlock of Linux 6.12. An older kernel enforces the part that it knows.
 const LANDLOCK: ABI = ABI::V6;
 
+/// What is allowed in a folder whose files are kept.
+const KEEPING: BitFlags<AccessFs> =
+    make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate | MakeReg | RemoveFile});
+
 /// Changes to another user and that user's groups.
 ///
 /// # Errors
@@ -68,6 +73,8 @@ pub struct Needs {
     pub read: Vec<OwnedFd>,
     /// Folders in which files may be made and written to.
     pub append: Vec<OwnedFd>,
+    /// Folders in which files may be made, read, written to, replaced and removed.
+    pub keep: Vec<OwnedFd>,
     /// How the program uses sockets.
     pub network: Network,
 }
@@ -81,6 +88,8 @@ pub enum Network {
     Connections,
     /// It logs in at a server, for which it opens and connects sockets of IPv4 and IPv6.
     Logins,
+    /// It asks a database, by IPv4, IPv6 or a Unix socket, and looks its name up.
+    Database,
 }
 
 impl Needs {
@@ -135,7 +144,7 @@ pub fn hide_memory() -> io::Result<()> {
 fn restrict_files(needs: &Needs) {
     let forbidden = match needs.network {
         Network::Datagrams | Network::Connections => AccessNet::BindTcp | AccessNet::ConnectTcp,
-        Network::Logins => AccessNet::BindTcp.into(),
+        Network::Logins | Network::Database => AccessNet::BindTcp.into(),
     };
     let restricted = || -> Result<_, RulesetError> {
         Ruleset::default()
@@ -153,6 +162,9 @@ fn restrict_files(needs: &Needs) {
             .add_rules(needs.append.iter().map(|folder| {
                 Ok::<_, RulesetError>(PathBeneath::new(folder, AccessFs::WriteFile | AccessFs::MakeReg))
             }))?
+            .add_rules(
+                needs.keep.iter().map(|folder| Ok::<_, RulesetError>(PathBeneath::new(folder, KEEPING))),
+            )?
             .restrict_self()
     };
     match restricted().map(|status| status.ruleset) {

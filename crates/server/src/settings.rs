@@ -3,6 +3,7 @@
 use std::iter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::doors::{Door, Loopbacks};
 pub use crate::log::audit::AuditTarget;
@@ -57,6 +58,8 @@ pub struct Logins {
     pub users: PathBuf,
     /// The key of its records; by default `letmein.key` beside it.
     pub key_file: Option<PathBuf>,
+    /// How old users may be that letmein-sync keeps up to date, before the server says that it is not well.
+    pub stale_after: Duration,
     /// The keys of challenges that this server shares with others, if it does.
     pub cluster_key: Option<PathBuf>,
     /// The mechanisms that are spoken; by default those that the users have.
@@ -165,7 +168,7 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
 }
 
 fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
-    let Logins { also, users, key_file, cluster_key, mechanisms, limits, .. } = logins;
+    let Logins { also, users, key_file, stale_after, cluster_key, mechanisms, limits, .. } = logins;
     let Logins { unknown_names, audit, sample_users, http, .. } = logins;
     let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
     let unknown_names = match unknown_names {
@@ -188,6 +191,7 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
                 .as_ref()
                 .map_or_else(|| "letmein.key beside it".to_owned(), |it| it.display().to_string()),
         ),
+        ("age of synced users before /healthz is 503", format!("{} s", stale_after.as_secs())),
         (
             "keys of the cluster",
             cluster_key.as_ref().map_or_else(|| "none".to_owned(), |it| it.display().to_string()),

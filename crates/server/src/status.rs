@@ -35,6 +35,8 @@ pub(crate) struct Status {
     pub(crate) doors: Vec<(SocketKind, Address)>,
     /// Whether the status shows why logins were refused.
     pub(crate) reasons: Reasons,
+    /// How old users may be that another program keeps up to date.
+    pub(crate) stale_after: Duration,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) directory: Arc<Directory>,
     /// The lost lines of the audit, if there is one.
@@ -150,6 +152,9 @@ impl Status {
             return Err("stopping".to_owned());
         }
         self.liveness()?;
+        if let Some(age) = self.users_age().filter(|age| *age > self.stale_after) {
+            return Err(format!("the users are {} s old: see what letmein-sync says", age.as_secs()));
+        }
         match self.cluster() {
             // A server whose keys are not active yet is as good as the others, which have the same ones.
             Some(Err(reason @ NotShared::SetBack)) => Err(reason.to_string()),
@@ -162,6 +167,11 @@ impl Status {
     pub(crate) fn liveness(&self) -> Result<(), String> {
         let is_stuck = self.samples().progress.longest_stall() >= STALL_MAX;
         if is_stuck { Err("a worker is stuck: restart the server".to_owned()) } else { Ok(()) }
+    }
+
+    /// How old the users are; `None` where no program keeps them up to date.
+    pub(crate) fn users_age(&self) -> Option<Duration> {
+        self.directory.confirmation.age(self.clock.now().unix_s)
     }
 
     /// Whether the servers of a cluster share keys now; `None` without such keys.

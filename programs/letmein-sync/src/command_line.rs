@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use letmein::cli::server::{parse_log_format, parse_log_level};
+use letmein::cli::server::{ModeName, parse_log_format, parse_log_level, parse_mode};
 use letmein::cli::{parse_address, parse_time};
 use server::log::LogFormat;
 use tracing::level_filters::LevelFilter;
@@ -42,6 +42,11 @@ pub struct Args {
     /// users, 2 a file is wrong, 3 there is no answer.
     #[arg(long)]
     pub(crate) check: bool,
+    /// What happens to actions that the sandbox forbids: on, log or off
+    ///
+    /// on: refused; log: allowed, but logged by the kernel; off: no sandbox.
+    #[arg(long, value_name = "MODE", default_value = "on", value_parser = parse_mode)]
+    pub(crate) sandbox: ModeName,
     /// Least level of log lines: error, warn, info, debug
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level)]
     pub(crate) log_level: LevelFilter,

@@ -8,6 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -74,6 +75,11 @@ impl Folder {
         let mut opened = Self { path: path.into(), folder, mode, users: None };
         opened.users = opened.read().map_err(failed)?;
         Ok(opened)
+    }
+
+    /// The folder itself.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.folder.try_clone()?.into())
     }
 
     /// Where the users are in the history; `None` if there are none yet.

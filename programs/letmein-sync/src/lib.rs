@@ -17,6 +17,8 @@ mod status;
 
 use std::fmt::Display;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use clap::CommandFactory;
 use engine::Settings;
@@ -26,12 +28,13 @@ use server::http;
 use server::log::log_to_stderr;
 use server::manager::Manager;
 use server::net::clock::Clock;
-use server::sandbox;
+use server::sandbox::{self, Needs, Network};
 use server::signals::Signals;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
+use users::open_folder;
 
 pub use command_line::Args;
 use folder::{Folder, FolderError};
@@ -64,12 +67,15 @@ fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStat
     let manager = Manager::from_env();
     let (status, shown) = watch::channel(Status::default());
     let node = args.node.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let keep = vec![folder.descriptor().map_err(|error| failed(&error))?];
+    let listener = args.http.map(http::listen).transpose().map_err(|error| failed(&error))?;
+    let needs = Needs { read: name_folders(), append: Vec::new(), keep, network: Network::Database };
+    sandbox::enter(args.sandbox.into(), &needs).map_err(|error| failed(&error))?;
     let mut follower = Follower::new(settings, folder, node, clock, status);
     let followed = runtime.block_on(async {
         let mut signals = Signals::install()?;
         let mut hangups = signal(SignalKind::hangup())?;
-        if let Some(address) = args.http {
-            let (address, listener) = http::listen(address)?;
+        if let Some((address, listener)) = listener {
             info!("metrics and health on http://{address}/");
             tokio::spawn(monitor(listener, shown, args.stale_after, clock));
         }
@@ -86,6 +92,12 @@ fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStat
         }
     });
     followed.map(|()| ExitStatus::Done).map_err(|error| failed(&error))
+}
+
+/// Where the system says how names are looked up, as far as there are such folders.
+fn name_folders() -> Vec<OwnedFd> {
+    let folders = ["/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"];
+    folders.iter().filter_map(|folder| open_folder(Path::new(folder)).ok()).collect()
 }
 
 fn failed(error: &dyn Display) -> ExitStatus {

@@ -141,7 +141,8 @@ pub(crate) fn say_wrong(error: &UsersError) {
         UsersError::Unreadable { .. }
         | UsersError::WrongKey { .. }
         | UsersError::Unsafe { .. }
-        | UsersError::Wrong { .. } | UsersError::Damaged { .. } => {
+        | UsersError::Wrong { .. }
+        | UsersError::Damaged { .. } => {
             say_each_line(error);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Command, CommandFactory, Parser};
 use ipnet::IpNet;
@@ -12,7 +13,7 @@ use super::values::{
     parse_listen_address, parse_log_format, parse_log_level, parse_mechanisms, parse_mode, parse_service,
     parse_system_user, parse_trusted,
 };
-use crate::cli::parse_address;
+use crate::cli::{parse_address, parse_time};
 use proto::mechanism::Mechanisms;
 use proto::small::framed;
 use proto::transport::Transport;
@@ -37,7 +38,7 @@ pub(super) struct Args {
     /// is any free port; the first line on standard output says which.
     #[arg(value_name = "[ADDR:]PORT", value_parser = parse_listen_address)]
     pub(super) place: Option<ListenAddress>,
-    /// Users file
+    /// Users file, or the folder of letmein-sync
     ///
     /// The server reloads it when it changes, and on SIGHUP.
     #[arg(long, help_heading = USERS, value_name = "FILE", default_value = "users.toml")]
@@ -45,6 +46,12 @@ pub(super) struct Args {
     /// Key of the records in the users file [default: letmein.key beside it]
     #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
+    /// How old users of letmein-sync may be before /healthz is 503: 90s, 15m, 24h
+    ///
+    /// Logins go on all the same. A users file has no age.
+    #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "TIME", default_value = "24h",
+          value_parser = parse_time)]
+    pub(super) stale_after: Duration,
     /// Keys of challenges that the servers of a cluster share
     ///
     /// A login over UDP may then begin at one of them and end at another. Make the file with letmein-users keys add,

@@ -24,10 +24,14 @@ pub(super) enum ServiceName {
     Framed,
 }
 
+/// How the sandbox treats forbidden acts, as a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum ModeName {
+pub enum ModeName {
+    /// [`Mode::On`]
     On,
+    /// [`Mode::Log`]
     Log,
+    /// [`Mode::Off`]
     Off,
 }
 
@@ -120,7 +124,8 @@ pub(super) fn parse_system_user(text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
-pub(in crate::cli) fn parse_mode(text: &str) -> Result<ModeName, Invalid> {
+/// Parses the name of a mode.
+pub fn parse_mode(text: &str) -> Result<ModeName, Invalid> {
     ModeName::from_str(text, true).map_err(|_| Invalid::new("sandbox mode", text, "choose on, log or off"))
 }
 

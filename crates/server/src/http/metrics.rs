@@ -22,6 +22,7 @@ pub(crate) fn page(status: &Status, format: Format) -> String {
     outcomes(&mut page, status);
     failures(&mut page, status);
     reloads(&mut page, status);
+    age(&mut page, status);
     cluster(&mut page, status);
     datagrams(&mut page, status);
     connections(&mut page, status);
@@ -110,6 +111,15 @@ fn failures(page: &mut Page, status: &Status) {
     let capacities: Vec<_> = fills.iter().map(|(name, fill)| (*name, fill.capacity)).collect();
     page.gauges("letmein_failures_remembered", "Entries in the tables of failures", "table", &used);
     page.gauges("letmein_failures_places", "Capacity of the tables of failures", "table", &capacities);
+}
+
+fn age(page: &mut Page, status: &Status) {
+    let Some(age) = status.users_age() else { return };
+    page.gauge(
+        "letmein_users_age_seconds",
+        "Time since letmein-sync has last found that the users are as the database has them",
+        age.as_secs(),
+    );
 }
 
 fn cluster(page: &mut Page, status: &Status) {

@@ -144,6 +144,38 @@ const LOGINS: &[(c_long, &[Argument])] = &[
     (libc::SYS_connect, &[]),
 ];
 
+/// Calls for a program that asks a database. Names are looked up by datagrams.
+const DATABASE: &[(c_long, &[Argument])] = &[
+    (libc::SYS_socket, &[(0, ALL, libc::AF_INET as u64)]),
+    (libc::SYS_socket, &[(0, ALL, libc::AF_INET6 as u64)]),
+    (libc::SYS_socket, &[(0, ALL, libc::AF_UNIX as u64)]),
+    (libc::SYS_bind, &[]),
+    (libc::SYS_connect, &[]),
+    (libc::SYS_sendmmsg, &[no_fast_open(3)]),
+];
+
+/// Calls for a program that keeps the files of a folder. Landlock says of which: these are by path.
+const KEEPING: &[(c_long, &[Argument])] = &[
+    (libc::SYS_openat, &[(2, libc::O_PATH as u64, 0)]),
+    (libc::SYS_newfstatat, &[]),
+    (libc::SYS_statx, &[]),
+    (libc::SYS_renameat2, &[]),
+    (libc::SYS_unlinkat, &[]),
+    (libc::SYS_ftruncate, &[]),
+    (libc::SYS_fsync, &[]),
+    (libc::SYS_fdatasync, &[]),
+    (libc::SYS_utimensat, &[]),
+];
+
+/// Older ones of these.
+#[cfg(target_arch = "x86_64")]
+const KEEPING_OLDER: &[(c_long, &[Argument])] =
+    &[(libc::SYS_rename, &[]), (libc::SYS_unlink, &[]), (libc::SYS_stat, &[])];
+#[cfg(target_arch = "aarch64")]
+const KEEPING_OLDER: &[(c_long, &[Argument])] = &[(libc::SYS_renameat, &[])];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const KEEPING_OLDER: &[(c_long, &[Argument])] = &[];
+
 /// Applies `otherwise` to all calls but those listed, for this thread and those that it starts later.
 pub(super) fn allow_only_listed(otherwise: SeccompAction, needs: &Needs) -> Result<(), Error> {
     apply_filter(&filter(otherwise, needs)?)
@@ -155,13 +187,16 @@ fn filter(otherwise: SeccompAction, needs: &Needs) -> Result<BpfProgram, Error> 
         Network::Datagrams => DATAGRAMS,
         Network::Connections => &[],
         Network::Logins => LOGINS,
+        Network::Database => DATABASE,
     };
     let reading = if needs.read.is_empty() { &[] } else { READING };
     let appending = if needs.append.is_empty() { &[] } else { APPENDING };
+    let keeping = if needs.keep.is_empty() { [&[][..], &[]] } else { [KEEPING, KEEPING_OLDER] };
     let always = ALLOWED.iter().chain(OLDER).map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<_, Vec<_>> = always.collect();
     for (call, arguments) in
-        [ALLOWED_WITH, of_network, reading, appending, &[(libc::SYS_tgkill, own)]].concat()
+        [ALLOWED_WITH, of_network, reading, appending, keeping[0], keeping[1], &[(libc::SYS_tgkill, own)]]
+            .concat()
     {
         let rules = rules.entry(call).or_default();
         if !arguments.is_empty() {
@@ -185,15 +220,17 @@ mod tests {
     use users::open_folder;
 
     const SERVERS: [Network; 2] = [Network::Datagrams, Network::Connections];
-    const ALL: [Network; 3] = [Network::Datagrams, Network::Connections, Network::Logins];
+    const ALL: [Network; 4] = [Network::Datagrams, Network::Connections, Network::Logins, Network::Database];
 
-    /// A server that reads users and writes an audit, or a gateway.
+    /// A server that reads users and writes an audit, a gateway, or a program that keeps users as a database has them.
     fn needs(network: Network) -> Needs {
-        let folders = || match network {
-            Network::Datagrams | Network::Connections => vec![open_folder("/".as_ref()).unwrap()],
-            Network::Logins => Vec::new(),
-        };
-        Needs { read: folders(), append: folders(), network }
+        let folder = || vec![open_folder("/".as_ref()).unwrap()];
+        let needs = Needs { read: Vec::new(), append: Vec::new(), keep: Vec::new(), network };
+        match network {
+            Network::Datagrams | Network::Connections => Needs { read: folder(), append: folder(), ..needs },
+            Network::Logins => needs,
+            Network::Database => Needs { read: folder(), keep: folder(), ..needs },
+        }
     }
 
     /// Whether the filter allows a call, computed as the kernel would.
