@@ -10,12 +10,13 @@ use tempfile::TempDir;
 use crate::dist_files::DIST;
 use crate::running::{Ended, TRANSPORTS, installed, run, server};
 
-const UNITS: [&str; 5] = [
+const UNITS: [&str; 6] = [
     "letmein-auth-udp.service",
     "letmein-auth-tcp.service",
     "letmein-auth-http.service",
     "letmein-auth-udp.socket",
     "letmein-auth-tcp.socket",
+    "letmein-sync.service",
 ];
 /// The units of the servers.
 const SERVERS: [&str; 2] = [UNITS[0], UNITS[1]];
@@ -32,7 +33,7 @@ fn system(change: impl Fn(String) -> String) -> TempDir {
     for name in UNITS {
         fs::write(units.join(name), change(unit(name))).unwrap();
     }
-    for program in ["usr/sbin/server-udp", "usr/sbin/server-tcp", "usr/bin/letmein-http", "bin/kill"] {
+    for program in ["usr/sbin/server-udp", "usr/sbin/server-tcp", "usr/bin/letmein-http", "usr/bin/letmein-sync", "bin/kill"] {
         let program = root.path().join(program);
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::write(&program, "").unwrap();
@@ -94,7 +95,7 @@ fn what_a_service_is_exposed_to_by_its_unit_is_at_most_1_5() {
     let services = UNITS.iter().filter(|unit| unit.ends_with(".service"));
     let Ended { status, stdout, stderr } =
         run(analyze.args(services.map(|service| format!("{DIST}/systemd/{service}"))));
-    assert_eq!(stdout.matches("Overall exposure level").count(), 3, "{stdout}{stderr}");
+    assert_eq!(stdout.matches("Overall exposure level").count(), 4, "{stdout}{stderr}");
     assert_eq!(status, 0, "{stdout}{stderr}");
 }
 
