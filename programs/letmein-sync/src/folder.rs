@@ -11,9 +11,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, futimens};
 use users::synced::{
     BASE_NAME, Base, BaseWriter, Credential, DamagedError, LOG_NAME, LogWriter, Position, Row, read_base,
     read_changed, read_log,
@@ -186,7 +185,9 @@ impl Folder {
     /// Tells servers that the users are as the database has them now.
     pub(crate) fn confirm(&mut self) -> io::Result<()> {
         let Some(users) = &mut self.users else { return Ok(()) };
-        users.log.file().set_modified(SystemTime::now())
+        let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+        let times = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };
+        Ok(futimens(users.log.file(), &times)?)
     }
 
     /// Makes a base of the one that is there and its log, so that servers have less to search.
