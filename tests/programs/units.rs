@@ -33,7 +33,13 @@ fn system(change: impl Fn(String) -> String) -> TempDir {
     for name in UNITS {
         fs::write(units.join(name), change(unit(name))).unwrap();
     }
-    for program in ["usr/sbin/server-udp", "usr/sbin/server-tcp", "usr/bin/letmein-http", "usr/bin/letmein-sync", "bin/kill"] {
+    for program in [
+        "usr/sbin/server-udp",
+        "usr/sbin/server-tcp",
+        "usr/bin/letmein-http",
+        "usr/bin/letmein-sync",
+        "bin/kill",
+    ] {
         let program = root.path().join(program);
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::write(&program, "").unwrap();

@@ -60,7 +60,7 @@ impl Reader {
         let sql = "SELECT revision, stamp::text, schema_version, min_reader, floor <= $1 AND \
                    EXISTS (SELECT FROM letmein.changes WHERE revision = $1 AND stamp = $2::uuid), \
                    pg_is_in_recovery() FROM letmein.head";
-        let stamp = stamp_text(stamp);
+        let stamp = format!("{:032x}", u128::from_be_bytes(stamp));
         let row = self.session.row(sql, &[(&revision, Type::INT8), (&stamp, Type::TEXT)]).await?;
         let (version, min_reader) = (row.get(2), row.get(3));
         if min_reader > SCHEMA_VERSION {
@@ -78,30 +78,35 @@ impl Reader {
     /// # Errors
     /// Why not all were given.
     pub async fn all(&self, mut each: impl FnMut(Given<'_>)) -> Result<Position, EngineError> {
-        let position = self.begin().await?;
+        self.begin().await?;
+        let position = self.head(None).await?.position;
         self.each(&format!("SELECT {COLUMNS} FROM letmein.users"), &[], &mut each).await?;
         self.session.batch("COMMIT").await?;
         Ok(position)
     }
 
-    /// Gives the users who were changed after a revision, and the names that were removed after it.
+    /// Gives the users who were changed after a position, and the names that were removed after it. Gives nothing if
+    /// that is not known here: a pool may lead to another database than [`Reader::head`] has asked.
     ///
     /// # Errors
     /// Why not all were given.
     pub async fn changed_since(
         &self,
-        revision: i64,
+        mine: Position,
         mut each: impl FnMut(Given<'_>),
-    ) -> Result<Position, EngineError> {
-        let position = self.begin().await?;
-        let since: &[Parameter<'_>] = &[(&revision, Type::INT8)];
-        let sql = "SELECT name, NULL::text, NULL::text, false, NULL::int, NULL::text[] FROM letmein.removed \
-                   WHERE revision > $1";
-        self.each(sql, since, &mut each).await?;
-        let sql = format!("SELECT {COLUMNS} FROM letmein.users WHERE revision > $1");
-        self.each(&sql, since, &mut each).await?;
+    ) -> Result<Option<Position>, EngineError> {
+        self.begin().await?;
+        let Head { position, can_follow, .. } = self.head(Some(mine)).await?;
+        if can_follow {
+            let since: &[Parameter<'_>] = &[(&mine.revision, Type::INT8)];
+            let sql = "SELECT name, NULL::text, NULL::text, false, NULL::int, NULL::text[] FROM letmein.removed \
+                       WHERE revision > $1";
+            self.each(sql, since, &mut each).await?;
+            let sql = format!("SELECT {COLUMNS} FROM letmein.users WHERE revision > $1");
+            self.each(&sql, since, &mut each).await?;
+        }
         self.session.batch("COMMIT").await?;
-        Ok(position)
+        Ok(can_follow.then_some(position))
     }
 
     /// Says in the table of nodes how far this node is. On a standby nobody can.
@@ -115,11 +120,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Begins a transaction that sees one state, and says which.
-    async fn begin(&self) -> Result<Position, EngineError> {
-        self.session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let row = self.session.row("SELECT revision, stamp::text FROM letmein.head", &[]).await?;
-        position(row.get(0), row.get(1))
+    /// Begins a transaction that sees one state.
+    async fn begin(&self) -> Result<(), EngineError> {
+        self.session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
     }
 
     async fn each(
@@ -186,8 +189,4 @@ fn position(revision: i64, stamp: &str) -> Result<Position, EngineError> {
     let stamp = u128::from_str_radix(&digits, 16).map(u128::to_be_bytes);
     let stamp = stamp.map_err(|_| EngineError::Unexpected("a stamp that is no UUID".into()))?;
     Ok(Position { revision, stamp })
-}
-
-fn stamp_text(stamp: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(stamp))
 }

@@ -69,6 +69,9 @@ pub(crate) enum FollowError {
     /// This database is behind the one that was asked before.
     #[error("the standby is behind the users of this node, by revisions: {0}")]
     Behind(i64),
+    /// Another database has answered than the one that was asked where it is.
+    #[error("another database answers than before")]
+    OtherDatabase,
 }
 
 impl<'s> Follower<'s> {
@@ -143,10 +146,10 @@ impl<'s> Follower<'s> {
         self.folder.cut_batch()?;
         let mut taken = Taken::default();
         let folder = &mut self.folder;
-        let position = reader
-            .changed_since(mine.revision, |given| taken.note_change(given, |row| folder.add(row)))
-            .await?;
+        let position =
+            reader.changed_since(mine, |given| taken.note_change(given, |row| folder.add(row))).await?;
         taken.written()?;
+        let position = position.ok_or(FollowError::OtherDatabase)?;
         self.folder.end_batch(position)?;
         self.held = None;
         info!("revision {}: {} changed{}", position.revision, counted(taken.rows), taken.invalid_text());
