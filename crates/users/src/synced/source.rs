@@ -172,8 +172,8 @@ impl UserSource for SyncedUsers {
         let key = self.key.load_if_there()?;
         let cluster = self.cluster.as_ref().map(ClusterFile::load).transpose()?;
         let mut warnings = Vec::new();
-        // The log comes first. If the base is replaced meanwhile, all that is in this log is in that base; the other way
-        // round, an old base would be served without its log.
+        // The log comes first. If the base is replaced meanwhile, all that is in this log is in that base; the other
+        // way round, an old base would be served without its log.
         let log = self.log.open_if_there()?;
         let log_stamp = log.as_ref().map(|(_, stat)| FileStamp::of_growing(stat));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
