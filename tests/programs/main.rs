@@ -44,6 +44,7 @@ mod service_manager;
 mod sites;
 mod status_page;
 mod streams;
+mod synced_users;
 mod terminal;
 mod units;
 mod users_files;
