@@ -285,6 +285,8 @@ fn equal_names(file: &TrustedFile, error: BuildError) -> Result<Vec<String>, Use
         }
         BuildError::Index(IndexError::NoMemory(error)) => Err(file.unreadable(error)),
         BuildError::Index(IndexError::Twice) => Err(damaged(file, DamagedError::Wrong)),
+        // The base was loaded with the key that was read just now.
+        BuildError::OtherKey => Err(file.unreadable(io::Error::other("not of the key of its base"))),
     }
 }
 
