@@ -1,6 +1,6 @@
 //! Servers whose users another program keeps in a folder, as letmein-sync does.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, FileTimes, OpenOptions};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -53,7 +53,8 @@ impl Synced {
     /// Says so as if it were this long ago.
     #[expect(clippy::disallowed_methods, reason = "the time of a file is that of the clock")]
     fn confirm(&mut self, ago: Duration) {
-        self.log.file().set_modified(SystemTime::now() - ago).unwrap();
+        let time = SystemTime::now() - ago;
+        self.log.file().set_times(FileTimes::new().set_accessed(time).set_modified(time)).unwrap();
     }
 
     fn serve(&self, transport: proto::transport::Transport, more: &[&str]) -> Server {
@@ -139,8 +140,7 @@ fn a_damaged_base_changes_nothing_and_keeps_a_server_from_starting() {
     let mut synced = Synced::with(&[user("alice", "one")]);
     let mut server = synced.serve(Udp, &[]);
     let mut bytes = fs::read(synced.file(BASE_NAME)).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    *bytes.last_mut().unwrap() ^= 1;
     fs::write(synced.file(BASE_NAME), &bytes).unwrap();
     logged(&mut server, "users.base: damaged: start letmein-sync, which makes it anew");
     logged(&mut server, "keeping the old users (1 failed reload)");

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, futimens};
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
 use users::synced::{
     BASE_NAME, Base, BaseWriter, Credential, DamagedError, LOG_NAME, LogWriter, Position, Row, read_base,
     read_changed, read_log,
@@ -185,9 +185,9 @@ impl Folder {
     /// Tells servers that the users are as the database has them now.
     pub(crate) fn confirm(&mut self) -> io::Result<()> {
         let Some(users) = &mut self.users else { return Ok(()) };
-        let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-        let times = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };
-        Ok(futimens(users.log.file(), &times)?)
+        // Both: Linux takes a change of one of them for reading or writing, which nobody watches.
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        Ok(futimens(users.log.file(), &Timestamps { last_access: now, last_modification: now })?)
     }
 
     /// Makes a base of the one that is there and its log, so that servers have less to search.

@@ -124,11 +124,14 @@ impl Changed {
         self.0.contains_key(name)
     }
 
-    /// How many bytes the rows have.
-    pub(super) fn len(&self) -> u64 {
-        self.0.values().map(|row| row.len() as u64).sum()
+    /// How many bytes a text of these users would have at most.
+    pub(super) fn text_len(&self) -> u64 {
+        self.0.values().map(|row| row.len() as u64 + REMOVED_LEN).sum()
     }
 }
+
+/// By so much a user who was removed takes more memory than such a row, and a little more.
+const REMOVED_LEN: u64 = 32;
 
 /// What is read of a log.
 #[derive(Debug)]

@@ -138,13 +138,15 @@ impl SyncedUsers {
         let mut equal = BTreeSet::new();
         loop {
             let mut left_out = LeftOut::default();
-            let mut builder = builder(changed.len(), key).map_err(unreadable)?;
+            let mut builder = builder(changed.text_len(), key).map_err(unreadable)?;
             for row in changed.rows() {
                 let pushed =
                     if equal.contains(row.name) { Err(EQUAL.into()) } else { push(&mut builder, &row) };
-                if left_out.note(pushed) {
+                if left_out.note(pushed)
+                    && let Ok(name) = row.name.parse()
+                {
                     // Without it, the user of the base would stay.
-                    left_out.note(push(&mut builder, &Row::removed(row.name)));
+                    builder.push_removed(&name).map_err(|_| unreadable(io::Error::other(NO_ROOM)))?;
                 }
             }
             match builder.finish_over(&base.users) {
