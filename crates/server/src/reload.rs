@@ -202,13 +202,20 @@ impl<'m> Reloader<'m> {
                     }
                 }
                 () = quiet_after_change(&changes) => {
-                    self.directory.confirmation.note(self.checked.source.confirmed_unix_s());
                     if self.checked.source.stamp() == self.last {
+                        self.confirm();
                         continue;
                     }
                 }
             }
             self.reload().await;
+        }
+    }
+
+    /// Notes that the users that are served are confirmed, unless there are newer ones that cannot be used.
+    fn confirm(&self) {
+        if self.directory.reloads.so_far().last.is_none_or(|last| last.is_ok) {
+            self.directory.confirmation.note(self.checked.source.confirmed_unix_s());
         }
     }
 
@@ -230,6 +237,7 @@ impl<'m> Reloader<'m> {
         match replaced {
             Ok(stamp) => {
                 self.last = Some(stamp);
+                self.confirm();
                 self.manager.reloaded(self.directory.users.load().len());
             }
             Err(error) => {

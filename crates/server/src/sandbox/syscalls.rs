@@ -154,7 +154,8 @@ const DATABASE: &[(c_long, &[Argument])] = &[
     (libc::SYS_sendmmsg, &[no_fast_open(3)]),
 ];
 
-/// Calls for a program that keeps the files of a folder. Landlock says of which: these are by path.
+/// Calls for a program that keeps the files of a folder. They are by path: Landlock says which files may be opened,
+/// replaced and removed, but not whose status may be seen.
 const KEEPING: &[(c_long, &[Argument])] = &[
     (libc::SYS_openat, &[(2, libc::O_PATH as u64, 0)]),
     (libc::SYS_newfstatat, &[]),
