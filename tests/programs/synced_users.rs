@@ -165,14 +165,11 @@ fn a_folder_without_users_says_who_makes_them() {
 fn rows_that_are_no_users_are_told_and_the_others_log_in() {
     let mut synced = Synced::with(&[user("alice", "one"), user("a:b", "two"), user("carol", "three")]);
     let mut server = synced.serve(Udp, &[]);
-    logged(
-        &mut server,
-        "users.base: users that cannot log in: 1, the first one since a name has a colon in it",
-    );
+    logged(&mut server, "users.base: users that cannot log in: 1; the first: a name has a colon in it");
     assert_eq!(server.login(&["alice", "one"]), welcome());
     // bob could log in as bo, and the other way round.
     synced.change(&[user("bob", "two"), user("bo", "btwo"), user("carol", "")], at(2));
-    logged(&mut server, "users.log: users that cannot log in: 3, the first one since ");
+    logged(&mut server, "users.log: users that cannot log in: 3; the first: ");
     logged(&mut server, "users.base: 1 user: -1 (carol)");
     for (user, password) in [("bob", "two"), ("bo", "btwo"), ("carol", "three")] {
         assert_eq!(server.login(&[user, password]), refused(), "{user}");

@@ -190,7 +190,8 @@ fn of_users(error: UsersError, content: Content) -> SettingsError {
         UsersError::Unreadable { path, error, .. } => unreadable(path, error, content),
         UsersError::WrongKey { path, .. }
         | UsersError::Wrong { path, .. }
-        | UsersError::Damaged { path, .. } => SettingsError::Line { path, line: 1, remedy: SETTING },
+        | UsersError::Damaged { path, .. }
+        | UsersError::NobodyLeft { path, .. } => SettingsError::Line { path, line: 1, remedy: SETTING },
     }
 }
 

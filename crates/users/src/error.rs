@@ -43,6 +43,14 @@ pub enum UsersError {
         /// What is wrong with it.
         reason: String,
     },
+    /// None of its users could log in, as where the key of their records is missing.
+    #[error("{path}: none of its users can log in; the first: {first}", path = path.display())]
+    NobodyLeft {
+        /// The file.
+        path: PathBuf,
+        /// Why the first of them cannot.
+        first: String,
+    },
     /// It is readable, but not valid.
     #[error("{}", listing(path, problems))]
     Wrong {
@@ -134,7 +142,7 @@ pub enum Warning {
     )]
     ForeignClusterOwner(PathBuf),
     /// Some users cannot be served. None of them can log in.
-    #[error("{path}: users that cannot log in: {rows}, the first one since {first}", path = path.display())]
+    #[error("{path}: users that cannot log in: {rows}; the first: {first}", path = path.display())]
     LeftOut {
         /// The file.
         path: PathBuf,

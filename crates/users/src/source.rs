@@ -36,8 +36,8 @@ pub trait UserSource: Send + Sync {
     /// What keeps the users from being loaded again.
     fn settle(&mut self) -> Result<(), UsersError>;
 
-    /// When whoever keeps the users up to date has last found that they are, in seconds since 1970-01-01 UTC; `None`
-    /// where nobody does.
+    /// When whoever keeps the users up to date has last found that they are, in seconds since 1970-01-01 UTC: 0 if that
+    /// is not known, `None` where nobody does.
     fn confirmed_unix_s(&self) -> Option<u64> {
         None
     }

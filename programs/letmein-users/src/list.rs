@@ -142,7 +142,8 @@ pub(crate) fn say_wrong(error: &UsersError) {
         | UsersError::WrongKey { .. }
         | UsersError::Unsafe { .. }
         | UsersError::Wrong { .. }
-        | UsersError::Damaged { .. } => {
+        | UsersError::Damaged { .. }
+        | UsersError::NobodyLeft { .. } => {
             say_each_line(error);
         }
     }

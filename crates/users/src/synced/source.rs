@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Stat, Uid};
@@ -31,6 +32,8 @@ pub struct SyncedUsers {
     cluster: Option<ClusterFile>,
     /// The base that was loaded last. As long as it stays, only the log is read again.
     last: Mutex<Option<LoadedBase>>,
+    /// Whether the log that was loaded last had nothing after its last whole batch.
+    is_log_whole: AtomicBool,
 }
 
 struct LoadedBase {
@@ -53,6 +56,7 @@ impl SyncedUsers {
             log: TrustedFile::new(&folder.join(LOG_NAME), Content::SyncedUsers)?,
             cluster: None,
             last: Mutex::default(),
+            is_log_whole: true.into(),
         })
     }
 
@@ -129,6 +133,8 @@ impl SyncedUsers {
         let mut changed = Changed::default();
         if let Some((file, stat)) = log {
             let (batches, read) = read_changed(file).map_err(|error| damaged(&self.log, error))?;
+            let len = u64::try_from(stat.st_size).unwrap_or(0);
+            self.is_log_whole.store(batches.len >= len, Ordering::Relaxed);
             // All that is in the log of the base before is in this base, too.
             if batches.base == base.position {
                 warnings.extend(self.warning(&self.log, &stat)?);
@@ -181,6 +187,14 @@ impl UserSource for SyncedUsers {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let base = self.base(last.take(), key.as_ref(), &mut warnings)?;
         let users = self.users(&base, log, key.as_ref(), &mut warnings)?;
+        for warning in &warnings {
+            if let Warning::LeftOut { first, .. } = warning
+                && users.is_empty()
+            {
+                let (path, first) = (self.base.path.clone(), first.clone());
+                return Err(UsersError::NobodyLeft { path, first });
+            }
+        }
         let base = last.insert(base);
         if users.is_empty() {
             warnings.push(Warning::NoUsers(self.base.path.clone()));
@@ -215,11 +229,13 @@ impl UserSource for SyncedUsers {
     }
 
     fn confirmed_unix_s(&self) -> Option<u64> {
-        self.log.status()?.st_mtime.try_into().ok()
+        // Without a log, or with one that is damaged, nobody knows.
+        let log = self.log.status().filter(|_| self.is_log_whole.load(Ordering::Relaxed));
+        Some(log.map_or(0, |log| log.st_mtime.try_into().unwrap_or(0)))
     }
 
     fn may_be_emptied(&self) -> bool {
-        // Whoever keeps the folder looks at whether that is meant.
+        // That the files have no users is no accident: they have checksums.
         true
     }
 }
