@@ -36,15 +36,19 @@ use crate::server::keyring::{ClusterKey, Keyring};
 pub(crate) use guesses::Price;
 use layer::Layer;
 pub(crate) use opaque::OpaqueUsers;
-use store::{Filter, Record};
+use store::Record;
 pub use store::{IndexError, wipe};
+
+/// Users of an overlay up to which a login takes at most 3 % longer than with the base alone. More are served all the
+/// same: whoever makes overlays begins with a new base at some number.
+pub const OVERLAY_MAX: usize = 4096;
 
 /// All users, with the conditions of their logins.
 pub struct Users {
     /// Shared by all snapshots that differ from each other by an overlay alone.
     base: Arc<Layer>,
     /// The users that were changed or removed since the base was made; absent if there are none.
-    overlay: Option<Overlay>,
+    overlay: Option<Layer>,
     /// Of both.
     census: Census,
     /// The MD5 blocks of the longest name and password. Every answer costs this many.
@@ -56,13 +60,6 @@ pub struct Users {
     has: Mechanisms,
     /// The keys of challenges that all servers with these users share, if they do.
     keyring: Option<Keyring>,
-}
-
-/// Users that were changed or removed.
-struct Overlay {
-    layer: Layer,
-    /// Which names it has.
-    filter: Filter,
 }
 
 /// Whether users have the published passwords of the shipped `users.toml`.
@@ -77,15 +74,15 @@ pub enum Samples {
 }
 
 impl Users {
-    fn new(base: Arc<Layer>, overlay: Option<Overlay>, key: Option<ServerKey>) -> Self {
+    fn new(base: Arc<Layer>, overlay: Option<Layer>, key: Option<ServerKey>) -> Self {
         let mut census = base.census.clone();
-        for changed in overlay.iter().flat_map(|overlay| overlay.layer.store.iter()) {
+        for changed in overlay.iter().flat_map(|layer| layer.store.iter()) {
             if let Some(replaced) = base.store.record(changed.name) {
                 census.take_out(&replaced);
             }
             census.add(&changed);
         }
-        let blocks = overlay.iter().fold(base.blocks, |blocks, overlay| blocks.max(overlay.layer.blocks));
+        let blocks = overlay.iter().fold(base.blocks, |blocks, layer| blocks.max(layer.blocks));
         let (opaque, has) = (key.map(|key| OpaqueUsers::new(key, &census.stretchings)), census.mechanisms());
         let mut users =
             Self { base, overlay, census, blocks, samples: Samples::Absent, opaque, has, keyring: None };
@@ -107,12 +104,12 @@ impl Users {
 
     /// The base, and the overlay if there is one.
     fn layers(&self) -> impl Iterator<Item = &Layer> {
-        iter::once(&*self.base).chain(self.overlay.as_ref().map(|overlay| &overlay.layer))
+        iter::once(&*self.base).chain(&self.overlay)
     }
 
     /// Whether no later layer than this one has a record of that name.
     fn is_last(&self, layer: &Layer, name: &str) -> bool {
-        self.overlay.as_ref().is_none_or(|Overlay { layer: own, .. }| ptr::eq(layer, own) || !own.has(name))
+        self.overlay.as_ref().is_none_or(|own| ptr::eq(layer, own) || !own.has(name))
     }
 
     /// The users for whom this holds, each once, with their layers. Those of the base come first.

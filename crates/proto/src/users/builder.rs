@@ -7,10 +7,10 @@ use std::hash::RandomState;
 use std::io;
 use std::sync::Arc;
 
+use super::Users;
 use super::conditions::Conditions;
 use super::layer::{Entries, Layer, Opaque};
-use super::store::{Credential, Filter, IndexError};
-use super::{Overlay, Users};
+use super::store::{Credential, IndexError};
 use crate::credentials::{Password, Username};
 use crate::opaque::key::{KeyId, ServerKey};
 use crate::opaque::record::Record as OpaqueRecord;
@@ -158,7 +158,7 @@ impl Builder {
         let Self { entries, key } = self;
         check(equal_secrets(&entries.records, entries.census.with_old_password > 0))?;
         let opaque = if key.is_some() { Opaque::Served } else { Opaque::Absent };
-        let base = Layer::new(entries, RandomState::new(), opaque).map_err(BuildError::Index)?;
+        let base = Layer::new(entries, RandomState::new(), opaque, 0).map_err(BuildError::Index)?;
         Ok(Users::new(Arc::new(base), None, key.map(|(_, key)| key)))
     }
 
@@ -178,13 +178,11 @@ impl Builder {
         let key = base.opaque().map(|opaque| opaque.key.clone());
         let opaque = if key.is_some() { Opaque::Served } else { Opaque::Absent };
         let base = base.base.clone();
-        let layer = Layer::new(entries, base.store.hasher().clone(), opaque).map_err(BuildError::Index)?;
+        let layer = Layer::new(entries, base.store.hasher().clone(), opaque, base.store.count())
+            .map_err(BuildError::Index)?;
         equal.extend(equal_secrets_over(&base, &layer));
         check(equal)?;
-        let count = layer.store.count();
-        let hashes = layer.store.iter().map(|record| layer.store.hash(record.name));
-        let filter = Filter::new(hashes, count).map_err(|error| BuildError::Index(error.into()))?;
-        let overlay = (count > 0).then_some(Overlay { layer, filter });
+        let overlay = (layer.store.count() > 0).then_some(layer);
         Ok(Users::new(base, overlay, key))
     }
 }

@@ -33,9 +33,9 @@ pub(super) struct Exemptions {
 }
 
 impl Exemptions {
-    /// Starts without exemptions, for this many users.
-    pub(super) fn new(users: usize) -> Self {
-        let per_user = per_user(users);
+    /// Starts without exemptions, for this many users. Each has as many slots as one `among` all users of a snapshot.
+    pub(super) fn new(users: usize, among: usize) -> Self {
+        let per_user = per_user(among);
         Self { slots: zeroed_slice_box(users * per_user), per_user }
     }
 
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_login_exempts_its_source_and_no_other_for_a_day_and_for_its_user_alone() {
-        let exemptions = Exemptions::new(3);
+        let exemptions = Exemptions::new(3, 3);
         exemptions.note(1, source(1), PasswordAge::Present, hours(1));
         let exempt = |user, number, at| exemptions.contains(user, source(number), hours(at));
         assert_eq!([exempt(1, 1, 1), exempt(1, 1, 24), exempt(1, 1, 25)], [true, true, false]);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn one_user_with_many_sources_pushes_out_none_of_another_user() {
         for users in [2, 1000, 1_000_000] {
-            let exemptions = Exemptions::new(users);
+            let exemptions = Exemptions::new(users, users);
             exemptions.note(0, source(0), PasswordAge::Present, hours(1));
             for number in 1..100_000 {
                 exemptions.note(1, source(number), PasswordAge::Present, hours(2));
@@ -182,14 +182,14 @@ mod tests {
     fn the_sources_of_a_user_are_many_among_few_users_and_two_among_millions() {
         let sizes = [1, 4096, 100_000, 262_144, 300_000, 1_000_000, 10_000_000];
         assert_eq!(sizes.map(per_user), [512, 512, 16, 8, 6, 2, 2]);
-        let exemptions = Exemptions::new(1);
+        let exemptions = Exemptions::new(1, 1);
         (0..100).for_each(|number| exemptions.note(0, source(number), PasswordAge::Present, hours(1)));
         assert_eq!((0..100).filter(|number| exemptions.contains(0, source(*number), hours(1))).count(), 100);
     }
 
     #[test]
     fn what_is_adopted_from_others_is_as_old_as_it_was() {
-        let (old, new) = (Exemptions::new(4), Exemptions::new(4096));
+        let (old, new) = (Exemptions::new(4, 4), Exemptions::new(4096, 4096));
         old.note(3, source(1), PasswordAge::Present, hours(1));
         old.note(3, source(2), PasswordAge::Present, hours(20));
         new.note(7, source(1), PasswordAge::Present, hours(21));
@@ -208,7 +208,7 @@ mod tests {
             ([Some(Present), None], [true, false]),
             ([None, Some(Present)], [false, true]),
         ] {
-            let (old, new) = (Exemptions::new(1), Exemptions::new(1));
+            let (old, new) = (Exemptions::new(1, 1), Exemptions::new(1, 1));
             old.note(0, source(1), Present, hours(1));
             old.note(0, source(2), Old, hours(1));
             new.adopt(0, &old, 0, |password| becomes[usize::from(password == Old)]);
@@ -220,7 +220,7 @@ mod tests {
     fn a_login_by_the_old_password_takes_nothing_from_one_by_the_new_from_behind_the_same_address() {
         use PasswordAge::{Old, Present};
         let dropped = |password| (password == Present).then_some(Present);
-        let (old, new) = (Exemptions::new(1), Exemptions::new(1));
+        let (old, new) = (Exemptions::new(1, 1), Exemptions::new(1, 1));
         old.note(0, source(1), Present, hours(1));
         old.note(0, source(1), Old, hours(2));
         new.adopt(0, &old, 0, dropped);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::conditions::{Conditions, Denial, NO_CONDITIONS};
-use super::layer::Layer;
+use super::search::Places;
 use super::{OpaqueUsers, Price, Users};
 use crate::opaque::record::RECORD_LEN;
 use crate::opaque::stretching::STRETCHING_LEN;
@@ -21,17 +21,14 @@ pub(crate) struct Found<'a> {
     pub(crate) is_known: Choice,
     /// Whether the digest of an answer is looked at.
     pub(super) is_judged: Choice,
-    /// The offset of the record. For an unknown name this, the number and the passwords are another user's.
-    pub(super) record: u32,
-    pub(super) number: u32,
+    /// For an unknown name the passwords and places are another user's.
     pub(super) password: &'a [u8],
     /// Empty if there is none.
     pub(super) old_password: &'a [u8],
     /// The stretching and the record of OPAQUE; empty if there is none.
     pub(super) opaque: &'a [u8],
     pub(super) users: &'a Users,
-    /// That of the record.
-    pub(super) layer: &'a Layer,
+    pub(super) places: Places<'a>,
 }
 
 impl<'a> Found<'a> {
@@ -52,7 +49,7 @@ impl<'a> Found<'a> {
 
     /// Whether this user was. For an unknown name the result is another user's, which makes no difference to a refusal.
     pub(crate) fn are_guesses_spent(&self, origin: Origin, price: Price, uptime: Duration) -> bool {
-        self.layer.guesses.is_spent(self.number, origin, price, uptime)
+        self.places.select(|place| place.layer.guesses.is_spent(place.number, origin, price, uptime))
     }
 
     /// The same, but if the guesses are `spent` the answer will be refused whatever its digest, after the usual steps.
@@ -67,36 +64,45 @@ impl<'a> Found<'a> {
 
     /// Counts a guess at the user, if its digest was looked at.
     pub(crate) fn guessed(&self, origin: Origin, price: Price, uptime: Duration) {
-        self.layer.guesses.add(self.number, origin, price, uptime, self.may_enter());
+        self.places.for_both(|place, counts| {
+            place.layer.guesses.add(place.number, origin, price, uptime, counts & self.may_enter());
+        });
     }
 
     /// Whether this user was guessed at by OPAQUE beyond the budget of a day. For an unknown name the result is another
     /// user's, which makes no difference to what is replied.
     pub(crate) fn is_day_spent(&self, price: Price, uptime: Duration) -> bool {
-        self.layer.guesses_a_day.is_spent(self.number, Origin::Proven, price, uptime)
+        let origin = Origin::Proven;
+        self.places.select(|place| place.layer.guesses_a_day.is_spent(place.number, origin, price, uptime))
     }
 
     /// Counts a guess by OPAQUE against the budget of a day, if the record is looked at.
     pub(crate) fn guessed_in_a_day(&self, price: Price, uptime: Duration) {
-        self.layer.guesses_a_day.add(self.number, Origin::Proven, price, uptime, self.may_enter());
+        self.places.for_both(|place, counts| {
+            let counts = counts & self.may_enter();
+            place.layer.guesses_a_day.add(place.number, Origin::Proven, price, uptime, counts);
+        });
     }
 
     /// Takes back such a guess, which was right.
     pub(crate) fn give_back_in_a_day(&self, price: Price) {
-        self.layer.guesses_a_day.give_back(self.number, Origin::Proven, price);
+        let place = self.places.selected();
+        place.layer.guesses_a_day.give_back(place.number, Origin::Proven, price);
     }
 
     /// Notes a login of the user from a source, given as a keyed hash.
     pub(crate) fn exempt(&self, source: u64, password: PasswordAge, uptime: Duration) {
         if self.is_known.into() {
-            self.layer.exemptions.note(self.number, source, password, uptime);
+            let place = self.places.selected();
+            place.layer.exemptions.note(place.number, source, password, uptime);
         }
     }
 
     /// Whether the user has logged in from that source lately. For an unknown name the slots of another user are looked
     /// at, so that the time does not tell the two apart.
     pub(crate) fn is_exempt(&self, source: u64, uptime: Duration) -> bool {
-        let is_noted = self.layer.exemptions.contains(self.number, source, uptime);
+        let is_noted =
+            self.places.select(|place| place.layer.exemptions.contains(place.number, source, uptime));
         bool::from(self.is_known & Choice::from(u8::from(is_noted)))
     }
 
@@ -141,7 +147,7 @@ impl<'a> Found<'a> {
         source: Option<IpAddr>,
     ) -> Result<(), Denial> {
         self.conditions().admit(unix_s, source)?;
-        let end = || self.layer.old_ends_unix_s.get(&self.record).copied().unwrap_or(0);
+        let end = || self.places.old_end_unix_s().unwrap_or(0);
         match password {
             PasswordAge::Old if unix_s >= end() => Err(Denial::OldPassword),
             PasswordAge::Old | PasswordAge::Present => Ok(()),
@@ -160,7 +166,7 @@ impl<'a> Found<'a> {
 
     /// The conditions of the user's logins, besides the password.
     fn conditions(&self) -> &'a Conditions {
-        self.layer.conditions.get(&self.record).unwrap_or(&NO_CONDITIONS)
+        self.places.conditions().unwrap_or(&NO_CONDITIONS)
     }
 }
 

@@ -88,11 +88,16 @@ pub(super) enum Opaque {
 }
 
 impl Layer {
-    /// Indexes users by name.
+    /// Indexes users by name, over a layer with `below` users.
     ///
     /// # Errors
     /// As [`Store::new`] has them.
-    pub(super) fn new(entries: Entries, hasher: RandomState, opaque: Opaque) -> Result<Self, IndexError> {
+    pub(super) fn new(
+        entries: Entries,
+        hasher: RandomState,
+        opaque: Opaque,
+        below: usize,
+    ) -> Result<Self, IndexError> {
         let Entries { records, conditions, old_ends_unix_s, with_sample_password, census } = entries;
         let store = Store::new(records, hasher)?;
         let there = store.iter().filter(|record| !record.is_removed);
@@ -101,7 +106,7 @@ impl Layer {
         Ok(Self {
             conditions,
             old_ends_unix_s,
-            exemptions: Exemptions::new(count),
+            exemptions: Exemptions::new(count, count + below),
             guesses: Guesses::new(count),
             guesses_a_day: Guesses::new(if opaque == Opaque::Served { count } else { 0 }),
             blocks,

@@ -4,11 +4,11 @@ use std::hint::black_box;
 
 use subtle::{Choice, ConstantTimeEq};
 
+use super::Users;
 use super::conditions::Conditions;
 use super::found::Found;
 use super::layer::Layer;
 use super::store::Lookup;
-use super::{Overlay, Users};
 use crate::mechanism::Mechanism;
 
 /// Names that are prefetched at a time: those of a batch of datagrams.
@@ -16,15 +16,34 @@ const PREFETCH_MAX: usize = 64;
 /// Up to this many users fit in the processor's caches, and need no prefetch.
 const CACHED_MAX: usize = 4096;
 
-/// The record that a search ends with.
+/// The result of a search.
 #[derive(Clone, Copy)]
 pub(super) struct Hit<'a> {
-    /// Where the record is.
-    pub(super) layer: &'a Layer,
     pub(super) record: Lookup<'a>,
     /// Whether a user has the name, and this is the record. Otherwise it is another user's, or stands for a user who is
     /// removed.
     pub(super) is_user: Choice,
+    pub(super) places: Places<'a>,
+}
+
+/// Where the searches of a name in the base and in the overlay end. What is known of a user is looked up at both, so
+/// that a user of either and an unknown name touch the same memory.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    base: Place<'a>,
+    overlay: Option<Place<'a>>,
+    /// Whether the one in the overlay counts.
+    is_overlay: Choice,
+}
+
+/// A record in a layer.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) layer: &'a Layer,
+    /// The offset of the record.
+    pub(super) start: u32,
+    /// How many users were added before this one.
+    pub(super) number: u32,
 }
 
 impl<'a> Hit<'a> {
@@ -32,23 +51,50 @@ impl<'a> Hit<'a> {
     pub(super) fn credentials(&self) -> [&'a [u8]; 3] {
         [self.record.password, self.record.old_password, self.record.opaque]
     }
+}
+
+impl<'a> Places<'a> {
+    /// Asks at both places, and gives the result of the one that counts.
+    pub(super) fn select<T: Copy>(&self, ask: impl Fn(&Place<'a>) -> T) -> T {
+        let of_base = ask(&self.base);
+        self.overlay.map_or(of_base, |place| either(of_base, ask(&place), self.is_overlay))
+    }
+
+    /// Does the same at both places; a choice says which counts.
+    pub(super) fn for_both(&self, act: impl Fn(&Place<'a>, Choice)) {
+        act(&self.base, !self.is_overlay);
+        if let Some(place) = &self.overlay {
+            act(place, self.is_overlay);
+        }
+    }
+
+    /// The place that counts.
+    pub(super) fn selected(&self) -> Place<'a> {
+        self.select(|place| *place)
+    }
 
     /// The conditions of the user's logins, if there are any.
     pub(super) fn conditions(&self) -> Option<&'a Conditions> {
-        self.layer.conditions.get(&self.record.start)
+        self.select(|Place { layer, start, number: _ }| layer.conditions.get(start))
     }
 
     /// The first second since 1970-01-01 UTC in which the user's old password is refused, if there is one.
     pub(super) fn old_end_unix_s(&self) -> Option<u64> {
-        self.layer.old_ends_unix_s.get(&self.record.start).copied()
+        self.select(|Place { layer, start, number: _ }| layer.old_ends_unix_s.get(start).copied())
+    }
+}
+
+impl<'a> Place<'a> {
+    fn new(layer: &'a Layer, record: &Lookup<'a>) -> Self {
+        Self { layer, start: record.start, number: record.number }
     }
 }
 
 impl Users {
     /// Looks for the user of this name who logs in by this mechanism. The time does not tell whether there is one.
     pub(crate) fn find<'a>(&'a self, name: &'a str, mechanism: Mechanism) -> Found<'a> {
-        let Hit { layer, record, is_user } = self.search(name);
-        let Lookup { is_match: _, has_name: _, start, number, password, old_password, opaque } = record;
+        let Hit { record, is_user, places } = self.search(name);
+        let Lookup { is_match: _, has_name: _, start: _, number: _, password, old_password, opaque } = record;
         let credential = match mechanism {
             Mechanism::Md5 => password,
             Mechanism::Opaque => opaque,
@@ -57,45 +103,35 @@ impl Users {
             name,
             is_known: is_user & !credential.len().ct_eq(&0),
             is_judged: Choice::from(1),
-            record: start,
-            number,
             password,
             old_password,
             opaque,
             users: self,
-            layer,
+            places,
         }
     }
 
-    /// Looks for a user in the layer that has the name, as the filter tells: so a search in two layers touches no more
-    /// memory than one in the base alone, but for the filter. That for an unknown name ends with a record of the base.
+    /// Looks for a user in both layers. A record of that name in the overlay counts more than one in the base; a search
+    /// for an unknown name ends with a record of the base, unless there is none.
     pub(super) fn search(&self, name: &str) -> Hit<'_> {
         let hash = self.base.store.hash(name);
-        let (layer, is_overlay) = self.layer_of(hash);
-        let record = layer.store.find(hash, name);
-        let is_elsewhere = is_overlay & !record.has_name.unwrap_u8();
-        if is_elsewhere != 0 && self.base.store.count() > 0 {
-            // The filter was wrong, as it seldom is. That tells no more than that the overlay does not have the name.
-            let record = self.base.store.find(hash, name);
-            return Hit { layer: &self.base, record, is_user: record.is_match };
+        let of_base = self.base.store.find(hash, name);
+        let of_overlay = self.overlay.as_ref().map(|layer| (layer, layer.store.find(hash, name)));
+        let (mut record, mut is_overlay, mut overlay) = (of_base, Choice::from(0), None);
+        if let Some((layer, of_overlay)) = of_overlay {
+            is_overlay = of_overlay.has_name | Choice::from(u8::from(self.base.store.count() == 0));
+            record = either(of_base, of_overlay, is_overlay);
+            overlay = Some(Place::new(layer, &of_overlay));
         }
-        Hit { layer, record, is_user: record.is_match }
-    }
-
-    /// The layer in which a search begins, and 1 if that is the overlay. The time does not tell which. If there is
-    /// nobody in the base, nothing there could stand in for an unknown name.
-    fn layer_of(&self, hash: u64) -> (&Layer, u8) {
-        let base = &*self.base;
-        let Some(Overlay { layer: overlay, filter }) = &self.overlay else { return (base, 0) };
-        let is_overlay = filter.may_have(hash).unwrap_u8() | u8::from(base.store.count() == 0);
-        let layer = [base, overlay].get(usize::from(is_overlay)).copied().unwrap_or(base);
-        (layer, is_overlay)
+        let places = Places { base: Place::new(&self.base, &of_base), overlay, is_overlay };
+        Hit { record, is_user: record.is_match, places }
     }
 
     /// Brings the records of up to 64 names into the cache, where there are more users than stay there by themselves.
     /// What the processor does between two misses is kept short, so that more of them overlap.
     pub fn prefetch<'n>(&self, names: impl Iterator<Item = &'n str>) {
-        if self.len() <= CACHED_MAX {
+        let layers = || self.layers().filter(|layer| layer.store.count() > CACHED_MAX);
+        if layers().next().is_none() {
             return;
         }
         let mut hashes = [0; PREFETCH_MAX];
@@ -105,19 +141,16 @@ impl Users {
             count += 1;
         }
         let hashes = hashes.get(..count).unwrap_or_default();
-        if let Some(Overlay { filter, .. }) = &self.overlay {
-            touch(hashes.iter().map(|hash| filter.touch(*hash)));
+        for layer in layers() {
+            touch(hashes.iter().map(|hash| layer.store.touch_slots(*hash)));
         }
-        let mut layers = [&*self.base; PREFETCH_MAX];
-        for (layer, hash) in layers.iter_mut().zip(hashes) {
-            *layer = self.layer_of(*hash).0;
+        for layer in layers() {
+            let mut starts = [0; PREFETCH_MAX];
+            for (start, hash) in starts.iter_mut().zip(hashes) {
+                *start = layer.store.first(*hash);
+            }
+            touch(starts.iter().take(count).map(|start| layer.store.touch_record(*start)));
         }
-        touch(layers.iter().zip(hashes).map(|(layer, hash)| layer.store.touch_slots(*hash)));
-        let mut starts = [0; PREFETCH_MAX];
-        for (start, (layer, hash)) in starts.iter_mut().zip(layers.iter().zip(hashes)) {
-            *start = layer.store.first(*hash);
-        }
-        touch(starts.iter().zip(layers).take(count).map(|(start, layer)| layer.store.touch_record(*start)));
     }
 
     /// Whether a user has this name.
@@ -125,6 +158,11 @@ impl Users {
     pub fn contains(&self, name: &str) -> bool {
         self.search(name).is_user.into()
     }
+}
+
+/// The first, or the second if it `is_second`, without a branch.
+fn either<T: Copy>(first: T, second: T, is_second: Choice) -> T {
+    [first, second].get(usize::from(is_second.unwrap_u8())).copied().unwrap_or(first)
 }
 
 /// Has bytes brought into the cache.

@@ -8,7 +8,6 @@
 //! A user takes their name, their password or 200 bytes for a record, and 40 bytes. A search touches two cache lines,
 //! however many users there are, and one wipe is enough for all passwords.
 
-mod filter;
 mod pages;
 mod records;
 #[cfg(test)]
@@ -18,7 +17,6 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 
-pub(super) use filter::Filter;
 use pages::Pages;
 pub use pages::wipe;
 pub(super) use records::{Credential, Lookup, Record, Records};

@@ -20,8 +20,9 @@ impl Users {
 
     fn adopt_user(&self, old: &Self, name: &str) {
         let [own, before] = [self, old].map(|users| users.search(name));
-        if bool::from(own.is_user & before.is_user) && before.layer.is_marked(before.record.number) {
-            own.layer.adopt(&own.record, before.layer, &before.record);
+        let [layer, others] = [own, before].map(|hit| hit.places.selected().layer);
+        if bool::from(own.is_user & before.is_user) && others.is_marked(before.record.number) {
+            layer.adopt(&own.record, others, &before.record);
         }
     }
 
@@ -44,8 +45,8 @@ impl Users {
         let [own, others] = [self, other].map(|users| users.search(name));
         let is_same = || {
             own.credentials() == others.credentials()
-                && own.old_end_unix_s() == others.old_end_unix_s()
-                && own.conditions() == others.conditions()
+                && own.places.old_end_unix_s() == others.places.old_end_unix_s()
+                && own.places.conditions() == others.places.conditions()
         };
         bool::from(own.is_user & others.is_user).then(is_same)
     }
