@@ -1,6 +1,6 @@
 //! How a name is found in a base and an overlay: by the same steps, whichever has it.
 
-use std::hint::black_box;
+use std::hint::{black_box, select_unpredictable};
 
 use subtle::{Choice, ConstantTimeEq};
 
@@ -57,7 +57,8 @@ impl<'a> Places<'a> {
     /// Asks at both places, and gives the result of the one that counts.
     pub(super) fn select<T: Copy>(&self, ask: impl Fn(&Place<'a>) -> T) -> T {
         let of_base = ask(&self.base);
-        self.overlay.map_or(of_base, |place| either(of_base, ask(&place), self.is_overlay))
+        let of_overlay = self.overlay.map(|place| ask(&place));
+        of_overlay.map_or(of_base, |it| select_unpredictable(self.is_overlay.into(), it, of_base))
     }
 
     /// Does the same at both places; a choice says which counts.
@@ -70,7 +71,11 @@ impl<'a> Places<'a> {
 
     /// The place that counts.
     pub(super) fn selected(&self) -> Place<'a> {
-        self.select(|place| *place)
+        Place {
+            layer: self.select(|place| place.layer),
+            start: self.select(|place| place.start),
+            number: self.select(|place| place.number),
+        }
     }
 
     /// The conditions of the user's logins, if there are any.
@@ -120,7 +125,7 @@ impl Users {
         let (mut record, mut is_overlay, mut overlay) = (of_base, Choice::from(0), None);
         if let Some((layer, of_overlay)) = of_overlay {
             is_overlay = of_overlay.has_name | Choice::from(u8::from(self.base.store.count() == 0));
-            record = either(of_base, of_overlay, is_overlay);
+            record = of_base.or(of_overlay, is_overlay);
             overlay = Some(Place::new(layer, &of_overlay));
         }
         let places = Places { base: Place::new(&self.base, &of_base), overlay, is_overlay };
@@ -130,8 +135,7 @@ impl Users {
     /// Brings the records of up to 64 names into the cache, where there are more users than stay there by themselves.
     /// What the processor does between two misses is kept short, so that more of them overlap.
     pub fn prefetch<'n>(&self, names: impl Iterator<Item = &'n str>) {
-        let layers = || self.layers().filter(|layer| layer.store.count() > CACHED_MAX);
-        if layers().next().is_none() {
+        if self.len() <= CACHED_MAX {
             return;
         }
         let mut hashes = [0; PREFETCH_MAX];
@@ -141,10 +145,10 @@ impl Users {
             count += 1;
         }
         let hashes = hashes.get(..count).unwrap_or_default();
-        for layer in layers() {
+        for layer in self.layers() {
             touch(hashes.iter().map(|hash| layer.store.touch_slots(*hash)));
         }
-        for layer in layers() {
+        for layer in self.layers() {
             let mut starts = [0; PREFETCH_MAX];
             for (start, hash) in starts.iter_mut().zip(hashes) {
                 *start = layer.store.first(*hash);
@@ -158,11 +162,6 @@ impl Users {
     pub fn contains(&self, name: &str) -> bool {
         self.search(name).is_user.into()
     }
-}
-
-/// The first, or the second if it `is_second`, without a branch.
-fn either<T: Copy>(first: T, second: T, is_second: Choice) -> T {
-    [first, second].get(usize::from(is_second.unwrap_u8())).copied().unwrap_or(first)
 }
 
 /// Has bytes brought into the cache.

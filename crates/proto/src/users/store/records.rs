@@ -1,11 +1,12 @@
 //! Records of users: a header, the name, and what the user may log in by.
 
+use std::hint::select_unpredictable;
 use std::io;
 use std::iter;
 use std::ops::Range;
 use std::thread;
 
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::pages::Pages;
 use crate::credentials::{Password, Username};
@@ -58,6 +59,23 @@ pub(crate) enum Credential<'a> {
     Opaque(&'a OpaqueRecord),
     /// Nothing: the user is removed.
     Removed,
+}
+
+impl Lookup<'_> {
+    /// This one, or the other by `choice`. Each part is chosen in registers, without a branch: what is chosen in memory
+    /// takes a time of its own, since a processor guesses which store a load belongs to.
+    pub(crate) fn or(self, other: Self, choice: Choice) -> Self {
+        let if_other = bool::from(choice);
+        Self {
+            is_match: Choice::conditional_select(&self.is_match, &other.is_match, choice),
+            has_name: Choice::conditional_select(&self.has_name, &other.has_name, choice),
+            start: select_unpredictable(if_other, other.start, self.start),
+            number: select_unpredictable(if_other, other.number, self.number),
+            password: select_unpredictable(if_other, other.password, self.password),
+            old_password: select_unpredictable(if_other, other.old_password, self.old_password),
+            opaque: select_unpredictable(if_other, other.opaque, self.opaque),
+        }
+    }
 }
 
 impl<'a> Record<'a> {
