@@ -25,9 +25,6 @@ const MINUTE_BITS: u32 = 23;
 const MINUTE_MAX: u64 = (1 << MINUTE_BITS) - 1;
 const OLD_PASSWORD: u64 = 1 << MINUTE_BITS;
 const TAG_SHIFT: u32 = MINUTE_BITS + 1;
-const TAG_BITS: u32 = u64::BITS - TAG_SHIFT;
-/// By how much the places of a source differ from one user to the next, of 2^40: the golden section spreads them best.
-const USER_STEP: u64 = 0x9e_3779_b97f;
 
 /// Recent logins of all users, by user and source.
 pub(super) struct Exemptions {
@@ -97,12 +94,10 @@ impl Exemptions {
         }
     }
 
-    /// The slots that a source may take. They are chosen by its tag, and differ from user to user: the users of one
-    /// source would else all be in the same few lines of a processor's caches.
+    /// The slots that a source may take. They are chosen by bits of its tag.
     fn ways(&self, user: u32, source: u64) -> &[AtomicU64] {
         let (sets, _) = self.of(user).as_chunks::<WAYS>();
-        let place = (tag(source) + u64::from(user) * USER_STEP) % (1 << TAG_BITS);
-        match sets.get((place * sets.len() as u64 >> TAG_BITS) as usize) {
+        match sets.get(tag(source) as usize % sets.len().max(1)) {
             Some(set) => set,
             None => self.of(user),
         }

@@ -199,18 +199,14 @@ struct Candidates {
 
 impl Candidates {
     fn new(bucket: &Bucket, tag: u32) -> Self {
-        // In halves, and with a bit for each slot in place of a shift: so compilers look at several slots at a time.
-        let bits = [1_u32, 2, 4, 8, 16, 32, 64, 128];
-        let words = bucket.map(u64::from_ne_bytes);
-        let (tags, starts) = (words.map(|word| (word >> 32) as u32), words.map(|word| word as u32));
-        let (mut slots, mut taken) = (0_u32, 0_u32);
-        for ((slot_tag, start), bit) in tags.into_iter().zip(starts).zip(bits) {
-            let is_taken = u32::from(start != 0).wrapping_neg();
-            slots |= bit & is_taken & u32::from(slot_tag == tag).wrapping_neg();
-            taken = taken.wrapping_sub(is_taken);
+        let (mut slots, mut taken) = (0, 0);
+        for (number, slot) in bucket.iter().enumerate() {
+            let slot = u64::from_ne_bytes(*slot);
+            taken += u64::from(slot != 0);
+            slots |= u8::from((slot != 0) & ((slot >> 32) as u32 == tag)) << number;
         }
-        slots |= u32::from(slots == 0) << scaled(tag, u64::from(taken));
-        Self { slots: slots as u8, is_bucket_full: taken == BUCKET_SLOTS as u32 }
+        slots |= u8::from(slots == 0) << scaled(tag, taken);
+        Self { slots, is_bucket_full: taken == BUCKET_SLOTS as u64 }
     }
 
     /// The offset of the record of the first candidate.

@@ -62,8 +62,8 @@ pub(crate) enum Credential<'a> {
 }
 
 impl Lookup<'_> {
-    /// This one, or the other by `choice`. Each part is chosen in registers, without a branch: what is chosen in memory
-    /// takes a time of its own, since a processor guesses which store a load belongs to.
+    /// This one, or the other by `choice`. Each part is chosen in registers: with two records side by side in memory
+    /// and an index, refusals of users in an overlay took some nanoseconds longer than those of unknown names.
     pub(crate) fn or(self, other: Self, choice: Choice) -> Self {
         let if_other = bool::from(choice);
         Self {
