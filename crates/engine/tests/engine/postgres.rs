@@ -20,7 +20,8 @@ use tokio::runtime;
 /// A PostgreSQL that is up; stopped when dropped.
 pub(crate) struct Postgres {
     folder: TempDir,
-    child: Child,
+    settings: Vec<String>,
+    child: Mutex<Child>,
     log: Mutex<Receiver<String>>,
 }
 
@@ -51,17 +52,77 @@ impl Postgres {
         let mut initdb = as_other_user(&programs.join("initdb"));
         initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
         assert!(initdb.arg("--pgdata").arg(&data).stdout(Stdio::null()).status().unwrap().success());
-        let mut postgres = as_other_user(&programs.join("postgres"));
-        postgres.arg("-D").arg(&data).arg("-k").arg(folder.path()).args(["-c", "fsync=off"]);
-        postgres.args(["-c", "listen_addresses="]).args(settings(folder.path()));
-        let mut child = postgres.stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let ready = log.by_ref().find(|line| line.contains("ready to accept connections"));
-        assert!(ready.is_some(), "PostgreSQL does not start");
-        // So that it never waits for somebody to read its log.
-        let (sender, receiver) = channel();
-        thread::spawn(move || log.for_each(|line| drop(sender.send(line))));
-        Some(Self { folder, child, log: Mutex::new(receiver) })
+        let settings = settings(folder.path());
+        Some(Self::start_in(folder, settings))
+    }
+
+    /// A standby of this one, or a backup that is restored, as the arguments of pg_basebackup say.
+    fn copy(&self, arguments: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        give(folder.path());
+        let mut copy = as_other_user(&programs().unwrap().join("pg_basebackup"));
+        copy.args(["--username=postgres", "--checkpoint=fast", "--no-sync", "--host"]).arg(self.folder());
+        copy.args(arguments).arg("--pgdata").arg(folder.path().join("data"));
+        assert!(copy.status().unwrap().success());
+        Self::start_in(folder, Vec::new())
+    }
+
+    /// Starts what is in the folder.
+    fn start_in(folder: TempDir, settings: Vec<String>) -> Self {
+        let (child, log) = launch(folder.path(), &settings);
+        Self { folder, settings, child: Mutex::new(child), log: Mutex::new(log) }
+    }
+
+    /// Stops all its processes, as a computer that hangs: nobody is refused, and nobody is answered.
+    pub(crate) fn freeze(&self) {
+        // First the one that could start more.
+        let _ = kill_process(Pid::from_child(&self.child.lock().unwrap()), Signal::STOP);
+        self.signal_all(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    /// Ends all its processes, as if the power had failed.
+    pub(crate) fn kill(&self) {
+        // So that none goes on alone, or starts another.
+        self.freeze();
+        let all = self.processes();
+        self.signal_all(Signal::KILL);
+        self.child.lock().unwrap().wait().unwrap();
+        // Whoever is still there holds the shared memory.
+        while all.iter().any(|process| is_running(*process)) {
+            thread::yield_now();
+        }
+    }
+
+    /// Kills it, and starts it again.
+    pub(crate) fn kill_and_start(&self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Starts it again after it was killed.
+    pub(crate) fn start_again(&self) {
+        let (child, log) = launch(self.folder.path(), &self.settings);
+        *self.child.lock().unwrap() = child;
+        *self.log.lock().unwrap() = log;
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        for process in self.processes() {
+            // It may have ended.
+            let _ = kill_process(process, signal);
+        }
+    }
+
+    /// The process, and those that it has started.
+    fn processes(&self) -> Vec<Pid> {
+        let id = self.child.lock().unwrap().id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let children = children.split_whitespace().map(|id| id.parse().unwrap());
+        [id.cast_signed()].into_iter().chain(children).map(|id| Pid::from_raw(id).unwrap()).collect()
     }
 
     /// The next lines of its log, up to one with `end` in it.
@@ -78,30 +139,54 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        if matches!(self.child.lock().unwrap().try_wait(), Ok(Some(_))) {
+            self.start_again();
+        }
+        self.thaw();
         // It stops at once, and leaves no shared memory behind, as it would when killed.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::QUIT);
-        let _ = self.child.wait();
+        let mut child = self.child.lock().unwrap();
+        let _ = kill_process(Pid::from_child(&child), Signal::QUIT);
+        let _ = child.wait();
     }
 }
 
 impl Database {
     /// An empty one.
     pub(crate) fn empty() -> Option<Self> {
+        Some(Self::empty_in(Postgres::shared()?))
+    }
+
+    fn empty_in(postgres: Arc<Postgres>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let database = Self {
-            postgres: Postgres::shared()?,
-            name: format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
-        };
-        let postgres = Self { postgres: database.postgres.clone(), name: "postgres".into() };
-        postgres.batch(&format!("CREATE DATABASE {}", database.name));
-        Some(database)
+        let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let database = Self { postgres, name };
+        database.postgres().batch(&format!("CREATE DATABASE {}", database.name));
+        database
     }
 
     /// One with the schema.
     pub(crate) fn new() -> Option<Self> {
-        let database = Self::empty()?;
-        run(async { init(&database.session().await).await }).unwrap();
-        Some(database)
+        Self::empty().map(Self::with_schema)
+    }
+
+    /// One with the schema in a PostgreSQL of its own.
+    pub(crate) fn alone(settings: impl FnOnce(&Path) -> Vec<String>) -> Option<Self> {
+        Some(Self::empty_in(Arc::new(Postgres::start(settings)?)).with_schema())
+    }
+
+    fn with_schema(self) -> Self {
+        run(async { init(&self.session().await).await }).unwrap();
+        self
+    }
+
+    /// The same one in a copy of its PostgreSQL.
+    pub(crate) fn copy(&self, arguments: &[&str]) -> Self {
+        Self { postgres: Arc::new(self.postgres.copy(arguments)), name: self.name.clone() }
+    }
+
+    /// The one that is there from the start.
+    pub(crate) fn postgres(&self) -> Self {
+        Self { postgres: self.postgres.clone(), name: "postgres".into() }
     }
 
     /// Settings of a superuser.
@@ -162,6 +247,28 @@ fn programs() -> Option<PathBuf> {
         io::stderr().write_all(b"skipped: postgresql is not installed\n").unwrap();
     }
     programs
+}
+
+/// Starts PostgreSQL, and waits until it lets somebody in. The lines of its log come after that.
+fn launch(folder: &Path, settings: &[String]) -> (Child, Receiver<String>) {
+    let mut postgres = as_other_user(&programs().unwrap().join("postgres"));
+    postgres.arg("-D").arg(folder.join("data")).arg("-k").arg(folder).args(["-c", "fsync=off"]);
+    postgres.args(["-c", "listen_addresses="]).args(settings);
+    let mut child = postgres.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let ready = log.by_ref().find(|line| line.contains("ready to accept"));
+    assert!(ready.is_some(), "PostgreSQL does not start");
+    // So that it never waits for somebody to read its log.
+    let (sender, receiver) = channel();
+    thread::spawn(move || log.for_each(|line| drop(sender.send(line))));
+    (child, receiver)
+}
+
+/// Whether a process has not ended yet.
+fn is_running(process: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+    // The state comes after the name of the program.
+    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 /// A program that root must not run.

@@ -1,0 +1,236 @@
+//! What must not take users away, and what must not keep others from coming.
+
+use crate::node::{LOADED, Node, add_users};
+use crate::postgres::Database;
+
+/// Puts another database in the place of one, with other users.
+fn replace(database: &Database, prefix: &str, users: usize) {
+    let other = Database::new().unwrap();
+    if users > 0 {
+        add_users(&other, prefix, users);
+    }
+    let name = &database.name;
+    let postgres = database.postgres();
+    postgres.batch(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+    postgres.batch(&format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname IN ('{name}', '{}')",
+        other.name
+    ));
+    postgres.batch(&format!("ALTER DATABASE {name} RENAME TO was_{name}_{}", other.name));
+    postgres.batch(&format!("ALTER DATABASE {} RENAME TO {name}", other.name));
+}
+
+#[test]
+fn another_database_behind_the_name_with_as_many_users_is_taken_at_once() {
+    let Some(database) = Database::new() else { return };
+    add_users(&database, "ours", 10);
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    node.equals(&database);
+    replace(&database, "theirs", 5);
+    node.equals(&database);
+    assert_eq!(sync.count(LOADED), 2, "{}", sync.log());
+    assert_eq!(sync.count("SIGHUP"), 0);
+}
+
+#[test]
+fn another_database_with_no_users_or_fewer_than_half_waits_for_sighup() {
+    for users in [0, 4] {
+        let Some(database) = Database::new() else { return };
+        add_users(&database, "ours", 10);
+        let node = Node::of(&database);
+        let mut sync = node.start();
+        node.equals(&database);
+        let before = node.files();
+        replace(&database, "theirs", users);
+        let line = sync.until("until SIGHUP takes the others");
+        assert!(line.contains("another history and only") && line.contains("of 10"), "{line}");
+        sync.is_healthy(503, "which wait for SIGHUP");
+        assert_eq!((node.files(), sync.metric("letmein_sync_held")), (before, 1));
+        sync.hang_up();
+        node.equals(&database);
+        sync.is_healthy(200, "ok");
+    }
+}
+
+/// The users of the folder are those of the base and of the log.
+#[test]
+fn users_who_came_after_the_first_load_are_guarded_as_well() {
+    let Some(database) = Database::new() else { return };
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    node.equals(&database);
+    add_users(&database, "ours", 10);
+    node.equals(&database);
+    replace(&database, "theirs", 0);
+    let line = sync.until("until SIGHUP takes the others");
+    assert!(line.contains("of 10"), "{line}");
+}
+
+#[test]
+fn users_who_were_removed_after_the_load_are_not_counted() {
+    let Some(database) = Database::new() else { return };
+    add_users(&database, "ours", 10);
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    node.equals(&database);
+    database.batch("DELETE FROM letmein.users WHERE name <> 'ours1'");
+    node.equals(&database);
+    replace(&database, "theirs", 1);
+    node.equals(&database);
+    assert_eq!(sync.count("SIGHUP"), 0, "{}", sync.log());
+}
+
+#[test]
+fn nothing_waits_for_sighup_once_the_old_database_is_back() {
+    let Some(database) = Database::new() else { return };
+    add_users(&database, "ours", 10);
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    node.equals(&database);
+    let (stamp, other) = (
+        database.query("SELECT ARRAY[stamp::text] FROM letmein.head"),
+        "UPDATE letmein.head SET stamp = gen_random_uuid(); ALTER TABLE letmein.users RENAME TO kept; \
+         CREATE TABLE letmein.users (LIKE letmein.kept); GRANT SELECT ON letmein.users TO letmein_server",
+    );
+    database.batch(other);
+    sync.is_healthy(503, "which wait for SIGHUP");
+    database.batch(&format!(
+        "DROP TABLE letmein.users; ALTER TABLE letmein.kept RENAME TO users; \
+         UPDATE letmein.head SET stamp = '{stamp}'"
+    ));
+    sync.is_healthy(200, "ok");
+    node.equals(&database);
+    assert_eq!(sync.count(LOADED), 1, "{}", sync.log());
+    // A SIGHUP now is not for a set of users that may come later.
+    sync.hang_up();
+    sync.until("no set of users waits for it");
+}
+
+#[test]
+fn a_sighup_is_for_the_set_of_users_that_waits_and_for_none_after_the_old_database_is_back() {
+    let Some(database) = Database::new() else { return };
+    add_users(&database, "ours", 10);
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    node.equals(&database);
+    let stamp = database.query("SELECT ARRAY[stamp::text] FROM letmein.head");
+    let hide = "ALTER TABLE letmein.users RENAME TO kept; \
+                CREATE TABLE letmein.users (LIKE letmein.kept); GRANT SELECT ON letmein.users TO letmein_server; \
+                UPDATE letmein.head SET stamp = gen_random_uuid()";
+    let show = format!(
+        "DROP TABLE letmein.users; ALTER TABLE letmein.kept RENAME TO users; \
+         UPDATE letmein.head SET stamp = '{stamp}'"
+    );
+    database.batch(hide);
+    sync.until("until SIGHUP takes the others");
+    // The set that waits cannot be read while it is taken.
+    database.batch("ALTER TABLE letmein.users RENAME TO hidden");
+    sync.hang_up();
+    sync.until("the users of the database are taken");
+    sync.until("the database refuses");
+    database.batch("ALTER TABLE letmein.hidden RENAME TO users");
+    database.batch(&show);
+    sync.is_healthy(200, "ok");
+    database.batch(hide);
+    sync.until("until SIGHUP takes the others");
+}
+
+#[test]
+fn a_transaction_that_removes_all_users_is_taken_at_once() {
+    let Some(database) = Database::new() else { return };
+    add_users(&database, "user", 10);
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    node.equals(&database);
+    database.batch("DELETE FROM letmein.users");
+    node.equals(&database);
+    assert!(node.users().unwrap().1.is_empty());
+    assert_eq!(sync.count("SIGHUP"), 0);
+}
+
+#[test]
+fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
+    let Some(database) = Database::new() else { return };
+    database.batch(
+        "DO $$ DECLARE name text; BEGIN
+            FOR name IN SELECT conname FROM pg_constraint WHERE conrelid = 'letmein.users'::regclass AND contype = 'c'
+            LOOP EXECUTE format('ALTER TABLE letmein.users DROP CONSTRAINT %I', name); END LOOP;
+         END $$;
+         ALTER TABLE letmein.users ALTER disabled DROP NOT NULL",
+    );
+    add_users(&database, "user", 20);
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    node.equals(&database);
+    let poisons = [
+        "password = ''",
+        "password = repeat('p', 129)",
+        "password = NULL, opaque = 'no record'",
+        "password = NULL, opaque = '$opaque-3dh$' || repeat('p', 600)",
+        "expires = '1969-12-31'",
+        "expires = 'infinity'",
+        "expires = '-infinity'",
+        "expires = '0044-03-15 BC'",
+        "networks = ARRAY['10.0.0.0/8', NULL]::cidr[]",
+        "networks = array_fill('10.0.0.0/8'::cidr, ARRAY[65])",
+        "networks = '{{10.0.0.0/8,::1},{10.0.0.0/8,::1}}'",
+        "networks = '{}'",
+        "disabled = NULL",
+        "password = NULL",
+    ];
+    for (number, poison) in poisons.iter().enumerate() {
+        database.batch(&format!("UPDATE letmein.users SET {poison} WHERE name = 'user{number}'"));
+    }
+    for name in ["a:b", "", " a", "a\u{1}", &"n".repeat(65)] {
+        database.batch(&format!("INSERT INTO letmein.users (name, password) VALUES ('{name}', 'p')"));
+    }
+    database.batch("INSERT INTO letmein.users (name, password) VALUES ('zoe', 'hers')");
+    let good: Vec<_> = (poisons.len()..20).map(|number| format!("user{number}")).chain(["zoe".into()]).collect();
+    let names = || node.users().unwrap().1.into_keys().collect::<Vec<_>>();
+    let mut good = good;
+    good.sort();
+    crate::node::eventually("only good rows are users", || names() == good);
+    let invalid = (poisons.len() + 5) as u64;
+    assert!(sync.metric("letmein_sync_invalid_rows") >= invalid, "{}", sync.log());
+    assert!(sync.log().contains("rows that are no users"), "{}", sync.log());
+    let (status, text) = node.check();
+    assert_eq!(status, 1);
+    assert!(text.contains(&format!("users: {}, rows that are no users: {invalid}", good.len())), "{text}");
+
+    // The same if they are loaded.
+    assert_eq!(sync.stop(), 0);
+    std::fs::remove_file(node.folder().join(users::synced::BASE_NAME)).unwrap();
+    let mut sync = node.start();
+    sync.until(LOADED);
+    assert_eq!(names(), good);
+
+    database.batch(
+        "DELETE FROM letmein.users WHERE name !~ '^(user|zoe)';
+         UPDATE letmein.users SET password = 'p', opaque = NULL, expires = NULL, networks = NULL, disabled = false",
+    );
+    node.equals(&database);
+    assert_eq!(names().len(), 21);
+}
+
+#[test]
+fn a_node_from_before_the_floor_loads_everything() {
+    let Some(database) = Database::new() else { return };
+    add_users(&database, "user", 10);
+    let node = Node::of(&database);
+    let sync = node.start();
+    node.equals(&database);
+    assert_eq!(sync.stop(), 0);
+    database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
+    database.batch("UPDATE letmein.users SET disabled = true WHERE name = 'user2'");
+    database.batch(
+        "DELETE FROM letmein.removed; DELETE FROM letmein.changes WHERE revision < 3; UPDATE letmein.head SET floor = 2",
+    );
+    let mut sync = node.start();
+    node.equals(&database);
+    assert_eq!(sync.count(LOADED), 1, "{}", sync.log());
+    // What is newer than the floor is followed.
+    database.batch("UPDATE letmein.users SET disabled = true WHERE name = 'user3'");
+    node.equals(&database);
+    assert_eq!(sync.count(LOADED), 1, "{}", sync.log());
+}

@@ -1,0 +1,18 @@
+//! `letmein-sync` with a real PostgreSQL, which the tests start, freeze, kill and promote. Without one they are skipped,
+//! and say so.
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+// Its name in the tests of the engine.
+extern crate engine as letmein_auth_engine;
+
+mod connections;
+mod crashes;
+mod failovers;
+mod following;
+mod guards;
+mod node;
+#[path = "../../../../crates/engine/tests/engine/postgres.rs"]
+#[expect(dead_code, reason = "the tests of the engine need more of it")]
+mod postgres;
+mod proxy;
+mod transactions;

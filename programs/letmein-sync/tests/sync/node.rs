@@ -1,0 +1,328 @@
+//! A node: a folder of users, and the program that keeps them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use letmein_auth_engine::{EngineError, Session};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, Row, read_base, read_changed};
+
+use crate::postgres::{Database, run};
+
+/// How long anything may take. Nothing takes so long unless it is wrong.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// All that there is to say of each user, by name.
+pub(crate) type Users = BTreeMap<String, String>;
+
+/// What says that all users were loaded.
+pub(crate) const LOADED: &str = "all users loaded";
+
+/// A folder of users, and the settings of a database.
+pub(crate) struct Node {
+    files: TempDir,
+}
+
+/// A `letmein-sync` that runs; killed when dropped.
+pub(crate) struct Sync {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Node {
+    /// A node that follows a database as a role that may do no more than it has to.
+    pub(crate) fn of(database: &Database) -> Self {
+        Self::at(database, &database.postgres.folder().display().to_string())
+    }
+
+    /// The same, with other hosts, or with other settings after them.
+    pub(crate) fn at(database: &Database, hosts: &str) -> Self {
+        database.batch(
+            "DO $$ BEGIN CREATE ROLE node LOGIN IN ROLE letmein_server;
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+        );
+        let node = Self { files: TempDir::new().unwrap() };
+        let settings = format!("host={hosts} user=node dbname={}", database.name);
+        fs::write(node.settings(), settings).unwrap();
+        fs::set_permissions(node.settings(), Permissions::from_mode(0o600)).unwrap();
+        node
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.files.path().join("engine")
+    }
+
+    /// The folder of the users.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.files.path().join("users")
+    }
+
+    /// Starts the program.
+    pub(crate) fn start(&self) -> Sync {
+        self.start_by(self.program(), &[])
+    }
+
+    /// The program, with its two files.
+    pub(crate) fn program(&self) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_letmein-sync"));
+        program.arg("--engine").arg(self.settings()).arg("--folder").arg(self.folder());
+        program.args(["--node", "here"]);
+        program
+    }
+
+    /// Starts the program by a command that becomes it, with more arguments.
+    pub(crate) fn start_by(&self, mut program: Command, more: &[&str]) -> Sync {
+        program.args(["--http", "127.0.0.1:0"]).args(more).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = program.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || log.lines().for_each(|line| drop(sender.send(line.unwrap()))));
+        Sync { child, lines, seen: Vec::new() }
+    }
+
+    /// Runs `letmein-sync --check`: its exit status, and what it prints and says.
+    pub(crate) fn check(&self) -> (i32, String) {
+        let output = self.program().arg("--check").output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+    }
+
+    /// Where the users in the folder are, and the users; `None` if there are none, or none that are whole.
+    pub(crate) fn users(&self) -> Option<(Position, Users)> {
+        // The log first, as servers do it.
+        let log = File::open(self.folder().join(LOG_NAME)).ok();
+        let mut users = Users::new();
+        let base = File::open(self.folder().join(BASE_NAME)).ok()?;
+        let mut position = read_base(base, |row| drop(users.insert(row.name.into(), of_row(&row)))).ok()?.position;
+        if let Some((batches, changed)) = log.and_then(|log| read_changed(log).ok())
+            && batches.base == position
+        {
+            position = batches.position;
+            for row in changed.rows() {
+                match row.credential {
+                    Credential::Removed => drop(users.remove(row.name)),
+                    Credential::Password(_) | Credential::Record(_) => {
+                        users.insert(row.name.into(), of_row(&row));
+                    }
+                }
+            }
+        }
+        Some((position, users))
+    }
+
+    /// Where the users in the folder are.
+    pub(crate) fn revision(&self) -> i64 {
+        self.users().unwrap().0.revision
+    }
+
+    /// Waits until the folder has the users that the database has.
+    pub(crate) fn equals(&self, database: &Database) {
+        eventually("the folder has the users of the database", || {
+            let (position, users) = of_database(database);
+            self.users().is_some_and(|mine| mine == (position, users))
+        });
+    }
+
+    /// All files and what is in them.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = fs::read_dir(self.folder()).unwrap().map(Result::unwrap);
+        files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
+    }
+}
+
+impl Sync {
+    /// Waits for the next line of the log with a text in it.
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        let started = Instant::now();
+        loop {
+            match self.lines.recv_timeout(LONGEST.saturating_sub(started.elapsed())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("no line with {text:?} in\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// Reads lines of the log for so long.
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let started = Instant::now();
+        loop {
+            match self.lines.recv_timeout(time.saturating_sub(started.elapsed())) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => panic!("it has ended\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// All lines of the log up to now.
+    pub(crate) fn log(&mut self) -> String {
+        self.seen.extend(self.lines.try_iter());
+        self.seen.join("\n")
+    }
+
+    /// How many lines of the log have a text in them.
+    pub(crate) fn count(&mut self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    /// What is served at a path: status and text.
+    pub(crate) fn get(&mut self, path: &str) -> (u16, String) {
+        const SERVED: &str = "metrics and health on http://";
+        if !self.seen.iter().any(|line| line.contains(SERVED)) {
+            self.until(SERVED);
+        }
+        let line = self.seen.iter().find(|line| line.contains(SERVED)).unwrap();
+        let address = line.rsplit_once("http://").unwrap().1.trim_end_matches('/');
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.into())
+    }
+
+    /// Waits until its health is this.
+    pub(crate) fn is_healthy(&mut self, status: u16, text: &str) {
+        eventually(&format!("/healthz is {status} {text}"), || {
+            let (is, said) = self.get("/healthz");
+            is == status && said.contains(text)
+        });
+    }
+
+    /// A metric.
+    pub(crate) fn metric(&mut self, name: &str) -> u64 {
+        let (_, page) = self.get("/metrics");
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        line.unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn process(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn hang_up(&self) {
+        kill_process(self.process(), Signal::HUP).unwrap();
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Stops it, as a service manager does: its exit status.
+    pub(crate) fn stop(mut self) -> i32 {
+        kill_process(self.process(), Signal::TERM).unwrap();
+        self.child.wait().unwrap().code().unwrap()
+    }
+
+    /// Waits for its end, which it comes to itself: its exit status, and what it said.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        let status = self.child.wait().unwrap().code().unwrap();
+        self.seen.extend(self.lines.iter());
+        (status, self.seen.join("\n"))
+    }
+}
+
+impl Drop for Sync {
+    fn drop(&mut self) {
+        let _ = (self.child.kill(), self.child.wait());
+    }
+}
+
+/// Waits until something holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < LONGEST, "not after {LONGEST:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Where the database is, and its users.
+pub(crate) fn of_database(database: &Database) -> (Position, Users) {
+    run(async { read(&database.session().await).await }).unwrap()
+}
+
+async fn read(session: &Session) -> Result<(Position, Users), EngineError> {
+    session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let head = session.row("SELECT revision, replace(stamp::text, '-', '') FROM letmein.head", &[]).await?;
+    let stamp = u128::from_str_radix(head.get(1), 16).unwrap().to_be_bytes();
+    let sql = "SELECT name, password, opaque, disabled, expires - DATE '1970-01-01', networks::text[] \
+               FROM letmein.users";
+    let mut users = Users::new();
+    for row in session.rows(sql, &[]).await? {
+        let (day, networks): (Option<i32>, Option<Vec<String>>) = (row.get(4), row.get(5));
+        let (password, record): (Option<&str>, Option<&str>) = (row.get(1), row.get(2));
+        let day = day.map(i32::cast_unsigned);
+        users.insert(row.get(0), text(password, record, row.get(3), day, &networks.unwrap_or_default()));
+    }
+    session.batch("COMMIT").await?;
+    Ok((Position { revision: head.get(0), stamp }, users))
+}
+
+fn of_row(row: &Row<'_>) -> String {
+    let (password, record) = match row.credential {
+        Credential::Removed => (None, None),
+        Credential::Password(password) => (Some(password), None),
+        Credential::Record(record) => (None, Some(record)),
+    };
+    let networks: Vec<_> = row.networks.iter().map(ToString::to_string).collect();
+    text(password, record, row.is_disabled, row.last_day, &networks)
+}
+
+fn text(
+    password: Option<&str>,
+    record: Option<&str>,
+    is_disabled: bool,
+    last_day: Option<u32>,
+    networks: &[String],
+) -> String {
+    format!("{password:?} {record:?} {is_disabled} {last_day:?} {networks:?}")
+}
+
+/// Adds users with names of their own, in one transaction.
+pub(crate) fn add_users(database: &Database, prefix: &str, count: usize) {
+    const AT_A_TIME: usize = 10_000;
+    run(async {
+        let session = database.session().await;
+        session.batch("BEGIN").await?;
+        for first in (0..count).step_by(AT_A_TIME) {
+            let last = count.min(first + AT_A_TIME) - 1;
+            let sql = format!(
+                "INSERT INTO letmein.users (name, password)
+                 SELECT '{prefix}' || number, 'password' || number FROM generate_series({first}, {last}) AS it(number)"
+            );
+            session.batch(&sql).await?;
+        }
+        session.batch("COMMIT").await
+    })
+    .unwrap();
+}
+
+/// A shell command that becomes a program.
+pub(crate) fn by_shell(before: &str, program: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{before}; exec \"$@\"")).arg("sh");
+    shell.arg(program.get_program()).args(program.get_args());
+    shell
+}
+
+/// How long a file is; 0 if there is none.
+pub(crate) fn len(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
