@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
@@ -25,23 +26,34 @@ pub type Parameter<'v> = (&'v (dyn ToSql + Sync), Type);
 /// A connection to the database. It needs a runtime with I/O and time.
 pub struct Session {
     client: Client,
+    connection: AbortHandle,
     /// The first error, after which no transaction may be committed: the database would undo it and call that success.
     first_error: RefCell<Option<EngineError>>,
 }
 
 impl Session {
-    /// Connects.
+    /// Connects to the first host that lets us in. All share the time limit, so one that hangs leaves time for the next.
     ///
     /// # Errors
-    /// Whatever keeps it from connecting, within the time limit.
+    /// Whatever keeps it from connecting to the last host, within the time limit.
     pub async fn open(settings: &Settings) -> Result<Self, EngineError> {
-        let client = match settings.tls.clone() {
-            Some(tls) => timeout(TIME_LIMIT, connect(&settings.config, tls)).await,
-            None => timeout(TIME_LIMIT, connect(&settings.config, NoTls)).await,
-        };
-        let client = client.map_err(|_| EngineError::ConnectTimedOut)?;
-        let client = client.map_err(|error| EngineError::of_connecting(&error))?;
-        Ok(Self { client, first_error: RefCell::new(None) })
+        let hosts = settings.hosts();
+        let limit = TIME_LIMIT / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let mut last = EngineError::ConnectTimedOut;
+        for host in hosts {
+            let connected = match settings.tls.clone() {
+                Some(tls) => timeout(limit, connect(host, tls)).await,
+                None => timeout(limit, connect(host, NoTls)).await,
+            };
+            last = match connected {
+                Ok(Ok((client, connection))) => {
+                    return Ok(Self { client, connection, first_error: RefCell::new(None) });
+                }
+                Ok(Err(error)) => EngineError::of_connecting(&error),
+                Err(_) => EngineError::ConnectTimedOut,
+            };
+        }
+        Err(last)
     }
 
     /// Runs a statement, and gives the rows that it returns.
@@ -101,14 +113,20 @@ impl Session {
     }
 }
 
-/// The connection runs beside its client, and ends with it. Its errors reach whoever waits for an answer.
-async fn connect<T>(config: &Config, tls: T) -> Result<Client, tokio_postgres::Error>
+impl Drop for Session {
+    /// Left to itself, the connection would wait for all answers, and a database that hangs gives none.
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// The connection runs beside its client. Its errors reach whoever waits for an answer.
+async fn connect<T>(config: &Config, tls: T) -> Result<(Client, AbortHandle), tokio_postgres::Error>
 where
     T: MakeTlsConnect<Socket, Stream: Send + 'static>,
 {
     let (client, connection) = config.connect(tls).await?;
-    tokio::spawn(connection);
-    Ok(client)
+    Ok((client, tokio::spawn(connection).abort_handle()))
 }
 
 async fn limited<T>(answer: impl Future<Output = T>) -> Result<T, EngineError> {

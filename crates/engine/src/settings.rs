@@ -13,10 +13,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rand::TryRng;
+use rand::rngs::SysRng;
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, SslNegotiation};
 use users::{Distrust, UsersError, file};
 use zeroize::Zeroizing;
 
@@ -30,7 +32,8 @@ const HOST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where the database is, and as whom to connect.
 #[derive(Debug)]
 pub struct Settings {
-    pub(crate) config: Config,
+    /// One for each host, in the order in which they are tried.
+    hosts: Vec<Config>,
     /// None for a Unix socket.
     pub(crate) tls: Option<Tls>,
 }
@@ -98,6 +101,7 @@ const OWN_LINE: &str = "give sslrootcert and sslmode a line of their own, withou
 const NEGOTIATION: &str = "sslnegotiation=direct is not possible: take it out";
 const NO_HOST: &str = "no host: write host=db.example.org, or host=/run/postgresql for a Unix socket";
 const ONE_KIND: &str = "hosts and Unix sockets do not go together, nor does hostaddr with a Unix socket";
+const NUMBERS: &str = "write one port, or one for each host, and hostaddr for each host or for none";
 const NO_TLS: &str = "sslmode=disable is not possible over TCP: take it out, or name a Unix socket as host";
 const NO_CA: &str = "no sslrootcert: write sslrootcert=FILE with the certificate of the database's CA";
 
@@ -121,7 +125,12 @@ impl Settings {
         if config.get_ssl_negotiation() != SslNegotiation::Postgres {
             return Err(together(NEGOTIATION));
         }
-        match (sockets, config.get_hosts().len()) {
+        let (ports, addresses, hosts) =
+            (config.get_ports().len(), config.get_hostaddrs().len(), config.get_hosts().len());
+        if hosts > 0 && (ports > 1 && ports != hosts || addresses > 0 && addresses != hosts) {
+            return Err(together(NUMBERS));
+        }
+        match (sockets, hosts) {
             (_, 0) => Err(together(NO_HOST)),
             (0, _) if config.get_ssl_mode() == SslMode::Disable => Err(together(NO_TLS)),
             (0, _) => {
@@ -129,15 +138,53 @@ impl Settings {
                 let pem = read(&path, Content::Ca)?;
                 let tls = Tls::trusting(&pem).map_err(|reason| SettingsError::Ca { path, reason })?;
                 config.ssl_mode(SslMode::Require);
-                Ok(Self { config, tls: Some(tls) })
+                Ok(Self { hosts: one_by_one(&config), tls: Some(tls) })
             }
             (sockets, hosts) if sockets == hosts && config.get_hostaddrs().is_empty() => {
                 config.ssl_mode(SslMode::Disable);
-                Ok(Self { config, tls: None })
+                Ok(Self { hosts: one_by_one(&config), tls: None })
             }
             (_, _) => Err(together(ONE_KIND)),
         }
     }
+
+    /// The hosts, in the order in which to try them.
+    pub(crate) fn hosts(&self) -> Vec<&Config> {
+        let mut hosts: Vec<_> = self.hosts.iter().collect();
+        if hosts.iter().any(|host| host.get_load_balance_hosts() == LoadBalanceHosts::Random) {
+            hosts.sort_by_cached_key(|_| SysRng.try_next_u64().unwrap_or_default());
+        }
+        hosts
+    }
+}
+
+/// The same settings for each of the hosts alone, so that each can be given time of its own.
+fn one_by_one(all: &Config) -> Vec<Config> {
+    let host = |(index, host): (usize, &Host)| {
+        let mut one = Config::new();
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(folder) => one.host_path(folder),
+        };
+        all.get_hostaddrs().get(index).map(|address| one.hostaddr(*address));
+        let ports = all.get_ports();
+        ports.get(index).or(ports.first()).map(|port| one.port(*port));
+        all.get_user().map(|it| one.user(it));
+        all.get_password().map(|it| one.password(it));
+        all.get_dbname().map(|it| one.dbname(it));
+        all.get_options().map(|it| one.options(it));
+        all.get_application_name().map(|it| one.application_name(it));
+        all.get_connect_timeout().map(|it| one.connect_timeout(*it));
+        all.get_tcp_user_timeout().map(|it| one.tcp_user_timeout(*it));
+        all.get_keepalives_interval().map(|it| one.keepalives_interval(it));
+        all.get_keepalives_retries().map(|it| one.keepalives_retries(it));
+        one.keepalives(all.get_keepalives()).keepalives_idle(all.get_keepalives_idle());
+        one.ssl_mode(all.get_ssl_mode()).channel_binding(all.get_channel_binding());
+        one.target_session_attrs(all.get_target_session_attrs());
+        one.load_balance_hosts(all.get_load_balance_hosts());
+        one
+    };
+    all.get_hosts().iter().enumerate().map(host).collect()
 }
 
 /// What a file has in it.

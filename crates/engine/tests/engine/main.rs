@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod commit;
+mod hosts;
 mod migrations;
 mod order;
 #[expect(dead_code, reason = "the tests of the program read the log")]

@@ -44,6 +44,8 @@ fn what_is_wrong_is_told_with_its_line_and_without_the_password() {
         ("password=hunter2", "no host"),
         ("host=/run,db.example.org password=hunter2", "hosts and Unix sockets"),
         ("host=/run hostaddr=192.0.2.1 password=hunter2", "hosts and Unix sockets"),
+        ("host=/run,/tmp port=1,2,3 password=hunter2", "one for each host"),
+        ("host=a,b hostaddr=192.0.2.1 password=hunter2", "for each host or for none"),
         ("host=db.example.org password=hunter2", "no sslrootcert"),
         ("host=db.example.org sslmode=disable password=hunter2", "sslmode=disable is not possible"),
         ("host=db.example.org password=hunter2\nsslrootcert=/nonexistent", "/nonexistent: "),
