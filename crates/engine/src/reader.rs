@@ -60,7 +60,7 @@ impl Reader {
         let sql = "SELECT revision, stamp::text, schema_version, min_reader, floor <= $1 AND \
                    EXISTS (SELECT FROM letmein.changes WHERE revision = $1 AND stamp = $2::uuid), \
                    pg_is_in_recovery() FROM letmein.head";
-        let stamp = format!("{:032x}", u128::from_be_bytes(stamp));
+        let stamp = stamp_text(stamp);
         let row = self.session.row(sql, &[(&revision, Type::INT8), (&stamp, Type::TEXT)]).await?;
         let (version, min_reader) = (row.get(2), row.get(3));
         if min_reader > SCHEMA_VERSION {
@@ -78,11 +78,10 @@ impl Reader {
     /// # Errors
     /// Why not all were given.
     pub async fn all(&self, mut each: impl FnMut(Given<'_>)) -> Result<Position, EngineError> {
-        self.begin().await?;
-        let position = self.head(None).await?.position;
-        self.each(&format!("SELECT {COLUMNS} FROM letmein.users"), &[], &mut each).await?;
+        let head = self.begin(None).await?;
+        self.each(&format!("SELECT {COLUMNS} FROM letmein.users"), &[], |row| give(row, &mut each)).await?;
         self.session.batch("COMMIT").await?;
-        Ok(position)
+        Ok(head.position)
     }
 
     /// Gives the users who were changed after a position, and the names that were removed after it. Gives nothing if
@@ -95,18 +94,16 @@ impl Reader {
         mine: Position,
         mut each: impl FnMut(Given<'_>),
     ) -> Result<Option<Position>, EngineError> {
-        self.begin().await?;
-        let Head { position, can_follow, .. } = self.head(Some(mine)).await?;
-        if can_follow {
+        let head = self.begin(Some(mine)).await?;
+        if head.can_follow {
             let since: &[Parameter<'_>] = &[(&mine.revision, Type::INT8)];
-            let sql = "SELECT name, NULL::text, NULL::text, false, NULL::int, NULL::text[] FROM letmein.removed \
-                       WHERE revision > $1";
-            self.each(sql, since, &mut each).await?;
+            let sql = "SELECT name FROM letmein.removed WHERE revision > $1";
+            self.each(sql, since, |row| give_removed(row, &mut each)).await?;
             let sql = format!("SELECT {COLUMNS} FROM letmein.users WHERE revision > $1");
-            self.each(&sql, since, &mut each).await?;
+            self.each(&sql, since, |row| give(row, &mut each)).await?;
         }
         self.session.batch("COMMIT").await?;
-        Ok(can_follow.then_some(position))
+        Ok(head.can_follow.then_some(head.position))
     }
 
     /// Says in the table of nodes how far this node is. On a standby nobody can.
@@ -120,16 +117,17 @@ impl Reader {
         Ok(())
     }
 
-    /// Begins a transaction that sees one state.
-    async fn begin(&self) -> Result<(), EngineError> {
-        self.session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    /// Begins a transaction that sees one state, and says which. The database may have changed since it was last asked.
+    async fn begin(&self, mine: Option<Position>) -> Result<Head, EngineError> {
+        self.session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        self.head(mine).await
     }
 
     async fn each(
         &self,
         sql: &str,
         parameters: &[Parameter<'_>],
-        each: &mut impl FnMut(Given<'_>),
+        mut give: impl FnMut(&tokio_postgres::Row) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let mut rows = pin!(self.session.stream(sql, parameters).await?);
         let mut is_more = true;
@@ -137,7 +135,7 @@ impl Reader {
             let some = async {
                 for _ in 0..ROWS_AT_A_TIME {
                     let Some(row) = rows.try_next().await? else { return Ok(false) };
-                    give(&row, each)?;
+                    give(&row)?;
                 }
                 Ok::<_, EngineError>(true)
             };
@@ -147,10 +145,12 @@ impl Reader {
     }
 }
 
-/// A day out of range is told as -1, since no error may keep the other users from being read.
-const COLUMNS: &str = "name, password, opaque, disabled, \
+/// No row may keep the others from being read: a day out of range is told as -1, networks that are no list as NULL in
+/// one, and nobody gets in who is not said to be enabled.
+const COLUMNS: &str = "name, password, opaque, disabled IS NOT FALSE, \
      CASE WHEN expires BETWEEN DATE '1970-01-01' AND DATE '9999-12-31' THEN expires - DATE '1970-01-01' \
-     WHEN expires IS NOT NULL THEN -1 END, networks::text[]";
+     WHEN expires IS NOT NULL THEN -1 END, \
+     CASE WHEN networks IS NULL OR array_ndims(networks) = 1 THEN networks::text[] ELSE '{NULL}' END";
 
 /// A row of the database.
 #[derive(Debug)]
@@ -161,13 +161,21 @@ pub struct Given<'a> {
     pub row: Result<Row<'a>, RowError>,
 }
 
-/// Gives a row; one without password and record was removed.
+/// Gives a name that was removed.
+fn give_removed(row: &tokio_postgres::Row, each: &mut impl FnMut(Given<'_>)) -> Result<(), EngineError> {
+    let name = row.try_get(0)?;
+    let row = Row::removed(name);
+    each(Given { name, row: row.check().map(|()| row) });
+    Ok(())
+}
+
+/// Gives a user.
 fn give(row: &tokio_postgres::Row, each: &mut impl FnMut(Given<'_>)) -> Result<(), EngineError> {
     let name = row.try_get(0)?;
     let credential = match (row.try_get(1)?, row.try_get(2)?) {
-        (_, Some(record)) => Credential::Record(record),
-        (Some(password), None) => Credential::Password(password),
-        (None, None) => Credential::Removed,
+        (_, Some(record)) => Ok(Credential::Record(record)),
+        (Some(password), None) => Ok(Credential::Password(password)),
+        (None, None) => Err(RowError::NoCredential),
     };
     let is_disabled = row.try_get(3)?;
     let last_day: Option<i32> = row.try_get(4)?;
@@ -177,7 +185,7 @@ fn give(row: &tokio_postgres::Row, each: &mut impl FnMut(Given<'_>)) -> Result<(
         // Left out, a network would let the user in from anywhere.
         let networks = networks.map(|all| all.into_iter().map(|it| parse_network(it?)).collect());
         let networks = networks.unwrap_or_else(|| Some(Vec::new())).ok_or(RowError::Networks)?;
-        let row = Row { name, credential, is_disabled, last_day, networks };
+        let row = Row { name, credential: credential?, is_disabled, last_day, networks };
         row.check().map(|()| row)
     };
     each(Given { name, row: valid() });
@@ -189,4 +197,8 @@ fn position(revision: i64, stamp: &str) -> Result<Position, EngineError> {
     let stamp = u128::from_str_radix(&digits, 16).map(u128::to_be_bytes);
     let stamp = stamp.map_err(|_| EngineError::Unexpected("a stamp that is no UUID".into()))?;
     Ok(Position { revision, stamp })
+}
+
+fn stamp_text(stamp: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(stamp))
 }

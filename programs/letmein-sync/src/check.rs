@@ -6,7 +6,7 @@ use std::path::Path;
 use engine::{EngineError, Reader, Settings};
 use letmein::cli::{self, ExitStatus};
 use tokio::runtime::Runtime;
-use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, read_base, read_log};
+use users::synced::{BASE_NAME, LOG_NAME, Position, read_base, read_log};
 
 use crate::{PROGRAM, failed};
 
@@ -44,17 +44,12 @@ async fn read(settings: &Settings) -> Result<Database, EngineError> {
     // It tells whether this program knows the tables.
     let mut database =
         Database { position: reader.head(None).await?.position, users: 0, invalid: 0, first: None };
-    let position = reader.all(|given| {
-        let reason = match given.row {
-            Ok(row) if row.credential != Credential::Removed => {
-                database.users += 1;
-                return;
-            }
-            Ok(_) => "a user has neither password nor record".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        database.invalid += 1;
-        database.first.get_or_insert(reason);
+    let position = reader.all(|given| match given.row {
+        Ok(_) => database.users += 1,
+        Err(error) => {
+            database.invalid += 1;
+            database.first.get_or_insert_with(|| error.to_string());
+        }
     });
     let position = position.await?;
     Ok(Database { position, ..database })

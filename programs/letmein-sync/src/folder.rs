@@ -72,6 +72,8 @@ impl Folder {
         let is_for_group = folder.metadata().map_err(failed)?.mode() & 0o050 == 0o050;
         let mode = if is_for_group { 0o640 } else { 0o600 };
         let mut opened = Self { path: path.into(), folder, mode, users: None };
+        // What a letmein-sync that was killed had begun.
+        [NEW_BASE_NAME, NEW_LOG_NAME].iter().try_for_each(|name| opened.remove(name)).map_err(failed)?;
         opened.users = opened.read().map_err(failed)?;
         Ok(opened)
     }
@@ -89,6 +91,23 @@ impl Folder {
     /// How many users the base has.
     pub(crate) fn base_users(&self) -> u64 {
         self.users.as_ref().map_or(0, |users| users.base.users)
+    }
+
+    /// How many users there are at most: those of the base, and one for each row that has changed since.
+    pub(crate) fn users_at_most(&self) -> u64 {
+        self.base_users() + self.changed_rows()
+    }
+
+    /// How many users there are. It reads all of them.
+    pub(crate) fn users(&self) -> io::Result<u64> {
+        if self.users.is_none() {
+            return Ok(0);
+        }
+        let (_, changed) = read_changed(File::open(self.path.join(LOG_NAME))?).map_err(into_io)?;
+        let mut users = changed.rows().filter(|row| row.credential != Credential::Removed).count() as u64;
+        let unchanged = |row: Row<'_>| users += u64::from(!changed.contains(row.name));
+        read_base(File::open(self.path.join(BASE_NAME))?, unchanged).map_err(into_io)?;
+        Ok(users)
     }
 
     /// How many rows have changed since the base.
@@ -130,12 +149,15 @@ impl Folder {
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
-        let path = self.path.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
+        self.remove(name)?;
+        OpenOptions::new().write(true).create_new(true).mode(self.mode).open(self.path.join(name))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
         }
-        OpenOptions::new().write(true).create_new(true).mode(self.mode).open(path)
     }
 
     /// Begins a base beside the one that is there.

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use users::counted;
-use users::synced::{Credential, Position, Row};
+use users::synced::{Position, Row};
 
 use crate::folder::Folder;
 use crate::status::Status;
@@ -66,11 +66,11 @@ pub(crate) enum FollowError {
     /// The folder.
     #[error("the folder of the users: {0}")]
     Folder(#[from] io::Error),
-    /// This database is behind the one that was asked before.
+    /// This database is behind the one that was asked before, which may be the first of several hosts again.
     #[error("the standby is behind the users of this node, by revisions: {0}")]
     Behind(i64),
-    /// Another database has answered than the one that was asked where it is.
-    #[error("another database answers than before")]
+    /// Another database has answered than the one that was asked where it is, or it was purged meanwhile.
+    #[error("the database has another history than a moment ago")]
     OtherDatabase,
 }
 
@@ -130,7 +130,6 @@ impl<'s> Follower<'s> {
             Some(mine) if mine == head.position => self.confirm()?,
             Some(mine) if head.can_follow => self.take_changes(&reader, mine).await?,
             Some(mine) if head.is_standby && head.position.revision < mine.revision => {
-                self.reader = Some(reader);
                 return Err(FollowError::Behind(mine.revision - head.position.revision));
             }
             Some(_) | None => self.load(&reader, head).await?,
@@ -151,11 +150,12 @@ impl<'s> Follower<'s> {
         taken.written()?;
         let position = position.ok_or(FollowError::OtherDatabase)?;
         self.folder.end_batch(position)?;
-        self.held = None;
+        taken.written()?;
+        let position = position.ok_or(FollowError::OtherDatabase)?;
+        self.folder.end_batch(position)?;
         info!("revision {}: {} changed{}", position.revision, counted(taken.rows), taken.invalid_text());
         self.status.send_modify(|status| {
             status.position = Some(position);
-            status.held_users = None;
             status.batches += 1;
             status.invalid_rows += taken.invalid;
         });
@@ -179,26 +179,27 @@ impl<'s> Follower<'s> {
         if self.held.as_ref().is_some_and(waits) {
             return Ok(());
         }
-        let before = self.folder.position().map(|_| self.folder.base_users());
         let mut base = self.folder.begin_base()?;
         let mut taken = Taken::default();
-        let position = reader.all(|given| taken.note_user(given, |row| base.row(row))).await?;
-        taken.written()?;
-        let users = taken.rows as u64;
-        if let Some(before) = before.filter(|before| users < before.div_ceil(2))
-            && !self.is_accepted
-        {
-            self.folder.discard(base);
-            self.held = Some(Held { position, since: now });
-            self.status.send_modify(|status| status.held_users = Some(users));
-            warn!(
-                "the database has another history and only {} of {before}: these stay until SIGHUP takes the others",
-                counted(taken.rows)
-            );
-            return Ok(());
-        }
+        let read = reader.all(|given| taken.note_user(given, |row| base.row(row))).await;
+        let read = read.map_err(FollowError::from).and_then(|position| {
+            taken.written()?;
+            Ok((position, self.before_too_few(taken.rows as u64)?))
+        });
+        let position = match read {
+            Ok((position, None)) => position,
+            Ok((position, Some(before))) => {
+                self.folder.discard(base);
+                self.hold(position, now, before, taken.rows);
+                return Ok(());
+            }
+            Err(error) => {
+                // It may be all that fits on the disk.
+                self.folder.discard(base);
+                return Err(error);
+            }
+        };
         self.folder.publish(base, position)?;
-        (self.is_accepted, self.held) = (false, None);
         info!(
             "revision {}: all users loaded: {}{}",
             position.revision,
@@ -207,18 +208,41 @@ impl<'s> Follower<'s> {
         );
         self.status.send_modify(|status| {
             status.position = Some(position);
-            status.held_users = None;
             status.loads += 1;
             status.invalid_rows += taken.invalid;
         });
         self.confirm()
     }
 
-    /// Notes that the users are as the database has them.
+    /// How many users there are, if these are fewer than half of them, and nobody has accepted that.
+    fn before_too_few(&self, users: u64) -> Result<Option<u64>, FollowError> {
+        let is_too_few = |before: &u64| users < before.div_ceil(2);
+        // All users are read only if there may be too few.
+        if self.is_accepted || !is_too_few(&self.folder.users_at_most()) {
+            return Ok(None);
+        }
+        Ok(Some(self.folder.users()?).filter(is_too_few))
+    }
+
+    /// Keeps the users that are there until SIGHUP.
+    fn hold(&mut self, position: Position, since: Duration, before: u64, users: usize) {
+        self.held = Some(Held { position, since });
+        self.status.send_modify(|status| status.held_users = Some(users as u64));
+        warn!(
+            "the database has another history and only {} of {before}: these stay until SIGHUP takes the others",
+            counted(users)
+        );
+    }
+
+    /// Notes that the users are as the database has them, so that none wait any more.
     fn confirm(&mut self) -> Result<(), FollowError> {
         self.folder.confirm()?;
+        (self.is_accepted, self.held) = (false, None);
         let now = self.clock.now().unix_s;
-        self.status.send_modify(|status| status.confirmed_unix_s = Some(now));
+        self.status.send_modify(|status| {
+            status.confirmed_unix_s = Some(now);
+            status.held_users = None;
+        });
         Ok(())
     }
 
@@ -277,8 +301,7 @@ impl Taken {
     /// Writes a user. A row that is none is left out.
     fn note_user(&mut self, given: Given<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
         match given.row {
-            Ok(row) if row.credential != Credential::Removed => self.write(&row, write),
-            Ok(_) => self.invalid("a user has neither password nor record".to_owned()),
+            Ok(row) => self.write(&row, write),
             Err(error) => self.invalid(error.to_string()),
         }
     }

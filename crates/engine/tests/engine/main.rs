@@ -9,6 +9,7 @@ mod order;
 #[expect(dead_code, reason = "the tests of the program read the log")]
 mod postgres;
 mod proxy;
+mod reader;
 mod roles;
 mod rules;
 mod settings;

@@ -53,6 +53,9 @@ pub enum RowError {
     /// The password is empty.
     #[error("a password is empty")]
     EmptyPassword,
+    /// There is nothing to log in by.
+    #[error("a user has neither password nor record")]
+    NoCredential,
     /// The record is none.
     #[error("a record is none of OPAQUE")]
     Record,

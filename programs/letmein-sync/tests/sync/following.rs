@@ -76,19 +76,22 @@ fn check_tells_whether_folder_and_database_are_alike_and_changes_neither() {
 
     let sync = node.start();
     node.equals(&database);
-    let alike = "database  revision 1, users: 4, rows that are no users: 0\nfolder    revision 1, as the database\n";
+    let alike =
+        "database  revision 1, users: 4, rows that are no users: 0\nfolder    revision 1, as the database\n";
     assert_eq!(node.check(), (0, alike.into()), "beside the one that runs");
     assert_eq!(sync.stop(), 0);
 
     database.batch("DELETE FROM letmein.users WHERE name = 'bob'");
     let before = node.files();
-    let other = "database  revision 2, users: 3, rows that are no users: 0\nfolder    revision 1, another one\n";
+    let other =
+        "database  revision 2, users: 3, rows that are no users: 0\nfolder    revision 1, another one\n";
     assert_eq!(node.check(), (1, other.into()));
     assert_eq!(node.files(), before);
 
     // Of the same revision, and of another history.
     database.batch("UPDATE letmein.head SET stamp = gen_random_uuid(), revision = 1");
-    let other = "database  revision 1, users: 3, rows that are no users: 0\nfolder    revision 1, another one\n";
+    let other =
+        "database  revision 1, users: 3, rows that are no users: 0\nfolder    revision 1, another one\n";
     assert_eq!(node.check(), (1, other.into()));
 }
 

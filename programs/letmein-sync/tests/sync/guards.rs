@@ -81,6 +81,17 @@ fn users_who_were_removed_after_the_load_are_not_counted() {
     assert_eq!(sync.count("SIGHUP"), 0, "{}", sync.log());
 }
 
+/// Gives the database another history with no users, and the other way round.
+const HIDE: &str = "ALTER TABLE letmein.users RENAME TO kept; CREATE TABLE letmein.users (LIKE letmein.kept); \
+     GRANT SELECT ON letmein.users TO letmein_server; \
+     ALTER TABLE letmein.changes RENAME TO kept_changes; CREATE TABLE letmein.changes (LIKE letmein.kept_changes); \
+     GRANT SELECT ON letmein.changes TO letmein_server; \
+     UPDATE letmein.head SET revision = revision + 1, stamp = gen_random_uuid()";
+const SHOW: &str = "DROP TABLE letmein.users; ALTER TABLE letmein.kept RENAME TO users; \
+     DROP TABLE letmein.changes; ALTER TABLE letmein.kept_changes RENAME TO changes; \
+     UPDATE letmein.head SET (revision, stamp) = \
+         (SELECT revision, stamp FROM letmein.changes ORDER BY revision DESC LIMIT 1)";
+
 #[test]
 fn nothing_waits_for_sighup_once_the_old_database_is_back() {
     let Some(database) = Database::new() else { return };
@@ -88,21 +99,12 @@ fn nothing_waits_for_sighup_once_the_old_database_is_back() {
     let node = Node::of(&database);
     let mut sync = node.start();
     node.equals(&database);
-    let (stamp, other) = (
-        database.query("SELECT ARRAY[stamp::text] FROM letmein.head"),
-        "UPDATE letmein.head SET stamp = gen_random_uuid(); ALTER TABLE letmein.users RENAME TO kept; \
-         CREATE TABLE letmein.users (LIKE letmein.kept); GRANT SELECT ON letmein.users TO letmein_server",
-    );
-    database.batch(other);
+    database.batch(HIDE);
     sync.is_healthy(503, "which wait for SIGHUP");
-    database.batch(&format!(
-        "DROP TABLE letmein.users; ALTER TABLE letmein.kept RENAME TO users; \
-         UPDATE letmein.head SET stamp = '{stamp}'"
-    ));
+    database.batch(SHOW);
     sync.is_healthy(200, "ok");
     node.equals(&database);
     assert_eq!(sync.count(LOADED), 1, "{}", sync.log());
-    // A SIGHUP now is not for a set of users that may come later.
     sync.hang_up();
     sync.until("no set of users waits for it");
 }
@@ -114,25 +116,16 @@ fn a_sighup_is_for_the_set_of_users_that_waits_and_for_none_after_the_old_databa
     let node = Node::of(&database);
     let mut sync = node.start();
     node.equals(&database);
-    let stamp = database.query("SELECT ARRAY[stamp::text] FROM letmein.head");
-    let hide = "ALTER TABLE letmein.users RENAME TO kept; \
-                CREATE TABLE letmein.users (LIKE letmein.kept); GRANT SELECT ON letmein.users TO letmein_server; \
-                UPDATE letmein.head SET stamp = gen_random_uuid()";
-    let show = format!(
-        "DROP TABLE letmein.users; ALTER TABLE letmein.kept RENAME TO users; \
-         UPDATE letmein.head SET stamp = '{stamp}'"
-    );
-    database.batch(hide);
+    database.batch(HIDE);
     sync.until("until SIGHUP takes the others");
-    // The set that waits cannot be read while it is taken.
+    // The set that waits cannot be read when it would be taken.
     database.batch("ALTER TABLE letmein.users RENAME TO hidden");
     sync.hang_up();
     sync.until("the users of the database are taken");
     sync.until("the database refuses");
-    database.batch("ALTER TABLE letmein.hidden RENAME TO users");
-    database.batch(&show);
+    database.batch(&format!("ALTER TABLE letmein.hidden RENAME TO users; {SHOW}"));
     sync.is_healthy(200, "ok");
-    database.batch(hide);
+    database.batch(HIDE);
     sync.until("until SIGHUP takes the others");
 }
 
@@ -176,7 +169,6 @@ fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
         "networks = array_fill('10.0.0.0/8'::cidr, ARRAY[65])",
         "networks = '{{10.0.0.0/8,::1},{10.0.0.0/8,::1}}'",
         "networks = '{}'",
-        "disabled = NULL",
         "password = NULL",
     ];
     for (number, poison) in poisons.iter().enumerate() {
@@ -185,14 +177,17 @@ fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
     for name in ["a:b", "", " a", "a\u{1}", &"n".repeat(65)] {
         database.batch(&format!("INSERT INTO letmein.users (name, password) VALUES ('{name}', 'p')"));
     }
+    database.batch("UPDATE letmein.users SET disabled = NULL WHERE name = 'user19'");
     database.batch("INSERT INTO letmein.users (name, password) VALUES ('zoe', 'hers')");
-    let good: Vec<_> = (poisons.len()..20).map(|number| format!("user{number}")).chain(["zoe".into()]).collect();
+    let good: Vec<_> =
+        (poisons.len()..20).map(|number| format!("user{number}")).chain(["zoe".into()]).collect();
     let names = || node.users().unwrap().1.into_keys().collect::<Vec<_>>();
     let mut good = good;
     good.sort();
     crate::node::eventually("only good rows are users", || names() == good);
+    assert!(node.users().unwrap().1["user19"].contains("true"), "who is not said to be enabled is disabled");
     let invalid = (poisons.len() + 5) as u64;
-    assert!(sync.metric("letmein_sync_invalid_rows") >= invalid, "{}", sync.log());
+    assert!(sync.metric("letmein_sync_invalid_rows_total") >= invalid, "{}", sync.log());
     assert!(sync.log().contains("rows that are no users"), "{}", sync.log());
     let (status, text) = node.check();
     assert_eq!(status, 1);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use letmein_auth_engine::{EngineError, Session};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, Row, read_base, read_changed};
+use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, Row, read_base, read_changed, read_log};
 
 use crate::postgres::{Database, run};
 
@@ -103,7 +103,8 @@ impl Node {
         let log = File::open(self.folder().join(LOG_NAME)).ok();
         let mut users = Users::new();
         let base = File::open(self.folder().join(BASE_NAME)).ok()?;
-        let mut position = read_base(base, |row| drop(users.insert(row.name.into(), of_row(&row)))).ok()?.position;
+        let mut position =
+            read_base(base, |row| drop(users.insert(row.name.into(), of_row(&row)))).ok()?.position;
         if let Some((batches, changed)) = log.and_then(|log| read_changed(log).ok())
             && batches.base == position
         {
@@ -129,8 +130,16 @@ impl Node {
     pub(crate) fn equals(&self, database: &Database) {
         eventually("the folder has the users of the database", || {
             let (position, users) = of_database(database);
-            self.users().is_some_and(|mine| mine == (position, users))
+            self.is_whole() && self.users().is_some_and(|mine| mine == (position, users))
         });
+    }
+
+    /// Whether the log belongs to the base. It does not for a moment after all users were loaded.
+    fn is_whole(&self) -> bool {
+        let [base, log] = [BASE_NAME, LOG_NAME].map(|name| File::open(self.folder().join(name)));
+        let base = base.ok().and_then(|base| read_base(base, |_| {}).ok());
+        let log = log.ok().and_then(|log| read_log(log, |_| {}).ok());
+        base.zip(log).is_some_and(|(base, log)| base.position == log.base)
     }
 
     /// All files and what is in them.
@@ -207,7 +216,8 @@ impl Sync {
     /// A metric.
     pub(crate) fn metric(&mut self, name: &str) -> u64 {
         let (_, page) = self.get("/metrics");
-        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        let line =
+            page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
         line.unwrap().parse().unwrap()
     }
 

@@ -58,8 +58,7 @@ impl Proxy {
         let folder = TempDir::new().unwrap();
         let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
         let database = database.join(SOCKET);
-        let state =
-            State { way: Way::Open, stop: None, left: None, stopped: channel().0, open: Vec::new() };
+        let state = State { way: Way::Open, stop: None, left: None, stopped: channel().0, open: Vec::new() };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let proxy = Self { folder, shared: shared.clone() };
         thread::spawn(move || {
