@@ -72,8 +72,9 @@ const NETWORKS_MAX: usize = 64;
 /// Bytes of a record's text.
 const RECORD_MAX: usize = 512;
 
-/// Bytes of a row.
-const ROW_MAX: usize = 2048;
+/// Bytes of a row without name, secret and networks, and of the longest network.
+const FIXED_LEN: usize = 9;
+const NETWORK_LEN: usize = 18;
 
 const REMOVED: u8 = 1;
 const RECORD: u8 = 2;
@@ -124,7 +125,12 @@ impl<'a> Row<'a> {
     /// The row, which keeps all rules, alone.
     pub(super) fn bytes(&self) -> Zeroizing<Vec<u8>> {
         // A vector that grows leaves copies of the password behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(ROW_MAX));
+        let secret_len = match self.credential {
+            Credential::Removed => 0,
+            Credential::Password(secret) | Credential::Record(secret) => secret.len(),
+        };
+        let len_max = FIXED_LEN + self.name.len() + secret_len + self.networks.len() * NETWORK_LEN;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(len_max));
         self.write(&mut bytes);
         bytes
     }
@@ -230,6 +236,20 @@ mod tests {
             assert_eq!(Row::read(&mut rest).as_ref(), Some(row));
         }
         assert!(rest.is_empty() && Row::read(&mut rest).is_none());
+    }
+
+    #[test]
+    fn a_row_alone_takes_no_more_room_than_it_needs() {
+        let networks = vec!["::1/128".parse().unwrap(); NETWORKS_MAX];
+        for row in [
+            Row::removed("bob"),
+            Row { last_day: Some(1), networks, ..alice(Credential::Record("$opaque-3dh$v=1$…")) },
+        ] {
+            let bytes = row.bytes();
+            assert_eq!(Row::read(&mut bytes.as_slice()), Some(row));
+            // No more was allocated later, which would have left a copy of the password behind.
+            assert!(bytes.capacity() <= bytes.len() + FIXED_LEN, "{} for {}", bytes.capacity(), bytes.len());
+        }
     }
 
     #[test]
