@@ -150,9 +150,6 @@ impl<'s> Follower<'s> {
         taken.written()?;
         let position = position.ok_or(FollowError::OtherDatabase)?;
         self.folder.end_batch(position)?;
-        taken.written()?;
-        let position = position.ok_or(FollowError::OtherDatabase)?;
-        self.folder.end_batch(position)?;
         info!("revision {}: {} changed{}", position.revision, counted(taken.rows), taken.invalid_text());
         self.status.send_modify(|status| {
             status.position = Some(position);
