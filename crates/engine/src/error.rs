@@ -109,6 +109,12 @@ impl EngineError {
         codes.iter().any(|code| self.has_code(code))
     }
 
+    /// The same, or that there is no schema, if that is why a table is missing.
+    pub(crate) fn or_no_schema(self) -> Self {
+        let codes = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
+        if codes.iter().any(|code| self.has_code(code)) { Self::NoSchema } else { self }
+    }
+
     fn has_code(&self, state: &SqlState) -> bool {
         matches!(self, Self::Refused { code, .. } if code == state.code())
     }

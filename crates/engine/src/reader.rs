@@ -54,17 +54,22 @@ impl Reader {
     /// Asks where the database is. One statement, which reads two rows.
     ///
     /// # Errors
-    /// Why there is no answer, or [`EngineError::TooNew`].
+    /// Why there is no answer, or none for this program: [`EngineError::NoSchema`], [`EngineError::TooOld`],
+    /// [`EngineError::TooNew`].
     pub async fn head(&self, mine: Option<Position>) -> Result<Head, EngineError> {
         let Position { revision, stamp } = mine.unwrap_or(Position { revision: -1, stamp: [0; 16] });
         let sql = "SELECT revision, stamp::text, schema_version, min_reader, floor <= $1 AND \
                    EXISTS (SELECT FROM letmein.changes WHERE revision = $1 AND stamp = $2::uuid), \
                    pg_is_in_recovery() FROM letmein.head";
         let stamp = stamp_text(stamp);
-        let row = self.session.row(sql, &[(&revision, Type::INT8), (&stamp, Type::TEXT)]).await?;
+        let row = self.session.row(sql, &[(&revision, Type::INT8), (&stamp, Type::TEXT)]).await;
+        let row = row.map_err(EngineError::or_no_schema)?;
         let (version, min_reader) = (row.get(2), row.get(3));
         if min_reader > SCHEMA_VERSION {
             return Err(EngineError::TooNew { version, min_reader });
+        }
+        if version < SCHEMA_VERSION {
+            return Err(EngineError::TooOld { version });
         }
         Ok(Head {
             position: position(row.get(0), row.get(1))?,

@@ -174,7 +174,7 @@ impl Database {
         Some(Self::empty_in(Arc::new(Postgres::start(settings)?)).with_schema())
     }
 
-    fn with_schema(self) -> Self {
+    pub(crate) fn with_schema(self) -> Self {
         run(async { init(&self.session().await).await }).unwrap();
         self
     }
@@ -272,7 +272,7 @@ fn is_running(process: Pid) -> bool {
 }
 
 /// A program that root must not run.
-fn as_other_user(program: &Path) -> Command {
+pub(crate) fn as_other_user(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir("/");
     if let Some((user, group)) = other_user() {

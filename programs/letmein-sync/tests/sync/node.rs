@@ -58,6 +58,12 @@ impl Node {
         node
     }
 
+    /// Adds a setting of the database.
+    pub(crate) fn add_setting(&self, setting: &str) {
+        let settings = fs::read_to_string(self.settings()).unwrap();
+        fs::write(self.settings(), format!("{settings}\n{setting}")).unwrap();
+    }
+
     fn settings(&self) -> PathBuf {
         self.files.path().join("engine")
     }
