@@ -237,7 +237,7 @@ impl<R: Read> FrameReader<R> {
         if found != *magic {
             return Err(DamagedError::Magic);
         }
-        Ok(Self { file, body: Zeroizing::new(vec![0; BODY_MAX]), len: MAGIC_LEN as u64 })
+        Ok(Self { file, body: Zeroizing::default(), len: MAGIC_LEN as u64 })
     }
 
     /// The next frame; `None` at the end of the file.
@@ -249,6 +249,13 @@ impl<R: Read> FrameReader<R> {
         let [a, b, c, d, e, f, g, h, kind] = header;
         let (len, sum) = ([a, b, c, d], u32::from_le_bytes([e, f, g, h]));
         let body_len = u32::from_le_bytes(len) as usize;
+        if body_len > BODY_MAX {
+            return Err(DamagedError::Wrong);
+        }
+        if body_len > self.body.len() {
+            // Another one: one that grows leaves copies of passwords behind.
+            self.body = Zeroizing::new(vec![0; body_len]);
+        }
         let body = self.body.get_mut(..body_len).ok_or(DamagedError::Wrong)?;
         if !fill(&mut self.file, body)? && body_len > 0 {
             return Err(DamagedError::Torn);
