@@ -257,3 +257,6 @@ fn into_io(error: DamagedError) -> io::Error {
         DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong => io::Error::other(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

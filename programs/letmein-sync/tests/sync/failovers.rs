@@ -68,7 +68,7 @@ fn a_failover_without_loss_is_followed_without_loading_again() {
     pair.promote();
     pair.standby.batch("DELETE FROM letmein.users WHERE name = 'user2'");
     pair.node.equals(&pair.standby);
-    assert_eq!(pair.sync.count(LOADED), 1, "{}", pair.sync.log());
+    pair.sync.has_loaded(1);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_failover_that_lost_transactions_is_seen_and_the_users_are_loaded_again() {
     pair.standby.batch("UPDATE letmein.users SET password = 'other' WHERE name = 'user2'");
     pair.standby.batch("UPDATE letmein.users SET password = 'other' WHERE name = 'user3'");
     pair.node.equals(&pair.standby);
-    assert_eq!(pair.sync.count(LOADED), 2, "{}", pair.sync.log());
+    pair.sync.has_loaded(2);
 }
 
 /// The revisions are the same ones then, and only their stamps tell.
@@ -112,7 +112,7 @@ fn a_failover_that_lost_transactions_is_seen_after_as_many_others() {
     }
     let mut sync = node.start();
     node.equals(&standby);
-    assert_eq!(sync.count(LOADED), 1, "{}", sync.log());
+    sync.has_loaded(1);
     drop(primary);
 }
 
@@ -129,7 +129,7 @@ fn a_standby_that_lags_takes_nothing_back_and_the_primary_is_followed_once_it_is
     pair.primary.postgres.start_again();
     pair.sync.until("following the database again");
     pair.change("user2");
-    assert_eq!(pair.sync.count(LOADED), 1, "{}", pair.sync.log());
+    pair.sync.has_loaded(1);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_standby_alone_is_followed_and_its_lag_with_it() {
     node.equals(&pair.standby);
     pair.change("user1");
     node.equals(&pair.primary);
-    assert_eq!(sync.count(LOADED), 1, "{}", sync.log());
+    sync.has_loaded(1);
     assert_eq!(sync.count("WARN"), 0, "that it cannot say how far it is is no failure: {}", sync.log());
 }
 
@@ -162,5 +162,5 @@ fn an_older_backup_that_is_restored_is_taken_as_it_is() {
     node.equals(&backup);
     backup.batch("DELETE FROM letmein.users WHERE name = 'user2'");
     node.equals(&backup);
-    assert_eq!(sync.count(LOADED), 2, "{}", sync.log());
+    sync.has_loaded(2);
 }

@@ -195,6 +195,12 @@ impl Sync {
         self.log().matches(text).count()
     }
 
+    /// All users were loaded so many times. The log says so a moment after the files have them.
+    pub(crate) fn has_loaded(&mut self, times: usize) {
+        eventually("the log says that all users were loaded", || self.count(LOADED) >= times);
+        assert_eq!(self.count(LOADED), times, "{}", self.log());
+    }
+
     /// What is served at a path: status and text.
     pub(crate) fn get(&mut self, path: &str) -> (u16, String) {
         const SERVED: &str = "metrics and health on http://";
