@@ -1,5 +1,6 @@
 //! Who the database has to be, over TCP.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -52,10 +53,7 @@ fn a_database_has_to_show_a_certificate_of_our_ca_for_its_host_name() {
             make_ca(folder, ca);
         }
         make_certificate(folder, "ours", "DNS:localhost");
-        let settings = ["listen_addresses=127.0.0.1".into(), format!("port={port}"), "ssl=on".into()];
-        let files = ["ssl_cert_file", "ssl_key_file"].into_iter().zip(["server.pem", "server.key"]);
-        let files = files.map(|(setting, file)| format!("{setting}={}", folder.join(file).display()));
-        settings.into_iter().chain(files).flat_map(|setting| ["-c".into(), setting]).collect()
+        with_tls(folder, port)
     }) else {
         return;
     };
@@ -82,6 +80,68 @@ fn a_database_has_to_show_a_certificate_of_our_ca_for_its_host_name() {
             "{host}, {ca}: {error}"
         );
     }
+}
+
+#[test]
+fn a_certificate_is_good_until_it_expires_and_a_ca_as_long_as_it_is_in_the_file() {
+    if !has_openssl() {
+        return;
+    }
+    for (expired, reason) in [("server", Some("certificate expired")), ("ours", None)] {
+        let port = free_port();
+        let Some(postgres) = Postgres::start(|folder| {
+            make_ca(folder, "ours");
+            if expired == "ours" {
+                expire(folder, "ours", "basicConstraints=critical,CA:TRUE", "ours");
+            }
+            make_certificate(folder, "ours", "DNS:localhost");
+            if expired == "server" {
+                expire(folder, "server", "subjectAltName=DNS:localhost", "ours");
+            }
+            with_tls(folder, port)
+        }) else {
+            return;
+        };
+        let ca = postgres.folder().join("ours.pem");
+        let text = format!("host=localhost port={port} user=postgres\nsslrootcert={}", ca.display());
+        let error = run(Session::open(&load(&text).unwrap())).err();
+        match reason {
+            None => assert_eq!(error, None),
+            Some(reason) => assert!(
+                matches!(&error, Some(EngineError::Unreachable(text)) if text.contains(reason)),
+                "{error:?}"
+            ),
+        }
+    }
+}
+
+/// The settings of a PostgreSQL with server.pem and server.key.
+fn with_tls(folder: &Path, port: u16) -> Vec<String> {
+    let settings = ["listen_addresses=127.0.0.1".into(), format!("port={port}"), "ssl=on".into()];
+    let files = ["ssl_cert_file", "ssl_key_file"].into_iter().zip(["server.pem", "server.key"]);
+    let files = files.map(|(setting, file)| format!("{setting}={}", folder.join(file).display()));
+    settings.into_iter().chain(files).flat_map(|setting| ["-c".into(), setting]).collect()
+}
+
+/// Makes NAME.pem anew, as one that has expired, of a CA.
+fn expire(folder: &Path, name: &str, extension: &str, ca: &str) {
+    let config = format!(
+        "[ca]\ndefault_ca = one\n[one]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\n\
+         default_md = sha256\npolicy = any\nx509_extensions = more\n[any]\ncommonName = supplied\n[more]\n{extension}\n"
+    );
+    fs::write(folder.join("config"), config).unwrap();
+    fs::write(folder.join("index"), "").unwrap();
+    let openssl = |arguments: &str| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(arguments.split_whitespace()).current_dir(folder).stderr(Stdio::null());
+        assert!(openssl.status().unwrap().success(), "{arguments}");
+    };
+    openssl(&format!("req -new -key {name}.key -subj /CN={name} -out {name}.csr"));
+    let issuer = if name == ca { "-selfsign".into() } else { format!("-cert {ca}.pem") };
+    openssl(&format!(
+        "ca -batch -notext -config config -in {name}.csr -keyfile {ca}.key {issuer} \
+         -startdate 20200101000000Z -enddate 20200102000000Z -out {name}.pem"
+    ));
 }
 
 /// Whether it is installed. That it is absent is said.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use letmein_auth_engine::{Settings, Type, Writer};
 
-use crate::node::{LOADED, Node, add_users, eventually};
+use crate::node::{Node, add_users, eventually};
 use crate::postgres::{Database, run};
 use crate::proxy::{Proxy, Stop, Way};
 

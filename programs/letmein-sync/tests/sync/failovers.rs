@@ -1,6 +1,6 @@
 //! A primary, its standby, and backups: letmein-sync goes back in history only if the database does.
 
-use crate::node::{LOADED, Node, Sync, add_users, eventually, of_database};
+use crate::node::{Node, Sync, add_users, eventually, of_database};
 use crate::postgres::Database;
 
 /// What says that the host in use is behind.
@@ -135,7 +135,7 @@ fn a_standby_that_lags_takes_nothing_back_and_the_primary_is_followed_once_it_is
 #[test]
 fn a_standby_alone_is_followed_and_its_lag_with_it() {
     let Some(mut pair) = Pair::new() else { return };
-    assert!(pair.sync.count(LOADED) == 1);
+    pair.sync.has_loaded(1);
     let node = Node::at(&pair.primary, &pair.standby.postgres.folder().display().to_string());
     let mut sync = node.start();
     pair.catch_up();
