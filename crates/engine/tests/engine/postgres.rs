@@ -77,7 +77,12 @@ impl Postgres {
     pub(crate) fn freeze(&self) {
         // First the one that could start more.
         let _ = kill_process(Pid::from_child(&self.child.lock().unwrap()), Signal::STOP);
-        self.signal_all(Signal::STOP);
+        // The kernel may leave some out of the list while others end.
+        let mut stopped = Vec::new();
+        while stopped != self.processes() {
+            stopped = self.processes();
+            self.signal_all(Signal::STOP);
+        }
     }
 
     pub(crate) fn thaw(&self) {

@@ -1,6 +1,11 @@
 //! `letmein-sync` with a real PostgreSQL, which the tests start, freeze, kill and promote. Without one they are skipped,
 //! and say so.
-#![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "a test looks at the clock, connects, and fails by a panic"
+)]
 
 // Its name in the tests of the engine.
 extern crate engine as letmein_auth_engine;
