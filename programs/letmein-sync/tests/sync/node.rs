@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use letmein_auth_engine::{EngineError, Session};
+use letmein_auth_engine::{EngineError, Session, Type};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, Row, read_base, read_changed, read_log};
@@ -287,14 +287,20 @@ async fn read(session: &Session) -> Result<(Position, Users), EngineError> {
     session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let head = session.row("SELECT revision, replace(stamp::text, '-', '') FROM letmein.head", &[]).await?;
     let stamp = u128::from_str_radix(head.get(1), 16).unwrap().to_be_bytes();
+    // In pages, each of which has its own time limit.
     let sql = "SELECT name, password, opaque, disabled, expires - DATE '1970-01-01', networks::text[] \
-               FROM letmein.users";
-    let mut users = Users::new();
-    for row in session.rows(sql, &[]).await? {
-        let (day, networks): (Option<i32>, Option<Vec<String>>) = (row.get(4), row.get(5));
-        let (password, record): (Option<&str>, Option<&str>) = (row.get(1), row.get(2));
-        let day = day.map(i32::cast_unsigned);
-        users.insert(row.get(0), text(password, record, row.get(3), day, &networks.unwrap_or_default()));
+               FROM letmein.users WHERE name > $1 ORDER BY name LIMIT 5000";
+    let (mut users, mut last) = (Users::new(), String::new());
+    loop {
+        let rows = session.rows(sql, &[(&last, Type::TEXT)]).await?;
+        let Some(end) = rows.last() else { break };
+        last = end.get(0);
+        for row in rows {
+            let (day, networks): (Option<i32>, Option<Vec<String>>) = (row.get(4), row.get(5));
+            let (password, record): (Option<&str>, Option<&str>) = (row.get(1), row.get(2));
+            let day = day.map(i32::cast_unsigned);
+            users.insert(row.get(0), text(password, record, row.get(3), day, &networks.unwrap_or_default()));
+        }
     }
     session.batch("COMMIT").await?;
     Ok((Position { revision: head.get(0), stamp }, users))
@@ -322,7 +328,7 @@ fn text(
 
 /// Adds users with names of their own, in one transaction.
 pub(crate) fn add_users(database: &Database, prefix: &str, count: usize) {
-    const AT_A_TIME: usize = 10_000;
+    const AT_A_TIME: usize = 2500;
     run(async {
         let session = database.session().await;
         session.batch("BEGIN").await?;
