@@ -32,7 +32,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects to the first host that lets us in. All share the time limit, so one that hangs leaves time for the next.
+    /// Connects to the first host that lets us in. All share the time limit, so one that hangs leaves time for the
+    /// next.
     ///
     /// # Errors
     /// Whatever keeps it from connecting to the last host, within the time limit.

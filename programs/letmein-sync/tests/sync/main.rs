@@ -1,5 +1,5 @@
-//! `letmein-sync` with a real PostgreSQL, which the tests start, freeze, kill and promote. Without one they are skipped,
-//! and say so.
+//! `letmein-sync` with a real PostgreSQL, which the tests start, freeze, kill and promote. Without one they are
+//! skipped, and say so.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
