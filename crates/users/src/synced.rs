@@ -25,6 +25,8 @@ pub use log::{Base, Batches, Changed, Step, read_base, read_changed, read_log};
 pub use row::{Credential, Row, RowError};
 pub use source::SyncedUsers;
 
+pub use proto::users::OVERLAY_MAX;
+
 /// The name of the file with all users.
 pub const BASE_NAME: &str = "users.base";
 /// The name of the file with what has changed since.

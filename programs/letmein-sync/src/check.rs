@@ -29,7 +29,7 @@ pub(crate) fn check(runtime: &Runtime, settings: &Settings, folder: &Path) -> Re
         Some(mine) => format!("revision {}, another one", mine.revision),
     };
     let Database { position: Position { revision, .. }, users, invalid, first } = &database;
-    let first = first.as_ref().map_or_else(String::new, |first| format!(", the first one since {first}"));
+    let first = first.as_ref().map_or_else(String::new, |first| format!("; the first: {first}"));
     let lines = [
         format!("database  revision {revision}, users: {users}, rows that are no users: {invalid}{first}"),
         format!("folder    {state}"),

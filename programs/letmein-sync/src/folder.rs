@@ -6,13 +6,15 @@
 //!                   └──► cut        if anything fails, the log ends where it did before
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
+use rustix::fs::{FlockOperation, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, fchown, flock, futimens};
+use rustix::process::geteuid;
 use users::synced::{
     BASE_NAME, Base, BaseWriter, Credential, DamagedError, LOG_NAME, LogWriter, Position, Row, read_base,
     read_changed, read_log,
@@ -22,13 +24,16 @@ use users::synced::{
 const NEW_BASE_NAME: &str = "users.base.new";
 const NEW_LOG_NAME: &str = "users.log.new";
 
+/// A link is no file of this program.
+const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+
 /// The folder, locked for this program.
 pub(crate) struct Folder {
     path: PathBuf,
     /// Held open, since the lock ends with it.
     folder: File,
-    /// The mode of new files.
-    mode: u32,
+    /// The group that may read the files, if one may.
+    group: Option<Gid>,
     users: Option<Users>,
 }
 
@@ -53,6 +58,12 @@ pub(crate) enum FolderError {
     /// Two programs would write over each other.
     #[error("{}: another letmein-sync keeps the users there: stop it, or name another folder", .0.display())]
     Locked(PathBuf),
+    /// Somebody else could put users there.
+    #[error(
+        "{folder}: others can write in it, and could add users: chmod go-w {folder}, and chown it to the user of \
+         letmein-sync", folder = .0.display()
+    )]
+    Open(PathBuf),
 }
 
 impl Folder {
@@ -68,14 +79,36 @@ impl Folder {
             rustix::io::Errno::WOULDBLOCK => FolderError::Locked(path.into()),
             error => failed(error.into()),
         })?;
-        // Servers that run as another user read the files by the group of the folder, if it may look into that.
-        let is_for_group = folder.metadata().map_err(failed)?.mode() & 0o050 == 0o050;
-        let mode = if is_for_group { 0o640 } else { 0o600 };
-        let mut opened = Self { path: path.into(), folder, mode, users: None };
+        let status = folder.metadata().map_err(failed)?;
+        if ![0, geteuid().as_raw()].contains(&status.uid()) || status.mode() & 0o022 != 0 {
+            return Err(FolderError::Open(path.into()));
+        }
+        // Servers that run as another user read the files by the group of the folder, if that may, and others may not.
+        let is_for_group = status.mode() & 0o057 == 0o050;
+        let group = is_for_group.then(|| Gid::from_raw(status.gid()));
+        let mut opened = Self { path: path.into(), folder, group, users: None };
         // What a letmein-sync that was killed had begun.
         [NEW_BASE_NAME, NEW_LOG_NAME].iter().try_for_each(|name| opened.remove(name)).map_err(failed)?;
+        [BASE_NAME, LOG_NAME].iter().try_for_each(|name| opened.share(name)).map_err(failed)?;
         opened.users = opened.read().map_err(failed)?;
         Ok(opened)
+    }
+
+    /// Gives a file that is there to who may read it now.
+    fn share(&self, name: &str) -> io::Result<()> {
+        match OpenOptions::new().read(true).custom_flags(NO_LINK).open(self.path.join(name)) {
+            Ok(file) => self.share_file(&file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn share_file(&self, file: &File) -> io::Result<()> {
+        if let Some(group) = self.group {
+            fchown(file, None, Some(group))?;
+        }
+        let mode = if self.group.is_some() { 0o640 } else { 0o600 };
+        file.set_permissions(Permissions::from_mode(mode))
     }
 
     /// The folder itself.
@@ -123,7 +156,7 @@ impl Folder {
         };
         let Some(base) = whole(base)? else { return Ok(None) };
         let path = self.path.join(LOG_NAME);
-        let log = match OpenOptions::new().read(true).write(true).open(&path) {
+        let log = match OpenOptions::new().read(true).write(true).custom_flags(NO_LINK).open(&path) {
             Ok(file) => whole(read_log(&file, |_| {}))?.map(|batches| (file, batches)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -141,6 +174,7 @@ impl Folder {
 
     fn with_empty_log(&self, base: Base) -> io::Result<Users> {
         let mut log = LogWriter::begin(self.create(NEW_LOG_NAME)?, base.position)?;
+        unconfirm(log.file())?;
         log.file().sync_all()?;
         fs::rename(self.path.join(NEW_LOG_NAME), self.path.join(LOG_NAME))?;
         self.folder.sync_all()?;
@@ -150,7 +184,9 @@ impl Folder {
 
     fn create(&self, name: &str) -> io::Result<File> {
         self.remove(name)?;
-        OpenOptions::new().write(true).create_new(true).mode(self.mode).open(self.path.join(name))
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path.join(name))?;
+        self.share_file(&file)?;
+        Ok(file)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -169,10 +205,18 @@ impl Folder {
     pub(crate) fn publish(&mut self, base: BaseWriter<File>, position: Position) -> io::Result<()> {
         let (file, users) = base.end(position)?;
         file.sync_all()?;
+        let put = self.put(Base { position, users });
+        if put.is_err() {
+            // Which of both is there now, and whether it has a log, is seen there.
+            self.users = self.read()?;
+        }
+        put
+    }
+
+    fn put(&mut self, base: Base) -> io::Result<()> {
         fs::rename(self.path.join(NEW_BASE_NAME), self.path.join(BASE_NAME))?;
         self.folder.sync_all()?;
-        self.users = None;
-        self.users = Some(self.with_empty_log(Base { position, users })?);
+        self.users = Some(self.with_empty_log(base)?);
         Ok(())
     }
 
@@ -212,6 +256,12 @@ impl Folder {
         Ok(futimens(users.log.file(), &Timestamps { last_access: now, last_modification: now })?)
     }
 
+    /// When that was last, in seconds since 1970-01-01 UTC; `None` if that is not known.
+    pub(crate) fn confirmed_unix_s(&mut self) -> Option<u64> {
+        let log = self.users.as_mut()?.log.file().metadata().ok()?;
+        u64::try_from(log.mtime()).ok().filter(|unix_s| *unix_s > 0)
+    }
+
     /// Makes a base of the one that is there and its log, so that servers have less to search.
     pub(crate) fn compact(&mut self) -> io::Result<()> {
         let Some(position) = self.position() else { return Ok(()) };
@@ -236,9 +286,20 @@ impl Users {
     /// Cuts off what comes after the last whole batch.
     fn cut(&mut self) -> io::Result<()> {
         self.log.forget();
-        self.log.file().set_len(self.len)?;
-        self.log.file().seek(SeekFrom::Start(self.len)).map(|_| ())
+        let (len, file) = (self.len, self.log.file());
+        // Otherwise it keeps its times, which tell when the users were confirmed.
+        if file.metadata()?.len() > len {
+            file.set_len(len)?;
+            unconfirm(file)?;
+        }
+        file.seek(SeekFrom::Start(len)).map(|_| ())
     }
+}
+
+/// Takes back what the times of a log tell.
+fn unconfirm(log: &File) -> io::Result<()> {
+    let never = FileTimes::new().set_accessed(UNIX_EPOCH).set_modified(UNIX_EPOCH);
+    log.set_times(never)
 }
 
 /// What was read, if it is whole.

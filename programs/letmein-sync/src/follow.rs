@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use users::counted;
-use users::synced::{Position, Row};
+use users::synced::{OVERLAY_MAX, Position, Row};
 
 use crate::folder::Folder;
 use crate::status::Status;
@@ -33,7 +33,9 @@ const HELD_WAIT: Duration = Duration::from_secs(60);
 /// How often the database is told how far this node is.
 const REPORT: Duration = Duration::from_secs(15);
 /// Rows of a log before there is a new base.
-const LOG_ROWS_MAX: u64 = 65_536;
+const LOG_ROWS_MAX: u64 = OVERLAY_MAX as u64;
+/// How long a log that cannot become part of a base is left alone.
+const COMPACT_WAIT: Duration = Duration::from_secs(60);
 
 /// Keeps a folder as the database is.
 pub(crate) struct Follower<'s> {
@@ -49,6 +51,8 @@ pub(crate) struct Follower<'s> {
     /// Whether the next set of users is taken, however small.
     is_accepted: bool,
     reported: Option<Duration>,
+    /// When a new base could not be made, if it could not.
+    compacted: Option<Duration>,
 }
 
 /// A set of users that has too few.
@@ -67,7 +71,7 @@ pub(crate) enum FollowError {
     #[error("the folder of the users: {0}")]
     Folder(#[from] io::Error),
     /// This database is behind the one that was asked before, which may be the first of several hosts again.
-    #[error("the standby is behind the users of this node, by revisions: {0}")]
+    #[error("the standby is {0} revisions behind the users of this node")]
     Behind(i64),
     /// Another database has answered than the one that was asked where it is, or it was purged meanwhile.
     #[error("the database has another history than a moment ago")]
@@ -77,15 +81,18 @@ pub(crate) enum FollowError {
 impl<'s> Follower<'s> {
     pub(crate) fn new(
         settings: &'s Settings,
-        folder: Folder,
+        mut folder: Folder,
         node: String,
         clock: Clock,
         status: watch::Sender<Status>,
     ) -> Self {
-        let position = folder.position();
-        status.send_modify(|status| status.position = position);
-        let (reader, held, is_accepted, reported) = (None, None, false, None);
-        Self { settings, folder, node, clock, status, reader, held, is_accepted, reported }
+        let (position, confirmed_unix_s) = (folder.position(), folder.confirmed_unix_s());
+        status.send_modify(|status| {
+            status.position = position;
+            status.confirmed_unix_s = confirmed_unix_s;
+        });
+        let (reader, held, is_accepted, reported, compacted) = (None, None, false, None, None);
+        Self { settings, folder, node, clock, status, reader, held, is_accepted, reported, compacted }
     }
 
     /// Takes the next set of users, even if it has fewer than half as many.
@@ -158,14 +165,25 @@ impl<'s> Follower<'s> {
         });
         self.confirm()?;
         if self.folder.changed_rows() > LOG_ROWS_MAX {
-            self.folder.compact()?;
-            info!(
-                "the users and what has changed since are one file again: {}",
-                counted(self.folder.base_users() as usize)
-            );
-            self.confirm()?;
+            self.compact();
         }
         Ok(())
+    }
+
+    /// Makes one base of the users and what has changed since. Without it servers are only slower, so a failure is no
+    /// reason to follow no more, and it is tried again with the next change after a while.
+    fn compact(&mut self) {
+        let now = self.clock.now().uptime;
+        if self.compacted.is_some_and(|compacted| now.saturating_sub(compacted) < COMPACT_WAIT) {
+            return;
+        }
+        match self.folder.compact().and_then(|()| self.folder.confirm()) {
+            Ok(()) => info!("the users and what has changed since are one file again"),
+            Err(error) => {
+                warn!("the users and what has changed since stay two files: {error}");
+                self.compacted = Some(now);
+            }
+        }
     }
 
     /// Puts all users in the place of those in the folder.
@@ -339,7 +357,7 @@ impl Taken {
     fn invalid_text(&self) -> String {
         let Self { invalid, first, .. } = self;
         first.as_ref().map_or_else(String::new, |first| {
-            format!("; rows that are no users: {invalid}, the first one since {first}")
+            format!("; rows that are no users: {invalid}; the first: {first}")
         })
     }
 }

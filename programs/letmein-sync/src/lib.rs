@@ -15,10 +15,13 @@ mod follow;
 mod monitor;
 mod status;
 
+use std::convert::Infallible;
 use std::fmt::Display;
+use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::pin::pin;
 
 use clap::CommandFactory;
 use engine::Settings;
@@ -60,12 +63,13 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
 /// Follows the database until a signal stops it.
 fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStatus, ExitStatus> {
     let folder = Folder::open(&args.folder).map_err(|error| match error {
-        FolderError::Locked(_) => wrong(&error),
+        FolderError::Locked(_) | FolderError::Open(_) => wrong(&error),
         FolderError::Io { .. } => failed(&error),
     })?;
     let clock = Clock::start();
     let manager = Manager::from_env();
     let (status, shown) = watch::channel(Status::default());
+    let ready = shown.clone();
     let node = args.node.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let keep = vec![folder.descriptor().map_err(|error| failed(&error))?];
     let listener = args.http.map(http::listen).transpose().map_err(|error| failed(&error))?;
@@ -79,7 +83,7 @@ fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStat
             info!("metrics and health on http://{address}/");
             tokio::spawn(monitor(listener, shown, args.stale_after, clock));
         }
-        manager.ready("following the database");
+        let mut told = pin!(tell_ready(&manager, ready));
         loop {
             tokio::select! {
                 name = signals.next() => {
@@ -87,11 +91,20 @@ fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStat
                     return Ok::<_, io::Error>(());
                 }
                 _ = hangups.recv() => follower.accept(),
+                never = &mut told => match never {},
                 never = follower.run() => match never {},
             }
         }
     });
     followed.map(|()| ExitStatus::Done).map_err(|error| failed(&error))
+}
+
+/// Tells the service manager once there are users, which servers that are started next will want.
+async fn tell_ready(manager: &Manager, mut status: watch::Receiver<Status>) -> Infallible {
+    if status.wait_for(|status| status.position.is_some()).await.is_ok() {
+        manager.ready("following the database");
+    }
+    pending().await
 }
 
 /// Where the system says how names are looked up, as far as there are such folders.

@@ -165,6 +165,8 @@ const KEEPING: &[(c_long, &[Argument])] = &[
     (libc::SYS_ftruncate, &[]),
     (libc::SYS_fsync, &[]),
     (libc::SYS_fdatasync, &[]),
+    (libc::SYS_fchmod, &[]),
+    (libc::SYS_fchown, &[]),
     (libc::SYS_utimensat, &[]),
 ];
 
