@@ -75,7 +75,8 @@ CREATE INDEX removed_revision ON letmein.removed (revision, name);
 CREATE TABLE letmein.nodes (
     name text COLLATE "C" PRIMARY KEY,
     revision bigint NOT NULL,
-    seen timestamptz NOT NULL
+    seen timestamptz NOT NULL,
+    CHECK (octet_length(name) BETWEEN 1 AND 255 AND revision >= 0 AND isfinite(seen))
 );
 
 INSERT INTO letmein.head VALUES (true, 0, gen_random_uuid(), 0, 0, 0);

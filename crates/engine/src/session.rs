@@ -17,7 +17,9 @@ use crate::settings::Settings;
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Limits in the database, a little shorter: nothing goes on, or keeps others waiting, after we have given up.
 pub(crate) const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '4s'";
-pub(crate) const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '4500ms'";
+/// The second of these is for a client that has stopped or vanished, and would keep the lock on head.
+pub(crate) const STATEMENT_LIMIT: &str =
+    "SET LOCAL statement_timeout = '4500ms'; SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
 /// A value for a statement, and its type. Told beforehand, types save a round trip, and no statement is left prepared,
 /// which a pool between us and the database would mix up.

@@ -98,7 +98,8 @@ impl<'s> Writer<'s> {
             None => open(self.settings).await?,
         };
         let decided = change.run(&session).await?;
-        self.session = Some(session);
+        // ROLLBACK may have failed.
+        self.session = session.first_error().is_ok().then_some(session);
         Ok(decided)
     }
 }
@@ -135,7 +136,8 @@ impl<T, R, W: AsyncFn(&Session) -> Result<Result<T, R>, EngineError>> Change<'_,
         let value = match decided {
             Ok(value) => value,
             Err(refusal) => {
-                session.batch("ROLLBACK").await?;
+                // If it fails, the database undoes the transaction with the session.
+                let _ = session.batch("ROLLBACK").await;
                 return Ok(Err(refusal));
             }
         };
