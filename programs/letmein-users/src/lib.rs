@@ -28,6 +28,7 @@ mod verify;
 mod write;
 
 use std::env;
+use std::ffi::OsString;
 use std::fmt::Display;
 
 use backend::Backend;
@@ -126,7 +127,7 @@ fn keys(files: &Files, command: KeysCommand) -> Result<ExitStatus, ExitStatus> {
 
 /// `verify` answers by its status, as a client does, so help for it is no success. `help verify` is.
 fn usage() -> Usage<'static> {
-    let command = env::args_os().nth(1).unwrap_or_default();
+    let command = command_word(env::args_os().skip(1)).unwrap_or_default();
     let command = command.to_str().unwrap_or_default();
     Usage {
         example: match command {
@@ -147,6 +148,18 @@ fn usage() -> Usage<'static> {
             }
         },
         instead_of,
+    }
+}
+
+/// The command, behind the options that may be before it.
+fn command_word(mut words: impl Iterator<Item = OsString>) -> Option<OsString> {
+    loop {
+        let word = words.next()?;
+        match word.to_str() {
+            Some("--users" | "--engine" | "--key-file") => drop(words.next()),
+            Some(option) if option.starts_with('-') => {}
+            Some(_) | None => return Some(word),
+        }
     }
 }
 
