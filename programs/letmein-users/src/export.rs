@@ -7,9 +7,10 @@ use zeroize::Zeroizing;
 use crate::backend::Backend;
 use crate::change::{unchanged, wrong};
 use crate::conditions::Condition;
-use crate::edit::{Edit, NewUser};
+use crate::edit::{Edit, NewUser, Overlap};
 use crate::entries::UserEntry;
 use crate::plain::Plain;
+use crate::write::ChangeError;
 use crate::{EXAMPLE, failed, warn};
 use letmein::cli::ExitStatus;
 use letmein::cli::usage::invalid;
@@ -47,11 +48,12 @@ pub(crate) fn export(
             let mut file =
                 Edit::new("").map_err(|problem| unchanged(&wrong(backend.path(), problem).into()))?;
             users.into_iter().for_each(|user| file.add(&user.into()));
-            // New users are never in each other's place.
-            file.finish().unwrap_or_default()
+            file.finish()
+                .map_err(|Overlap| unchanged(&ChangeError::Overlap { path: backend.path().into() }))?
         }
     };
-    io::stdout().lock().write_all(text.as_bytes()).map_err(|error| failed(&error))?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| failed(&error))?;
     Ok(ExitStatus::Done)
 }
 
