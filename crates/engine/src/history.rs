@@ -32,8 +32,24 @@ pub struct Node {
     pub revision: i64,
     /// How many revisions are newer.
     pub behind: i64,
-    /// When it last said so, as [`PastChange::at`].
-    pub seen: String,
+    /// When it last said so, as [`PastChange::at`], unless that is no time.
+    pub seen: Option<String>,
+}
+
+/// How old something is that is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgeAge(Duration);
+
+impl PurgeAge {
+    /// A writer that had no answer to COMMIT looks for its stamp among the changes, for minutes if need be. Were it
+    /// forgotten by then, the change would be made again.
+    pub const MIN: Duration = Duration::from_secs(60 * 60);
+
+    /// An age of at least [`PurgeAge::MIN`].
+    #[must_use]
+    pub fn new(age: Duration) -> Option<Self> {
+        (age >= Self::MIN).then_some(Self(age))
+    }
 }
 
 /// What was forgotten.
@@ -51,25 +67,34 @@ pub struct Purged {
 
 /// How many changes a statement reads.
 const CHANGES_A_STATEMENT: u32 = 5_000;
-/// How many revisions a transaction forgets, so that it keeps writers waiting for no more than a part of a second.
-const REVISIONS_A_PURGE: i64 = 20_000;
+/// How many rows a transaction forgets, so that it keeps writers waiting for no more than a part of a second.
+const ROWS_A_PURGE: usize = 20_000;
 
 /// What is said of a time that is older than so many seconds.
 const OLD: &str = "< pg_catalog.now() - pg_catalog.make_interval(secs => $1)";
 
-/// How a time is written. Names of a schema leave nothing to the search path.
+/// How a time is written; NULL for none that can be.
 fn second(column: &str) -> String {
     format!(r#"pg_catalog.to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"#)
 }
 
+/// The changes of a user, who may have several names, which are one to clients.
+#[derive(Clone, Copy, Debug)]
+pub struct ChangesOf<'n> {
+    /// The names.
+    pub names: &'n [&'n str],
+    /// What others are told of changes of the user alone, other than `rename NAME to NAME`.
+    pub told: &'n [String],
+}
+
 /// The newest changes, the newest last: all of them, or those that others were told to be of a user, and the last of
-/// each kind that the user's rows show. A user may have several names, which are one to clients.
+/// each kind that the user's rows show.
 ///
 /// # Errors
 /// Why the database does not tell.
 pub async fn history(
     session: &Session,
-    names: Option<&[&str]>,
+    of: Option<ChangesOf<'_>>,
     limit: Option<u32>,
 ) -> Result<Vec<PastChange>, EngineError> {
     let at = second("at");
@@ -77,13 +102,13 @@ pub async fn history(
         "SELECT revision, {at}, actor, program, what FROM letmein.changes WHERE revision < $1 AND ($2 IS NULL \
          OR revision IN (SELECT revision FROM letmein.users WHERE name = ANY ($2)) \
          OR revision IN (SELECT revision FROM letmein.removed WHERE name = ANY ($2)) \
-         OR EXISTS (SELECT FROM pg_catalog.unnest($2) AS it \
-             WHERE pg_catalog.substr(what, pg_catalog.strpos(what, ' ') + 1) = it \
-             OR pg_catalog.starts_with(what, 'rename ' || it || ' to ') \
-             OR pg_catalog.starts_with(what, 'rename ') \
-                AND pg_catalog.right(what, pg_catalog.length(it) + 4) = ' to ' || it)) \
-         ORDER BY revision DESC LIMIT $3"
+         OR what = ANY ($3) \
+         OR pg_catalog.starts_with(what, 'rename ') AND EXISTS (SELECT FROM pg_catalog.unnest($2) AS it \
+             WHERE pg_catalog.starts_with(what, 'rename ' || it || ' to ') \
+             OR pg_catalog.right(what, pg_catalog.length(it) + 4) = ' to ' || it)) \
+         ORDER BY revision DESC LIMIT $4"
     );
+    let (names, told) = (of.map(|of| of.names), of.map(|of| of.told));
     let mut changes: Vec<PastChange> = Vec::new();
     let mut left = limit.unwrap_or(u32::MAX);
     while left > 0 {
@@ -92,6 +117,7 @@ pub async fn history(
         let parameters = [
             (&before as _, Type::INT8),
             (&names as _, Type::TEXT_ARRAY),
+            (&told as _, Type::TEXT_ARRAY),
             (&i64::from(page) as _, Type::INT8),
         ];
         let rows = session.rows(&sql, &parameters).await?;
@@ -132,53 +158,63 @@ pub async fn nodes(session: &Session) -> Result<Vec<Node>, EngineError> {
 ///
 /// # Errors
 /// Why they are not forgotten, or not all of them.
-pub async fn purge(session: &Session, older_than: Duration) -> Result<Purged, EngineError> {
-    let mut purged = Purged::default();
+pub async fn purge(session: &Session, older_than: PurgeAge) -> Result<Purged, EngineError> {
+    let nodes = forget_nodes(session, older_than).await?;
+    let last = last_to_forget(session, older_than).await?;
+    // A node that is below the floor loads all users, so it misses no removal, however far we come.
+    let floor = raise_floor(session, last).await?;
+    let removals = forget(session, "removed", last).await?;
+    let changes = forget(session, "changes", last).await?;
+    Ok(Purged { removals, changes, nodes, floor })
+}
+
+async fn forget_nodes(session: &Session, PurgeAge(age): PurgeAge) -> Result<i64, EngineError> {
+    session.batch(&format!("BEGIN; {LOCK_LIMIT}; {STATEMENT_LIMIT}")).await?;
+    let sql = format!("DELETE FROM letmein.nodes WHERE seen {OLD} RETURNING 1");
+    let gone = session.rows(&sql, &[(&age.as_secs_f64(), Type::FLOAT8)]).await?;
+    session.batch("COMMIT").await?;
+    Ok(gone.len() as i64)
+}
+
+/// The last revision that is old as all before it: a clock may have been set back, so an old change may follow a
+/// younger one.
+async fn last_to_forget(session: &Session, PurgeAge(age): PurgeAge) -> Result<i64, EngineError> {
+    let sql = format!(
+        "SELECT least(revision, \
+         (SELECT revision FROM letmein.changes WHERE NOT at {OLD} ORDER BY revision LIMIT 1)) - 1 FROM letmein.head"
+    );
+    Ok(session.row(&sql, &[(&age.as_secs_f64(), Type::FLOAT8)]).await?.get(0))
+}
+
+/// Says that removals up to a revision may be forgotten. Gives the floor.
+async fn raise_floor(session: &Session, last: i64) -> Result<i64, EngineError> {
+    lock_head(session).await?;
+    let sql = "UPDATE letmein.head SET floor = greatest(floor, $1) RETURNING floor";
+    let floor = session.row(sql, &[(&last, Type::INT8)]).await?.get(0);
+    session.batch("COMMIT").await?;
+    Ok(floor)
+}
+
+/// Forgets the rows of a table up to a revision, in several transactions. Gives their number.
+async fn forget(session: &Session, table: &str, last: i64) -> Result<i64, EngineError> {
+    let sql = format!(
+        "DELETE FROM letmein.{table} WHERE revision <= $1 AND ctid = ANY (ARRAY( \
+         SELECT ctid FROM letmein.{table} WHERE revision <= $1 LIMIT {ROWS_A_PURGE})) RETURNING 1"
+    );
+    let mut forgotten = 0;
     loop {
-        let step = purge_some(session, older_than).await?;
-        purged = Purged {
-            removals: purged.removals + step.removals,
-            changes: purged.changes + step.changes,
-            nodes: purged.nodes + step.nodes,
-            floor: step.floor,
-        };
-        if step.removals == 0 && step.changes == 0 {
-            return Ok(purged);
+        lock_head(session).await?;
+        let gone = session.rows(&sql, &[(&last, Type::INT8)]).await?.len();
+        session.batch("COMMIT").await?;
+        forgotten += gone as i64;
+        if gone < ROWS_A_PURGE {
+            return Ok(forgotten);
         }
     }
 }
 
-/// Forgets the oldest revisions, under the lock on head.
-async fn purge_some(session: &Session, older_than: Duration) -> Result<Purged, EngineError> {
+/// Begins a transaction with the lock that all who change users or removals take first.
+async fn lock_head(session: &Session) -> Result<(), EngineError> {
     session.batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {LOCK_LIMIT}; {STATEMENT_LIMIT}")).await?;
-    let head = session.row("SELECT revision, floor FROM letmein.head FOR UPDATE", &[]).await?;
-    let (newest, floor): (i64, i64) = (head.get(0), head.get(1));
-    // A clock may have been set back, so an old change may follow a younger one.
-    let sql = format!(
-        "SELECT least($2 - 1, pg_catalog.min(revision) FILTER (WHERE NOT at {OLD}) - 1, \
-         pg_catalog.min(revision) + {REVISIONS_A_PURGE}) FROM letmein.changes"
-    );
-    let age = (&older_than.as_secs_f64() as _, Type::FLOAT8);
-    let last: i64 = session.row(&sql, &[age.clone(), (&newest, Type::INT8)]).await?.get(0);
-    let (removals, last_removal) = forget(session, "removed", last).await?;
-    let (changes, last_change) = forget(session, "changes", last).await?;
-    let floor = floor.max(last_removal).max(last_change);
-    session.rows("UPDATE letmein.head SET floor = $1 WHERE floor < $1", &[(&floor, Type::INT8)]).await?;
-    let sql = format!(
-        "WITH gone AS (DELETE FROM letmein.nodes WHERE seen {OLD} RETURNING 1) SELECT pg_catalog.count(*) FROM gone"
-    );
-    let nodes = session.row(&sql, &[age]).await?.get(0);
-    session.first_error()?;
-    session.batch("COMMIT").await?;
-    Ok(Purged { removals, changes, nodes, floor })
-}
-
-/// Forgets the rows of a table up to a revision. Gives their number, and the greatest revision among them.
-async fn forget(session: &Session, table: &str, last: i64) -> Result<(i64, i64), EngineError> {
-    let sql = format!(
-        "WITH gone AS (DELETE FROM letmein.{table} WHERE revision <= $1 RETURNING revision) \
-         SELECT pg_catalog.count(*), coalesce(pg_catalog.max(revision), 0) FROM gone"
-    );
-    let row = session.row(&sql, &[(&last, Type::INT8)]).await?;
-    Ok((row.get(0), row.get(1)))
+    session.row("SELECT FROM letmein.head FOR UPDATE", &[]).await.map(drop)
 }

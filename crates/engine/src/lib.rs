@@ -28,7 +28,7 @@ mod tls;
 mod writer;
 
 pub use error::EngineError;
-pub use history::{Node, PastChange, Purged, history, nodes, purge};
+pub use history::{ChangesOf, Node, PastChange, PurgeAge, Purged, history, nodes, purge};
 pub use migrations::{Migrated, SCHEMA_VERSION, Status, init, migrate, open, status};
 pub use reader::{Given, Head, Reader};
 pub use rows::{

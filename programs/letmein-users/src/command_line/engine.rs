@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use engine::PurgeAge;
 use letmein::cli::parse_time;
 use letmein::cli::usage::Invalid;
 use proto::credentials::Username;
@@ -25,9 +26,9 @@ pub(crate) enum EngineCommand {
     /// been seen for that long are forgotten, too.
     #[command(after_long_help = ENGINE_FILE)]
     Purge {
-        /// What is older than this
+        /// What is older than this; at least an hour, with a unit
         #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_age)]
-        older_than: Duration,
+        older_than: PurgeAge,
     },
 }
 
@@ -42,12 +43,15 @@ socket, there is no sslrootcert.
 Exit status: 0 done, 2 wrong command line, file or database, 3 the database or
 the system failed";
 
-/// Parses an age: days, as in 30d, or what times are written as elsewhere.
-fn parse_age(text: &str) -> Result<Duration, Invalid> {
+/// Parses an age: days, as in 30d, or what times are written as elsewhere. A number alone might be meant as days, and
+/// would be seconds.
+fn parse_age(text: &str) -> Result<PurgeAge, Invalid> {
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u16>().ok());
     let age = days.map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60));
-    age.or_else(|| parse_time(text).ok())
-        .ok_or_else(|| Invalid::new("time", text, "give days, as in 30d, or hours, as in 12h"))
+    let has_unit = text.ends_with(|last: char| last.is_ascii_lowercase());
+    let age = age.or_else(|| parse_time(text).ok().filter(|_| has_unit));
+    age.and_then(PurgeAge::new)
+        .ok_or_else(|| Invalid::new("time", text, "give days, as in 30d, or hours, as in 12h; at least 1h"))
 }
 
 #[derive(clap::Args)]
@@ -55,7 +59,8 @@ pub(crate) struct History {
     /// Only changes of this user
     ///
     /// They are found by what others were told of them, as in add alice. Of changes of
-    /// several users at once, and of those by SQL, only the last is found.
+    /// several users at once, and of those by SQL, only the last is found. Of all that
+    /// is shown, only WHO is beyond doubt: programs say the rest of themselves.
     #[arg(value_parser = super::users::parse_user)]
     pub(crate) name: Option<Username>,
     /// Only so many changes, the newest

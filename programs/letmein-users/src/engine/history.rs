@@ -10,7 +10,7 @@ use super::{ask, load_settings};
 use crate::command_line::History;
 use crate::plain::Plain;
 use crate::{failed, print};
-use engine::{Node, PastChange, open};
+use engine::{ChangesOf, Node, PastChange, open};
 use letmein::cli::{ExitStatus, normal};
 
 /// A change, as JSON has it.
@@ -29,16 +29,20 @@ struct NodeRow {
     name: String,
     revision: i64,
     behind: i64,
-    seen: String,
+    seen: Option<String>,
 }
+
+/// The commands of which others are told with a name after them, and nothing else.
+const OF_ONE_USER: [&str; 7] = ["add", "passwd", "disable", "enable", "expire", "from", "remove"];
 
 pub(crate) fn history(file: &Path, asked: &History) -> Result<ExitStatus, ExitStatus> {
     let settings = load_settings(file)?;
     let normal = asked.name.as_ref().map(|name| normal::name(name.as_str()));
     let names = asked.name.as_ref().zip(normal.as_deref()).map(|(name, normal)| [name.as_str(), normal]);
-    let names = names.as_ref().map(<[&str; 2]>::as_slice);
-    let changes =
-        ask(Doing::Read, async || engine::history(&open(&settings).await?, names, asked.limit).await)?;
+    let told: Vec<_> =
+        names.iter().flatten().flat_map(|name| OF_ONE_USER.map(|it| format!("{it} {name}"))).collect();
+    let of = names.as_ref().map(|names| ChangesOf { names, told: &told });
+    let changes = ask(Doing::Read, async || engine::history(&open(&settings).await?, of, asked.limit).await)?;
     let row =
         |PastChange { revision, at, actor, program, what }| ChangeRow { revision, at, actor, program, what };
     let rows: Vec<_> = changes.into_iter().map(row).collect();
@@ -61,7 +65,8 @@ pub(crate) fn nodes(file: &Path, json: bool) -> Result<ExitStatus, ExitStatus> {
         return print_json(&rows);
     }
     let cells = |row: NodeRow| {
-        [row.name, row.revision.to_string(), row.behind.to_string(), row.seen]
+        let seen = row.seen.unwrap_or_else(|| "never".to_owned());
+        [row.name, row.revision.to_string(), row.behind.to_string(), seen]
             .map(|cell| Plain(&cell).to_string())
     };
     print_table(["NAME", "REVISION", "BEHIND", "SEEN"], rows.into_iter().map(cells))

@@ -114,13 +114,17 @@ fn what_is_old_is_forgotten_and_nothing_that_is_younger() {
     assert_eq!(site.run(&["engine", "purge"]), done("nothing to forget\n"));
 }
 
+const ALL_OLD: &str = "UPDATE letmein.changes SET at = now() - interval '31 days'";
+
 #[test]
 fn the_newest_change_stays_however_old_it_is() {
     let Some(site) = four_revisions() else { return };
-    assert_eq!(site.run(&["engine", "purge", "--older-than", "0d"]).0, 0);
+    site.database.batch(ALL_OLD);
+    assert_eq!(site.run(&["engine", "purge"]).0, 0);
     assert_eq!(left(&site), "3; 4; bob; ");
     site.database.batch("UPDATE letmein.users SET disabled = false");
-    assert_eq!(site.run(&["engine", "purge", "--older-than", "0d"]).0, 0);
+    site.database.batch(ALL_OLD);
+    assert_eq!(site.run(&["engine", "purge"]).0, 0);
     assert_eq!(left(&site), "4; 5; ; ");
 }
 
@@ -139,8 +143,80 @@ fn many_revisions_are_forgotten_in_turn() {
         "INSERT INTO letmein.changes SELECT it, gen_random_uuid(), now(), 'a', 'b', 'c' FROM generate_series(5, 50000) AS it;
          UPDATE letmein.head SET revision = 50000",
     );
+    site.database.batch(ALL_OLD);
     let forgotten =
         "forgot 2 removals, 50000 changes and 0 nodes; nodes below revision 49999 will load all users\n";
-    assert_eq!(site.run(&["engine", "purge", "--older-than", "0d"]), done(forgotten));
+    assert_eq!(site.run(&["engine", "purge"]), done(forgotten));
     assert_eq!(left(&site), "49999; 50000; ; ");
+}
+
+/// Each transaction that forgets some of them shows the floor.
+#[test]
+fn many_removals_of_one_revision_are_forgotten_in_turn_below_a_floor_that_is_there_before() {
+    let Some(site) = four_revisions() else { return };
+    site.database.batch(
+        "INSERT INTO letmein.removed SELECT it::text, 1 FROM generate_series(1, 50000) AS it;
+         CREATE TABLE steps (floor bigint, gone bigint);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+            $$ BEGIN
+                INSERT INTO public.steps SELECT floor, (SELECT count(*) FROM gone) FROM letmein.head;
+                RETURN NULL;
+            END $$;
+         CREATE TRIGGER note AFTER DELETE ON letmein.removed
+            REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note()",
+    );
+    site.database.batch(ALL_OLD);
+    assert!(site.run(&["engine", "purge"]).1.starts_with("forgot 50001 removals, "));
+    let steps = "SELECT ARRAY[floor, gone] FROM steps ORDER BY gone DESC";
+    assert_eq!(site.database.query(steps), "3 20000, 3 20000, 3 10001");
+}
+
+#[test]
+fn an_age_has_a_unit_and_is_an_hour_or_more() {
+    let Some(site) = four_revisions() else { return };
+    site.database.batch(ALL_OLD);
+    for age in ["30", "0d", "59m", "3600", "1d 1", ""] {
+        let (status, _, stderr) = site.run(&["engine", "purge", "--older-than", age]);
+        assert!(status == 2 && stderr.contains("at least 1h"), "{age}: {status} {stderr}");
+    }
+    assert_eq!(left(&site), "0; 0, 1, 2, 3, 4; alice, bob; ");
+    for age in ["1h", "60m", "3600s", "1d"] {
+        assert_eq!(site.run(&["engine", "purge", "--older-than", age]).0, 0, "{age}");
+    }
+    assert_eq!(left(&site), "3; 4; bob; ");
+}
+
+#[test]
+fn a_node_whose_row_keeps_no_rule_is_shown_with_the_others() {
+    let Some(site) = Site::new() else { return };
+    site.database.batch(
+        "ALTER TABLE letmein.nodes DROP CONSTRAINT nodes_check;
+         INSERT INTO letmein.nodes VALUES ('one', 0, 'infinity'), ('two', 0, '2027-01-31T12:00:00Z')",
+    );
+    let table = "NAME  REVISION  BEHIND  SEEN\none   0         0       never\ntwo   0         0       2027-01-31T12:00:00Z\n";
+    assert_eq!(site.run(&["nodes"]), done(table));
+    assert!(site.run(&["nodes", "--json"]).1.contains("\"seen\":null},"));
+}
+
+#[test]
+fn changes_of_a_user_are_those_of_which_letmein_users_tells_with_the_whole_name() {
+    let Some(site) = Site::new() else { return };
+    for what in [
+        "import 2 users",
+        "migrate 2 users",
+        "undo alice",
+        "disable alice",
+        "passwd alice 2",
+        "rename al to alice",
+    ] {
+        site.database.batch(&format!("SELECT letmein.take_revision(gen_random_uuid(), '{what}')"));
+    }
+    let shown = |name: &str| {
+        let (_, stdout, _) = site.run(&["history", name]);
+        rows(&stdout).join("\n").replace(" postgres test", "")
+    };
+    assert_eq!(shown("alice"), "4 disable alice\n6 rename al to alice");
+    assert_eq!(shown("2 users"), "");
+    assert_eq!(shown("alice 2"), "5 passwd alice 2");
+    assert_eq!(shown("al"), "6 rename al to alice");
 }
