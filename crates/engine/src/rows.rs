@@ -26,9 +26,10 @@ pub struct UserRow {
     pub opaque: Option<Zeroizing<String>>,
     /// Whether the user is refused.
     pub disabled: bool,
-    /// The last good day, as in 2027-01-31.
+    /// The last good day, as in 2027-01-31. Where rules were dropped, it may be no day.
     pub expires: Option<String>,
-    /// From where the user may log in, each with the length of its prefix; empty for anywhere.
+    /// From where the user may log in, each with the length of its prefix; empty for anywhere. Where rules were
+    /// dropped, one may be no network.
     pub networks: Vec<String>,
 }
 
@@ -44,9 +45,9 @@ pub struct EqualLogins {
     pub other: String,
 }
 
-/// The columns of a user, as [`UserRow::new`] reads them. Names of a schema leave nothing to the search path.
-const COLUMNS: &str = "name, password, opaque, disabled, \
-    pg_catalog.to_char(expires::timestamp, 'YYYY-MM-DD'), networks::text[]";
+/// The columns of a user, as [`UserRow::new`] reads them. Days without end have no other text.
+const COLUMNS: &str = "name, password, opaque, disabled, CASE WHEN pg_catalog.isfinite(expires) \
+    THEN pg_catalog.to_char(expires::timestamp, 'YYYY-MM-DD') ELSE expires::text END, networks::text[]";
 
 /// The rows of the six arrays that `write` gives.
 const NEW: &str = "SELECT name, password, opaque, disabled, expires::date, networks::cidr[] \
@@ -62,9 +63,15 @@ impl UserRow {
             opaque: secret(2),
             disabled: row.get(3),
             expires: row.get(4),
-            networks: row.get::<_, Option<_>>(5).unwrap_or_default(),
+            networks: networks(row.get(5)),
         }
     }
+}
+
+/// One that is missing is left in its place, as no network: without it, the user might log in from anywhere.
+fn networks(networks: Option<Vec<Option<String>>>) -> Vec<String> {
+    let network = |network: Option<String>| network.unwrap_or_else(|| "NULL".into());
+    networks.unwrap_or_default().into_iter().map(network).collect()
 }
 
 /// The users of these names, and those whose names may be one of them in another form.
@@ -107,13 +114,35 @@ pub async fn all_users(session: &Session) -> Result<Vec<UserRow>, EngineError> {
     Ok(users)
 }
 
-/// The record of any user, if somebody has one.
+/// The record of any user, if somebody has one: one that is good, if there is such.
 ///
 /// # Errors
 /// Why the database does not tell.
-pub async fn record_of_anybody(session: &Session) -> Result<Option<Zeroizing<String>>, EngineError> {
+pub async fn record_of_anybody(
+    session: &Session,
+    is_good: impl Fn(&str) -> bool,
+) -> Result<Option<Zeroizing<String>>, EngineError> {
+    let record = |row: &Row| Zeroizing::new(row.get::<_, String>(0));
     let rows = session.rows("SELECT opaque FROM letmein.users WHERE opaque IS NOT NULL LIMIT 1", &[]).await?;
-    Ok(rows.first().map(|row| Zeroizing::new(row.get(0))))
+    let Some(first) = rows.first().map(record) else { return Ok(None) };
+    if is_good(&first) {
+        return Ok(Some(first));
+    }
+    let sql = format!(
+        "SELECT opaque, name FROM letmein.users WHERE opaque IS NOT NULL AND name > $1 \
+         ORDER BY name LIMIT {ROWS_A_STATEMENT}"
+    );
+    let mut last = String::new();
+    loop {
+        let rows = session.rows(&sql, &[(&last, Type::TEXT)]).await?;
+        if let Some(good) = rows.iter().map(record).find(|record| is_good(record)) {
+            return Ok(Some(good));
+        }
+        match rows.last() {
+            Some(row) => last = row.get(1),
+            None => return Ok(Some(first)),
+        }
+    }
 }
 
 /// Those of these logins whose name and password, written together, are those of another user. Users of the names of
@@ -141,43 +170,30 @@ pub async fn equal_logins(
     Ok(equal)
 }
 
-/// Adds users, and tells how many there are after each statement.
+/// Adds users.
 ///
 /// # Errors
 /// Why they were not added.
-pub async fn insert_users(
-    session: &Session,
-    users: &[&UserRow],
-    done: &mut dyn FnMut(usize),
-) -> Result<(), EngineError> {
-    let sql =
-        format!("INSERT INTO letmein.users (name, password, opaque, disabled, expires, networks) {NEW}");
-    write(session, &sql, users, done).await
+pub async fn insert_users(session: &Session, users: &[&UserRow]) -> Result<(), EngineError> {
+    let sql = format!(
+        "INSERT INTO letmein.users (name, password, opaque, disabled, expires, networks) {NEW} RETURNING 1"
+    );
+    write(session, &sql, users).await
 }
 
-/// Gives users of the same names all that these have, and tells how many have it after each statement.
+/// Gives users of the same names all that these have.
 ///
 /// # Errors
-/// Why they were not changed.
-pub async fn update_users(
-    session: &Session,
-    users: &[&UserRow],
-    done: &mut dyn FnMut(usize),
-) -> Result<(), EngineError> {
+/// Why they were not changed, or not all of them.
+pub async fn update_users(session: &Session, users: &[&UserRow]) -> Result<(), EngineError> {
     let sql = format!(
         "UPDATE letmein.users SET password = new.password, opaque = new.opaque, disabled = new.disabled, \
-         expires = new.expires, networks = new.networks FROM ({NEW}) AS new WHERE users.name = new.name"
+         expires = new.expires, networks = new.networks FROM ({NEW}) AS new WHERE users.name = new.name RETURNING 1"
     );
-    write(session, &sql, users, done).await
+    write(session, &sql, users).await
 }
 
-async fn write(
-    session: &Session,
-    sql: &str,
-    users: &[&UserRow],
-    done: &mut dyn FnMut(usize),
-) -> Result<(), EngineError> {
-    let mut written = 0;
+async fn write(session: &Session, sql: &str, users: &[&UserRow]) -> Result<(), EngineError> {
     for users in users.chunks(ROWS_A_STATEMENT) {
         let secret = |secret: fn(&UserRow) -> &Option<Zeroizing<String>>| -> Vec<Option<&str>> {
             users.iter().map(|user| secret(user).as_ref().map(|text| text.as_str())).collect()
@@ -196,11 +212,20 @@ async fn write(
             (&expires as _, text.clone()),
             (&networks as _, text),
         ];
-        session.rows(sql, &columns).await?;
-        written += users.len();
-        done(written);
+        all_written(session.rows(sql, &columns).await?.len(), users.len())?;
     }
     Ok(())
+}
+
+/// Refuses a change of which a trigger, a rule or a policy of somebody else has left rows out.
+fn all_written(written: usize, expected: usize) -> Result<(), EngineError> {
+    if written == expected {
+        return Ok(());
+    }
+    let reason = format!(
+        "{written} of {expected} users were written: look for a trigger, rule or policy of letmein.users"
+    );
+    Err(EngineError::Unexpected(reason))
 }
 
 /// Networks as the text of an array; none if the user may log in from anywhere.
@@ -213,17 +238,16 @@ fn networks_text(networks: &[String]) -> Option<String> {
 /// # Errors
 /// Why they keep theirs.
 pub async fn rename_user(session: &Session, name: &str, new: &str) -> Result<(), EngineError> {
-    let sql = "UPDATE letmein.users SET name = $2 WHERE name = $1";
-    session.rows(sql, &[(&name, Type::TEXT), (&new, Type::TEXT)]).await.map(drop)
+    let sql = "UPDATE letmein.users SET name = $2 WHERE name = $1 RETURNING 1";
+    let rows = session.rows(sql, &[(&name, Type::TEXT), (&new, Type::TEXT)]).await?;
+    all_written(rows.len(), 1)
 }
 
 /// Removes users.
 ///
 /// # Errors
-/// Why they are still there.
+/// Why they are still there, or some of them.
 pub async fn delete_users(session: &Session, names: &[&str]) -> Result<(), EngineError> {
-    session
-        .rows("DELETE FROM letmein.users WHERE name = ANY ($1)", &[(&names, Type::TEXT_ARRAY)])
-        .await
-        .map(drop)
+    let sql = "DELETE FROM letmein.users WHERE name = ANY ($1) RETURNING 1";
+    all_written(session.rows(sql, &[(&names, Type::TEXT_ARRAY)]).await?.len(), names.len())
 }

@@ -113,7 +113,16 @@ impl Backend {
         match self {
             Self::File(files) => Ok(files.key_file()?),
             #[cfg(feature = "engine")]
-            Self::Engine(database) => database.key_file(),
+            Self::Engine(database) => database.key_file(""),
+        }
+    }
+
+    /// The same, for the record of a password that may be kept itself.
+    pub(crate) fn key_file_of_password(&self) -> Result<KeyFile, ChangeError> {
+        match self {
+            Self::File(files) => Ok(files.key_file()?),
+            #[cfg(feature = "engine")]
+            Self::Engine(database) => database.key_file(", or add --md5 to keep the password itself"),
         }
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn add(
             Ok(())
         }
     });
-    added.map_err(|error| unchanged(&error))?;
+    added.map_err(|error| not_set(password, &user.name, &error))?;
     user.conditions.iter().for_each(warn_of);
     tell(password, &user.name, &new, kept)
 }
@@ -60,7 +60,7 @@ pub(crate) fn add(
 fn find_key(backend: &Backend, kept: Kept) -> Result<(), ExitStatus> {
     match kept {
         Kept::Password => Ok(()),
-        Kept::Record(_) => backend.key_file().map(drop).map_err(|error| unchanged(&error)),
+        Kept::Record(_) => backend.key_file_of_password().map(drop).map_err(|error| unchanged(&error)),
     }
 }
 
@@ -102,7 +102,7 @@ fn replace(
         }
         Ok(draft.set_credential(name, &credential).map_err(|problem| wrong(backend.path(), problem))?)
     });
-    changed.map_err(|error| unchanged(&error))?;
+    changed.map_err(|error| not_set(password, name, &error))?;
     tell(password, name, &new, kept)
 }
 
@@ -230,6 +230,17 @@ pub(crate) fn no_password(error: &PasswordMissing) -> ExitStatus {
             ExitStatus::Usage
         }
     }
+}
+
+/// Says why a password is not set, or may not be.
+fn not_set(source: &NewPassword, name: &Username, error: &ChangeError) -> ExitStatus {
+    let status = unchanged(error);
+    if source.generate && error.is_unsettled() {
+        let what =
+            format!("nobody knows the password that was made: if there is {name}, set another with passwd");
+        say(format_args!("{PROGRAM}: {}", Plain(&what)));
+    }
+    status
 }
 
 /// Prints a password that was generated, and warns of what is doubtful about another one.

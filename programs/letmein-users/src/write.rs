@@ -95,6 +95,17 @@ pub(crate) enum ChangeError {
     System { path: PathBuf, doing: &'static str, error: io::Error },
 }
 
+impl ChangeError {
+    /// Whether nobody knows if the change was made.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        #[cfg(feature = "engine")]
+        if let Self::Engine(refusal) = self {
+            return refusal.is_unsettled();
+        }
+        false
+    }
+}
+
 /// Why a new file cannot replace the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Obstacle {

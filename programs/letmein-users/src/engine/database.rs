@@ -32,20 +32,28 @@ impl Database {
         &self.file
     }
 
-    pub(crate) fn key_file(&self) -> Result<KeyFile, ChangeError> {
-        let no_key_file = || Refusal::NoKeyFile { path: self.file.clone() };
-        let key_file = self.key_file.as_deref().ok_or_else(no_key_file)?;
+    /// The file of the key. `or` is what else there is to do if it is not named.
+    pub(crate) fn key_file(&self, or: &'static str) -> Result<KeyFile, ChangeError> {
+        let key_file = self.key_file.as_deref().ok_or_else(|| self.without_key(or))?;
         Ok(KeyFile::of(&self.file, Some(key_file))?)
+    }
+
+    fn without_key(&self, or: &'static str) -> Refusal {
+        Refusal::NoKeyFile { path: self.file.clone(), or }
     }
 
     /// The id of the key, if its file is named and there are records of it. The first record makes the file.
     fn key_of(&self, rows: &[UserRow]) -> Result<Option<KeyId>, ChangeError> {
         let is_needed = self.key_file.is_some() && rows.iter().any(|row| row.opaque.is_some());
-        is_needed.then(|| Ok(self.key_file()?.load()?.key.id())).transpose()
+        is_needed.then(|| self.own_key()).transpose()
+    }
+
+    fn own_key(&self) -> Result<KeyId, ChangeError> {
+        Ok(self.key_file("")?.load()?.key.id())
     }
 
     pub(crate) fn has_records(&self) -> Result<bool, ChangeError> {
-        let record = self.read(async || record_of_anybody(&open(&self.settings).await?).await)?;
+        let record = self.read(async || record_of_anybody(&open(&self.settings).await?, |_| true).await)?;
         Ok(record.is_some())
     }
 
@@ -75,44 +83,53 @@ impl Database {
         change: &Change<'_>,
         edit: impl Fn(&mut dyn Draft) -> Result<T, ChangeError>,
     ) -> Result<T, ChangeError> {
+        // Nobody else can change users while this does, so it waits for nothing but the database then.
+        let own_key = self.own_key();
         let mut writer = Writer::new(&self.settings);
         let changed = writer.decide(&change.what, async |session| {
             let mut rows = Rows::load(session, &change.names).await?;
-            let done = match edit(&mut rows).and_then(|done| self.check(&rows).map(|()| done)) {
+            let done = match edit(&mut rows) {
                 Ok(done) => done,
-                Err(refused) => return Ok(Err(Err(refused))),
+                Err(refused) => return Ok(Err(Ended::Refused(refused))),
             };
+            if let Err(ended) = self.check(&rows, own_key.as_ref().ok().copied()) {
+                return Ok(Err(ended));
+            }
             if rows.is_unchanged() {
-                return Ok(Err(Ok(done)));
+                return Ok(Err(Ended::Unchanged(done)));
             }
             if let Some(equal) = rows.equal_logins(session).await? {
                 let path = self.file.clone();
                 let equal = Refusal::EqualLogins { path, name: equal.name, other: equal.other };
-                return Ok(Err(Err(equal.into())));
+                return Ok(Err(equal.into()));
             }
             rows.write(session).await.map(|()| Ok(done))
         });
-        wait(Doing::Change, changed)?.map_or_else(|unchanged| unchanged, |changed| Ok(changed.value))
+        match wait(Doing::Change, changed)? {
+            Ok(changed) => Ok(changed.value),
+            Err(Ended::Unchanged(done)) => Ok(done),
+            Err(Ended::Refused(refused)) => Err(refused),
+            Err(Ended::WithoutKey) => Err(own_key.err().unwrap_or_else(|| self.without_key("").into())),
+        }
     }
 
     /// Checks what a users file checks when it is parsed. The types hold the rules of names and passwords.
-    fn check(&self, rows: &Rows) -> Result<(), ChangeError> {
+    fn check<T>(&self, rows: &Rows, own: Option<KeyId>) -> Result<(), Ended<T>> {
         let path = || self.file.clone();
         for (name, networks) in rows.written().map(|user| (&user.name, user.networks.len())) {
             if networks > engine::NETWORKS_MAX {
                 return Err(Refusal::TooManyNetworks { path: path(), name: name.clone() }.into());
             }
         }
-        let Some((name, first)) = rows.new_records().first() else { return Ok(()) };
-        let own = self.key_file()?.load()?.key.id();
-        let foreign = rows.new_records().iter().find(|(_, key)| *key != own);
-        if let Some((name, key)) = foreign {
+        let Some((name, _)) = rows.new_records().first() else { return Ok(()) };
+        let own = own.ok_or(Ended::WithoutKey)?;
+        if let Some((name, key)) = rows.new_records().iter().find(|(_, key)| *key != own) {
             let (name, key) = (name.clone(), *key);
-            return Err(Refusal::OtherKey { path: path(), name, key, present: own }.into());
+            return Err(Refusal::ForeignRecord { path: path(), name, key, own }.into());
         }
-        match rows.key_of_records().filter(|present| present != first) {
+        match rows.key_of_records().filter(|present| *present != own) {
             Some(present) => {
-                Err(Refusal::OtherKey { path: path(), name: name.clone(), key: *first, present }.into())
+                Err(Refusal::OtherKey { path: path(), name: name.clone(), key: own, present }.into())
             }
             None => Ok(()),
         }
@@ -120,5 +137,20 @@ impl Database {
 
     fn read<T>(&self, question: impl AsyncFnOnce() -> Result<T, EngineError>) -> Result<T, ChangeError> {
         Ok(wait(Doing::Read, question())?)
+    }
+}
+
+/// How a change ends if everything stays as it was.
+enum Ended<T> {
+    /// There was nothing to change.
+    Unchanged(T),
+    Refused(ChangeError),
+    /// New records need the key.
+    WithoutKey,
+}
+
+impl<T> From<Refusal> for Ended<T> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.into())
     }
 }

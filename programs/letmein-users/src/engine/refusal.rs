@@ -32,13 +32,17 @@ pub(crate) enum Refusal {
     )]
     NoOldPasswords { path: PathBuf },
     #[error(
-        "{}: the key of the records is not in the database: name its file with --key-file, or add --md5 to keep the \
-         password itself", path.display()
+        "{}: the key of the records is not in the database: name its file with --key-file{or}", path.display()
     )]
-    NoKeyFile { path: PathBuf },
+    NoKeyFile { path: PathBuf, or: &'static str },
     #[error(
-        "{}: the record of {name} was made with the key {key}, and those in the database with {present}: use the key file \
-         that belongs to them", path.display()
+        "{}: the record of {name} was made with the key {key}, and the key file has {own}: give {name} a password \
+         instead, or name the file of that key", path.display()
+    )]
+    ForeignRecord { path: PathBuf, name: Username, key: KeyId, own: KeyId },
+    #[error(
+        "{}: the record of {name} was made with the key {key}, and those in the database with {present}: name the key \
+         file that belongs to them, and delete the other if it was made just now", path.display()
     )]
     OtherKey { path: PathBuf, name: Username, key: KeyId, present: KeyId },
     #[error(
@@ -54,6 +58,11 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// Whether nobody knows if the change was made.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Database { error: EngineError::Unsettled(..), .. })
+    }
+
     /// A database that is another than it should be is wrong as a users file is.
     pub(crate) fn status(&self) -> ExitStatus {
         let error = match self {
@@ -61,6 +70,7 @@ impl Refusal {
             Self::System(_) => return ExitStatus::Failed,
             Self::NoOldPasswords { .. }
             | Self::NoKeyFile { .. }
+            | Self::ForeignRecord { .. }
             | Self::OtherKey { .. }
             | Self::EqualLogins { .. }
             | Self::TooManyNetworks { .. }

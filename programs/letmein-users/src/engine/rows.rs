@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use toml::value::Datetime;
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
@@ -11,7 +12,6 @@ use crate::conditions::Condition;
 use crate::credential::Credential;
 use crate::edit::NewUser;
 use crate::entries::UserEntry;
-use crate::progress::Progress;
 use engine::{
     EngineError, EqualLogins, Session, UserRow, delete_users, equal_logins, find_users, insert_users,
     record_of_anybody, rename_user, update_users,
@@ -19,14 +19,14 @@ use engine::{
 use letmein::cli::normal;
 use proto::credentials::{Password, Username};
 use proto::opaque::key::KeyId;
-use users::{Problem, parse_network, parse_record};
+use users::{Problem, first_second_after, parse_network, parse_record};
 
 /// Users of the database, as they are and as they are to be.
 pub(crate) struct Rows {
     users: BTreeMap<String, UserRow>,
     /// The names that were read and are not in their normal form, by that form.
     abnormal: HashMap<String, String>,
-    /// The key of any record that is there.
+    /// The key of any good record that is there.
     key_of_records: Option<KeyId>,
     has_records: bool,
     added: BTreeSet<String>,
@@ -45,7 +45,7 @@ impl Rows {
         let names: BTreeSet<_> =
             names.iter().map(|name| name.as_str()).chain(normal.iter().map(|it| &**it)).collect();
         let users = find_users(session, &Vec::from_iter(names)).await?;
-        let record = record_of_anybody(session).await?;
+        let record = record_of_anybody(session, |record| parse_record(record).is_ok()).await?;
         let normal = |user: &UserRow| (normal::name(&user.name).into_owned(), user.name.clone());
         let abnormal = users.iter().map(normal).filter(|(normal, name)| normal != name).collect();
         Ok(Self {
@@ -98,7 +98,7 @@ impl Rows {
         Ok(equal_logins(session, &logins, &leaving).await?.into_iter().next())
     }
 
-    /// Writes what has changed.
+    /// Writes what has changed. Who is added may have a login that another user has had until now.
     pub(super) async fn write(&self, session: &Session) -> Result<(), EngineError> {
         let removed: Vec<_> = self.removed.iter().map(String::as_str).collect();
         if !removed.is_empty() {
@@ -111,9 +111,8 @@ impl Rows {
             names.iter().filter_map(|name| self.users.get(name)).collect()
         };
         let (added, changed) = (of(&self.added), of(&self.changed));
-        let mut progress = Progress::of(added.len() + changed.len());
-        insert_users(session, &added, &mut |done| progress.show(done)).await?;
-        update_users(session, &changed, &mut |done| progress.show(added.len() + done)).await
+        update_users(session, &changed).await?;
+        insert_users(session, &added).await
     }
 
     /// Changes a user, who is there.
@@ -228,12 +227,12 @@ fn set(row: &mut UserRow, condition: &Condition) {
     match condition {
         Condition::Disabled(is_disabled) => row.disabled = *is_disabled,
         Condition::Expires(day) => row.expires.clone_from(day),
-        // The database takes no network with bits after its prefix.
+        // The database takes no network with bits after its prefix, and refuses what is none.
         Condition::From(networks) => {
-            row.networks = networks
-                .iter()
-                .filter_map(|network| Some(parse_network(network)?.trunc().to_string()))
-                .collect();
+            let written = |network: &String| {
+                parse_network(network).map_or_else(|| network.clone(), |network| network.trunc().to_string())
+            };
+            row.networks = networks.iter().map(written).collect();
         }
     }
 }
@@ -262,12 +261,15 @@ fn entry(row: &UserRow, key: Option<KeyId>) -> Result<UserEntry, String> {
     let from = from.map_err(|network| {
         format!("the network {network} of {name} is none for logins: set others with from")
     })?;
+    let expires = row.expires.as_deref().map(|day| last_day(day).ok_or(day)).transpose();
+    let expires = expires
+        .map_err(|day| format!("the last day {day} of {name} is none for logins: set another with expire"))?;
     Ok(UserEntry {
         credential: credential(row, key).map_err(|problem| format!("{} of {name} {problem}", kind(row)))?,
         name,
         at: None,
         is_disabled: row.disabled,
-        expires: row.expires.as_ref().and_then(|day| day.parse().ok()),
+        expires,
         from,
         old: None,
     })
@@ -294,6 +296,12 @@ fn credential(row: &UserRow, key: Option<KeyId>) -> Result<Credential, String> {
         )),
         None => Ok(Credential::Record(Box::new(record))),
     }
+}
+
+/// A day that has an end.
+fn last_day(text: &str) -> Option<Datetime> {
+    let day = text.parse().ok()?;
+    first_second_after(&day).map(|_| day)
 }
 
 /// A network, or an address where it is one.

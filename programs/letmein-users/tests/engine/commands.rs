@@ -213,6 +213,49 @@ fn rows_that_no_server_takes_are_told_and_can_be_changed_and_removed() {
 }
 
 #[test]
+fn days_and_networks_that_are_none_are_problems_of_their_rows() {
+    let Some(site) = two_users() else { return };
+    site.database.batch(
+        "ALTER TABLE letmein.users DROP CONSTRAINT users_expires_since_1970, DROP CONSTRAINT users_networks_null;
+         UPDATE letmein.users SET expires = 'infinity' WHERE name = 'alice';
+         UPDATE letmein.users SET networks = '{::1,NULL}' WHERE name = 'bob';
+         INSERT INTO letmein.users (name, password, expires) VALUES ('carol', 'c', '-infinity'), ('dave', 'd', '1969-12-30')",
+    );
+    let wrong = "letmein-users: ENGINE: the last day infinity of alice is none for logins: set another with expire\n\
+                 letmein-users: ENGINE: the network NULL of bob is none for logins: set others with from\n\
+                 letmein-users: ENGINE: the last day -infinity of carol is none for logins: set another with expire\n\
+                 letmein-users: ENGINE: the last day 1969-12-30 of dave is none for logins: set another with expire\n";
+    for command in ["check", "list", "export"] {
+        assert_eq!(site.run(&[command]), failed(2, wrong), "{command}");
+    }
+    for name in ["alice", "carol", "dave"] {
+        assert_eq!(site.run(&["expire", name, "2999-12-31"]), done(""));
+    }
+    assert_eq!(site.run(&["from", "bob", "::1"]), done(""));
+    assert_eq!(site.run(&["list"]).0, 0);
+}
+
+#[test]
+fn a_change_of_which_the_database_leaves_rows_out_is_not_made() {
+    let Some(site) = two_users() else { return };
+    let before = site.users();
+    site.database.batch(
+        "CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER leave_out BEFORE INSERT OR UPDATE OR DELETE ON letmein.users
+            FOR EACH ROW EXECUTE FUNCTION leave_out()",
+    );
+    let add = ["add", "carol", "--generate"];
+    for arguments in
+        [&add[..], &["disable", "alice"], &["rename", "alice", "al"], &["remove", "alice", "--yes"]]
+    {
+        let (status, stdout, stderr) = site.run(arguments);
+        assert!(status == 3 && stdout.is_empty(), "{arguments:?}: {status} {stdout}");
+        assert!(stderr.contains("0 of 1 users were written"), "{arguments:?}: {stderr}");
+    }
+    assert_eq!(site.users(), before);
+}
+
+#[test]
 fn what_a_role_may_not_do_is_told() {
     let Some(site) = two_users() else { return };
     let node = format!("node_of_{}", site.database.name);
@@ -246,6 +289,12 @@ fn options_that_do_not_go_together_are_a_wrong_command_line() {
             status == 2 && stdout.is_empty() && stderr.contains(reason),
             "{arguments:?}: {status} {stderr}"
         );
+    }
+    // The example is of the command, wherever that is.
+    for arguments in [&["nodes", "x"][..], &["--engine", "E", "nodes", "x"], &["--engine=E", "nodes", "x"]] {
+        let (status, _, stderr) = letmein_users(arguments);
+        let example = "Example: letmein-users engine status --engine FILE\n";
+        assert!(status == 2 && stderr.ends_with(example), "{arguments:?}: {stderr}");
     }
     let (status, _, stderr) = letmein_users(&["--engine", "/nonexistent/engine", "list"]);
     assert!(status == 2 && stderr.contains("/nonexistent/engine"), "{stderr}");

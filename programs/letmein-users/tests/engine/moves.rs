@@ -107,6 +107,17 @@ fn a_list_is_imported_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_list_may_give_a_new_user_the_login_that_another_has_had() {
+    let Some(site) = Site::new() else { return };
+    assert_eq!(
+        site.run_with_input(&["import", "-"], &format!("al:ice{STRONG}\n")),
+        done("+1 user, 0 changed\n")
+    );
+    let list = format!("al:{STRONG2}\nalice:{STRONG}\n");
+    assert_eq!(site.run_with_input(&["import", "--replace", "-"], &list), done("+1 user, 1 changed\n"));
+}
+
+#[test]
 fn a_hundred_thousand_users_are_imported_in_one_change_and_exported() {
     let Some(site) = Site::new() else { return };
     // Of weak passwords there are warnings, which are soon enough; to say that one is strong takes longer.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{STRONG, STRONG2, Site, done, letmein_users};
+use crate::{STRONG, STRONG2, Site, done, failed, letmein_users};
 
 #[test]
 fn records_need_the_key_file_to_be_named() {
@@ -22,7 +22,8 @@ fn records_need_the_key_file_to_be_named() {
     let verify = ["verify", "alice", "--password-stdin"];
     assert_eq!(with_key(&verify, STRONG), done("alice: the password is right\n"));
     assert_eq!(with_key(&verify, STRONG2).0, 1);
-    assert_eq!(site.run_with_input(&verify, STRONG).0, 2);
+    let no_key = "letmein-users: ENGINE: the key of the records is not in the database: name its file with --key-file\n";
+    assert_eq!(site.run_with_input(&verify, STRONG), failed(2, no_key));
     // Others have records now, so the next one gets one, too.
     assert_eq!(site.run(&["add", "bob", "--generate"]).0, 2);
     assert_eq!(with_key(&["add", "bob", "--generate"], "").0, 0);
@@ -58,13 +59,44 @@ fn records_of_another_key_are_refused() {
     let add = ["--users", &users, "--key-file", &other, "add", "bob", "--opaque", "--generate"];
     assert_eq!(letmein_users(&add).0, 0);
     let (_, table, _) = letmein_users(&["--users", &users, "--key-file", &other, "export"]);
-    for key in [&own, &other] {
-        let (status, _, stderr) = site.run_with_input(&["--key-file", key, "import", "--csv", "-"], &table);
-        assert!(status == 2 && stderr.contains("the record of bob was made with the key "), "{stderr}");
+    let import = |key: &str| site.run_with_input(&["--key-file", key, "import", "--csv", "-"], &table);
+    for (ended, remedy) in [
+        (import(&own), "give bob a password instead, or name the file of that key\n"),
+        (
+            import(&other),
+            "name the key file that belongs to them, and delete the other if it was made just now\n",
+        ),
+        (
+            site.run(&["--key-file", &other, "add", "carol", "--generate"]),
+            "name the key file that belongs to them, and delete the other if it was made just now\n",
+        ),
+    ] {
+        let (status, _, stderr) = ended;
+        assert!(
+            status == 2 && stderr.contains(" was made with the key ") && stderr.ends_with(remedy),
+            "{stderr}"
+        );
     }
-    let (status, _, stderr) = site.run(&["--key-file", &other, "add", "carol", "--generate"]);
-    assert!(status == 2 && stderr.contains("use the key file that belongs to them"), "{stderr}");
     let (status, _, stderr) = site.run(&["--key-file", &other, "check"]);
     assert!(status == 2 && stderr.contains("the record of alice was made with the key "), "{stderr}");
     assert_eq!(site.users(), "alice record false never anywhere");
+}
+
+#[test]
+fn a_damaged_record_does_not_let_records_of_another_key_in() {
+    let Some(site) = Site::new() else { return };
+    let [own, other] = ["own.key", "other.key"].map(|name| site.file(name).to_str().unwrap().to_owned());
+    assert_eq!(site.run(&["--key-file", &own, "add", "alice", "--opaque", "--generate"]).0, 0);
+    let users = site.file("users.toml").to_str().unwrap().to_owned();
+    let add = ["--users", &users, "--key-file", &other, "add", "bob", "--opaque", "--generate"];
+    assert_eq!(letmein_users(&add).0, 0);
+    // Wherever a record is looked for first, there is the damaged one.
+    site.database.batch(
+        "UPDATE letmein.users SET disabled = true;
+         INSERT INTO letmein.users (name, opaque) VALUES ('aaron', '$opaque-3dh$v=1$');
+         UPDATE letmein.users SET disabled = true WHERE name = 'alice'",
+    );
+    let (status, _, stderr) = site.run(&["--key-file", &other, "add", "carol", "--generate"]);
+    assert!(status == 2 && stderr.contains("the record of carol was made with the key "), "{stderr}");
+    assert_eq!(site.run(&["--key-file", &own, "add", "carol", "--generate"]).0, 0);
 }

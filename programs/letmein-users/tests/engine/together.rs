@@ -44,3 +44,18 @@ fn a_user_is_added_once_though_the_connection_is_lost_at_commit() {
         assert_eq!(site.run(&["remove", "alice", "--yes"]), done(""));
     }
 }
+
+#[test]
+fn a_password_that_was_made_is_told_to_be_unknown_if_nobody_knows_whether_it_was_set() {
+    let Some(site) = Site::new() else { return };
+    let cut = Some(Cut::BeforeCommit);
+    let proxy = Proxy::before_each(site.database.postgres.folder(), [None, cut, cut, cut, cut, cut, cut]);
+    let folder = TempDir::new().unwrap();
+    let file = settings_at(&folder, &proxy.folder(), &site.database.name, "postgres");
+    let (status, stdout, stderr) =
+        letmein_users(&["--engine", file.to_str().unwrap(), "add", "alice", "--generate"]);
+    assert_eq!((status, &*stdout), (3, ""));
+    assert!(stderr.contains("whether the change was made is not known"), "{stderr}");
+    let unknown = "letmein-users: nobody knows the password that was made: if there is alice, set another with passwd\n";
+    assert!(stderr.ends_with(unknown), "{stderr}");
+}
