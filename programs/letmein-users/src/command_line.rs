@@ -17,10 +17,10 @@ pub(crate) use engine::{EngineCommand, History};
 pub(crate) use keys::{ClusterKeys, KeyCommand, KeysCommand};
 pub(crate) use users::{AddedUser, OldPassword, User, UserCommand};
 
-/// Change and check a users file
+/// Change and check users
 ///
-/// Comments, order and spaces of the file stay as they are. A running server
-/// reads the file again by itself.
+/// Comments, order and spaces of a users file stay as they are. A running server
+/// learns of changes by itself.
 #[derive(Parser)]
 #[command(name = PROGRAM, version, after_long_help = EXAMPLES, arg_required_else_help = false)]
 pub struct Args {
@@ -61,7 +61,7 @@ Examples:
   letmein-users --users /etc/letmein/users.toml import list.txt
 
 Exit status: 0 done, 1 user not found, user already exists, or not confirmed,
-2 wrong command line, list or users file, 3 the system failed";
+2 wrong command line, list or users, 3 the system failed";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {

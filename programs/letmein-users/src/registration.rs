@@ -29,7 +29,7 @@ use users::{Content, UsersError, parse_stretching};
 pub(crate) struct Keeping {
     /// Keep a record (OPAQUE) in place of the password
     ///
-    /// Nobody can guess the password by the users file alone, or by what they hear.
+    /// Nobody can guess the password by the record alone, or by what they hear.
     /// The default once any user has a record. The first record makes the key file.
     #[arg(long, conflicts_with = "md5")]
     opaque: bool,

@@ -15,7 +15,7 @@ use proto::opaque::stretching::Stretching;
 
 #[derive(Subcommand)]
 pub(crate) enum UserCommand {
-    /// Add a user; the file is created if there is none
+    /// Add a user; a users file is created if there is none
     #[command(
         aliases = ["new", "create"],
         after_long_help = "Examples:\n  \
@@ -166,11 +166,11 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         password: GivenPassword,
     },
-    /// Report what is wrong in the file, and what is weak
+    /// Report what is wrong, and what is weak
     #[command(
         alias = "lint",
-        after_long_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong in the file,\n\
-            or no users are in it, 3 the system failed"
+        after_long_help = "Exit status: 0 no problems, or only warnings, 2 something is wrong, or\n\
+            there are no users, 3 the system failed"
     )]
     Check,
     /// Add all users of a list
@@ -190,7 +190,7 @@ pub(crate) enum UserCommand {
         /// The columns are name and password, and if need be disabled, expires and
         /// from, as in name,password,expires. Several networks in from have spaces
         /// between them. In place of a password there may be a record, if it was made
-        /// with the key of this file.
+        /// with the same key.
         #[arg(long)]
         csv: bool,
         /// Change the passwords of users who exist already
@@ -205,7 +205,7 @@ pub(crate) enum UserCommand {
     /// Whoever has the output can log in as everybody. A terminal does not get it
     /// without --force.
     #[command(after_long_help = "Examples:\n  \
-        letmein-users export > list.csv        after umask 077\n  \
+        (umask 077; letmein-users export > list.csv)\n  \
         letmein-users export | letmein-users --users other.toml import --csv -")]
     Export {
         /// Print a table for import --csv, the default
