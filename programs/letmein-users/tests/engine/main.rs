@@ -8,6 +8,7 @@ mod commands;
 mod history;
 mod moves;
 #[path = "../../../../crates/engine/tests/engine/postgres.rs"]
+#[expect(dead_code, reason = "the tests of the engine need more of it")]
 mod postgres;
 #[path = "../../../../crates/engine/tests/engine/proxy.rs"]
 #[expect(dead_code, reason = "the tests of the engine need more of it")]
