@@ -4,7 +4,7 @@ use crate::node::{Node, Sync, add_users, eventually, of_database};
 use crate::postgres::Database;
 
 /// What says that the host in use is behind.
-const BEHIND: &str = "the standby is behind";
+const BEHIND: &str = "behind the users of this node";
 
 /// A primary with ten users, its standby, and a node that knows both and follows the primary.
 struct Pair {
