@@ -36,9 +36,9 @@ pub struct Args {
     /// How old users may be before /healthz says so: 90s, 15m, 24h
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_time)]
     pub(crate) stale_after: Duration,
-    /// Compare database and folder, and exit
+    /// Compare the revisions of database and folder, and exit
     ///
-    /// Changes nothing. Exit status: 0 they are alike, 1 they differ or rows are no
+    /// Changes nothing. Exit status: 0 they are the same, 1 they differ or rows are no
     /// users, 2 a file is wrong, 3 there is no answer.
     #[arg(long)]
     pub(crate) check: bool,

@@ -8,20 +8,20 @@
 //! ```
 
 use std::io;
-use std::mem;
 use std::time::Duration;
 
-use engine::{EngineError, Given, Head, Reader, Settings};
+use engine::{EngineError, Head, Reader, Settings};
 use rand::RngExt;
 use server::net::clock::Clock;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use users::counted;
-use users::synced::{OVERLAY_MAX, Position, Row};
+use users::synced::{OVERLAY_MAX, Position};
 
 use crate::folder::Folder;
 use crate::status::Status;
+use crate::taken::Taken;
 
 /// How often the database is asked, give or take a tenth.
 const POLL: Duration = Duration::from_secs(1);
@@ -39,11 +39,11 @@ const COMPACT_WAIT: Duration = Duration::from_secs(60);
 
 /// Keeps a folder as the database is.
 pub(crate) struct Follower<'s> {
-    pub(crate) settings: &'s Settings,
-    pub(crate) folder: Folder,
-    pub(crate) node: String,
-    pub(crate) clock: Clock,
-    pub(crate) status: watch::Sender<Status>,
+    settings: &'s Settings,
+    folder: Folder,
+    node: String,
+    clock: Clock,
+    status: watch::Sender<Status>,
     /// The connection, unless something went wrong with it.
     reader: Option<Reader>,
     /// The set of users that waits for SIGHUP.
@@ -295,69 +295,5 @@ impl<'s> Follower<'s> {
             status.failures += 1;
             status.error = Some(text);
         });
-    }
-}
-
-/// What was taken of the database.
-struct Taken {
-    rows: usize,
-    invalid: u64,
-    first: Option<String>,
-    written: io::Result<()>,
-}
-
-impl Default for Taken {
-    fn default() -> Self {
-        Self { rows: 0, invalid: 0, first: None, written: Ok(()) }
-    }
-}
-
-impl Taken {
-    /// Writes a user. A row that is none is left out.
-    fn note_user(&mut self, given: Given<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
-        match given.row {
-            Ok(row) => self.write(&row, write),
-            Err(error) => self.invalid(error.to_string()),
-        }
-    }
-
-    /// Writes a change. A row that is no user removes the one whom it was before.
-    fn note_change(&mut self, given: Given<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
-        match given.row {
-            Ok(row) => self.write(&row, write),
-            Err(error) => {
-                self.invalid(error.to_string());
-                let removed = Row::removed(given.name);
-                // A name that breaks the rules was never a user's.
-                if removed.check().is_ok() {
-                    self.write(&removed, write);
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, row: &Row<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
-        if self.written.is_ok() {
-            self.rows += 1;
-            self.written = write(row);
-        }
-    }
-
-    /// Whether all was written.
-    fn written(&mut self) -> io::Result<()> {
-        mem::replace(&mut self.written, Ok(()))
-    }
-
-    fn invalid(&mut self, reason: String) {
-        self.invalid += 1;
-        self.first.get_or_insert(reason);
-    }
-
-    /// Ends a log line.
-    fn invalid_text(&self) -> String {
-        let Self { invalid, first, .. } = self;
-        first.as_ref().map_or_else(String::new, |first| {
-            format!("; rows that are no users: {invalid}; the first: {first}")
-        })
     }
 }

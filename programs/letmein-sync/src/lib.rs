@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `command_line` | options and their help |
 //! | `follow` | when to ask the database what, and what to do with the answer |
+//! | `taken` | what was taken of the database |
 //! | `folder` | the files that servers read |
 //! | `status`, `monitor` | how far this node is; the same over HTTP |
 //! | `check` | database and folder compared |
@@ -14,6 +15,7 @@ mod folder;
 mod follow;
 mod monitor;
 mod status;
+mod taken;
 
 use std::convert::Infallible;
 use std::fmt::Display;
