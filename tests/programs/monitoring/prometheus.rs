@@ -15,8 +15,9 @@ use crate::dist_files::DIST;
 use crate::peers::uninterrupted;
 use crate::reloads::logged;
 use crate::running::{Ended, TRANSPORTS, installed, path, run, users_file, welcome};
+use crate::synced_users::{Synced, user};
 
-use super::{get, sent, watched};
+use super::{get, http_address, sent, watched};
 
 #[test]
 fn metrics_are_openmetrics_for_those_who_ask_for_it() {
@@ -48,7 +49,7 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
 fn promtool_accepts_the_rules_and_sees_each_alert_fire_when_it_should() {
     let Some(mut promtool) = installed("promtool") else { return };
     let ended = run(promtool.args(["check", "rules", &format!("{DIST}/prometheus/letmein.rules.yml")]));
-    assert!(ended.status == 0 && ended.stdout.contains("SUCCESS: 9 rules found"), "{ended:?}");
+    assert!(ended.status == 0 && ended.stdout.contains("SUCCESS: 10 rules found"), "{ended:?}");
     let test = format!("{DIST}/prometheus/letmein.test.yml");
     let ended = run(installed("promtool").unwrap().args(["test", "rules", &test]));
     assert_eq!((ended.status, ended.stdout.contains("SUCCESS")), (0, true), "{ended:?}");
@@ -90,7 +91,10 @@ fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
         }
         page
     });
-    let served = pages.concat();
+    let synced = Synced::with(&[user("alice", "hers")]);
+    let mut server = synced.serve(Udp, &["--http", "127.0.0.1:0"]);
+    let of_synced = get(http_address(&mut server), "/metrics", "").1;
+    let served = pages.concat() + &of_synced;
     let served = names(&served);
     let dashboard = std::fs::read_to_string(format!("{DIST}/grafana/letmein.json")).unwrap();
     let _: Value = serde_json::from_str(&dashboard).unwrap();
