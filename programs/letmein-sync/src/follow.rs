@@ -178,7 +178,10 @@ impl<'s> Follower<'s> {
             return;
         }
         match self.folder.compact().and_then(|()| self.folder.confirm()) {
-            Ok(()) => info!("the users and what has changed since are one file again"),
+            Ok(()) => {
+                let users = counted(self.folder.base_users() as usize);
+                info!("the users and what has changed since are one file again: {users}");
+            }
             Err(error) => {
                 warn!("the users and what has changed since stay two files: {error}");
                 self.compacted = Some(now);
