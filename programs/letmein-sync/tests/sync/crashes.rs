@@ -71,8 +71,10 @@ fn a_restart_of_letmein_sync_beside_a_database_that_is_away_keeps_the_users() {
     let Some(database) = Database::alone(|_| Vec::new()) else { return };
     add_users(&database, "user", 10);
     let node = Node::of(&database);
-    let sync = node.start();
+    let mut sync = node.start();
     node.equals(&database);
+    // The files are there a moment before the users are confirmed.
+    sync.is_healthy(200, "ok");
     sync.kill();
     database.postgres.kill();
     let before = node.files();
