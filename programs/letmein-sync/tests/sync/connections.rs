@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::node::{LOADED, Node, add_users, by_shell, eventually};
+use crate::contents::add_users;
+use crate::node::{LOADED, Node, by_shell, eventually};
 use crate::postgres::{Database, as_other_user, give};
 use crate::proxy::{Proxy, Way};
 
@@ -92,11 +93,7 @@ fn a_password_that_has_expired_is_said_and_tried_again() {
 
 #[test]
 fn a_schema_for_later_programs_is_left_alone_and_the_users_stay() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "user", 10);
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("user", 10) else { return };
     let before = node.files();
     database.batch("UPDATE letmein.head SET schema_version = 99, min_reader = 99");
     database.batch("DELETE FROM letmein.users WHERE name = 'user1'");

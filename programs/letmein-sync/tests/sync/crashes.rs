@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use letmein_auth_engine::{Settings, Type, Writer};
 
-use crate::node::{Node, add_users, eventually};
+use crate::contents::add_users;
+use crate::node::{Node, eventually};
 use crate::postgres::{Database, run};
 use crate::proxy::{Proxy, Stop, Way};
 

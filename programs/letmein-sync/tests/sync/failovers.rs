@@ -1,6 +1,7 @@
 //! A primary, its standby, and backups: letmein-sync goes back in history only if the database does.
 
-use crate::node::{Node, Sync, add_users, eventually, of_database};
+use crate::contents::{add_users, of_database};
+use crate::node::{Node, Sync, eventually};
 use crate::postgres::Database;
 
 /// What says that the host in use is behind.

@@ -1,6 +1,7 @@
 //! What must not take users away, and what must not keep others from coming.
 
-use crate::node::{LOADED, Node, add_users};
+use crate::contents::add_users;
+use crate::node::{LOADED, Node};
 use crate::postgres::Database;
 
 /// Puts another database in the place of one, with other users.
@@ -22,11 +23,7 @@ fn replace(database: &Database, prefix: &str, users: usize) {
 
 #[test]
 fn another_database_behind_the_name_with_as_many_users_is_taken_at_once() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "ours", 10);
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("ours", 10) else { return };
     replace(&database, "theirs", 5);
     node.equals(&database);
     sync.has_loaded(2);
@@ -36,11 +33,7 @@ fn another_database_behind_the_name_with_as_many_users_is_taken_at_once() {
 #[test]
 fn another_database_with_no_users_or_fewer_than_half_waits_for_sighup() {
     for users in [0, 4] {
-        let Some(database) = Database::new() else { return };
-        add_users(&database, "ours", 10);
-        let node = Node::of(&database);
-        let mut sync = node.start();
-        node.equals(&database);
+        let Some((database, node, mut sync)) = Node::followed("ours", 10) else { return };
         let before = node.files();
         replace(&database, "theirs", users);
         let line = sync.until("until SIGHUP takes the others");
@@ -56,10 +49,7 @@ fn another_database_with_no_users_or_fewer_than_half_waits_for_sighup() {
 /// The users of the folder are those of the base and of the log.
 #[test]
 fn users_who_came_after_the_first_load_are_guarded_as_well() {
-    let Some(database) = Database::new() else { return };
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("user", 0) else { return };
     add_users(&database, "ours", 10);
     node.equals(&database);
     replace(&database, "theirs", 0);
@@ -69,11 +59,7 @@ fn users_who_came_after_the_first_load_are_guarded_as_well() {
 
 #[test]
 fn users_who_were_removed_after_the_load_are_not_counted() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "ours", 10);
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("ours", 10) else { return };
     database.batch("DELETE FROM letmein.users WHERE name <> 'ours1'");
     node.equals(&database);
     replace(&database, "theirs", 1);
@@ -94,11 +80,7 @@ const SHOW: &str = "DROP TABLE letmein.users; ALTER TABLE letmein.kept RENAME TO
 
 #[test]
 fn nothing_waits_for_sighup_once_the_old_database_is_back() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "ours", 10);
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("ours", 10) else { return };
     database.batch(HIDE);
     sync.is_healthy(503, "which wait for SIGHUP");
     database.batch(SHOW);
@@ -111,11 +93,7 @@ fn nothing_waits_for_sighup_once_the_old_database_is_back() {
 
 #[test]
 fn a_sighup_is_for_the_set_of_users_that_waits_and_for_none_after_the_old_database_is_back() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "ours", 10);
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, _node, mut sync)) = Node::followed("ours", 10) else { return };
     database.batch(HIDE);
     sync.until("until SIGHUP takes the others");
     // The set that waits cannot be read when it would be taken.
@@ -131,11 +109,7 @@ fn a_sighup_is_for_the_set_of_users_that_waits_and_for_none_after_the_old_databa
 
 #[test]
 fn a_transaction_that_removes_all_users_is_taken_at_once() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "user", 10);
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("user", 10) else { return };
     database.batch("DELETE FROM letmein.users");
     node.equals(&database);
     assert!(node.users().unwrap().1.is_empty());
@@ -210,11 +184,7 @@ fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
 
 #[test]
 fn a_node_from_before_the_floor_loads_everything() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "user", 10);
-    let node = Node::of(&database);
-    let sync = node.start();
-    node.equals(&database);
+    let Some((database, node, sync)) = Node::followed("user", 10) else { return };
     assert_eq!(sync.stop(), 0);
     database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
     database.batch("UPDATE letmein.users SET disabled = true WHERE name = 'user2'");

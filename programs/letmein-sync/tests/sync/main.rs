@@ -11,6 +11,7 @@
 extern crate engine as letmein_auth_engine;
 
 mod connections;
+mod contents;
 mod crashes;
 mod failovers;
 mod following;

@@ -11,18 +11,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use letmein_auth_engine::{EngineError, Session, Type};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, Row, read_base, read_changed, read_log};
+use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, read_base, read_changed, read_log};
 
-use crate::postgres::{Database, run};
+use crate::contents::{Users, add_users, of_database, of_row};
+use crate::postgres::Database;
 
 /// How long anything may take. Nothing takes so long unless it is wrong.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// All that there is to say of each user, by name.
-pub(crate) type Users = BTreeMap<String, String>;
 
 /// What says that all users were loaded.
 pub(crate) const LOADED: &str = "all users loaded";
@@ -45,7 +42,19 @@ impl Node {
         Self::at(database, &database.postgres.folder().display().to_string())
     }
 
-    /// The same, with other hosts, or with other settings after them.
+    /// A new database with users of this prefix, and a node that has all of them.
+    pub(crate) fn followed(prefix: &str, users: usize) -> Option<(Database, Self, Sync)> {
+        let database = Database::new()?;
+        if users > 0 {
+            add_users(&database, prefix, users);
+        }
+        let node = Self::of(&database);
+        let sync = node.start();
+        node.equals(&database);
+        Some((database, node, sync))
+    }
+
+    /// The same as [`Node::of`], with other hosts, or with other settings after them.
     pub(crate) fn at(database: &Database, hosts: &str) -> Self {
         database.batch(
             "DO $$ BEGIN CREATE ROLE node LOGIN IN ROLE letmein_server;
@@ -276,73 +285,6 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(started.elapsed() < LONGEST, "not after {LONGEST:?}: {what}");
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Where the database is, and its users.
-pub(crate) fn of_database(database: &Database) -> (Position, Users) {
-    run(async { read(&database.session().await).await }).unwrap()
-}
-
-async fn read(session: &Session) -> Result<(Position, Users), EngineError> {
-    session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let head = session.row("SELECT revision, replace(stamp::text, '-', '') FROM letmein.head", &[]).await?;
-    let stamp = u128::from_str_radix(head.get(1), 16).unwrap().to_be_bytes();
-    // In pages, each of which has its own time limit.
-    let sql = "SELECT name, password, opaque, disabled, expires - DATE '1970-01-01', networks::text[] \
-               FROM letmein.users WHERE name > $1 ORDER BY name LIMIT 5000";
-    let (mut users, mut last) = (Users::new(), String::new());
-    loop {
-        let rows = session.rows(sql, &[(&last, Type::TEXT)]).await?;
-        let Some(end) = rows.last() else { break };
-        last = end.get(0);
-        for row in rows {
-            let (day, networks): (Option<i32>, Option<Vec<String>>) = (row.get(4), row.get(5));
-            let (password, record): (Option<&str>, Option<&str>) = (row.get(1), row.get(2));
-            let day = day.map(i32::cast_unsigned);
-            users.insert(row.get(0), text(password, record, row.get(3), day, &networks.unwrap_or_default()));
-        }
-    }
-    session.batch("COMMIT").await?;
-    Ok((Position { revision: head.get(0), stamp }, users))
-}
-
-fn of_row(row: &Row<'_>) -> String {
-    let (password, record) = match row.credential {
-        Credential::Removed => (None, None),
-        Credential::Password(password) => (Some(password), None),
-        Credential::Record(record) => (None, Some(record)),
-    };
-    let networks: Vec<_> = row.networks.iter().map(ToString::to_string).collect();
-    text(password, record, row.is_disabled, row.last_day, &networks)
-}
-
-fn text(
-    password: Option<&str>,
-    record: Option<&str>,
-    is_disabled: bool,
-    last_day: Option<u32>,
-    networks: &[String],
-) -> String {
-    format!("{password:?} {record:?} {is_disabled} {last_day:?} {networks:?}")
-}
-
-/// Adds users with names of their own, in one transaction.
-pub(crate) fn add_users(database: &Database, prefix: &str, count: usize) {
-    const AT_A_TIME: usize = 2500;
-    run(async {
-        let session = database.session().await;
-        session.batch("BEGIN").await?;
-        for first in (0..count).step_by(AT_A_TIME) {
-            let last = count.min(first + AT_A_TIME) - 1;
-            let sql = format!(
-                "INSERT INTO letmein.users (name, password)
-                 SELECT '{prefix}' || number, 'password' || number FROM generate_series({first}, {last}) AS it(number)"
-            );
-            session.batch(&sql).await?;
-        }
-        session.batch("COMMIT").await
-    })
-    .unwrap();
 }
 
 /// A shell command that becomes a program.

@@ -7,15 +7,13 @@ use std::time::{Duration, Instant};
 use letmein_auth_engine::{Settings, Type, Writer};
 use users::synced::{BASE_NAME, LOG_NAME};
 
-use crate::node::{LOADED, Node, add_users, eventually, len};
+use crate::contents::add_users;
+use crate::node::{LOADED, Node, eventually, len};
 use crate::postgres::{Database, run};
 
 #[test]
 fn a_transaction_of_100_000_users_is_taken_whole_and_becomes_a_new_base() {
-    let Some(database) = Database::new() else { return };
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("user", 0) else { return };
     let base = len(&node.folder().join(BASE_NAME));
     add_users(&database, "user", 100_000);
     sync.until("revision 1: 100000 users changed");
@@ -30,11 +28,7 @@ fn a_transaction_of_100_000_users_is_taken_whole_and_becomes_a_new_base() {
 
 #[test]
 fn rows_that_have_changed_become_a_new_base_once_they_are_more_than_65_536() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "user", 100);
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("user", 100) else { return };
     let base = node.files()[BASE_NAME].clone();
     add_users(&database, "more", 65_536);
     node.equals(&database);
@@ -47,11 +41,7 @@ fn rows_that_have_changed_become_a_new_base_once_they_are_more_than_65_536() {
 
 #[test]
 fn truncate_is_refused_and_changes_no_node() {
-    let Some(database) = Database::new() else { return };
-    add_users(&database, "user", 10);
-    let node = Node::of(&database);
-    let mut sync = node.start();
-    node.equals(&database);
+    let Some((database, node, mut sync)) = Node::followed("user", 10) else { return };
     assert!(database.refusal("TRUNCATE letmein.users").contains("use DELETE"));
     database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
     node.equals(&database);
