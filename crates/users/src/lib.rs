@@ -11,6 +11,7 @@ pub mod file;
 mod folder;
 mod key_file;
 mod key_text;
+mod keys;
 mod parse;
 mod pieces;
 mod problem;

@@ -3,11 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use crate::cluster_file::ClusterFile;
 use crate::error::{Content, UsersError, Warning};
 use crate::file::{FileBytes, Owner, TrustedFile, is_open_to_others, text};
 use crate::folder::{Folder, once_each};
-use crate::key_file::KeyFile;
+use crate::keys::Keys;
 use crate::parse::parse_in_threads;
 use crate::pieces::all_threads;
 use crate::source::{FileStamp, Loaded, Stamp, UserSource};
@@ -50,8 +49,7 @@ pub fn load_text(path: &Path, key: Option<&Path>) -> Result<LoadedText, UsersErr
 /// its key.
 pub struct UsersFile {
     file: TrustedFile,
-    key: KeyFile,
-    cluster: Option<ClusterFile>,
+    keys: Keys,
     /// Threads that parse it: one in a server that serves, so that logins do not notice.
     threads: usize,
 }
@@ -65,16 +63,16 @@ impl UsersFile {
     pub fn new(path: &Path) -> Result<Self, UsersError> {
         let file = TrustedFile::new(path, Content::Users)?;
         file.refuse_foreign_link()?;
-        Ok(Self { file, key: KeyFile::of(path, None)?, cluster: None, threads: all_threads() })
+        Ok(Self { file, keys: Keys::of(path, None)?, threads: all_threads() })
     }
 
     /// With a key file of another name, which is always read; without a name it is the one beside the users file. Comes
-    /// before [`read_by`](Self::read_by).
+    /// before the other keys, and before [`read_by`](Self::read_by).
     ///
     /// # Errors
     /// The same as those of [`new`](Self::new).
     pub fn with_key(self, path: Option<&Path>) -> Result<Self, UsersError> {
-        Ok(Self { key: KeyFile::of(&self.file.path, path)?, ..self })
+        Ok(Self { keys: Keys::of(&self.file.path, path)?, ..self })
     }
 
     /// With the keys that the servers of a cluster share. Comes before [`read_by`](Self::read_by).
@@ -82,7 +80,7 @@ impl UsersFile {
     /// # Errors
     /// The same as those of [`new`](Self::new).
     pub fn with_cluster_keys(self, path: Option<&Path>) -> Result<Self, UsersError> {
-        Ok(Self { cluster: path.map(ClusterFile::new).transpose()?, ..self })
+        Ok(Self { keys: self.keys.with_cluster(path)?, ..self })
     }
 
     /// Prepares it for a server that runs as this user.
@@ -90,17 +88,15 @@ impl UsersFile {
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
     pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
-        let cluster = self.cluster.map(|cluster| cluster.read_by(reader)).transpose()?;
-        Ok(Self { file: self.file.read_by(reader)?, key: self.key.read_by(reader)?, cluster, ..self })
+        Ok(Self { file: self.file.read_by(reader)?, keys: self.keys.read_by(reader)?, ..self })
     }
 
     fn load_text(&self) -> Result<LoadedText, UsersError> {
         let (bytes, stat) = self.file.read()?;
         let text = text(&bytes, &self.file.path)?;
-        let key = self.key.load_for(text)?;
-        let cluster = self.cluster.as_ref().map(ClusterFile::load).transpose()?;
+        let keys = self.keys.load_with(self.keys.records.load_for(text)?)?;
         let wrong = |problems| UsersError::Wrong { path: self.file.path.clone(), problems };
-        let key_of_records = key.as_ref().map(|key| &key.key);
+        let key_of_records = keys.records.as_ref().map(|key| &key.key);
         let users = parse_in_threads(text, key_of_records, self.threads).map_err(wrong)?;
         let path = || self.file.path.clone();
         let mut warnings = Vec::new();
@@ -116,20 +112,7 @@ impl UsersFile {
         if users.is_empty() {
             warnings.push(Warning::NoUsers(path()));
         }
-        let key_stamp = match key {
-            Some(key) => {
-                warnings.extend(key.warnings);
-                Some(key.stamp)
-            }
-            None => self.key.stamp(),
-        };
-        let mut stamp = Stamp { users: FileStamp::of(&stat), log: None, key: key_stamp, cluster: None };
-        let cluster_keys = cluster.map(|cluster| {
-            warnings.extend(cluster.warnings);
-            stamp.cluster = Some(cluster.stamp);
-            cluster.keys
-        });
-        let loaded = Loaded { users: users.with_cluster_keys(cluster_keys), warnings, stamp };
+        let loaded = keys.complete(users, warnings, self.keys.stamp(FileStamp::of(&stat), None));
         Ok(LoadedText { loaded, bytes })
     }
 }
@@ -144,21 +127,18 @@ impl UserSource for UsersFile {
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        let cluster = self.cluster.as_ref().and_then(ClusterFile::stamp);
-        Some(Stamp { users: self.file.stamp()?, log: None, key: self.key.stamp(), cluster })
+        Some(self.keys.stamp(self.file.stamp()?, None))
     }
 
     fn needs(&self) -> io::Result<Vec<Folder>> {
-        let of_cluster = self.cluster.iter().flat_map(ClusterFile::both_folders);
         // The keys are beside the users file most of the time.
-        once_each(self.file.both_folders().chain(self.key.both_folders()).chain(of_cluster))
+        once_each(self.file.both_folders().chain(self.keys.both_folders()))
     }
 
     fn settle(&mut self) -> Result<(), UsersError> {
         self.threads = 1;
         self.file.settle()?;
-        self.key.settle()?;
-        self.cluster.as_mut().map_or(Ok(()), ClusterFile::settle)
+        self.keys.settle()
     }
 }
 

@@ -14,11 +14,11 @@ use super::frames::DamagedError;
 use super::log::{Changed, read_base, read_changed};
 use super::row::{Credential, Row};
 use super::{BASE_NAME, LOG_NAME, Position};
-use crate::cluster_file::ClusterFile;
 use crate::error::{Content, UsersError, Warning};
 use crate::file::{TrustedFile, is_open_to_others};
 use crate::folder::{Folder, once_each};
-use crate::key_file::{KeyFile, LoadedKey};
+use crate::key_file::LoadedKey;
+use crate::keys::Keys;
 use crate::record_text::parse_record;
 use crate::source::{FileStamp, Loaded, Stamp, UserSource};
 use proto::credentials::{Password, Username};
@@ -28,8 +28,7 @@ use proto::users::{BuildError, Builder, IndexError, Users};
 pub struct SyncedUsers {
     base: TrustedFile,
     log: TrustedFile,
-    key: KeyFile,
-    cluster: Option<ClusterFile>,
+    keys: Keys,
     /// The base that was loaded last. As long as it stays, only the log is read again.
     last: Mutex<Option<LoadedBase>>,
     /// Whether the log that was loaded last had nothing after its last whole batch.
@@ -51,21 +50,21 @@ impl SyncedUsers {
     pub fn new(folder: &Path) -> Result<Self, UsersError> {
         let base = folder.join(BASE_NAME);
         Ok(Self {
-            key: KeyFile::of(&base, None)?,
+            keys: Keys::of(&base, None)?,
             base: TrustedFile::new(&base, Content::SyncedUsers)?,
             log: TrustedFile::new(&folder.join(LOG_NAME), Content::SyncedUsers)?,
-            cluster: None,
             last: Mutex::default(),
             is_log_whole: true.into(),
         })
     }
 
-    /// With a key file of another name than `letmein.key` in the folder. Comes before [`read_by`](Self::read_by).
+    /// With a key file of another name than `letmein.key` in the folder. Comes before the other keys, and before
+    /// [`read_by`](Self::read_by).
     ///
     /// # Errors
     /// The same as those of [`new`](Self::new).
     pub fn with_key(self, path: Option<&Path>) -> Result<Self, UsersError> {
-        Ok(Self { key: KeyFile::of(&self.base.path, path)?, ..self })
+        Ok(Self { keys: Keys::of(&self.base.path, path)?, ..self })
     }
 
     /// With the keys that the servers of a cluster share. Comes before [`read_by`](Self::read_by).
@@ -73,7 +72,7 @@ impl SyncedUsers {
     /// # Errors
     /// The same as those of [`new`](Self::new).
     pub fn with_cluster_keys(self, path: Option<&Path>) -> Result<Self, UsersError> {
-        Ok(Self { cluster: path.map(ClusterFile::new).transpose()?, ..self })
+        Ok(Self { keys: self.keys.with_cluster(path)?, ..self })
     }
 
     /// Prepares it for a server that runs as this user.
@@ -81,9 +80,8 @@ impl SyncedUsers {
     /// # Errors
     /// If its path leads through a folder or a link that another user may have made.
     pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
-        let cluster = self.cluster.map(|cluster| cluster.read_by(reader)).transpose()?;
         let (base, log) = (self.base.read_by(reader)?, self.log.read_by(reader)?);
-        Ok(Self { base, log, key: self.key.read_by(reader)?, cluster, ..self })
+        Ok(Self { base, log, keys: self.keys.read_by(reader)?, ..self })
     }
 
     /// The base that is there, which is read again unless it is the one that was loaded last.
@@ -177,16 +175,15 @@ impl UserSource for SyncedUsers {
     }
 
     fn load(&self) -> Result<Loaded, UsersError> {
-        let key = self.key.load_if_there()?;
-        let cluster = self.cluster.as_ref().map(ClusterFile::load).transpose()?;
+        let keys = self.keys.load_with(self.keys.records.load_if_there()?)?;
         let mut warnings = Vec::new();
         // The log comes first. If the base is replaced meanwhile, all that is in this log is in that base; the other
         // way round, an old base would be served without its log.
         let log = self.log.open_if_there()?;
         let log_stamp = log.as_ref().map(|(_, stat)| FileStamp::of_growing(stat));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = self.base(last.take(), key.as_ref(), &mut warnings)?;
-        let users = self.users(&base, log, key.as_ref(), &mut warnings)?;
+        let base = self.base(last.take(), keys.records.as_ref(), &mut warnings)?;
+        let users = self.users(&base, log, keys.records.as_ref(), &mut warnings)?;
         for warning in &warnings {
             if let Warning::LeftOut { first, .. } = warning
                 && users.is_empty()
@@ -199,33 +196,23 @@ impl UserSource for SyncedUsers {
         if users.is_empty() {
             warnings.push(Warning::NoUsers(self.base.path.clone()));
         }
-        let key_stamp = base.key;
-        warnings.extend(key.into_iter().flat_map(|key| key.warnings));
-        let mut stamp = Stamp { users: base.stamp, log: log_stamp, key: key_stamp, cluster: None };
-        let cluster_keys = cluster.map(|cluster| {
-            warnings.extend(cluster.warnings);
-            stamp.cluster = Some(cluster.stamp);
-            cluster.keys
-        });
-        Ok(Loaded { users: users.with_cluster_keys(cluster_keys), warnings, stamp })
+        Ok(keys.complete(users, warnings, self.keys.stamp(base.stamp, log_stamp)))
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        let cluster = self.cluster.as_ref().and_then(ClusterFile::stamp);
         let log = self.log.status().map(|stat| FileStamp::of_growing(&stat));
-        Some(Stamp { users: self.base.stamp()?, log, key: self.key.stamp(), cluster })
+        Some(self.keys.stamp(self.base.stamp()?, log))
     }
 
     fn needs(&self) -> io::Result<Vec<Folder>> {
-        let own = self.base.both_folders().chain(self.log.both_folders()).chain(self.key.both_folders());
-        once_each(own.chain(self.cluster.iter().flat_map(ClusterFile::both_folders)))
+        let own = self.base.both_folders().chain(self.log.both_folders());
+        once_each(own.chain(self.keys.both_folders()))
     }
 
     fn settle(&mut self) -> Result<(), UsersError> {
         self.base.settle()?;
         self.log.settle_if_there()?;
-        self.key.settle()?;
-        self.cluster.as_mut().map_or(Ok(()), ClusterFile::settle)
+        self.keys.settle()
     }
 
     fn confirmed_unix_s(&self) -> Option<u64> {
