@@ -70,6 +70,19 @@ fn records_and_a_key_that_are_made_while_a_server_runs_are_read_by_itself() {
     }
 }
 
+/// Logins after alice was disabled, bob has got another password, carol was removed and dave added.
+pub(crate) fn logs_in_as_changed(server: &Server) {
+    for (user, password, ended) in [
+        ("alice", "one", refused()),
+        ("bob", "two", refused()),
+        ("bob", "other", welcome()),
+        ("carol", "three", refused()),
+        ("dave", "four", welcome()),
+    ] {
+        assert_eq!(server.login(&[user, password]), ended, "{user}");
+    }
+}
+
 #[test]
 fn a_new_file_is_read_by_itself_and_counts_from_the_next_answer_on() {
     for transport in TRANSPORTS {
@@ -79,15 +92,7 @@ fn a_new_file_is_read_by_itself_and_counts_from_the_next_answer_on() {
         folder.replace("alice = {password = 'one', disabled = true}\nbob = 'other'\ndave = 'four'");
         let line = logged(&mut server, "users.toml: 3 users:");
         assert!(line.ends_with("3 users: +1 (dave), -1 (carol), 2 changed (alice, bob)"), "{line}");
-        for (user, password, ended) in [
-            ("alice", "one", refused()),
-            ("bob", "two", refused()),
-            ("bob", "other", welcome()),
-            ("carol", "three", refused()),
-            ("dave", "four", welcome()),
-        ] {
-            assert_eq!(server.login(&[user, password]), ended, "{user}");
-        }
+        logs_in_as_changed(&server);
     }
 }
 

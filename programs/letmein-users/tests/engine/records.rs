@@ -49,25 +49,34 @@ fn the_first_record_makes_the_key_file() {
     assert!(status == 2 && stderr.contains("records.key") && !key.exists(), "{stderr}");
 }
 
+/// A database with a record of alice, the key file of that, and the options of a users file elsewhere, in which bob has
+/// a record of another key: its key file comes last.
+fn with_two_keys() -> Option<(Site, String, [String; 4])> {
+    let site = Site::new()?;
+    let [own, users, other] =
+        ["own.key", "users.toml", "other.key"].map(|name| site.file(name).to_str().unwrap().to_owned());
+    assert_eq!(site.run(&["--key-file", &own, "add", "alice", "--opaque", "--generate"]).0, 0);
+    let elsewhere = ["--users".to_owned(), users, "--key-file".to_owned(), other];
+    let options = elsewhere.each_ref().map(String::as_str);
+    assert_eq!(letmein_users(&[&options[..], &["add", "bob", "--opaque", "--generate"]].concat()).0, 0);
+    Some((site, own, elsewhere))
+}
+
 #[test]
 fn records_of_another_key_are_refused() {
-    let Some(site) = Site::new() else { return };
-    let [own, other] = ["own.key", "other.key"].map(|name| site.file(name).to_str().unwrap().to_owned());
-    assert_eq!(site.run(&["--key-file", &own, "add", "alice", "--opaque", "--generate"]).0, 0);
-    // The key of a users file elsewhere.
-    let users = site.file("users.toml").to_str().unwrap().to_owned();
-    let add = ["--users", &users, "--key-file", &other, "add", "bob", "--opaque", "--generate"];
-    assert_eq!(letmein_users(&add).0, 0);
-    let (_, table, _) = letmein_users(&["--users", &users, "--key-file", &other, "export"]);
+    let Some((site, own, elsewhere)) = with_two_keys() else { return };
+    let [.., other] = &elsewhere;
+    let options = elsewhere.each_ref().map(String::as_str);
+    let (_, table, _) = letmein_users(&[&options[..], &["export"]].concat());
     let import = |key: &str| site.run_with_input(&["--key-file", key, "import", "--csv", "-"], &table);
     for (ended, remedy) in [
         (import(&own), "give bob a password instead, or name the file of that key\n"),
         (
-            import(&other),
+            import(other),
             "name the key file that belongs to them, and delete the other if it was made just now\n",
         ),
         (
-            site.run(&["--key-file", &other, "add", "carol", "--generate"]),
+            site.run(&["--key-file", other, "add", "carol", "--generate"]),
             "name the key file that belongs to them, and delete the other if it was made just now\n",
         ),
     ] {
@@ -77,26 +86,22 @@ fn records_of_another_key_are_refused() {
             "{stderr}"
         );
     }
-    let (status, _, stderr) = site.run(&["--key-file", &other, "check"]);
+    let (status, _, stderr) = site.run(&["--key-file", other, "check"]);
     assert!(status == 2 && stderr.contains("the record of alice was made with the key "), "{stderr}");
     assert_eq!(site.users(), "alice record false never anywhere");
 }
 
 #[test]
 fn a_damaged_record_does_not_let_records_of_another_key_in() {
-    let Some(site) = Site::new() else { return };
-    let [own, other] = ["own.key", "other.key"].map(|name| site.file(name).to_str().unwrap().to_owned());
-    assert_eq!(site.run(&["--key-file", &own, "add", "alice", "--opaque", "--generate"]).0, 0);
-    let users = site.file("users.toml").to_str().unwrap().to_owned();
-    let add = ["--users", &users, "--key-file", &other, "add", "bob", "--opaque", "--generate"];
-    assert_eq!(letmein_users(&add).0, 0);
+    let Some((site, own, elsewhere)) = with_two_keys() else { return };
+    let [.., other] = &elsewhere;
     // Wherever a record is looked for first, there is the damaged one.
     site.database.batch(
         "UPDATE letmein.users SET disabled = true;
          INSERT INTO letmein.users (name, opaque) VALUES ('aaron', '$opaque-3dh$v=1$');
          UPDATE letmein.users SET disabled = true WHERE name = 'alice'",
     );
-    let (status, _, stderr) = site.run(&["--key-file", &other, "add", "carol", "--generate"]);
+    let (status, _, stderr) = site.run(&["--key-file", other, "add", "carol", "--generate"]);
     assert!(status == 2 && stderr.contains("the record of carol was made with the key "), "{stderr}");
     assert_eq!(site.run(&["--key-file", &own, "add", "carol", "--generate"]).0, 0);
 }
