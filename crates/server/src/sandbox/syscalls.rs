@@ -290,16 +290,22 @@ mod tests {
     }
 
     #[test]
-    fn only_replies_to_datagrams_say_where_they_go() {
+    fn only_replies_to_datagrams_and_questions_for_a_name_say_where_they_go() {
         for network in ALL {
             let flags = libc::MSG_NOSIGNAL as u64;
             assert!(is_allowed(network, libc::SYS_sendto, [3, 0, 1, flags, 0, 0]), "{network:?}");
             for address in [1, 1 << 32] {
                 assert!(!is_allowed(network, libc::SYS_sendto, [3, 0, 1, flags, address, 16]), "{network:?}");
             }
-            let answers_datagrams = network == Network::Datagrams;
+            let sends_batches = matches!(network, Network::Datagrams | Network::Database);
             let batch = [3, 0, 1, libc::MSG_DONTWAIT as u64, 0, 0];
-            assert_eq!(is_allowed(network, libc::SYS_sendmmsg, batch), answers_datagrams, "{network:?}");
+            assert_eq!(is_allowed(network, libc::SYS_sendmmsg, batch), sends_batches, "{network:?}");
+            let answers_datagrams = network == Network::Datagrams;
+            assert_eq!(
+                is_allowed(network, libc::SYS_sendmsg, [3, 0, 0, 0, 0, 0]),
+                answers_datagrams,
+                "{network:?}"
+            );
         }
         for (kind, allowed) in [(libc::SOCK_STREAM, true), (libc::SOCK_DGRAM, false)] {
             let args = [libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, 0, 0, 0].map(|arg| arg as u64);
