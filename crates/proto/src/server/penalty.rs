@@ -18,6 +18,7 @@
 
 mod fill;
 mod guess;
+mod policy;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -38,55 +39,8 @@ use crate::users::{Found, PasswordAge, Price};
 pub use fill::{Failures, Fill};
 use guess::GuessTables;
 pub use guess::{GUESSES_A_DAY, GuessBudgets, Rank};
+pub use policy::{Budget, Policy, WINDOW_MAX};
 use tables::{Counted, DebtTable, Trace};
-
-/// The longest window of a budget.
-pub const WINDOW_MAX: Duration = Duration::from_secs(600);
-
-/// Failures that begin no block, or guesses that are heard: this many at once, and as many again in each window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// 1 to 255.
-    pub count: u8,
-    /// The time in which that many are paid off: whole seconds, up to [`WINDOW_MAX`].
-    pub window: Duration,
-}
-
-/// The budgets of sources and users, and the networks that are exempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// The budget of each source: an IPv4 address, or the /64 of an IPv6 address. Its /56 has 4 times as much, its /48
-    /// 16 times. If absent, sources are not counted.
-    pub of_source: Option<Budget>,
-    /// The budget of each user, from all sources together. If absent, users are not counted.
-    pub of_user: Option<Budget>,
-    /// The budgets of guesses by OPAQUE.
-    pub of_guesses: GuessBudgets,
-    /// Networks whose failures are not counted.
-    pub trusted: Vec<IpNet>,
-}
-
-impl Default for Policy {
-    /// 10 failures a minute for a source, 60 for a user; guesses as [`GuessBudgets`] has them.
-    fn default() -> Self {
-        let window = Duration::from_secs(60);
-        let budget = |count| Some(Budget { count, window });
-        Self {
-            of_source: budget(10),
-            of_user: budget(60),
-            of_guesses: GuessBudgets::default(),
-            trusted: Vec::new(),
-        }
-    }
-}
-
-impl Policy {
-    /// No failures or guesses are counted.
-    #[must_use]
-    pub fn none() -> Self {
-        Self { of_source: None, of_user: None, of_guesses: GuessBudgets::none(), trusted: Vec::new() }
-    }
-}
 
 /// Whose budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! little: an evicted owner who comes back owes at least as much as without the eviction, or is blocked at the next
 //! failure.
 
+mod debt;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
 
-use super::{Budget, FIRST_BLOCK, Fill, LONGEST_BLOCK, WINDOW_MAX};
+use super::{Budget, Fill};
+use debt::{Debt, MEMORY, Rate, TICKS_PER_S, ticks, time};
 
 /// Slots of a bucket, which is one cache line. A hash may take any of them.
 const WAYS: usize = 8;
@@ -22,47 +24,6 @@ const BUCKETS: usize = 4096;
 pub(super) const SLOTS: usize = BUCKETS * WAYS;
 /// The size of a table in bytes.
 pub(super) const BYTES: usize = BUCKETS * (size_of::<[AtomicU64; WAYS]>() + size_of::<[Traces; WAYS]>());
-
-/// How long an owner's blocks are remembered after the debt is paid: the next block is longer for them.
-const MEMORY: Duration = WINDOW_MAX.saturating_mul(2);
-
-/// Ticks of a debt in a second: enough for 255 failures a second. Costs are rounded down, so the widest networks with
-/// the largest budgets get slightly more failures.
-const TICKS_PER_S: u64 = 256;
-
-fn ticks(time: Duration) -> u64 {
-    time.as_secs() * TICKS_PER_S + u64::from(time.subsec_nanos()) * TICKS_PER_S / 1_000_000_000
-}
-
-fn time(ticks: u64) -> Duration {
-    Duration::from_millis(ticks * 1000 / TICKS_PER_S)
-}
-
-/// The cost of a failure, and the largest debt without a block; in ticks.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    cost: u64,
-    limit: u64,
-}
-
-impl Rate {
-    /// The rate of a budget that is `shares` times as large.
-    fn new(budget: Budget, shares: u32) -> Self {
-        let failures = u64::from(budget.count) * u64::from(shares);
-        let cost = (ticks(budget.window) / failures.max(1)).max(1);
-        Self { cost, limit: cost * failures }
-    }
-
-    /// The smallest debt when a block begins.
-    fn debt_min(self) -> u64 {
-        self.limit + self.cost
-    }
-
-    /// The largest debt, which is enough for the longest block.
-    fn debt_max(self) -> u64 {
-        self.debt_min().max(ticks(LONGEST_BLOCK))
-    }
-}
 
 /// Identifies a failure: half of the hash of its name, and half of a hash of everything that tells it from other
 /// failures of that name. Zero marks a free place.
@@ -184,11 +145,7 @@ impl DebtTable {
     /// No block begins: whoever goes on guessing waits no longer.
     pub(super) fn reserve(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Reserved {
         let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
-        let after = |debt: Debt| {
-            let owed = debt.paid_at.saturating_sub(now) + rate.cost;
-            (owed <= rate.limit).then(|| Debt { paid_at: now + owed, ..debt })
-        };
-        match self.charge(now, rate, hash, trace, after) {
+        match self.charge(now, rate, hash, trace, |debt| debt.after_guess(now, rate)) {
             Charged::Now(_) => Reserved::Now,
             Charged::Before => Reserved::Before,
             Charged::Refused => Reserved::Spent,
@@ -255,10 +212,9 @@ impl DebtTable {
             let word = slot.load(Ordering::Relaxed);
             let debt = Debt::unpack(word);
             if debt.is_of(hash) && is_due(traces) {
-                let paid_at = debt.paid_at.saturating_sub(rate.cost).max(debt.paid_at.min(ticks(uptime)));
-                let less = Debt { paid_at, ..debt };
+                let less = debt.after_refund(ticks(uptime), rate).pack();
                 // If another worker counts at the same moment, this one is not taken back.
-                let _ = slot.compare_exchange(word, less.pack(), Ordering::Relaxed, Ordering::Relaxed);
+                let _ = slot.compare_exchange(word, less, Ordering::Relaxed, Ordering::Relaxed);
                 return;
             }
         }
@@ -313,92 +269,4 @@ fn is_over(until_s: &AtomicU32, uptime: Duration) -> bool {
 /// Rounds ticks up to seconds.
 fn seconds(ticks: u64) -> u32 {
     u32::try_from(ticks.div_ceil(TICKS_PER_S)).unwrap_or(u32::MAX)
-}
-
-/// The debt of a source or name, in 64 bits.
-///
-/// ```text
-/// | tag: 23 | paid at, in ticks: 37 | blocks so far: 3 | is the last of them in force: 1 |
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Debt {
-    /// The upper bits of its hash. In a table that is full, one innocent owner in a million is taken for another.
-    tag: u64,
-    /// The tick at which nothing is owed any more; 0 in a free slot. 37 bits last for 17 years.
-    paid_at: u64,
-    /// The number of blocks so far, up to [`BLOCKS_MAX`].
-    blocks: u8,
-    /// Whether the last failure exceeded the limit.
-    is_over_limit: bool,
-}
-
-const TAG_BITS: u32 = 23;
-const TIME_BITS: u32 = 37;
-const BLOCK_BITS: u32 = 3;
-const _: () = assert!(TAG_BITS + TIME_BITS + BLOCK_BITS + 1 == u64::BITS);
-const BLOCKS_MAX: u8 = 7;
-
-impl Debt {
-    fn unpack(word: u64) -> Self {
-        Self {
-            tag: word >> (u64::BITS - TAG_BITS),
-            paid_at: word >> (BLOCK_BITS + 1) & ((1 << TIME_BITS) - 1),
-            blocks: (word >> 1) as u8 & BLOCKS_MAX,
-            is_over_limit: word & 1 == 1,
-        }
-    }
-
-    fn pack(self) -> u64 {
-        let paid_at = self.paid_at.min((1 << TIME_BITS) - 1);
-        self.tag << (u64::BITS - TAG_BITS)
-            | paid_at << (BLOCK_BITS + 1)
-            | u64::from(self.blocks) << 1
-            | u64::from(self.is_over_limit)
-    }
-
-    /// The same debt for a newcomer, who has not been blocked yet: at most the limit, so that only the next failure
-    /// blocks.
-    fn inherited_by(self, hash: u64, now: u64, rate: Rate) -> Self {
-        let paid_at = self.paid_at.min(now + rate.limit);
-        Self { tag: tag(hash), paid_at, blocks: 0, is_over_limit: false }
-    }
-
-    fn is_of(self, hash: u64) -> bool {
-        self.paid_at > 0 && self.tag == tag(hash)
-    }
-
-    /// Whether the debt or the memory of its blocks still matters.
-    fn is_kept(self, now: u64) -> bool {
-        self.paid_at > 0 && now < self.paid_at + ticks(MEMORY)
-    }
-
-    fn is_blocked(self, now: u64, rate: Rate) -> bool {
-        self.is_over_limit && now < self.block_ends_at(rate)
-    }
-
-    /// A block that is shorter than the debt ends before the debt is paid.
-    fn block_ends_at(self, rate: Rate) -> u64 {
-        self.paid_at.saturating_sub(rate.debt_min().saturating_sub(self.block_len()))
-    }
-
-    /// The length of the last block.
-    fn block_len(self) -> u64 {
-        let doublings = self.blocks.saturating_sub(1);
-        ticks(FIRST_BLOCK.saturating_mul(1 << doublings).min(LONGEST_BLOCK))
-    }
-
-    fn after_failure(self, now: u64, rate: Rate) -> Self {
-        let blocks = if self.is_kept(now) { self.blocks } else { 0 };
-        let owed = self.paid_at.saturating_sub(now) + rate.cost;
-        if owed <= rate.limit {
-            return Self { paid_at: now + owed, blocks, is_over_limit: false, ..self };
-        }
-        let blocked = Self { blocks: BLOCKS_MAX.min(blocks + 1), is_over_limit: true, ..self };
-        let owed = owed.max(rate.debt_min()).max(blocked.block_len()).min(rate.debt_max());
-        Self { paid_at: now + owed, ..blocked }
-    }
-}
-
-fn tag(hash: u64) -> u64 {
-    hash >> (u64::BITS - TAG_BITS)
 }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::debt::TAG_BITS;
 use super::*;
 
 const BUDGET: Budget = Budget { count: 10, window: Duration::from_secs(10) };
