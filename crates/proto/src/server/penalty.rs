@@ -15,6 +15,10 @@
 //! makes a debt smaller. A flood from more sources than a table has slots can make it forget a block. Guesses are
 //! therefore counted beside the user as well (`users::guesses`), and an answer beyond the budget is refused whatever
 //! its digest, like an answer for an unknown name.
+//!
+//! Servers that have the same users divide the budgets of users among them. Nothing is told from one to another: each
+//! has its part, so the sum is kept even if none can reach any other. Budgets of sources are not divided, since what
+//! leads logins to several servers leads those of one source to one of them.
 
 mod fill;
 mod guess;
@@ -25,6 +29,7 @@ mod tests;
 
 use std::fmt;
 use std::hash::Hasher;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -104,8 +109,6 @@ pub struct Penalties {
     trusted: Vec<IpNet>,
     proven: FailureTables,
     unproven: FailureTables,
-    /// The price of a guess at a user; absent where users are not counted.
-    price: Option<Price>,
     guesses: GuessTables,
 }
 
@@ -128,15 +131,27 @@ impl Penalties {
         let Policy { of_source, of_user, of_guesses, trusted } = policy;
         let counts =
             || FailureTables { sources: of_source.map(DebtTable::new), names: of_user.map(DebtTable::new) };
-        let price = of_user.and_then(|budget| Price::new(budget.count.into(), budget.window));
         Self {
             keyed: SipHasher24::new_with_key(key),
             trusted,
             proven: counts(),
             unproven: counts(),
-            price,
             guesses: GuessTables::new(of_guesses),
         }
+    }
+
+    /// Divides what is allowed against each user among this many servers that have the same users, from now on. A part is
+    /// rounded down, so all servers together look at no more failures than one would, and one more each.
+    pub fn divide(&self, servers: NonZeroU32) {
+        for names in [&self.proven.names, &self.unproven.names].into_iter().flatten() {
+            names.divide(servers);
+        }
+        self.guesses.divide(servers);
+    }
+
+    /// The price of a guess at a user; absent where users are not counted.
+    fn price(&self) -> Option<Price> {
+        self.proven.names.as_ref().and_then(DebtTable::price)
     }
 
     /// Counts the slots of all tables, which takes some hundred microseconds if they are not empty.
@@ -182,7 +197,7 @@ impl Penalties {
         let Some(names) = &counts.names else { return Ok(attempt) };
         let is_blocked = names.is_blocked(uptime, ONE, || self.name(&attempt));
         // While the guesses at any user are spent, answers for all names take the same steps.
-        let price = self.price.filter(|_| found.are_any_guesses_spent(uptime));
+        let price = found.are_any_guesses_spent(uptime).then(|| self.price()).flatten();
         if (!is_blocked && price.is_none()) || self.is_trusted(peer) {
             return Ok(attempt);
         }
@@ -226,7 +241,8 @@ impl Penalties {
             };
             let counted = names.fail(uptime, ONE, key, trace);
             blocks.name = counted.block().map(|end| (attempt.scope, end));
-            if let (Counted::Now(_), Scope::Everywhere, Some(price)) = (counted, attempt.scope, self.price) {
+            if let (Counted::Now(_), Scope::Everywhere, Some(price)) = (counted, attempt.scope, self.price())
+            {
                 attempt.found.guessed(attempt.origin, price, uptime);
             }
         }

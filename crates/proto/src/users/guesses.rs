@@ -33,11 +33,11 @@ pub(crate) struct Price {
 }
 
 impl Price {
-    /// A budget of this many guesses in a window; the guess that exceeds it is still judged. Costs are rounded down, so
-    /// that no answer is refused that the tables of penalties would let through. `None` if a guess costs less than a
-    /// tick.
+    /// A budget of this many guesses in a window, or of one; the guess that exceeds it is still judged. Costs are
+    /// rounded down, so that no answer is refused that the tables of penalties would let through. `None` if a guess
+    /// costs less than a tick.
     pub(crate) fn new(guesses: u32, window: Duration) -> Option<Self> {
-        let cost = ticks(window).checked_div(guesses).filter(|cost| *cost > 0)?;
+        let cost = ticks(window).checked_div(guesses.max(1)).filter(|cost| *cost > 0)?;
         Some(Self { cost, limit: cost.saturating_mul(guesses.saturating_add(1)) })
     }
 }

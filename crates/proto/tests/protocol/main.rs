@@ -8,6 +8,7 @@ mod forgers;
 mod hostile;
 mod link;
 mod logins;
+mod nodes;
 mod opaque;
 mod overlay;
 mod refusals;

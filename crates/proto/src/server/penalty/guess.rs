@@ -12,6 +12,7 @@
 //! A source that has logged in as a user lately has a budget for that user of its own, and none of these. So no
 //! stranger can keep such a source out.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::tables::{DebtTable, Reserved, Trace};
@@ -73,7 +74,6 @@ pub(super) struct GuessTables {
     names: Option<DebtTable>,
     /// Of sources that have logged in as the user lately. Nobody else has a slot here.
     logins: Option<DebtTable>,
-    price_of_day: Option<Price>,
 }
 
 impl GuessTables {
@@ -82,8 +82,17 @@ impl GuessTables {
             sources: budgets.of_source.map(DebtTable::new),
             names: budgets.of_user.map(DebtTable::new),
             logins: budgets.of_login().map(DebtTable::new),
-            price_of_day: budgets.of_user.and_then(|_| Price::new(GUESSES_A_DAY, DAY)),
         }
+    }
+
+    /// Divides the budgets of users among this many servers.
+    pub(super) fn divide(&self, servers: NonZeroU32) {
+        self.names.iter().for_each(|names| names.divide(servers));
+    }
+
+    /// The price of a guess against the budget of a day; absent where users are not counted.
+    fn price_of_day(&self) -> Option<Price> {
+        self.names.as_ref().and_then(|names| Price::new(names.part_of(GUESSES_A_DAY), DAY))
     }
 
     /// The number of tables for these budgets.
@@ -152,7 +161,7 @@ impl Penalties {
             }
             return Err(penalty);
         }
-        if let (Reserved::Now, Some(price)) = (reserved, tables.price_of_day) {
+        if let (Reserved::Now, Some(price)) = (reserved, tables.price_of_day()) {
             // Beyond the budget the debt does not grow.
             found.refused_if(found.is_day_spent(price, uptime)).guessed_in_a_day(price, uptime);
         }
@@ -161,7 +170,7 @@ impl Penalties {
 
     /// The user as an offer is to be made to: like an unknown name, if strangers guessed at them too often in a day.
     pub(crate) fn offered<'a>(&self, uptime: Duration, found: Found<'a>, rank: Rank) -> Found<'a> {
-        let price = self.guesses.price_of_day;
+        let price = self.guesses.price_of_day();
         let is_spent = price.is_some_and(|price| found.is_day_spent(price, uptime));
         found.refused_if(is_spent && rank == Rank::Stranger)
     }
@@ -177,7 +186,7 @@ impl Penalties {
         if self.is_trusted(peer) {
             return;
         }
-        let GuessTables { sources, names, logins, price_of_day } = &self.guesses;
+        let GuessTables { sources, names, logins } = &self.guesses;
         if rank == Rank::Known {
             if let Some(logins) = logins {
                 logins.give_back(uptime, ONE, self.login_of(peer, found.name()));
@@ -192,8 +201,8 @@ impl Penalties {
         if let Some(names) = names {
             names.give_back(uptime, ONE, self.hash(Kind::Name, &[found.name().as_bytes()]));
         }
-        if let Some(price) = price_of_day {
-            found.give_back_in_a_day(*price);
+        if let Some(price) = self.guesses.price_of_day() {
+            found.give_back_in_a_day(price);
         }
     }
 }

@@ -10,12 +10,14 @@ mod debt;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
 
 use super::{Budget, Fill};
+use crate::users::Price;
 use debt::{Debt, MEMORY, Rate, TICKS_PER_S, ticks, time};
 
 /// Slots of a bucket, which is one cache line. A hash may take any of them.
@@ -85,6 +87,8 @@ type Traces = [AtomicU64; 2];
 /// Debts by keyed hash. While no debts are kept, which is the usual case, no hash is computed and no slot looked at.
 pub(super) struct DebtTable {
     budget: Budget,
+    /// Among how many servers the budget is divided.
+    servers: AtomicU32,
     debts: Box<[[AtomicU64; WAYS]]>,
     traces: Box<[[Traces; WAYS]]>,
     /// The uptime in seconds at which the last block ends.
@@ -97,6 +101,7 @@ impl DebtTable {
     pub(super) fn new(budget: Budget) -> Self {
         Self {
             budget,
+            servers: 1.into(),
             debts: zeroed_slice_box(BUCKETS),
             traces: zeroed_slice_box(BUCKETS),
             blocked_until_s: 0.into(),
@@ -104,12 +109,31 @@ impl DebtTable {
         }
     }
 
+    /// Divides the budget among this many servers, from now on. Debts stay, as parts of the budget.
+    pub(super) fn divide(&self, servers: NonZeroU32) {
+        self.servers.store(servers.get(), Ordering::Relaxed);
+    }
+
+    /// The part of a number of failures that is this server's, rounded down.
+    pub(super) fn part_of(&self, failures: u32) -> u32 {
+        failures.checked_div(self.servers.load(Ordering::Relaxed)).unwrap_or(failures)
+    }
+
+    /// What a guess costs in a slot of its user's own.
+    pub(super) fn price(&self) -> Option<Price> {
+        Price::new(self.part_of(self.budget.count.into()), self.budget.window)
+    }
+
+    fn rate(&self, shares: u32) -> Rate {
+        Rate::new(self.part_of(self.budget.count.into()) * shares, self.budget.window)
+    }
+
     /// Whether the owner of `hash`, with this many shares of the budget, is blocked.
     pub(super) fn is_blocked(&self, uptime: Duration, shares: u32, hash: impl FnOnce() -> u64) -> bool {
         if !self.any_blocked(uptime) {
             return false;
         }
-        let (now, rate, hash) = (ticks(uptime), Rate::new(self.budget, shares), hash());
+        let (now, rate, hash) = (ticks(uptime), self.rate(shares), hash());
         self.bucket(hash).any(|(slot, _)| {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
             debt.is_of(hash) && debt.is_blocked(now, rate)
@@ -128,7 +152,7 @@ impl DebtTable {
 
     /// Counts a failure, unless it repeats one of the last two of its slot.
     pub(super) fn fail(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Counted {
-        let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
+        let (now, rate) = (ticks(uptime), self.rate(shares));
         let after = |debt: Debt| (!debt.is_blocked(now, rate)).then(|| debt.after_failure(now, rate));
         match self.charge(now, rate, hash, trace, after) {
             Charged::Now(debt) if debt.is_blocked(now, rate) => {
@@ -144,7 +168,7 @@ impl DebtTable {
     /// Debits a guess before it is made, unless it repeats one of the last two of its slot, or would exceed the budget.
     /// No block begins: whoever goes on guessing waits no longer.
     pub(super) fn reserve(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Reserved {
-        let (now, rate) = (ticks(uptime), Rate::new(self.budget, shares));
+        let (now, rate) = (ticks(uptime), self.rate(shares));
         match self.charge(now, rate, hash, trace, |debt| debt.after_guess(now, rate)) {
             Charged::Now(_) => Reserved::Now,
             Charged::Before => Reserved::Before,
@@ -207,7 +231,7 @@ impl DebtTable {
 
     /// Lowers the debt of a hash by one failure or guess, if it `is_due`.
     fn refund(&self, uptime: Duration, shares: u32, hash: u64, is_due: impl Fn(&Traces) -> bool) {
-        let rate = Rate::new(self.budget, shares);
+        let rate = self.rate(shares);
         for (slot, traces) in self.bucket(hash) {
             let word = slot.load(Ordering::Relaxed);
             let debt = Debt::unpack(word);
@@ -234,7 +258,7 @@ impl DebtTable {
         if self.is_empty(uptime) {
             return fill;
         }
-        let (now, rate) = (ticks(uptime), Rate::new(self.budget, 1));
+        let (now, rate) = (ticks(uptime), self.rate(1));
         for slot in self.debts.iter().flatten() {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
             fill.used += u64::from(debt.is_kept(now));

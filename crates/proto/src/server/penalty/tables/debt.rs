@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::server::penalty::{Budget, FIRST_BLOCK, LONGEST_BLOCK, WINDOW_MAX};
+use crate::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, WINDOW_MAX};
 
 /// How long an owner's blocks are remembered after the debt is paid: the next block is longer for them.
 pub(super) const MEMORY: Duration = WINDOW_MAX.saturating_mul(2);
@@ -27,10 +27,10 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// The rate of a budget that is `shares` times as large.
-    pub(super) fn new(budget: Budget, shares: u32) -> Self {
-        let failures = u64::from(budget.count) * u64::from(shares);
-        let cost = (ticks(budget.window) / failures.max(1)).max(1);
+    /// The rate of so many failures in a window. With none, the first one begins a block.
+    pub(super) fn new(failures: u32, window: Duration) -> Self {
+        let failures = u64::from(failures);
+        let cost = (ticks(window) / failures.max(1)).max(1);
         Self { cost, limit: cost * failures }
     }
 
@@ -128,10 +128,10 @@ impl Debt {
         Self { paid_at: now + owed, ..blocked }
     }
 
-    /// With a guess more, if that does not exceed the limit.
+    /// With a guess more, if that does not exceed the limit, or nothing is owed.
     pub(super) fn after_guess(self, now: u64, rate: Rate) -> Option<Self> {
         let owed = self.paid_at.saturating_sub(now) + rate.cost;
-        (owed <= rate.limit).then_some(Self { paid_at: now + owed, ..self })
+        (owed <= rate.limit.max(rate.cost)).then_some(Self { paid_at: now + owed, ..self })
     }
 
     /// Lower by one failure or guess, if any is owed.

@@ -20,7 +20,7 @@ proptest! {
     /// failures than its budget.
     #[test]
     fn no_owner_owes_less_than_its_failures(steps in prop::collection::vec((0..12_u64, 0..30_u64), 1..400)) {
-        let (table, rate) = (DebtTable::new(BUDGET), Rate::new(BUDGET, 1));
+        let (table, rate) = (DebtTable::new(BUDGET), Rate::new(BUDGET.count.into(), BUDGET.window));
         let (mut now_ms, mut exact) = (1_000_000_u64, 0_u64);
         for (number, (owner, wait_ms)) in steps.into_iter().enumerate() {
             now_ms += wait_ms;
