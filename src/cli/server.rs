@@ -5,6 +5,7 @@ mod doors;
 mod fits;
 mod values;
 
+use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -144,6 +145,7 @@ impl Args {
             cluster_key: self.cluster_key,
             mechanisms: self.mechanisms,
             limits: Policy { of_source, of_user, of_guesses, trusted: self.trust },
+            nodes: self.nodes.unwrap_or(NonZeroU32::MIN),
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },
             audit: self.audit,
             sample_users: if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },

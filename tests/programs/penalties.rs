@@ -267,3 +267,17 @@ fn budgets_and_networks_that_make_no_sense_are_status_2() {
         );
     }
 }
+
+/// Of eight failures two are this node's, and one more begins the block.
+#[test]
+fn what_is_allowed_against_a_user_is_divided_among_the_nodes() {
+    for transport in TRANSPORTS {
+        let more = ["--failures", "off", "--user-failures", "8/600s", "--nodes", "4"];
+        let server = server(transport, &more);
+        fail(&server, 3);
+        let ended = server.login(&["userone", "passwordone", "--timeout", "0.3"]);
+        assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
+    }
+    let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", SAMPLES, "--nodes", "0"]);
+    assert!(ended.status == 2 && ended.stderr.contains("number of nodes"), "{ended:?}");
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use proto::transport::Transport::Udp;
 use tempfile::TempDir;
-use users::synced::{BASE_NAME, BaseWriter, Credential, LOG_NAME, LogWriter, Position, Row};
+use users::synced::{BASE_NAME, BaseWriter, Credential, LOG_NAME, LogWriter, NODES_NAME, Position, Row};
 
 use crate::monitoring::{get, http_address};
 use crate::reloads::{logged, logs_in_as_changed};
@@ -186,6 +186,23 @@ fn a_server_says_how_old_its_users_are_and_that_they_are_too_old() {
     let mut health = iter::repeat_with(|| get(http, "/healthz", "").1);
     assert!(health.by_ref().take(1000).any(|health| health == "ok\n"));
     assert_eq!(server.login(&["alice", "two"]), welcome());
+}
+
+#[test]
+fn a_server_shares_what_is_allowed_against_a_user_with_as_many_nodes_as_are_counted() {
+    let synced = Synced::with(&[user("alice", "one")]);
+    let more = ["--failures", "off", "--user-failures", "8/600s", "--http", "127.0.0.1:0"];
+    let mut server = synced.serve(Udp, &more);
+    let http = http_address(&mut server);
+    assert!(get(http, "/metrics", "").1.contains("\nletmein_nodes 1\n"));
+    fs::write(synced.file(NODES_NAME), "4\n").unwrap();
+    logged(&mut server, "nodes that share what is allowed against each user: 4");
+    assert!(get(http, "/metrics", "").1.contains("\nletmein_nodes 4\n"));
+    for number in 0..3 {
+        assert_eq!(server.login(&["alice", &format!("wrong{number}")]), refused());
+    }
+    let ended = server.login(&["alice", "one", "--timeout", "0.3"]);
+    assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
 }
 
 #[test]

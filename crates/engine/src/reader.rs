@@ -7,6 +7,7 @@
 //! Either is read in one transaction that sees one state of the database, so a position stands for exactly these users.
 //! Nothing is locked, and a standby does as well as a primary.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -120,6 +121,18 @@ impl Reader {
                    ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, seen = excluded.seen";
         self.session.rows(sql, &[(&node, Type::TEXT), (&revision, Type::INT8)]).await?;
         Ok(())
+    }
+
+    /// How many nodes follow this database, with this one: those that have said within a day how far they are. A node
+    /// that was cut off is still one of them, since it serves.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn nodes(&self, node: &str) -> Result<NonZeroU32, EngineError> {
+        let sql = "SELECT count(*) FROM letmein.nodes WHERE name <> $1 AND seen > now() - interval '1 day'";
+        let row = self.session.row(sql, &[(&node, Type::TEXT)]).await?;
+        let others = u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX);
+        Ok(NonZeroU32::MIN.saturating_add(others))
     }
 
     /// Begins a transaction that sees one state, and says which. The database may have changed since it was last asked.

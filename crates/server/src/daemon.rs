@@ -16,7 +16,7 @@ use crate::age::Confirmation;
 use crate::announce::{Crowd, Facts, announce};
 use crate::cluster;
 use crate::descriptors;
-use crate::directory::{Directory, Reloads};
+use crate::directory::{Directory, Nodes, Reloads};
 use crate::doors::{Door, OtherLoopback, listen};
 pub use crate::error::ServerError;
 use crate::http::{self, HttpListener, routes};
@@ -160,7 +160,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
     };
     match &config.service {
         Service::Logins(logins) => {
-            let Logins { mechanisms, limits, unknown_names, audit, http, .. } = logins;
+            let Logins { mechanisms, limits, nodes, unknown_names, audit, http, .. } = logins;
             let (users, source) = WatchedSource::load(CheckedSource::of(logins, config)?)?;
             let audit = audit.as_ref().map(|target| {
                 audit::audit(target, *unknown_names, &keys.names)
@@ -175,6 +175,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
                 users: ArcSwap::from_pointee(users),
                 reloads: Reloads::default(),
                 confirmation: Confirmation::default(),
+                nodes: Nodes::at_least(*nodes),
                 penalties: Arc::new(Penalties::new(&keys.sources, limits.clone())),
                 mechanisms: *mechanisms,
                 connections: Connections::for_threads(threads, LoginConnection::READING.memory_max),

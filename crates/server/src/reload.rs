@@ -186,6 +186,7 @@ impl<'m> Reloader<'m> {
             warn!("the users file cannot be reloaded: changes to it will have no effect");
         }
         directory.confirmation.note(checked.source.confirmed_unix_s());
+        directory.divide(checked.source.nodes());
         let changes = watch.map_or_else(|| Ok(Arc::default()), notify_changes)?;
         let checked = Arc::new(checked);
         Ok(Self { checked, directory, last: Some(stamp), changes, reopen, clock, manager })
@@ -202,6 +203,7 @@ impl<'m> Reloader<'m> {
                     }
                 }
                 () = quiet_after_change(&changes) => {
+                    self.directory.divide(self.checked.source.nodes());
                     if self.checked.source.stamp() == self.last {
                         self.confirm();
                         continue;

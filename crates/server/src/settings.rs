@@ -2,6 +2,7 @@
 
 use std::iter;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Logins {
     pub mechanisms: Option<Mechanisms>,
     /// What failed logins cost.
     pub limits: Policy,
+    /// How many nodes there are at least that have the same users, and divide what is allowed against each.
+    pub nodes: NonZeroU32,
     /// How unknown names are logged.
     pub unknown_names: UnknownNames,
     /// Where each decision is written down, if anywhere.
@@ -205,6 +208,7 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
         ("failed logins allowed per user", budget(limits.of_user)),
         ("guesses by OPAQUE allowed per address", budget(limits.of_guesses.of_source)),
         ("guesses by OPAQUE allowed per user", user_guesses(limits.of_guesses.of_user)),
+        ("nodes that share what is allowed per user", nodes_text(logins)),
         ("networks that are never blocked", or_none(trusted.join(" "))),
         ("unknown names in log and audit", unknown_names.to_owned()),
         ("audit", audit.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)),
@@ -254,6 +258,11 @@ fn budget(budget: Option<Budget>) -> String {
 fn user_guesses(of_user: Option<Budget>) -> String {
     let of_a_day = of_user.map(|_| format!(", and {GUESSES_A_DAY} in a day"));
     budget(of_user) + of_a_day.as_deref().unwrap_or_default()
+}
+
+fn nodes_text(Logins { nodes, users, .. }: &Logins) -> String {
+    let or_more = if users.is_dir() { ", or as many as letmein-sync counts, if these are more" } else { "" };
+    format!("{nodes}{or_more}")
 }
 
 fn monitoring(Monitoring { address, reasons }: Monitoring) -> String {

@@ -1,6 +1,7 @@
 //! Where users come from, as a server sees it.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use crate::error::{UsersError, Warning};
@@ -39,6 +40,11 @@ pub trait UserSource: Send + Sync {
     /// When whoever keeps the users up to date has last found that they are, in seconds since 1970-01-01 UTC: 0 if that
     /// is not known, `None` where nobody does.
     fn confirmed_unix_s(&self) -> Option<u64> {
+        None
+    }
+
+    /// Among how many nodes that have the same users each user's limits are to be divided, if that is told.
+    fn nodes(&self) -> Option<NonZeroU32> {
         None
     }
 

@@ -14,6 +14,8 @@
 //! Numbers are little-endian. One program writes both files, and any number of servers read them. A base is put in the
 //! place of another whole, and then the log that belongs to it. A log grows at its end, so a batch that has no end yet,
 //! or a wrong one, is not there yet.
+//!
+//! Beside them, `users.nodes` says in decimal digits how many nodes there are. It is put in the place of another whole.
 
 mod frames;
 mod log;
@@ -31,6 +33,9 @@ pub use proto::users::OVERLAY_MAX;
 pub const BASE_NAME: &str = "users.base";
 /// The name of the file with what has changed since.
 pub const LOG_NAME: &str = "users.log";
+
+/// The name of the file that says how many nodes keep the same users.
+pub const NODES_NAME: &str = "users.nodes";
 
 /// A place in the history of a database: after how many transactions, and in which history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::num::NonZeroU32;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 
 use letmein_auth_users::UserSource;
 use letmein_auth_users::synced::{
-    BASE_NAME, BaseWriter, Credential, LOG_NAME, LogWriter, Position, Row, SyncedUsers,
+    BASE_NAME, BaseWriter, Credential, LOG_NAME, LogWriter, NODES_NAME, Position, Row, SyncedUsers,
 };
 use rustix::process::geteuid;
 use tempfile::TempDir;
@@ -167,4 +168,29 @@ fn files_of_another_user_are_served_unless_others_can_make_files_there() {
     fs::set_permissions(kept.folder.path(), Permissions::from_mode(0o1777)).unwrap();
     let reason = load().unwrap_err().to_string();
     assert!(reason.contains("users.base"), "{reason}");
+}
+
+#[test]
+fn the_number_of_nodes_is_what_the_file_says_if_it_says_one() {
+    let kept = Kept::new(&[user("alice", "one")], &[]);
+    let nodes = || SyncedUsers::new(kept.folder.path()).unwrap().nodes().map(NonZeroU32::get);
+    assert_eq!(nodes(), None);
+    for (text, said) in [
+        ("3\n", Some(3)),
+        ("3", Some(3)),
+        ("4294967295\n", Some(u32::MAX)),
+        ("4294967296\n", None),
+        ("0\n", None),
+        ("", None),
+        ("-1\n", None),
+        ("3 4\n", None),
+        ("00000000000000000000003\n", None),
+    ] {
+        fs::write(kept.path(NODES_NAME), text).unwrap();
+        assert_eq!(nodes(), said, "{text:?}");
+    }
+    // Whoever may write it could allow no more than one failure of each user.
+    fs::write(kept.path(NODES_NAME), "3\n").unwrap();
+    fs::set_permissions(kept.path(NODES_NAME), Permissions::from_mode(0o602)).unwrap();
+    assert_eq!(nodes(), None);
 }

@@ -7,7 +7,8 @@
 //! ```
 
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,13 +17,14 @@ use std::time::UNIX_EPOCH;
 use rustix::fs::{FlockOperation, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, fchown, flock, futimens};
 use rustix::process::geteuid;
 use users::synced::{
-    BASE_NAME, Base, BaseWriter, Credential, DamagedError, LOG_NAME, LogWriter, Position, Row, read_base,
-    read_changed, read_log,
+    BASE_NAME, Base, BaseWriter, Credential, DamagedError, LOG_NAME, LogWriter, NODES_NAME, Position, Row,
+    read_base, read_changed, read_log,
 };
 
 /// A base that is being written.
 const NEW_BASE_NAME: &str = "users.base.new";
 const NEW_LOG_NAME: &str = "users.log.new";
+const NEW_NODES_NAME: &str = "users.nodes.new";
 
 /// A link is no file of this program.
 const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
@@ -88,8 +90,11 @@ impl Folder {
         let group = is_for_group.then(|| Gid::from_raw(status.gid()));
         let mut opened = Self { path: path.into(), folder, group, users: None };
         // What a letmein-sync that was killed had begun.
-        [NEW_BASE_NAME, NEW_LOG_NAME].iter().try_for_each(|name| opened.remove(name)).map_err(failed)?;
-        [BASE_NAME, LOG_NAME].iter().try_for_each(|name| opened.share(name)).map_err(failed)?;
+        [NEW_BASE_NAME, NEW_LOG_NAME, NEW_NODES_NAME]
+            .iter()
+            .try_for_each(|name| opened.remove(name))
+            .map_err(failed)?;
+        [BASE_NAME, LOG_NAME, NODES_NAME].iter().try_for_each(|name| opened.share(name)).map_err(failed)?;
         opened.users = opened.read().map_err(failed)?;
         Ok(opened)
     }
@@ -254,6 +259,14 @@ impl Folder {
         // Both: Linux takes a change of one of them for reading or writing, which nobody watches.
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         Ok(futimens(users.log.file(), &Timestamps { last_access: now, last_modification: now })?)
+    }
+
+    /// Tells servers how many nodes there are.
+    pub(crate) fn tell_nodes(&self, nodes: NonZeroU32) -> io::Result<()> {
+        let mut file = self.create(NEW_NODES_NAME)?;
+        writeln!(file, "{nodes}")?;
+        file.sync_all()?;
+        fs::rename(self.path.join(NEW_NODES_NAME), self.path.join(NODES_NAME))
     }
 
     /// When that was last, in seconds since 1970-01-01 UTC; `None` if that is not known.

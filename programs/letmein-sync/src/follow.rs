@@ -8,6 +8,7 @@
 //! ```
 
 use std::io;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use engine::{EngineError, Head, Reader, Settings};
@@ -51,6 +52,8 @@ pub(crate) struct Follower<'s> {
     /// Whether the next set of users is taken, however small.
     is_accepted: bool,
     reported: Option<Duration>,
+    /// How many nodes servers were told of.
+    nodes: Option<NonZeroU32>,
     /// When a new base could not be made, if it could not.
     compacted: Option<Duration>,
 }
@@ -91,8 +94,8 @@ impl<'s> Follower<'s> {
             status.position = position;
             status.confirmed_unix_s = confirmed_unix_s;
         });
-        let (reader, held, is_accepted, reported, compacted) = (None, None, false, None, None);
-        Self { settings, folder, node, clock, status, reader, held, is_accepted, reported, compacted }
+        let (reader, held, is_accepted, reported, nodes, compacted) = (None, None, false, None, None, None);
+        Self { settings, folder, node, clock, status, reader, held, is_accepted, reported, nodes, compacted }
     }
 
     /// Takes the next set of users, even if it has fewer than half as many.
@@ -264,7 +267,8 @@ impl<'s> Follower<'s> {
         Ok(())
     }
 
-    /// Says now and then how far this node is. Where nobody can, as on a standby, that is no failure.
+    /// Says now and then how far this node is, and counts the nodes. Where nobody can say it, as on a standby, that is
+    /// no failure.
     async fn report(&mut self, reader: &Reader) -> Result<(), FollowError> {
         let now = self.clock.now().uptime;
         let Some(position) = self.folder.position() else { return Ok(()) };
@@ -275,10 +279,17 @@ impl<'s> Follower<'s> {
         match reader.report(&self.node, position.revision).await {
             Err(EngineError::Refused { reason, .. }) => {
                 debug!("the database does not note how far this node is: {reason}");
-                Ok(())
             }
-            reported => Ok(reported?),
+            reported => reported?,
         }
+        let nodes = reader.nodes(&self.node).await?;
+        if self.nodes != Some(nodes) {
+            self.folder.tell_nodes(nodes)?;
+            info!("nodes that follow the database, with this one: {nodes}");
+            self.nodes = Some(nodes);
+            self.status.send_modify(|status| status.nodes = Some(nodes));
+        }
+        Ok(())
     }
 
     fn recovered(&mut self) {

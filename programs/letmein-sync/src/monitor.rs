@@ -61,6 +61,13 @@ fn metrics(status: &Status, now_unix_s: u64) -> Reply {
         "Whether a set of users waits for SIGHUP, since it has fewer than half as many.",
         status.held_users.is_some().into(),
     );
+    if let Some(nodes) = status.nodes {
+        page.gauge(
+            "letmein_sync_nodes",
+            "Nodes that follow the database, with this one.",
+            nodes.get().into(),
+        );
+    }
     page.counter("letmein_sync_loads", "How often all users were loaded.", status.loads);
     page.counter("letmein_sync_batches", "How often changes were taken.", status.batches);
     page.counter("letmein_sync_invalid_rows", "Rows that were no users.", status.invalid_rows);

@@ -1,5 +1,6 @@
 //! How far this node is: for the log, metrics and health.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use users::synced::Position;
@@ -15,6 +16,8 @@ pub(crate) struct Status {
     pub(crate) confirmed_unix_s: Option<u64>,
     /// How many users the database has, if a set of them waits for a SIGHUP.
     pub(crate) held_users: Option<u64>,
+    /// How many nodes follow the database, as it was last counted.
+    pub(crate) nodes: Option<NonZeroU32>,
     /// How often all users were loaded.
     pub(crate) loads: u64,
     /// How often changes were taken.

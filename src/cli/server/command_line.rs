@@ -1,6 +1,7 @@
 //! The command line of a server: options and help.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::values::{
     Allowance, ListenAddress, ModeName, ServiceName, parse_audit, parse_door, parse_failures, parse_guesses,
-    parse_listen_address, parse_log_format, parse_log_level, parse_mechanisms, parse_mode, parse_service,
-    parse_system_user, parse_trusted,
+    parse_listen_address, parse_log_format, parse_log_level, parse_mechanisms, parse_mode, parse_nodes,
+    parse_service, parse_system_user, parse_trusted,
 };
 use crate::cli::{parse_address, parse_time};
 use proto::mechanism::Mechanisms;
@@ -101,6 +102,11 @@ pub(super) struct Args {
     /// a limit of their own, which is as large as that of --guesses.
     #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "N/TIME", value_parser = parse_guesses)]
     pub(super) user_guesses: Option<Allowance>,
+    /// Nodes that have the same users [default: 1, or as many as letmein-sync counts]
+    ///
+    /// What is allowed per user is divided among them. With the folder of letmein-sync, it is the least number.
+    #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "N", value_parser = parse_nodes)]
+    pub(super) nodes: Option<NonZeroU32>,
     /// Network that is never blocked; repeatable
     ///
     /// Write 10.0.0.0/8, 2001:db8::/32 or one address.

@@ -1,6 +1,7 @@
 //! The values of a server's options: what each may be, and what is said of anything else.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -127,6 +128,11 @@ pub(super) fn parse_system_user(text: &str) -> Result<String, Invalid> {
 /// Parses the name of a mode.
 pub fn parse_mode(text: &str) -> Result<ModeName, Invalid> {
     ModeName::from_str(text, true).map_err(|_| Invalid::new("sandbox mode", text, "choose on, log or off"))
+}
+
+/// Parses a number of nodes.
+pub(super) fn parse_nodes(text: &str) -> Result<NonZeroU32, Invalid> {
+    text.parse().map_err(|_| Invalid::new("number of nodes", text, "write 1 or more"))
 }
 
 /// Mechanisms with commas between them.

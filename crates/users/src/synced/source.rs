@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,7 @@ use rustix::fs::{Stat, Uid};
 use super::frames::DamagedError;
 use super::log::{Changed, read_base, read_changed};
 use super::row::{Credential, Row};
-use super::{BASE_NAME, LOG_NAME, Position};
+use super::{BASE_NAME, LOG_NAME, NODES_NAME, Position};
 use crate::error::{Content, UsersError, Warning};
 use crate::file::{TrustedFile, is_open_to_others};
 use crate::folder::{Folder, once_each};
@@ -28,6 +29,7 @@ use proto::users::{BuildError, Builder, IndexError, Users};
 pub struct SyncedUsers {
     base: TrustedFile,
     log: TrustedFile,
+    nodes: TrustedFile,
     keys: Keys,
     /// The base that was loaded last. As long as it stays, only the log is read again.
     last: Mutex<Option<LoadedBase>>,
@@ -53,6 +55,7 @@ impl SyncedUsers {
             keys: Keys::of(&base, None)?,
             base: TrustedFile::new(&base, Content::SyncedUsers)?,
             log: TrustedFile::new(&folder.join(LOG_NAME), Content::SyncedUsers)?,
+            nodes: TrustedFile::new(&folder.join(NODES_NAME), Content::SyncedUsers)?,
             last: Mutex::default(),
             is_log_whole: true.into(),
         })
@@ -81,7 +84,8 @@ impl SyncedUsers {
     /// If its path leads through a folder or a link that another user may have made.
     pub fn read_by(self, reader: Uid) -> Result<Self, UsersError> {
         let (base, log) = (self.base.read_by(reader)?, self.log.read_by(reader)?);
-        Ok(Self { base, log, keys: self.keys.read_by(reader)?, ..self })
+        let (nodes, keys) = (self.nodes.read_by(reader)?, self.keys.read_by(reader)?);
+        Ok(Self { base, log, nodes, keys, ..self })
     }
 
     /// The base that is there, which is read again unless it is the one that was loaded last.
@@ -212,6 +216,7 @@ impl UserSource for SyncedUsers {
     fn settle(&mut self) -> Result<(), UsersError> {
         self.base.settle()?;
         self.log.settle_if_there()?;
+        self.nodes.settle_if_there()?;
         self.keys.settle()
     }
 
@@ -221,11 +226,22 @@ impl UserSource for SyncedUsers {
         Some(log.map_or(0, |log| log.st_mtime.try_into().unwrap_or(0)))
     }
 
+    fn nodes(&self) -> Option<NonZeroU32> {
+        let (file, stat) = self.nodes.open_if_there().ok()??;
+        self.nodes.owner(&stat).ok()?;
+        let mut text = String::new();
+        file.take(NODES_LEN_MAX).read_to_string(&mut text).ok()?;
+        text.trim_ascii_end().parse().ok()
+    }
+
     fn may_be_emptied(&self) -> bool {
         // That the files have no users is no accident: they have checksums.
         true
     }
 }
+
+/// The digits of any number, and the end of the line.
+const NODES_LEN_MAX: u64 = 11;
 
 /// Why a row is no user. It does not show the row.
 type Reason = String;

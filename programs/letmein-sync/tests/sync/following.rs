@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use users::synced::BASE_NAME;
+use users::synced::{BASE_NAME, NODES_NAME};
 
 use crate::node::{LOADED, Node};
 use crate::postgres::Database;
@@ -107,6 +107,23 @@ fn a_node_says_how_far_it_is_in_the_table_of_nodes() {
     });
 }
 
+/// A node that was cut off today serves, so it counts; one that said nothing for more than a day is gone.
+#[test]
+fn servers_are_told_how_many_nodes_follow_the_database() {
+    let Some(database) = Database::new() else { return };
+    database.batch(USERS);
+    database.batch(
+        "INSERT INTO letmein.nodes VALUES ('today', 1, now() - interval '23 hours'), ('here', 1, now()), \
+         ('long ago', 1, now() - interval '25 hours')",
+    );
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    sync.until("nodes that follow the database, with this one: 2");
+    assert_eq!(fs::read_to_string(node.folder().join(NODES_NAME)).unwrap(), "2\n");
+    sync.is_healthy(200, "ok");
+    assert_eq!(sync.metric("letmein_sync_nodes"), 2);
+}
+
 #[test]
 fn a_second_letmein_sync_leaves_the_folder_of_the_first_alone() {
     let Some(database) = Database::new() else { return };
@@ -129,6 +146,7 @@ fn only_the_owner_reads_the_files_and_no_log_line_shows_a_secret() {
     let node = Node::of(&database);
     let mut sync = node.start_by(node.program(), &["--log-level", "debug"]);
     node.equals(&database);
+    sync.until("nodes that follow the database");
     database.batch("UPDATE letmein.users SET password = 'hunter22'");
     node.equals(&database);
     for file in fs::read_dir(node.folder()).unwrap().map(Result::unwrap) {

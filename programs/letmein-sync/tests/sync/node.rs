@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, read_base, read_changed, read_log};
+use users::synced::{
+    BASE_NAME, Credential, LOG_NAME, NODES_NAME, Position, read_base, read_changed, read_log,
+};
 
 use crate::contents::{Users, add_users, of_database, of_row};
 use crate::postgres::Database;
@@ -157,10 +159,13 @@ impl Node {
         base.zip(log).is_some_and(|(base, log)| base.position == log.base)
     }
 
-    /// All files and what is in them.
+    /// All files of users and what is in them. How many nodes there are is written at any time.
     pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let files = fs::read_dir(self.folder()).unwrap().map(Result::unwrap);
-        files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect()
+        let of_users = files.filter(|file| !file.file_name().to_string_lossy().starts_with(NODES_NAME));
+        of_users
+            .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))
+            .collect()
     }
 }
 
