@@ -140,8 +140,8 @@ impl Penalties {
         }
     }
 
-    /// Divides what is allowed against each user among this many servers that have the same users, from now on. A part is
-    /// rounded down, so all servers together look at no more failures than one would, and one more each.
+    /// Divides what is allowed against each user among this many servers that have the same users, from now on. A part
+    /// is rounded down, so all servers together look at no more failures than one would, and one more each.
     pub fn divide(&self, servers: NonZeroU32) {
         for names in [&self.proven.names, &self.unproven.names].into_iter().flatten() {
             names.divide(servers);

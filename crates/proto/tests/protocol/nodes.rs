@@ -95,7 +95,8 @@ impl Guesser {
         )
     }
 
-    /// Guesses in a day, as fast as the servers look at them: until there is no verdict, and again when a block may have ended.
+    /// Guesses in a day, as fast as the servers look at them: until there is no verdict, and again when a block may be
+    /// over.
     fn greedily(&mut self, nodes: &mut [Node], origin: Origin) -> u32 {
         let mut guesses = 0;
         for second in (0..DAY_S).step_by(15) {
