@@ -123,7 +123,7 @@ impl Layer {
 
     /// Whether there is a record of this name, if only of a user who is removed.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.store.find(self.store.hash(name), name).has_name.into()
+        self.store.find(self.store.hash(name), name).has_name().into()
     }
 
     /// Whether the user of this number has logged in or was guessed at since the start.

@@ -99,7 +99,7 @@ impl Users {
     /// Looks for the user of this name who logs in by this mechanism. The time does not tell whether there is one.
     pub(crate) fn find<'a>(&'a self, name: &'a str, mechanism: Mechanism) -> Found<'a> {
         let Hit { record, is_user, places } = self.search(name);
-        let Lookup { is_match: _, has_name: _, start: _, number: _, password, old_password, opaque } = record;
+        let Lookup { password, old_password, opaque, .. } = record;
         let credential = match mechanism {
             Mechanism::Md5 => password,
             Mechanism::Opaque => opaque,
@@ -124,12 +124,12 @@ impl Users {
         let of_overlay = self.overlay.as_ref().map(|layer| (layer, layer.store.find(hash, name)));
         let (mut record, mut is_overlay, mut overlay) = (of_base, Choice::from(0), None);
         if let Some((layer, of_overlay)) = of_overlay {
-            is_overlay = of_overlay.has_name | Choice::from(u8::from(self.base.store.count() == 0));
+            is_overlay = of_overlay.has_name() | Choice::from(u8::from(self.base.store.count() == 0));
             record = of_base.or(of_overlay, is_overlay);
             overlay = Some(Place::new(layer, &of_overlay));
         }
         let places = Places { base: Place::new(&self.base, &of_base), overlay, is_overlay };
-        Hit { record, is_user: record.is_match, places }
+        Hit { record, is_user: record.is_user(), places }
     }
 
     /// Brings the records of up to 64 names into the cache, where there are more users than stay there by themselves.

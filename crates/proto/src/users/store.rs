@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! | number: 4 | lengths of the rest: 4 | name | password | password before it | stretching and record of OPAQUE |
-//! | half of the hash of a name: 4 | offset of its record: 4 |                        a slot of the index; 0 if free
+//! | halves of the hashes of eight names: 32 | offsets of their records: 32; 0 if free |   a bucket of the index
 //! ```
 //!
 //! A user takes their name, their password or 200 bytes for a record, and 40 bytes. A search touches two cache lines,
@@ -15,7 +15,7 @@ mod tests;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::{io, iter};
 
 use pages::Pages;
 pub use pages::wipe;
@@ -28,10 +28,10 @@ pub(super) struct Store {
     hasher: RandomState,
 }
 
-const SLOT_LEN: usize = 8;
 /// Slots of a bucket, which is one cache line.
 const BUCKET_SLOTS: usize = 8;
-type Bucket = [[u8; SLOT_LEN]; BUCKET_SLOTS];
+/// The tags of all slots, and then the offsets, so that eight are compared at once.
+type Bucket = [[[u8; 4]; BUCKET_SLOTS]; 2];
 /// Bytes of a record that are prefetched: most records are no longer.
 const RECORD_PREFETCH_LEN: usize = 64;
 
@@ -73,37 +73,37 @@ impl Store {
     }
 
     fn with_buckets(records: Records, buckets: usize, hasher: RandomState) -> Result<Self, IndexError> {
-        let index = Pages::new(buckets.saturating_mul(BUCKET_SLOTS * SLOT_LEN))?;
+        let index = Pages::new(buckets.saturating_mul(size_of::<Bucket>()))?;
         let mut store = Self { records, index, hasher };
         store.fill_index()?;
         Ok(store)
     }
 
     fn fill_index(&mut self) -> Result<(), IndexError> {
-        let buckets = self.buckets().len();
-        let (slots, _) = self.index.bytes_mut().as_chunks_mut::<SLOT_LEN>();
-        for record in self.records.iter() {
-            let hash = self.hasher.hash_one(record.name);
-            for number in
-                probe(hash, buckets).flat_map(|bucket| bucket * BUCKET_SLOTS..(bucket + 1) * BUCKET_SLOTS)
-            {
-                let Some(slot) = slots.get_mut(number) else { continue };
-                let taken = u64::from_ne_bytes(*slot);
-                if taken == 0 {
-                    *slot = (u64::from(tag(hash)) << 32 | u64::from(record.start)).to_ne_bytes();
-                    break;
-                }
-                let is_alike = (taken >> 32) as u32 == tag(hash);
-                if is_alike && self.records.at(taken as u32).is_some_and(|other| other.name == record.name) {
-                    return Err(IndexError::Twice);
+        let Self { records, index, hasher } = self;
+        let (halves, _) = index.bytes_mut().as_chunks_mut::<4>();
+        let buckets: &mut [Bucket] = halves.as_chunks_mut().0.as_chunks_mut().0;
+        for record in records.iter() {
+            let hash = hasher.hash_one(record.name);
+            'probe: for number in probe(hash, buckets.len()) {
+                let Some([tags, starts]) = buckets.get_mut(number) else { continue };
+                for (slot_tag, start) in iter::zip(tags, starts) {
+                    let taken = u32::from_ne_bytes(*start);
+                    if taken == 0 {
+                        (*slot_tag, *start) = (tag(hash).to_ne_bytes(), record.start.to_ne_bytes());
+                        break 'probe;
+                    }
+                    let is_alike = *slot_tag == tag(hash).to_ne_bytes();
+                    if is_alike && records.at(taken).is_some_and(|other| other.name == record.name) {
+                        return Err(IndexError::Twice);
+                    }
                 }
             }
         }
         // An empty bucket gets the record of any user, so that a search in it takes the same steps as in others.
-        let (buckets, _) = slots.as_chunks_mut::<BUCKET_SLOTS>();
-        for (bucket, record) in buckets.iter_mut().zip(self.records.iter()) {
-            if bucket[0] == [0; SLOT_LEN] {
-                bucket[0] = u64::from(record.start).to_ne_bytes();
+        for ([_, starts], record) in buckets.iter_mut().zip(records.iter()) {
+            if starts[0] == [0; 4] {
+                starts[0] = record.start.to_ne_bytes();
             }
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Store {
                 // Two names seldom have the same tag, and buckets are seldom full.
                 let has_more = candidates.drop_first();
                 let is_end = !(has_more | candidates.is_bucket_full);
-                if bool::from(found.has_name) | is_end {
+                if bool::from(found.has_name()) | is_end {
                     return found;
                 }
                 if !has_more {
@@ -142,7 +142,7 @@ impl Store {
 
     /// A byte of the slots where the search for a name begins, which brings them into the cache.
     pub(super) fn touch_slots(&self, hash: u64) -> u8 {
-        self.bucket(hash).map_or(0, |bucket| bucket[0][0])
+        self.bucket(hash).map_or(0, |[tags, _]| tags[0][0])
     }
 
     /// The offset of the record with which the search for a name begins.
@@ -163,14 +163,14 @@ impl Store {
     }
 
     fn buckets(&self) -> &[Bucket] {
-        let (slots, _) = self.index.bytes().as_chunks();
-        slots.as_chunks().0
+        let (halves, _) = self.index.bytes().as_chunks::<4>();
+        halves.as_chunks().0.as_chunks().0
     }
 
     /// The record of this name, if there is one, be it of a user who is removed. The time tells that.
     pub(super) fn record(&self, name: &str) -> Option<Record<'_>> {
         let found = self.find(self.hash(name), name);
-        if found.has_name.into() { self.at(found.start) } else { None }
+        if found.has_name().into() { self.at(found.start) } else { None }
     }
 
     /// The record at this offset.
@@ -192,26 +192,27 @@ impl Store {
 /// at, so the time does not tell whether one has the tag, and which.
 struct Candidates {
     /// A bit for each slot.
-    slots: u8,
+    slots: u32,
     /// Whether the search goes on in the next bucket, if it has not ended in this one.
     is_bucket_full: bool,
 }
 
 impl Candidates {
-    fn new(bucket: &Bucket, tag: u32) -> Self {
+    fn new([tags, starts]: &Bucket, tag: u32) -> Self {
         let (mut slots, mut taken) = (0, 0);
-        for (number, slot) in bucket.iter().enumerate() {
-            let slot = u64::from_ne_bytes(*slot);
-            taken += u64::from(slot != 0);
-            slots |= u8::from((slot != 0) & ((slot >> 32) as u32 == tag)) << number;
+        for number in 0..BUCKET_SLOTS {
+            let is_taken = u32::from(starts[number] != [0; 4]);
+            let is_alike = u32::from(u32::from_ne_bytes(tags[number]) == tag);
+            taken += is_taken;
+            slots |= (is_taken & is_alike) << number;
         }
-        slots |= u8::from(slots == 0) << scaled(tag, taken);
-        Self { slots, is_bucket_full: taken == BUCKET_SLOTS as u64 }
+        slots |= u32::from(slots == 0) << scaled(tag, taken.into());
+        Self { slots, is_bucket_full: taken == BUCKET_SLOTS as u32 }
     }
 
     /// The offset of the record of the first candidate.
-    fn first(&self, bucket: &Bucket) -> u32 {
-        bucket.get(self.slots.trailing_zeros() as usize).map_or(0, |slot| u64::from_ne_bytes(*slot) as u32)
+    fn first(&self, [_, starts]: &Bucket) -> u32 {
+        starts.get(self.slots.trailing_zeros() as usize).map_or(0, |start| u32::from_ne_bytes(*start))
     }
 
     /// Goes on to the next candidate, and says whether there is one.

@@ -6,7 +6,7 @@ use std::iter;
 use std::ops::Range;
 use std::thread;
 
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConstantTimeEq};
 
 use super::pages::Pages;
 use crate::credentials::{Password, Username};
@@ -34,10 +34,10 @@ pub(crate) struct Record<'a> {
 /// The record that a search ended with.
 #[derive(Clone, Copy)]
 pub(crate) struct Lookup<'a> {
-    /// Whether this is the record asked for, rather than that of another user, and the user is not removed.
-    pub(crate) is_match: Choice,
-    /// Whether this is the record asked for, even if the user is removed.
-    pub(crate) has_name: Choice,
+    /// In what its name differs from the one asked for: 0 if in nothing.
+    difference: u64,
+    /// [`REMOVED`] or 0.
+    flag: u8,
     /// Its offset in bytes.
     pub(crate) start: u32,
     /// How many users were added before this one.
@@ -62,13 +62,23 @@ pub(crate) enum Credential<'a> {
 }
 
 impl Lookup<'_> {
+    /// Whether this is the record asked for, rather than that of another user, even if the user is removed.
+    pub(crate) fn has_name(&self) -> Choice {
+        self.difference.ct_eq(&0)
+    }
+
+    /// Whether this is the record asked for, and the user is not removed.
+    pub(crate) fn is_user(&self) -> Choice {
+        (self.difference | u64::from(self.flag)).ct_eq(&0)
+    }
+
     /// This one, or the other by `choice`. Each part is chosen in registers: with two records side by side in memory
     /// and an index, refusals of users in an overlay took some nanoseconds longer than those of unknown names.
     pub(crate) fn or(self, other: Self, choice: Choice) -> Self {
         let if_other = bool::from(choice);
         Self {
-            is_match: Choice::conditional_select(&self.is_match, &other.is_match, choice),
-            has_name: Choice::conditional_select(&self.has_name, &other.has_name, choice),
+            difference: select_unpredictable(if_other, other.difference, self.difference),
+            flag: select_unpredictable(if_other, other.flag, self.flag),
             start: select_unpredictable(if_other, other.start, self.start),
             number: select_unpredictable(if_other, other.number, self.number),
             password: select_unpredictable(if_other, other.password, self.password),
@@ -194,22 +204,32 @@ impl Records {
         Some(Record { start, number, name, is_removed, secret, old_password, opaque })
     }
 
-    /// Compares the name of a record with this one. The time depends on the lengths alone: `memcmp` would stop at the
-    /// first difference.
+    /// Compares the name of a record with this one. The time depends on the lengths alone.
     pub(super) fn compare(&self, start: u32, name: &str) -> Lookup<'_> {
         let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
         let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
         let Header { number, flag, name_len, password_len, old_len, opaque_len } = Header::read(*header);
-        let difference = iter::zip(rest, name.as_bytes()).fold(0, |all, (one, other)| all | (one ^ other));
-        let differs = usize::from(difference) | (name_len ^ name.len()) | usize::from(start == 0);
-        let has_name = differs.ct_eq(&0);
-        let is_match = has_name & flag.ct_eq(&0);
+        let beside = rest.get(..name.len()).unwrap_or_default();
+        let difference =
+            difference(beside, name.as_bytes()) | (name_len ^ name.len()) as u64 | u64::from(start == 0);
         let old_start = name_len + password_len;
         let password = rest.get(name_len..old_start).unwrap_or_default();
         let opaque_start = old_start + old_len;
         let old_password = rest.get(old_start..opaque_start).unwrap_or_default();
         let opaque = rest.get(opaque_start..opaque_start + opaque_len).unwrap_or_default();
-        Lookup { is_match, has_name, start, number, password, old_password, opaque }
+        Lookup { difference, flag, start, number, password, old_password, opaque }
+    }
+}
+
+/// The bits in which bytes differ from others of the same length. The time depends on the length alone: `memcmp` would
+/// stop at the first difference.
+fn difference(one: &[u8], other: &[u8]) -> u64 {
+    let between = |(one, other): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
+    let words = iter::zip(one.as_chunks().0, other.as_chunks().0).fold(0, |all, it| all | between(it));
+    // The last eight bytes, some of them once more.
+    match one.last_chunk().zip(other.last_chunk()) {
+        Some(last) => words | between(last),
+        None => iter::zip(one, other).fold(0, |all, (one, other)| all | u64::from(one ^ other)),
     }
 }
 

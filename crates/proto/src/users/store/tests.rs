@@ -18,10 +18,10 @@ fn all_names_that_were_added_are_found_and_no_others() {
     let store = Store::new(records, RandomState::new()).unwrap();
     for name in &names {
         let found = find(&store, name.as_str());
-        assert!(bool::from(found.is_match), "{name}");
+        assert!(bool::from(found.is_user()), "{name}");
         assert_eq!(found.password, format!("of {name}").as_bytes());
     }
-    assert!(["user1000", ""].iter().all(|name| !bool::from(find(&store, name).is_match)));
+    assert!(["user1000", ""].iter().all(|name| !bool::from(find(&store, name).is_user())));
     assert!(store.iter().map(|record| record.name).eq(names.iter().map(Username::as_str)));
     assert_eq!(store.count(), names.len());
 }
@@ -41,10 +41,10 @@ fn all_names_are_found_among_buckets_that_are_full() {
         let store = Store::with_buckets(records, count / BUCKET_SLOTS + 1, RandomState::new()).unwrap();
         for name in &names {
             let found = find(&store, name.as_str());
-            assert!(bool::from(found.is_match), "{name} of {count}");
+            assert!(bool::from(found.is_user()), "{name} of {count}");
             assert_eq!(found.password, format!("of {name}").as_bytes());
         }
-        assert!((0..1000).all(|number| !bool::from(find(&store, &format!("nobody{number}")).is_match)));
+        assert!((0..1000).all(|number| !bool::from(find(&store, &format!("nobody{number}")).is_user())));
     }
 }
 
@@ -78,7 +78,7 @@ fn a_search_for_an_unknown_name_ends_with_the_record_of_another_user() {
     let store = Store::new(records, RandomState::new()).unwrap();
     for number in 0..10_000 {
         let found = find(&store, &format!("nobody{number}"));
-        assert_eq!((found.is_match.unwrap_u8(), found.password), (0, &b"password"[..]), "{number}");
+        assert_eq!((found.is_user().unwrap_u8(), found.password), (0, &b"password"[..]), "{number}");
     }
 }
 
@@ -86,7 +86,7 @@ fn a_search_for_an_unknown_name_ends_with_the_record_of_another_user() {
 fn no_name_is_found_in_an_empty_store() {
     let store = Store::new(Records::for_text(0).unwrap(), RandomState::new()).unwrap();
     assert!(
-        ["userone", ""].iter().all(|name| !bool::from(find(&store, name).is_match))
+        ["userone", ""].iter().all(|name| !bool::from(find(&store, name).is_user()))
             && store.iter().next().is_none()
     );
 }
