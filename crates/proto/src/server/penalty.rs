@@ -16,9 +16,9 @@
 //! therefore counted beside the user as well (`users::guesses`), and an answer beyond the budget is refused whatever
 //! its digest, like an answer for an unknown name.
 //!
-//! Servers that have the same users divide the budgets of users among them. Nothing is told from one to another: each
-//! has its part, so the sum is kept even if none can reach any other. Budgets of sources are not divided, since what
-//! leads logins to several servers leads those of one source to one of them.
+//! Nodes that have the same users divide the budgets of users among them. Nothing is told from one to another, so the
+//! sum is kept even while none can reach any other. Budgets of sources, and of a source as a user who has logged in from
+//! there, are not divided: they are to protect whoever is there, and usually all that comes from there comes to one node.
 
 mod fill;
 mod guess;
@@ -30,6 +30,7 @@ mod tests;
 use std::fmt;
 use std::hash::Hasher;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -44,6 +45,7 @@ use crate::users::{Found, PasswordAge, Price};
 pub use fill::{Failures, Fill};
 use guess::GuessTables;
 pub use guess::{GUESSES_A_DAY, GuessBudgets, Rank};
+use policy::Part;
 pub use policy::{Budget, Policy, WINDOW_MAX};
 use tables::{Counted, DebtTable, Trace};
 
@@ -110,6 +112,9 @@ pub struct Penalties {
     proven: FailureTables,
     unproven: FailureTables,
     guesses: GuessTables,
+    of_user: Option<Budget>,
+    /// The nodes among which the budgets of users are divided.
+    nodes: AtomicU32,
 }
 
 /// The failures of answers of one origin. A table is absent where there is no budget for it.
@@ -117,9 +122,6 @@ struct FailureTables {
     sources: Option<DebtTable>,
     names: Option<DebtTable>,
 }
-
-/// Shares of a name in its budget. A network around a source has more than one.
-const ONE: u32 = 1;
 
 impl Penalties {
     /// The number of sources or names in a table.
@@ -137,33 +139,39 @@ impl Penalties {
             proven: counts(),
             unproven: counts(),
             guesses: GuessTables::new(of_guesses),
+            of_user,
+            nodes: 1.into(),
         }
     }
 
-    /// Divides what is allowed against each user among this many servers that have the same users, from now on. A part
-    /// is rounded down, so all servers together look at no more failures than one would, and one more each.
-    pub fn divide(&self, servers: NonZeroU32) {
-        for names in [&self.proven.names, &self.unproven.names].into_iter().flatten() {
-            names.divide(servers);
-        }
-        self.guesses.divide(servers);
+    /// Divides the budgets of users among this many nodes that have the same users, from now on. A part is rounded down,
+    /// so before all block a user, all together look at no more failures than one would, and one more each. Debts stay.
+    /// A block in force ends sooner or later, by as much as a failure costs more or less.
+    pub fn divide(&self, nodes: NonZeroU32) {
+        self.nodes.store(nodes.get(), Ordering::Relaxed);
+    }
+
+    /// What this node has of a user's budget.
+    fn of_user(&self) -> Part {
+        Part::one_of(NonZeroU32::new(self.nodes.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN))
     }
 
     /// The price of a guess at a user; absent where users are not counted.
     fn price(&self) -> Option<Price> {
-        self.proven.names.as_ref().and_then(DebtTable::price)
+        self.of_user.and_then(|Budget { count, window }| Price::new(self.of_user().of(count.into()), window))
     }
 
     /// Counts the slots of all tables, which takes some hundred microseconds if they are not empty.
     pub fn count(&self, uptime: Duration) -> Failures {
-        let fill =
-            |table: &Option<DebtTable>| table.as_ref().map(|table| table.fill(uptime)).unwrap_or_default();
+        let fill = |table: &Option<DebtTable>, part| {
+            table.as_ref().map(|table| table.fill(uptime, part)).unwrap_or_default()
+        };
         let Self { proven, unproven, .. } = self;
         Failures {
-            proven_sources: fill(&proven.sources),
-            proven_names: fill(&proven.names),
-            unproven_sources: fill(&unproven.sources),
-            unproven_names: fill(&unproven.names),
+            proven_sources: fill(&proven.sources, Part::WHOLE),
+            proven_names: fill(&proven.names, self.of_user()),
+            unproven_sources: fill(&unproven.sources, Part::WHOLE),
+            unproven_names: fill(&unproven.names, self.of_user()),
         }
     }
 
@@ -195,7 +203,7 @@ impl Penalties {
         let counts = self.counts(origin);
         self.source_in(counts, uptime, peer)?;
         let Some(names) = &counts.names else { return Ok(attempt) };
-        let is_blocked = names.is_blocked(uptime, ONE, || self.name(&attempt));
+        let is_blocked = names.is_blocked(uptime, self.of_user(), || self.name(&attempt));
         // While the guesses at any user are spent, answers for all names take the same steps.
         let price = found.are_any_guesses_spent(uptime).then(|| self.price()).flatten();
         if (!is_blocked && price.is_none()) || self.is_trusted(peer) {
@@ -204,7 +212,7 @@ impl Penalties {
         let is_spent = price.is_some_and(|price| found.are_guesses_spent(origin, price, uptime));
         let is_exempt = found.is_exempt(self.exempt_source(peer), uptime);
         if is_exempt && (is_blocked || is_spent) {
-            let is_blocked_here = names.is_blocked(uptime, ONE, || self.login(&attempt));
+            let is_blocked_here = names.is_blocked(uptime, Part::WHOLE, || self.login(&attempt));
             if is_blocked_here {
                 Err(Penalty::User)
             } else {
@@ -230,16 +238,16 @@ impl Penalties {
         let mut blocks = Blocks::default();
         if let Some(sources) = &counts.sources {
             for (network, shares) in peer.source().networks() {
-                let end = sources.fail(uptime, shares, self.source(network), trace).block();
+                let end = sources.fail(uptime, Part::times(shares), self.source(network), trace).block();
                 blocks.source = end.map(|end| (network, end)).or(blocks.source);
             }
         }
         if let Some(names) = &counts.names {
-            let key = match attempt.scope {
-                Scope::Everywhere => self.name(attempt),
-                Scope::Here => self.login(attempt),
+            let (part, key) = match attempt.scope {
+                Scope::Everywhere => (self.of_user(), self.name(attempt)),
+                Scope::Here => (Part::WHOLE, self.login(attempt)),
             };
-            let counted = names.fail(uptime, ONE, key, trace);
+            let counted = names.fail(uptime, part, key, trace);
             blocks.name = counted.block().map(|end| (attempt.scope, end));
             if let (Counted::Now(_), Scope::Everywhere, Some(price)) = (counted, attempt.scope, self.price())
             {
@@ -256,7 +264,7 @@ impl Penalties {
         let tables = [&self.proven, &self.unproven].into_iter().filter_map(|counts| counts.sources.as_ref());
         for sources in tables.filter(|sources| !sources.is_empty(uptime)) {
             for (network, shares) in peer.source().networks() {
-                sources.forgive(uptime, shares, self.source(network), self.name(attempt));
+                sources.forgive(uptime, Part::times(shares), self.source(network), self.name(attempt));
             }
         }
         if self.proven.names.is_some() {
@@ -268,9 +276,9 @@ impl Penalties {
         // Usually no source is blocked, and the networks need not be looked up.
         let sources = counts.sources.as_ref().filter(|sources| sources.any_blocked(uptime));
         let is_blocked = sources.is_some_and(|sources| {
-            peer.source()
-                .networks()
-                .any(|(network, shares)| sources.is_blocked(uptime, shares, || self.source(network)))
+            peer.source().networks().any(|(network, shares)| {
+                sources.is_blocked(uptime, Part::times(shares), || self.source(network))
+            })
         });
         if is_blocked && !self.is_trusted(peer) { Err(Penalty::Source) } else { Ok(()) }
     }

@@ -26,6 +26,10 @@ struct Node {
 }
 
 impl Node {
+    fn divide(&self, nodes: u32) {
+        self.penalties.divide(NonZeroU32::new(nodes).unwrap());
+    }
+
     /// The reply to a request for a challenge.
     fn challenge(&mut self, peer: Peer, now: Now) -> Challenge {
         let mut reply = Vec::new();
@@ -48,8 +52,13 @@ impl Node {
 /// Servers among which the budgets of users are divided.
 fn nodes(count: u8) -> Vec<Node> {
     let nodes = undivided(count);
-    nodes.iter().for_each(|node| node.penalties.divide(NonZeroU32::new(count.into()).unwrap()));
+    nodes.iter().for_each(|node| node.divide(count.into()));
     nodes
+}
+
+/// The only server with its users.
+fn alone() -> Node {
+    undivided(1).remove(0)
 }
 
 fn undivided(count: u8) -> Vec<Node> {
@@ -95,100 +104,108 @@ impl Guesser {
         )
     }
 
+    /// How many of a thousand guesses at once the server looks at.
+    fn at_once(&mut self, node: &mut Node, now: Now) -> u32 {
+        (0..1000).filter(|_| self.guess(node, now, Origin::Proven)).count() as u32
+    }
+
     /// Guesses in a day, as fast as the servers look at them: until there is no verdict, and again when a block may be
     /// over.
     fn greedily(&mut self, nodes: &mut [Node], origin: Origin) -> u32 {
         let mut guesses = 0;
         for second in (0..DAY_S).step_by(15) {
             for node in &mut *nodes {
-                while self.guess(node, at(1000.0 + f64::from(second)), origin) {
-                    guesses += 1;
-                }
+                let now = at(1000.0 + f64::from(second));
+                guesses += (0..1000).take_while(|_| self.guess(node, now, origin)).count() as u32;
             }
         }
         guesses
     }
 
-    /// Guesses in a day, none so soon that it begins a block.
-    fn patiently(&mut self, nodes: &mut [Node], origin: Origin) -> u32 {
-        let part = BUDGET / nodes.len() as u32;
-        let pause_s = 60.0 / f64::from(part) + 0.01;
+    /// Guesses in a day: so many at each server at once, and then as many again in each minute, evenly.
+    fn steadily(&mut self, nodes: &mut [Node], a_minute: u32, origin: Origin) -> u32 {
+        let pause_s = 60.0 / f64::from(a_minute) + 0.01;
+        let steps = (f64::from(DAY_S) / pause_s) as u32;
+        let times = (0..a_minute).map(|_| 0).chain(0..=steps);
+        let times = times.map(|step| 1000.0 + pause_s * f64::from(step));
         let mut guesses = 0;
         for node in nodes {
-            let mut time = 1000.0;
-            for _ in 0..part {
-                guesses += u32::from(self.guess(node, at(time), origin));
-            }
-            while time < 1000.0 + f64::from(DAY_S) {
-                time += pause_s;
-                guesses += u32::from(self.guess(node, at(time), origin));
-            }
+            guesses += times.clone().filter(|time| self.guess(node, at(*time), origin)).count() as u32;
         }
         guesses
     }
 }
 
 #[test]
-fn several_servers_look_at_no_more_guesses_of_a_user_than_one_and_one_more_each() {
-    for origin in [Origin::Proven, Origin::Unproven] {
-        for count in [1, 2, 8] {
-            let mut nodes = nodes(count);
-            let before_a_block: u32 = nodes
-                .iter_mut()
-                .map(|node| {
-                    let mut guesser = Guesser::default();
-                    (0..1000).filter(|_| guesser.guess(node, at(1000.0), origin)).count() as u32
-                })
-                .sum();
-            let bound = BUDGET + u32::from(count);
-            assert!((BUDGET..=bound).contains(&before_a_block), "{count}: {before_a_block}");
-        }
+fn before_they_block_several_nodes_look_at_no_more_guesses_at_a_user_than_one_and_one_more_each() {
+    for count in [1, 2, 8] {
+        let looked_at = |node: &mut Node| Guesser::default().at_once(node, at(1000.0));
+        let all: u32 = nodes(count).iter_mut().map(looked_at).sum();
+        assert!((BUDGET..=BUDGET + u32::from(count)).contains(&all), "{count}: {all}");
     }
 }
 
+/// Whoever guesses at the pace that one node would allow meets blocks at each of several.
 #[test]
-fn a_day_of_guessing_at_several_servers_brings_no_more_than_one_may_look_at() {
+fn a_day_of_guessing_at_several_nodes_brings_no_more_than_one_may_look_at() {
     let at_one = BUDGET + BUDGET * DAY_S / 60;
-    for origin in [Origin::Proven, Origin::Unproven] {
-        for count in [1, 2, 8] {
-            let patient = Guesser::default().patiently(&mut nodes(count), origin);
-            assert!((at_one * 9 / 10..=at_one).contains(&patient), "{count}: {patient}");
-            let greedy = Guesser::default().greedily(&mut nodes(count), origin);
-            assert!(greedy < patient, "{count}: {greedy}");
-        }
+    for (count, origin) in [(1, Origin::Proven), (8, Origin::Proven), (8, Origin::Unproven)] {
+        let part = BUDGET / u32::from(count);
+        let steady = Guesser::default().steadily(&mut nodes(count), part, origin);
+        assert!((at_one * 9 / 10..=at_one).contains(&steady), "{count}: {steady}");
+        let as_if_one = Guesser::default().steadily(&mut nodes(count), BUDGET, origin);
+        let greedy = Guesser::default().greedily(&mut nodes(count), origin);
+        assert!(as_if_one.max(greedy) <= steady, "{count}: {as_if_one}, {greedy}");
     }
 }
 
 #[test]
-fn with_more_servers_than_failures_in_its_budget_a_user_has_one_at_each() {
-    let [mut node] = <[Node; 1]>::try_from(nodes(1)).ok().unwrap();
-    node.penalties.divide(NonZeroU32::new(1000).unwrap());
+fn with_more_nodes_than_failures_in_its_budget_a_user_has_one_at_each() {
+    let mut node = alone();
+    node.divide(1000);
     let mut guesser = Guesser::default();
-    assert_eq!((0..100).filter(|_| guesser.guess(&mut node, at(1000.0), Origin::Proven)).count(), 1);
+    assert_eq!(guesser.at_once(&mut node, at(1000.0)), 1);
     assert!(guesser.guess(&mut node, at(1015.0), Origin::Proven), "the first block lasts 15 s");
 }
 
 #[test]
-fn another_server_makes_no_block_longer_and_forgets_no_failure() {
-    let [mut node] = <[Node; 1]>::try_from(undivided(1)).ok().unwrap();
-    let mut guesser = Guesser::default();
+fn another_node_takes_its_part_of_what_is_left_as_well() {
+    let (mut node, mut guesser) = (alone(), Guesser::default());
     assert!((0..30).all(|_| guesser.guess(&mut node, at(1000.0), Origin::Proven)));
-    node.penalties.divide(NonZeroU32::new(2).unwrap());
-    // Half of the budget was owed, and still is.
-    let more = (0..100).filter(|_| guesser.guess(&mut node, at(1000.0), Origin::Proven)).count();
-    assert_eq!(more, 16);
-    node.penalties.divide(NonZeroU32::MIN);
-    assert!(!guesser.guess(&mut node, at(1014.0), Origin::Proven));
-    assert!(guesser.guess(&mut node, at(1016.0), Origin::Proven));
+    node.divide(2);
+    // Half of the budget is owed.
+    assert_eq!(guesser.at_once(&mut node, at(1000.0)), 16);
+}
+
+/// A failure costs 7.5 s more where eight share the budget.
+#[test]
+fn a_block_in_force_ends_sooner_by_as_much_as_a_failure_costs_more() {
+    for (before, after, ends_after_s) in [(1, 8, 7.5), (8, 1, 15.0), (2, 1, 15.0), (1, 1, 15.0)] {
+        let (mut node, mut guesser) = (alone(), Guesser::default());
+        node.divide(before);
+        guesser.at_once(&mut node, at(1000.0));
+        node.divide(after);
+        for (seconds, is_heard) in [(ends_after_s - 1.0, false), (ends_after_s + 1.0, true)] {
+            let heard = guesser.guess(&mut node, at(1000.0 + seconds), Origin::Proven);
+            assert_eq!(heard, is_heard, "{before} to {after}: {seconds}");
+        }
+    }
 }
 
 #[test]
-fn whoever_has_logged_in_from_there_before_gets_in_while_the_user_is_blocked() {
+fn whoever_has_logged_in_from_there_before_gets_in_while_the_user_is_blocked_and_has_a_whole_budget() {
     for node in &mut nodes(8) {
         assert!(node.logs_in("192.0.2.1:5000", at(1000.0)));
-        let mut guesser = Guesser::default();
-        while guesser.guess(node, at(1001.0), Origin::Proven) {}
+        Guesser::default().at_once(node, at(1001.0));
         assert!(!node.logs_in("192.0.2.2:5000", at(1002.0)));
         assert!(node.logs_in("192.0.2.1:5000", at(1002.0)));
+        // A neighbour behind the same address fails.
+        let mut fail = |number: u128| {
+            let (peer, now) = (peer("192.0.2.1:6000"), at(1003.0));
+            let answer = format!("userone:{number:032x}:{}", node.challenge(peer, now));
+            assert!(matches!(node.event(peer, now, &answer), Event::Refused(_)), "{number}");
+        };
+        (0..10).for_each(&mut fail);
+        assert!(node.logs_in("192.0.2.1:5000", at(1004.0)));
     }
 }

@@ -12,11 +12,10 @@
 //! A source that has logged in as a user lately has a budget for that user of its own, and none of these. So no
 //! stranger can keep such a source out.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::tables::{DebtTable, Reserved, Trace};
-use super::{Budget, Kind, ONE, Penalties, Penalty};
+use super::{Budget, Kind, Part, Penalties, Penalty};
 use crate::Peer;
 use crate::opaque::wire::KE1_LEN;
 use crate::source::NETWORKS_MAX;
@@ -85,16 +84,6 @@ impl GuessTables {
         }
     }
 
-    /// Divides the budgets of users among this many servers.
-    pub(super) fn divide(&self, servers: NonZeroU32) {
-        self.names.iter().for_each(|names| names.divide(servers));
-    }
-
-    /// The price of a guess against the budget of a day; absent where users are not counted.
-    fn price_of_day(&self) -> Option<Price> {
-        self.names.as_ref().and_then(|names| Price::new(names.part_of(GUESSES_A_DAY), DAY))
-    }
-
     /// The number of tables for these budgets.
     pub(super) fn count(budgets: GuessBudgets) -> usize {
         [budgets.of_source, budgets.of_user, budgets.of_login()].iter().flatten().count()
@@ -106,6 +95,11 @@ impl GuessTables {
 }
 
 impl Penalties {
+    /// The price of a guess against the budget of a day; absent where users are not counted.
+    fn price_of_day(&self) -> Option<Price> {
+        self.guesses.names.as_ref().and_then(|_| Price::new(self.of_user().of(GUESSES_A_DAY), DAY))
+    }
+
     /// In which order the login of a peer is served.
     pub(crate) fn rank(&self, uptime: Duration, peer: Peer, found: &Found<'_>) -> Rank {
         let is_exempt = found.is_exempt(self.exempt_source(peer), uptime);
@@ -132,7 +126,7 @@ impl Penalties {
         let trace = Trace::new(name, self.hash(Kind::Guess, &[ke1, &peer.mark()]));
         if rank == Rank::Known {
             let Some(logins) = &tables.logins else { return Ok(()) };
-            return match logins.reserve(uptime, ONE, self.login_of(peer, found.name()), trace) {
+            return match logins.reserve(uptime, Part::WHOLE, self.login_of(peer, found.name()), trace) {
                 Reserved::Now | Reserved::Before => Ok(()),
                 Reserved::Spent => Err(Penalty::User),
             };
@@ -141,7 +135,7 @@ impl Penalties {
         let (mut debited, mut penalty) = ([None; NETWORKS_MAX], None);
         if let Some(sources) = &tables.sources {
             for ((network, shares), slot) in peer.source().guessing_networks().zip(&mut debited) {
-                match sources.reserve(uptime, shares, self.source(network), trace) {
+                match sources.reserve(uptime, Part::times(shares), self.source(network), trace) {
                     Reserved::Now => *slot = Some((sources, network, shares)),
                     Reserved::Before => {}
                     Reserved::Spent => penalty = penalty.or(Some(Penalty::Source)),
@@ -149,7 +143,7 @@ impl Penalties {
             }
         }
         let reserved = match (penalty, &tables.names) {
-            (None, Some(names)) => names.reserve(uptime, ONE, name, trace),
+            (None, Some(names)) => names.reserve(uptime, self.of_user(), name, trace),
             (Some(_), _) | (None, None) => Reserved::Before,
         };
         if reserved == Reserved::Spent {
@@ -157,11 +151,11 @@ impl Penalties {
         }
         if let Some(penalty) = penalty {
             for (sources, network, shares) in debited.into_iter().flatten() {
-                sources.cancel(uptime, shares, self.source(network), trace);
+                sources.cancel(uptime, Part::times(shares), self.source(network), trace);
             }
             return Err(penalty);
         }
-        if let (Reserved::Now, Some(price)) = (reserved, tables.price_of_day()) {
+        if let (Reserved::Now, Some(price)) = (reserved, self.price_of_day()) {
             // Beyond the budget the debt does not grow.
             found.refused_if(found.is_day_spent(price, uptime)).guessed_in_a_day(price, uptime);
         }
@@ -170,7 +164,7 @@ impl Penalties {
 
     /// The user as an offer is to be made to: like an unknown name, if strangers guessed at them too often in a day.
     pub(crate) fn offered<'a>(&self, uptime: Duration, found: Found<'a>, rank: Rank) -> Found<'a> {
-        let price = self.guesses.price_of_day();
+        let price = self.price_of_day();
         let is_spent = price.is_some_and(|price| found.is_day_spent(price, uptime));
         found.refused_if(is_spent && rank == Rank::Stranger)
     }
@@ -189,19 +183,19 @@ impl Penalties {
         let GuessTables { sources, names, logins } = &self.guesses;
         if rank == Rank::Known {
             if let Some(logins) = logins {
-                logins.give_back(uptime, ONE, self.login_of(peer, found.name()));
+                logins.give_back(uptime, Part::WHOLE, self.login_of(peer, found.name()));
             }
             return;
         }
         if let Some(sources) = sources {
             for (network, shares) in peer.source().guessing_networks() {
-                sources.give_back(uptime, shares, self.source(network));
+                sources.give_back(uptime, Part::times(shares), self.source(network));
             }
         }
         if let Some(names) = names {
-            names.give_back(uptime, ONE, self.hash(Kind::Name, &[found.name().as_bytes()]));
+            names.give_back(uptime, self.of_user(), self.hash(Kind::Name, &[found.name().as_bytes()]));
         }
-        if let Some(price) = self.guesses.price_of_day() {
+        if let Some(price) = self.price_of_day() {
             found.give_back_in_a_day(price);
         }
     }

@@ -1,5 +1,6 @@
 //! How many failures and guesses are allowed, and where none are counted.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -51,5 +52,31 @@ impl Policy {
     #[must_use]
     pub fn none() -> Self {
         Self { of_source: None, of_user: None, of_guesses: GuessBudgets::none(), trusted: Vec::new() }
+    }
+}
+
+/// The part of a budget that an owner has at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    times: u32,
+    nodes: NonZeroU32,
+}
+
+impl Part {
+    pub(super) const WHOLE: Self = Self::times(1);
+
+    /// Several times the budget, as a network around a source has.
+    pub(super) const fn times(times: u32) -> Self {
+        Self { times, nodes: NonZeroU32::MIN }
+    }
+
+    /// What is this node's where the budget is divided among nodes.
+    pub(super) fn one_of(nodes: NonZeroU32) -> Self {
+        Self { times: 1, nodes }
+    }
+
+    /// This part of a number, rounded down.
+    pub(super) fn of(self, number: u32) -> u32 {
+        number.saturating_mul(self.times) / self.nodes
     }
 }

@@ -10,14 +10,12 @@ mod debt;
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytemuck::zeroed_slice_box;
 
-use super::{Budget, Fill};
-use crate::users::Price;
+use super::{Budget, Fill, Part};
 use debt::{Debt, MEMORY, Rate, TICKS_PER_S, ticks, time};
 
 /// Slots of a bucket, which is one cache line. A hash may take any of them.
@@ -87,8 +85,6 @@ type Traces = [AtomicU64; 2];
 /// Debts by keyed hash. While no debts are kept, which is the usual case, no hash is computed and no slot looked at.
 pub(super) struct DebtTable {
     budget: Budget,
-    /// Among how many servers the budget is divided.
-    servers: AtomicU32,
     debts: Box<[[AtomicU64; WAYS]]>,
     traces: Box<[[Traces; WAYS]]>,
     /// The uptime in seconds at which the last block ends.
@@ -101,7 +97,6 @@ impl DebtTable {
     pub(super) fn new(budget: Budget) -> Self {
         Self {
             budget,
-            servers: 1.into(),
             debts: zeroed_slice_box(BUCKETS),
             traces: zeroed_slice_box(BUCKETS),
             blocked_until_s: 0.into(),
@@ -109,31 +104,16 @@ impl DebtTable {
         }
     }
 
-    /// Divides the budget among this many servers, from now on. Debts stay, as parts of the budget.
-    pub(super) fn divide(&self, servers: NonZeroU32) {
-        self.servers.store(servers.get(), Ordering::Relaxed);
+    fn rate(&self, part: Part) -> Rate {
+        Rate::new(part.of(self.budget.count.into()), self.budget.window)
     }
 
-    /// The part of a number of failures that is this server's, rounded down.
-    pub(super) fn part_of(&self, failures: u32) -> u32 {
-        failures.checked_div(self.servers.load(Ordering::Relaxed)).unwrap_or(failures)
-    }
-
-    /// What a guess costs in a slot of its user's own.
-    pub(super) fn price(&self) -> Option<Price> {
-        Price::new(self.part_of(self.budget.count.into()), self.budget.window)
-    }
-
-    fn rate(&self, shares: u32) -> Rate {
-        Rate::new(self.part_of(self.budget.count.into()) * shares, self.budget.window)
-    }
-
-    /// Whether the owner of `hash`, with this many shares of the budget, is blocked.
-    pub(super) fn is_blocked(&self, uptime: Duration, shares: u32, hash: impl FnOnce() -> u64) -> bool {
+    /// Whether the owner of `hash`, with this part of the budget, is blocked.
+    pub(super) fn is_blocked(&self, uptime: Duration, part: Part, hash: impl FnOnce() -> u64) -> bool {
         if !self.any_blocked(uptime) {
             return false;
         }
-        let (now, rate, hash) = (ticks(uptime), self.rate(shares), hash());
+        let (now, rate, hash) = (ticks(uptime), self.rate(part), hash());
         self.bucket(hash).any(|(slot, _)| {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
             debt.is_of(hash) && debt.is_blocked(now, rate)
@@ -151,8 +131,8 @@ impl DebtTable {
     }
 
     /// Counts a failure, unless it repeats one of the last two of its slot.
-    pub(super) fn fail(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Counted {
-        let (now, rate) = (ticks(uptime), self.rate(shares));
+    pub(super) fn fail(&self, uptime: Duration, part: Part, hash: u64, trace: Trace) -> Counted {
+        let (now, rate) = (ticks(uptime), self.rate(part));
         let after = |debt: Debt| (!debt.is_blocked(now, rate)).then(|| debt.after_failure(now, rate));
         match self.charge(now, rate, hash, trace, after) {
             Charged::Now(debt) if debt.is_blocked(now, rate) => {
@@ -167,8 +147,8 @@ impl DebtTable {
 
     /// Debits a guess before it is made, unless it repeats one of the last two of its slot, or would exceed the budget.
     /// No block begins: whoever goes on guessing waits no longer.
-    pub(super) fn reserve(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) -> Reserved {
-        let (now, rate) = (ticks(uptime), self.rate(shares));
+    pub(super) fn reserve(&self, uptime: Duration, part: Part, hash: u64, trace: Trace) -> Reserved {
+        let (now, rate) = (ticks(uptime), self.rate(part));
         match self.charge(now, rate, hash, trace, |debt| debt.after_guess(now, rate)) {
             Charged::Now(_) => Reserved::Now,
             Charged::Before => Reserved::Before,
@@ -209,8 +189,8 @@ impl DebtTable {
     }
 
     /// Takes back one failure of a name, if it is one of the last two of its slot.
-    pub(super) fn forgive(&self, uptime: Duration, shares: u32, hash: u64, name: u64) {
-        self.refund(uptime, shares, hash, |traces| {
+    pub(super) fn forgive(&self, uptime: Duration, part: Part, hash: u64, name: u64) {
+        self.refund(uptime, part, hash, |traces| {
             let of_name = |trace: &&AtomicU64| Trace(trace.load(Ordering::Relaxed)).is_of(name);
             // Of workers that take back the same failure, one succeeds.
             traces.iter().find(of_name).is_some_and(|trace| trace.swap(0, Ordering::Relaxed) != 0)
@@ -218,20 +198,20 @@ impl DebtTable {
     }
 
     /// Takes back one guess that was made.
-    pub(super) fn give_back(&self, uptime: Duration, shares: u32, hash: u64) {
-        self.refund(uptime, shares, hash, |_| true);
+    pub(super) fn give_back(&self, uptime: Duration, part: Part, hash: u64) {
+        self.refund(uptime, part, hash, |_| true);
     }
 
     /// Takes back a guess that is not made after all. If it comes again, it is debited again.
-    pub(super) fn cancel(&self, uptime: Duration, shares: u32, hash: u64, trace: Trace) {
+    pub(super) fn cancel(&self, uptime: Duration, part: Part, hash: u64, trace: Trace) {
         let forget =
             |it: &AtomicU64| it.compare_exchange(trace.0, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        self.refund(uptime, shares, hash, |traces| traces.iter().any(forget));
+        self.refund(uptime, part, hash, |traces| traces.iter().any(forget));
     }
 
     /// Lowers the debt of a hash by one failure or guess, if it `is_due`.
-    fn refund(&self, uptime: Duration, shares: u32, hash: u64, is_due: impl Fn(&Traces) -> bool) {
-        let rate = self.rate(shares);
+    fn refund(&self, uptime: Duration, part: Part, hash: u64, is_due: impl Fn(&Traces) -> bool) {
+        let rate = self.rate(part);
         for (slot, traces) in self.bucket(hash) {
             let word = slot.load(Ordering::Relaxed);
             let debt = Debt::unpack(word);
@@ -251,14 +231,14 @@ impl DebtTable {
         }
     }
 
-    /// Counts slots in use and blocks. All slots are taken for owners of a single share, so the block of a wider
-    /// network is taken to end sooner than it does, by less than the cost of a failure.
-    pub(super) fn fill(&self, uptime: Duration) -> Fill {
+    /// Counts slots in use and blocks. All slots are taken for owners of this part, so the block of another is taken to
+    /// end sooner or later than it does, by less than the cost of a failure.
+    pub(super) fn fill(&self, uptime: Duration, part: Part) -> Fill {
         let mut fill = Fill { capacity: SLOTS as u64, ..Fill::default() };
         if self.is_empty(uptime) {
             return fill;
         }
-        let (now, rate) = (ticks(uptime), self.rate(1));
+        let (now, rate) = (ticks(uptime), self.rate(part));
         for slot in self.debts.iter().flatten() {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
             fill.used += u64::from(debt.is_kept(now));

@@ -204,7 +204,8 @@ impl Records {
         Some(Record { start, number, name, is_removed, secret, old_password, opaque })
     }
 
-    /// Compares the name of a record with this one. The time depends on the lengths alone.
+    /// Compares the name of a record with this one. The time depends on the lengths alone, unless the memory ends within
+    /// so many bytes, where no record of that name is.
     pub(super) fn compare(&self, start: u32, name: &str) -> Lookup<'_> {
         let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
         let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
@@ -253,6 +254,24 @@ impl Header {
             password_len: password_len.into(),
             old_len: old_len.into(),
             opaque_len: opaque_len.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_differ_anywhere_differ_and_others_do_not() {
+        for len in 0..=64 {
+            let one = vec![b'a'; len];
+            assert_eq!(difference(&one, &one), 0, "{len}");
+            for (place, bit) in (0..len).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
+                let mut other = one.clone();
+                other[place] ^= 1 << bit;
+                assert_ne!(difference(&one, &other), 0, "{len}: {place}");
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How often a password can be guessed at by whoever knows the rules.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::link::opaque_client;
 /// A server with the usual budgets. What is known of its users is known to it alone.
 struct Guarded {
     server: Server,
+    penalties: Arc<Penalties>,
     users: Users,
 }
 
@@ -34,16 +36,24 @@ fn server_with(of_guesses: GuessBudgets) -> Guarded {
 
 /// One of several servers that share keys.
 fn server_of_cluster(number: u8) -> Guarded {
-    let Guarded { server, users } = server_numbered(number, GuessBudgets::default());
-    Guarded { server, users: users.with_cluster_keys(cluster_keys(&[(0, 'A')])) }
+    let guarded = server_numbered(number, GuessBudgets::default());
+    Guarded { users: guarded.users.with_cluster_keys(cluster_keys(&[(0, 'A')])), ..guarded }
 }
 
 fn server_numbered(number: u8, of_guesses: GuessBudgets) -> Guarded {
     let penalties = Arc::new(Penalties::new(&[number; 16], Policy { of_guesses, ..Policy::default() }));
     Guarded {
-        server: Server::new(&Keys::known(number), Seed([number; 32]), penalties, None),
+        server: Server::new(&Keys::known(number), Seed([number; 32]), penalties.clone(), None),
+        penalties,
         users: users_with(Stretching::NONE),
     }
+}
+
+/// One of several nodes among which the budgets of users are divided.
+fn one_of(nodes: u32) -> Guarded {
+    let guarded = server();
+    guarded.penalties.divide(NonZeroU32::new(nodes).unwrap());
+    guarded
 }
 
 fn source(number: u32) -> Peer {
@@ -135,6 +145,40 @@ fn the_debt_of_a_day_does_not_grow_beyond_its_budget() {
     assert!(!logs_in(&mut server, at(5500.0), source(2), "alice", 1));
     // A guess of the day is paid off in 86.4 s.
     assert!(logs_in(&mut server, at(5800.0), source(3), "alice", 2));
+}
+
+#[test]
+fn one_of_eight_nodes_has_an_eighth_of_the_guesses_at_a_user() {
+    let mut node = one_of(8);
+    let at_once =
+        (0..100).filter(|number| guess(&mut node, at(1000.0), source(*number), "alice", (*number).into()));
+    assert_eq!(at_once.count(), 7);
+    // And an eighth of those of a day, from which the whole 1,000 were far.
+    let mut node = one_of(8);
+    for number in 0..130 {
+        let now = at(1000.0 + f64::from(number) * 9.0);
+        assert!(guess(&mut node, now, source(100 + number), "alice", u64::from(number)), "{number}");
+    }
+    let then = at(1000.0 + 130.0 * 9.0);
+    assert!(!logs_in(&mut node, then, source(2), "alice", 1000));
+    // One that is given back was none.
+    let mut node = one_of(8);
+    for number in 0..130 {
+        let now = at(1000.0 + f64::from(number) * 9.0);
+        assert!(logs_in(&mut node, now, source(100 + number), "alice", u64::from(number)), "{number}");
+    }
+}
+
+#[test]
+fn one_of_more_nodes_than_there_are_guesses_has_one_a_minute() {
+    let mut node = one_of(1000);
+    let mut guesses_at = |seconds: f64| {
+        let numbers = (0..10).map(|number| number + seconds as u32 * 100);
+        numbers
+            .filter(|number| guess(&mut node, at(seconds), source(*number), "alice", (*number).into()))
+            .count()
+    };
+    assert_eq!([1000.0, 1030.0, 1060.0, 1061.0].map(&mut guesses_at), [1, 0, 1, 0]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// The rate of so many failures in a window. With none, the first one begins a block.
+    /// The rate of this number of failures in a window. With none, the first one begins a block.
     pub(super) fn new(failures: u32, window: Duration) -> Self {
         let failures = u64::from(failures);
         let cost = (ticks(window) / failures.max(1)).max(1);

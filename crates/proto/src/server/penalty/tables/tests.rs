@@ -26,10 +26,10 @@ proptest! {
             now_ms += wait_ms;
             let uptime = Duration::from_millis(now_ms);
             let now = ticks(uptime);
-            if table.is_blocked(uptime, 1, || neighbour(owner)) {
+            if table.is_blocked(uptime, Part::WHOLE, || neighbour(owner)) {
                 continue;
             }
-            let began = table.fail(uptime, 1, neighbour(owner), Trace::new(owner, 2 * number as u64));
+            let began = table.fail(uptime, Part::WHOLE, neighbour(owner), Trace::new(owner, 2 * number as u64));
             if owner == 0 {
                 exact = exact.max(now) + rate.cost;
                 prop_assert!(exact - now <= rate.limit || began.block().is_some());
