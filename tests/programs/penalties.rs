@@ -270,7 +270,7 @@ fn budgets_and_networks_that_make_no_sense_are_status_2() {
 
 /// Of eight failures two are this node's, and one more begins the block.
 #[test]
-fn what_is_allowed_against_a_user_is_divided_among_the_nodes() {
+fn limits_per_user_are_divided_among_the_nodes() {
     for transport in TRANSPORTS {
         let more = ["--failures", "off", "--user-failures", "8/600s", "--nodes", "4"];
         let server = server(transport, &more);

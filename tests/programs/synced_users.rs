@@ -196,8 +196,10 @@ fn a_server_shares_what_is_allowed_against_a_user_with_as_many_nodes_as_are_coun
     let http = http_address(&mut server);
     assert!(get(http, "/metrics", "").1.contains("\nletmein_nodes 1\n"));
     fs::write(synced.file(NODES_NAME), "4\n").unwrap();
-    logged(&mut server, "nodes that share what is allowed against each user: 4");
+    logged(&mut server, "limits per user are divided among this number of nodes: 4");
     assert!(get(http, "/metrics", "").1.contains("\nletmein_nodes 4\n"));
+    fs::write(synced.file(NODES_NAME), "four\n").unwrap();
+    logged(&mut server, "users.nodes: not a number of nodes: start letmein-sync, which makes it anew; ");
     for number in 0..3 {
         assert_eq!(server.login(&["alice", &format!("wrong{number}")]), refused());
     }

@@ -352,7 +352,7 @@ fn a_check_says_how_a_server_would_run_and_takes_no_socket() {
             "failed logins allowed per user 60 in 60 s".to_owned(),
             "guesses by OPAQUE allowed per address 20 in 60 s".to_owned(),
             "guesses by OPAQUE allowed per user 60 in 60 s, and 1000 in a day".to_owned(),
-            "nodes that share what is allowed per user 1".to_owned(),
+            "nodes among which limits per user are divided 1".to_owned(),
             "networks that are never blocked 10.0.0.0/8".to_owned(),
             "audit off".to_owned(),
             "sandbox on".to_owned(),

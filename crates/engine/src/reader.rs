@@ -129,7 +129,8 @@ impl Reader {
     /// # Errors
     /// Why there is no answer.
     pub async fn nodes(&self, node: &str) -> Result<NonZeroU32, EngineError> {
-        let sql = "SELECT count(*) FROM letmein.nodes WHERE name <> $1 AND seen > now() - interval '1 day'";
+        let sql = "SELECT count(*) FROM letmein.nodes WHERE name <> $1 \
+                   AND seen BETWEEN now() - interval '1 day' AND now() + interval '1 day'";
         let row = self.session.row(sql, &[(&node, Type::TEXT)]).await?;
         let others = u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX);
         Ok(NonZeroU32::MIN.saturating_add(others))

@@ -35,11 +35,11 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Divides what is allowed against each user among the nodes that were counted.
+    /// Divides the limits per user among the nodes that were counted.
     pub(crate) fn divide(&self, counted: Option<NonZeroU32>) {
-        if let Some(nodes) = self.nodes.take(counted) {
+        if let Some(nodes) = self.nodes.update(counted) {
             self.penalties.divide(nodes);
-            info!("nodes that share what is allowed against each user: {nodes}");
+            info!("limits per user are divided among this number of nodes: {nodes}");
         }
     }
 
@@ -53,7 +53,7 @@ impl Directory {
     }
 }
 
-/// Among how many nodes what is allowed against each user is divided.
+/// Among how many nodes the limits per user are divided.
 pub(crate) struct Nodes {
     /// As many as the operator has said there are at least.
     least: NonZeroU32,
@@ -70,7 +70,7 @@ impl Nodes {
     }
 
     /// Takes what was counted, and gives the number if it is another than before. What is not known changes nothing.
-    fn take(&self, counted: Option<NonZeroU32>) -> Option<NonZeroU32> {
+    fn update(&self, counted: Option<NonZeroU32>) -> Option<NonZeroU32> {
         let known = counted.or(NonZeroU32::new(self.present())).unwrap_or(NonZeroU32::MIN);
         let nodes = known.max(self.least);
         (self.present.swap(nodes.get(), Ordering::Relaxed) != nodes.get()).then_some(nodes)
@@ -117,12 +117,12 @@ mod tests {
     fn there_are_as_many_nodes_as_were_counted_last_and_no_fewer_than_was_said() {
         let [two, three, five] = [2, 3, 5].map(|nodes| NonZeroU32::new(nodes).unwrap());
         let nodes = Nodes::at_least(three);
-        assert_eq!(nodes.take(None), Some(three));
-        assert_eq!(nodes.take(Some(two)), None);
-        assert_eq!(nodes.take(Some(five)), Some(five));
+        assert_eq!(nodes.update(None), Some(three));
+        assert_eq!(nodes.update(Some(two)), None);
+        assert_eq!(nodes.update(Some(five)), Some(five));
         // A file that is gone or damaged changes nothing.
-        assert_eq!((nodes.take(None), nodes.present()), (None, 5));
-        assert_eq!(nodes.take(Some(two)), Some(three));
-        assert_eq!(Nodes::at_least(NonZeroU32::MIN).take(None), None);
+        assert_eq!((nodes.update(None), nodes.present()), (None, 5));
+        assert_eq!(nodes.update(Some(two)), Some(three));
+        assert_eq!(Nodes::at_least(NonZeroU32::MIN).update(None), None);
     }
 }

@@ -165,6 +165,8 @@ pub(crate) struct Reloader<'m> {
     directory: Arc<Directory>,
     /// The stamp of the file at the last reload, whether or not that succeeded; `None` if there was no file.
     last: Option<Stamp>,
+    /// Why it is not known how many nodes there are, if it was told at the last look and is not known.
+    nodes_error: Option<String>,
     changes: Arc<Notify>,
     /// Reopens the audit on SIGHUP, since its file may have been moved away.
     reopen: Option<Reopen>,
@@ -186,10 +188,12 @@ impl<'m> Reloader<'m> {
             warn!("the users file cannot be reloaded: changes to it will have no effect");
         }
         directory.confirmation.note(checked.source.confirmed_unix_s());
-        directory.divide(checked.source.nodes());
         let changes = watch.map_or_else(|| Ok(Arc::default()), notify_changes)?;
         let checked = Arc::new(checked);
-        Ok(Self { checked, directory, last: Some(stamp), changes, reopen, clock, manager })
+        let (last, nodes_error) = (Some(stamp), None);
+        let mut reloader = Self { checked, directory, last, nodes_error, changes, reopen, clock, manager };
+        reloader.divide();
+        Ok(reloader)
     }
 
     /// Reloads on SIGHUP and when the file has changed.
@@ -198,12 +202,13 @@ impl<'m> Reloader<'m> {
             let changes = self.changes.clone();
             tokio::select! {
                 _ = hangups.recv() => {
+                    self.divide();
                     if let Some(reopen) = &self.reopen {
                         reopen.request();
                     }
                 }
                 () = quiet_after_change(&changes) => {
-                    self.directory.divide(self.checked.source.nodes());
+                    self.divide();
                     if self.checked.source.stamp() == self.last {
                         self.confirm();
                         continue;
@@ -212,6 +217,19 @@ impl<'m> Reloader<'m> {
             }
             self.reload().await;
         }
+    }
+
+    /// Divides the limits per user among the nodes, as many as there are now.
+    fn divide(&mut self) {
+        let (nodes, error) = match self.checked.source.nodes() {
+            Ok(nodes) => (nodes, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        if let Some(error) = error.as_ref().filter(|error| self.nodes_error.as_ref() != Some(error)) {
+            warn!("{error}; the number of nodes stays as it was");
+        }
+        self.nodes_error = error;
+        self.directory.divide(nodes);
     }
 
     /// Notes that the users that are served are confirmed, unless there are newer ones that cannot be used.

@@ -67,7 +67,7 @@ pub struct Logins {
     pub mechanisms: Option<Mechanisms>,
     /// What failed logins cost.
     pub limits: Policy,
-    /// How many nodes there are at least that have the same users, and divide what is allowed against each.
+    /// How many nodes there are at least that have the same users, and divide the limits per user.
     pub nodes: NonZeroU32,
     /// How unknown names are logged.
     pub unknown_names: UnknownNames,
@@ -208,7 +208,7 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
         ("failed logins allowed per user", budget(limits.of_user)),
         ("guesses by OPAQUE allowed per address", budget(limits.of_guesses.of_source)),
         ("guesses by OPAQUE allowed per user", user_guesses(limits.of_guesses.of_user)),
-        ("nodes that share what is allowed per user", nodes_text(logins)),
+        ("nodes among which limits per user are divided", nodes_text(logins)),
         ("networks that are never blocked", or_none(trusted.join(" "))),
         ("unknown names in log and audit", unknown_names.to_owned()),
         ("audit", audit.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)),

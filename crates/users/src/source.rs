@@ -43,9 +43,12 @@ pub trait UserSource: Send + Sync {
         None
     }
 
-    /// Among how many nodes that have the same users each user's limits are to be divided, if that is told.
-    fn nodes(&self) -> Option<NonZeroU32> {
-        None
+    /// How many nodes have the same users, if that is told.
+    ///
+    /// # Errors
+    /// What keeps it from being known.
+    fn nodes(&self) -> Result<Option<NonZeroU32>, UsersError> {
+        Ok(None)
     }
 
     /// Whether an empty source is meant to be empty. A file is more likely incomplete.

@@ -262,11 +262,12 @@ impl Folder {
     }
 
     /// Tells servers how many nodes there are.
-    pub(crate) fn tell_nodes(&self, nodes: NonZeroU32) -> io::Result<()> {
+    pub(crate) fn publish_nodes(&self, nodes: NonZeroU32) -> io::Result<()> {
         let mut file = self.create(NEW_NODES_NAME)?;
         writeln!(file, "{nodes}")?;
         file.sync_all()?;
-        fs::rename(self.path.join(NEW_NODES_NAME), self.path.join(NODES_NAME))
+        fs::rename(self.path.join(NEW_NODES_NAME), self.path.join(NODES_NAME))?;
+        self.folder.sync_all()
     }
 
     /// When that was last, in seconds since 1970-01-01 UTC; `None` if that is not known.

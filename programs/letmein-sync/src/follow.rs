@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use users::counted;
-use users::synced::{OVERLAY_MAX, Position};
+use users::synced::{NODES_NAME, OVERLAY_MAX, Position};
 
 use crate::folder::Folder;
 use crate::status::Status;
@@ -283,11 +283,17 @@ impl<'s> Follower<'s> {
             reported => reported?,
         }
         let nodes = reader.nodes(&self.node).await?;
-        if self.nodes != Some(nodes) {
-            self.folder.tell_nodes(nodes)?;
-            info!("nodes that follow the database, with this one: {nodes}");
-            self.nodes = Some(nodes);
-            self.status.send_modify(|status| status.nodes = Some(nodes));
+        if self.nodes == Some(nodes) {
+            return Ok(());
+        }
+        // Servers go on with the number that is there, and it is tried again at the next report.
+        match self.folder.publish_nodes(nodes) {
+            Ok(()) => {
+                info!("nodes that follow the database, with this one: {nodes}");
+                self.nodes = Some(nodes);
+                self.status.send_modify(|status| status.nodes = Some(nodes));
+            }
+            Err(error) => warn!("{NODES_NAME}: {error}: servers are not told that there are {nodes} nodes"),
         }
         Ok(())
     }

@@ -104,7 +104,7 @@ pub(super) struct Args {
     pub(super) user_guesses: Option<Allowance>,
     /// Nodes that have the same users [default: 1, or as many as letmein-sync counts]
     ///
-    /// What is allowed per user is divided among them. With the folder of letmein-sync, it is the least number.
+    /// The limits per user are divided among them. Where letmein-sync counts more, these count.
     #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "N", value_parser = parse_nodes)]
     pub(super) nodes: Option<NonZeroU32>,
     /// Network that is never blocked; repeatable

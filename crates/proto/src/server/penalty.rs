@@ -17,8 +17,8 @@
 //! its digest, like an answer for an unknown name.
 //!
 //! Nodes that have the same users divide the budgets of users among them. Nothing is told from one to another, so the
-//! sum is kept even while none can reach any other. Budgets of sources, and of a source as a user who has logged in from
-//! there, are not divided: they are to protect whoever is there, and usually all that comes from there comes to one node.
+//! sum is kept even while none can reach any other. Budgets of sources, and of a source as a user who has logged in
+//! from there, are not divided: they protect whoever is there, and usually all that comes from there comes to one node.
 
 mod fill;
 mod guess;
@@ -144,9 +144,9 @@ impl Penalties {
         }
     }
 
-    /// Divides the budgets of users among this many nodes that have the same users, from now on. A part is rounded down,
-    /// so before all block a user, all together look at no more failures than one would, and one more each. Debts stay.
-    /// A block in force ends sooner or later, by as much as a failure costs more or less.
+    /// Divides the budgets of users among this many nodes that have the same users, from now on. A part is rounded
+    /// down, so before all block a user, all together look at no more failures than one would, and one more each. Debts
+    /// stay. A block in force ends sooner by as much as a failure costs more.
     pub fn divide(&self, nodes: NonZeroU32) {
         self.nodes.store(nodes.get(), Ordering::Relaxed);
     }

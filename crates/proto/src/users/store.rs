@@ -200,9 +200,9 @@ struct Candidates {
 impl Candidates {
     fn new([tags, starts]: &Bucket, tag: u32) -> Self {
         let (mut slots, mut taken) = (0, 0);
-        for number in 0..BUCKET_SLOTS {
-            let is_taken = u32::from(starts[number] != [0; 4]);
-            let is_alike = u32::from(u32::from_ne_bytes(tags[number]) == tag);
+        for (number, (slot_tag, start)) in iter::zip(tags, starts).enumerate() {
+            let is_taken = u32::from(u32::from_ne_bytes(*start) != 0);
+            let is_alike = u32::from(u32::from_ne_bytes(*slot_tag) == tag);
             taken += is_taken;
             slots |= (is_taken & is_alike) << number;
         }

@@ -42,7 +42,7 @@ fn process(page: &mut Page, status: &Status) {
     page.gauge("letmein_users", "Users in the users file", status.directory.users.load().len() as u64);
     page.gauge(
         "letmein_nodes",
-        "Nodes among which what is allowed against each user is divided",
+        "Nodes among which limits per user are divided",
         status.directory.nodes.present().into(),
     );
     page.gauge("letmein_stopping", "1 while the server stops, else 0", u64::from(status.is_stopping()));

@@ -216,8 +216,8 @@ impl UserSource for SyncedUsers {
     fn settle(&mut self) -> Result<(), UsersError> {
         self.base.settle()?;
         self.log.settle_if_there()?;
-        self.nodes.settle_if_there()?;
-        self.keys.settle()
+        self.keys.settle()?;
+        self.nodes.settle_if_there()
     }
 
     fn confirmed_unix_s(&self) -> Option<u64> {
@@ -226,12 +226,17 @@ impl UserSource for SyncedUsers {
         Some(log.map_or(0, |log| log.st_mtime.try_into().unwrap_or(0)))
     }
 
-    fn nodes(&self) -> Option<NonZeroU32> {
-        let (file, stat) = self.nodes.open_if_there().ok()??;
-        self.nodes.owner(&stat).ok()?;
-        let mut text = String::new();
-        file.take(NODES_LEN_MAX).read_to_string(&mut text).ok()?;
-        text.trim_ascii_end().parse().ok()
+    fn nodes(&self) -> Result<Option<NonZeroU32>, UsersError> {
+        let Some((file, stat)) = self.nodes.open_if_there()? else { return Ok(None) };
+        self.nodes.owner(&stat)?;
+        let mut bytes = Vec::new();
+        // One byte more than any number has, so that a longer text is none.
+        file.take(NODES_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|error| self.nodes.unreadable(error))?;
+        let digits = str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
+        let nodes =
+            digits.filter(|digits| digits.len() < NODES_LEN_MAX as usize).and_then(|it| it.parse().ok());
+        let damaged = || UsersError::Damaged { path: self.nodes.path.clone(), reason: NO_NUMBER.into() };
+        nodes.ok_or_else(damaged).map(Some)
     }
 
     fn may_be_emptied(&self) -> bool {
@@ -240,8 +245,9 @@ impl UserSource for SyncedUsers {
     }
 }
 
-/// The digits of any number, and the end of the line.
+/// The digits of the largest number of nodes, and the end of the line.
 const NODES_LEN_MAX: u64 = 11;
+const NO_NUMBER: &str = "not a number of nodes";
 
 /// Why a row is no user. It does not show the row.
 type Reason = String;

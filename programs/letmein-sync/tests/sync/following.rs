@@ -114,7 +114,7 @@ fn servers_are_told_how_many_nodes_follow_the_database() {
     database.batch(USERS);
     database.batch(
         "INSERT INTO letmein.nodes VALUES ('today', 1, now() - interval '23 hours'), ('here', 1, now()), \
-         ('long ago', 1, now() - interval '25 hours')",
+         ('long ago', 1, now() - interval '25 hours'), ('never', 1, now() + interval '25 hours')",
     );
     let node = Node::of(&database);
     let mut sync = node.start();

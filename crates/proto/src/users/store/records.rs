@@ -204,8 +204,8 @@ impl Records {
         Some(Record { start, number, name, is_removed, secret, old_password, opaque })
     }
 
-    /// Compares the name of a record with this one. The time depends on the lengths alone, unless the memory ends within
-    /// so many bytes, where no record of that name is.
+    /// Compares the name of a record with this one. The time depends on the lengths alone, unless the memory ends
+    /// before a record of that name would.
     pub(super) fn compare(&self, start: u32, name: &str) -> Lookup<'_> {
         let record = self.pages.bytes().get(start as usize..).unwrap_or_default();
         let (header, rest) = record.split_first_chunk::<HEADER_LEN>().unwrap_or((&[0; HEADER_LEN], &[]));
