@@ -17,6 +17,7 @@ mod datagrams;
 mod dist_files;
 mod documents;
 mod doors;
+mod ended;
 mod exchanges;
 mod flood;
 mod framed;

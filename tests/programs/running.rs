@@ -2,37 +2,21 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Once;
 
 use proto::transport::Transport;
 use tempfile::NamedTempFile;
 
+pub(crate) use crate::ended::{Ended, installed, run};
+
 /// The users file that is shipped.
 pub(crate) const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/users.toml");
 pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
-
-/// A program that has ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
-    pub(crate) status: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        Self {
-            status: output.status.code().expect("no signal ended it"),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
 
 pub(crate) fn welcome() -> Ended {
     Ended { status: 0, stdout: "Welcome to our service.\n".into(), stderr: String::new() }
@@ -98,22 +82,6 @@ fn program(path: impl AsRef<OsStr>) -> Command {
     command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-/// A program of the system, wherever administrators find it. What is absent is said, and its tests are skipped.
-pub(crate) fn installed(name: &str) -> Option<Command> {
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let mut folders = env::split_paths(&paths).chain(["/usr/sbin".into()]);
-    let program = folders.find_map(|folder| Some(folder.join(name)).filter(|program| program.is_file()));
-    if program.is_none() {
-        // Not by eprintln, whose lines the harness keeps when a test passes.
-        io::stderr().write_all(format!("skipped: {name} is not installed\n").as_bytes()).unwrap();
-    }
-    program.map(Command::new)
-}
-
-pub(crate) fn run(command: &mut Command) -> Ended {
-    command.output().unwrap().into()
 }
 
 /// A users file that only its owner can read.

@@ -1,4 +1,4 @@
-# zsh -f manuals.zsh FOLDER LINE prints what zsh offers after LINE, with the completions in FOLDER. Completion needs a
+# zsh -f ask.zsh FOLDER LINE prints what zsh offers after LINE, with the completions in FOLDER. Completion needs a
 # terminal, so this is a zsh in one, which writes what it would show to a file.
 zmodload zsh/zpty
 typeset found=$(mktemp)

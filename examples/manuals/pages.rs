@@ -1,8 +1,4 @@
-//! Writes the man pages of all programs and their completions for bash, zsh and fish: `cargo run --example manuals
-//! FOLDER`. FOLDER is laid out as /usr/share is, or /usr/local/share.
-//!
-//! It is an example because examples have the dev-dependencies, which the programs do without. A new program is a
-//! line of [`programs`].
+//! Man pages and completions of command lines.
 
 use std::env;
 use std::fs::{self, File};
@@ -10,58 +6,30 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use letmein::cli;
 use proto::mechanism::Mechanism;
-use proto::transport::Transport;
+
+/// The section for those who run the service.
+pub(crate) const ADMINISTRATOR: &str = "8";
 
 /// A command line, the section of its manual, and the files that the program has to do with.
-struct Program {
-    command: Command,
-    section: &'static str,
-    files: &'static [(&'static str, &'static str)],
+pub(crate) struct Program {
+    pub(crate) command: Command,
+    pub(crate) section: &'static str,
+    pub(crate) files: &'static [(&'static str, &'static str)],
 }
 
-/// For those who log in.
-const USER: &str = "1";
-/// For those who run the service.
-const ADMINISTRATOR: &str = "8";
-
-const USERS: (&str, &str) = (
-    "/etc/letmein/users.toml",
-    "Who may log in, where the Debian package is installed: give it with --users.",
-);
-const UDP: (&str, &str) =
-    ("/etc/default/letmein-auth-udp", "Address and options of the service of the Debian package.");
-const TCP: (&str, &str) =
-    ("/etc/default/letmein-auth-tcp", "Address and options of the service of the Debian package.");
-
-const HTTP: (&str, &str) =
-    ("/etc/default/letmein-auth-http", "Address and options of the gateway of the Debian package.");
-
-fn programs() -> Vec<Program> {
-    let program = |command, section, files| Program { command, section, files };
-    vec![
-        program(cli::letmein::Args::command(), USER, &[]),
-        program(cli::exchange::Args::command(), USER, &[]),
-        program(cli::http::Args::command(), USER, &[HTTP]),
-        program(letmein_bench::Args::command(), USER, &[USERS]),
-        program(letmein_users::Args::command(), ADMINISTRATOR, &[USERS]),
-        program(cli::server::command(Transport::Udp), ADMINISTRATOR, &[USERS, UDP]),
-        program(cli::server::command(Transport::Tcp), ADMINISTRATOR, &[USERS, TCP]),
-    ]
-}
-
-fn main() -> io::Result<()> {
+/// Writes the pages and completions of these programs into the folder that is the argument. Each page names all of
+/// them, and the pages of others.
+pub(crate) fn write(programs: Vec<Program>, others: &[&str]) -> io::Result<()> {
     let Some(folder) = env::args_os().nth(1).map(PathBuf::from) else {
         return Err(io::Error::other("say into which folder: cargo run --example manuals FOLDER"));
     };
-    let programs = programs();
     let names = programs.iter().map(|program| page_name(&program.command, program.section));
-    let names = names.collect::<Vec<_>>();
+    let names = names.chain(others.iter().map(|&name| name.to_owned())).collect::<Vec<_>>();
     for Program { command, section, files } in programs {
         complete(command.clone(), &folder)?;
         let mut command = command.disable_help_subcommand(true);

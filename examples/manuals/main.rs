@@ -1,0 +1,46 @@
+//! Writes the man pages of the programs and their completions for bash, zsh and fish: `cargo run --example manuals
+//! FOLDER`. FOLDER is laid out as /usr/share is, or /usr/local/share.
+//!
+//! It is an example because examples have the dev-dependencies, which the programs do without. A new program is a
+//! line of [`programs`].
+
+mod pages;
+
+use std::io;
+
+use clap::CommandFactory;
+use letmein::cli;
+use pages::{ADMINISTRATOR, Program};
+use proto::transport::Transport;
+
+/// The section for those who log in.
+const USER: &str = "1";
+
+const USERS: (&str, &str) = (
+    "/etc/letmein/users.toml",
+    "Who may log in, where the Debian package is installed: give it with --users.",
+);
+const UDP: (&str, &str) =
+    ("/etc/default/letmein-auth-udp", "Address and options of the service of the Debian package.");
+const TCP: (&str, &str) =
+    ("/etc/default/letmein-auth-tcp", "Address and options of the service of the Debian package.");
+
+const HTTP: (&str, &str) =
+    ("/etc/default/letmein-auth-http", "Address and options of the gateway of the Debian package.");
+
+fn programs() -> Vec<Program> {
+    let program = |command, section, files| Program { command, section, files };
+    vec![
+        program(cli::letmein::Args::command(), USER, &[]),
+        program(cli::exchange::Args::command(), USER, &[]),
+        program(cli::http::Args::command(), USER, &[HTTP]),
+        program(letmein_bench::Args::command(), USER, &[USERS]),
+        program(letmein_users::Args::command(), ADMINISTRATOR, &[USERS]),
+        program(cli::server::command(Transport::Udp), ADMINISTRATOR, &[USERS, UDP]),
+        program(cli::server::command(Transport::Tcp), ADMINISTRATOR, &[USERS, TCP]),
+    ]
+}
+
+fn main() -> io::Result<()> {
+    pages::write(programs(), &[])
+}
