@@ -2,7 +2,8 @@
 //! FOLDER`. FOLDER is laid out as /usr/share is, or /usr/local/share.
 //!
 //! It is an example because examples have the dev-dependencies, which the programs do without. A new program is a
-//! line of [`programs`].
+//! line of [`programs`]. Those for users in PostgreSQL have examples of their own, in their packages, so that whoever
+//! does without builds none of them.
 
 mod pages;
 
@@ -42,5 +43,5 @@ fn programs() -> Vec<Program> {
 }
 
 fn main() -> io::Result<()> {
-    pages::write(programs(), &[])
+    pages::write(programs(), &["letmein-sync(8)"])
 }

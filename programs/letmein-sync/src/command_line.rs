@@ -62,5 +62,6 @@ Examples:
   letmein-sync --engine letmein-database --folder /var/lib/letmein-sync --check
 
 SIGHUP takes a set of users that has fewer than half as many as before.
+
 Exit status: 0 stopped by a signal, 2 wrong command line or file, 3 the system
 failed";

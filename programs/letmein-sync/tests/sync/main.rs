@@ -13,9 +13,12 @@ extern crate engine as letmein_auth_engine;
 mod connections;
 mod contents;
 mod crashes;
+#[path = "../../../../tests/programs/ended.rs"]
+mod ended;
 mod failovers;
 mod following;
 mod guards;
+mod manuals;
 mod node;
 #[path = "../../../../crates/engine/tests/engine/postgres.rs"]
 #[expect(dead_code, reason = "the tests of the engine need more of it")]

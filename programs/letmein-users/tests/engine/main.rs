@@ -5,7 +5,10 @@
 extern crate engine as letmein_auth_engine;
 
 mod commands;
+#[path = "../../../../tests/programs/ended.rs"]
+mod ended;
 mod history;
+mod manuals;
 mod moves;
 #[path = "../../../../crates/engine/tests/engine/postgres.rs"]
 #[expect(dead_code, reason = "the tests of the engine need more of it")]
