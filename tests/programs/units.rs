@@ -37,7 +37,7 @@ fn system(change: impl Fn(String) -> String) -> TempDir {
         "usr/sbin/server-udp",
         "usr/sbin/server-tcp",
         "usr/bin/letmein-http",
-        "usr/bin/letmein-sync",
+        "usr/sbin/letmein-sync",
         "bin/kill",
     ] {
         let program = root.path().join(program);
