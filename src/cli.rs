@@ -73,12 +73,13 @@ pub fn parse_time(text: &str) -> Result<Duration, Invalid> {
         Some("ms") => Some(0.001),
         Some("m" | "min") => Some(60.0),
         Some("h") => Some(3600.0),
+        Some("d") => Some(86_400.0),
         _ => None,
     };
     let seconds = digits.parse::<f64>().ok().zip(seconds_per_unit).map(|(count, unit)| count * unit);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(time)).ok_or_else(|| {
-        let remedy = "give seconds, as in 15 or 0.5, or a unit: 500ms, 15s, 2m, 1h; from 1ms to a year";
+        let remedy = "give seconds, as in 15 or 0.5, or a unit: 500ms, 15s, 2m, 1h, 7d; from 1ms to a year";
         Invalid::new("time", text, remedy)
     })
 }

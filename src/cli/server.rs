@@ -82,6 +82,7 @@ impl Args {
         let door = self.door(transport, passed)?;
         let also = self.also(&door)?;
         self.check_audit()?;
+        self.check_stale_refuse()?;
         let (user, sandbox) = (self.user.clone(), self.sandbox.into());
         let service = match self.small_service(transport)? {
             Some(small) => {
@@ -101,6 +102,17 @@ impl Args {
             }
             Some(AuditTarget::File(_) | AuditTarget::Stdout) | None => Ok(()),
         }
+    }
+
+    /// A users file would be refused for ever.
+    fn check_stale_refuse(&self) -> Result<(), String> {
+        if self.stale_refuse.is_none() || self.users.is_dir() {
+            return Ok(());
+        }
+        let users = self.users.display();
+        Err(format!(
+            "--stale-refuse is for users of letmein-sync, and {users} is no folder: a users file has no age"
+        ))
     }
 
     /// The small service that was asked for, if it is one.
@@ -142,6 +154,7 @@ impl Args {
             users: self.users,
             key_file: self.key_file,
             stale_after: self.stale_after,
+            stale_refuse: self.stale_refuse,
             cluster_key: self.cluster_key,
             mechanisms: self.mechanisms,
             limits: Policy { of_source, of_user, of_guesses, trusted: self.trust },

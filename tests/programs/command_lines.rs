@@ -61,7 +61,7 @@ fn each_mistake_in_the_arguments_of_letmein_has_its_own_reason() {
         (&[AT, "userone", "-"], "for standard input use --password-stdin"),
         (&[AT, "userone", "p", "-4", "-6"], "'-4' cannot be used with '-6'"),
         (&[AT, "userone", "p", "--timeout"], "a value is required for '--timeout"),
-        (&[AT, "userone", "p", "--timeout", "1e9"], "500ms, 15s, 2m, 1h; from 1ms to a year"),
+        (&[AT, "userone", "p", "--timeout", "1e9"], "500ms, 15s, 2m, 1h, 7d; from 1ms to a year"),
     ];
     let mut reasons = HashSet::new();
     for (args, expected) in mistakes {

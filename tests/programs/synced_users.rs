@@ -52,9 +52,11 @@ impl Synced {
     }
 
     /// Says so as if it were this long ago.
-    #[expect(clippy::disallowed_methods, reason = "the time of a file is that of the clock")]
     fn confirm(&mut self, ago: Duration) {
-        let time = SystemTime::now() - ago;
+        self.confirm_at(now() - ago);
+    }
+
+    fn confirm_at(&mut self, time: SystemTime) {
         self.log.file().set_times(FileTimes::new().set_accessed(time).set_modified(time)).unwrap();
     }
 
@@ -62,6 +64,11 @@ impl Synced {
         let folder = self.folder.path().to_str().unwrap();
         Server::start(transport, &[&["127.0.0.1:0", "--users", folder], more].concat())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of a file is that of the clock")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn new_base(folder: &TempDir, rows: &[Row<'_>], position: Position) -> LogWriter<File> {
@@ -205,6 +212,61 @@ fn a_server_shares_what_is_allowed_against_a_user_with_as_many_nodes_as_are_coun
     }
     let ended = server.login(&["alice", "one", "--timeout", "0.3"]);
     assert_eq!((ended.status, &*ended.stdout), (3, ""), "{ended:?}");
+}
+
+#[test]
+fn users_that_were_not_confirmed_for_too_long_may_not_log_in_until_they_are() {
+    const OPTIONS: [&str; 5] = ["--debug", "--http", "127.0.0.1:0", "--stale-refuse", "90s"];
+    let mut synced = Synced::with(&[user("alice", "one")]);
+    // Who restarts the server gains nothing.
+    for transport in TRANSPORTS {
+        synced.confirm(Duration::from_secs(100));
+        let mut server = synced.serve(transport, &OPTIONS);
+        let http = http_address(&mut server);
+        logged(&mut server, "all logins are refused: the users were not confirmed for 10");
+        let (status, reason) = get(http, "/healthz", "");
+        let is_told = reason.starts_with("all logins are refused: the users are 10");
+        assert!(status.contains("503") && is_told, "{status} {reason}");
+        assert!(get(http, "/metrics", "").1.contains("\nletmein_users_suspended 1\n"));
+        for (name, reason) in
+            [("alice", "refused alice: all users suspended"), ("bob", "refused an unknown user")]
+        {
+            assert_eq!(server.login(&[name, "one"]), refused());
+            logged(&mut server, reason);
+        }
+        synced.confirm(Duration::ZERO);
+        logged(&mut server, "the users are confirmed again, and may log in");
+        assert_eq!(server.login(&["alice", "one"]), welcome());
+        assert_eq!(get(http, "/healthz", "").1, "ok\n");
+    }
+}
+
+#[test]
+fn users_of_an_age_that_is_not_known_may_not_log_in_where_age_matters() {
+    let mut synced = Synced::with(&[user("alice", "one")]);
+    for (time, limited) in [
+        (SystemTime::UNIX_EPOCH, refused()),
+        // The clock was set back.
+        (now() + Duration::from_secs(3600), refused()),
+        (now(), welcome()),
+    ] {
+        synced.confirm_at(time);
+        assert_eq!(synced.serve(Udp, &["--stale-refuse", "7d"]).login(&["alice", "one"]), limited);
+        assert_eq!(synced.serve(Udp, &[]).login(&["alice", "one"]), welcome());
+    }
+}
+
+#[test]
+fn an_age_at_which_users_are_refused_is_for_those_of_letmein_sync() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("users.toml");
+    fs::write(&file, "[users]\nalice = 'one'\n").unwrap();
+    let file = file.to_str().unwrap();
+    let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", file, "--stale-refuse", "7d"]);
+    let reason = "--stale-refuse is for users of letmein-sync, and ";
+    assert!(ended.status == 2 && ended.stderr.contains(reason), "{ended:?}");
+    let ended = Server::refusal(Udp, &["--service", "md5", "--stale-refuse", "7d"]);
+    assert!(ended.status == 2 && ended.stderr.contains("--stale-refuse is for auth, and "), "{ended:?}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod opaque;
 mod search;
 mod store;
 mod succession;
+mod suspension;
 
 use std::fmt;
 use std::iter;
@@ -38,6 +39,7 @@ use layer::Layer;
 pub(crate) use opaque::OpaqueUsers;
 use store::Record;
 pub use store::{IndexError, wipe};
+pub use suspension::Suspension;
 
 /// Users from which on an overlay should become part of a new base. More are served all the same. A login is meant to
 /// take at most 3 % longer with so many than with the base alone, as the bench `overlay` checks. That is not reached
@@ -61,6 +63,8 @@ pub struct Users {
     has: Mechanisms,
     /// The keys of challenges that all servers with these users share, if they do.
     keyring: Option<Keyring>,
+    /// Whether none of them may log in now.
+    suspension: Suspension,
 }
 
 /// Whether users have the published passwords of the shipped `users.toml`.
@@ -85,8 +89,8 @@ impl Users {
         }
         let blocks = overlay.iter().fold(base.blocks, |blocks, layer| blocks.max(layer.blocks));
         let (opaque, has) = (key.map(|key| OpaqueUsers::new(key, &census.stretchings)), census.mechanisms());
-        let mut users =
-            Self { base, overlay, census, blocks, samples: Samples::Absent, opaque, has, keyring: None };
+        let (samples, keyring, suspension) = (Samples::Absent, None, Suspension::default());
+        let mut users = Self { base, overlay, census, blocks, samples, opaque, has, keyring, suspension };
         users.samples = users.look_for_samples();
         users
     }
@@ -135,6 +139,12 @@ impl Users {
     #[must_use]
     pub fn keyring(&self) -> Option<&Keyring> {
         self.keyring.as_ref()
+    }
+
+    /// The same users, of whom none may log in while this is on.
+    #[must_use]
+    pub fn with_suspension(self, suspension: Suspension) -> Self {
+        Self { suspension, ..self }
     }
 
     /// Forgets all guesses at users.

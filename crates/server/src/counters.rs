@@ -69,6 +69,8 @@ pub(crate) enum MessageOutcome {
     Disabled,
     Expired,
     NotFromHere,
+    /// Of a user, while all of them were suspended.
+    Suspended,
     SourcePenalized,
     UserPenalized,
     Malformed,
@@ -81,7 +83,7 @@ pub(crate) enum MessageOutcome {
 }
 
 impl MessageOutcome {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Challenged,
         Self::Rechallenged,
         Self::Welcomed,
@@ -91,6 +93,7 @@ impl MessageOutcome {
         Self::Disabled,
         Self::Expired,
         Self::NotFromHere,
+        Self::Suspended,
         Self::SourcePenalized,
         Self::UserPenalized,
         Self::Malformed,
@@ -100,12 +103,13 @@ impl MessageOutcome {
     ];
 
     /// The refusals, with the names of their reasons.
-    pub(crate) const REFUSALS: [(&'static str, Self); 5] = [
+    pub(crate) const REFUSALS: [(&'static str, Self); 6] = [
         ("unknown_user", Self::UnknownUser),
         ("wrong_password", Self::WrongPassword),
         ("disabled", Self::Disabled),
         ("expired", Self::Expired),
         ("not_from_here", Self::NotFromHere),
+        ("suspended", Self::Suspended),
     ];
 
     fn of(event: &Event<'_>) -> Self {
@@ -122,6 +126,7 @@ impl MessageOutcome {
                 Reason::Denied(Denial::Disabled) => Self::Disabled,
                 Reason::Denied(Denial::Expired) => Self::Expired,
                 Reason::Denied(Denial::NotFromHere) => Self::NotFromHere,
+                Reason::Suspended => Self::Suspended,
             },
             Event::Penalized { penalty: Penalty::Source, .. } => Self::SourcePenalized,
             Event::Penalized { penalty: Penalty::User, .. } => Self::UserPenalized,

@@ -12,7 +12,7 @@ use rand::rngs::SysRng;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-use crate::age::Confirmation;
+use crate::age::{self, Confirmation};
 use crate::announce::{Crowd, Facts, announce};
 use crate::cluster;
 use crate::descriptors;
@@ -87,6 +87,7 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             never = reload(reloader, hangups, &manager) => match never {},
             never = manager.attend(&counters, directory.as_ref().map(|it| &it.users)) => match never {},
             never = cluster::follow(directory.as_deref(), clock) => match never {},
+            never = age::follow(directory.as_deref(), clock) => match never {},
             never = follow_blocks(directory.as_deref(), lifts, clock) => match never {},
         };
         manager.stopping();
@@ -160,7 +161,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
     };
     match &config.service {
         Service::Logins(logins) => {
-            let Logins { mechanisms, limits, nodes, unknown_names, audit, http, .. } = logins;
+            let Logins { mechanisms, limits, nodes, unknown_names, stale_refuse, audit, http, .. } = logins;
             let (users, source) = WatchedSource::load(CheckedSource::of(logins, config)?)?;
             let audit = audit.as_ref().map(|target| {
                 audit::audit(target, *unknown_names, &keys.names)
@@ -174,7 +175,7 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             let directory = Arc::new(Directory {
                 users: ArcSwap::from_pointee(users),
                 reloads: Reloads::default(),
-                confirmation: Confirmation::default(),
+                confirmation: Confirmation::new(*stale_refuse, source.checked.suspension.clone()),
                 nodes: Nodes::at_least(*nodes),
                 penalties: Arc::new(Penalties::new(&keys.sources, limits.clone())),
                 mechanisms: *mechanisms,

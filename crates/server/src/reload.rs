@@ -28,7 +28,7 @@ use crate::priority::yield_to_logins;
 use crate::sandbox;
 use crate::settings::{Config, Logins, SampleUsers};
 use proto::server::keyring::Keyring;
-use proto::users::{Samples, Users};
+use proto::users::{Samples, Suspension, Users};
 use users::synced::SyncedUsers;
 use users::{Changes, Stamp, UserSource, UsersFile, counted};
 
@@ -36,6 +36,8 @@ use users::{Changes, Stamp, UserSource, UsersFile, counted};
 pub(crate) struct CheckedSource {
     pub(crate) source: Box<dyn UserSource>,
     pub(crate) sample_users: SampleUsers,
+    /// Of all users, whenever they were loaded.
+    pub(crate) suspension: Suspension,
     pub(crate) address: Address,
 }
 
@@ -46,7 +48,8 @@ impl CheckedSource {
     /// The path leads to nothing that a server would read.
     pub(crate) fn of(logins: &Logins, config: &Config) -> Result<Self, ServerError> {
         let source = source(logins, config)?;
-        Ok(Self { source, sample_users: logins.sample_users, address: config.widest().clone() })
+        let (sample_users, suspension) = (logins.sample_users, Suspension::default());
+        Ok(Self { source, sample_users, suspension, address: config.widest().clone() })
     }
 
     /// Loads the users, and logs warnings about them.
@@ -65,7 +68,7 @@ impl CheckedSource {
             let (path, user) = (self.source.path().to_owned(), user.clone());
             return Err(ServerError::SampleUser { path, user, address: self.address.clone() });
         }
-        Ok((loaded.users, loaded.stamp))
+        Ok((loaded.users.with_suspension(self.suspension.clone()), loaded.stamp))
     }
 }
 
@@ -187,7 +190,9 @@ impl<'m> Reloader<'m> {
             warn!("{error}");
             warn!("the users file cannot be reloaded: changes to it will have no effect");
         }
-        directory.confirmation.note(checked.source.confirmed_unix_s());
+        let now = clock.now();
+        directory.confirmation.note(checked.source.confirmed_unix_s(), now);
+        directory.confirmation.suspend_or_admit(now);
         let changes = watch.map_or_else(|| Ok(Arc::default()), notify_changes)?;
         let checked = Arc::new(checked);
         let (last, nodes_error) = (Some(stamp), None);
@@ -210,7 +215,10 @@ impl<'m> Reloader<'m> {
                 () = quiet_after_change(&changes) => {
                     self.divide();
                     if self.checked.source.stamp() == self.last {
-                        self.confirm();
+                        // That nobody knows any more when they were confirmed takes nothing from the same users.
+                        if self.checked.source.confirmed_unix_s() != Some(0) {
+                            self.confirm();
+                        }
                         continue;
                     }
                 }
@@ -235,7 +243,9 @@ impl<'m> Reloader<'m> {
     /// Notes that the users that are served are confirmed, unless there are newer ones that cannot be used.
     fn confirm(&self) {
         if self.directory.reloads.so_far().last.is_none_or(|last| last.is_ok) {
-            self.directory.confirmation.note(self.checked.source.confirmed_unix_s());
+            let now = self.clock.now();
+            self.directory.confirmation.note(self.checked.source.confirmed_unix_s(), now);
+            self.directory.confirmation.suspend_or_admit(now);
         }
     }
 

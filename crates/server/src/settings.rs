@@ -61,6 +61,8 @@ pub struct Logins {
     pub key_file: Option<PathBuf>,
     /// How old users may be that letmein-sync keeps up to date, before the server says that it is not well.
     pub stale_after: Duration,
+    /// How old they may be before nobody may log in; any age, if absent.
+    pub stale_refuse: Option<Duration>,
     /// The keys of challenges that this server shares with others, if it does.
     pub cluster_key: Option<PathBuf>,
     /// The mechanisms that are spoken; by default those that the users have.
@@ -171,8 +173,8 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
 }
 
 fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
-    let Logins { also, users, key_file, stale_after, cluster_key, mechanisms, limits, .. } = logins;
-    let Logins { unknown_names, audit, sample_users, http, .. } = logins;
+    let Logins { also, users, key_file, stale_after, stale_refuse, cluster_key, mechanisms, .. } = logins;
+    let Logins { limits, unknown_names, audit, sample_users, http, .. } = logins;
     let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
     let unknown_names = match unknown_names {
         UnknownNames::Hashed => "hashed",
@@ -195,6 +197,10 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
                 .map_or_else(|| "letmein.key beside it".to_owned(), |it| it.display().to_string()),
         ),
         ("age of synced users before /healthz is 503", format!("{} s", stale_after.as_secs())),
+        (
+            "age of synced users before all logins are refused",
+            stale_refuse.map_or_else(|| "any".to_owned(), |it| format!("{} s", it.as_secs())),
+        ),
         (
             "keys of the cluster",
             cluster_key.as_ref().map_or_else(|| "none".to_owned(), |it| it.display().to_string()),

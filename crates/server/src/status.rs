@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::age::Age;
 use crate::cluster::{self, NotShared};
 use crate::counters::{self, Counters, MessageOutcome, StallWatch, Verdicts};
 use crate::directory::Directory;
@@ -106,7 +107,7 @@ impl Status {
     }
 
     /// Refusals by their reason, if the status shows reasons.
-    pub(crate) fn refusals(&self) -> Option<[(&'static str, u64); 5]> {
+    pub(crate) fn refusals(&self) -> Option<[(&'static str, u64); MessageOutcome::REFUSALS.len()]> {
         (self.reasons == Reasons::Shown)
             .then(|| MessageOutcome::REFUSALS.map(|(reason, refusal)| (reason, self.outcome(refusal))))
     }
@@ -152,8 +153,13 @@ impl Status {
             return Err("stopping".to_owned());
         }
         self.liveness()?;
-        if let Some(age) = self.users_age().filter(|age| *age > self.stale_after) {
-            return Err(format!("the users are {} s old: see what letmein-sync says", age.as_secs()));
+        if let Some((age, age_s)) = self.users_age() {
+            let old = format!("the users are {age_s} s old: see what letmein-sync says");
+            if self.are_users_suspended() {
+                return Err(format!("all logins are refused: {old}"));
+            } else if age.is_over(self.stale_after) {
+                return Err(old);
+            }
         }
         match self.cluster() {
             // A server whose keys are not active yet is as good as the others, which have the same ones.
@@ -169,9 +175,15 @@ impl Status {
         if is_stuck { Err("a worker is stuck: restart the server".to_owned()) } else { Ok(()) }
     }
 
-    /// How old the users are; `None` where no program keeps them up to date.
-    pub(crate) fn users_age(&self) -> Option<Duration> {
-        self.directory.confirmation.age(self.clock.now().unix_s)
+    /// How old the users are, also in seconds; `None` where no program keeps them up to date.
+    pub(crate) fn users_age(&self) -> Option<(Age, u64)> {
+        let now = self.clock.now();
+        self.directory.confirmation.age(now).map(|age| (age, age.as_secs(now)))
+    }
+
+    /// Whether nobody may log in, since the users are too old.
+    pub(crate) fn are_users_suspended(&self) -> bool {
+        self.directory.confirmation.is_suspended()
     }
 
     /// Whether the servers of a cluster share keys now; `None` without such keys.

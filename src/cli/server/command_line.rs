@@ -53,6 +53,12 @@ pub(super) struct Args {
     #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "TIME", default_value = "24h",
           value_parser = parse_time)]
     pub(super) stale_after: Duration,
+    /// How old they may be before all logins are refused: 12h, 7d [default: any age]
+    ///
+    /// Each is refused as an unknown user's is, until letmein-sync confirms the users again. So is an age that is not
+    /// known.
+    #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "TIME", value_parser = parse_time)]
+    pub(super) stale_refuse: Option<Duration>,
     /// Keys of challenges that the servers of a cluster share
     ///
     /// A login over UDP may then begin at one of them and end at another. Make the file with letmein-users keys add,

@@ -19,7 +19,7 @@ struct Fit {
 const FITS: [Fit; 11] = [
     Fit { options: &["also"], fits: is_auth, services: "auth", others: "has one address and one transport" },
     Fit {
-        options: &["key_file", "stale_after", "cluster_key", "mechanisms"],
+        options: &["key_file", "stale_after", "stale_refuse", "cluster_key", "mechanisms"],
         fits: is_auth,
         services: "auth",
         others: "has no users",

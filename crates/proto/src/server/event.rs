@@ -112,6 +112,8 @@ pub enum Reason {
     WrongPassword,
     /// The user was guessed at beyond the budget, so the digest was ignored.
     TriedTooOften,
+    /// All users are suspended, so the digest was ignored.
+    Suspended,
     /// The digest is right, but the user may not log in.
     Denied(Denial),
 }
@@ -122,6 +124,7 @@ impl fmt::Display for Reason {
             Self::UnknownUser => f.write_str("unknown user"),
             Self::WrongPassword => f.write_str("wrong password"),
             Self::TriedTooOften => f.write_str("tried too often"),
+            Self::Suspended => f.write_str("all users suspended"),
             Self::Denied(it) => write!(f, "{it}"),
         }
     }

@@ -153,7 +153,7 @@ impl OpaqueDesk {
         let rank = sealed.rank;
         let found = users.find(finish.name, Mechanism::Opaque);
         let admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip());
-        let is_right = bool::from(pending.is_right(finish.ke3) & found.is_known);
+        let is_right = bool::from(pending.is_right(finish.ke3) & found.may_enter());
         let verdict = if is_right && admitted.is_ok() { Verdict::Welcome } else { Verdict::Refused };
         let tag = pending.session.verdict_tag(verdict, finish.ke3);
         ServerMessage::Verdict { verdict, tag: &tag }.append_to(reply);
@@ -174,6 +174,7 @@ impl OpaqueDesk {
             Verdict::Refused => {
                 let reason = match admitted {
                     _ if !bool::from(found.is_known) => Reason::UnknownUser,
+                    _ if found.is_suspended() => Reason::Suspended,
                     Ok(()) if penalties.offered(now.uptime, found, rank).is_refused_unseen() => {
                         Reason::TriedTooOften
                     }

@@ -54,12 +54,17 @@ impl<'a> Found<'a> {
 
     /// The same, but if the guesses are `spent` the answer will be refused whatever its digest, after the usual steps.
     pub(crate) fn refused_if(self, spent: bool) -> Self {
-        Self { is_judged: !Choice::from(u8::from(spent)), ..self }
+        Self { is_judged: self.is_judged & !Choice::from(u8::from(spent)), ..self }
     }
 
     /// Whether the name is known and its answer is refused without a look at the digest.
     pub(crate) fn is_refused_unseen(&self) -> bool {
         (self.is_known & !self.is_judged).into()
+    }
+
+    /// Whether that is so because all users are suspended.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.is_refused_unseen() && self.users.suspension.is_on()
     }
 
     /// Counts a guess at the user, if its digest was looked at.

@@ -107,7 +107,7 @@ impl Users {
         Found {
             name,
             is_known: is_user & !credential.len().ct_eq(&0),
-            is_judged: Choice::from(1),
+            is_judged: self.suspension.judges(),
             password,
             old_password,
             opaque,

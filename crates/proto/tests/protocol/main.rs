@@ -12,6 +12,7 @@ mod nodes;
 mod opaque;
 mod overlay;
 mod refusals;
+mod suspension;
 mod two_passwords;
 mod vectors;
 

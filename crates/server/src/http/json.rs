@@ -24,7 +24,8 @@ pub(crate) fn page(status: &Status) -> String {
         "uptime_s": status.uptime().as_secs_f64(),
         "is_stopping": status.is_stopping(),
         "users": status.directory.users.load().len(),
-        "users_age_s": status.users_age().map(|age| age.as_secs()),
+        "users_age_s": status.users_age().map(|(_, age_s)| age_s),
+        "users_suspended": status.are_users_suspended(),
         "workers": status.counters.len(),
         "totals": {
             "challenged": count(&[MessageOutcome::Challenged, MessageOutcome::Rechallenged]),

@@ -119,11 +119,16 @@ fn failures(page: &mut Page, status: &Status) {
 }
 
 fn age(page: &mut Page, status: &Status) {
-    let Some(age) = status.users_age() else { return };
+    let Some((_, age_s)) = status.users_age() else { return };
     page.gauge(
         "letmein_users_age_seconds",
         "Time since letmein-sync has last found that the users are as the database has them",
-        age.as_secs(),
+        age_s,
+    );
+    page.gauge(
+        "letmein_users_suspended",
+        "1 while all logins are refused, since the users are older than --stale-refuse allows, else 0",
+        u64::from(status.are_users_suspended()),
     );
 }
 

@@ -72,11 +72,11 @@ impl Bounds {
             DecisionKind::Welcome(Sighting::Repeat, _) => &self.repeats,
             DecisionKind::Refused(Reason::Denied(_), _) => &self.denials,
             DecisionKind::Refused(
-                Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
+                Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften | Reason::Suspended,
                 Origin::Proven,
             ) => &self.failures,
             DecisionKind::Refused(
-                Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften,
+                Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften | Reason::Suspended,
                 Origin::Unproven,
             ) => &self.unproven,
             DecisionKind::Penalized(_) => &self.penalized,

@@ -218,8 +218,11 @@ mod tests {
         };
         let denials =
             [Denial::Disabled, Denial::Expired, Denial::NotFromHere, Denial::OldPassword].map(Reason::Denied);
-        let reasons =
-            [&denials[..], &[Reason::UnknownUser, Reason::WrongPassword, Reason::TriedTooOften]].concat();
+        let reasons = {
+            let others =
+                [Reason::UnknownUser, Reason::WrongPassword, Reason::TriedTooOften, Reason::Suspended];
+            [&denials[..], &others].concat()
+        };
         let of_names = names().flat_map(|name| {
             let welcomes = [Sighting::First, Sighting::Repeat].map(|sighting| {
                 longest(&Event::Welcomed { user: &name, sighting, password: PasswordAge::Old })
