@@ -39,8 +39,8 @@ const LOG_ROWS_MAX: u64 = OVERLAY_MAX as u64;
 const COMPACT_WAIT: Duration = Duration::from_secs(60);
 
 /// Keeps a folder as the database is.
-pub(crate) struct Follower<'s> {
-    settings: &'s Settings,
+pub(crate) struct Follower {
+    settings: Settings,
     folder: Folder,
     node: String,
     clock: Clock,
@@ -81,9 +81,9 @@ pub(crate) enum FollowError {
     OtherDatabase,
 }
 
-impl<'s> Follower<'s> {
+impl Follower {
     pub(crate) fn new(
-        settings: &'s Settings,
+        settings: Settings,
         mut folder: Folder,
         node: String,
         clock: Clock,
@@ -131,7 +131,7 @@ impl<'s> Follower<'s> {
     pub(crate) async fn round(&mut self) -> Result<(), FollowError> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
-            None => Reader::open(self.settings).await?,
+            None => Reader::open(&self.settings).await?,
         };
         let mine = self.folder.position();
         let head = reader.head(mine).await?;

@@ -24,6 +24,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
+use std::thread;
 
 use clap::CommandFactory;
 use engine::Settings;
@@ -37,7 +39,7 @@ use server::sandbox::{self, Needs, Network};
 use server::signals::Signals;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, oneshot, watch};
 use tracing::info;
 use users::open_folder;
 
@@ -59,11 +61,11 @@ pub fn run() -> Result<ExitStatus, ExitStatus> {
         return check::check(&runtime, &settings, &args.folder);
     }
     log_to_stderr(args.log_format, args.log_level);
-    follow(&runtime, &settings, args)
+    follow(&runtime, settings, args)
 }
 
 /// Follows the database until a signal stops it.
-fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStatus, ExitStatus> {
+fn follow(runtime: &Runtime, settings: Settings, args: Args) -> Result<ExitStatus, ExitStatus> {
     let folder = Folder::open(&args.folder).map_err(|error| match error {
         FolderError::Locked(_) | FolderError::Open(_) => wrong(&error),
         FolderError::Io { .. } => failed(&error),
@@ -77,7 +79,7 @@ fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStat
     let listener = args.http.map(http::listen).transpose().map_err(|error| failed(&error))?;
     let needs = Needs { read: name_folders(), append: Vec::new(), keep, network: Network::Database };
     sandbox::enter(args.sandbox.into(), &needs).map_err(|error| failed(&error))?;
-    let mut follower = Follower::new(settings, folder, node, clock, status);
+    let follower = Follower::new(settings, folder, node, clock, status);
     let followed = runtime.block_on(async {
         let mut signals = Signals::install()?;
         let mut hangups = signal(SignalKind::hangup())?;
@@ -85,6 +87,8 @@ fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStat
             info!("metrics and health on http://{address}/");
             tokio::spawn(monitor(listener, shown, args.stale_after, clock));
         }
+        let accepted = Arc::<Notify>::default();
+        let mut ended = start(follower, accepted.clone())?;
         let mut told = pin!(tell_ready(&manager, ready));
         loop {
             tokio::select! {
@@ -92,13 +96,33 @@ fn follow(runtime: &Runtime, settings: &Settings, args: Args) -> Result<ExitStat
                     info!("{name}: stopping");
                     return Ok::<_, io::Error>(());
                 }
-                _ = hangups.recv() => follower.accept(),
+                _ = hangups.recv() => accepted.notify_one(),
                 never = &mut told => match never {},
-                never = follower.run() => match never {},
+                _ = &mut ended => return Err(io::Error::other("what follows the database has ended")),
             }
         }
     });
     followed.map(|()| ExitStatus::Done).map_err(|error| failed(&error))
+}
+
+/// Follows the database on a thread of its own: where there are millions of users, their files take it seconds, in
+/// which whoever watches the program is answered, and signals stop it. The folder is then as after a kill. The receiver
+/// ends if the thread panics.
+fn start(mut follower: Follower, accepted: Arc<Notify>) -> io::Result<oneshot::Receiver<Infallible>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (ends, ended) = oneshot::channel();
+    thread::Builder::new().name("follow".to_owned()).spawn(move || {
+        let _ends = ends;
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    () = accepted.notified() => follower.accept(),
+                    never = follower.run() => match never {},
+                }
+            }
+        })
+    })?;
+    Ok(ended)
 }
 
 /// Tells the service manager once there are users, which servers that are started next will want.

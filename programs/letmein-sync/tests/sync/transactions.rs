@@ -1,10 +1,12 @@
 //! Large transactions, and many of them at once.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use letmein_auth_engine::{Settings, Type, Writer};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use users::synced::{BASE_NAME, LOG_NAME};
 
 use crate::contents::add_users;
@@ -37,6 +39,30 @@ fn rows_that_have_changed_become_a_new_base_once_they_are_more_than_65_536() {
     sync.until("one file again: 65635 users");
     node.equals(&database);
     assert!(len(&node.folder().join(LOG_NAME)) < 100);
+}
+
+/// A base whose end never comes stands for one of millions of users.
+#[test]
+fn while_a_base_takes_long_it_answers_and_can_be_stopped_and_loses_nothing() {
+    let Some((database, node, mut sync)) = Node::followed("user", 100) else { return };
+    let (base, bytes) = (node.folder().join(BASE_NAME), node.files()[BASE_NAME].clone());
+    fs::remove_file(&base).unwrap();
+    mknodat(CWD, &base, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    add_users(&database, "more", 65_537);
+    let mut kept_open = None;
+    eventually("the base is read", || {
+        kept_open = rustix::fs::open(&base, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+        kept_open.is_some()
+    });
+    assert_eq!(sync.get("/healthz").0, 200);
+    assert_eq!(sync.metric("letmein_sync_loads_total"), 1);
+    sync.hang_up();
+    assert_eq!(sync.stop(), 0);
+    fs::remove_file(&base).unwrap();
+    fs::write(&base, bytes).unwrap();
+    let mut sync = node.start();
+    node.equals(&database);
+    sync.has_loaded(0);
 }
 
 #[test]
