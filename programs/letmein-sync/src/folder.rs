@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, fchown, flock, futimens};
 use rustix::process::geteuid;
@@ -49,7 +49,12 @@ struct Users {
     rows: u64,
     /// How long the log is, up to the end of its last batch.
     len: u64,
+    /// When they were confirmed, which the times of the log tell unless a batch is under way.
+    confirmed: SystemTime,
 }
+
+/// The time of a log that was never confirmed.
+const NEVER: SystemTime = UNIX_EPOCH;
 
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -169,22 +174,29 @@ impl Folder {
         match log {
             Some((file, batches)) if batches.base == base.position => {
                 let (position, rows, len) = (batches.position, batches.rows, batches.len);
-                let mut users = Users { base, log: LogWriter::go_on(file), position, rows, len };
+                let status = file.metadata()?;
+                let confirmed = if status.len() == len { status.modified()? } else { NEVER };
+                let mut users = Users { base, log: LogWriter::go_on(file), position, rows, len, confirmed };
                 users.cut()?;
                 Ok(Some(users))
             }
-            Some(_) | None => self.with_empty_log(base).map(Some),
+            Some(_) | None => {
+                let log = self.create(NEW_LOG_NAME)?;
+                self.with_empty_log(base, log, NEVER).map(Some)
+            }
         }
     }
 
-    fn with_empty_log(&self, base: Base) -> io::Result<Users> {
-        let mut log = LogWriter::begin(self.create(NEW_LOG_NAME)?, base.position)?;
-        unconfirm(log.file())?;
+    /// Puts an empty log in the place of the one that is there, with the time at which the users of the base were
+    /// confirmed.
+    fn with_empty_log(&self, base: Base, log: File, confirmed: SystemTime) -> io::Result<Users> {
+        let mut log = LogWriter::begin(log, base.position)?;
+        tell_confirmed(log.file(), confirmed)?;
         log.file().sync_all()?;
         fs::rename(self.path.join(NEW_LOG_NAME), self.path.join(LOG_NAME))?;
         self.folder.sync_all()?;
         let len = log.file().stream_position()?;
-        Ok(Users { base, log, position: base.position, rows: 0, len })
+        Ok(Users { base, log, position: base.position, rows: 0, len, confirmed })
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
@@ -221,7 +233,10 @@ impl Folder {
     fn put(&mut self, base: Base) -> io::Result<()> {
         fs::rename(self.path.join(NEW_BASE_NAME), self.path.join(BASE_NAME))?;
         self.folder.sync_all()?;
-        self.users = Some(self.with_empty_log(base)?);
+        // Either they have just come from the database, or they are the same as before.
+        let log = self.create(NEW_LOG_NAME)?;
+        let now = log.metadata()?.modified()?;
+        self.users = Some(self.with_empty_log(base, log, now)?);
         Ok(())
     }
 
@@ -258,7 +273,9 @@ impl Folder {
         let Some(users) = &mut self.users else { return Ok(()) };
         // Both: Linux takes a change of one of them for reading or writing, which nobody watches.
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        Ok(futimens(users.log.file(), &Timestamps { last_access: now, last_modification: now })?)
+        futimens(users.log.file(), &Timestamps { last_access: now, last_modification: now })?;
+        users.confirmed = users.log.file().metadata()?.modified()?;
+        Ok(())
     }
 
     /// Tells servers how many nodes there are.
@@ -271,9 +288,9 @@ impl Folder {
     }
 
     /// When that was last, in seconds since 1970-01-01 UTC; `None` if that is not known.
-    pub(crate) fn confirmed_unix_s(&mut self) -> Option<u64> {
-        let log = self.users.as_mut()?.log.file().metadata().ok()?;
-        u64::try_from(log.mtime()).ok().filter(|unix_s| *unix_s > 0)
+    pub(crate) fn confirmed_unix_s(&self) -> Option<u64> {
+        let since = self.users.as_ref()?.confirmed.duration_since(NEVER).ok()?;
+        Some(since.as_secs()).filter(|unix_s| *unix_s > 0)
     }
 
     /// Makes a base of the one that is there and its log, so that servers have less to search.
@@ -300,20 +317,19 @@ impl Users {
     /// Cuts off what comes after the last whole batch.
     fn cut(&mut self) -> io::Result<()> {
         self.log.forget();
-        let (len, file) = (self.len, self.log.file());
-        // Otherwise it keeps its times, which tell when the users were confirmed.
+        let (len, confirmed, file) = (self.len, self.confirmed, self.log.file());
+        // Otherwise it has kept its times.
         if file.metadata()?.len() > len {
             file.set_len(len)?;
-            unconfirm(file)?;
+            tell_confirmed(file, confirmed)?;
         }
         file.seek(SeekFrom::Start(len)).map(|_| ())
     }
 }
 
-/// Takes back what the times of a log tell.
-fn unconfirm(log: &File) -> io::Result<()> {
-    let never = FileTimes::new().set_accessed(UNIX_EPOCH).set_modified(UNIX_EPOCH);
-    log.set_times(never)
+/// Has the times of a log tell when the users were confirmed.
+fn tell_confirmed(log: &File, time: SystemTime) -> io::Result<()> {
+    log.set_times(FileTimes::new().set_accessed(time).set_modified(time))
 }
 
 /// What was read, if it is whole.

@@ -84,7 +84,7 @@ pub(crate) enum FollowError {
 impl Follower {
     pub(crate) fn new(
         settings: Settings,
-        mut folder: Folder,
+        folder: Folder,
         node: String,
         clock: Clock,
         status: watch::Sender<Status>,
@@ -120,6 +120,9 @@ impl Follower {
                 }
                 Err(error) => {
                     self.failed(&error);
+                    // A server that starts now would not know when the users were confirmed. If that fails, it is done
+                    // before the next batch.
+                    let _ = self.folder.cut_batch();
                     sleep(wait.mul_f64(rand::rng().random_range(0.5..1.0))).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
 use super::*;
 use tempfile::TempDir;
@@ -157,6 +158,30 @@ fn a_base_that_is_torn_or_changed_at_any_byte_is_none() {
     assert_eq!(history.damage(BASE_NAME, &[&base[..], b"R"].concat(), "one byte more"), None);
 }
 
+#[test]
+fn users_are_confirmed_after_a_start_if_they_are_those_who_were() {
+    let history = History::new();
+    let path = |name| history.folder.path().join(name);
+    let mut kept = Folder::open(history.folder.path()).unwrap();
+    kept.confirm().unwrap();
+    let confirmed = kept.confirmed_unix_s();
+    assert!(confirmed.is_some());
+    drop(kept);
+    let after_start = || Folder::open(history.folder.path()).unwrap().confirmed_unix_s();
+    assert_eq!(after_start(), confirmed);
+    // A batch was under way, so the database had others.
+    OpenOptions::new().append(true).open(path(LOG_NAME)).unwrap().write_all(b"R").unwrap();
+    assert_eq!([after_start(), after_start()], [None, None]);
+    fs::remove_file(path(LOG_NAME)).unwrap();
+    assert_eq!(after_start(), None);
+    // Those of the database are confirmed as soon as they are there, for servers as well.
+    let mut kept = Folder::open(history.folder.path()).unwrap();
+    load(&mut kept, &[user("erin", "e")], at(7));
+    assert!(kept.confirmed_unix_s() >= confirmed);
+    let served = SyncedUsers::new(history.folder.path()).unwrap();
+    assert_eq!(served.confirmed_unix_s(), kept.confirmed_unix_s());
+}
+
 /// Killed between the renames of base and log, it leaves a base with the log of the base before.
 #[test]
 fn the_log_of_another_base_counts_for_nothing() {
@@ -198,12 +223,17 @@ fn base_and_log_become_one_base_with_the_same_users() {
 fn a_batch_that_is_given_up_leaves_nothing_behind() {
     let history = History::new();
     let mut kept = Folder::open(history.folder.path()).unwrap();
+    kept.confirm().unwrap();
+    let confirmed = kept.users.as_ref().unwrap().confirmed;
+    let time_of_log = || fs::metadata(history.folder.path().join(LOG_NAME)).unwrap().modified().unwrap();
     let long = "p".repeat(128);
     // More than one frame, so that some of it is in the file.
     for number in 0..1000 {
         kept.add(&user(&format!("user{number}"), &long)).unwrap();
     }
     assert_eq!(&found(history.folder.path()), history.states.last().unwrap());
+    kept.cut_batch().unwrap();
+    assert!(confirmed > NEVER && time_of_log() == confirmed, "the users are as they were confirmed");
     change(&mut kept, &[user("erin", "e")], at(5));
     let (position, users) = found(history.folder.path());
     assert_eq!((position, users.len()), (at(5), 3));
