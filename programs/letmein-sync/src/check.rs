@@ -8,15 +8,15 @@ use letmein::cli::{self, ExitStatus};
 use tokio::runtime::Runtime;
 use users::synced::{BASE_NAME, LOG_NAME, Position, read_base, read_log};
 
+use crate::taken::Invalid;
 use crate::{PROGRAM, failed};
 
 /// What is in the database.
 struct Database {
     position: Position,
     users: u64,
-    /// Rows that are no users, and why the first is none.
-    invalid: u64,
-    first: Option<String>,
+    /// Rows that are no users.
+    invalid: Invalid,
 }
 
 /// Says how far the folder is, and which rows are no users.
@@ -28,14 +28,14 @@ pub(crate) fn check(runtime: &Runtime, settings: &Settings, folder: &Path) -> Re
         Some(mine) if mine == database.position => format!("revision {}, as the database", mine.revision),
         Some(mine) => format!("revision {}, another one", mine.revision),
     };
-    let Database { position: Position { revision, .. }, users, invalid, first } = &database;
-    let first = first.as_ref().map_or_else(String::new, |first| format!("; the first: {first}"));
+    let Database { position: Position { revision, .. }, users, invalid } = &database;
+    let (rows, first) = (invalid.rows, invalid.first_text());
     let lines = [
-        format!("database  revision {revision}, users: {users}, rows that are no users: {invalid}{first}"),
+        format!("database  revision {revision}, users: {users}, rows that are no users: {rows}{first}"),
         format!("folder    {state}"),
     ];
-    cli::print(PROGRAM, lines)?;
-    let is_alike = mine == Some(database.position) && database.invalid == 0;
+    cli::print(PROGRAM, lines.into_iter().chain(invalid.lines()))?;
+    let is_alike = mine == Some(database.position) && rows == 0;
     Ok(if is_alike { ExitStatus::Done } else { ExitStatus::Refused })
 }
 
@@ -43,13 +43,10 @@ async fn read(settings: &Settings) -> Result<Database, EngineError> {
     let reader = Reader::open(settings).await?;
     // It tells whether this program knows the tables.
     let mut database =
-        Database { position: reader.head(None).await?.position, users: 0, invalid: 0, first: None };
+        Database { position: reader.head(None).await?.position, users: 0, invalid: Invalid::default() };
     let position = reader.all(|given| match given.row {
         Ok(_) => database.users += 1,
-        Err(error) => {
-            database.invalid += 1;
-            database.first.get_or_insert_with(|| error.to_string());
-        }
+        Err(error) => database.invalid.note(given.name, &error),
     });
     let position = position.await?;
     Ok(Database { position, ..database })

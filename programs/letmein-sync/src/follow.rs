@@ -163,11 +163,12 @@ impl Follower {
         taken.written()?;
         let position = position.ok_or(FollowError::OtherDatabase)?;
         self.folder.end_batch(position)?;
-        info!("revision {}: {} changed{}", position.revision, counted(taken.rows), taken.invalid_text());
+        info!("revision {}: {} changed{}", position.revision, counted(taken.rows), taken.invalid.text());
+        taken.invalid.log();
         self.status.send_modify(|status| {
             status.position = Some(position);
             status.batches += 1;
-            status.invalid_rows += taken.invalid;
+            status.invalid_rows += taken.invalid.rows;
         });
         self.confirm()?;
         if self.folder.changed_rows() > LOG_ROWS_MAX {
@@ -228,12 +229,13 @@ impl Follower {
             "revision {}: all users loaded: {}{}",
             position.revision,
             counted(taken.rows),
-            taken.invalid_text()
+            taken.invalid.text()
         );
+        taken.invalid.log();
         self.status.send_modify(|status| {
             status.position = Some(position);
             status.loads += 1;
-            status.invalid_rows += taken.invalid;
+            status.invalid_rows += taken.invalid.rows;
         });
         self.confirm()
     }

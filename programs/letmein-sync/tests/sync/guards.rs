@@ -1,8 +1,10 @@
 //! What must not take users away, and what must not keep others from coming.
 
+use std::collections::BTreeMap;
+
 use crate::contents::add_users;
-use crate::node::{LOADED, Node};
-use crate::postgres::Database;
+use crate::node::{LOADED, Node, eventually};
+use crate::postgres::{Database, run};
 
 /// Puts another database in the place of one, with other users.
 fn replace(database: &Database, prefix: &str, users: usize) {
@@ -116,16 +118,50 @@ fn a_transaction_that_removes_all_users_is_taken_at_once() {
     assert_eq!(sync.count("SIGHUP"), 0);
 }
 
+/// Has the database take any row.
+const DROP_RULES: &str = "DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT conname FROM pg_constraint WHERE conrelid = 'letmein.users'::regclass AND contype = 'c'
+        LOOP EXECUTE format('ALTER TABLE letmein.users DROP CONSTRAINT %I', name); END LOOP;
+     END $$;
+     ALTER TABLE letmein.users ALTER disabled DROP NOT NULL";
+
+#[test]
+fn the_log_tells_how_a_row_that_is_no_user_is_found() {
+    const TOLD: &str = "%' is no user";
+    let Some((database, node, mut sync)) = Node::followed("user", 10) else { return };
+    database.batch(DROP_RULES);
+    let found = |log: &str| {
+        let lines = log.lines().filter_map(|line| line.strip_suffix(" is no user"));
+        let rows = lines.map(|line| {
+            let (reason, condition) = line.split_once(": the row with ").unwrap();
+            let sql = format!("SELECT name FROM letmein.users WHERE {condition}");
+            let rows = run(async { database.session().await.rows(&sql, &[]).await }).unwrap();
+            assert_eq!(rows.len(), 1, "{condition}");
+            let reason = reason.rsplit_once(" WARN ").map_or(reason, |(_, reason)| reason);
+            (rows[0].get::<_, String>(0), reason.to_owned())
+        });
+        rows.collect::<BTreeMap<_, _>>()
+    };
+    database.batch("INSERT INTO letmein.users (name, password) VALUES ('a:ü', 'p'), ('', 'p'), ('zoe', '')");
+    sync.until("rows that are no users: 3");
+    eventually("all of them are told", || sync.count(TOLD) == 3);
+    let reasons =
+        [("", "a name is empty"), ("a:ü", "a name has a colon in it"), ("zoe", "a password is empty")];
+    let reasons = reasons.map(|(name, reason)| (name.to_owned(), reason.to_owned())).into();
+    assert_eq!(found(&sync.log()), reasons);
+    assert_eq!(found(&node.check().1), reasons);
+    // A few of many say what there is to say.
+    database.batch("UPDATE letmein.users SET password = '' WHERE name ~ '^user'");
+    sync.until("rows that are no users: 10");
+    database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
+    sync.until(": 1 user changed");
+    assert_eq!(sync.count(TOLD), 3 + 5);
+}
+
 #[test]
 fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
     let Some(database) = Database::new() else { return };
-    database.batch(
-        "DO $$ DECLARE name text; BEGIN
-            FOR name IN SELECT conname FROM pg_constraint WHERE conrelid = 'letmein.users'::regclass AND contype = 'c'
-            LOOP EXECUTE format('ALTER TABLE letmein.users DROP CONSTRAINT %I', name); END LOOP;
-         END $$;
-         ALTER TABLE letmein.users ALTER disabled DROP NOT NULL",
-    );
+    database.batch(DROP_RULES);
     add_users(&database, "user", 20);
     let node = Node::of(&database);
     let mut sync = node.start();
@@ -158,7 +194,7 @@ fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
     let names = || node.users().unwrap().1.into_keys().collect::<Vec<_>>();
     let mut good = good;
     good.sort();
-    crate::node::eventually("only good rows are users", || names() == good);
+    eventually("only good rows are users", || names() == good);
     assert!(node.users().unwrap().1["user19"].contains("true"), "who is not said to be enabled is disabled");
     let invalid = (poisons.len() + 5) as u64;
     // They are counted a moment after the files are right.
