@@ -6,6 +6,8 @@
 //!                   └──► cut        if anything fails, the log ends where it did before
 //! ```
 
+mod contents;
+
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::num::NonZeroU32;
@@ -17,9 +19,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, fchown, flock, futimens};
 use rustix::process::geteuid;
 use users::synced::{
-    BASE_NAME, Base, BaseWriter, Credential, DamagedError, LOG_NAME, LogWriter, NODES_NAME, Position, Row,
-    read_base, read_changed, read_log,
+    BASE_NAME, Base, BaseWriter, DamagedError, LOG_NAME, LogWriter, NODES_NAME, Position, Row, read_base,
+    read_log,
 };
+
+use contents::Identity;
+pub(crate) use contents::ReadError;
 
 /// A base that is being written.
 const NEW_BASE_NAME: &str = "users.base.new";
@@ -42,6 +47,8 @@ pub(crate) struct Folder {
 /// The users in the folder.
 struct Users {
     base: Base,
+    /// The file of the base, as it was written or read.
+    base_file: Identity,
     log: LogWriter<File>,
     /// Where they are in the history.
     position: Position,
@@ -141,30 +148,25 @@ impl Folder {
         self.base_users() + self.changed_rows()
     }
 
-    /// How many users there are. It reads all of them.
-    pub(crate) fn users(&self) -> io::Result<u64> {
-        if self.users.is_none() {
-            return Ok(0);
-        }
-        let (_, changed) = read_changed(File::open(self.path.join(LOG_NAME))?).map_err(into_io)?;
-        let mut users = changed.rows().filter(|row| row.credential != Credential::Removed).count() as u64;
-        let unchanged = |row: Row<'_>| users += u64::from(!changed.contains(row.name));
-        read_base(File::open(self.path.join(BASE_NAME))?, unchanged).map_err(into_io)?;
-        Ok(users)
-    }
-
     /// How many rows have changed since the base.
     pub(crate) fn changed_rows(&self) -> u64 {
         self.users.as_ref().map_or(0, |users| users.rows)
     }
 
+    /// Looks again at what is in the folder, which may be less than before, or nothing.
+    pub(crate) fn read_anew(&mut self) -> io::Result<()> {
+        self.users = self.read()?;
+        Ok(())
+    }
+
     fn read(&self) -> io::Result<Option<Users>> {
-        let base = match File::open(self.path.join(BASE_NAME)) {
-            Ok(file) => read_base(file, |_| {}),
+        let file = match File::open(self.path.join(BASE_NAME)) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(base) = whole(base)? else { return Ok(None) };
+        let base_file = Identity::of(&file.metadata()?);
+        let Some(base) = whole(read_base(file, |_| {}))? else { return Ok(None) };
         let path = self.path.join(LOG_NAME);
         let log = match OpenOptions::new().read(true).write(true).custom_flags(NO_LINK).open(&path) {
             Ok(file) => whole(read_log(&file, |_| {}))?.map(|batches| (file, batches)),
@@ -176,27 +178,33 @@ impl Folder {
                 let (position, rows, len) = (batches.position, batches.rows, batches.len);
                 let status = file.metadata()?;
                 let confirmed = if status.len() == len { status.modified()? } else { NEVER };
-                let mut users = Users { base, log: LogWriter::go_on(file), position, rows, len, confirmed };
+                let log = LogWriter::go_on(file);
+                let mut users = Users { base, base_file, log, position, rows, len, confirmed };
                 users.cut()?;
                 Ok(Some(users))
             }
             Some(_) | None => {
                 let log = self.create(NEW_LOG_NAME)?;
-                self.with_empty_log(base, log, NEVER).map(Some)
+                self.with_empty_log((base, base_file), log, NEVER).map(Some)
             }
         }
     }
 
     /// Puts an empty log in the place of the one that is there, with the time at which the users of the base were
     /// confirmed.
-    fn with_empty_log(&self, base: Base, log: File, confirmed: SystemTime) -> io::Result<Users> {
+    fn with_empty_log(
+        &self,
+        (base, base_file): (Base, Identity),
+        log: File,
+        confirmed: SystemTime,
+    ) -> io::Result<Users> {
         let mut log = LogWriter::begin(log, base.position)?;
         tell_confirmed(log.file(), confirmed)?;
         log.file().sync_all()?;
         fs::rename(self.path.join(NEW_LOG_NAME), self.path.join(LOG_NAME))?;
         self.folder.sync_all()?;
         let len = log.file().stream_position()?;
-        Ok(Users { base, log, position: base.position, rows: 0, len, confirmed })
+        Ok(Users { base, base_file, log, position: base.position, rows: 0, len, confirmed })
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
@@ -222,7 +230,7 @@ impl Folder {
     pub(crate) fn publish(&mut self, base: BaseWriter<File>, position: Position) -> io::Result<()> {
         let (file, users) = base.end(position)?;
         file.sync_all()?;
-        let put = self.put(Base { position, users });
+        let put = self.put((Base { position, users }, Identity::of(&file.metadata()?)));
         if put.is_err() {
             // Which of both is there now, and whether it has a log, is seen there.
             self.users = self.read()?;
@@ -230,7 +238,7 @@ impl Folder {
         put
     }
 
-    fn put(&mut self, base: Base) -> io::Result<()> {
+    fn put(&mut self, base: (Base, Identity)) -> io::Result<()> {
         fs::rename(self.path.join(NEW_BASE_NAME), self.path.join(BASE_NAME))?;
         self.folder.sync_all()?;
         // Either they have just come from the database, or they are the same as before.
@@ -294,22 +302,19 @@ impl Folder {
     }
 
     /// Makes a base of the one that is there and its log, so that servers have less to search.
-    pub(crate) fn compact(&mut self) -> io::Result<()> {
+    pub(crate) fn compact(&mut self) -> Result<(), ReadError> {
         let Some(position) = self.position() else { return Ok(()) };
-        let (_, changed) = read_changed(File::open(self.path.join(LOG_NAME))?).map_err(into_io)?;
-        let mut base = self.begin_base()?;
-        let mut written = Ok(());
-        let unchanged = |row: Row<'_>| {
-            if written.is_ok() && !changed.contains(row.name) {
-                written = base.row(&row);
+        let (mut base, mut written) = (self.begin_base()?, Ok(()));
+        let read = self.each(|row| {
+            if written.is_ok() {
+                written = base.row(row);
             }
-        };
-        read_base(File::open(self.path.join(BASE_NAME))?, unchanged).map_err(into_io)?;
-        written?;
-        for row in changed.rows().filter(|row| row.credential != Credential::Removed) {
-            base.row(&row)?;
+        });
+        if let Err(error) = read.and(written.map_err(ReadError::Io)) {
+            self.discard(base);
+            return Err(error);
         }
-        self.publish(base, position)
+        Ok(self.publish(base, position)?)
     }
 }
 
@@ -338,14 +343,6 @@ fn whole<T>(read: Result<T, DamagedError>) -> io::Result<Option<T>> {
         Ok(read) => Ok(Some(read)),
         Err(DamagedError::Io(error)) => Err(error),
         Err(DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong) => Ok(None),
-    }
-}
-
-/// A file that this program has written, and that somebody else has changed since.
-fn into_io(error: DamagedError) -> io::Error {
-    match error {
-        DamagedError::Io(error) => error,
-        DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong => io::Error::other(error),
     }
 }
 

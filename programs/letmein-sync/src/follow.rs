@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use users::counted;
 use users::synced::{NODES_NAME, OVERLAY_MAX, Position};
 
-use crate::folder::Folder;
+use crate::folder::{Folder, ReadError};
 use crate::status::Status;
 use crate::taken::Taken;
 
@@ -89,13 +89,31 @@ impl Follower {
         clock: Clock,
         status: watch::Sender<Status>,
     ) -> Self {
-        let (position, confirmed_unix_s) = (folder.position(), folder.confirmed_unix_s());
-        status.send_modify(|status| {
+        let (reader, held, is_accepted, reported, nodes, compacted) = (None, None, false, None, None, None);
+        let mut follower = Self {
+            settings,
+            folder,
+            node,
+            clock,
+            status,
+            reader,
+            held,
+            is_accepted,
+            reported,
+            nodes,
+            compacted,
+        };
+        follower.tell_folder();
+        follower
+    }
+
+    /// Tells what is in the folder.
+    fn tell_folder(&mut self) {
+        let (position, confirmed_unix_s) = (self.folder.position(), self.folder.confirmed_unix_s());
+        self.status.send_modify(|status| {
             status.position = position;
             status.confirmed_unix_s = confirmed_unix_s;
         });
-        let (reader, held, is_accepted, reported, nodes, compacted) = (None, None, false, None, None, None);
-        Self { settings, folder, node, clock, status, reader, held, is_accepted, reported, nodes, compacted }
     }
 
     /// Takes the next set of users, even if it has fewer than half as many.
@@ -136,6 +154,9 @@ impl Follower {
             Some(reader) => reader,
             None => Reader::open(&self.settings).await?,
         };
+        if !self.folder.is_untouched()? {
+            self.read_anew("something else has changed the files of the users")?;
+        }
         let mine = self.folder.position();
         let head = reader.head(mine).await?;
         self.status.send_modify(|status| status.head = Some(head.position));
@@ -172,28 +193,39 @@ impl Follower {
         });
         self.confirm()?;
         if self.folder.changed_rows() > LOG_ROWS_MAX {
-            self.compact();
+            self.compact()?;
         }
         Ok(())
     }
 
+    /// Looks again at what is in the folder. Whatever is missing there comes from the database.
+    fn read_anew(&mut self, reason: &str) -> io::Result<()> {
+        warn!("{reason}: what is missing there is read from the database again");
+        self.folder.read_anew()?;
+        self.tell_folder();
+        Ok(())
+    }
+
     /// Makes one base of the users and what has changed since. Without it servers are only slower, so a failure is no
-    /// reason to follow no more, and it is tried again with the next change after a while.
-    fn compact(&mut self) {
+    /// reason to follow no more, and it is tried again with the next change after a while. Files that are damaged
+    /// become no base.
+    fn compact(&mut self) -> io::Result<()> {
         let now = self.clock.now().uptime;
         if self.compacted.is_some_and(|compacted| now.saturating_sub(compacted) < COMPACT_WAIT) {
-            return;
+            return Ok(());
         }
-        match self.folder.compact().and_then(|()| self.folder.confirm()) {
+        match self.folder.compact().and_then(|()| Ok(self.folder.confirm()?)) {
             Ok(()) => {
                 let users = counted(self.folder.base_users() as usize);
                 info!("the users and what has changed since are one file again: {users}");
             }
-            Err(error) => {
+            Err(error @ ReadError::Damaged(_)) => self.read_anew(&error.to_string())?,
+            Err(ReadError::Io(error)) => {
                 warn!("the users and what has changed since stay two files: {error}");
                 self.compacted = Some(now);
             }
         }
+        Ok(())
     }
 
     /// Puts all users in the place of those in the folder.
@@ -244,10 +276,16 @@ impl Follower {
     fn before_too_few(&self, users: u64) -> Result<Option<u64>, FollowError> {
         let is_too_few = |before: &u64| users < before.div_ceil(2);
         // All users are read only if there may be too few.
-        if self.is_accepted || !is_too_few(&self.folder.users_at_most()) {
+        let at_most = self.folder.users_at_most();
+        if self.is_accepted || !is_too_few(&at_most) {
             return Ok(None);
         }
-        Ok(Some(self.folder.users()?).filter(is_too_few))
+        match self.folder.users() {
+            Ok(before) => Ok(Some(before).filter(is_too_few)),
+            // They cannot be counted any more.
+            Err(ReadError::Damaged(_)) => Ok(Some(at_most)),
+            Err(ReadError::Io(error)) => Err(error.into()),
+        }
     }
 
     /// Keeps the users that are there until SIGHUP.

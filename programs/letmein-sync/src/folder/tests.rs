@@ -4,7 +4,7 @@ use std::io::Write;
 use super::*;
 use tempfile::TempDir;
 use users::UserSource;
-use users::synced::SyncedUsers;
+use users::synced::{Credential, SyncedUsers, read_changed};
 
 /// The passwords of users by name.
 type State = BTreeMap<String, String>;
@@ -217,6 +217,64 @@ fn base_and_log_become_one_base_with_the_same_users() {
     assert_eq!(&found(history.folder.path()), history.states.last().unwrap());
     assert_eq!((kept.base_users(), kept.users_at_most(), kept.users().unwrap()), (2, 2, 2));
     assert_eq!(read_base(&history.read(BASE_NAME)[..], |_| {}).unwrap().position, at(4));
+}
+
+/// Otherwise users would be lost whose frames are damaged, and the others be as good as new.
+#[test]
+fn files_that_are_damaged_become_no_base_and_what_is_left_of_them_is_what_a_start_finds() {
+    let history = History::new();
+    for (name, earlier) in [(BASE_NAME, None), (LOG_NAME, Some(at(2)))] {
+        let mut kept = Folder::open(history.folder.path()).unwrap();
+        let whole = history.read(name);
+        let mut changed = whole.clone();
+        // In the log it is the batch after the first.
+        let place = if name == BASE_NAME { whole.len() - 1 } else { end_of_first_batch(&whole) + 20 };
+        changed[place] ^= 1;
+        fs::write(history.folder.path().join(name), &changed).unwrap();
+        assert!(matches!(kept.compact(), Err(ReadError::Damaged(it)) if it == name), "{name}");
+        assert!(matches!(kept.users(), Err(ReadError::Damaged(it)) if it == name), "{name}");
+        assert_eq!(fs::read_dir(history.folder.path()).unwrap().count(), 2);
+        kept.read_anew().unwrap();
+        assert_eq!(kept.position(), earlier, "{name}");
+        fs::write(history.folder.path().join(name), &whole).unwrap();
+    }
+}
+
+fn end_of_first_batch(log: &[u8]) -> usize {
+    let ends =
+        (0..log.len()).filter(|len| read_log(&log[..*len], |_| {}).is_ok_and(|it| it.position == at(2)));
+    ends.min().unwrap()
+}
+
+#[test]
+fn a_file_that_something_else_has_changed_or_removed_is_noticed() {
+    let history = History::new();
+    let path = |name| history.folder.path().join(name);
+    let mut kept = Folder::open(history.folder.path()).unwrap();
+    let mut is_untouched = || kept.is_untouched().unwrap();
+    assert!(is_untouched());
+    for name in [BASE_NAME, LOG_NAME] {
+        let whole = history.read(name);
+        let file = OpenOptions::new().write(true).open(path(name)).unwrap();
+        let time = file.metadata().unwrap().modified().unwrap();
+        file.set_len(whole.len() as u64 - 1).unwrap();
+        assert!(!is_untouched(), "{name} is shorter");
+        fs::write(path(name), &whole).unwrap();
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
+        assert!(is_untouched(), "{name} is as it was");
+        fs::rename(path(name), path("elsewhere")).unwrap();
+        assert!(!is_untouched(), "{name} is gone");
+        fs::write(path(name), &whole).unwrap();
+        assert!(!is_untouched(), "{name} is another file");
+        fs::rename(path("elsewhere"), path(name)).unwrap();
+        assert!(is_untouched(), "{name} is back");
+    }
+    kept.confirm().unwrap();
+    kept.add(&user("erin", "e")).unwrap();
+    kept.end_batch(at(5)).unwrap();
+    assert!(kept.is_untouched().unwrap());
+    kept.compact().unwrap();
+    assert!(kept.is_untouched().unwrap());
 }
 
 #[test]

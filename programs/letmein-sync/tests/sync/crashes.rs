@@ -1,10 +1,13 @@
 //! The database, or letmein-sync, ends or hangs at any moment.
 
+use std::fs::{self, FileTimes, OpenOptions};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use letmein_auth_engine::{Settings, Type, Writer};
+use users::synced::{BASE_NAME, LOG_NAME};
 
 use crate::contents::add_users;
 use crate::node::{Node, eventually};
@@ -88,6 +91,49 @@ fn a_restart_of_letmein_sync_beside_a_database_that_is_away_keeps_the_users() {
     sync.has_loaded(0);
 }
 
+#[test]
+fn files_that_something_else_changes_or_removes_are_made_whole_while_it_runs() {
+    let Some((database, node, mut sync)) = Node::followed("user", 10) else { return };
+    database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
+    node.equals(&database);
+    let path = |name: &str| node.folder().join(name);
+    let damages: [(&dyn Fn(), usize); 4] = [
+        (&|| fs::remove_file(path(BASE_NAME)).unwrap(), 2),
+        (&|| fs::write(path(BASE_NAME), "no base").unwrap(), 3),
+        // The base is left, and what has changed since comes again.
+        (&|| fs::remove_file(path(LOG_NAME)).unwrap(), 3),
+        (&|| fs::write(path(LOG_NAME), "").unwrap(), 3),
+    ];
+    for (damage, loads) in damages {
+        damage();
+        sync.until("something else has changed the files of the users");
+        node.equals(&database);
+        // The log of the base before belongs to this one as well, for a moment.
+        sync.has_loaded(loads);
+    }
+    sync.is_healthy(200, "ok");
+}
+
+/// The times of the file do not tell.
+#[test]
+fn a_base_that_turns_out_to_be_damaged_is_loaded_from_the_database_again() {
+    let Some((database, node, mut sync)) = Node::followed("user", 100) else { return };
+    let path = node.folder().join(BASE_NAME);
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    // So that it does not look in between.
+    sync.freeze();
+    (&file).write_all(&bytes).unwrap();
+    file.set_times(FileTimes::new().set_modified(before)).unwrap();
+    sync.thaw();
+    add_users(&database, "more", 65_537);
+    sync.until("users.base is damaged");
+    node.equals(&database);
+    sync.has_loaded(2);
+}
+
 /// Adds, changes and removes users until it is told to end.
 fn write(settings: &Settings, ended: &AtomicBool) {
     let mut writer = Writer::new(settings);
@@ -148,8 +194,8 @@ fn no_connections_pile_up_while_the_database_hangs_now_and_then() {
     sync.is_healthy(200, "ok");
     let process = sync.process().as_raw_nonzero();
     let sockets = || {
-        let links = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
-        let links = links.filter_map(|link| std::fs::read_link(link.unwrap().path()).ok());
+        let links = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+        let links = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     };
     let before = sockets();

@@ -199,7 +199,7 @@ fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
     let invalid = (poisons.len() + 5) as u64;
     // They are counted a moment after the files are right.
     eventually("they are counted", || sync.metric("letmein_sync_invalid_rows_total") >= invalid);
-    assert!(sync.log().contains("rows that are no users"), "{}", sync.log());
+    eventually("the log tells it", || sync.log().contains("rows that are no users"));
     let (status, text) = node.check();
     assert_eq!(status, 1);
     assert!(text.contains(&format!("users: {}, rows that are no users: {invalid}", good.len())), "{text}");

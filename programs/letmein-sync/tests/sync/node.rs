@@ -255,6 +255,20 @@ impl Sync {
         kill_process(self.process(), Signal::HUP).unwrap();
     }
 
+    /// Stops all threads until [`Sync::thaw`].
+    pub(crate) fn freeze(&self) {
+        kill_process(self.process(), Signal::STOP).unwrap();
+        let threads = PathBuf::from(format!("/proc/{}/task", self.process().as_raw_nonzero()));
+        eventually("all threads are stopped", || {
+            let mut threads = fs::read_dir(&threads).unwrap().map(|thread| thread.unwrap().path());
+            threads.all(|thread| fs::read_to_string(thread.join("stat")).unwrap().contains(") T "))
+        });
+    }
+
+    pub(crate) fn thaw(&self) {
+        kill_process(self.process(), Signal::CONT).unwrap();
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -1,0 +1,92 @@
+//! What is in the files of a folder, and whether they are still those that this program has written.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use users::synced::{BASE_NAME, Credential, DamagedError, LOG_NAME, Row, read_base, read_changed};
+
+use super::Folder;
+
+/// Why the users in the folder cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The system refuses.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Somebody else has changed what this program has written, or the disk has.
+    #[error("{0} is damaged")]
+    Damaged(&'static str),
+}
+
+/// What tells one file from another, and whether it was written since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    pub(super) fn of(file: &Metadata) -> Self {
+        let (device, inode, len) = (file.dev(), file.ino(), file.len());
+        Self { device, inode, len, modified: (file.mtime(), file.mtime_nsec()) }
+    }
+
+    /// Whether it is the same file, and not shorter than this.
+    fn has_grown(self, of: Self, len: u64) -> bool {
+        (self.device, self.inode) == (of.device, of.inode) && self.len >= len
+    }
+}
+
+impl Folder {
+    /// How many users there are. It reads all of them.
+    pub(crate) fn users(&self) -> Result<u64, ReadError> {
+        let mut users = 0;
+        self.each(|_| users += 1)?;
+        Ok(users)
+    }
+
+    /// Gives all users: those of the base who have not changed since, and then those of the log.
+    pub(super) fn each(&self, mut each: impl FnMut(&Row<'_>)) -> Result<(), ReadError> {
+        let Some(users) = &self.users else { return Ok(()) };
+        let log = read_changed(File::open(self.path.join(LOG_NAME))?);
+        let (batches, changed) = log.map_err(|error| damaged(LOG_NAME, error))?;
+        // Of a log that is damaged in its middle, only the batches before that are there.
+        if (batches.base, batches.position) != (users.base.position, users.position) {
+            return Err(ReadError::Damaged(LOG_NAME));
+        }
+        let unchanged = |row: Row<'_>| {
+            if !changed.contains(row.name) {
+                each(&row);
+            }
+        };
+        let base = read_base(File::open(self.path.join(BASE_NAME))?, unchanged);
+        if base.map_err(|error| damaged(BASE_NAME, error))? != users.base {
+            return Err(ReadError::Damaged(BASE_NAME));
+        }
+        changed.rows().filter(|row| row.credential != Credential::Removed).for_each(|row| each(&row));
+        Ok(())
+    }
+
+    /// Whether both files are those that this program has written, as far as that can be told without reading them.
+    pub(crate) fn is_untouched(&mut self) -> io::Result<bool> {
+        let [base, log] = [BASE_NAME, LOG_NAME].map(|name| match self.path.join(name).symlink_metadata() {
+            Ok(file) => Ok(Some(Identity::of(&file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        });
+        let (base, log) = (base?, log?);
+        let Some(users) = &mut self.users else { return Ok(true) };
+        let own_log = Identity::of(&users.log.file().metadata()?);
+        Ok(base == Some(users.base_file) && log.is_some_and(|log| log.has_grown(own_log, users.len)))
+    }
+}
+
+fn damaged(name: &'static str, error: DamagedError) -> ReadError {
+    match error {
+        DamagedError::Io(error) => ReadError::Io(error),
+        DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong => ReadError::Damaged(name),
+    }
+}
