@@ -7,6 +7,8 @@
 //!       └─ another history ─────────── all users ─► a new base, unless it has fewer than half of them
 //! ```
 
+mod error;
+
 use std::io;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use users::synced::{NODES_NAME, OVERLAY_MAX, Position};
 use crate::folder::{Folder, ReadError};
 use crate::status::Status;
 use crate::taken::Taken;
+use error::FollowError;
 
 /// How often the database is asked, give or take a tenth.
 const POLL: Duration = Duration::from_secs(1);
@@ -62,23 +65,6 @@ pub(crate) struct Follower {
 struct Held {
     position: Position,
     since: Duration,
-}
-
-/// Why the users are not as the database has them.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FollowError {
-    /// The database.
-    #[error("{0}")]
-    Engine(#[from] EngineError),
-    /// The folder.
-    #[error("the folder of the users: {0}")]
-    Folder(#[from] io::Error),
-    /// This database is behind the one that was asked before, which may be the first of several hosts again.
-    #[error("the standby is {0} revisions behind the users of this node")]
-    Behind(i64),
-    /// Another database has answered than the one that was asked where it is, or it was purged meanwhile.
-    #[error("the database has another history than a moment ago")]
-    OtherDatabase,
 }
 
 impl Follower {
