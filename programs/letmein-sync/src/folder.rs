@@ -7,6 +7,7 @@
 //! ```
 
 mod contents;
+mod error;
 
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -25,6 +26,7 @@ use users::synced::{
 
 use contents::Identity;
 pub(crate) use contents::ReadError;
+pub(crate) use error::FolderError;
 
 /// A base that is being written.
 const NEW_BASE_NAME: &str = "users.base.new";
@@ -62,23 +64,6 @@ struct Users {
 
 /// The time of a log that was never confirmed.
 const NEVER: SystemTime = UNIX_EPOCH;
-
-/// Why the folder cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FolderError {
-    /// The system refuses.
-    #[error("{}: {error}", path.display())]
-    Io { path: PathBuf, error: io::Error },
-    /// Two programs would write over each other.
-    #[error("{}: another letmein-sync keeps the users there: stop it, or name another folder", .0.display())]
-    Locked(PathBuf),
-    /// Somebody else could put users there.
-    #[error(
-        "{folder}: others can write in it, and could add users: chmod go-w {folder}, and chown it to the user of \
-         letmein-sync", folder = .0.display()
-    )]
-    Open(PathBuf),
-}
 
 impl Folder {
     /// Locks the folder, which is made if there is none, and looks at what is in it. A base that is damaged is as none.
