@@ -211,11 +211,21 @@ impl Folder {
         BaseWriter::begin(self.create(NEW_BASE_NAME)?)
     }
 
-    /// Puts a base in the place of the one that is there, and so of its log.
+    /// Puts a base that has just come from the database in the place of the one that is there, and so of its log.
     pub(crate) fn publish(&mut self, base: BaseWriter<File>, position: Position) -> io::Result<()> {
+        self.publish_confirmed(base, position, None)
+    }
+
+    /// The same with a base whose users were confirmed at this time, or else just now.
+    fn publish_confirmed(
+        &mut self,
+        base: BaseWriter<File>,
+        position: Position,
+        confirmed: Option<SystemTime>,
+    ) -> io::Result<()> {
         let (file, users) = base.end(position)?;
         file.sync_all()?;
-        let put = self.put((Base { position, users }, Identity::of(&file.metadata()?)));
+        let put = self.put((Base { position, users }, Identity::of(&file.metadata()?)), confirmed);
         if put.is_err() {
             // Which of both is there now, and whether it has a log, is seen there.
             self.users = self.read()?;
@@ -223,13 +233,12 @@ impl Folder {
         put
     }
 
-    fn put(&mut self, base: (Base, Identity)) -> io::Result<()> {
+    fn put(&mut self, base: (Base, Identity), confirmed: Option<SystemTime>) -> io::Result<()> {
         fs::rename(self.path.join(NEW_BASE_NAME), self.path.join(BASE_NAME))?;
         self.folder.sync_all()?;
-        // Either they have just come from the database, or they are the same as before.
         let log = self.create(NEW_LOG_NAME)?;
-        let now = log.metadata()?.modified()?;
-        self.users = Some(self.with_empty_log(base, log, now)?);
+        let confirmed = confirmed.map_or_else(|| log.metadata()?.modified(), Ok)?;
+        self.users = Some(self.with_empty_log(base, log, confirmed)?);
         Ok(())
     }
 
@@ -288,7 +297,7 @@ impl Folder {
 
     /// Makes a base of the one that is there and its log, so that servers have less to search.
     pub(crate) fn compact(&mut self) -> Result<(), ReadError> {
-        let Some(position) = self.position() else { return Ok(()) };
+        let Some(Users { position, confirmed, .. }) = self.users else { return Ok(()) };
         let (mut base, mut written) = (self.begin_base()?, Ok(()));
         let read = self.each(|row| {
             if written.is_ok() {
@@ -299,7 +308,7 @@ impl Folder {
             self.discard(base);
             return Err(error);
         }
-        Ok(self.publish(base, position)?)
+        Ok(self.publish_confirmed(base, position, Some(confirmed))?)
     }
 }
 

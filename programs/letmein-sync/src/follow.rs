@@ -200,7 +200,7 @@ impl Follower {
         if self.compacted.is_some_and(|compacted| now.saturating_sub(compacted) < COMPACT_WAIT) {
             return Ok(());
         }
-        match self.folder.compact().and_then(|()| Ok(self.folder.confirm()?)) {
+        match self.folder.compact() {
             Ok(()) => {
                 let users = counted(self.folder.base_users() as usize);
                 info!("the users and what has changed since are one file again: {users}");
