@@ -138,11 +138,11 @@ fn is_right(candidate: &Candidate<'_>, fits: Choice) -> bool {
 
 /// The reason to refuse a digest that is wrong or was ignored.
 fn wrong(found: &Found<'_>) -> Reason {
-    match (found.is_known.into(), found.is_refused_unseen()) {
-        (true, true) if found.is_suspended() => Reason::Suspended,
-        (false, _) => Reason::UnknownUser,
-        (true, false) => Reason::WrongPassword,
-        (true, true) => Reason::TriedTooOften,
+    match (found.is_known.into(), found.is_refused_unseen(), found.is_suspended()) {
+        (false, _, _) => Reason::UnknownUser,
+        (true, false, _) => Reason::WrongPassword,
+        (true, true, false) => Reason::TriedTooOften,
+        (true, true, true) => Reason::Suspended,
     }
 }
 

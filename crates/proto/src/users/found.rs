@@ -19,8 +19,10 @@ pub(crate) struct Found<'a> {
     pub(super) name: &'a str,
     /// Whether a user has the name.
     pub(crate) is_known: Choice,
-    /// Whether the digest of an answer is looked at.
+    /// Whether the digest of an answer is looked at, unless all users are suspended.
     pub(super) is_judged: Choice,
+    /// Whether all users are suspended, known ones and others.
+    pub(super) is_suspended: bool,
     /// For an unknown name the passwords and places are another user's.
     pub(super) password: &'a [u8],
     /// Empty if there is none.
@@ -39,7 +41,7 @@ impl<'a> Found<'a> {
 
     /// Whether the right digest lets the user in.
     pub(crate) fn may_enter(&self) -> Choice {
-        self.is_known & self.is_judged
+        self.is_known & self.is_judged & !Choice::from(u8::from(self.is_suspended))
     }
 
     /// Whether any user was guessed at beyond the budget.
@@ -54,17 +56,17 @@ impl<'a> Found<'a> {
 
     /// The same, but if the guesses are `spent` the answer will be refused whatever its digest, after the usual steps.
     pub(crate) fn refused_if(self, spent: bool) -> Self {
-        Self { is_judged: self.is_judged & !Choice::from(u8::from(spent)), ..self }
+        Self { is_judged: !Choice::from(u8::from(spent)), ..self }
     }
 
     /// Whether the name is known and its answer is refused without a look at the digest.
     pub(crate) fn is_refused_unseen(&self) -> bool {
-        (self.is_known & !self.is_judged).into()
+        (self.is_known & !self.may_enter()).into()
     }
 
-    /// Whether that is so because all users are suspended.
+    /// Whether all users are suspended.
     pub(crate) fn is_suspended(&self) -> bool {
-        self.is_refused_unseen() && self.users.suspension.is_on()
+        self.is_suspended
     }
 
     /// Counts a guess at the user, if its digest was looked at.
@@ -81,10 +83,11 @@ impl<'a> Found<'a> {
         self.places.select(|place| place.layer.guesses_a_day.is_spent(place.number, origin, price, uptime))
     }
 
-    /// Counts a guess by OPAQUE against the budget of a day, if the record is looked at.
+    /// Counts a guess by OPAQUE against the budget of a day, unless that is spent. One that begins while all users are
+    /// suspended counts, since its offer may be made when they no longer are.
     pub(crate) fn guessed_in_a_day(&self, price: Price, uptime: Duration) {
         self.places.for_both(|place, counts| {
-            let counts = counts & self.may_enter();
+            let counts = counts & self.is_known & self.is_judged;
             place.layer.guesses_a_day.add(place.number, Origin::Proven, price, uptime, counts);
         });
     }

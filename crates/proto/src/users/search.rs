@@ -107,7 +107,8 @@ impl Users {
         Found {
             name,
             is_known: is_user & !credential.len().ct_eq(&0),
-            is_judged: self.suspension.judges(),
+            is_judged: Choice::from(1),
+            is_suspended: self.suspension.is_on(),
             password,
             old_password,
             opaque,

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use subtle::Choice;
-
 /// A switch for all users, which snapshots share. While it is on, no answer for a user is looked at, and each is
 /// refused after the same steps as one for an unknown name.
 #[derive(Clone, Debug, Default)]
@@ -22,10 +20,5 @@ impl Suspension {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)
-    }
-
-    /// Whether the digests of answers are looked at.
-    pub(super) fn judges(&self) -> Choice {
-        Choice::from(u8::from(!self.is_on()))
     }
 }
