@@ -8,6 +8,7 @@ mod values;
 use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
@@ -76,6 +77,9 @@ fn refused(program: &str, error: &ServerError) -> ExitStatus {
     }
 }
 
+/// A reload of millions of users takes seconds, in which nothing is confirmed.
+const STALE_REFUSE_MIN: Duration = Duration::from_secs(60);
+
 impl Args {
     fn config(self, transport: Transport, passed: Option<&Bound>) -> Result<Config, String> {
         self.check_passed(passed)?;
@@ -104,9 +108,18 @@ impl Args {
         }
     }
 
-    /// A users file would be refused for ever.
+    /// A users file would be refused for ever, and users who are confirmed as usual now and then.
     fn check_stale_refuse(&self) -> Result<(), String> {
-        if self.stale_refuse.is_none() || self.users.is_dir() {
+        let Some(time) = self.stale_refuse else { return Ok(()) };
+        if time < STALE_REFUSE_MIN {
+            return Err(format!(
+                "--stale-refuse {} s: users are seldom confirmed so often, and all logins would be refused meanwhile: \
+                 give {} s or more",
+                time.as_secs_f64(),
+                STALE_REFUSE_MIN.as_secs()
+            ));
+        }
+        if self.users.is_dir() {
             return Ok(());
         }
         let users = self.users.display();

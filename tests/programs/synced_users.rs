@@ -1,6 +1,7 @@
 //! Servers whose users another program keeps in a folder, as letmein-sync does.
 
 use std::fs::{self, File, FileTimes, OpenOptions};
+use std::io::Write;
 use std::iter;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -223,7 +224,7 @@ fn users_that_were_not_confirmed_for_too_long_may_not_log_in_until_they_are() {
         synced.confirm(Duration::from_secs(100));
         let mut server = synced.serve(transport, &OPTIONS);
         let http = http_address(&mut server);
-        logged(&mut server, "all logins are refused: the users were not confirmed for 10");
+        logged(&mut server, "all logins are refused: the users are 10");
         let (status, reason) = get(http, "/healthz", "");
         let is_told = reason.starts_with("all logins are refused: the users are 10");
         assert!(status.contains("503") && is_told, "{status} {reason}");
@@ -265,8 +266,25 @@ fn an_age_at_which_users_are_refused_is_for_those_of_letmein_sync() {
     let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", file, "--stale-refuse", "7d"]);
     let reason = "--stale-refuse is for users of letmein-sync, and ";
     assert!(ended.status == 2 && ended.stderr.contains(reason), "{ended:?}");
+    let synced = Synced::with(&[user("alice", "one")]);
+    let folder = synced.folder.path().to_str().unwrap();
+    let ended = Server::refusal(Udp, &["127.0.0.1:0", "--users", folder, "--stale-refuse", "59s"]);
+    assert!(ended.status == 2 && ended.stderr.contains("give 60 s or more"), "{ended:?}");
     let ended = Server::refusal(Udp, &["--service", "md5", "--stale-refuse", "7d"]);
     assert!(ended.status == 2 && ended.stderr.contains("--stale-refuse is for auth, and "), "{ended:?}");
+}
+
+/// A reload finds a log whose time is that of a batch under way.
+#[test]
+fn users_who_were_confirmed_log_in_while_letmein_sync_writes() {
+    let mut synced = Synced::with(&[user("alice", "one")]);
+    synced.confirm(Duration::ZERO);
+    let mut server = synced.serve(Udp, &["--stale-refuse", "7d"]);
+    let mut log = OpenOptions::new().append(true).open(synced.file(LOG_NAME)).unwrap();
+    log.write_all(b"R").unwrap();
+    server.signal(libc::SIGHUP);
+    logged(&mut server, "users.base: 1 user");
+    assert_eq!(server.login(&["alice", "one"]), welcome());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How old the users are, where another program keeps them up to date, and that none may log in once they are too old.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::pending;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -56,8 +57,10 @@ impl Confirmation {
     /// Notes a confirmation, at a time in seconds since 1970-01-01 UTC; `None` where no program gives any.
     pub(crate) fn note(&self, unix_s: Option<u64>, now: Now) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        // The same one again says no more than when it was first seen.
-        if noted.map(|noted| noted.unix_s) != unix_s {
+        // The same one again says no more than when it was first seen, and that nobody knows any more makes the same
+        // users no older.
+        let is_new = noted.map(|noted| noted.unix_s) != unix_s && (noted.is_none() || unix_s != Some(0));
+        if is_new {
             *noted = unix_s.map(|unix_s| {
                 let seen = wall_age(unix_s, now).map(|age| (now.uptime, age));
                 Noted { unix_s, seen }
@@ -105,11 +108,20 @@ impl Age {
         }
     }
 
-    /// In seconds: since 1970, if it is not known.
+    /// In seconds, for those who compare numbers: since 1970, if it is not known.
     pub(crate) fn as_secs(self, now: Now) -> u64 {
         match self {
             Self::Known(age) => age.as_secs(),
             Self::Unknown => now.unix_s,
+        }
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(age) => write!(f, "the users are {} s old", age.as_secs()),
+            Self::Unknown => f.write_str("nobody knows how old the users are"),
         }
     }
 }
@@ -126,11 +138,8 @@ pub(crate) async fn follow(directory: Option<&Directory>, clock: Clock) -> Infal
         directory.confirmation.suspend_or_admit(now);
         let is_suspended = directory.confirmation.is_suspended();
         if is_suspended && !was_suspended {
-            let age = directory.confirmation.age(now).map_or(0, |age| age.as_secs(now));
-            error!(
-                "all logins are refused: the users were not confirmed for {age} s (--stale-refuse): see what \
-                 letmein-sync says"
-            );
+            let age = directory.confirmation.age(now).unwrap_or(Age::Unknown);
+            error!("all logins are refused: {age} (--stale-refuse): see what letmein-sync says");
         } else if !is_suspended && was_suspended {
             info!("the users are confirmed again, and may log in");
         }
@@ -180,6 +189,9 @@ mod tests {
         assert_eq!(confirmation.age(at(7, 100)), known(12));
         assert_eq!(confirmation.age(at(8, 1003)), known(13));
         // The machine slept.
+        assert_eq!(confirmation.age(at(9, 5000)), known(4010));
+        // While a batch is under way nobody can tell.
+        confirmation.note(Some(0), at(9, 5000));
         assert_eq!(confirmation.age(at(9, 5000)), known(4010));
         // The same confirmation, seen again, is as old as it was.
         confirmation.note(Some(990), at(10, 990));

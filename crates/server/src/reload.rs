@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Uid, geteuid};
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
 use crate::cluster;
@@ -162,6 +163,9 @@ async fn quiet_after_change(changes: &Notify) {
     let _ = timeout(QUIET_MAX, quiet).await;
 }
 
+/// How often it is looked at whether the users are confirmed, beside the events in their folder.
+const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Keeps the users of a running server up to date with their file.
 pub(crate) struct Reloader<'m> {
     checked: Arc<CheckedSource>,
@@ -203,8 +207,12 @@ impl<'m> Reloader<'m> {
 
     /// Reloads on SIGHUP and when the file has changed.
     pub(crate) async fn run(mut self, mut hangups: Signal) -> Infallible {
+        let mut confirmations = interval(CONFIRMATION_INTERVAL);
+        confirmations.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let changes = self.changes.clone();
+        // An event is not lost when something else happens before the folder is quiet.
+        let mut changed = pin!(quiet_after_change(&changes));
         loop {
-            let changes = self.changes.clone();
             tokio::select! {
                 _ = hangups.recv() => {
                     self.divide();
@@ -212,15 +220,20 @@ impl<'m> Reloader<'m> {
                         reopen.request();
                     }
                 }
-                () = quiet_after_change(&changes) => {
+                () = &mut changed => {
+                    changed.set(quiet_after_change(&changes));
                     self.divide();
                     if self.checked.source.stamp() == self.last {
-                        // That nobody knows any more when they were confirmed takes nothing from the same users.
-                        if self.checked.source.confirmed_unix_s() != Some(0) {
-                            self.confirm();
-                        }
+                        self.confirm();
                         continue;
                     }
+                }
+                // Where the folder cannot be watched, nothing else tells that the same users are confirmed.
+                _ = confirmations.tick() => {
+                    if self.checked.source.stamp() == self.last {
+                        self.confirm();
+                    }
+                    continue;
                 }
             }
             self.reload().await;

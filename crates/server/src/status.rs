@@ -153,8 +153,8 @@ impl Status {
             return Err("stopping".to_owned());
         }
         self.liveness()?;
-        if let Some((age, age_s)) = self.users_age() {
-            let old = format!("the users are {age_s} s old: see what letmein-sync says");
+        if let Some((age, _)) = self.users_age() {
+            let old = format!("{age}: see what letmein-sync says");
             if self.are_users_suspended() {
                 return Err(format!("all logins are refused: {old}"));
             } else if age.is_over(self.stale_after) {

@@ -55,8 +55,8 @@ pub(super) struct Args {
     pub(super) stale_after: Duration,
     /// How old they may be before all logins are refused: 12h, 7d [default: any age]
     ///
-    /// Each is refused as an unknown user's is, until letmein-sync confirms the users again. So is an age that is not
-    /// known.
+    /// Each is refused as an unknown user's is, until letmein-sync confirms the users again; also at a start where
+    /// nobody knows how old they are. At least 1m.
     #[arg(long, help_heading = USERS, hide_short_help = true, value_name = "TIME", value_parser = parse_time)]
     pub(super) stale_refuse: Option<Duration>,
     /// Keys of challenges that the servers of a cluster share
