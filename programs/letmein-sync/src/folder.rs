@@ -19,10 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, fchown, flock, futimens};
 use rustix::process::geteuid;
-use users::synced::{
-    BASE_NAME, Base, BaseWriter, DamagedError, LOG_NAME, LogWriter, NODES_NAME, Position, Row, read_base,
-    read_log,
-};
+use users::synced::{BASE_NAME, Base, BaseWriter, LOG_NAME, LogWriter, NODES_NAME, Position, Row};
 
 use contents::Identity;
 pub(crate) use contents::ReadError;
@@ -142,37 +139,6 @@ impl Folder {
     pub(crate) fn read_anew(&mut self) -> io::Result<()> {
         self.users = self.read()?;
         Ok(())
-    }
-
-    fn read(&self) -> io::Result<Option<Users>> {
-        let file = match File::open(self.path.join(BASE_NAME)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let base_file = Identity::of(&file.metadata()?);
-        let Some(base) = whole(read_base(file, |_| {}))? else { return Ok(None) };
-        let path = self.path.join(LOG_NAME);
-        let log = match OpenOptions::new().read(true).write(true).custom_flags(NO_LINK).open(&path) {
-            Ok(file) => whole(read_log(&file, |_| {}))?.map(|batches| (file, batches)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        match log {
-            Some((file, batches)) if batches.base == base.position => {
-                let (position, rows, len) = (batches.position, batches.rows, batches.len);
-                let status = file.metadata()?;
-                let confirmed = if status.len() == len { status.modified()? } else { NEVER };
-                let log = LogWriter::go_on(file);
-                let mut users = Users { base, base_file, log, position, rows, len, confirmed };
-                users.cut()?;
-                Ok(Some(users))
-            }
-            Some(_) | None => {
-                let log = self.create(NEW_LOG_NAME)?;
-                self.with_empty_log((base, base_file), log, NEVER).map(Some)
-            }
-        }
     }
 
     /// Puts an empty log in the place of the one that is there, with the time at which the users of the base were
@@ -329,15 +295,6 @@ impl Users {
 /// Has the times of a log tell when the users were confirmed.
 fn tell_confirmed(log: &File, time: SystemTime) -> io::Result<()> {
     log.set_times(FileTimes::new().set_accessed(time).set_modified(time))
-}
-
-/// What was read, if it is whole.
-fn whole<T>(read: Result<T, DamagedError>) -> io::Result<Option<T>> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(DamagedError::Io(error)) => Err(error),
-        Err(DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong) => Ok(None),
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! ```
 
 mod error;
+mod guard;
 
 use std::io;
 use std::num::NonZeroU32;
@@ -26,14 +27,13 @@ use crate::folder::{Folder, ReadError};
 use crate::status::Status;
 use crate::taken::Taken;
 use error::FollowError;
+use guard::{HELD_WAIT, Held};
 
 /// How often the database is asked, give or take a tenth.
 const POLL: Duration = Duration::from_secs(1);
 /// The wait after a failure; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How often a set of users that waits for SIGHUP is counted again.
-const HELD_WAIT: Duration = Duration::from_secs(60);
 /// How often the database is told how far this node is.
 const REPORT: Duration = Duration::from_secs(15);
 /// Rows of a log before there is a new base.
@@ -59,12 +59,6 @@ pub(crate) struct Follower {
     nodes: Option<NonZeroU32>,
     /// When a new base could not be made, if it could not.
     compacted: Option<Duration>,
-}
-
-/// A set of users that has too few.
-struct Held {
-    position: Position,
-    since: Duration,
 }
 
 impl Follower {
@@ -100,16 +94,6 @@ impl Follower {
             status.position = position;
             status.confirmed_unix_s = confirmed_unix_s;
         });
-    }
-
-    /// Takes the next set of users, even if it has fewer than half as many.
-    pub(crate) fn accept(&mut self) {
-        if self.held.take().is_some() {
-            info!("SIGHUP: the users of the database are taken");
-            self.is_accepted = true;
-        } else {
-            info!("SIGHUP: no set of users waits for it");
-        }
     }
 
     /// Follows for as long as nobody drops it. Nothing is lost if somebody does.
@@ -256,32 +240,6 @@ impl Follower {
             status.invalid_rows += taken.invalid.rows;
         });
         self.confirm()
-    }
-
-    /// How many users there are, if these are fewer than half of them, and nobody has accepted that.
-    fn before_too_few(&self, users: u64) -> Result<Option<u64>, FollowError> {
-        let is_too_few = |before: &u64| users < before.div_ceil(2);
-        // All users are read only if there may be too few.
-        let at_most = self.folder.users_at_most();
-        if self.is_accepted || !is_too_few(&at_most) {
-            return Ok(None);
-        }
-        match self.folder.users() {
-            Ok(before) => Ok(Some(before).filter(is_too_few)),
-            // They cannot be counted any more.
-            Err(ReadError::Damaged(_)) => Ok(Some(at_most)),
-            Err(ReadError::Io(error)) => Err(error.into()),
-        }
-    }
-
-    /// Keeps the users that are there until SIGHUP.
-    fn hold(&mut self, position: Position, since: Duration, before: u64, users: usize) {
-        self.held = Some(Held { position, since });
-        self.status.send_modify(|status| status.held_users = Some(users as u64));
-        warn!(
-            "the database has another history and only {} of {before}: these stay until SIGHUP takes the others",
-            counted(users)
-        );
     }
 
     /// Notes that the users are as the database has them, so that none wait any more.

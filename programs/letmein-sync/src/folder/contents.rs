@@ -1,12 +1,14 @@
 //! What is in the files of a folder, and whether they are still those that this program has written.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use users::synced::{BASE_NAME, Credential, DamagedError, LOG_NAME, Row, read_base, read_changed};
+use users::synced::{
+    BASE_NAME, Credential, DamagedError, LOG_NAME, LogWriter, Row, read_base, read_changed, read_log,
+};
 
-use super::Folder;
+use super::{Folder, NEVER, NEW_LOG_NAME, NO_LINK, Users};
 
 /// Why the users in the folder cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,38 @@ impl Identity {
 }
 
 impl Folder {
+    /// The users in the folder, whose log then ends with its last whole batch; `None` if there are none that are whole.
+    pub(super) fn read(&self) -> io::Result<Option<Users>> {
+        let file = match File::open(self.path.join(BASE_NAME)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let base_file = Identity::of(&file.metadata()?);
+        let Some(base) = whole(read_base(file, |_| {}))? else { return Ok(None) };
+        let path = self.path.join(LOG_NAME);
+        let log = match OpenOptions::new().read(true).write(true).custom_flags(NO_LINK).open(&path) {
+            Ok(file) => whole(read_log(&file, |_| {}))?.map(|batches| (file, batches)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        match log {
+            Some((file, batches)) if batches.base == base.position => {
+                let (position, rows, len) = (batches.position, batches.rows, batches.len);
+                let status = file.metadata()?;
+                let confirmed = if status.len() == len { status.modified()? } else { NEVER };
+                let log = LogWriter::go_on(file);
+                let mut users = Users { base, base_file, log, position, rows, len, confirmed };
+                users.cut()?;
+                Ok(Some(users))
+            }
+            Some(_) | None => {
+                let log = self.create(NEW_LOG_NAME)?;
+                self.with_empty_log((base, base_file), log, NEVER).map(Some)
+            }
+        }
+    }
+
     /// How many users there are. It reads all of them.
     pub(crate) fn users(&self) -> Result<u64, ReadError> {
         let mut users = 0;
@@ -88,5 +122,14 @@ fn damaged(name: &'static str, error: DamagedError) -> ReadError {
     match error {
         DamagedError::Io(error) => ReadError::Io(error),
         DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong => ReadError::Damaged(name),
+    }
+}
+
+/// What was read, if it is whole.
+fn whole<T>(read: Result<T, DamagedError>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(DamagedError::Io(error)) => Err(error),
+        Err(DamagedError::Magic | DamagedError::Torn | DamagedError::Wrong) => Ok(None),
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use super::*;
 use tempfile::TempDir;
 use users::UserSource;
-use users::synced::{Credential, SyncedUsers, read_changed};
+use users::synced::{Credential, SyncedUsers, read_base, read_changed, read_log};
 
 /// The passwords of users by name.
 type State = BTreeMap<String, String>;
