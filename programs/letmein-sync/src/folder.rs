@@ -55,8 +55,12 @@ struct Users {
     rows: u64,
     /// How long the log is, up to the end of its last batch.
     len: u64,
+    /// Whether there may be more after that, which this program has written.
+    is_batch_open: bool,
     /// When they were confirmed, which the times of the log tell unless a batch is under way.
     confirmed: SystemTime,
+    /// The file of the log, as it was written or read last, up to the end of its last batch.
+    log_file: Identity,
 }
 
 /// The time of a log that was never confirmed.
@@ -154,8 +158,10 @@ impl Folder {
         log.file().sync_all()?;
         fs::rename(self.path.join(NEW_LOG_NAME), self.path.join(LOG_NAME))?;
         self.folder.sync_all()?;
-        let len = log.file().stream_position()?;
-        Ok(Users { base, base_file, log, position: base.position, rows: 0, len, confirmed })
+        let (len, position) = (log.file().stream_position()?, base.position);
+        let log_file = Identity::up_to(len, log.file())?;
+        let is_batch_open = false;
+        Ok(Users { base, base_file, log, position, rows: 0, len, is_batch_open, confirmed, log_file })
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
@@ -217,18 +223,22 @@ impl Folder {
 
     /// Adds a row to the batch under way.
     pub(crate) fn add(&mut self, row: &Row<'_>) -> io::Result<()> {
-        self.users.as_mut().map_or(Ok(()), |users| users.log.row(row))
+        let Some(users) = &mut self.users else { return Ok(()) };
+        users.is_batch_open = true;
+        users.log.row(row)
     }
 
     /// Ends the batch, which is on the disk then.
     pub(crate) fn end_batch(&mut self, position: Position) -> io::Result<()> {
         let Some(users) = &mut self.users else { return Ok(()) };
+        users.is_batch_open = true;
         let rows = users.log.end(position)?;
         users.log.file().sync_data()?;
         users.len = users.log.file().stream_position()?;
         users.rows += rows;
         users.position = position;
-        Ok(())
+        users.is_batch_open = false;
+        users.note_log()
     }
 
     /// Cuts off a batch that was not ended.
@@ -242,8 +252,7 @@ impl Folder {
         // Both: Linux takes a change of one of them for reading or writing, which nobody watches.
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         futimens(users.log.file(), &Timestamps { last_access: now, last_modification: now })?;
-        users.confirmed = users.log.file().metadata()?.modified()?;
-        Ok(())
+        users.note_log()
     }
 
     /// Tells servers how many nodes there are.
@@ -279,16 +288,27 @@ impl Folder {
 }
 
 impl Users {
-    /// Cuts off what comes after the last whole batch.
+    /// Cuts off what this program has written after the last whole batch. What somebody else has written stays, and is
+    /// noticed.
     fn cut(&mut self) -> io::Result<()> {
         self.log.forget();
         let (len, confirmed, file) = (self.len, self.confirmed, self.log.file());
+        file.seek(SeekFrom::Start(len))?;
         // Otherwise it has kept its times.
-        if file.metadata()?.len() > len {
+        if self.is_batch_open && file.metadata()?.len() > len {
             file.set_len(len)?;
             tell_confirmed(file, confirmed)?;
+            self.log_file = Identity::up_to(len, file)?;
         }
-        file.seek(SeekFrom::Start(len)).map(|_| ())
+        self.is_batch_open = false;
+        Ok(())
+    }
+
+    /// Notes the time of the log, at which the users were as the database had them.
+    fn note_log(&mut self) -> io::Result<()> {
+        self.confirmed = self.log.file().metadata()?.modified()?;
+        self.log_file = Identity::up_to(self.len, self.log.file())?;
+        Ok(())
     }
 }
 

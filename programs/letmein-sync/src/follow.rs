@@ -124,6 +124,8 @@ impl Follower {
             Some(reader) => reader,
             None => Reader::open(&self.settings).await?,
         };
+        // A batch that was given up halfway is still there.
+        self.folder.cut_batch()?;
         if !self.folder.is_untouched()? {
             self.read_anew("something else has changed the files of the users")?;
         }
@@ -145,8 +147,6 @@ impl Follower {
 
     /// Appends what has changed to the log.
     async fn take_changes(&mut self, reader: &Reader, mine: Position) -> Result<(), FollowError> {
-        // A batch that was given up halfway is still there.
-        self.folder.cut_batch()?;
         let mut taken = Taken::default();
         let folder = &mut self.folder;
         let position =
@@ -244,6 +244,10 @@ impl Follower {
 
     /// Notes that the users are as the database has them, so that none wait any more.
     fn confirm(&mut self) -> Result<(), FollowError> {
+        // It would hide that from the next round.
+        if !self.folder.is_untouched()? {
+            return Ok(());
+        }
         self.folder.confirm()?;
         (self.is_accepted, self.held) = (false, None);
         let now = self.clock.now().unix_s;

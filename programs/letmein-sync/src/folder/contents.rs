@@ -36,9 +36,9 @@ impl Identity {
         Self { device, inode, len, modified: (file.mtime(), file.mtime_nsec()) }
     }
 
-    /// Whether it is the same file, and not shorter than this.
-    fn has_grown(self, of: Self, len: u64) -> bool {
-        (self.device, self.inode) == (of.device, of.inode) && self.len >= len
+    /// That of a file which this program has written up to here. If somebody else has written more, it is another one.
+    pub(super) fn up_to(len: u64, file: &File) -> io::Result<Self> {
+        Ok(Self { len, ..Self::of(&file.metadata()?) })
     }
 }
 
@@ -62,9 +62,11 @@ impl Folder {
             Some((file, batches)) if batches.base == base.position => {
                 let (position, rows, len) = (batches.position, batches.rows, batches.len);
                 let status = file.metadata()?;
-                let confirmed = if status.len() == len { status.modified()? } else { NEVER };
-                let log = LogWriter::go_on(file);
-                let mut users = Users { base, base_file, log, position, rows, len, confirmed };
+                let is_batch_open = status.len() > len;
+                let confirmed = if is_batch_open { NEVER } else { status.modified()? };
+                let (log_file, log) = (Identity::up_to(len, &file)?, LogWriter::go_on(file));
+                let mut users =
+                    Users { base, base_file, log, position, rows, len, is_batch_open, confirmed, log_file };
                 users.cut()?;
                 Ok(Some(users))
             }
@@ -105,16 +107,16 @@ impl Folder {
     }
 
     /// Whether both files are those that this program has written, as far as that can be told without reading them.
-    pub(crate) fn is_untouched(&mut self) -> io::Result<bool> {
+    /// While a batch is under way, they are not.
+    pub(crate) fn is_untouched(&self) -> io::Result<bool> {
         let [base, log] = [BASE_NAME, LOG_NAME].map(|name| match self.path.join(name).symlink_metadata() {
             Ok(file) => Ok(Some(Identity::of(&file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         });
         let (base, log) = (base?, log?);
-        let Some(users) = &mut self.users else { return Ok(true) };
-        let own_log = Identity::of(&users.log.file().metadata()?);
-        Ok(base == Some(users.base_file) && log.is_some_and(|log| log.has_grown(own_log, users.len)))
+        let Some(users) = &self.users else { return Ok(true) };
+        Ok(base == Some(users.base_file) && log == Some(users.log_file))
     }
 }
 

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::time::Duration;
 
 use super::*;
 use tempfile::TempDir;
@@ -246,22 +247,47 @@ fn end_of_first_batch(log: &[u8]) -> usize {
     ends.min().unwrap()
 }
 
+/// Has the users confirmed at a time that no file gets now.
+fn confirm_an_hour_ago(kept: &mut Folder) -> SystemTime {
+    kept.confirm().unwrap();
+    let users = kept.users.as_mut().unwrap();
+    let time = users.confirmed - Duration::from_secs(3600);
+    tell_confirmed(users.log.file(), time).unwrap();
+    users.note_log().unwrap();
+    time
+}
+
 #[test]
 fn a_file_that_something_else_has_changed_or_removed_is_noticed() {
     let history = History::new();
     let path = |name| history.folder.path().join(name);
+    // The clock of files may stand still for as long as the test takes.
+    tell_confirmed(&File::open(path(BASE_NAME)).unwrap(), UNIX_EPOCH + Duration::from_secs(1)).unwrap();
     let mut kept = Folder::open(history.folder.path()).unwrap();
-    let mut is_untouched = || kept.is_untouched().unwrap();
+    confirm_an_hour_ago(&mut kept);
+    let mut is_untouched = || {
+        // That is for what this program has begun alone.
+        kept.cut_batch().unwrap();
+        kept.is_untouched().unwrap()
+    };
     assert!(is_untouched());
     for name in [BASE_NAME, LOG_NAME] {
         let whole = history.read(name);
         let file = OpenOptions::new().write(true).open(path(name)).unwrap();
         let time = file.metadata().unwrap().modified().unwrap();
-        file.set_len(whole.len() as u64 - 1).unwrap();
-        assert!(!is_untouched(), "{name} is shorter");
-        fs::write(path(name), &whole).unwrap();
-        file.set_times(FileTimes::new().set_modified(time)).unwrap();
-        assert!(is_untouched(), "{name} is as it was");
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        for (bytes, what) in [
+            (&whole[..whole.len() - 1], "is shorter"),
+            (&changed, "has another byte"),
+            (&[&whole[..], b"R"].concat(), "has one byte more"),
+        ] {
+            fs::write(path(name), bytes).unwrap();
+            assert!(!is_untouched(), "{name} {what}");
+            fs::write(path(name), &whole).unwrap();
+            file.set_times(FileTimes::new().set_modified(time)).unwrap();
+            assert!(is_untouched(), "{name} is as it was");
+        }
         fs::rename(path(name), path("elsewhere")).unwrap();
         assert!(!is_untouched(), "{name} is gone");
         fs::write(path(name), &whole).unwrap();
@@ -270,6 +296,7 @@ fn a_file_that_something_else_has_changed_or_removed_is_noticed() {
         assert!(is_untouched(), "{name} is back");
     }
     kept.confirm().unwrap();
+    assert!(kept.is_untouched().unwrap());
     kept.add(&user("erin", "e")).unwrap();
     kept.end_batch(at(5)).unwrap();
     assert!(kept.is_untouched().unwrap());
@@ -281,8 +308,8 @@ fn a_file_that_something_else_has_changed_or_removed_is_noticed() {
 fn a_batch_that_is_given_up_leaves_nothing_behind() {
     let history = History::new();
     let mut kept = Folder::open(history.folder.path()).unwrap();
-    kept.confirm().unwrap();
-    let confirmed = kept.users.as_ref().unwrap().confirmed;
+    // Otherwise all may happen within one tick of the clock of files.
+    let confirmed = confirm_an_hour_ago(&mut kept);
     let time_of_log = || fs::metadata(history.folder.path().join(LOG_NAME)).unwrap().modified().unwrap();
     let long = "p".repeat(128);
     // More than one frame, so that some of it is in the file.
@@ -291,7 +318,8 @@ fn a_batch_that_is_given_up_leaves_nothing_behind() {
     }
     assert_eq!(&found(history.folder.path()), history.states.last().unwrap());
     kept.cut_batch().unwrap();
-    assert!(confirmed > NEVER && time_of_log() == confirmed, "the users are as they were confirmed");
+    assert_eq!(time_of_log(), confirmed, "the users are as they were confirmed");
+    assert!(kept.is_untouched().unwrap());
     change(&mut kept, &[user("erin", "e")], at(5));
     let (position, users) = found(history.folder.path());
     assert_eq!((position, users.len()), (at(5), 3));

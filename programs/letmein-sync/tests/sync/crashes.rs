@@ -4,7 +4,7 @@ use std::fs::{self, FileTimes, OpenOptions};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use letmein_auth_engine::{Settings, Type, Writer};
 use users::synced::{BASE_NAME, LOG_NAME};
@@ -97,7 +97,18 @@ fn files_that_something_else_changes_or_removes_are_made_whole_while_it_runs() {
     database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
     node.equals(&database);
     let path = |name: &str| node.folder().join(name);
-    let damages: [(&dyn Fn(), usize); 4] = [
+    let change = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(path(name)).unwrap();
+        change(&mut bytes);
+        fs::write(path(name), bytes).unwrap();
+        // It may have been confirmed within the same tick of the clock of files.
+        let file = OpenOptions::new().write(true).open(path(name)).unwrap();
+        file.set_times(FileTimes::new().set_modified(UNIX_EPOCH)).unwrap();
+    };
+    let damages: [(&dyn Fn(), usize); 6] = [
+        // Of the log, what is damaged comes again.
+        (&|| change(LOG_NAME, &|log| *log.last_mut().unwrap() ^= 1), 1),
+        (&|| change(LOG_NAME, &|log| log.push(b'R')), 1),
         (&|| fs::remove_file(path(BASE_NAME)).unwrap(), 2),
         (&|| fs::write(path(BASE_NAME), "no base").unwrap(), 3),
         // The base is left, and what has changed since comes again.
