@@ -27,7 +27,7 @@ use crate::folder::{Folder, ReadError};
 use crate::status::Status;
 use crate::taken::Taken;
 use error::FollowError;
-use guard::{HELD_WAIT, Held};
+use guard::{Held, History, Lost};
 
 /// How often the database is asked, give or take a tenth.
 const POLL: Duration = Duration::from_secs(1);
@@ -52,6 +52,8 @@ pub(crate) struct Follower {
     reader: Option<Reader>,
     /// The set of users that waits for SIGHUP.
     held: Option<Held>,
+    /// The users of files that were damaged, until the folder is as the database is again.
+    lost: Option<Lost>,
     /// Whether the next set of users is taken, however small.
     is_accepted: bool,
     reported: Option<Duration>,
@@ -69,7 +71,8 @@ impl Follower {
         clock: Clock,
         status: watch::Sender<Status>,
     ) -> Self {
-        let (reader, held, is_accepted, reported, nodes, compacted) = (None, None, false, None, None, None);
+        let (reader, held, lost, is_accepted) = (None, None, None, false);
+        let (reported, nodes, compacted) = (None, None, None);
         let mut follower = Self {
             settings,
             folder,
@@ -78,6 +81,7 @@ impl Follower {
             status,
             reader,
             held,
+            lost,
             is_accepted,
             reported,
             nodes,
@@ -130,15 +134,20 @@ impl Follower {
             self.read_anew("something else has changed the files of the users")?;
         }
         let mine = self.folder.position();
-        let head = reader.head(mine).await?;
+        // Where there are none, these tell whether the database has the same history.
+        let known = mine.or(self.lost.map(|lost| lost.position));
+        let head = reader.head(known).await?;
         self.status.send_modify(|status| status.head = Some(head.position));
-        match mine {
-            Some(mine) if mine == head.position => self.confirm()?,
-            Some(mine) if head.can_follow => self.take_changes(&reader, mine).await?,
-            Some(mine) if head.is_standby && head.position.revision < mine.revision => {
-                return Err(FollowError::Behind(mine.revision - head.position.revision));
+        match (mine, known) {
+            (Some(mine), _) if mine == head.position => self.confirm()?,
+            (Some(mine), _) if head.can_follow => self.take_changes(&reader, mine).await?,
+            (None, Some(lost)) if lost == head.position || head.can_follow => {
+                self.load(&reader, head, History::Same).await?;
             }
-            Some(_) | None => self.load(&reader, head).await?,
+            (_, Some(known)) if head.is_standby && head.position.revision < known.revision => {
+                return Err(FollowError::Behind(known.revision - head.position.revision));
+            }
+            (_, Some(_) | None) => self.load(&reader, head, History::Other).await?,
         }
         self.report(&reader).await?;
         self.reader = Some(reader);
@@ -171,6 +180,7 @@ impl Follower {
     /// Looks again at what is in the folder. Whatever is missing there comes from the database.
     fn read_anew(&mut self, reason: &str) -> io::Result<()> {
         warn!("{reason}: what is missing there is read from the database again");
+        self.note_lost();
         self.folder.read_anew()?;
         self.tell_folder();
         Ok(())
@@ -199,11 +209,9 @@ impl Follower {
     }
 
     /// Puts all users in the place of those in the folder.
-    async fn load(&mut self, reader: &Reader, head: Head) -> Result<(), FollowError> {
+    async fn load(&mut self, reader: &Reader, head: Head, history: History) -> Result<(), FollowError> {
         let now = self.clock.now().uptime;
-        let waits =
-            |held: &Held| held.position == head.position || now.saturating_sub(held.since) < HELD_WAIT;
-        if self.held.as_ref().is_some_and(waits) {
+        if history == History::Other && self.waits(head.position, now) {
             return Ok(());
         }
         let mut base = self.folder.begin_base()?;
@@ -211,7 +219,10 @@ impl Follower {
         let read = reader.all(|given| taken.note_user(given, |row| base.row(row))).await;
         let read = read.map_err(FollowError::from).and_then(|position| {
             taken.written()?;
-            Ok((position, self.before_too_few(taken.rows as u64)?))
+            // A pool may lead to another database than the one that was asked.
+            let is_same = history == History::Same && position == head.position;
+            let before = if is_same { None } else { self.before_too_few(taken.rows as u64)? };
+            Ok((position, before))
         });
         let position = match read {
             Ok((position, None)) => position,
@@ -249,7 +260,7 @@ impl Follower {
             return Ok(());
         }
         self.folder.confirm()?;
-        (self.is_accepted, self.held) = (false, None);
+        (self.is_accepted, self.held, self.lost) = (false, None, None);
         let now = self.clock.now().unix_s;
         self.status.send_modify(|status| {
             status.confirmed_unix_s = Some(now);

@@ -1,6 +1,9 @@
 //! What must not take users away, and what must not keep others from coming.
 
 use std::collections::BTreeMap;
+use std::fs;
+
+use users::synced::{BASE_NAME, LOG_NAME};
 
 use crate::contents::add_users;
 use crate::node::{LOADED, Node, eventually};
@@ -57,6 +60,40 @@ fn users_who_came_after_the_first_load_are_guarded_as_well() {
     replace(&database, "theirs", 0);
     let line = sync.until("until SIGHUP takes the others");
     assert!(line.contains("of 10"), "{line}");
+}
+
+/// Many users were in the folder, even if their files are gone.
+#[test]
+fn users_whose_files_something_else_has_removed_are_guarded_as_well() {
+    for name in [BASE_NAME, LOG_NAME] {
+        let Some((database, node, mut sync)) = Node::followed("user", 0) else { return };
+        add_users(&database, "ours", 10);
+        node.equals(&database);
+        sync.is_healthy(200, "ok");
+        // So that the database is another one by the time it looks.
+        sync.freeze();
+        fs::remove_file(node.folder().join(name)).unwrap();
+        replace(&database, "theirs", 4);
+        sync.thaw();
+        let line = sync.until("until SIGHUP takes the others");
+        assert!(line.contains("another history and only") && line.contains("of 10"), "{name}: {line}");
+        sync.is_healthy(503, "which wait for SIGHUP");
+        sync.hang_up();
+        node.equals(&database);
+        sync.is_healthy(200, "ok");
+    }
+}
+
+#[test]
+fn users_whose_files_something_else_has_removed_come_back_however_few_the_same_database_has_left() {
+    let Some((database, node, mut sync)) = Node::followed("ours", 10) else { return };
+    sync.freeze();
+    fs::remove_file(node.folder().join(BASE_NAME)).unwrap();
+    database.batch("DELETE FROM letmein.users WHERE name <> 'ours1'");
+    sync.thaw();
+    node.equals(&database);
+    sync.has_loaded(2);
+    assert_eq!(sync.count("SIGHUP"), 0, "{}", sync.log());
 }
 
 #[test]
@@ -206,7 +243,7 @@ fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
 
     // The same if they are loaded.
     assert_eq!(sync.stop(), 0);
-    std::fs::remove_file(node.folder().join(users::synced::BASE_NAME)).unwrap();
+    fs::remove_file(node.folder().join(BASE_NAME)).unwrap();
     let mut sync = node.start();
     sync.until(LOADED);
     assert_eq!(names(), good);
