@@ -17,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, fchown, flock, futimens};
+use rustix::fs::{FlockOperation, Gid, Timespec, Timestamps, UTIME_NOW, fchown, flock, futimens};
 use rustix::process::geteuid;
 use users::synced::{BASE_NAME, Base, BaseWriter, LOG_NAME, LogWriter, NODES_NAME, Position, Row};
 
@@ -29,9 +29,6 @@ pub(crate) use error::FolderError;
 const NEW_BASE_NAME: &str = "users.base.new";
 const NEW_LOG_NAME: &str = "users.log.new";
 const NEW_NODES_NAME: &str = "users.nodes.new";
-
-/// A link is no file of this program.
-const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// The folder, locked for this program.
 pub(crate) struct Folder {
@@ -99,11 +96,7 @@ impl Folder {
 
     /// Gives a file that is there to who may read it now.
     fn share(&self, name: &str) -> io::Result<()> {
-        match OpenOptions::new().read(true).custom_flags(NO_LINK).open(self.path.join(name)) {
-            Ok(file) => self.share_file(&file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.open_own(name, OpenOptions::new().read(true))?.map_or(Ok(()), |file| self.share_file(&file))
     }
 
     fn share_file(&self, file: &File) -> io::Result<()> {

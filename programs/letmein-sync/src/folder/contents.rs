@@ -4,11 +4,12 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
+use rustix::fs::OFlags;
 use users::synced::{
     BASE_NAME, Credential, DamagedError, LOG_NAME, LogWriter, Row, read_base, read_changed, read_log,
 };
 
-use super::{Folder, NEVER, NEW_LOG_NAME, NO_LINK, Users};
+use super::{Folder, NEVER, NEW_LOG_NAME, Users};
 
 /// Why the users in the folder cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,18 +46,12 @@ impl Identity {
 impl Folder {
     /// The users in the folder, whose log then ends with its last whole batch; `None` if there are none that are whole.
     pub(super) fn read(&self) -> io::Result<Option<Users>> {
-        let file = match File::open(self.path.join(BASE_NAME)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(file) = self.open_own(BASE_NAME, OpenOptions::new().read(true))? else { return Ok(None) };
         let base_file = Identity::of(&file.metadata()?);
         let Some(base) = whole(read_base(file, |_| {}))? else { return Ok(None) };
-        let path = self.path.join(LOG_NAME);
-        let log = match OpenOptions::new().read(true).write(true).custom_flags(NO_LINK).open(&path) {
-            Ok(file) => whole(read_log(&file, |_| {}))?.map(|batches| (file, batches)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+        let log = match self.open_own(LOG_NAME, OpenOptions::new().read(true).write(true))? {
+            Some(file) => whole(read_log(&file, |_| {}))?.map(|batches| (file, batches)),
+            None => None,
         };
         match log {
             Some((file, batches)) if batches.base == base.position => {
@@ -77,6 +72,25 @@ impl Folder {
         }
     }
 
+    /// A file of the folder, if there is one. A link is no file of this program, and nobody waits for the other end of
+    /// a FIFO.
+    pub(super) fn open_own(&self, name: &str, options: &mut OpenOptions) -> io::Result<Option<File>> {
+        let path = self.path.join(name);
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        match options.custom_flags(flags.bits().cast_signed()).open(&path) {
+            Ok(file) => Ok(Some(file).filter(|file| file.metadata().is_ok_and(|status| status.is_file()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // What is no file cannot be opened so, mostly.
+            Err(_) if path.symlink_metadata().is_ok_and(|status| !status.is_file()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same of a file without which there are no users.
+    fn open_whole(&self, name: &'static str) -> Result<File, ReadError> {
+        self.open_own(name, OpenOptions::new().read(true))?.ok_or(ReadError::Damaged(name))
+    }
+
     /// How many users there are. It reads all of them.
     pub(crate) fn users(&self) -> Result<u64, ReadError> {
         let mut users = 0;
@@ -87,7 +101,7 @@ impl Folder {
     /// Gives all users: those of the base who have not changed since, and then those of the log.
     pub(super) fn each(&self, mut each: impl FnMut(&Row<'_>)) -> Result<(), ReadError> {
         let Some(users) = &self.users else { return Ok(()) };
-        let log = read_changed(File::open(self.path.join(LOG_NAME))?);
+        let log = read_changed(self.open_whole(LOG_NAME)?);
         let (batches, changed) = log.map_err(|error| damaged(LOG_NAME, error))?;
         // Of a log that is damaged in its middle, only the batches before that are there.
         if (batches.base, batches.position) != (users.base.position, users.position) {
@@ -98,7 +112,7 @@ impl Folder {
                 each(&row);
             }
         };
-        let base = read_base(File::open(self.path.join(BASE_NAME))?, unchanged);
+        let base = read_base(self.open_whole(BASE_NAME)?, unchanged);
         if base.map_err(|error| damaged(BASE_NAME, error))? != users.base {
             return Err(ReadError::Damaged(BASE_NAME));
         }

@@ -1,3 +1,5 @@
+mod others;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
@@ -241,12 +243,6 @@ fn files_that_are_damaged_become_no_base_and_what_is_left_of_them_is_what_a_star
     }
 }
 
-fn end_of_first_batch(log: &[u8]) -> usize {
-    let ends =
-        (0..log.len()).filter(|len| read_log(&log[..*len], |_| {}).is_ok_and(|it| it.position == at(2)));
-    ends.min().unwrap()
-}
-
 /// Has the users confirmed at a time that no file gets now.
 fn confirm_an_hour_ago(kept: &mut Folder) -> SystemTime {
     kept.confirm().unwrap();
@@ -257,51 +253,10 @@ fn confirm_an_hour_ago(kept: &mut Folder) -> SystemTime {
     time
 }
 
-#[test]
-fn a_file_that_something_else_has_changed_or_removed_is_noticed() {
-    let history = History::new();
-    let path = |name| history.folder.path().join(name);
-    // The clock of files may stand still for as long as the test takes.
-    tell_confirmed(&File::open(path(BASE_NAME)).unwrap(), UNIX_EPOCH + Duration::from_secs(1)).unwrap();
-    let mut kept = Folder::open(history.folder.path()).unwrap();
-    confirm_an_hour_ago(&mut kept);
-    let mut is_untouched = || {
-        // That is for what this program has begun alone.
-        kept.cut_batch().unwrap();
-        kept.is_untouched().unwrap()
-    };
-    assert!(is_untouched());
-    for name in [BASE_NAME, LOG_NAME] {
-        let whole = history.read(name);
-        let file = OpenOptions::new().write(true).open(path(name)).unwrap();
-        let time = file.metadata().unwrap().modified().unwrap();
-        let mut changed = whole.clone();
-        *changed.last_mut().unwrap() ^= 1;
-        for (bytes, what) in [
-            (&whole[..whole.len() - 1], "is shorter"),
-            (&changed, "has another byte"),
-            (&[&whole[..], b"R"].concat(), "has one byte more"),
-        ] {
-            fs::write(path(name), bytes).unwrap();
-            assert!(!is_untouched(), "{name} {what}");
-            fs::write(path(name), &whole).unwrap();
-            file.set_times(FileTimes::new().set_modified(time)).unwrap();
-            assert!(is_untouched(), "{name} is as it was");
-        }
-        fs::rename(path(name), path("elsewhere")).unwrap();
-        assert!(!is_untouched(), "{name} is gone");
-        fs::write(path(name), &whole).unwrap();
-        assert!(!is_untouched(), "{name} is another file");
-        fs::rename(path("elsewhere"), path(name)).unwrap();
-        assert!(is_untouched(), "{name} is back");
-    }
-    kept.confirm().unwrap();
-    assert!(kept.is_untouched().unwrap());
-    kept.add(&user("erin", "e")).unwrap();
-    kept.end_batch(at(5)).unwrap();
-    assert!(kept.is_untouched().unwrap());
-    kept.compact().unwrap();
-    assert!(kept.is_untouched().unwrap());
+fn end_of_first_batch(log: &[u8]) -> usize {
+    let ends =
+        (0..log.len()).filter(|len| read_log(&log[..*len], |_| {}).is_ok_and(|it| it.position == at(2)));
+    ends.min().unwrap()
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::postgres::{Database, run};
 use crate::proxy::{Proxy, Stop, Way};
 
 /// Halfway through all users, and through what has changed; and where nothing has changed.
-const LOAD: Stop = Stop { request: "opaque, disabled", bytes: 100_000 };
+pub(crate) const LOAD: Stop = Stop { request: "opaque, disabled", bytes: 100_000 };
 const BATCH: Stop = Stop { request: "letmein.removed", bytes: 100_000 };
 const POLL: Stop = Stop { request: "pg_is_in_recovery", bytes: 0 };
 
