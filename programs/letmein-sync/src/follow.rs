@@ -311,7 +311,7 @@ impl Follower {
         let text = error.to_string();
         let is_new = self.status.borrow().error.as_ref() != Some(&text);
         if is_new {
-            warn!("{text}; servers go on with the users that are there");
+            warn!("{text}");
         }
         self.status.send_modify(|status| {
             status.failures += 1;

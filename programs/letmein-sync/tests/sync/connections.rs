@@ -43,8 +43,7 @@ fn a_partition_that_drops_or_rejects_ends_when_it_ends() {
         let mut sync = node.start();
         node.equals(&database);
         proxy.set(way);
-        let line = sync.until(text);
-        assert!(line.contains("servers go on with the users that are there"), "{line}");
+        sync.until(text);
         database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
         proxy.set(Way::Open);
         node.equals(&database);
