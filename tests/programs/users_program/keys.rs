@@ -199,7 +199,7 @@ fn a_key_that_is_refused_leaves_the_file_as_it_was() {
 
 #[test]
 fn a_time_that_is_none_is_told_with_what_is_one() {
-    for time in ["1h", "+1d", "+", "now", "2099-01-01", "2099-01-01T00:00:00"] {
+    for time in ["1h", "+1y", "+", "now", "2099-01-01", "2099-01-01T00:00:00"] {
         let site = Site::with(&text(&[PRESENT]));
         let args = ["keys", "add", "--from", time, "--cluster-key"];
         let Ended { status, stderr, .. } = run(letmein_users().args(args).arg(site.file()));
