@@ -244,7 +244,7 @@ mod tests {
             assert!((before + seconds..=after + seconds).contains(&from), "{text}");
         }
         assert_eq!(parse_from("2033-05-18T03:33:20Z").unwrap(), NOW);
-        for text in ["", "+", "1h", "+1d", "-1h", "+-1h", "2033-05-18", "2033-05-18T03:33:20", "now"] {
+        for text in ["", "+", "1h", "+1y", "-1h", "+-1h", "2033-05-18", "2033-05-18T03:33:20", "now"] {
             assert!(parse_from(text).is_err(), "{text}");
         }
     }
