@@ -226,12 +226,14 @@ impl Folder {
         let Some(users) = &mut self.users else { return Ok(()) };
         users.is_batch_open = true;
         let rows = users.log.end(position)?;
+        let len = users.log.file().stream_position()?;
+        // Before it goes to the disk, which may take long: what somebody else changes meanwhile is noticed.
+        let (confirmed, log_file) = users.look_at_log(len)?;
         users.log.file().sync_data()?;
-        users.len = users.log.file().stream_position()?;
         users.rows += rows;
-        users.position = position;
-        users.is_batch_open = false;
-        users.note_log()
+        (users.position, users.len, users.is_batch_open) = (position, len, false);
+        (users.confirmed, users.log_file) = (confirmed, log_file);
+        Ok(())
     }
 
     /// Cuts off a batch that was not ended.
@@ -245,7 +247,8 @@ impl Folder {
         // Both: Linux takes a change of one of them for reading or writing, which nobody watches.
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         futimens(users.log.file(), &Timestamps { last_access: now, last_modification: now })?;
-        users.note_log()
+        (users.confirmed, users.log_file) = users.look_at_log(users.len)?;
+        Ok(())
     }
 
     /// Tells servers how many nodes there are.
@@ -297,11 +300,10 @@ impl Users {
         Ok(())
     }
 
-    /// Notes the time of the log, at which the users were as the database had them.
-    fn note_log(&mut self) -> io::Result<()> {
-        self.confirmed = self.log.file().metadata()?.modified()?;
-        self.log_file = Identity::up_to(self.len, self.log.file())?;
-        Ok(())
+    /// The time of the log, at which the users were as the database had them, and the file, up to here.
+    fn look_at_log(&mut self, len: u64) -> io::Result<(SystemTime, Identity)> {
+        let file = self.log.file();
+        Ok((file.metadata()?.modified()?, Identity::up_to(len, file)?))
     }
 }
 

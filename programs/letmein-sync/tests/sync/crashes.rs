@@ -105,11 +105,16 @@ fn files_that_something_else_changes_or_removes_are_made_whole_while_it_runs() {
         let file = OpenOptions::new().write(true).open(path(name)).unwrap();
         file.set_times(FileTimes::new().set_modified(UNIX_EPOCH)).unwrap();
     };
-    // What is changed while the program itself writes is seen as its own, so it is left alone for two rounds.
+    // What is changed in the moment in which the program confirms the users is seen as its own.
     let time_of_log = || fs::metadata(path(LOG_NAME)).unwrap().modified().unwrap();
-    let round = || {
-        let before = time_of_log();
-        eventually("the users are confirmed again", || time_of_log() != before);
+    let between_rounds = || {
+        let (mut last, mut looks) = (time_of_log(), 0);
+        eventually("the program waits for the next round", || {
+            let time = time_of_log();
+            looks = if time == last { looks + 1 } else { 0 };
+            last = time;
+            looks == 20
+        });
     };
     let damages: [(&dyn Fn(), usize); 6] = [
         // Of the log, what is damaged comes again.
@@ -122,7 +127,7 @@ fn files_that_something_else_changes_or_removes_are_made_whole_while_it_runs() {
         (&|| fs::write(path(LOG_NAME), "").unwrap(), 3),
     ];
     for (damage, loads) in damages {
-        (0..2).for_each(|_| round());
+        between_rounds();
         damage();
         sync.until("something else has changed the files of the users");
         node.equals(&database);
