@@ -74,6 +74,37 @@ fn a_change_is_made_once_though_the_lost_commit_is_still_on_its_way() {
     assert_eq!(database.query(USERS), "alice 1");
 }
 
+/// Where the database waits for a standby at COMMIT, an answer means that the standby has the change, too.
+#[test]
+fn a_change_is_not_made_before_a_synchronous_standby_has_it() {
+    let Some(database) = Database::alone(|_| Vec::new()) else { return };
+    let standby = database.copy(&["-R", "--wal-method=stream"]);
+    database.batch("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    database.batch("SELECT pg_reload_conf()");
+    let is_synchronous = "SELECT ARRAY[count(*)::text] FROM pg_stat_replication WHERE sync_state = 'sync'";
+    while database.query(is_synchronous) != "1" {
+        thread::yield_now();
+    }
+    standby.postgres.freeze();
+    let settings = database.settings();
+    let changed = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            run(Writer::new(&settings).change("add alice", async |session| session.batch(ALICE).await))
+        });
+        // The second attempt has begun, and the first one still waits.
+        let waiting = "SELECT ARRAY[count(*)::text] FROM pg_stat_activity \
+                       WHERE wait_event = 'SyncRep' OR wait_event_type = 'Lock'";
+        while database.query(waiting) != "2" {
+            assert!(!writer.is_finished(), "it waits for the standby");
+            thread::yield_now();
+        }
+        standby.postgres.thaw();
+        writer.join().unwrap()
+    });
+    assert_eq!(changed, Ok(Changed { revision: 1, value: () }));
+    assert_eq!(standby.query(CHANGES), "1 add alice");
+}
+
 #[test]
 fn a_change_is_made_again_if_it_was_undone() {
     let Some(database) = Database::new() else { return };
