@@ -19,6 +19,7 @@ mod failovers;
 mod following;
 mod guards;
 mod manuals;
+mod model;
 mod node;
 #[path = "../../../../crates/engine/tests/engine/postgres.rs"]
 #[expect(dead_code, reason = "the tests of the engine need more of it")]
