@@ -8,7 +8,7 @@ use std::thread;
 use letmein_auth_engine::{Changed, EngineError, SCHEMA_VERSION, Session, Writer, init};
 use tempfile::TempDir;
 
-use crate::postgres::{Database, load, run};
+use crate::postgres::{Database, STANDBY, load, run};
 use crate::proxy::{Cut, Proxy, SOCKET};
 
 const ALICE: &str = "INSERT INTO letmein.users (name, password) VALUES ('alice', 'a')";
@@ -78,13 +78,8 @@ fn a_change_is_made_once_though_the_lost_commit_is_still_on_its_way() {
 #[test]
 fn a_change_is_not_made_before_a_synchronous_standby_has_it() {
     let Some(database) = Database::alone(|_| Vec::new()) else { return };
-    let standby = database.copy(&["-R", "--wal-method=stream"]);
-    database.batch("ALTER SYSTEM SET synchronous_standby_names = '*'");
-    database.batch("SELECT pg_reload_conf()");
-    let is_synchronous = "SELECT ARRAY[count(*)::text] FROM pg_stat_replication WHERE sync_state = 'sync'";
-    while database.query(is_synchronous) != "1" {
-        thread::yield_now();
-    }
+    let standby = database.copy(&STANDBY);
+    database.wait_for_standby();
     standby.postgres.freeze();
     let settings = database.settings();
     let changed = thread::scope(|scope| {

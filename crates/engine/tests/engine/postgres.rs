@@ -25,6 +25,9 @@ pub(crate) struct Postgres {
     log: Mutex<Receiver<String>>,
 }
 
+/// What makes a copy a standby.
+pub(crate) const STANDBY: [&str; 2] = ["-R", "--wal-method=stream"];
+
 /// A database of a PostgreSQL that may have others.
 pub(crate) struct Database {
     pub(crate) postgres: Arc<Postgres>,
@@ -60,11 +63,22 @@ impl Postgres {
     fn copy(&self, arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         give(folder.path());
+        self.back_up(arguments, folder.path());
+        Self::start_in(folder, Vec::new())
+    }
+
+    fn back_up(&self, arguments: &[&str], folder: &Path) {
         let mut copy = as_other_user(&programs().unwrap().join("pg_basebackup"));
         copy.args(["--username=postgres", "--checkpoint=fast", "--no-sync", "--host"]).arg(self.folder());
-        copy.args(arguments).arg("--pgdata").arg(folder.path().join("data"));
+        copy.args(arguments).arg("--pgdata").arg(folder.join("data"));
         assert!(copy.status().unwrap().success());
-        Self::start_in(folder, Vec::new())
+    }
+
+    /// Starts it again after it was killed, as a standby of another one: what it had is gone.
+    pub(crate) fn start_as_standby_of(&self, primary: &Self) {
+        fs::remove_dir_all(self.folder().join("data")).unwrap();
+        primary.back_up(&STANDBY, self.folder());
+        self.start_again();
     }
 
     /// Starts what is in the folder.
@@ -182,6 +196,16 @@ impl Database {
     pub(crate) fn with_schema(self) -> Self {
         run(async { init(&self.session().await).await }).unwrap();
         self
+    }
+
+    /// From now on it acknowledges no change before a standby has it.
+    pub(crate) fn wait_for_standby(&self) {
+        self.batch("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.batch("SELECT pg_reload_conf()");
+        let standbys = "SELECT ARRAY[count(*)::text] FROM pg_stat_replication WHERE sync_state = 'sync'";
+        while self.query(standbys) != "1" {
+            thread::yield_now();
+        }
     }
 
     /// The same one in a copy of its PostgreSQL.

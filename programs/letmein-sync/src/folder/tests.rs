@@ -249,7 +249,7 @@ fn confirm_an_hour_ago(kept: &mut Folder) -> SystemTime {
     let users = kept.users.as_mut().unwrap();
     let time = users.confirmed - Duration::from_secs(3600);
     tell_confirmed(users.log.file(), time).unwrap();
-    users.note_log().unwrap();
+    (users.confirmed, users.log_file) = users.look_at_log(users.len).unwrap();
     time
 }
 

@@ -2,7 +2,7 @@
 
 use crate::contents::{add_users, of_database};
 use crate::node::{Node, Sync, eventually};
-use crate::postgres::Database;
+use crate::postgres::{Database, STANDBY};
 
 /// What says that the host in use is behind.
 const BEHIND: &str = "behind the users of this node";
@@ -22,7 +22,7 @@ impl Pair {
         // The role of the node is made before the standby is, which makes none.
         let standby_hosts = Node::of(&primary);
         drop(standby_hosts);
-        let standby = primary.copy(&["-R", "--wal-method=stream"]);
+        let standby = primary.copy(&STANDBY);
         let node = Node::at(&primary, &hosts(&primary, &standby));
         let mut sync = node.start();
         node.equals(&primary);

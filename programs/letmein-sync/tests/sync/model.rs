@@ -1,14 +1,23 @@
 //! Writers at random, and a schedule of faults: no change that was acknowledged is missing at any node.
+//! `LETMEIN_FAULTS` is the number of faults.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::env;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use letmein_auth_engine::{Settings, Type, Writer};
 
 use crate::contents::add_users;
-use crate::node::{Node, eventually};
-use crate::postgres::{Database, run};
+use crate::node::{Node, Sync, eventually};
+use crate::postgres::{Database, STANDBY, load, run};
+use crate::proxy::{Proxy, Way};
+
+const WRITERS: u64 = 3;
+/// Users whom they change.
+const USERS: u64 = 40;
 
 /// Random, and the same each time.
 struct Random(u64);
@@ -18,14 +27,28 @@ impl Random {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
+
+    fn pause(&mut self) -> Duration {
+        Duration::from_millis(self.below(700))
+    }
 }
 
-/// Changes users at random until told to end; each change that is acknowledged raises `newest`.
-fn write(settings: &Settings, seed: u64, newest: &AtomicU64, ended: &AtomicBool) {
+/// The revisions of the changes that were acknowledged.
+#[derive(Default)]
+struct Acknowledged(Mutex<BTreeSet<i64>>);
+
+impl Acknowledged {
+    fn newest(&self) -> i64 {
+        self.0.lock().unwrap().last().copied().unwrap_or_default()
+    }
+}
+
+/// Changes users at random until told to end.
+fn write(settings: &Settings, seed: u64, acknowledged: &Acknowledged, ended: &AtomicBool) {
     let mut random = Random(seed);
     let mut writer = Writer::new(settings);
     while !ended.load(Ordering::Acquire) {
-        let (first, second) = (format!("user{}", random.below(40)), format!("user{}", random.below(40)));
+        let [first, second] = [(); 2].map(|()| format!("user{}", random.below(USERS)));
         let sql = match random.below(5) {
             0 => "DELETE FROM letmein.users WHERE name IN ($1, $2)",
             1 => {
@@ -45,57 +68,200 @@ fn write(settings: &Settings, seed: u64, newest: &AtomicU64, ended: &AtomicBool)
         }));
         // Longer than a writer waits: then it is not acknowledged.
         if let Ok(changed) = changed {
-            newest.fetch_max(changed.revision.cast_unsigned(), Ordering::AcqRel);
+            acknowledged.0.lock().unwrap().insert(changed.revision);
         }
     }
 }
 
+/// Ends the writers, be it by a panic.
+struct End<'e>(&'e AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// What writers are told is made, while this happens.
+fn written_beside(settings: &Settings, happens: impl FnOnce(&Acknowledged)) -> Acknowledged {
+    let (acknowledged, ended) = (Acknowledged::default(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let (acknowledged, ended) = (&acknowledged, &ended);
+        let _end = End(ended);
+        (0..WRITERS).for_each(|seed| drop(scope.spawn(move || write(settings, seed, acknowledged, ended))));
+        happens(acknowledged);
+    });
+    acknowledged
+}
+
+/// Waits until a node has a change that was made from now on: it and the writers have found the database again.
+fn goes_on(node: &Node, acknowledged: &Acknowledged) {
+    let before = acknowledged.newest();
+    eventually("there are changes after the last fault", || is_beyond(node, before));
+}
+
+fn is_beyond(node: &Node, revision: i64) -> bool {
+    node.users().is_some_and(|(position, _)| position.revision > revision)
+}
+
+/// Nothing is missing: not in the database, and after five seconds not at the nodes.
+fn have_all(nodes: &[&Node], database: &Database, acknowledged: Acknowledged) {
+    let (ended, newest) = (Instant::now(), acknowledged.newest());
+    eventually("all changes are there", || nodes.iter().all(|node| is_beyond(node, newest - 1)));
+    let time = ended.elapsed();
+    assert!(time < Duration::from_secs(5), "{time:?}");
+    nodes.iter().for_each(|node| node.equals(database));
+    let acknowledged = acknowledged.0.into_inner().unwrap();
+    let made = database.query("SELECT ARRAY[revision::text] FROM letmein.changes");
+    let made: BTreeSet<i64> = made.split(", ").map(|revision| revision.parse().unwrap()).collect();
+    assert_eq!(acknowledged.difference(&made).collect::<Vec<_>>(), Vec::<&i64>::new(), "lost");
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+}
+
+fn faults() -> u64 {
+    env::var("LETMEIN_FAULTS").map_or(12, |faults| faults.parse().unwrap())
+}
+
 #[test]
 fn no_acknowledged_change_is_missing_whatever_is_killed() {
-    const WRITERS: u64 = 3;
     let Some(database) = Database::alone(|_| Vec::new()) else { return };
-    add_users(&database, "user", 40);
+    add_users(&database, "user", USERS as usize);
     let node = Node::of(&database);
-    let (settings, newest, ended) = (database.settings(), AtomicU64::new(0), AtomicBool::new(false));
-    let last_change = thread::scope(|scope| {
-        let (settings, newest, ended) = (&settings, &newest, &ended);
-        let writers: Vec<_> =
-            (0..WRITERS).map(|seed| scope.spawn(move || write(settings, seed, newest, ended))).collect();
-        let mut random = Random(7);
-        let mut sync = node.start();
-        for _ in 0..12 {
-            sync.run_for(Duration::from_millis(random.below(700)));
-            match random.below(3) {
-                0 => database.postgres.kill_and_start(),
-                1 => {
-                    sync.kill();
-                    sync = node.start();
-                }
-                _ => {
-                    sync.kill();
-                    database.postgres.kill_and_start();
-                    sync = node.start();
-                }
+    let mut random = Random(7);
+    let mut sync = node.start();
+    let acknowledged = written_beside(&database.settings(), |acknowledged| {
+        for _ in 0..faults() {
+            sync.run_for(random.pause());
+            let which = random.below(3);
+            if which != 0 {
+                sync.kill_and_start(&node);
+            }
+            if which != 1 {
+                database.postgres.kill_and_start();
             }
         }
-        // It and the writers have found the database again.
-        let after_kills = newest.load(Ordering::Acquire);
-        eventually("there are changes after the last kill", || {
-            node.users().is_some_and(|(position, _)| position.revision.cast_unsigned() > after_kills)
-        });
-        ended.store(true, Ordering::Release);
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
-        let last_change = Instant::now();
-        eventually("all acknowledged changes are there", || {
-            node.users().is_some_and(|(position, _)| {
-                position.revision.cast_unsigned() >= newest.load(Ordering::Acquire)
-            })
-        });
-        let time = last_change.elapsed();
-        node.equals(&database);
-        assert_eq!(sync.count("rows that are no users"), 0);
-        time
+        goes_on(&node, acknowledged);
     });
-    assert!(last_change < Duration::from_secs(5), "{last_change:?}");
-    assert!(newest.into_inner() > 20);
+    have_all(&[&node], &database, acknowledged);
+    assert_eq!(sync.count("rows that are no users"), 0);
+}
+
+/// Two engines that stand in for each other: what one acknowledges, the other has.
+struct Engines {
+    both: [Database; 2],
+    /// Which of them changes users.
+    primary: usize,
+}
+
+impl Engines {
+    fn new() -> Option<Self> {
+        let first = Database::alone(|_| Vec::new())?;
+        add_users(&first, "user", USERS as usize);
+        first.batch("ALTER SYSTEM SET wal_retrieve_retry_interval = '100ms'");
+        // The role of the nodes is made before the standby is.
+        drop(Node::of(&first));
+        let second = first.copy(&STANDBY);
+        first.wait_for_standby();
+        Some(Self { both: [first, second], primary: 0 })
+    }
+
+    fn primary(&self) -> &Database {
+        &self.both[self.primary]
+    }
+
+    fn standby(&self) -> &Database {
+        &self.both[1 - self.primary]
+    }
+
+    /// How writers find the one that changes users.
+    fn settings(&self) -> Settings {
+        let [first, second] = self.both.each_ref().map(|engine| engine.postgres.folder().display());
+        let name = &self.primary().name;
+        let text = format!(
+            "host={first},{second} user=postgres dbname={name} target_session_attrs=read-write connect_timeout=2"
+        );
+        load(&text).unwrap()
+    }
+
+    /// The primary is lost, the standby takes its place, and the other one comes back as a standby.
+    fn fail_over(&mut self) {
+        // If it was killed, a change may be in it that nobody has waited for, and is acknowledged since it is there.
+        self.primary().batch("SELECT pg_logical_emit_message(true, '', '')");
+        self.primary().postgres.kill();
+        self.standby().batch("SELECT pg_promote()");
+        self.primary = 1 - self.primary;
+        self.standby().postgres.start_as_standby_of(&self.primary().postgres);
+        self.primary().wait_for_standby();
+    }
+}
+
+/// A node with its own ways to both engines.
+struct Site {
+    node: Node,
+    sync: Sync,
+    ways: [Proxy; 2],
+}
+
+impl Site {
+    fn new(engines: &Engines) -> Self {
+        let ways = engines.both.each_ref().map(|engine| Proxy::before(engine.postgres.folder()));
+        let hosts = ways.each_ref().map(|way| way.folder().display().to_string());
+        let node = Node::at(engines.primary(), &hosts.join(","));
+        Self { sync: node.start(), node, ways }
+    }
+
+    fn set(&self, way: Way) {
+        self.ways.iter().for_each(|proxy| proxy.set(way));
+    }
+}
+
+/// Something stops for a while, or ends and begins again.
+fn fault(random: &mut Random, engines: &mut Engines, site: &mut Site) {
+    let pause = random.pause();
+    match random.below(7) {
+        0 => site.sync.kill_and_start(&site.node),
+        1 => {
+            site.sync.freeze();
+            site.sync.run_for(pause);
+            site.sync.thaw();
+        }
+        2 => {
+            site.set(Way::Dropped);
+            site.sync.run_for(pause);
+            site.set(Way::Rejected);
+            site.sync.run_for(pause);
+            site.set(Way::Open);
+        }
+        3 => engines.primary().postgres.kill_and_start(),
+        4 => {
+            engines.primary().postgres.freeze();
+            site.sync.run_for(pause);
+            engines.primary().postgres.thaw();
+        }
+        5 => {
+            engines.standby().postgres.freeze();
+            site.sync.run_for(pause);
+            engines.standby().postgres.thaw();
+        }
+        _ => engines.fail_over(),
+    }
+}
+
+#[test]
+fn no_acknowledged_change_is_missing_at_three_nodes_whatever_becomes_of_them_and_of_two_engines() {
+    let Some(mut engines) = Engines::new() else { return };
+    let mut sites = [(); 3].map(|()| Site::new(&engines));
+    let mut random = Random(11);
+    let acknowledged = written_beside(&engines.settings(), |acknowledged| {
+        for _ in 0..faults() {
+            let site = &mut sites[random.below(3) as usize];
+            site.sync.run_for(random.pause());
+            fault(&mut random, &mut engines, site);
+        }
+        sites.iter().for_each(|site| goes_on(&site.node, acknowledged));
+    });
+    have_all(&sites.each_ref().map(|site| &site.node), engines.primary(), acknowledged);
+    for site in &mut sites {
+        assert_eq!(site.sync.count("rows that are no users"), 0);
+    }
 }

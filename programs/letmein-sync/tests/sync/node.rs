@@ -270,8 +270,18 @@ impl Sync {
     }
 
     pub(crate) fn kill(mut self) {
+        self.end_by_kill();
+    }
+
+    fn end_by_kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Kills it, and starts another one.
+    pub(crate) fn kill_and_start(&mut self, node: &Node) {
+        self.end_by_kill();
+        *self = node.start();
     }
 
     /// Stops it, as a service manager does: its exit status.
