@@ -87,10 +87,15 @@ impl Postgres {
         Self { folder, settings, child: Mutex::new(child), log: Mutex::new(log) }
     }
 
+    /// The process that starts the others.
+    pub(crate) fn process(&self) -> Pid {
+        Pid::from_child(&self.child.lock().unwrap())
+    }
+
     /// Stops all its processes, as a computer that hangs: nobody is refused, and nobody is answered.
     pub(crate) fn freeze(&self) {
         // First the one that could start more.
-        let _ = kill_process(Pid::from_child(&self.child.lock().unwrap()), Signal::STOP);
+        let _ = kill_process(self.process(), Signal::STOP);
         // The kernel may leave some out of the list while others end.
         let mut stopped = Vec::new();
         while stopped != self.processes() {

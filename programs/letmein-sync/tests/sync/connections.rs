@@ -3,12 +3,13 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
+use letmein_auth_engine::{Type, Writer};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::contents::add_users;
 use crate::node::{LOADED, Node, by_shell, eventually};
-use crate::postgres::{Database, as_other_user, give};
+use crate::postgres::{Database, as_other_user, give, run};
 use crate::proxy::{Proxy, Way};
 
 #[test]
@@ -161,11 +162,46 @@ fn a_disk_that_is_full_in_a_load_is_given_back_what_was_written() {
     node.equals(&database);
 }
 
+#[test]
+fn a_database_whose_disk_is_full_is_followed_and_what_it_has_refused_is_nowhere() {
+    let Some(database) = Database::alone(|_| Vec::new()) else { return };
+    add_users(&database, "user", 10);
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    node.equals(&database);
+    let limit = |len| limit_files(as_other_user("prlimit".as_ref()), database.postgres.process(), len);
+    // More than a file of its log has, so that only the table does not get longer.
+    limit("17000000");
+    let many = "INSERT INTO letmein.users (name, password) \
+                SELECT $1::text || number, 'password' FROM generate_series(1, 2500) AS it(number)";
+    let (before, settings) = (node.users(), database.settings());
+    let refused = run(Writer::new(&settings).change("add many", async |session| {
+        for number in 0..200 {
+            session.rows(many, &[(&format!("more{number}-"), Type::TEXT)]).await?;
+        }
+        Ok(())
+    }));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("could not extend file"), "{refused}");
+    sync.is_healthy(200, "ok");
+    assert_eq!(node.users(), before);
+    limit("unlimited");
+    database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
+    node.equals(&database);
+    sync.has_loaded(1);
+}
+
 /// Lifts the limit.
 fn make_room(sync: &crate::node::Sync) {
-    let process = sync.process().as_raw_nonzero().to_string();
-    let lifted = Command::new("prlimit").args(["--pid", &process, "--fsize=unlimited"]).status().unwrap();
-    assert!(lifted.success());
+    limit_files(Command::new("prlimit"), sync.process(), "unlimited");
+}
+
+/// Limits how long files of a process become, and of those that it starts from now on.
+fn limit_files(mut prlimit: Command, process: Pid, len: &str) {
+    let process = process.as_raw_nonzero().to_string();
+    // The soft limit, which may be lifted again.
+    prlimit.args(["--pid", &process]).arg(format!("--fsize={len}:"));
+    assert!(prlimit.status().unwrap().success());
 }
 
 /// A pgbouncer that gives each transaction another connection; ended when dropped.
