@@ -144,7 +144,7 @@ const LOGINS: &[(c_long, &[Argument])] = &[
     (libc::SYS_connect, &[]),
 ];
 
-/// Calls for a program that asks a database. Names are looked up by datagrams.
+/// Calls for a program that asks a database. Names are looked up by datagrams; musl says with each where it goes.
 const DATABASE: &[(c_long, &[Argument])] = &[
     (libc::SYS_socket, &[(0, ALL, libc::AF_INET as u64)]),
     (libc::SYS_socket, &[(0, ALL, libc::AF_INET6 as u64)]),
@@ -152,6 +152,7 @@ const DATABASE: &[(c_long, &[Argument])] = &[
     (libc::SYS_bind, &[]),
     (libc::SYS_connect, &[]),
     (libc::SYS_sendmmsg, &[no_fast_open(3)]),
+    (libc::SYS_sendto, &[no_fast_open(3)]),
 ];
 
 /// Calls for a program that keeps the files of a folder. They are by path: Landlock says which files may be opened,
@@ -173,7 +174,7 @@ const KEEPING: &[(c_long, &[Argument])] = &[
 /// Older ones of these.
 #[cfg(target_arch = "x86_64")]
 const KEEPING_OLDER: &[(c_long, &[Argument])] =
-    &[(libc::SYS_rename, &[]), (libc::SYS_unlink, &[]), (libc::SYS_stat, &[])];
+    &[(libc::SYS_rename, &[]), (libc::SYS_unlink, &[]), (libc::SYS_stat, &[]), (libc::SYS_lstat, &[])];
 #[cfg(target_arch = "aarch64")]
 const KEEPING_OLDER: &[(c_long, &[Argument])] = &[(libc::SYS_renameat, &[])];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -201,9 +202,15 @@ fn filter(otherwise: SeccompAction, needs: &Needs) -> Result<BpfProgram, Error> 
         [ALLOWED_WITH, of_network, reading, appending, keeping[0], keeping[1], &[(libc::SYS_tgkill, own)]]
             .concat()
     {
-        let rules = rules.entry(call).or_default();
+        let of_call = rules.entry(call).or_default();
         if !arguments.is_empty() {
-            rules.push(rule(arguments)?);
+            of_call.push(rule(arguments)?);
+        }
+        // An older call of musl's. It has no folder, so its flags come earlier.
+        #[cfg(target_arch = "x86_64")]
+        if call == libc::SYS_openat {
+            let earlier: Vec<_> = arguments.iter().map(|(at, mask, bits)| (at - 1, *mask, *bits)).collect();
+            rules.entry(libc::SYS_open).or_default().push(rule(&earlier)?);
         }
     }
     let filter = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, ARCH.try_into()?)?;
@@ -294,8 +301,10 @@ mod tests {
         for network in ALL {
             let flags = libc::MSG_NOSIGNAL as u64;
             assert!(is_allowed(network, libc::SYS_sendto, [3, 0, 1, flags, 0, 0]), "{network:?}");
+            let asks_for_names = network == Network::Database;
             for address in [1, 1 << 32] {
-                assert!(!is_allowed(network, libc::SYS_sendto, [3, 0, 1, flags, address, 16]), "{network:?}");
+                let sent = [3, 0, 1, flags, address, 16];
+                assert_eq!(is_allowed(network, libc::SYS_sendto, sent), asks_for_names, "{network:?}");
             }
             let sends_batches = matches!(network, Network::Datagrams | Network::Database);
             let batch = [3, 0, 1, libc::MSG_DONTWAIT as u64, 0, 0];
@@ -348,6 +357,14 @@ mod tests {
             assert!(!opens(libc::O_PATH) && !opens(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW));
             assert!(!opens(libc::O_PATH | libc::O_WRONLY | libc::O_APPEND));
             assert!(!opens(libc::O_RDWR) && !opens(libc::O_WRONLY | libc::O_TRUNC));
+            #[cfg(target_arch = "x86_64")]
+            for flags in [libc::O_RDONLY, libc::O_WRONLY | libc::O_APPEND, libc::O_RDWR, libc::O_PATH] {
+                assert_eq!(
+                    is_allowed(network, libc::SYS_open, [0, flags as u64, 0, 0, 0, 0]),
+                    opens(flags),
+                    "{flags:#x}"
+                );
+            }
             assert!(is_allowed(network, libc::SYS_fstat, [0; 6]));
             // Even with AT_EMPTY_PATH, the path may be an absolute one, and no filter sees it.
             for call in [libc::SYS_newfstatat, libc::SYS_statx] {
