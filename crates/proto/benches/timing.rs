@@ -22,7 +22,7 @@ use letmein_auth_proto::Now;
 use letmein_auth_proto::credentials::{NAME_MAX, Password};
 use letmein_auth_proto::server::penalty::{Budget, GuessBudgets, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Seed, Server};
-use letmein_auth_proto::users::{Builder, Conditions, Users};
+use letmein_auth_proto::users::{Builder, Conditions, Suspension, Users};
 use letmein_auth_proto::wire::REPLY_MAX;
 use letmein_auth_users::parse;
 use rand::rngs::SmallRng;
@@ -57,6 +57,12 @@ fn main() -> ExitCode {
         measure("an overlay has all users", &mut random, since(Change::All), counted),
         measure("every other user is in an overlay", &mut random, since(Change::EveryOther), counted),
         measure("users are removed", &mut random, since(Change::Removal), counted),
+        measure(
+            "all users are suspended",
+            &mut random,
+            |random: &mut SmallRng| one(random).suspended(),
+            counted,
+        ),
         measure("passwords of one length", &mut random, one, Policy::none),
         measure("the same, failures counted", &mut random, one, counted),
         measure("every other user has two passwords", &mut random, two, Policy::none),
@@ -161,6 +167,13 @@ impl Population {
             pushed.expect("room");
         }
         Self { users: overlay.finish_over(&self.users).expect("users"), ..self }
+    }
+
+    /// The same, but nobody may log in.
+    fn suspended(self) -> Self {
+        let suspension = Suspension::default();
+        suspension.set(true);
+        Self { users: self.users.with_suspension(suspension), ..self }
     }
 
     /// Times refusals of known and of unknown names, in nanoseconds.
