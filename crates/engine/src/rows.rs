@@ -168,7 +168,7 @@ pub async fn equal_logins(
         let [text, secret] = [&names as _, &passwords as _].map(|it| (it, Type::TEXT_ARRAY));
         let rows = session.rows(sql, &[text, secret]).await?;
         let found = rows.iter().map(|row| EqualLogins { name: row.get(0), other: row.get(1) });
-        equal.extend(found.filter(|equal| !leaving.contains(&*equal.other)));
+        equal.extend(found.filter(|found| !leaving.contains(&*found.other)));
     }
     Ok(equal)
 }

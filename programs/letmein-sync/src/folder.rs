@@ -300,7 +300,7 @@ impl Users {
         Ok(())
     }
 
-    /// The time of the log, at which the users were as the database had them, and the file, up to here.
+    /// The time of the log, at which the users were as the database had them, and its identity with this length.
     fn look_at_log(&mut self, len: u64) -> io::Result<(SystemTime, Identity)> {
         let file = self.log.file();
         Ok((file.metadata()?.modified()?, Identity::up_to(len, file)?))

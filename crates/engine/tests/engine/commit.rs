@@ -79,7 +79,7 @@ fn a_change_is_made_once_though_the_lost_commit_is_still_on_its_way() {
 fn a_change_is_not_made_before_a_synchronous_standby_has_it() {
     let Some(database) = Database::alone(|_| Vec::new()) else { return };
     let standby = database.copy(&STANDBY);
-    database.wait_for_standby();
+    database.be_synchronous();
     standby.postgres.freeze();
     let settings = database.settings();
     let changed = thread::scope(|scope| {
@@ -87,9 +87,9 @@ fn a_change_is_not_made_before_a_synchronous_standby_has_it() {
             run(Writer::new(&settings).change("add alice", async |session| session.batch(ALICE).await))
         });
         // The second attempt has begun, and the first one still waits.
-        let waiting = "SELECT ARRAY[count(*)::text] FROM pg_stat_activity \
-                       WHERE wait_event = 'SyncRep' OR wait_event_type = 'Lock'";
-        while database.query(waiting) != "2" {
+        let waiting = "SELECT ARRAY[bool_or(wait_event = 'SyncRep')::text, bool_or(wait_event_type = 'Lock')::text] \
+                       FROM pg_stat_activity WHERE datname = current_database()";
+        while database.query(waiting) != "true true" {
             assert!(!writer.is_finished(), "it waits for the standby");
             thread::yield_now();
         }
@@ -97,7 +97,8 @@ fn a_change_is_not_made_before_a_synchronous_standby_has_it() {
         writer.join().unwrap()
     });
     assert_eq!(changed, Ok(Changed { revision: 1, value: () }));
-    assert_eq!(standby.query(CHANGES), "1 add alice");
+    // It has it on its disk, and shows it a moment later.
+    standby.wait_until(CHANGES, "1 add alice");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use letmein_auth_engine::{Session, Settings, init};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -25,7 +26,7 @@ pub(crate) struct Postgres {
     log: Mutex<Receiver<String>>,
 }
 
-/// What makes a copy a standby.
+/// Arguments of pg_basebackup for a standby.
 pub(crate) const STANDBY: [&str; 2] = ["-R", "--wal-method=stream"];
 
 /// A database of a PostgreSQL that may have others.
@@ -63,21 +64,23 @@ impl Postgres {
     fn copy(&self, arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         give(folder.path());
-        self.back_up(arguments, folder.path());
+        self.back_up(arguments, &folder.path().join("data"));
         Self::start_in(folder, Vec::new())
     }
 
-    fn back_up(&self, arguments: &[&str], folder: &Path) {
+    fn back_up(&self, arguments: &[&str], data: &Path) {
         let mut copy = as_other_user(&programs().unwrap().join("pg_basebackup"));
         copy.args(["--username=postgres", "--checkpoint=fast", "--no-sync", "--host"]).arg(self.folder());
-        copy.args(arguments).arg("--pgdata").arg(folder.join("data"));
+        copy.args(arguments).arg("--pgdata").arg(data);
         assert!(copy.status().unwrap().success());
     }
 
     /// Starts it again after it was killed, as a standby of another one: what it had is gone.
     pub(crate) fn start_as_standby_of(&self, primary: &Self) {
-        fs::remove_dir_all(self.folder().join("data")).unwrap();
-        primary.back_up(&STANDBY, self.folder());
+        let [data, new] = ["data", "data.new"].map(|name| self.folder().join(name));
+        primary.back_up(&STANDBY, &new);
+        fs::remove_dir_all(&data).unwrap();
+        fs::rename(&new, &data).unwrap();
         self.start_again();
     }
 
@@ -204,11 +207,22 @@ impl Database {
     }
 
     /// From now on it acknowledges no change before a standby has it.
-    pub(crate) fn wait_for_standby(&self) {
+    pub(crate) fn be_synchronous(&self) {
         self.batch("ALTER SYSTEM SET synchronous_standby_names = '*'");
         self.batch("SELECT pg_reload_conf()");
-        let standbys = "SELECT ARRAY[count(*)::text] FROM pg_stat_replication WHERE sync_state = 'sync'";
-        while self.query(standbys) != "1" {
+        self.wait_until(
+            "SELECT ARRAY[count(*)::text] FROM pg_stat_replication WHERE sync_state = 'sync'",
+            "1",
+        );
+        // What does it has the new settings, too, before it tells others that commits wait.
+        self.batch("CHECKPOINT");
+    }
+
+    /// Waits until a query of arrays gives this.
+    pub(crate) fn wait_until(&self, sql: &str, expected: &str) {
+        let started = Instant::now();
+        while self.query(sql) != expected {
+            assert!(started.elapsed() < Duration::from_secs(60), "{sql} does not give {expected}");
             thread::yield_now();
         }
     }

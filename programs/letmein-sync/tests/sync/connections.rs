@@ -183,10 +183,12 @@ fn a_database_whose_disk_is_full_is_followed_and_what_it_has_refused_is_nowhere(
     }));
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("could not extend file"), "{refused}");
-    sync.is_healthy(200, "ok");
     assert_eq!(node.users(), before);
-    limit("unlimited");
+    // It needs no room in the table.
     database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
+    node.equals(&database);
+    limit("unlimited");
+    add_users(&database, "late", 10);
     node.equals(&database);
     sync.has_loaded(1);
 }
@@ -196,7 +198,7 @@ fn make_room(sync: &crate::node::Sync) {
     limit_files(Command::new("prlimit"), sync.process(), "unlimited");
 }
 
-/// Limits how long files of a process become, and of those that it starts from now on.
+/// Limits the size of files that a process, and processes it starts later, can write.
 fn limit_files(mut prlimit: Command, process: Pid, len: &str) {
     let process = process.as_raw_nonzero().to_string();
     // The soft limit, which may be lifted again.

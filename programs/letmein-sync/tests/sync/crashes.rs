@@ -4,7 +4,7 @@ use std::fs::{self, FileTimes, OpenOptions};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use letmein_auth_engine::{Settings, Type, Writer};
 use users::synced::{BASE_NAME, LOG_NAME};
@@ -108,13 +108,10 @@ fn files_that_something_else_changes_or_removes_are_made_whole_while_it_runs() {
     // What is changed in the moment in which the program confirms the users is seen as its own.
     let time_of_log = || fs::metadata(path(LOG_NAME)).unwrap().modified().unwrap();
     let between_rounds = || {
-        let (mut last, mut looks) = (time_of_log(), 0);
-        eventually("the program waits for the next round", || {
-            let time = time_of_log();
-            looks = if time == last { looks + 1 } else { 0 };
-            last = time;
-            looks == 20
-        });
+        let before = time_of_log();
+        eventually("the users are confirmed again", || time_of_log() != before);
+        let confirmed = Instant::now();
+        eventually("it waits for the next round", || confirmed.elapsed() > Duration::from_millis(200));
     };
     let damages: [(&dyn Fn(), usize); 6] = [
         // Of the log, what is damaged comes again.
