@@ -1,7 +1,7 @@
 //! The system calls that a server needs once its sockets are bound.
 //!
-//! The list was measured on x86_64 with glibc, and completed for musl, which uses some older calls, and for aarch64. The
-//! tests of packages try musl on x86_64; aarch64 is by its manuals.
+//! The list was measured on x86_64 with glibc, and completed for musl, which uses some older calls, and for aarch64.
+//! On x86_64 the tests of packages try musl; aarch64 is by its manuals.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
