@@ -57,6 +57,8 @@ pub(crate) struct Follower {
     /// Whether the next set of users is taken, however small.
     is_accepted: bool,
     reported: Option<Duration>,
+    /// Whether the database, though no standby, has refused to note that.
+    is_report_refused: bool,
     /// How many nodes servers were told of.
     nodes: Option<NonZeroU32>,
     /// When a new base could not be made, if it could not.
@@ -72,7 +74,7 @@ impl Follower {
         status: watch::Sender<Status>,
     ) -> Self {
         let (reader, held, lost, is_accepted) = (None, None, None, false);
-        let (reported, nodes, compacted) = (None, None, None);
+        let (reported, is_report_refused, nodes, compacted) = (None, false, None, None);
         let mut follower = Self {
             settings,
             folder,
@@ -84,6 +86,7 @@ impl Follower {
             lost,
             is_accepted,
             reported,
+            is_report_refused,
             nodes,
             compacted,
         };
@@ -149,7 +152,7 @@ impl Follower {
             }
             (_, Some(_) | None) => self.load(&reader, head, History::Other).await?,
         }
-        self.report(&reader).await?;
+        self.report(&reader, head.is_standby).await?;
         self.reader = Some(reader);
         Ok(())
     }
@@ -271,7 +274,7 @@ impl Follower {
 
     /// Says now and then how far this node is, and counts the nodes. Where nobody can say it, as on a standby, that is
     /// no failure.
-    async fn report(&mut self, reader: &Reader) -> Result<(), FollowError> {
+    async fn report(&mut self, reader: &Reader, is_standby: bool) -> Result<(), FollowError> {
         let now = self.clock.now().uptime;
         let Some(position) = self.folder.position() else { return Ok(()) };
         if self.reported.is_some_and(|reported| now.saturating_sub(reported) < REPORT) {
@@ -279,10 +282,19 @@ impl Follower {
         }
         self.reported = Some(now);
         match reader.report(&self.node, position.revision).await {
-            Err(EngineError::Refused { reason, .. }) => {
+            Err(EngineError::Refused { reason, .. }) if is_standby || self.is_report_refused => {
                 debug!("the database does not note how far this node is: {reason}");
             }
-            reported => reported?,
+            Err(EngineError::Refused { reason, .. }) => {
+                warn!(
+                    "other nodes do not count this one: {reason}: make its role a member of letmein_server"
+                );
+                self.is_report_refused = true;
+            }
+            reported => {
+                reported?;
+                self.is_report_refused = false;
+            }
         }
         let nodes = reader.nodes(&self.node).await?;
         if self.nodes == Some(nodes) {

@@ -4,6 +4,7 @@ use std::fs;
 
 use users::synced::{BASE_NAME, NODES_NAME};
 
+use crate::contents::add_users;
 use crate::node::{LOADED, Node};
 use crate::postgres::Database;
 
@@ -122,6 +123,19 @@ fn servers_are_told_how_many_nodes_follow_the_database() {
     assert_eq!(fs::read_to_string(node.folder().join(NODES_NAME)).unwrap(), "2\n");
     sync.is_healthy(200, "ok");
     assert_eq!(sync.metric("letmein_sync_nodes"), 2);
+}
+
+#[test]
+fn a_role_that_may_not_say_how_far_the_node_is_follows_and_the_log_tells_it_once() {
+    let Some(database) = Database::new() else { return };
+    add_users(&database, "user", 10);
+    database.batch("REVOKE INSERT, UPDATE ON letmein.nodes FROM letmein_server");
+    let node = Node::of(&database);
+    let mut sync = node.start();
+    sync.until("other nodes do not count this one: permission denied for table nodes");
+    database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
+    node.equals(&database);
+    assert_eq!(sync.count("WARN"), 1, "{}", sync.log());
 }
 
 #[test]
