@@ -152,7 +152,7 @@ impl Folder {
         fs::rename(self.path.join(NEW_LOG_NAME), self.path.join(LOG_NAME))?;
         self.folder.sync_all()?;
         let (len, position) = (log.file().stream_position()?, base.position);
-        let log_file = Identity::up_to(len, log.file())?;
+        let log_file = Identity::up_to(len, &log.file().metadata()?);
         let is_batch_open = false;
         Ok(Users { base, base_file, log, position, rows: 0, len, is_batch_open, confirmed, log_file })
     }
@@ -294,7 +294,7 @@ impl Users {
         if self.is_batch_open && file.metadata()?.len() > len {
             file.set_len(len)?;
             tell_confirmed(file, confirmed)?;
-            self.log_file = Identity::up_to(len, file)?;
+            self.log_file = Identity::up_to(len, &file.metadata()?);
         }
         self.is_batch_open = false;
         Ok(())
@@ -302,8 +302,8 @@ impl Users {
 
     /// The time of the log, at which the users were as the database had them, and its identity with this length.
     fn look_at_log(&mut self, len: u64) -> io::Result<(SystemTime, Identity)> {
-        let file = self.log.file();
-        Ok((file.metadata()?.modified()?, Identity::up_to(len, file)?))
+        let file = self.log.file().metadata()?;
+        Ok((file.modified()?, Identity::up_to(len, &file)))
     }
 }
 

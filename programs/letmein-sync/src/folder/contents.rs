@@ -38,8 +38,8 @@ impl Identity {
     }
 
     /// That of a file which this program has written up to here. If somebody else has written more, it is another one.
-    pub(super) fn up_to(len: u64, file: &File) -> io::Result<Self> {
-        Ok(Self { len, ..Self::of(&file.metadata()?) })
+    pub(super) fn up_to(len: u64, file: &Metadata) -> Self {
+        Self { len, ..Self::of(file) }
     }
 }
 
@@ -59,7 +59,7 @@ impl Folder {
                 let status = file.metadata()?;
                 let is_batch_open = status.len() > len;
                 let confirmed = if is_batch_open { NEVER } else { status.modified()? };
-                let (log_file, log) = (Identity::up_to(len, &file)?, LogWriter::go_on(file));
+                let (log_file, log) = (Identity::up_to(len, &status), LogWriter::go_on(file));
                 let mut users =
                     Users { base, base_file, log, position, rows, len, is_batch_open, confirmed, log_file };
                 users.cut()?;

@@ -140,7 +140,7 @@ fn have_all(nodes: &[&Node], database: &Database, acknowledged: Acknowledged) {
     let made: BTreeSet<_> = made.split(", ").map(str::to_owned).collect();
     let lost = acknowledged.iter().map(|(revision, what)| format!("{revision} {what}"));
     assert_eq!(lost.filter(|change| !made.contains(change)).collect::<Vec<_>>(), Vec::<String>::new());
-    assert!(acknowledged.len() as u64 > faults(), "{} changes", acknowledged.len());
+    assert!(acknowledged.len() > 20, "{} changes", acknowledged.len());
 }
 
 fn faults() -> u64 {
@@ -157,12 +157,14 @@ fn no_acknowledged_change_is_missing_whatever_is_killed() {
     let acknowledged = written_beside(&database.settings(), |acknowledged| {
         for _ in 0..faults() {
             sync.run_for(Duration::from_millis(random.below(700)));
-            let which = random.below(3);
-            if which != 0 {
-                sync.kill_and_start(&node);
-            }
-            if which != 1 {
-                database.postgres.kill_and_start();
+            match random.below(3) {
+                0 => database.postgres.kill_and_start(),
+                1 => sync.kill_and_start(&node),
+                _ => {
+                    sync.end_by_kill();
+                    database.postgres.kill_and_start();
+                    sync = node.start();
+                }
             }
         }
         go_on(&[&node], &database, acknowledged);
@@ -202,9 +204,8 @@ impl Engines {
     fn settings(&self) -> Settings {
         let [first, second] = self.both.each_ref().map(|engine| engine.postgres.folder().display());
         let name = &self.primary().name;
-        let text = format!(
-            "host={first},{second} user=postgres dbname={name} target_session_attrs=read-write connect_timeout=2"
-        );
+        let text =
+            format!("host={first},{second} user=postgres dbname={name} target_session_attrs=read-write");
         load(&text).unwrap()
     }
 
@@ -245,7 +246,7 @@ impl Site {
 
 /// Something stops for a while, or ends and begins again.
 fn fault(number: u64, pause: Duration, engines: &mut Engines, site: &mut Site) {
-    // All seven in turn, so that each happens at each site.
+    // All seven in turn; of 21 faults, each at each site.
     match number * 3 % 7 {
         0 => site.sync.kill_and_start(&site.node),
         1 => {

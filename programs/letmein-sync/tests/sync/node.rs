@@ -273,7 +273,8 @@ impl Sync {
         self.end_by_kill();
     }
 
-    fn end_by_kill(&mut self) {
+    /// Kills it, and leaves it.
+    pub(crate) fn end_by_kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
