@@ -81,8 +81,8 @@ fn systemd_reads_the_units_without_a_complaint_and_has_one_of_a_mistake() {
 }
 
 #[test]
-fn systemd_reads_the_other_ways_to_the_users_file_and_to_the_key_without_a_complaint() {
-    for name in ["credential.conf", "key.conf"] {
+fn systemd_reads_the_other_ways_to_the_users_and_to_the_key_without_a_complaint() {
+    for name in ["credential.conf", "key.conf", "synced.conf"] {
         let Some(mut analyze) = installed("systemd-analyze") else { return };
         let root = system(|unit| unit);
         for service in SERVERS {
