@@ -3,7 +3,7 @@
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::Write;
 use std::iter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use proto::transport::Transport::Udp;
@@ -36,8 +36,12 @@ impl Synced {
         Self { folder, log }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder().join(name)
     }
 
     /// Puts another base there, with an empty log.

@@ -37,7 +37,7 @@ pub struct Migrated {
 }
 
 /// What is in the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The newest revision.
     pub revision: i64,
@@ -45,6 +45,8 @@ pub struct Status {
     pub users: i64,
     /// The version of the schema.
     pub schema_version: i32,
+    /// Constraints and triggers of the schema that somebody has dropped or turned off, in the order of their names.
+    pub missing_rules: Vec<String>,
 }
 
 /// Makes the schema and its roles in a database that has none, or brings the schema up to date.
@@ -76,7 +78,25 @@ pub async fn status(session: &Session) -> Result<Status, EngineError> {
     let schema_version = schema(session).await?.ok_or(EngineError::NoSchema)?.version;
     let sql = "SELECT revision, (SELECT pg_catalog.count(*) FROM letmein.users) FROM letmein.head";
     let row = session.row(sql, &[]).await?;
-    Ok(Status { revision: row.get(0), users: row.get(1), schema_version })
+    let missing_rules = missing_rules(session, schema_version).await?;
+    Ok(Status { revision: row.get(0), users: row.get(1), schema_version, missing_rules })
+}
+
+/// The rules of a version that are not in force.
+async fn missing_rules(session: &Session, version: i32) -> Result<Vec<String>, EngineError> {
+    let files = FILES.iter().take(usize::try_from(version).unwrap_or(0));
+    let named = |before| files.clone().flat_map(move |sql: &&str| sql.split(before).skip(1));
+    let rules = named("CONSTRAINT ").chain(named("CREATE TRIGGER "));
+    let rules: Vec<_> = rules.filter_map(|rule| rule.split_whitespace().next()).collect();
+    // Triggers are to fire always, also where a session says that it only copies what another has checked.
+    let sql = "SELECT name FROM pg_catalog.unnest($1) AS rule(name) WHERE name NOT IN (
+                   SELECT conname FROM pg_catalog.pg_constraint
+                       WHERE connamespace = 'letmein'::pg_catalog.regnamespace AND convalidated
+                   UNION ALL SELECT tgname FROM pg_catalog.pg_trigger
+                       WHERE tgrelid = 'letmein.users'::pg_catalog.regclass AND tgenabled = 'A')
+               ORDER BY name";
+    let rows = session.rows(sql, &[(&rules, Type::TEXT_ARRAY)]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Connects to a database whose schema this program can use.

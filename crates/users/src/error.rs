@@ -177,7 +177,14 @@ impl Content {
             Self::SyncedUsers if error.kind() == io::ErrorKind::NotFound => {
                 "start letmein-sync, which makes it".to_owned()
             }
-            Self::SyncedUsers => "let the server's user read it: see docs/SYNC.md".to_owned(),
+            Self::SyncedUsers if error.kind() == io::ErrorKind::PermissionDenied => {
+                let folder = path.parent().unwrap_or(path).display();
+                format!(
+                    "let the server's user read its folder: chgrp to a group of that user, chmod 2750 {folder}, and \
+                     start letmein-sync anew"
+                )
+            }
+            Self::SyncedUsers => "see docs/SYNC.md".to_owned(),
             Self::Key | Self::ClusterKeys if error.kind() == io::ErrorKind::PermissionDenied => {
                 format!("let the server's user read it (chgrp to a group of that user, chmod 640 {shown})")
             }

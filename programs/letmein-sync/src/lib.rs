@@ -73,7 +73,7 @@ fn follow(runtime: &Runtime, settings: Settings, args: Args) -> Result<ExitStatu
     let clock = Clock::start();
     let manager = Manager::from_env();
     let (status, shown) = watch::channel(Status::default());
-    let ready = shown.clone();
+    let told_from = shown.clone();
     let node = args.node.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let keep = vec![folder.descriptor().map_err(|error| failed(&error))?];
     let listener = args.http.map(http::listen).transpose().map_err(|error| failed(&error))?;
@@ -89,7 +89,7 @@ fn follow(runtime: &Runtime, settings: Settings, args: Args) -> Result<ExitStatu
         }
         let accepted = Arc::<Notify>::default();
         let mut ended = start(follower, accepted.clone())?;
-        let mut told = pin!(tell_ready(&manager, ready));
+        let mut told = pin!(tell_manager(&manager, told_from));
         loop {
             tokio::select! {
                 name = signals.next() => {
@@ -125,12 +125,22 @@ fn start(mut follower: Follower, accepted: Arc<Notify>) -> io::Result<oneshot::R
     Ok(ended)
 }
 
-/// Tells the service manager once there are users, which servers that are started next will want.
-async fn tell_ready(manager: &Manager, mut status: watch::Receiver<Status>) -> Infallible {
-    if status.wait_for(|status| status.position.is_some()).await.is_ok() {
-        manager.ready("following the database");
+/// Tells the service manager once there are users, which servers that are started next will want, and from then on how
+/// it goes.
+async fn tell_manager(manager: &Manager, mut status: watch::Receiver<Status>) -> Infallible {
+    let mut told = None;
+    loop {
+        let summary = status.borrow_and_update().summary();
+        if let Some(summary) = summary
+            && told != Some(summary)
+        {
+            manager.ready(summary);
+            told = Some(summary);
+        }
+        if status.changed().await.is_err() {
+            pending().await
+        }
     }
-    pending().await
 }
 
 /// Where the system says how names are looked up, as far as there are such folders.

@@ -42,6 +42,17 @@ impl Status {
         Some(Duration::from_secs(now_unix_s.saturating_sub(self.confirmed_unix_s?)))
     }
 
+    /// How it goes, once there are users. Anybody may read what a service manager is told, so only the log says what is
+    /// wrong.
+    pub(crate) fn summary(&self) -> Option<&'static str> {
+        self.position?;
+        Some(match (self.held_users, &self.error) {
+            (Some(_), _) => "a set of users waits for SIGHUP",
+            (None, Some(_)) => "not following the database: the log says why",
+            (None, None) => "following the database",
+        })
+    }
+
     /// Whether all is well, or what is not.
     pub(crate) fn health(&self, stale_after: Duration, now_unix_s: u64) -> Result<String, String> {
         if let Some(users) = self.held_users {

@@ -11,7 +11,7 @@ use users::synced::Row;
 
 /// What was taken of the database.
 pub(crate) struct Taken {
-    /// Rows that were written.
+    /// Users, or changes of users, that were written.
     pub(crate) rows: usize,
     pub(crate) invalid: Invalid,
     written: io::Result<()>,
@@ -27,7 +27,7 @@ impl Taken {
     /// Writes a user. A row that is none is left out.
     pub(crate) fn note_user(&mut self, given: Given<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
         match given.row {
-            Ok(row) => self.write(&row, write),
+            Ok(row) => self.write_counted(&row, write),
             Err(error) => self.invalid.note(given.name, &error),
         }
     }
@@ -35,7 +35,7 @@ impl Taken {
     /// Writes a change. A row that is no user removes the one whom it was before.
     pub(crate) fn note_change(&mut self, given: Given<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
         match given.row {
-            Ok(row) => self.write(&row, write),
+            Ok(row) => self.write_counted(&row, write),
             Err(error) => {
                 self.invalid.note(given.name, &error);
                 let removed = Row::removed(given.name);
@@ -47,9 +47,13 @@ impl Taken {
         }
     }
 
+    fn write_counted(&mut self, row: &Row<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
+        self.rows += 1;
+        self.write(row, write);
+    }
+
     fn write(&mut self, row: &Row<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
         if self.written.is_ok() {
-            self.rows += 1;
             self.written = write(row);
         }
     }

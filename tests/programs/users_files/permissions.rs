@@ -11,6 +11,7 @@ use crate::reloads::{Folder, logged};
 use crate::running::{Ended, Server, installed, path, run, server, users_file};
 
 use super::{REAL_USERS, SECRET};
+use crate::synced_users::{Synced, user};
 
 #[test]
 fn a_file_that_everybody_can_write_is_refused() {
@@ -209,6 +210,26 @@ fn a_check_reads_the_file_and_opens_the_audit_as_the_servers_user() {
     chown(&users, Some(0), None).unwrap();
     assert_eq!(check(&with_audit).status, 0);
     assert!(!audit.exists());
+}
+
+#[test]
+fn a_folder_of_letmein_sync_that_the_servers_user_cannot_read_is_told_with_the_remedy() {
+    let synced = Synced::with(&[user("alice", "one")]);
+    if !give_away(synced.folder()) {
+        return;
+    }
+    chown(synced.folder(), Some(0), None).unwrap();
+    let folder = synced.folder().display().to_string();
+    let check = ["--users", &folder, "--check", "--user", "nobody"];
+    for key in [&[][..], &["--key-file", "/etc/letmein.key"]] {
+        let ended = run(server(Transport::Udp).args(check).args(key));
+        assert_eq!((ended.status, &*ended.stdout), (2, ""), "{ended:?}");
+        let remedy = format!(
+            "users.log: Permission denied (os error 13): let the server's user read its folder: chgrp to a \
+                              group of that user, chmod 2750 {folder}"
+        );
+        assert!(ended.stderr.contains(&remedy), "{ended:?}");
+    }
 }
 
 #[test]

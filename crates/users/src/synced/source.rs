@@ -179,11 +179,11 @@ impl UserSource for SyncedUsers {
     }
 
     fn load(&self) -> Result<Loaded, UsersError> {
-        let keys = self.keys.load_with(self.keys.records.load_if_there()?)?;
-        let mut warnings = Vec::new();
         // The log comes first. If the base is replaced meanwhile, all that is in this log is in that base; the other
         // way round, an old base would be served without its log.
         let log = self.log.open_if_there()?;
+        let keys = self.keys.load_with(self.keys.records.load_if_there()?)?;
+        let mut warnings = Vec::new();
         let log_stamp = log.as_ref().map(|(_, stat)| FileStamp::of_growing(stat));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let base = self.base(last.take(), keys.records.as_ref(), &mut warnings)?;

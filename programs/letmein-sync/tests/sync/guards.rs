@@ -189,7 +189,8 @@ fn the_log_tells_how_a_row_that_is_no_user_is_found() {
     assert_eq!(found(&node.check().1), reasons);
     // A few of many say what there is to say.
     database.batch("UPDATE letmein.users SET password = '' WHERE name ~ '^user'");
-    sync.until("rows that are no users: 10");
+    let line = sync.until("rows that are no users: 10");
+    assert!(line.contains(": 0 users changed; rows"), "who is none any more is told once: {line}");
     database.batch("DELETE FROM letmein.users WHERE name = 'user1'");
     sync.until(": 1 user changed");
     assert_eq!(sync.count(TOLD), 3 + 5);
@@ -254,6 +255,24 @@ fn rows_that_are_no_users_remove_these_users_and_keep_no_others_from_coming() {
     );
     node.equals(&database);
     assert_eq!(names().len(), 21);
+}
+
+/// The folder gets the record, since its rules may be newer than this program, and servers leave it out.
+#[test]
+fn a_check_tells_of_records_that_no_server_takes() {
+    let Some((database, node, _sync)) = Node::followed("user", 2) else { return };
+    let records = "('carol', '$opaque-3dh$v=9$'), ('dave', '$opaque-3dh$v=1$')";
+    database.batch(&format!("INSERT INTO letmein.users (name, opaque) VALUES {records}"));
+    node.equals(&database);
+    let (status, text) = node.check();
+    assert_eq!(status, 1);
+    assert!(
+        text.contains("users: 2, rows that are no users: 2; the first: a record has a version"),
+        "{text}"
+    );
+    assert!(
+        text.contains("a record is damaged: take it from a backup, or set a new password: the row with md5")
+    );
 }
 
 #[test]

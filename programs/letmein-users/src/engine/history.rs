@@ -66,8 +66,9 @@ pub(crate) fn nodes(file: &Path, json: bool) -> Result<ExitStatus, ExitStatus> {
     }
     let cells = |row: NodeRow| {
         let seen = row.seen.unwrap_or_else(|| "never".to_owned());
-        [row.name, row.revision.to_string(), row.behind.to_string(), seen]
-            .map(|cell| Plain(&cell).to_string())
+        // Of a history that the database has not, as after a loss.
+        let behind = if row.behind < 0 { "ahead".to_owned() } else { row.behind.to_string() };
+        [row.name, row.revision.to_string(), behind, seen].map(|cell| Plain(&cell).to_string())
     };
     print_table(["NAME", "REVISION", "BEHIND", "SEEN"], rows.into_iter().map(cells))
 }

@@ -255,7 +255,7 @@ pub(super) fn entries(
 
 fn entry(row: &UserRow, key: Option<KeyId>) -> Result<UserEntry, String> {
     let name: Username =
-        row.name.parse().map_err(|error| format!("the name {} {error}: remove the user", row.name))?;
+        row.name.parse().map_err(|error| format!("the name {} {error}: delete its row by SQL", row.name))?;
     let from = row.networks.iter().map(|network| shown_network(network).ok_or(network));
     let from: Result<Vec<_>, _> = from.collect();
     let from = from.map_err(|network| {
@@ -283,9 +283,14 @@ fn kind(row: &UserRow) -> &'static str {
 fn credential(row: &UserRow, key: Option<KeyId>) -> Result<Credential, String> {
     let Some(record) = &row.opaque else {
         let password = row.password.as_ref().map_or("", |password| password.as_str());
-        let password =
-            Password::new(password).map_err(|error| format!("{error}: set another with passwd"))?;
-        return Ok(Credential::Password(password));
+        let password = if password.is_empty() {
+            Err("is empty".to_owned())
+        } else {
+            Password::new(password).map_err(|error| error.to_string())
+        };
+        return password
+            .map(Credential::Password)
+            .map_err(|wrong| format!("{wrong}: set another with passwd"));
     };
     let record = parse_record(record).map_err(|error| error.to_string())?;
     match key.filter(|key| *key != record.key) {

@@ -62,14 +62,23 @@ fn brought(Migrated { from, to }: Migrated) -> String {
     }
 }
 
-fn shown(Status { revision, users, schema_version }: Status) -> Vec<String> {
+fn shown(Status { revision, users, schema_version, missing_rules }: Status) -> Vec<String> {
     let version = if schema_version < SCHEMA_VERSION {
         format!("{schema_version}, and engine migrate makes it {SCHEMA_VERSION}")
     } else {
         schema_version.to_string()
     };
+    let missing = (!missing_rules.is_empty()).then(|| {
+        let rules = missing_rules.join(", ");
+        (
+            "missing",
+            format!(
+                "{rules}: rules that somebody has dropped; see \"Rules that are missing\" in docs/ENGINE.md"
+            ),
+        )
+    });
     let rows = [("revision", revision.to_string()), ("users", users.to_string()), ("version", version)];
-    rows.map(|(what, it)| format!("{what:8}  {it}")).into()
+    rows.into_iter().chain(missing).map(|(what, it)| format!("{what:8}  {it}")).collect()
 }
 
 fn forgotten(Purged { removals, changes, nodes, floor }: Purged) -> String {

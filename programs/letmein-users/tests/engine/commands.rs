@@ -213,6 +213,20 @@ fn rows_that_no_server_takes_are_told_and_can_be_changed_and_removed() {
 }
 
 #[test]
+fn rows_whose_rules_somebody_has_dropped_are_told() {
+    let Some(site) = two_users() else { return };
+    site.database.batch(
+        "ALTER TABLE letmein.users DROP CONSTRAINT users_name_colon, DROP CONSTRAINT users_password_length;
+         INSERT INTO letmein.users (name, password) VALUES ('a:b', 'p'), ('carol', '')",
+    );
+    let wrong = "letmein-users: ENGINE: the name a:b has a colon in it: delete its row by SQL\n\
+                 letmein-users: ENGINE: the password of carol is empty: set another with passwd\n";
+    for command in ["check", "list", "export"] {
+        assert_eq!(site.run(&[command]), failed(2, wrong), "{command}");
+    }
+}
+
+#[test]
 fn days_and_networks_that_are_none_are_problems_of_their_rows() {
     let Some(site) = two_users() else { return };
     site.database.batch(

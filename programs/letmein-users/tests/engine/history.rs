@@ -62,12 +62,14 @@ fn a_history_of_any_length_is_shown_whole() {
 fn nodes_are_shown_with_how_far_they_are_behind() {
     let Some(site) = Site::new() else { return };
     assert_eq!(site.run(&["add", "alice", "--generate"]).0, 0);
-    site.database.batch("INSERT INTO letmein.nodes VALUES ('two', 1, '2027-01-31T12:00:00Z'), ('one', 0, '2027-01-31T13:00:00+01')");
+    site.database.batch("INSERT INTO letmein.nodes VALUES ('two', 1, '2027-01-31T12:00:00Z'), ('one', 0, '2027-01-31T13:00:00+01'), ('lost', 3, '2027-01-31T12:00:00Z')");
     let table = "NAME  REVISION  BEHIND  SEEN\n\
+                 lost  3         ahead   2027-01-31T12:00:00Z\n\
                  one   0         1       2027-01-31T12:00:00Z\n\
                  two   1         0       2027-01-31T12:00:00Z\n";
     assert_eq!(site.run(&["nodes"]), done(table));
-    let json = "[{\"name\":\"one\",\"revision\":0,\"behind\":1,\"seen\":\"2027-01-31T12:00:00Z\"},\
+    let json = "[{\"name\":\"lost\",\"revision\":3,\"behind\":-2,\"seen\":\"2027-01-31T12:00:00Z\"},\
+                {\"name\":\"one\",\"revision\":0,\"behind\":1,\"seen\":\"2027-01-31T12:00:00Z\"},\
                 {\"name\":\"two\",\"revision\":1,\"behind\":0,\"seen\":\"2027-01-31T12:00:00Z\"}]\n";
     assert_eq!(site.run(&["nodes", "--json"]), done(json));
 }

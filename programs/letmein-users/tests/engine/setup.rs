@@ -41,6 +41,14 @@ fn a_database_is_made_looked_at_and_left_alone() {
         .batch("SET ROLE letmein_admin; INSERT INTO letmein.users (name, password) VALUES ('alice', 'a')");
     assert_eq!(engine("status", &file), done("revision  1\nusers     1\nversion   3\n"));
 
+    database.batch(
+        "ALTER TABLE letmein.users DROP CONSTRAINT users_name_colon, DISABLE TRIGGER note_deletes;
+         DROP TRIGGER refuse_truncate ON letmein.users",
+    );
+    let missing =
+        "missing   note_deletes, refuse_truncate, users_name_colon: rules that somebody has dropped";
+    assert!(engine("status", &file).1.contains(missing));
+
     database.batch("UPDATE letmein.head SET schema_version = 5, min_reader = 5");
     let newer = "letmein-users: the schema of the database has version 5 and needs a program that knows version 5, and \
                  this one knows 3: install a newer letmein\n";
