@@ -181,7 +181,7 @@ impl Content {
                 let folder = path.parent().unwrap_or(path).display();
                 format!(
                     "let the server's user read its folder: chgrp to a group of that user, chmod 2750 {folder}, and \
-                     start letmein-sync anew"
+                     restart letmein-sync"
                 )
             }
             Self::SyncedUsers => "see docs/SYNC.md".to_owned(),

@@ -6,8 +6,8 @@ use std::path::Path;
 use engine::{EngineError, Reader, Settings};
 use letmein::cli::{self, ExitStatus};
 use tokio::runtime::Runtime;
-use users::parse_record;
-use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, read_base, read_log};
+use users::synced::{BASE_NAME, Credential, LOG_NAME, Position, Row, read_base, read_log};
+use users::{RecordTextError, parse_record};
 
 use crate::taken::Invalid;
 use crate::{PROGRAM, failed};
@@ -45,19 +45,23 @@ async fn read(settings: &Settings) -> Result<Database, EngineError> {
     // It tells whether this program knows the tables.
     let mut database =
         Database { position: reader.head(None).await?.position, users: 0, invalid: Invalid::default() };
-    let position = reader.all(|given| {
-        let record = given.row.as_ref().ok().and_then(|row| match row.credential {
-            Credential::Record(record) => Some(parse_record(record)),
-            Credential::Password(_) | Credential::Removed => None,
-        });
-        match (given.row, record) {
-            (Err(error), _) => database.invalid.note(given.name, &error),
-            (Ok(_), Some(Err(error))) => database.invalid.note(given.name, &format_args!("a record {error}")),
-            (Ok(_), Some(Ok(_)) | None) => database.users += 1,
-        }
+    let position = reader.all(|given| match given.row {
+        Err(error) => database.invalid.note(given.name, &error),
+        Ok(row) => match check_record(&row) {
+            Err(error) => database.invalid.note(given.name, &format_args!("a record {error}")),
+            Ok(()) => database.users += 1,
+        },
     });
     let position = position.await?;
     Ok(Database { position, ..database })
+}
+
+/// Whether servers take the record of a user, if that is what there is.
+fn check_record(row: &Row<'_>) -> Result<(), RecordTextError> {
+    match row.credential {
+        Credential::Record(record) => parse_record(record).map(drop),
+        Credential::Password(_) | Credential::Removed => Ok(()),
+    }
 }
 
 /// Where the users in a folder are in the history.

@@ -314,7 +314,7 @@ impl Follower {
 
     fn recovered(&mut self) {
         self.status.send_if_modified(|status| status.error.take().is_some()).then(|| {
-            info!("the database answers again");
+            info!("no failure any more");
         });
     }
 

@@ -49,6 +49,7 @@ impl Status {
         Some(match (self.held_users, &self.error) {
             (Some(_), _) => "a set of users waits for SIGHUP",
             (None, Some(_)) => "not following the database: the log says why",
+            (None, None) if self.head.is_none() => "the database has not answered yet",
             (None, None) => "following the database",
         })
     }

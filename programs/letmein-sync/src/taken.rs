@@ -11,7 +11,7 @@ use users::synced::Row;
 
 /// What was taken of the database.
 pub(crate) struct Taken {
-    /// Users, or changes of users, that were written.
+    /// Users, or changes of users, that were written. A removal in the place of a row that is no user is none.
     pub(crate) rows: usize,
     pub(crate) invalid: Invalid,
     written: io::Result<()>,
@@ -48,7 +48,7 @@ impl Taken {
     }
 
     fn write_counted(&mut self, row: &Row<'_>, write: impl FnOnce(&Row<'_>) -> io::Result<()>) {
-        self.rows += 1;
+        self.rows += usize::from(self.written.is_ok());
         self.write(row, write);
     }
 

@@ -9,6 +9,27 @@ use crate::postgres::{Database, load, run};
 const UP_TO_DATE: Migrated = Migrated { from: SCHEMA_VERSION, to: SCHEMA_VERSION };
 
 #[test]
+fn each_rule_that_is_dropped_or_turned_off_is_told() {
+    let Some(database) = Database::new() else { return };
+    let rules = database.query(
+        "SELECT ARRAY[name] FROM (
+            SELECT conname::text AS name FROM pg_constraint
+                WHERE conrelid = 'letmein.users'::regclass AND contype = 'c'
+            UNION ALL SELECT tgname::text FROM pg_trigger WHERE tgrelid = 'letmein.users'::regclass AND NOT tgisinternal
+         ) AS rule ORDER BY name COLLATE \"C\"",
+    );
+    database.batch(
+        "DO $$ DECLARE rule text; BEGIN
+            FOR rule IN SELECT conname FROM pg_constraint WHERE conrelid = 'letmein.users'::regclass AND contype = 'c'
+            LOOP EXECUTE format('ALTER TABLE letmein.users DROP CONSTRAINT %I', rule); END LOOP;
+         END $$;
+         ALTER TABLE letmein.users DISABLE TRIGGER USER",
+    );
+    let told = run(async { status(&database.session().await).await }).unwrap().missing_rules;
+    assert_eq!(told.join(", "), rules);
+}
+
+#[test]
 fn what_is_done_twice_changes_nothing() {
     let Some(database) = Database::empty() else { return };
     let everything = "SELECT ARRAY[(SELECT count(*) FROM pg_catalog.pg_depend)::text, revision::text, stamp::text] \

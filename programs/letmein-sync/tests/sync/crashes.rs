@@ -222,6 +222,6 @@ fn no_connections_pile_up_while_the_database_hangs_now_and_then() {
     proxy.set(Way::Dropped);
     sync.until("the database did not answer within 5 s");
     proxy.set(Way::Open);
-    sync.until("the database answers again");
+    sync.until("no failure any more");
     eventually("only the connection in use is open", || sockets() <= before);
 }

@@ -65,7 +65,7 @@ fn a_failover_without_loss_is_followed_without_loading_again() {
     pair.change("user1");
     pair.catch_up();
     pair.primary.postgres.kill();
-    pair.sync.until("the database answers again");
+    pair.sync.until("no failure any more");
     pair.promote();
     pair.standby.batch("DELETE FROM letmein.users WHERE name = 'user2'");
     pair.node.equals(&pair.standby);
@@ -128,7 +128,7 @@ fn a_standby_that_lags_takes_nothing_back_and_the_primary_is_followed_once_it_is
     pair.sync.until(BEHIND);
     assert_eq!(pair.node.users(), before);
     pair.primary.postgres.start_again();
-    pair.sync.until("the database answers again");
+    pair.sync.until("no failure any more");
     pair.change("user2");
     pair.sync.has_loaded(1);
 }

@@ -73,7 +73,7 @@ fn shown(Status { revision, users, schema_version, missing_rules }: Status) -> V
         (
             "missing",
             format!(
-                "{rules}: rules that somebody has dropped; see \"Rules that are missing\" in docs/ENGINE.md"
+                "{rules}: rules that somebody has dropped or turned off; see \"Rules that are missing\" in docs/ENGINE.md"
             ),
         )
     });

@@ -45,8 +45,7 @@ fn a_database_is_made_looked_at_and_left_alone() {
         "ALTER TABLE letmein.users DROP CONSTRAINT users_name_colon, DISABLE TRIGGER note_deletes;
          DROP TRIGGER refuse_truncate ON letmein.users",
     );
-    let missing =
-        "missing   note_deletes, refuse_truncate, users_name_colon: rules that somebody has dropped";
+    let missing = "missing   note_deletes, refuse_truncate, users_name_colon: rules that somebody has dropped or turned off;";
     assert!(engine("status", &file).1.contains(missing));
 
     database.batch("UPDATE letmein.head SET schema_version = 5, min_reader = 5");
