@@ -230,7 +230,7 @@ fn other(transport: Transport) -> &'static str {
 fn or_old(mechanism: Mechanism) -> &'static str {
     match mechanism {
         Mechanism::Md5 => "",
-        Mechanism::Opaque => "; servers before 0.2 do not know this mechanism",
+        Mechanism::Opaque => "; servers before 0.2, or without a key of records, do not know this mechanism",
     }
 }
 
