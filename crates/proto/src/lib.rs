@@ -40,6 +40,8 @@ mod peer;
 pub mod proof;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+mod short_name;
 pub mod shown;
 pub mod small;
 pub mod source;

@@ -5,6 +5,7 @@
 
 mod desk;
 pub mod event;
+pub mod fleet;
 pub mod keyring;
 pub mod opaque;
 pub mod penalty;

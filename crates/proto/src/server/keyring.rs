@@ -23,6 +23,7 @@ use crate::opaque::RngCore;
 use crate::opaque::exchange::Pending;
 use crate::opaque::key::ServerKey;
 use crate::server::Keys;
+use crate::server::fleet::message::FleetKey;
 use crate::server::opaque::seal::{self, Owner, Seal, Sealed, Sealer, State};
 use crate::server::penalty::Rank;
 use crate::users::Users;
@@ -69,6 +70,12 @@ impl ClusterKey {
         TimedKey::new(self.from_unix_s, &challenges, &states)
     }
 
+    fn of_fleet(&self) -> FleetKey {
+        let mut bytes = Zeroizing::new([0; FleetKey::LEN]);
+        self.derive(None, b"letmein cluster fleet 1", &mut *bytes);
+        FleetKey::new(&bytes)
+    }
+
     /// HKDF-SHA-512 (RFC 5869).
     fn derive(&self, salt: Option<&[u8]>, info: &[u8], key: &mut [u8]) {
         // It fails for more than 16,320 bytes alone.
@@ -101,6 +108,8 @@ impl TimedKey {
 /// The keys of a cluster, in the order of their times. It has no `Debug`, so that they are never shown.
 pub struct Keyring {
     keys: Vec<TimedKey>,
+    /// Those of the same keys, for what servers tell each other.
+    of_fleet: Vec<FleetKey>,
     ids: Vec<(u64, ClusterKeyId)>,
 }
 
@@ -113,7 +122,8 @@ impl Keyring {
         let ids = keys.iter().map(|key| (key.from_unix_s, key.id())).collect();
         let salt = key_of_records.map(ServerKey::state_salt);
         let timed = |key: &ClusterKey| key.timed(salt.as_ref().map(|salt| salt.as_slice()));
-        Self { keys: keys.iter().map(timed).collect(), ids }
+        let of_fleet = keys.iter().map(ClusterKey::of_fleet).collect();
+        Self { keys: keys.iter().map(timed).collect(), of_fleet, ids }
     }
 
     /// When each key takes effect, in seconds since 1970-01-01 UTC, and its id.
@@ -126,6 +136,20 @@ impl Keyring {
     #[must_use]
     pub fn active(&self, unix_s: u64) -> Option<ClusterKeyId> {
         self.ids.iter().rfind(|(from, _)| *from <= unix_s).map(|(_, id)| *id)
+    }
+
+    /// The key for what this server tells the others; `None` before the first.
+    pub(crate) fn fleet_key(&self, unix_s: u64) -> Option<&FleetKey> {
+        let of_keys = self.keys.iter().zip(&self.of_fleet);
+        of_keys.rev().find(|(key, _)| key.from <= unix_s).map(|(_, of_fleet)| of_fleet)
+    }
+
+    /// The keys under which another server may have sealed what it tells: the present one first, then the one before,
+    /// and the next one, if it takes effect within the tolerance of the clocks.
+    pub(crate) fn fleet_keys(&self, unix_s: u64) -> impl Iterator<Item = &FleetKey> {
+        let of_keys = self.keys.iter().zip(&self.of_fleet);
+        let begun = of_keys.rev().filter(move |(key, _)| key.from <= unix_s + SKEW_TICKS);
+        begun.take(3).map(|(_, of_fleet)| of_fleet)
     }
 
     /// The keys at a tick; `None` before the first.

@@ -16,13 +16,15 @@
 //! therefore counted beside the user as well (`users::guesses`), and an answer beyond the budget is refused whatever
 //! its digest, like an answer for an unknown name.
 //!
-//! Nodes that have the same users divide the budgets of users among them. Nothing is told from one to another, so the
-//! sum is kept even while none can reach any other. Budgets of sources, and of a source as a user who has logged in
-//! from there, are not divided: they protect whoever is there, and usually all that comes from there comes to one node.
+//! Nodes that have the same users divide the budgets of users among them, so the sum is kept even while none can reach
+//! any other. Those that can count failures of proven senders together (see `pool`). Budgets of sources, and of a
+//! source as a user who has logged in from there, are not divided: they protect whoever is there, and usually all that
+//! comes from there comes to one node.
 
 mod fill;
 mod guess;
 mod policy;
+mod pool;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use crate::Peer;
 pub use crate::blocks::{FIRST_BLOCK, LONGEST_BLOCK};
 use crate::origin::Origin;
 use crate::proof::Digest;
+use crate::server::fleet::outbox::SourceOctets;
 use crate::source::{Source, any_covers};
 use crate::users::{Found, PasswordAge, Price};
 pub use fill::{Failures, Fill};
@@ -47,6 +50,7 @@ use guess::GuessTables;
 pub use guess::{GUESSES_A_DAY, GuessBudgets, Rank};
 use policy::Part;
 pub use policy::{Budget, Policy, WINDOW_MAX};
+use pool::Pool;
 use tables::{Counted, DebtTable, Trace};
 
 /// Whose budget is used up.
@@ -115,6 +119,8 @@ pub struct Penalties {
     of_user: Option<Budget>,
     /// The nodes among which the budgets of users are divided.
     nodes: AtomicU32,
+    /// Those that count failures together; absent if this one tells the others nothing.
+    pool: Option<Pool>,
 }
 
 /// The failures of answers of one origin. A table is absent where there is no budget for it.
@@ -141,6 +147,7 @@ impl Penalties {
             guesses: GuessTables::new(of_guesses),
             of_user,
             nodes: 1.into(),
+            pool: None,
         }
     }
 
@@ -151,14 +158,18 @@ impl Penalties {
         self.nodes.store(nodes.get(), Ordering::Relaxed);
     }
 
-    /// What this node has of a user's budget.
-    fn of_user(&self) -> Part {
-        Part::one_of(NonZeroU32::new(self.nodes.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN))
+    fn nodes(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.nodes.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
     }
 
-    /// The price of a guess at a user; absent where users are not counted.
-    fn price(&self) -> Option<Price> {
-        self.of_user.and_then(|Budget { count, window }| Price::new(self.of_user().of(count.into()), window))
+    /// What this node has of a user's budget for itself.
+    fn of_user(&self) -> Part {
+        Part::one_of(self.nodes())
+    }
+
+    /// The price of a guess at a user, of whose budget there is this part; absent where users are not counted.
+    fn price(&self, part: Part) -> Option<Price> {
+        self.of_user.and_then(|Budget { count, window }| Price::new(part.of(count.into()), window))
     }
 
     /// Counts the slots of all tables, which takes some hundred microseconds if they are not empty.
@@ -169,7 +180,7 @@ impl Penalties {
         let Self { proven, unproven, .. } = self;
         Failures {
             proven_sources: fill(&proven.sources, Part::WHOLE),
-            proven_names: fill(&proven.names, self.of_user()),
+            proven_names: fill(&proven.names, self.of_user_by(Origin::Proven, uptime)),
             unproven_sources: fill(&unproven.sources, Part::WHOLE),
             unproven_names: fill(&unproven.names, self.of_user()),
         }
@@ -180,6 +191,7 @@ impl Penalties {
         let tables = [&self.proven, &self.unproven].map(|counts| [&counts.sources, &counts.names]);
         tables.iter().flatten().filter_map(|table| table.as_ref()).for_each(DebtTable::clear);
         self.guesses.clear();
+        self.pool.iter().for_each(Pool::clear);
     }
 
     /// The size in bytes of the tables for this policy.
@@ -203,9 +215,10 @@ impl Penalties {
         let counts = self.counts(origin);
         self.source_in(counts, uptime, peer)?;
         let Some(names) = &counts.names else { return Ok(attempt) };
-        let is_blocked = names.is_blocked(uptime, self.of_user(), || self.name(&attempt));
+        let part = self.of_user_by(origin, uptime);
+        let is_blocked = names.is_blocked(uptime, part, || self.name(&attempt)) || self.waits(&attempt);
         // While the guesses at any user are spent, answers for all names take the same steps.
-        let price = found.are_any_guesses_spent(uptime).then(|| self.price()).flatten();
+        let price = found.are_any_guesses_spent(uptime).then(|| self.price(part)).flatten();
         if (!is_blocked && price.is_none()) || self.is_trusted(peer) {
             return Ok(attempt);
         }
@@ -244,14 +257,16 @@ impl Penalties {
         }
         if let Some(names) = &counts.names {
             let (part, key) = match attempt.scope {
-                Scope::Everywhere => (self.of_user(), self.name(attempt)),
+                Scope::Everywhere => (self.of_user_by(attempt.origin, uptime), self.name(attempt)),
                 Scope::Here => (Part::WHOLE, self.login(attempt)),
             };
             let counted = names.fail(uptime, part, key, trace);
             blocks.name = counted.block().map(|end| (attempt.scope, end));
-            if let (Counted::Now(_), Scope::Everywhere, Some(price)) = (counted, attempt.scope, self.price())
-            {
-                attempt.found.guessed(attempt.origin, price, uptime);
+            if let (Counted::Now(_), Scope::Everywhere) = (counted, attempt.scope) {
+                self.tell_failure(attempt);
+                if let Some(price) = self.price(part) {
+                    attempt.found.guessed(attempt.origin, price, uptime);
+                }
             }
         }
         blocks
@@ -268,7 +283,7 @@ impl Penalties {
             }
         }
         if self.proven.names.is_some() {
-            attempt.found.exempt(self.exempt_source(peer), password, uptime);
+            self.note_login(uptime, peer.source().octets(), &attempt.found, password);
         }
     }
 
@@ -314,7 +329,11 @@ impl Penalties {
 
     /// The source of a login, as it stands in a user's exemptions.
     fn exempt_source(&self, peer: Peer) -> u64 {
-        self.hash(Kind::Exemption, &[&peer.source().octets()])
+        self.exemption_of(peer.source().octets())
+    }
+
+    fn exemption_of(&self, source: SourceOctets) -> u64 {
+        self.hash(Kind::Exemption, &[&source])
     }
 
     fn hash(&self, kind: Kind, parts: &[&[u8]]) -> u64 {

@@ -13,6 +13,8 @@ use super::PasswordAge;
 
 /// How long a login exempts its source from the blocks of its user.
 const LIFE_MINUTES: u64 = 24 * 60;
+/// How often other nodes are told of a source that logs in again and again.
+const NEWS_MINUTES: u64 = 60;
 
 /// Slots of all users together, unless that would be fewer or more a user than the limits below: 16 MiB.
 const SLOTS: usize = 1 << 21;
@@ -39,18 +41,25 @@ impl Exemptions {
         Self { slots: zeroed_slice_box(users * per_user), per_user }
     }
 
-    /// Notes a login of the user of this number. If all slots for its source are taken, the oldest is evicted.
-    pub(super) fn note(&self, user: u32, source: u64, password: PasswordAge, uptime: Duration) {
-        self.insert(user, source, word(source, password, minutes(uptime)));
+    /// Notes a login of the user of this number. If all slots for its source are taken, the oldest is evicted. Gives
+    /// whether it is news: the first from its source, or the first there in an hour, which begins for each source at
+    /// another minute.
+    pub(super) fn note(&self, user: u32, source: u64, password: PasswordAge, uptime: Duration) -> bool {
+        let word = word(source, password, minutes(uptime));
+        let hour = |word: u64| ((word & MINUTE_MAX) + (word >> TAG_SHIFT) % NEWS_MINUTES) / NEWS_MINUTES;
+        self.insert(user, source, word)
+            .is_some_and(|old| old >> TAG_SHIFT != word >> TAG_SHIFT || hour(old) != hour(word))
     }
 
     /// Whether the user has logged in from this source within a day.
     pub(super) fn contains(&self, user: u32, source: u64, uptime: Duration) -> bool {
-        let (tag, now) = (tag(source), minutes(uptime));
-        self.ways(user, source).iter().any(|slot| {
-            let word = slot.load(Ordering::Relaxed);
-            word >> TAG_SHIFT == tag && now.saturating_sub(word & MINUTE_MAX) < LIFE_MINUTES
-        })
+        self.ways(user, source).iter().any(|slot| exempts(slot.load(Ordering::Relaxed), source, uptime))
+    }
+
+    /// By which password the user has logged in from this source within a day, if they have.
+    pub(super) fn password(&self, user: u32, source: u64, uptime: Duration) -> Option<PasswordAge> {
+        let words = self.ways(user, source).iter().map(|slot| slot.load(Ordering::Relaxed));
+        words.filter(|word| exempts(*word, source, uptime)).map(password_of).min()
     }
 
     /// Adds the exemptions of another snapshot, in which the user has the number `other`. `becomes` says which password
@@ -64,8 +73,7 @@ impl Exemptions {
     ) {
         for word in others.of(other).iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|word| *word != 0)
         {
-            let password = if word & OLD_PASSWORD == 0 { PasswordAge::Present } else { PasswordAge::Old };
-            if let Some(password) = becomes(password) {
+            if let Some(password) = becomes(password_of(word)) {
                 self.insert(user, word, word_of(word, password));
             }
         }
@@ -78,20 +86,19 @@ impl Exemptions {
 
     /// Overwrites the older word of the same source, else the oldest word, unless all are newer. A login by the old
     /// password does not overwrite one by the present password within a day: both may come from behind one address. If
-    /// two workers note logins of a user at the same moment, one of them may be lost.
-    fn insert(&self, user: u32, source: u64, word: u64) {
+    /// two workers note logins of a user at the same moment, one of them may be lost. Gives what was overwritten.
+    fn insert(&self, user: u32, source: u64, word: u64) -> Option<u64> {
         let oldest = self.ways(user, source).iter().min_by_key(|slot| {
             let old = slot.load(Ordering::Relaxed);
             (old >> TAG_SHIFT != word >> TAG_SHIFT, old & MINUTE_MAX)
         });
-        if let Some(slot) = oldest
-            && let old = slot.load(Ordering::Relaxed)
-            && old != word
-            && old & MINUTE_MAX <= word & MINUTE_MAX
-            && !outranks(old, word)
-        {
+        let slot = oldest?;
+        let old = slot.load(Ordering::Relaxed);
+        let is_later = old != word && old & MINUTE_MAX <= word & MINUTE_MAX && !outranks(old, word);
+        is_later.then(|| {
             slot.store(word, Ordering::Relaxed);
-        }
+            old
+        })
     }
 
     /// The slots that a source may take. They are chosen by bits of its tag.
@@ -107,6 +114,15 @@ impl Exemptions {
         let start = user as usize * self.per_user;
         self.slots.get(start..start + self.per_user).unwrap_or_default()
     }
+}
+
+/// Whether a word is of a login from this source within a day.
+fn exempts(word: u64, source: u64, uptime: Duration) -> bool {
+    word >> TAG_SHIFT == tag(source) && minutes(uptime).saturating_sub(word & MINUTE_MAX) < LIFE_MINUTES
+}
+
+fn password_of(word: u64) -> PasswordAge {
+    if word & OLD_PASSWORD == 0 { PasswordAge::Present } else { PasswordAge::Old }
 }
 
 /// Whether a login was by the present password, and a later one from the same source by the old one.

@@ -98,12 +98,25 @@ impl<'a> Found<'a> {
         place.layer.guesses_a_day.give_back(place.number, Origin::Proven, price);
     }
 
-    /// Notes a login of the user from a source, given as a keyed hash.
-    pub(crate) fn exempt(&self, source: u64, password: PasswordAge, uptime: Duration) {
-        if self.is_known.into() {
-            let place = self.places.selected();
-            place.layer.exemptions.note(place.number, source, password, uptime);
-        }
+    /// Notes a login of the user from a source, given as a keyed hash. Whether others should hear of it again.
+    pub(crate) fn exempt(&self, source: u64, password: PasswordAge, uptime: Duration) -> bool {
+        let place = self.places.selected();
+        self.is_known.into() && place.layer.exemptions.note(place.number, source, password, uptime)
+    }
+
+    /// By which password the user has logged in from that source lately, if they have.
+    pub(crate) fn exempting(&self, source: u64, uptime: Duration) -> Option<PasswordAge> {
+        let place = self.places.selected();
+        place.layer.exemptions.password(place.number, source, uptime).filter(|_| self.is_known.into())
+    }
+
+    /// The password of this age, and for the present one the record; absent if there is neither.
+    pub(crate) fn credential(&self, age: PasswordAge) -> Option<[&'a [u8]; 2]> {
+        let parts = match age {
+            PasswordAge::Present => [self.password, self.opaque],
+            PasswordAge::Old => [self.old_password, &[]],
+        };
+        parts.iter().any(|part| !part.is_empty()).then_some(parts)
     }
 
     /// Whether the user has logged in from that source lately. For an unknown name the slots of another user are looked
@@ -188,7 +201,7 @@ pub(crate) struct Candidate<'a> {
 }
 
 /// Which of a user's passwords it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PasswordAge {
     /// The only one, or the new one.
     Present,

@@ -117,6 +117,12 @@ impl Users {
         }
     }
 
+    /// The user of this name, whatever mechanism they log in by.
+    pub(crate) fn owner<'a>(&'a self, name: &'a str) -> Option<Found<'a>> {
+        let found = [Mechanism::Md5, Mechanism::Opaque].map(|mechanism| self.find(name, mechanism));
+        found.into_iter().find(|found| found.is_known.into())
+    }
+
     /// Looks for a user in both layers. A record of that name in the overlay counts more than one in the base; a search
     /// for an unknown name ends with a record of the base, unless there is none.
     pub(super) fn search(&self, name: &str) -> Hit<'_> {

@@ -4,6 +4,7 @@
 mod challenges;
 mod cluster;
 mod conversations;
+mod fleet;
 mod forgers;
 mod hostile;
 mod link;

@@ -15,18 +15,24 @@ use letmein_auth_proto::{Now, Peer};
 use crate::{at, echoing_answer, peer, sample_users};
 
 /// Failures that are allowed against a user in a minute.
-const BUDGET: u32 = 60;
+pub(crate) const BUDGET: u32 = 60;
 const DAY_S: u32 = 24 * 60 * 60;
 
 /// A server, and what only it knows of its users.
-struct Node {
+pub(crate) struct Node {
     server: Server,
-    penalties: Arc<Penalties>,
-    users: Users,
+    pub(crate) penalties: Arc<Penalties>,
+    pub(crate) users: Users,
 }
 
 impl Node {
-    fn divide(&self, nodes: u32) {
+    pub(crate) fn new(number: u8, penalties: Penalties, users: Users) -> Self {
+        let penalties = Arc::new(penalties);
+        let server = Server::new(&Keys::known(number), Seed([number; 32]), penalties.clone(), None);
+        Self { server, penalties, users }
+    }
+
+    pub(crate) fn divide(&self, nodes: u32) {
         self.penalties.divide(NonZeroU32::new(nodes).unwrap());
     }
 
@@ -42,9 +48,13 @@ impl Node {
         self.server.datagram(&self.users, now, peer, answer.as_bytes(), &mut Vec::new()).event
     }
 
-    fn logs_in(&mut self, address: &str, now: Now) -> bool {
+    pub(crate) fn logs_in(&mut self, address: &str, now: Now) -> bool {
+        self.logs_in_by("passwordone", address, now)
+    }
+
+    pub(crate) fn logs_in_by(&mut self, password: &str, address: &str, now: Now) -> bool {
         let challenge = self.challenge(peer(address), now);
-        let answer = echoing_answer("userone", "passwordone", challenge);
+        let answer = echoing_answer("userone", password, challenge);
         matches!(self.event(peer(address), now, &answer), Event::Welcomed { .. })
     }
 }
@@ -62,24 +72,20 @@ fn alone() -> Node {
 }
 
 fn undivided(count: u8) -> Vec<Node> {
-    let node = |number| {
-        let penalties = Arc::new(Penalties::new(&[number; 16], Policy::default()));
-        let server = Server::new(&Keys::known(number), Seed([number; 32]), penalties.clone(), None);
-        Node { server, penalties, users: sample_users() }
-    };
-    (1..=count).map(node).collect()
+    let penalties = |number| Penalties::new(&[number; 16], Policy::default());
+    (1..=count).map(|number| Node::new(number, penalties(number), sample_users())).collect()
 }
 
 /// Whether the sender shows that it can receive at its address.
 #[derive(Clone, Copy)]
-enum Origin {
+pub(crate) enum Origin {
     Proven,
     Unproven,
 }
 
 /// Guesses at one user, each from an address of its own.
 #[derive(Default)]
-struct Guesser {
+pub(crate) struct Guesser {
     addresses: u32,
 }
 
@@ -91,17 +97,33 @@ impl Guesser {
     }
 
     /// Whether the server looked at the guess.
-    fn guess(&mut self, node: &mut Node, now: Now, origin: Origin) -> bool {
+    pub(crate) fn guess(&mut self, node: &mut Node, now: Now, origin: Origin) -> bool {
+        self.refused_for(node, "userone", now, origin) == Some(Reason::WrongPassword)
+    }
+
+    /// Why a guess at a name was refused, unless it was ignored.
+    pub(crate) fn refused_for(
+        &mut self,
+        node: &mut Node,
+        name: &str,
+        now: Now,
+        origin: Origin,
+    ) -> Option<Reason> {
         let peer = self.address();
         let digest = u128::from(self.addresses);
         let answer = match origin {
-            Origin::Unproven => format!("userone:{digest:032x}"),
-            Origin::Proven => format!("userone:{digest:032x}:{}", node.challenge(peer, now)),
+            Origin::Unproven => format!("{name}:{digest:032x}"),
+            Origin::Proven => format!("{name}:{digest:032x}:{}", node.challenge(peer, now)),
         };
-        matches!(
-            node.event(peer, now, &answer),
-            Event::Refused(Refusal { reason: Reason::WrongPassword, .. })
-        )
+        match node.event(peer, now, &answer) {
+            Event::Refused(Refusal { reason, .. }) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// How many guesses at once the server looks at before it ignores one.
+    pub(crate) fn while_heard(&mut self, node: &mut Node, now: Now) -> u32 {
+        (0..1000).take_while(|_| self.guess(node, now, Origin::Proven)).count() as u32
     }
 
     /// How many of a thousand guesses at once the server looks at.
@@ -190,6 +212,16 @@ fn a_block_in_force_ends_sooner_by_as_much_as_a_failure_costs_more() {
             assert_eq!(heard, is_heard, "{before} to {after}: {seconds}");
         }
     }
+}
+
+/// What such a failure would have cost is not owed, so the guesses that follow count as any others.
+#[test]
+fn after_a_block_in_force_every_guess_counts_though_a_failure_costs_less_than_it_did() {
+    let (mut node, mut guesser) = (alone(), Guesser::default());
+    node.divide(8);
+    guesser.at_once(&mut node, at(1000.0));
+    node.divide(1);
+    assert_eq!(guesser.at_once(&mut node, at(1016.0)), 8);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::Peer;
-use crate::credentials::NAME_MAX;
 use crate::opaque::wire::{Begin, KE1_LEN};
 use crate::server::penalty::Rank;
+use crate::short_name::ShortName;
 
 /// Logins that may wait for a worker.
 pub const PLACES: usize = 64;
@@ -39,8 +39,7 @@ pub struct Waiter {
     pub(crate) begin: u64,
     pub(crate) rank: Rank,
     pub(crate) ke1: [u8; KE1_LEN],
-    name: [u8; NAME_MAX],
-    name_len: usize,
+    name: ShortName,
     since: Duration,
     /// Whether its offer is being made.
     is_served: bool,
@@ -52,7 +51,7 @@ const WAIT_MAX: Duration = Duration::from_secs(4);
 impl Waiter {
     /// The name of the user to log in as.
     pub(crate) fn name(&self) -> &str {
-        self.name.get(..self.name_len).and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
+        self.name.as_str()
     }
 }
 
@@ -93,11 +92,6 @@ impl Waiting {
         uptime: Duration,
     ) -> Option<Place> {
         let slot = self.places.get_mut(index)?;
-        let mut name = [0; NAME_MAX];
-        // A valid name is not longer.
-        if let Some(room) = name.get_mut(..message.name.len()) {
-            room.copy_from_slice(message.name.as_bytes());
-        }
         self.count += usize::from(slot.is_none());
         self.arrived += 1;
         let place = Place { index, number: self.arrived };
@@ -107,8 +101,7 @@ impl Waiting {
             begin,
             rank,
             ke1: *message.ke1,
-            name,
-            name_len: message.name.len(),
+            name: ShortName::new(message.name),
             since: uptime,
             is_served: false,
         });

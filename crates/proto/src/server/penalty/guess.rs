@@ -171,7 +171,7 @@ impl Penalties {
 
     /// Exempts the source of a login that was welcomed, for a day.
     pub(crate) fn exempt(&self, uptime: Duration, peer: Peer, found: &Found<'_>) {
-        found.exempt(self.exempt_source(peer), PasswordAge::Present, uptime);
+        self.note_login(uptime, peer.source().octets(), found, PasswordAge::Present);
     }
 
     /// Gives back the guess of a login that was welcomed for the first time, if it was debited here. It began with this

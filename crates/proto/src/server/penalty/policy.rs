@@ -75,6 +75,11 @@ impl Part {
         Self { times: 1, nodes }
     }
 
+    /// What this node and others have together where the budget is divided among nodes.
+    pub(super) fn some_of(members: u32, nodes: NonZeroU32) -> Self {
+        Self { times: members.clamp(1, nodes.get()), nodes }
+    }
+
     /// This part of a number, rounded down.
     pub(super) fn of(self, number: u32) -> u32 {
         number.saturating_mul(self.times) / self.nodes

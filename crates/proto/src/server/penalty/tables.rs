@@ -113,11 +113,17 @@ impl DebtTable {
         if !self.any_blocked(uptime) {
             return false;
         }
-        let (now, rate, hash) = (ticks(uptime), self.rate(part), hash());
+        let (rate, hash) = (self.rate(part), hash());
         self.bucket(hash).any(|(slot, _)| {
             let debt = Debt::unpack(slot.load(Ordering::Relaxed));
-            debt.is_of(hash) && debt.is_blocked(now, rate)
+            debt.is_of(hash) && self.is_in_force(uptime, rate, debt)
         })
+    }
+
+    /// Whether a debt blocks its owner. Where failures cost less than they did, by the debt alone it would do so for
+    /// longer than was noted.
+    fn is_in_force(&self, uptime: Duration, rate: Rate, debt: Debt) -> bool {
+        self.any_blocked(uptime) && debt.is_blocked(ticks(uptime), rate)
     }
 
     /// Whether any block is in force.
@@ -133,37 +139,88 @@ impl DebtTable {
     /// Counts a failure, unless it repeats one of the last two of its slot.
     pub(super) fn fail(&self, uptime: Duration, part: Part, hash: u64, trace: Trace) -> Counted {
         let (now, rate) = (ticks(uptime), self.rate(part));
-        let after = |debt: Debt| (!debt.is_blocked(now, rate)).then(|| debt.after_failure(now, rate));
-        match self.charge(now, rate, hash, trace, after) {
-            Charged::Now(debt) if debt.is_blocked(now, rate) => {
-                let end = debt.block_ends_at(rate);
-                self.blocked_until_s.fetch_max(seconds(end), Ordering::Relaxed);
-                Counted::Now(Some(time(end)))
-            }
-            Charged::Now(_) => Counted::Now(None),
+        let after =
+            |debt: Debt| (!self.is_in_force(uptime, rate, debt)).then(|| debt.after_failure(now, rate));
+        match self.charge(now, rate, hash, Some(trace), after) {
+            Charged::Now(debt) => Counted::Now(self.block(now, rate, debt)),
             Charged::Before | Charged::Refused => Counted::Before,
         }
+    }
+
+    /// Counts failures that another node has looked at. If they began a block, gives the uptime at which it ends.
+    pub(super) fn fail_elsewhere(
+        &self,
+        uptime: Duration,
+        part: Part,
+        hash: u64,
+        failures: u8,
+    ) -> Option<Duration> {
+        let (now, rate) = (ticks(uptime), self.rate(part));
+        let mut was_blocked = false;
+        let charged = self.charge(now, rate, hash, None, |debt| {
+            was_blocked = self.is_in_force(uptime, rate, debt);
+            let mut is_blocked = was_blocked;
+            let after = |debt: Debt, _| {
+                // Those that were looked at before that node knew of the block begin no longer one.
+                let after =
+                    if is_blocked { debt.after_debit(now, rate) } else { debt.after_failure(now, rate) };
+                is_blocked = after.is_blocked(now, rate);
+                after
+            };
+            Some((0..failures).fold(debt, after))
+        });
+        match charged {
+            Charged::Now(debt) => self.block(now, rate, debt).filter(|_| !was_blocked),
+            Charged::Before | Charged::Refused => None,
+        }
+    }
+
+    /// Notes the block of a debt, if it is one, and gives the uptime at which that ends.
+    fn block(&self, now: u64, rate: Rate, debt: Debt) -> Option<Duration> {
+        debt.is_blocked(now, rate).then(|| {
+            let end = debt.block_ends_at(rate);
+            self.blocked_until_s.fetch_max(seconds(end), Ordering::Relaxed);
+            time(end)
+        })
+    }
+
+    /// Adds a failure to a debt that blocks nobody.
+    pub(super) fn debit(&self, uptime: Duration, part: Part, hash: u64) {
+        let (now, rate) = (ticks(uptime), self.rate(part));
+        self.charge(now, rate, hash, None, |debt| Some(debt.after_debit(now, rate)));
+    }
+
+    /// What the owner of a hash owes, in ticks.
+    pub(super) fn owed(&self, uptime: Duration, hash: u64) -> u64 {
+        let debts = self.bucket(hash).map(|(slot, _)| Debt::unpack(slot.load(Ordering::Relaxed)));
+        let of_owner = debts.filter(|debt| debt.is_of(hash)).map(|debt| debt.paid_at);
+        of_owner.max().unwrap_or(0).saturating_sub(ticks(uptime))
+    }
+
+    /// The largest debt without a block, in ticks.
+    pub(super) fn limit(&self, part: Part) -> u64 {
+        self.rate(part).limit
     }
 
     /// Debits a guess before it is made, unless it repeats one of the last two of its slot, or would exceed the budget.
     /// No block begins: whoever goes on guessing waits no longer.
     pub(super) fn reserve(&self, uptime: Duration, part: Part, hash: u64, trace: Trace) -> Reserved {
         let (now, rate) = (ticks(uptime), self.rate(part));
-        match self.charge(now, rate, hash, trace, |debt| debt.after_guess(now, rate)) {
+        match self.charge(now, rate, hash, Some(trace), |debt| debt.after_guess(now, rate)) {
             Charged::Now(_) => Reserved::Now,
             Charged::Before => Reserved::Before,
             Charged::Refused => Reserved::Spent,
         }
     }
 
-    /// Replaces the debt of a hash by the one that follows, if one does, and notes its cause.
+    /// Replaces the debt of a hash by the one that follows, if one does, and notes its cause, if that has a trace.
     fn charge(
         &self,
         now: u64,
         rate: Rate,
         hash: u64,
-        trace: Trace,
-        after: impl Fn(Debt) -> Option<Debt>,
+        trace: Option<Trace>,
+        mut after: impl FnMut(Debt) -> Option<Debt>,
     ) -> Charged {
         // Of workers that count at the same moment one succeeds, so the loop ends.
         loop {
@@ -172,7 +229,7 @@ impl DebtTable {
             let old = Debt::unpack(word);
             let is_known = old.is_of(hash);
             let last = if is_known { traces.each_ref().map(|it| it.load(Ordering::Relaxed)) } else { [0; 2] };
-            if last.contains(&trace.0) {
+            if trace.is_some_and(|trace| last.contains(&trace.0)) {
                 return Charged::Before;
             }
             let debt = if is_known { old } else { old.inherited_by(hash, now, rate) };
@@ -180,7 +237,8 @@ impl DebtTable {
             if slot.compare_exchange(word, debt.pack(), Ordering::Relaxed, Ordering::Relaxed).is_err() {
                 continue;
             }
-            for (slot, trace) in traces.iter().zip([trace.0, last[0]]) {
+            let noted = trace.map_or(last, |trace| [trace.0, last[0]]);
+            for (slot, trace) in traces.iter().zip(noted) {
                 slot.store(trace, Ordering::Relaxed);
             }
             self.kept_until_s.fetch_max(seconds(debt.paid_at + ticks(MEMORY)), Ordering::Relaxed);

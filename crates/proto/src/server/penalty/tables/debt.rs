@@ -134,6 +134,12 @@ impl Debt {
         (owed <= rate.limit.max(rate.cost)).then_some(Self { paid_at: now + owed, ..self })
     }
 
+    /// With a failure more that begins no block.
+    pub(super) fn after_debit(self, now: u64, rate: Rate) -> Self {
+        let owed = self.paid_at.saturating_sub(now) + rate.cost;
+        Self { paid_at: now + owed.min(rate.debt_max()), ..self }
+    }
+
     /// Lower by one failure or guess, if any is owed.
     pub(super) fn after_refund(self, now: u64, rate: Rate) -> Self {
         let paid_at = self.paid_at.saturating_sub(rate.cost).max(self.paid_at.min(now));

@@ -1,0 +1,207 @@
+//! What one node tells the others, sealed under the key that they share.
+//!
+//! ```text
+//! nonce 24 | body | tag 16                                            XChaCha20-Poly1305
+//! body:  sender 8, Unix time 8, batch 4,
+//!        count 2, of each: node 8, its batch that was heard last 4    so that it need not be told again
+//!        count 2, of each: name, failures 1                           the batch
+//!        count 2, of each: name, source 17, credential 8
+//! name:  length 1, bytes
+//! ```
+//!
+//! All numbers are big-endian.
+
+use std::hash::Hasher;
+
+use chacha20poly1305::aead::AeadInPlace;
+use chacha20poly1305::{Key, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use siphasher::sip::SipHasher24;
+
+use super::outbox::SourceOctets;
+use crate::opaque::RngCore;
+use crate::short_name::ShortName;
+
+const NONCE_LEN: usize = 24;
+const TAG_LEN: usize = 16;
+const PURPOSE: &[u8] = b"letmein fleet 1";
+
+/// Nodes that a message acknowledges.
+pub(crate) const NODES_MAX: usize = 256;
+/// Names whose failures are told at a time: those with the most.
+pub(crate) const FAILURES_MAX: usize = 256;
+/// Logins that are told at a time.
+pub(crate) const LOGINS_MAX: usize = 128;
+/// The longest message in bytes.
+pub const MESSAGE_MAX: usize = 32_768;
+const _: () = {
+    use crate::credentials::NAME_MAX;
+    let counts = 3 * size_of::<u16>();
+    let lists = NODES_MAX * 12 + FAILURES_MAX * (2 + NAME_MAX) + LOGINS_MAX * (1 + NAME_MAX + 25);
+    assert!(NONCE_LEN + 20 + counts + lists + TAG_LEN <= MESSAGE_MAX);
+};
+
+/// The key of the messages. It has no `Debug`, so that it is never shown.
+pub(crate) struct FleetKey {
+    cipher: XChaCha20Poly1305,
+    credentials: SipHasher24,
+}
+
+impl FleetKey {
+    /// The bytes of a key.
+    pub(crate) const LEN: usize = 48;
+
+    pub(crate) fn new(bytes: &[u8; Self::LEN]) -> Self {
+        let (cipher, credentials) = bytes.split_at(32);
+        let credentials = credentials.first_chunk().unwrap_or(&[0; 16]);
+        let cipher = XChaCha20Poly1305::new(Key::from_slice(cipher));
+        Self { cipher, credentials: SipHasher24::new_with_key(credentials) }
+    }
+
+    /// Tells a user's credentials from others: a keyed hash of parts, each with its length.
+    pub(crate) fn credential(&self, parts: &[&[u8]]) -> u64 {
+        let mut hash = self.credentials;
+        for part in parts {
+            hash.write_u64(part.len() as u64);
+            hash.write(part);
+        }
+        hash.finish()
+    }
+}
+
+/// What a node says.
+pub(crate) struct Message {
+    /// Drawn when the node started.
+    pub(crate) sender: u64,
+    pub(crate) unix_s: u64,
+    /// The number of the batch below. It is told until all have heard it.
+    pub(crate) batch: u32,
+    pub(crate) heard: Vec<Heard>,
+    pub(crate) failures: Vec<Failures>,
+    pub(crate) logins: Vec<LoginElsewhere>,
+}
+
+/// The batch of another node that was heard last.
+#[derive(Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) node: u64,
+    pub(crate) batch: u32,
+}
+
+/// Failures at a name.
+#[derive(Clone, Copy)]
+pub(crate) struct Failures {
+    pub(crate) name: ShortName,
+    pub(crate) count: u8,
+}
+
+/// A source from which a user has logged in, and the credential that they had.
+#[derive(Clone, Copy)]
+pub(crate) struct LoginElsewhere {
+    pub(crate) name: ShortName,
+    pub(crate) source: SourceOctets,
+    pub(crate) credential: u64,
+}
+
+impl Message {
+    /// Appends the message, sealed.
+    pub(crate) fn seal(&self, key: &FleetKey, random: &mut impl RngCore, out: &mut Vec<u8>) {
+        let mut nonce = [0; NONCE_LEN];
+        random.fill_bytes(&mut nonce);
+        let mut body = Vec::new();
+        self.append_to(&mut body);
+        // A body of this length can always be sealed.
+        let nonce = XNonce::from_slice(&nonce);
+        let sealed = key.cipher.encrypt_in_place_detached(nonce, PURPOSE, &mut body);
+        debug_assert!(sealed.is_ok());
+        out.extend_from_slice(nonce);
+        out.extend_from_slice(&body);
+        out.extend_from_slice(&sealed.unwrap_or_default());
+    }
+
+    /// Opens a message that was sealed under this key.
+    pub(crate) fn open(key: &FleetKey, message: &[u8]) -> Option<Self> {
+        let (nonce, rest) = message.split_first_chunk::<NONCE_LEN>()?;
+        let (body, tag) = rest.split_last_chunk::<TAG_LEN>()?;
+        let (nonce, tag) = (XNonce::from_slice(nonce), Tag::from_slice(tag));
+        let mut body = body.to_vec();
+        key.cipher.decrypt_in_place_detached(nonce, PURPOSE, &mut body, tag).ok()?;
+        Self::decode(&body)
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.sender.to_be_bytes());
+        out.extend_from_slice(&self.unix_s.to_be_bytes());
+        out.extend_from_slice(&self.batch.to_be_bytes());
+        append_all(out, &self.heard, |out, it| {
+            out.extend_from_slice(&it.node.to_be_bytes());
+            out.extend_from_slice(&it.batch.to_be_bytes());
+        });
+        append_all(out, &self.failures, |out, it| {
+            append_name(out, &it.name);
+            out.push(it.count);
+        });
+        append_all(out, &self.logins, |out, it| {
+            append_name(out, &it.name);
+            out.extend_from_slice(&it.source);
+            out.extend_from_slice(&it.credential.to_be_bytes());
+        });
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let mut rest = Reader(body);
+        let (sender, unix_s) = (rest.u64()?, rest.u64()?);
+        let batch = rest.u32()?;
+        let heard = rest.all(|rest| Some(Heard { node: rest.u64()?, batch: rest.u32()? }))?;
+        let failures =
+            rest.all(|rest| Some(Failures { name: rest.name()?, count: u8::from_be_bytes(rest.bytes()?) }))?;
+        let logins = rest.all(|rest| {
+            let (name, source) = (rest.name()?, rest.bytes()?);
+            Some(LoginElsewhere { name, source, credential: rest.u64()? })
+        })?;
+        rest.0.is_empty().then_some(Self { sender, unix_s, batch, heard, failures, logins })
+    }
+}
+
+fn append_all<T>(out: &mut Vec<u8>, all: &[T], append: impl Fn(&mut Vec<u8>, &T)) {
+    out.extend_from_slice(&(all.len() as u16).to_be_bytes());
+    all.iter().for_each(|it| append(out, it));
+}
+
+fn append_name(out: &mut Vec<u8>, name: &ShortName) {
+    let name = name.as_str();
+    out.push(name.len() as u8);
+    out.extend_from_slice(name.as_bytes());
+}
+
+/// What is left of a body.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn bytes<const LEN: usize>(&mut self) -> Option<[u8; LEN]> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.bytes().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.bytes().map(u64::from_be_bytes)
+    }
+
+    fn name(&mut self) -> Option<ShortName> {
+        let [len] = self.bytes()?;
+        let (name, rest) = self.0.split_at_checked(len.into())?;
+        self.0 = rest;
+        let name = ShortName::new(str::from_utf8(name).ok()?);
+        (!name.as_str().is_empty()).then_some(name)
+    }
+
+    /// A list, up to the first element that is none.
+    fn all<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = u16::from_be_bytes(self.bytes()?);
+        (0..count).map(|_| read(self)).collect()
+    }
+}
