@@ -154,7 +154,8 @@ pub async fn nodes(session: &Session) -> Result<Vec<Node>, EngineError> {
     Ok(rows.iter().map(node).collect())
 }
 
-/// Forgets removals, changes and nodes that are older than this, but never the newest change. Only the owner may.
+/// Forgets removals, changes, nodes and their messages that are older than this, but never the newest change. Only the
+/// owner may.
 ///
 /// # Errors
 /// Why they are not forgotten, or not all of them.
@@ -170,8 +171,12 @@ pub async fn purge(session: &Session, older_than: PurgeAge) -> Result<Purged, En
 
 async fn forget_nodes(session: &Session, PurgeAge(age): PurgeAge) -> Result<i64, EngineError> {
     session.batch(&format!("BEGIN; {LOCK_LIMIT}; {STATEMENT_LIMIT}")).await?;
-    let sql = format!("DELETE FROM letmein.nodes WHERE seen {OLD} RETURNING 1");
-    let gone = session.rows(&sql, &[(&age.as_secs_f64(), Type::FLOAT8)]).await?;
+    let forget = async |table| {
+        let sql = format!("DELETE FROM letmein.{table} WHERE seen {OLD} RETURNING 1");
+        session.rows(&sql, &[(&age.as_secs_f64(), Type::FLOAT8)]).await
+    };
+    let gone = forget("nodes").await?;
+    forget("exchange").await?;
     session.batch("COMMIT").await?;
     Ok(gone.len() as i64)
 }

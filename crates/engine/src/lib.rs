@@ -12,7 +12,7 @@
 //! | `migrations` | the schema, made and brought up to date |
 //! | `history` | past changes and nodes, and how they are forgotten |
 //! | `rows` | users, read and written |
-//! | `reader` | all users at a revision, and what has changed since |
+//! | `reader` | all users at a revision, and what has changed since; messages from node to node |
 //! | `writer` | a change, made once whatever becomes of the connection |
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -30,7 +30,7 @@ mod writer;
 pub use error::EngineError;
 pub use history::{ChangesOf, Node, PastChange, PurgeAge, Purged, history, nodes, purge};
 pub use migrations::{Migrated, SCHEMA_VERSION, Status, init, migrate, open, status};
-pub use reader::{Given, Head, Reader};
+pub use reader::{Given, Head, MESSAGE_LEN_MAX, Reader};
 pub use rows::{
     EqualLogins, LoginText, NETWORKS_MAX, UserRow, all_users, delete_users, equal_logins, find_users,
     insert_users, record_of_anybody, rename_user, update_users,

@@ -9,10 +9,11 @@ use crate::session::{LOCK_LIMIT, STATEMENT_LIMIT, Session, TIME_LIMIT};
 use crate::settings::Settings;
 
 /// Each file brings the schema from the version before to its own. Files that have been released stay as they are.
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     include_str!("../sql/0001_tables.sql"),
     include_str!("../sql/0002_revisions.sql"),
     include_str!("../sql/0003_roles.sql"),
+    include_str!("../sql/0004_exchange.sql"),
 ];
 
 /// The version of the schema that this program makes.

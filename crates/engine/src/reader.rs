@@ -1,11 +1,11 @@
-//! All users at a revision, and what has changed since, for nodes that follow.
+//! All users at a revision, and what has changed since, for nodes that follow; and what these tell each other.
 //!
 //! ```text
 //! head ── where I am is in this history ──► changes since, and the new position
 //!      └─ it is not, or too far back ─────► all users, and their position
 //! ```
 //! Either is read in one transaction that sees one state of the database, so a position stands for exactly these users.
-//! Nothing is locked, and a standby does as well as a primary.
+//! Nothing is locked, and a standby does as well as a primary. Only messages need a primary.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -26,7 +26,15 @@ use crate::settings::Settings;
 const ROWS_LIMIT: Duration = Duration::from_secs(30);
 const ROWS_AT_A_TIME: usize = 4096;
 
-/// Reads users, and says how far a node is.
+/// The oldest schema that can be followed. It has no messages yet.
+const SCHEMA_VERSION_MIN: i32 = 3;
+
+/// The longest message to other nodes, in bytes; the table takes no longer one.
+pub const MESSAGE_LEN_MAX: usize = 32_768;
+/// How many messages are read at once, 8 MiB at most.
+const MESSAGES_MAX: usize = 256;
+
+/// Reads users, says how far a node is, and carries messages from node to node.
 pub struct Reader {
     session: Session,
 }
@@ -69,7 +77,7 @@ impl Reader {
         if min_reader > SCHEMA_VERSION {
             return Err(EngineError::TooNew { version, min_reader });
         }
-        if version < SCHEMA_VERSION {
+        if version < SCHEMA_VERSION_MIN {
             return Err(EngineError::TooOld { version });
         }
         Ok(Head {
@@ -134,6 +142,33 @@ impl Reader {
         let row = self.session.row(sql, &[(&node, Type::TEXT)]).await?;
         let others = u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX);
         Ok(NonZeroU32::MIN.saturating_add(others))
+    }
+
+    /// Puts a message to the other nodes in the place of the one before it.
+    ///
+    /// # Errors
+    /// Why it is not there. [`EngineError::Refused`] if this is a standby, the schema has no messages yet, the role may
+    /// not write them, or the message is empty or longer than [`MESSAGE_LEN_MAX`].
+    pub async fn exchange(&self, node: &str, message: &[u8]) -> Result<(), EngineError> {
+        let sql = "INSERT INTO letmein.exchange VALUES ($1, $2, now()) \
+                   ON CONFLICT (node) DO UPDATE SET message = excluded.message, seen = excluded.seen";
+        self.session.rows(sql, &[(&node, Type::TEXT), (&message, Type::BYTEA)]).await?;
+        Ok(())
+    }
+
+    /// The messages of the other nodes that are at most 30 s old, in the order of the nodes' names; of the first 256
+    /// nodes, if there are more.
+    ///
+    /// # Errors
+    /// Why there is no answer. [`EngineError::Refused`] if this is a standby, the schema has no messages yet, or the
+    /// role may not read them.
+    pub async fn others(&self, node: &str) -> Result<Vec<Vec<u8>>, EngineError> {
+        let sql = format!(
+            "SELECT message FROM letmein.exchange WHERE node <> $1 \
+             AND seen BETWEEN now() - interval '30 s' AND now() + interval '30 s' ORDER BY node LIMIT {MESSAGES_MAX}"
+        );
+        let rows = self.session.rows(&sql, &[(&node, Type::TEXT)]).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     /// Begins a transaction that sees one state, and says which. The database may have changed since it was last asked.

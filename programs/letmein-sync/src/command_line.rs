@@ -27,6 +27,12 @@ pub struct Args {
     /// The name of this node in letmein-users nodes [default: that of the machine]
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    /// Carry the failed logins of the server with this socket to the other nodes
+    ///
+    /// SOCKET is what the server offers by its own --exchange. Give the option once for
+    /// each server on this machine.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) exchange: Vec<PathBuf>,
     /// Serve metrics and health on ADDRESS
     ///
     /// /metrics is for Prometheus. /healthz is 503 while the users are older than

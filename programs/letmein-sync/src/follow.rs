@@ -12,28 +12,23 @@ mod guard;
 
 use std::io;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{EngineError, Head, Reader, Settings};
-use rand::RngExt;
 use server::net::clock::Clock;
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use users::counted;
 use users::synced::{NODES_NAME, OVERLAY_MAX, Position};
 
 use crate::folder::{Folder, ReadError};
+use crate::pace::Pace;
 use crate::status::Status;
 use crate::taken::Taken;
 use error::FollowError;
 use guard::{Held, History, Lost};
 
-/// How often the database is asked, give or take a tenth.
-const POLL: Duration = Duration::from_secs(1);
-/// The wait after a failure; each further one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often the database is told how far this node is.
 const REPORT: Duration = Duration::from_secs(15);
 /// Rows of a log before there is a new base.
@@ -43,7 +38,7 @@ const COMPACT_WAIT: Duration = Duration::from_secs(60);
 
 /// Keeps a folder as the database is.
 pub(crate) struct Follower {
-    settings: Settings,
+    settings: Arc<Settings>,
     folder: Folder,
     node: String,
     clock: Clock,
@@ -67,7 +62,7 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) fn new(
-        settings: Settings,
+        settings: Arc<Settings>,
         folder: Folder,
         node: String,
         clock: Clock,
@@ -105,21 +100,19 @@ impl Follower {
 
     /// Follows for as long as nobody drops it. Nothing is lost if somebody does.
     pub(crate) async fn run(&mut self) -> ! {
-        let mut wait = FIRST_WAIT;
+        let mut pace = Pace::new();
         loop {
             match self.round().await {
                 Ok(()) => {
                     self.recovered();
-                    wait = FIRST_WAIT;
-                    sleep(POLL.mul_f64(rand::rng().random_range(0.9..1.1))).await;
+                    pace.wait_after_success().await;
                 }
                 Err(error) => {
                     self.failed(&error);
                     // A server that starts now would not know when the users were confirmed. If that fails, it is done
                     // before the next batch.
                     let _ = self.folder.cut_batch();
-                    sleep(wait.mul_f64(rand::rng().random_range(0.5..1.0))).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
+                    pace.wait_after_failure().await;
                 }
             }
         }

@@ -4,16 +4,20 @@
 //! |---|---|
 //! | `command_line` | options and their help |
 //! | `follow` | when to ask the database what, and what to do with the answer |
+//! | `pace` | when to ask again |
 //! | `taken` | what was taken of the database |
 //! | `folder` | the files that servers read |
+//! | `exchange` | failed logins, carried between servers and database |
 //! | `status`, `monitor` | how far this node is; the same over HTTP |
 //! | `check` | database and folder compared |
 
 mod check;
 mod command_line;
+mod exchange;
 mod folder;
 mod follow;
 mod monitor;
+mod pace;
 mod status;
 mod taken;
 
@@ -44,6 +48,7 @@ use tracing::info;
 use users::open_folder;
 
 pub use command_line::Args;
+use exchange::Exchange;
 use folder::{Folder, FolderError};
 use follow::Follower;
 use monitor::monitor;
@@ -74,11 +79,13 @@ fn follow(runtime: &Runtime, settings: Settings, args: Args) -> Result<ExitStatu
     let manager = Manager::from_env();
     let (status, shown) = watch::channel(Status::default());
     let told_from = shown.clone();
+    let settings = Arc::new(settings);
     let node = args.node.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let keep = vec![folder.descriptor().map_err(|error| failed(&error))?];
     let listener = args.http.map(http::listen).transpose().map_err(|error| failed(&error))?;
     let needs = Needs { read: name_folders(), append: Vec::new(), keep, network: Network::Database };
     sandbox::enter(args.sandbox.into(), &needs).map_err(|error| failed(&error))?;
+    let exchange = Exchange::new(settings.clone(), &node, args.exchange, status.clone());
     let follower = Follower::new(settings, folder, node, clock, status);
     let followed = runtime.block_on(async {
         let mut signals = Signals::install()?;
@@ -90,6 +97,7 @@ fn follow(runtime: &Runtime, settings: Settings, args: Args) -> Result<ExitStatu
         let accepted = Arc::<Notify>::default();
         let mut ended = start(follower, accepted.clone())?;
         let mut told = pin!(tell_manager(&manager, told_from));
+        let mut exchanged = pin!(exchange.run());
         loop {
             tokio::select! {
                 name = signals.next() => {
@@ -98,6 +106,7 @@ fn follow(runtime: &Runtime, settings: Settings, args: Args) -> Result<ExitStatu
                 }
                 _ = hangups.recv() => accepted.notify_one(),
                 never = &mut told => match never {},
+                never = &mut exchanged => match never {},
                 _ = &mut ended => return Err(io::Error::other("what follows the database has ended")),
             }
         }

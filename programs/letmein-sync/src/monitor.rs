@@ -72,6 +72,14 @@ fn metrics(status: &Status, now_unix_s: u64) -> Reply {
     page.counter("letmein_sync_batches", "How often changes were taken.", status.batches);
     page.counter("letmein_sync_invalid_rows", "Rows that were no users.", status.invalid_rows);
     page.counter("letmein_sync_failures", "Attempts that failed.", status.failures);
+    if let Some(exchanged) = status.exchanged {
+        page.counter(
+            "letmein_sync_exchanges",
+            "How often failed logins were exchanged with other nodes.",
+            exchanged.rounds,
+        );
+        page.counter("letmein_sync_exchange_failures", "How often they were not.", exchanged.failures);
+    }
     reply(StatusCode::OK, Format::Plain.content_type(), page.finish())
 }
 

@@ -28,6 +28,17 @@ pub(crate) struct Status {
     pub(crate) failures: u64,
     /// Why the last attempt failed, if it did.
     pub(crate) error: Option<String>,
+    /// What came of the exchange of failed logins, if there is one.
+    pub(crate) exchanged: Option<Exchanged>,
+}
+
+/// What came of the exchange of failed logins, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Exchanged {
+    /// How often messages were carried, for one server each time.
+    pub(crate) rounds: u64,
+    /// How often they were not.
+    pub(crate) failures: u64,
 }
 
 impl Status {

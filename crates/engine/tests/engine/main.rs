@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod commit;
+mod exchange;
 mod hosts;
 mod migrations;
 mod order;

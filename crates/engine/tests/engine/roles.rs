@@ -12,11 +12,13 @@ const ALICE: &str = "INSERT INTO letmein.users (name, password) VALUES ('alice',
 fn a_server_reads_everything_and_writes_how_far_it_is() {
     let Some(database) = Database::new() else { return };
     database.batch(ALICE);
-    for table in ["head", "changes", "users", "removed", "nodes"] {
+    for table in ["head", "changes", "users", "removed", "nodes", "exchange"] {
         database.batch(&format!("SET ROLE letmein_server; SELECT * FROM letmein.{table}"));
     }
     database.batch("SET ROLE letmein_server; INSERT INTO letmein.nodes VALUES ('one', 1, now())");
     database.batch("SET ROLE letmein_server; UPDATE letmein.nodes SET revision = 2");
+    database.batch("SET ROLE letmein_server; INSERT INTO letmein.exchange VALUES ('one', 'sealed', now())");
+    database.batch("SET ROLE letmein_server; UPDATE letmein.exchange SET message = 'again'");
     for sql in [
         "UPDATE letmein.users SET password = 'b'",
         "INSERT INTO letmein.users (name, password) VALUES ('bob', 'b')",
@@ -25,6 +27,7 @@ fn a_server_reads_everything_and_writes_how_far_it_is() {
         "DELETE FROM letmein.changes",
         "DELETE FROM letmein.removed",
         "DELETE FROM letmein.nodes",
+        "DELETE FROM letmein.exchange",
         "SELECT letmein.take_revision(gen_random_uuid(), 'test')",
     ] {
         assert_denied(&database, "letmein_server", sql);
@@ -46,6 +49,8 @@ fn an_administrator_changes_users_and_nothing_else() {
         "INSERT INTO letmein.changes VALUES (7, gen_random_uuid(), now(), 'somebody', 'else', 'test')",
         "DELETE FROM letmein.removed",
         "INSERT INTO letmein.nodes VALUES ('one', 1, now())",
+        "SELECT * FROM letmein.exchange",
+        "INSERT INTO letmein.exchange VALUES ('one', 'sealed', now())",
         "TRUNCATE letmein.users",
         "ALTER TABLE letmein.users DISABLE TRIGGER ALL",
         "CREATE TABLE letmein.other ()",

@@ -15,6 +15,7 @@ mod contents;
 mod crashes;
 #[path = "../../../../tests/programs/ended.rs"]
 mod ended;
+mod exchange;
 mod failovers;
 mod following;
 mod guards;

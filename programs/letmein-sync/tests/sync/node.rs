@@ -29,6 +29,7 @@ pub(crate) const LOADED: &str = "all users loaded";
 /// A folder of users, and the settings of a database.
 pub(crate) struct Node {
     files: TempDir,
+    name: &'static str,
 }
 
 /// A `letmein-sync` that runs; killed when dropped.
@@ -62,11 +63,16 @@ impl Node {
             "DO $$ BEGIN CREATE ROLE node LOGIN IN ROLE letmein_server;
              EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
         );
-        let node = Self { files: TempDir::new().unwrap() };
+        let node = Self { files: TempDir::new().unwrap(), name: "here" };
         let settings = format!("host={hosts} user=node dbname={}", database.name);
         fs::write(node.settings(), settings).unwrap();
         fs::set_permissions(node.settings(), Permissions::from_mode(0o600)).unwrap();
         node
+    }
+
+    /// The same with another name.
+    pub(crate) fn called(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     /// Adds a setting of the database.
@@ -93,7 +99,7 @@ impl Node {
     pub(crate) fn program(&self) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_letmein-sync"));
         program.arg("--engine").arg(self.settings()).arg("--folder").arg(self.folder());
-        program.args(["--node", "here"]);
+        program.args(["--node", self.name]);
         program
     }
 

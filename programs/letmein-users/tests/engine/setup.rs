@@ -33,13 +33,13 @@ fn a_database_is_made_looked_at_and_left_alone() {
     }
     assert_eq!(stdout.matches("CREATE ROLE ").count(), 2);
 
-    let nothing = done("nothing to do: the tables have version 3\n");
+    let nothing = done("nothing to do: the tables have version 4\n");
     assert_eq!(engine("init", &file), nothing);
     assert_eq!(engine("migrate", &file), nothing);
-    assert_eq!(engine("status", &file), done("revision  0\nusers     0\nversion   3\n"));
+    assert_eq!(engine("status", &file), done("revision  0\nusers     0\nversion   4\n"));
     database
         .batch("SET ROLE letmein_admin; INSERT INTO letmein.users (name, password) VALUES ('alice', 'a')");
-    assert_eq!(engine("status", &file), done("revision  1\nusers     1\nversion   3\n"));
+    assert_eq!(engine("status", &file), done("revision  1\nusers     1\nversion   4\n"));
 
     database.batch(
         "ALTER TABLE letmein.users DROP CONSTRAINT users_name_colon, DISABLE TRIGGER note_deletes;
@@ -50,7 +50,7 @@ fn a_database_is_made_looked_at_and_left_alone() {
 
     database.batch("UPDATE letmein.head SET schema_version = 5, min_reader = 5");
     let newer = "letmein-users: the schema of the database has version 5 and needs a program that knows version 5, and \
-                 this one knows 3: install a newer letmein\n";
+                 this one knows 4: install a newer letmein\n";
     for command in ["init", "migrate", "status"] {
         assert_eq!(engine(command, &file), failed(2, newer));
     }
