@@ -71,6 +71,7 @@ fn refused(program: &str, error: &ServerError) -> ExitStatus {
         | ServerError::NoUsersLeft(_) => ExitStatus::Usage,
         ServerError::Bind { .. }
         | ServerError::Http { .. }
+        | ServerError::Exchange { .. }
         | ServerError::User { .. }
         | ServerError::Audit { .. }
         | ServerError::System(_) => ExitStatus::Failed,
@@ -172,6 +173,7 @@ impl Args {
             mechanisms: self.mechanisms,
             limits: Policy { of_source, of_user, of_guesses, trusted: self.trust },
             nodes: self.nodes.unwrap_or(NonZeroU32::MIN),
+            exchange: self.exchange,
             unknown_names: if self.log_unknown_names { UnknownNames::Shown } else { UnknownNames::Hashed },
             audit: self.audit,
             sample_users: if self.allow_sample_users { SampleUsers::Allowed } else { SampleUsers::Local },

@@ -22,11 +22,11 @@ use crate::reloads::logged;
 use crate::running::{Ended, SAMPLES, Server, letmein, refused, run, server, welcome};
 
 /// A key and when it takes effect; each letter is another one.
-fn line(from: &str, letter: &str) -> String {
+pub(crate) fn line(from: &str, letter: &str) -> String {
     format!("{from} {}\n", letter.repeat(43))
 }
 
-const LONG_AGO: &str = "2020-01-01T00:00:00Z";
+pub(crate) const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 const FAR_OFF: &str = "2090-01-01T00:00:00Z";
 
 /// What a key is known by.
@@ -35,16 +35,16 @@ fn id(line: &str) -> String {
 }
 
 /// A folder with a file of cluster keys in it.
-struct ClusterFolder(TempDir);
+pub(crate) struct ClusterFolder(TempDir);
 
 impl ClusterFolder {
-    fn with(lines: &str) -> Self {
+    pub(crate) fn with(lines: &str) -> Self {
         let folder = Self(TempDir::new().unwrap());
         folder.replace(lines);
         folder
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.0.path().join("cluster.key")
     }
 
@@ -57,7 +57,7 @@ impl ClusterFolder {
     }
 
     /// A server with the samples.
-    fn serve(&self, more: &[&str]) -> Server {
+    pub(crate) fn serve(&self, more: &[&str]) -> Server {
         let path = self.path();
         let args = ["127.0.0.1:0", "--users", SAMPLES, "--cluster-key", path.to_str().unwrap()];
         Server::start(Udp, &[&args, more].concat())

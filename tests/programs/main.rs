@@ -19,6 +19,7 @@ mod documents;
 mod doors;
 mod ended;
 mod exchanges;
+mod fleet;
 mod flood;
 mod framed;
 mod gateway;

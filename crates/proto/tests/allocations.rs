@@ -32,7 +32,7 @@ use rand_chacha::rand_core::SeedableRng;
 const NOW: Now = Now::new(Duration::from_secs(5), 1_767_225_600);
 
 fn penalties() -> Penalties {
-    Penalties::new(&[4; 16], Policy::default())
+    Penalties::new(&[4; 16], Policy::default()).with_pool()
 }
 
 fn peer() -> Peer {

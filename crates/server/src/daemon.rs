@@ -19,6 +19,7 @@ use crate::descriptors;
 use crate::directory::{Directory, Nodes, Reloads};
 use crate::doors::{Door, OtherLoopback, listen};
 pub use crate::error::ServerError;
+use crate::fleet::{self, Exchange};
 use crate::http::{self, HttpListener, routes};
 use crate::limits::{self, Limit};
 use crate::log::{BlockLog, EventLog, audit};
@@ -45,7 +46,8 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
     descriptors::raise_limit();
     let clock = Clock::start();
     let manager = Manager::from_env();
-    let Prepared { workers, others, directory, source, mut writer, http } = prepare(config, passed)?;
+    let Prepared { workers, others, directory, source, mut writer, http, exchange } =
+        prepare(config, passed)?;
     let status = directory.as_ref().map(|it| status(config, &workers, it.clone(), writer.as_ref(), clock));
     let Workers { doors, work, counters, buffers } = workers;
     let facts = Facts {
@@ -88,6 +90,10 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
             never = manager.attend(&counters, directory.as_ref().map(|it| &it.users)) => match never {},
             never = cluster::follow(directory.as_deref(), clock) => match never {},
             never = age::follow(directory.as_deref(), clock) => match never {},
+            result = fleet::follow(exchange, directory.as_deref(), clock) => match result {
+                Ok(never) => match never {},
+                Err(error) => Err(error),
+            },
             never = follow_blocks(directory.as_deref(), lifts, clock) => match never {},
         };
         manager.stopping();
@@ -147,6 +153,7 @@ struct Prepared {
     source: Option<WatchedSource>,
     writer: Option<audit::AuditWriter>,
     http: Option<HttpListener>,
+    exchange: Option<Exchange>,
 }
 
 fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, ServerError> {
@@ -161,7 +168,8 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
     };
     match &config.service {
         Service::Logins(logins) => {
-            let Logins { mechanisms, limits, nodes, unknown_names, stale_refuse, audit, http, .. } = logins;
+            let Logins { mechanisms, limits, nodes, exchange, .. } = logins;
+            let Logins { unknown_names, stale_refuse, audit, http, .. } = logins;
             let (users, source) = WatchedSource::load(CheckedSource::of(logins, config)?)?;
             let audit = audit.as_ref().map(|target| {
                 audit::audit(target, *unknown_names, &keys.names)
@@ -172,12 +180,17 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
             let threads = config.all_threads();
             // The workers alone keep it, so that the audit ends with the last of them.
             let log = EventLog::new(*unknown_names, &keys.names, audit, blocks.clone());
+            let exchange =
+                exchange.as_ref().map(|path| Exchange::listen(path, config.user.as_deref())).transpose()?;
+            let penalties = Penalties::new(&keys.sources, limits.clone());
+            let penalties = if exchange.is_some() { penalties.with_pool() } else { penalties };
             let directory = Arc::new(Directory {
                 users: ArcSwap::from_pointee(users),
                 reloads: Reloads::default(),
                 confirmation: Confirmation::new(*stale_refuse, source.checked.suspension.clone()),
                 nodes: Nodes::at_least(*nodes),
-                penalties: Arc::new(Penalties::new(&keys.sources, limits.clone())),
+                penalties: Arc::new(penalties),
+                has_exchange: exchange.is_some(),
                 mechanisms: *mechanisms,
                 connections: Connections::for_threads(threads, LoginConnection::READING.memory_max),
                 blocks,
@@ -189,13 +202,15 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
                 added.map_err(cannot_bind(door))?;
             }
             let http = http.map(|http| listen_for_http(http.address)).transpose()?;
-            Ok(Prepared { workers, others, directory: Some(directory), source: Some(source), writer, http })
+            let (directory, source) = (Some(directory), Some(source));
+            Ok(Prepared { workers, others, directory, source, writer, http, exchange })
         }
         Service::Small(service, verbosity) => {
             let door = &config.door;
             let workers = Workers::small(*service, *verbosity, door.kind(), bind(door)?, &keys);
             let workers = workers.map_err(cannot_bind(door))?;
-            Ok(Prepared { workers, others, directory: None, source: None, writer: None, http: None })
+            let (directory, source, writer, http, exchange) = (None, None, None, None, None);
+            Ok(Prepared { workers, others, directory, source, writer, http, exchange })
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -49,6 +49,14 @@ pub enum ServerError {
         /// The system's error.
         error: io::Error,
     },
+    /// There can be no socket for the exchange of failed logins.
+    #[error("--exchange {}: {error}{}", path.display(), exchange_remedy(path, error))]
+    Exchange {
+        /// The path of the socket.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
     /// The process cannot change to the user that was asked for.
     #[error("cannot run as {user}: {error}{}", user_remedy(error))]
     User {
@@ -81,6 +89,20 @@ fn user_remedy(error: &io::Error) -> &'static str {
         ": only root can change the user: leave out --user, or start it as root"
     } else {
         ""
+    }
+}
+
+fn exchange_remedy(path: &Path, error: &io::Error) -> String {
+    use io::ErrorKind::{AddrInUse, NotFound, PermissionDenied};
+    let folder = folder_of(path).display().to_string();
+    if error.kind() == AddrInUse {
+        ": another server or file is there: give each server a path of its own".to_owned()
+    } else if error.kind() == NotFound {
+        format!(": create the folder {folder}, and let the server's user write there")
+    } else if error.kind() == PermissionDenied {
+        format!(": let the server's user write to the folder {folder}")
+    } else {
+        String::new()
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`daemon`] | running a server, from start to stop |
 //! | [`check`] | what can be tried without serving |
 //! | [`error`] | the errors that end a server or keep it from starting |
+//! | `fleet` | failed logins that are counted together with other servers |
 //! | [`net`] | sockets, clocks and the loops of the workers |
 //! | `directory` | what the logins of all doors share |
 //! | `reload` | reloading the users file |
@@ -34,6 +35,7 @@ pub mod descriptors;
 mod directory;
 pub mod doors;
 pub mod error;
+mod fleet;
 pub mod http;
 pub mod limits;
 pub mod log;

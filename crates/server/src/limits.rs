@@ -45,7 +45,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     let all_threads = config.all_threads();
     let capacity = connections::capacity(descriptors, all_threads);
     let mut limits = match &config.service {
-        Service::Logins(settings::Logins { limits, audit, http, .. }) => {
+        Service::Logins(settings::Logins { limits, exchange, audit, http, .. }) => {
             let mut all = Vec::new();
             if datagram_workers > 0 {
                 all.extend(of_login_datagrams(datagram_workers));
@@ -58,7 +58,7 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                     capacity,
                 ));
             }
-            all.extend(of_penalties(limits));
+            all.extend(of_penalties(limits, exchange.is_some()));
             all.extend(audit.iter().flat_map(|_| of_audit()));
             all.extend(http.map(|_| of_monitoring()));
             all
@@ -79,12 +79,12 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
     limits
 }
 
-fn of_penalties(limits: &Policy) -> [Limit; 2] {
+fn of_penalties(limits: &Policy, has_pool: bool) -> [Limit; 2] {
     let block = format!("{} s to {} s", FIRST_BLOCK.as_secs(), LONGEST_BLOCK.as_secs());
     let tables = format!("{} in each table", Penalties::SLOTS);
     [
         limit("block after too many failures", block, 0),
-        limit("failures remembered", tables, Penalties::bytes(limits)),
+        limit("failures remembered", tables, Penalties::bytes(limits, has_pool)),
     ]
 }
 

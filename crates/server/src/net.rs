@@ -11,6 +11,7 @@ pub mod bind;
 pub mod clock;
 pub(crate) mod connection;
 pub(crate) mod connections;
+pub(crate) mod exchange;
 pub(crate) mod late;
 pub mod passed;
 pub(crate) mod services;

@@ -71,6 +71,8 @@ pub struct Logins {
     pub limits: Policy,
     /// How many nodes there are at least that have the same users, and divide the limits per user.
     pub nodes: NonZeroU32,
+    /// The socket by which failed logins are counted together with other servers, if they are.
+    pub exchange: Option<PathBuf>,
     /// How unknown names are logged.
     pub unknown_names: UnknownNames,
     /// Where each decision is written down, if anywhere.
@@ -174,7 +176,7 @@ pub(crate) fn of(config: &Config) -> Vec<Setting> {
 
 fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
     let Logins { also, users, key_file, stale_after, stale_refuse, cluster_key, mechanisms, .. } = logins;
-    let Logins { limits, unknown_names, audit, sample_users, http, .. } = logins;
+    let Logins { limits, exchange, unknown_names, audit, sample_users, http, .. } = logins;
     let trusted: Vec<_> = limits.trusted.iter().map(ToString::to_string).collect();
     let unknown_names = match unknown_names {
         UnknownNames::Hashed => "hashed",
@@ -215,6 +217,10 @@ fn of_logins(door: &Door, logins: &Logins) -> Vec<Setting> {
         ("guesses by OPAQUE allowed per address", budget(limits.of_guesses.of_source)),
         ("guesses by OPAQUE allowed per user", user_guesses(limits.of_guesses.of_user)),
         ("nodes among which limits per user are divided", nodes_text(logins)),
+        (
+            "socket by which nodes count failed logins together",
+            exchange.as_ref().map_or_else(|| "none".to_owned(), |it| it.display().to_string()),
+        ),
         ("networks that are never blocked", or_none(trusted.join(" "))),
         ("unknown names in log and audit", unknown_names.to_owned()),
         ("audit", audit.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)),

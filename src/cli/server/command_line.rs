@@ -113,6 +113,12 @@ pub(super) struct Args {
     /// The limits per user are divided among them. Where letmein-sync counts more, these count.
     #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "N", value_parser = parse_nodes)]
     pub(super) nodes: Option<NonZeroU32>,
+    /// Count failed logins together with other nodes, by a socket at PATH
+    ///
+    /// letmein-sync carries what servers tell each other, sealed by the keys of --cluster-key, which all must have. Its
+    /// option has the same name. Without it, and while nodes do not hear of each other, they divide the limits per user.
+    #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "PATH", requires = "cluster_key")]
+    pub(super) exchange: Option<PathBuf>,
     /// Network that is never blocked; repeatable
     ///
     /// Write 10.0.0.0/8, 2001:db8::/32 or one address.

@@ -27,7 +27,7 @@ const FITS: [Fit; 11] = [
     Fit { options: &["allow_sample_users"], fits: is_auth, services: "auth", others: "has no users" },
     Fit { options: &["audit"], fits: is_auth, services: "auth", others: "has no logins to write down" },
     Fit {
-        options: &["failures", "user_failures", "guesses", "user_guesses", "nodes", "trust"],
+        options: &["failures", "user_failures", "guesses", "user_guesses", "nodes", "exchange", "trust"],
         fits: is_auth,
         services: "auth",
         others: "has no logins that could fail",

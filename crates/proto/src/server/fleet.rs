@@ -35,7 +35,7 @@ use message::{FAILURES_MAX, Failures, FleetKey, Heard, LOGINS_MAX, LoginElsewher
 use outbox::{Login, Outbox};
 
 /// A node that was not heard for so long has left.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// One node of several with the same users.
 pub struct Fleet {

@@ -31,8 +31,7 @@ mod tests;
 
 use std::fmt;
 use std::hash::Hasher;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -151,22 +150,6 @@ impl Penalties {
         }
     }
 
-    /// Divides the budgets of users among this many nodes that have the same users, from now on. A part is rounded
-    /// down, so before all block a user, all together look at no more failures than one would, and one more each. Debts
-    /// stay. A block in force ends sooner by as much as a failure costs more.
-    pub fn divide(&self, nodes: NonZeroU32) {
-        self.nodes.store(nodes.get(), Ordering::Relaxed);
-    }
-
-    fn nodes(&self) -> NonZeroU32 {
-        NonZeroU32::new(self.nodes.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
-    }
-
-    /// What this node has of a user's budget for itself.
-    fn of_user(&self) -> Part {
-        Part::one_of(self.nodes())
-    }
-
     /// The price of a guess at a user, of whose budget there is this part; absent where users are not counted.
     fn price(&self, part: Part) -> Option<Price> {
         self.of_user.and_then(|Budget { count, window }| Price::new(part.of(count.into()), window))
@@ -194,10 +177,11 @@ impl Penalties {
         self.pool.iter().for_each(Pool::clear);
     }
 
-    /// The size in bytes of the tables for this policy.
-    pub fn bytes(policy: &Policy) -> usize {
+    /// The size in bytes of the tables for this policy, and of what else there is for a pool.
+    pub fn bytes(policy: &Policy, has_pool: bool) -> usize {
         let of_failures = [policy.of_source, policy.of_user].iter().flatten().count() * 2;
-        (of_failures + GuessTables::count(policy.of_guesses)) * tables::BYTES
+        let of_pool = if has_pool && policy.of_user.is_some() { Pool::BYTES } else { 0 };
+        (of_failures + GuessTables::count(policy.of_guesses)) * tables::BYTES + of_pool
     }
 
     /// Checks that the source of a peer is not blocked.

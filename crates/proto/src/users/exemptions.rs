@@ -182,6 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_logs_in_all_day_is_news_once_in_each_hour() {
+        let exemptions = Exemptions::new(1, 1);
+        let is_news_at = |number, second| {
+            exemptions.note(0, source(number), PasswordAge::Present, Duration::from_secs(second))
+        };
+        for number in 0..50 {
+            assert!(is_news_at(number, 0), "{number}");
+            let news = (1..24 * 120).filter(|half_minute| is_news_at(number, half_minute * 30)).count();
+            assert!((23..=24).contains(&news), "{number}: {news}");
+        }
+    }
+
+    #[test]
     fn one_user_with_many_sources_pushes_out_none_of_another_user() {
         for users in [2, 1000, 1_000_000] {
             let exemptions = Exemptions::new(users, users);
@@ -199,7 +212,8 @@ mod tests {
         let sizes = [1, 4096, 100_000, 262_144, 300_000, 1_000_000, 10_000_000];
         assert_eq!(sizes.map(per_user), [512, 512, 16, 8, 6, 2, 2]);
         let exemptions = Exemptions::new(1, 1);
-        (0..100).for_each(|number| exemptions.note(0, source(number), PasswordAge::Present, hours(1)));
+        let is_news = |number| exemptions.note(0, source(number), PasswordAge::Present, hours(1));
+        assert!((0..100).all(is_news));
         assert_eq!((0..100).filter(|number| exemptions.contains(0, source(*number), hours(1))).count(), 100);
     }
 

@@ -45,6 +45,13 @@ fn process(page: &mut Page, status: &Status) {
         "Nodes among which limits per user are divided",
         status.directory.nodes.present().into(),
     );
+    if status.directory.has_exchange {
+        page.gauge(
+            "letmein_exchange_members",
+            "Servers that count failed logins of users together, with this one",
+            status.directory.penalties.members(status.clock.now().uptime).into(),
+        );
+    }
     page.gauge("letmein_stopping", "1 while the server stops, else 0", u64::from(status.is_stopping()));
 }
 

@@ -10,6 +10,8 @@ use tracing::{info, warn};
 
 use super::unix_time;
 use proto::Now;
+use proto::shown::Shown;
+use proto::users::Users;
 
 /// Blocks that are followed at a time. The rest are counted, so that an attacker with many addresses does not fill the
 /// log.
@@ -59,6 +61,13 @@ impl BlockLog {
         let until = unix_time(now.unix_s + left_s);
         let line = format!("{blocked} is blocked for {left_s} s, until {until}: too many failed logins");
         self.state().begin(followed, Block { blocked, end, line: Some(line) });
+    }
+
+    /// Notes blocks that began because of failures at other nodes. Those of names that nobody has are logged there.
+    pub(crate) fn begin_elsewhere(&self, now: Now, users: &Users, blocked: &[(String, Duration)]) {
+        for (name, end) in blocked.iter().filter(|(name, _)| users.contains(name)) {
+            self.begin(now, Followed::User, format!("user {}", Shown(name.as_bytes())), *end);
+        }
     }
 
     /// Logs the blocks that have begun or ended, for as long as the server runs.

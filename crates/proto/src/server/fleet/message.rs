@@ -205,3 +205,65 @@ impl Reader<'_> {
         (0..count).map(|_| read(self)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::credentials::NAME_MAX;
+
+    fn encoded(message: &Message) -> Vec<u8> {
+        let mut body = Vec::new();
+        message.append_to(&mut body);
+        body
+    }
+
+    /// As much as there may be, with the longest names.
+    fn longest() -> Message {
+        let name = ShortName::new(&"n".repeat(NAME_MAX));
+        Message {
+            sender: 1,
+            unix_s: 2,
+            batch: 3,
+            heard: vec![Heard { node: 4, batch: 5 }; NODES_MAX],
+            failures: vec![Failures { name, count: 6 }; FAILURES_MAX],
+            logins: vec![LoginElsewhere { name, source: [7; 17], credential: 8 }; LOGINS_MAX],
+        }
+    }
+
+    #[test]
+    fn the_longest_message_is_heard_as_it_was_said() {
+        let key = FleetKey::new(&[9; FleetKey::LEN]);
+        let mut sealed = Vec::new();
+        longest().seal(&key, &mut ChaCha20Rng::from_seed([1; 32]), &mut sealed);
+        assert!((MESSAGE_MAX - 1024..=MESSAGE_MAX).contains(&sealed.len()), "{}", sealed.len());
+        let heard = Message::open(&key, &sealed).unwrap();
+        assert_eq!(encoded(&heard), encoded(&longest()));
+        assert!(Message::open(&FleetKey::new(&[8; FleetKey::LEN]), &sealed).is_none());
+    }
+
+    #[test]
+    fn a_body_that_is_cut_off_or_longer_is_none() {
+        let body = encoded(&longest());
+        assert!((0..body.len()).step_by(7).all(|len| Message::decode(&body[..len]).is_none()));
+        assert!(Message::decode(&[&body[..], b"x"].concat()).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_that_are_a_body_are_so_in_one_way_only(bytes: Vec<u8>, counts in [0_u8..3, 0..3, 0..3]) {
+            // Bytes alone have no lists that end.
+            let [heard, failures, logins] = counts;
+            let list = |count, rest: &[u8]| [&[0, count][..], rest].concat();
+            let lists = [list(heard, &bytes), list(failures, &bytes), list(logins, &bytes)].concat();
+            for body in [bytes, [vec![0; 20], lists].concat()] {
+                if let Some(message) = Message::decode(&body) {
+                    prop_assert_eq!(encoded(&message), body);
+                }
+            }
+        }
+    }
+}

@@ -30,6 +30,10 @@ struct Queues {
 }
 
 impl Outbox {
+    /// The size in bytes, with a room for failures that are being told.
+    pub(crate) const BYTES: usize =
+        2 * FAILURES_MAX * size_of::<ShortName>() + LOGINS_MAX * size_of::<Login>();
+
     pub(crate) fn new() -> Self {
         let (failures, logins) = (Self::room(), VecDeque::with_capacity(LOGINS_MAX));
         Self(Mutex::new(Queues { failures, logins }))

@@ -1,4 +1,4 @@
-//! Failures that several nodes count together.
+//! Budgets of users that several nodes divide, or count together.
 //!
 //! Of N nodes with the same users, those that tell each other of their failures are members of a pool. They have their
 //! parts of a user's budget together, and a failure counts at each of them as soon as they hear of it. Until all have
@@ -8,10 +8,11 @@
 //! Beyond that a node waits until it has heard from the others, which begins no block. A member that hears nothing any
 //! more has its part of what is left, and so have those that are left.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::tables::DebtTable;
+use super::tables::{self, DebtTable};
 use super::{Budget, Kind, LoginAttempt, Part, Penalties};
 use crate::origin::Origin;
 use crate::server::fleet::outbox::{Outbox, SourceOctets};
@@ -27,6 +28,9 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// The size in bytes.
+    pub(super) const BYTES: usize = tables::BYTES + Outbox::BYTES;
+
     fn new(budget: Budget) -> Self {
         Self { untold: DebtTable::new(budget), outbox: Outbox::new(), members: 0.into() }
     }
@@ -43,6 +47,22 @@ impl Pool {
 }
 
 impl Penalties {
+    /// Divides the budgets of users among this many nodes that have the same users, from now on. A part is rounded
+    /// down, so before all block a user, all together look at no more failures than one would, and one more each. Debts
+    /// stay. A block in force ends sooner by as much as a failure costs more.
+    pub fn divide(&self, nodes: NonZeroU32) {
+        self.nodes.store(nodes.get(), Ordering::Relaxed);
+    }
+
+    fn nodes(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.nodes.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// What this node has of a user's budget for itself.
+    pub(super) fn of_user(&self) -> Part {
+        Part::one_of(self.nodes())
+    }
+
     /// Counts failures of users together with other nodes, once a [`Fleet`](crate::server::fleet::Fleet) has heard of
     /// them.
     #[must_use]
@@ -70,7 +90,7 @@ impl Penalties {
         else {
             return false;
         };
-        if pool.untold.is_empty(uptime) {
+        if pool.untold.owes_nothing(uptime) {
             return false;
         }
         let hash = self.name(attempt);
@@ -101,6 +121,11 @@ impl Penalties {
         if let (true, Some(pool)) = (is_news, &self.pool) {
             pool.outbox.logged_in(found.name(), source);
         }
+    }
+
+    /// How many nodes count failures of users together, this one included.
+    pub fn members(&self, uptime: Duration) -> u32 {
+        self.pool.as_ref().map_or(1, |pool| pool.members(uptime))
     }
 
     /// What is to be told; without a pool, nothing ever is.

@@ -136,6 +136,11 @@ impl DebtTable {
         is_over(&self.kept_until_s, uptime)
     }
 
+    /// Whether nothing is owed any more.
+    pub(super) fn owes_nothing(&self, uptime: Duration) -> bool {
+        is_over(&self.kept_until_s, uptime + MEMORY)
+    }
+
     /// Counts a failure, unless it repeats one of the last two of its slot.
     pub(super) fn fail(&self, uptime: Duration, part: Part, hash: u64, trace: Trace) -> Counted {
         let (now, rate) = (ticks(uptime), self.rate(part));
