@@ -88,6 +88,7 @@ impl Args {
         let also = self.also(&door)?;
         self.check_audit()?;
         self.check_stale_refuse()?;
+        self.check_exchange()?;
         let (user, sandbox) = (self.user.clone(), self.sandbox.into());
         let service = match self.small_service(transport)? {
             Some(small) => {
@@ -107,6 +108,14 @@ impl Args {
             }
             Some(AuditTarget::File(_) | AuditTarget::Stdout) | None => Ok(()),
         }
+    }
+
+    /// What is counted together is the failures of users.
+    fn check_exchange(&self) -> Result<(), String> {
+        if self.exchange.is_some() && self.user_failures.budget().is_none() {
+            return Err("--exchange is of no use with --user-failures off: leave out one of them".to_owned());
+        }
+        Ok(())
     }
 
     /// A users file would be refused for ever, and users who are confirmed as usual now and then.

@@ -14,7 +14,7 @@ use crate::cluster::{ClusterFolder, LONG_AGO, line};
 use crate::monitoring::{http_address, metric};
 use crate::peers::{REFUSED, REQUEST, WELCOME, echoing_answer, stranger};
 use crate::reloads::logged;
-use crate::running::{Server, welcome};
+use crate::running::{SAMPLES, Server, welcome};
 
 /// A socket in the folder of the keys.
 fn socket(folder: &ClusterFolder, name: &str) -> PathBuf {
@@ -129,6 +129,23 @@ fn whatever_a_caller_sends_or_does_not_send_the_next_one_is_answered() {
 }
 
 #[test]
+fn failures_are_counted_together_only_where_users_are_counted_and_keys_shared() {
+    let folder = ClusterFolder::with(&line(LONG_AGO, "A"));
+    let (key, socket) = (folder.path(), socket(&folder, "a"));
+    let (key, socket) = (key.to_str().unwrap(), socket.to_str().unwrap());
+    let refused = |more: &[&str]| {
+        let options = ["127.0.0.1:0", "--users", SAMPLES, "--exchange", socket];
+        Server::refusal(Udp, &[&options[..], more].concat())
+    };
+    let ended = refused(&[]);
+    assert!(ended.status == 2 && ended.stderr.contains("--cluster-key"), "{ended:?}");
+    let ended = refused(&["--cluster-key", key, "--user-failures", "off"]);
+    assert!(ended.status == 2 && ended.stderr.contains("leave out one of them"), "{ended:?}");
+    let ended = Server::refusal(Udp, &["--service", "md5", "--cluster-key", key, "--exchange", socket]);
+    assert!(ended.status == 2 && ended.stderr.contains("for auth"), "{ended:?}");
+}
+
+#[test]
 fn the_socket_is_for_owner_and_group_and_one_of_a_server_that_is_gone_is_replaced() {
     let folder = ClusterFolder::with(&line(LONG_AGO, "A"));
     let path = socket(&folder, "a");
@@ -139,7 +156,7 @@ fn the_socket_is_for_owner_and_group_and_one_of_a_server_that_is_gone_is_replace
         let socket = socket(&folder, name);
         let options =
             ["127.0.0.1:0", "--cluster-key", key.to_str().unwrap(), "--exchange", socket.to_str().unwrap()];
-        let ended = Server::refusal(Udp, &[&options[..], &["--users", crate::running::SAMPLES]].concat());
+        let ended = Server::refusal(Udp, &[&options[..], &["--users", SAMPLES]].concat());
         (ended.status, ended.stderr)
     };
     let (status, stderr) = refusal("a");

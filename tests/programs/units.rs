@@ -144,3 +144,13 @@ fn the_command_lines_of_the_units_are_right() {
         }
     }
 }
+
+#[test]
+fn the_sockets_that_the_package_proposes_are_in_the_folders_of_the_units() {
+    for service in SERVERS {
+        let (unit, name) = (unit(service), service.trim_end_matches(".service"));
+        assert!(unit.contains(&format!("\nRuntimeDirectory={name}\n")), "{unit}");
+        let options = fs::read_to_string(format!("{DIST}/debian/default/{name}")).unwrap();
+        assert!(options.contains(&format!(" --exchange /run/{name}/exchange.sock")), "{options}");
+    }
+}

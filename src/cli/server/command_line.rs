@@ -116,7 +116,7 @@ pub(super) struct Args {
     /// Count failed logins together with other nodes, by a socket at PATH
     ///
     /// letmein-sync carries what servers tell each other, sealed by the keys of --cluster-key, which all must have. Its
-    /// option has the same name. Without it, and while nodes do not hear of each other, they divide the limits per user.
+    /// option has the same name. While nodes do not hear of each other, they divide the limits per user.
     #[arg(long, help_heading = LIMITS, hide_short_help = true, value_name = "PATH", requires = "cluster_key")]
     pub(super) exchange: Option<PathBuf>,
     /// Network that is never blocked; repeatable

@@ -160,8 +160,8 @@ fn an_hour_of_guessing_at_several_nodes_brings_no_more_than_one_may_look_at() {
     }
 }
 
-/// At any moment any number of nodes may be cut off, for seconds or minutes, and the guesses go on: at all nodes as fast
-/// as they look at them, or once a second, which begins fewer blocks.
+/// At any moment any number of nodes may be cut off, for seconds or minutes, and the guesses go on: at all nodes as
+/// fast as they look at them, or once a second, which begins fewer blocks.
 #[test]
 fn however_nodes_are_cut_off_the_bound_holds() {
     for seed in 0..20 {
