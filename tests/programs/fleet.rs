@@ -75,7 +75,7 @@ impl Pair {
 }
 
 #[test]
-fn servers_that_hear_each_other_for_a_window_count_failed_logins_together() {
+fn servers_that_hear_each_other_for_a_window_say_that_they_count_together() {
     let mut pair = Pair::with(&["--user-failures", "8/1s", "--http", "127.0.0.1:0"]);
     let http = http_address(&mut pair.servers[1]);
     assert!(metric(http, "letmein_exchange_members") < 1.5);

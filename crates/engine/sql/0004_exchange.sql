@@ -7,6 +7,11 @@ CREATE UNLOGGED TABLE letmein.exchange (
     seen timestamptz NOT NULL,
     CHECK (octet_length(node) BETWEEN 1 AND 260 AND octet_length(message) BETWEEN 1 AND 32768 AND isfinite(seen))
 );
+-- Each row changes once a second, and most are kept in pieces.
+ALTER TABLE letmein.exchange SET (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500,
+    toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 5000
+);
 -- What is sealed cannot be compressed.
 ALTER TABLE letmein.exchange ALTER COLUMN message SET STORAGE EXTERNAL;
 ALTER TABLE letmein.exchange OWNER TO letmein_owner;

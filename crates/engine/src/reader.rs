@@ -31,8 +31,8 @@ const SCHEMA_VERSION_MIN: i32 = 3;
 
 /// The longest message to other nodes, in bytes; the table takes no longer one.
 pub const MESSAGE_LEN_MAX: usize = 32_768;
-/// How many messages are read at once, 8 MiB at most.
-const MESSAGES_MAX: usize = 256;
+/// How many messages are read at once, 2 MiB at most.
+const MESSAGES_MAX: usize = 64;
 
 /// Reads users, says how far a node is, and carries messages from node to node.
 pub struct Reader {
@@ -156,8 +156,8 @@ impl Reader {
         Ok(())
     }
 
-    /// The messages of the other nodes that are at most 30 s old, in the order of the nodes' names; of the first 256
-    /// nodes, if there are more.
+    /// The messages of the other nodes that are at most 8 s old, in the order of the nodes' names; of the first 64
+    /// nodes, if there are more. Servers read none that is older than 10 s.
     ///
     /// # Errors
     /// Why there is no answer. [`EngineError::Refused`] if this is a standby, the schema has no messages yet, or the
@@ -165,7 +165,7 @@ impl Reader {
     pub async fn others(&self, node: &str) -> Result<Vec<Vec<u8>>, EngineError> {
         let sql = format!(
             "SELECT message FROM letmein.exchange WHERE node <> $1 \
-             AND seen BETWEEN now() - interval '30 s' AND now() + interval '30 s' ORDER BY node LIMIT {MESSAGES_MAX}"
+             AND seen BETWEEN now() - interval '8 s' AND now() + interval '8 s' ORDER BY node LIMIT {MESSAGES_MAX}"
         );
         let rows = self.session.rows(&sql, &[(&node, Type::TEXT)]).await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)

@@ -190,7 +190,6 @@ fn prepare(config: &Config, mut passed: Option<Bound>) -> Result<Prepared, Serve
                 confirmation: Confirmation::new(*stale_refuse, source.checked.suspension.clone()),
                 nodes: Nodes::at_least(*nodes),
                 penalties: Arc::new(penalties),
-                has_exchange: exchange.is_some(),
                 mechanisms: *mechanisms,
                 connections: Connections::for_threads(threads, LoginConnection::READING.memory_max),
                 blocks,

@@ -26,8 +26,6 @@ pub(crate) struct Directory {
     pub(crate) confirmation: Confirmation,
     pub(crate) nodes: Nodes,
     pub(crate) penalties: Arc<Penalties>,
-    /// Whether failures are to be counted together with other nodes.
-    pub(crate) has_exchange: bool,
     /// What is spoken, unless that follows from the users.
     pub(crate) mechanisms: Option<Mechanisms>,
     /// The caps on connections over TCP.

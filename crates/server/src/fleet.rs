@@ -18,7 +18,7 @@ use crate::net::exchange;
 use proto::server::Seed;
 use proto::server::fleet::{Fleet, Round, SILENCE_MAX};
 
-/// The pause after a caller that was not served, so that a lasting error takes little processor time.
+/// The pause after a caller, so that many of them, or a lasting error, take little processor time.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a server has of the exchange before it serves.
@@ -42,58 +42,78 @@ impl Exchange {
     async fn serve(self, directory: &Directory, clock: Clock) -> io::Result<Infallible> {
         let Self { listener, mut fleet, path } = self;
         let listener = tokio::net::UnixListener::from_std(listener)?;
-        let mut last = Round::default();
-        let mut is_missed = false;
+        let mut told = Told { path, last: Round::default(), last_at: clock.now().uptime, is_missed: false };
         loop {
-            let mut round = None;
-            let served = exchange::serve_next(&listener, |messages| {
-                let (now, mut reply) = (clock.now(), Vec::new());
-                let (users, messages) = (directory.users.load(), exchange::messages(messages));
-                let this = fleet.round(&users, &directory.penalties, now, messages, &mut reply);
-                directory.blocks.begin_elsewhere(now, &users, &this.blocked);
-                round = Some(this);
-                reply
-            });
-            match timeout(SILENCE_MAX, served).await {
-                Ok(Ok(())) => is_missed = false,
-                Ok(Err(error)) => {
-                    debug!("{}: {error}", path.display());
-                    sleep(PAUSE).await;
+            if let Ok(accepted) = timeout(SILENCE_MAX, listener.accept()).await {
+                let answer = |messages: &[u8]| {
+                    let (now, mut reply) = (clock.now(), Vec::new());
+                    let (users, messages) = (directory.users.load(), exchange::messages(messages));
+                    let round = fleet.round(&users, &directory.penalties, now, messages, &mut reply);
+                    directory.blocks.begin_elsewhere(now, &users, &round.blocked);
+                    told.round(round, directory.nodes.present(), now.uptime);
+                    reply
+                };
+                let served = match accepted {
+                    Ok((caller, _)) => exchange::serve(caller, answer).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = served {
+                    debug!("{}: {error}", told.path.display());
                 }
-                Err(_) if is_missed => {}
-                Err(_) => {
-                    is_missed = true;
-                    last = Round::default();
-                    warn!(
-                        "{}: nobody asks there: failed logins are counted by this server alone; is letmein-sync \
-                         running with --exchange?",
-                        path.display()
-                    );
-                }
+                sleep(PAUSE).await;
             }
-            if let Some(round) = round {
-                tell(&last, &round);
-                last = round;
-            }
+            told.no_round(clock.now().uptime);
         }
     }
 }
 
-/// Logs what is new in a round.
-fn tell(last: &Round, round: &Round) {
-    if round.members != last.members {
-        match round.members {
-            1 => info!("failed logins are counted by this server alone"),
-            members => info!("failed logins are counted together by {members} servers"),
+/// What the log was told.
+struct Told {
+    path: PathBuf,
+    last: Round,
+    /// The uptime of the last round.
+    last_at: Duration,
+    is_missed: bool,
+}
+
+impl Told {
+    /// Logs what is new in a round.
+    fn round(&mut self, round: Round, nodes: u32, uptime: Duration) {
+        if round.members != self.last.members {
+            match round.members {
+                1 => info!("failed logins are counted by this server alone"),
+                members => info!("failed logins are counted together by {members} servers"),
+            }
         }
+        if round.reachable > nodes && self.last.reachable <= nodes {
+            warn!(
+                "{} servers exchange failed logins, and limits per user are divided among {nodes} while they do not \
+                 hear each other: say with --nodes how many there are",
+                round.reachable
+            );
+        }
+        if round.unreadable > 0 && self.last.unreadable == 0 {
+            warn!(
+                "{} messages of other servers cannot be read: clocks differ by more than {} s, or --cluster-key or \
+                 --user-failures do",
+                round.unreadable,
+                SILENCE_MAX.as_secs()
+            );
+        }
+        (self.last, self.last_at, self.is_missed) = (round, uptime, false);
     }
-    if round.unreadable > 0 && last.unreadable == 0 {
+
+    /// Logs once that there was no round for too long.
+    fn no_round(&mut self, uptime: Duration) {
+        if self.is_missed || uptime.saturating_sub(self.last_at) < SILENCE_MAX {
+            return;
+        }
         warn!(
-            "{} messages of other servers cannot be read: they are more than {} s old, by one clock or the other, or \
-             sealed by another --cluster-key",
-            round.unreadable,
-            SILENCE_MAX.as_secs()
+            "{}: nobody asks there: failed logins are counted by this server alone; is letmein-sync running with \
+             --exchange?",
+            self.path.display()
         );
+        (self.last, self.is_missed) = (Round::default(), true);
     }
 }
 

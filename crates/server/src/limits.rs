@@ -11,6 +11,7 @@ use crate::log::audit::{
 use crate::net::bind::BACKLOG;
 use crate::net::connection::{Connection, Scratch};
 use crate::net::connections::{self, COUNTED_LEN, SHARE};
+use crate::net::exchange::MESSAGES_BYTES;
 use crate::net::late::Routes;
 use crate::net::services::logins::{LoginConnection, LoginDatagrams};
 use crate::net::services::small::{Datagrams, FramedStream, Md5Stream};
@@ -18,6 +19,7 @@ use crate::net::stream_service::{Deadlines, Reading};
 use crate::net::udp::BUFFER_LEN;
 use crate::settings::{self, Config, Policy, Service, SmallService};
 use proto::opaque::wire::MESSAGE_MAX;
+use proto::server::fleet::NODES_MAX;
 use proto::server::opaque;
 use proto::server::penalty::{FIRST_BLOCK, LONGEST_BLOCK, Penalties};
 use proto::server::recent::{RareChallenges, Welcomes};
@@ -59,6 +61,9 @@ pub fn of(config: &Config, descriptors: usize) -> Vec<Limit> {
                 ));
             }
             all.extend(of_penalties(limits, exchange.is_some()));
+            all.extend(
+                exchange.iter().map(|_| limit("messages of other servers", NODES_MAX, MESSAGES_BYTES)),
+            );
             all.extend(audit.iter().flat_map(|_| of_audit()));
             all.extend(http.map(|_| of_monitoring()));
             all

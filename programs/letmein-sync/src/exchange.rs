@@ -25,6 +25,8 @@ use crate::status::{Exchanged, Status};
 
 /// How long a server may take to read what others say, and to answer. It does both from memory.
 const SERVER_LIMIT: Duration = Duration::from_secs(1);
+/// Nodes that do not hear of each other for ten seconds count alone.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Carries messages.
 pub(crate) struct Exchange {
@@ -71,7 +73,7 @@ impl Exchange {
         for Server { socket, row, .. } in &self.servers {
             info!("failed logins of the server at {} are exchanged as {row}", socket.display());
         }
-        let mut pace = Pace::new();
+        let mut pace = Pace::up_to(LONGEST_WAIT);
         loop {
             match self.round().await {
                 Ok(()) => {

@@ -23,7 +23,7 @@ use users::counted;
 use users::synced::{NODES_NAME, OVERLAY_MAX, Position};
 
 use crate::folder::{Folder, ReadError};
-use crate::pace::Pace;
+use crate::pace::{LONGEST_WAIT, Pace};
 use crate::status::Status;
 use crate::taken::Taken;
 use error::FollowError;
@@ -100,7 +100,7 @@ impl Follower {
 
     /// Follows for as long as nobody drops it. Nothing is lost if somebody does.
     pub(crate) async fn run(&mut self) -> ! {
-        let mut pace = Pace::new();
+        let mut pace = Pace::up_to(LONGEST_WAIT);
         loop {
             match self.round().await {
                 Ok(()) => {

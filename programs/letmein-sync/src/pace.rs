@@ -9,16 +9,19 @@ use tokio::time::sleep;
 const POLL: Duration = Duration::from_secs(1);
 /// The wait after a failure; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The longest wait of what follows the database.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The waits between questions. They differ by chance, so that nodes do not ask all at once.
 pub(crate) struct Pace {
     after_failure: Duration,
+    longest: Duration,
 }
 
 impl Pace {
-    pub(crate) fn new() -> Self {
-        Self { after_failure: FIRST_WAIT }
+    /// After failures it waits no longer than this.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self { after_failure: FIRST_WAIT, longest }
     }
 
     /// Waits after an answer.
@@ -30,7 +33,7 @@ impl Pace {
     /// Waits after a failure.
     pub(crate) async fn wait_after_failure(&mut self) {
         let wait = self.after_failure;
-        self.after_failure = (wait * 2).min(LONGEST_WAIT);
+        self.after_failure = (wait * 2).min(self.longest);
         sleep(wait.mul_f64(rand::rng().random_range(0.5..1.0))).await;
     }
 }

@@ -47,7 +47,7 @@ fn a_message_that_is_old_or_of_the_future_is_not_told() {
     let Some(database) = Database::new() else { return };
     database.batch(
         "INSERT INTO letmein.exchange VALUES
-            ('old', 'old', now() - interval '31 s'), ('new', 'new', now() - interval '20 s'),
+            ('old', 'old', now() - interval '9 s'), ('new', 'new', now() - interval '5 s'),
             ('next', 'next', now() + interval '10 minutes')",
     );
     assert_eq!(told(&database, "here"), Ok(vec![b"new".into()]));

@@ -2,22 +2,25 @@
 //! users have logged in.
 //!
 //! Each node has one message for all others, which somebody carries: once a second to a place where all can read it.
-//! It may be lost, delayed or repeated. Nothing waits for it, and without it each node has its part of every budget.
+//! It may be lost, delayed or repeated. No login waits for it, and without it each node has its part of every budget.
 //!
 //! ```text
-//! a node                                            each other node
-//! batch 7: 3 failures at alice, … ─────────────────► counts them, once
-//!          told again until all have heard it ◄───── "heard batch 7 of that node"
+//! a node                                              each other node
+//! batch 7: 3 failures at alice, … ───────────────────► counts them, once
+//!          told again until all acknowledge it ◄────── acknowledges batch 7 of that node
 //! they no longer count N-fold; batch 8: …
 //! ```
 //!
-//! A node counts another among its pool when that has acknowledged its batches for a whole window of the budget: by
-//! then, what either has not heard of is owed no more. It drops one that has acknowledged none for ten seconds.
+//! A node that acknowledges is reachable; after ten seconds without doing so it is not. A node counts failures together
+//! with those that have been reachable for a whole window of the budget: by then, what either has not heard of is owed
+//! no more.
 
 pub(crate) mod message;
+mod others;
 pub(crate) mod outbox;
 
 use std::mem;
+use std::ptr;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -27,14 +30,14 @@ use crate::Now;
 use crate::opaque::RngCore;
 use crate::server::Seed;
 use crate::server::keyring::Keyring;
-use crate::server::penalty::Penalties;
-use crate::short_name::ShortName;
+use crate::server::penalty::{Penalties, PoolLimits};
 use crate::users::{Found, PasswordAge, Users};
-pub use message::MESSAGE_MAX;
-use message::{FAILURES_MAX, Failures, FleetKey, Heard, LOGINS_MAX, LoginElsewhere, Message, NODES_MAX};
-use outbox::{Login, Outbox};
+use message::{Acknowledged, FAILURES_MAX, Failures, FleetKey, LOGINS_MAX, LoginElsewhere, Message};
+pub use message::{MESSAGE_MAX, NODES_MAX};
+use others::Others;
+use outbox::{Failure, Login, Outbox};
 
-/// A node that was not heard for so long has left.
+/// A node that was silent for so long is not reachable, and a message that is so old or so far ahead is not read.
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// One node of several with the same users.
@@ -42,45 +45,37 @@ pub struct Fleet {
     /// Tells this node, since its start, from others.
     id: u64,
     random: ChaCha20Rng,
+    /// Messages so far.
+    messages: u64,
     batch: Batch,
-    others: Vec<Other>,
-    /// Empty; in its place failures are taken.
-    room: Vec<ShortName>,
+    others: Others,
+    /// Empty room, in exchange for which failures are taken.
+    room: Vec<Failure>,
+    /// The uptime of the last round.
+    last_round: Option<Duration>,
 }
 
-/// What is told until all have heard it.
+/// What is told until all that are reachable acknowledge it.
 #[derive(Default)]
 struct Batch {
-    number: u32,
+    number: u64,
     failures: Vec<Failures>,
+    /// How many of the failures at each name count N-fold until then, in the same order.
+    owed: Vec<u8>,
     logins: Vec<Login>,
 }
 
-/// Another node.
-struct Other {
-    id: u64,
-    /// Its batch that was counted here last.
-    counted: u32,
-    /// Whether its message was among the last ones.
-    is_present: bool,
-    /// Whether it has heard the batch of this node.
-    has_heard: bool,
-    /// The uptime at which it had heard the batch that was then this node's.
-    heard_at: Option<Duration>,
-    /// The uptime since which it has always heard in time.
-    since: Duration,
-}
-
-/// What came of a round.
+/// The result of a round.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Round {
     /// Nodes that count failures together, this one included.
     pub members: u32,
-    /// Other nodes whose messages could be read, and are no older than ten seconds.
-    pub others: u32,
-    /// Messages that could not: damaged, old, or sealed under another key.
+    /// Nodes that are reachable, this one included.
+    pub reachable: u32,
+    /// Messages that could not be read: damaged, too old or too far ahead, or sealed under another key or for other
+    /// limits.
     pub unreadable: u32,
-    /// Names that were blocked because of failures elsewhere, each with the uptime at which its block ends.
+    /// Names that are blocked because of failures elsewhere, each with the uptime at which its block ends.
     pub blocked: Vec<(String, Duration)>,
 }
 
@@ -90,11 +85,12 @@ impl Fleet {
     pub fn new(Seed(seed): Seed) -> Self {
         let mut random = ChaCha20Rng::from_seed(seed);
         let (id, batch) = (random.next_u64(), Batch { number: 1, ..Batch::default() });
-        Self { id, random, batch, others: Vec::new(), room: Outbox::room() }
+        let (others, room) = (Others::default(), Outbox::room());
+        Self { id, random, messages: 0, batch, others, room, last_round: None }
     }
 
-    /// Hears the last messages of all others, and appends the one of this node to `reply`, up to [`MESSAGE_MAX`] bytes.
-    /// Without keys that are shared, or while the clock is not to be trusted, there is none.
+    /// Receives the newest messages of all others, and appends the one of this node to `reply`, up to [`MESSAGE_MAX`]
+    /// bytes. Without keys that are shared, or while the clock is not to be trusted, there is none.
     pub fn round<'m>(
         &mut self,
         users: &Users,
@@ -103,31 +99,36 @@ impl Fleet {
         messages: impl Iterator<Item = &'m [u8]>,
         reply: &mut Vec<u8>,
     ) -> Round {
-        let mut round = Round { members: 1, ..Round::default() };
-        let (Some(keyring), Some(unix_s), Some(outbox)) =
-            (users.keyring(), now.cluster_s, penalties.outbox())
+        let mut round = Round { members: 1, reachable: 1, ..Round::default() };
+        let (Some(keyring), Some(unix_s), Some((outbox, limits))) =
+            (users.keyring(), now.cluster_s, penalties.pool())
         else {
             return round;
         };
         let Some(key) = keyring.fleet_key(unix_s) else { return round };
-        self.others.iter_mut().for_each(|other| other.is_present = false);
+        let last = self.last_round.replace(now.uptime);
+        if last.is_none_or(|last| now.uptime.saturating_sub(last) >= SILENCE_MAX) {
+            self.forget_failures(outbox);
+        }
         for message in messages.take(NODES_MAX) {
-            match open(keyring, unix_s, message) {
+            match open(keyring, unix_s, limits, message) {
                 Some((_, message)) if message.sender == self.id => {}
-                Some((key, message)) => self.hear(users, penalties, now, key, &message, &mut round),
+                Some((key, message)) => self.receive(users, penalties, now, key, &message, &mut round),
                 None => round.unreadable += 1,
             }
         }
-        self.others.retain(|other| other.is_present);
-        self.settle_batch(penalties, outbox, now);
-        let members = self.others.iter().filter(|other| other.is_member(penalties, now)).count();
-        (round.members, round.others) = (1 + members as u32, self.others.len() as u32);
-        penalties.join(round.members, now.uptime + SILENCE_MAX);
-        self.message(users, penalties, now, unix_s, key).seal(key, &mut self.random, reply);
+        self.others.forget_the_silent(now.uptime);
+        self.settle_batch(penalties, outbox, now.uptime);
+        round.members += self.others.members(now.uptime, limits.window) as u32;
+        round.reachable += self.others.reachable(now.uptime) as u32;
+        penalties.join(round.members, round.reachable, now.uptime + SILENCE_MAX);
+        self.messages += 1;
+        let message = self.message(users, penalties, now.uptime, unix_s, key);
+        message.seal(key, limits, &mut self.random, reply);
         round
     }
 
-    fn hear(
+    fn receive(
         &mut self,
         users: &Users,
         penalties: &Penalties,
@@ -136,129 +137,117 @@ impl Fleet {
         message: &Message,
         round: &mut Round,
     ) {
-        let has_heard = message.heard.iter().any(|it| it.node == self.id && it.batch == self.batch.number);
-        let index = self.others.iter().position(|other| other.id == message.sender);
-        let index = index.unwrap_or_else(|| {
-            self.others.push(Other::new(message.sender));
-            self.others.len() - 1
-        });
-        let Some(other) = self.others.get_mut(index) else { return };
-        other.is_present = true;
-        if has_heard {
-            other.heard(now.uptime);
-        }
-        if message.batch <= other.counted {
+        let (uptime, window) =
+            (now.uptime, penalties.pool().map_or(Duration::ZERO, |(_, limits)| limits.window));
+        let present = Acknowledged { node: self.id, batch: self.batch.number };
+        let Some(received) = self.others.receive(message, present, uptime, window) else { return };
+        if !received.is_new_batch {
             return;
         }
-        other.counted = message.batch;
         for Failures { name, count } in &message.failures {
-            let blocked = penalties.failed_elsewhere(now.uptime, users, name.as_str(), *count);
-            round.blocked.extend(blocked.map(|end| (name.as_str().to_owned(), end)));
+            let name = name.as_str();
+            let blocked = penalties.failed_elsewhere(uptime, users, name, *count, received.is_member);
+            round.blocked.extend(blocked.map(|end| (name.to_owned(), end)));
         }
         for login in &message.logins {
-            if let Some(found) = users.owner(login.name.as_str()) {
-                let by = [PasswordAge::Present, PasswordAge::Old]
-                    .into_iter()
-                    .find(|by| credential(key, &found, *by) == Some(login.credential));
-                if let Some(by) = by {
-                    penalties.logged_in_elsewhere(now.uptime, login.source, &found, by);
-                }
+            let Some(found) = users.owner(login.name.as_str()) else { continue };
+            let mut ages = [PasswordAge::Present, PasswordAge::Old].into_iter();
+            if let Some(by) = ages.find(|by| credential(key, &found, *by) == Some(login.credential)) {
+                penalties.logged_in_elsewhere(uptime, login.source, &found, by);
             }
         }
     }
 
-    /// Begins the next batch once all that are there have heard this one.
-    fn settle_batch(&mut self, penalties: &Penalties, outbox: &Outbox, now: Now) {
-        let mut there = self.others.iter().filter(|other| other.is_there(now)).peekable();
-        let is_heard = there.peek().is_some();
-        if !there.all(|other| other.has_heard) {
+    /// Begins the next batch once all that are reachable have acknowledged this one. While none is, failures are not
+    /// told later either, since they count at this node alone, and logins wait.
+    fn settle_batch(&mut self, penalties: &Penalties, outbox: &Outbox, uptime: Duration) {
+        if self.others.reachable(uptime) == 0 {
+            self.forget_failures(outbox);
             return;
         }
-        if is_heard {
-            for Failures { name, count } in &self.batch.failures {
-                penalties.all_know(now.uptime, name.as_str(), *count);
-            }
+        if !self.others.all_know(uptime) {
+            return;
         }
-        let mut names = outbox.take_failures(mem::take(&mut self.room));
-        let failures = most_frequent(&mut names);
-        names.clear();
-        self.room = names;
-        let logins = outbox.take_logins(LOGINS_MAX);
-        self.batch = Batch { number: self.batch.number.saturating_add(1), failures, logins };
-        self.others.iter_mut().for_each(|other| other.has_heard = false);
+        for (Failures { name, .. }, owed) in self.batch.failures.iter().zip(&self.batch.owed) {
+            penalties.all_know(uptime, name.as_str(), *owed);
+        }
+        let mut waiting = outbox.take_failures(mem::take(&mut self.room));
+        let (failures, owed) = most_frequent(&mut waiting);
+        waiting.clear();
+        self.room = waiting;
+        let mut logins = Vec::new();
+        outbox.take_logins(&mut logins, LOGINS_MAX);
+        self.batch = Batch { number: self.batch.number + 1, failures, owed, logins };
+        self.others.begin_batch();
+    }
+
+    fn forget_failures(&mut self, outbox: &Outbox) {
+        outbox.forget_failures();
+        self.batch.failures.clear();
+        self.batch.owed.clear();
     }
 
     fn message(
         &self,
         users: &Users,
         penalties: &Penalties,
-        now: Now,
+        uptime: Duration,
         unix_s: u64,
         key: &FleetKey,
     ) -> Message {
-        let Batch { number, failures, logins } = &self.batch;
         let elsewhere = |login: &Login| {
             let found = users.owner(login.name.as_str())?;
-            let by = penalties.exempting(now.uptime, login.source, &found)?;
+            let by = penalties.exempting(uptime, login.source, &found)?;
             let credential = credential(key, &found, by)?;
             Some(LoginElsewhere { name: login.name, source: login.source, credential })
         };
         Message {
             sender: self.id,
+            number: self.messages,
             unix_s,
-            batch: *number,
-            heard: self.others.iter().map(|other| Heard { node: other.id, batch: other.counted }).collect(),
-            failures: failures.clone(),
-            logins: logins.iter().filter_map(elsewhere).collect(),
+            batch: self.batch.number,
+            acknowledged: self.others.acknowledged().take(NODES_MAX).collect(),
+            failures: self.batch.failures.clone(),
+            logins: self.batch.logins.iter().filter_map(elsewhere).collect(),
         }
     }
 }
 
-impl Other {
-    fn new(id: u64) -> Self {
-        let (counted, is_present, has_heard, heard_at, since) = (0, true, false, None, Duration::ZERO);
-        Self { id, counted, is_present, has_heard, heard_at, since }
-    }
-
-    fn heard(&mut self, uptime: Duration) {
-        if self.heard_at.is_none_or(|at| uptime.saturating_sub(at) >= SILENCE_MAX) {
-            self.since = uptime;
-        }
-        (self.has_heard, self.heard_at) = (true, Some(uptime));
-    }
-
-    /// Whether it has heard of this node lately.
-    fn is_there(&self, now: Now) -> bool {
-        self.heard_at.is_some_and(|at| now.uptime.saturating_sub(at) < SILENCE_MAX)
-    }
-
-    /// Whether it counts failures together with this node.
-    fn is_member(&self, penalties: &Penalties, now: Now) -> bool {
-        self.is_there(now) && now.uptime.saturating_sub(self.since) >= penalties.window()
-    }
+/// Opens a message that is not too old, and gives the key that it was sealed under: that of its time.
+fn open<'k>(
+    keyring: &'k Keyring,
+    unix_s: u64,
+    limits: PoolLimits,
+    message: &[u8],
+) -> Option<(&'k FleetKey, Message)> {
+    let tolerance = SILENCE_MAX.as_secs();
+    let times = [unix_s, unix_s.saturating_sub(tolerance), unix_s.saturating_add(tolerance)];
+    let keys = times.into_iter().filter_map(|time| keyring.fleet_key(time));
+    let opened = keys.filter_map(|key| Some((key, Message::open(key, limits, message)?)));
+    let is_good = |(key, message): &(&FleetKey, Message)| {
+        message.unix_s.abs_diff(unix_s) <= tolerance
+            && keyring.fleet_key(message.unix_s).is_some_and(|of_time| ptr::eq(of_time, *key))
+    };
+    opened.into_iter().find(is_good)
 }
 
-/// Opens a message that is no older than a node may be silent, and gives the key that it was sealed under.
-fn open<'k>(keyring: &'k Keyring, unix_s: u64, message: &[u8]) -> Option<(&'k FleetKey, Message)> {
-    let opened = keyring.fleet_keys(unix_s).find_map(|key| Some((key, Message::open(key, message)?)));
-    opened.filter(|(_, message)| message.unix_s.abs_diff(unix_s) <= SILENCE_MAX.as_secs())
-}
-
-/// What tells whether two nodes have the same password or record for a user; `None` if they have no such password.
+/// Tells whether two nodes have the same password or record for a user; `None` if there is none of this age.
 fn credential(key: &FleetKey, found: &Found<'_>, by: PasswordAge) -> Option<u64> {
     found.credential(by).map(|parts| key.credential(&parts))
 }
 
-/// The names with the most failures, which are told, each with their number.
-fn most_frequent(names: &mut [ShortName]) -> Vec<Failures> {
-    names.sort_unstable();
-    let runs = names.chunk_by(|one, other| one == other);
-    let mut failures: Vec<_> = runs
+/// The names with the most failures, each with their number; and how many of them are owed.
+fn most_frequent(waiting: &mut [Failure]) -> (Vec<Failures>, Vec<u8>) {
+    waiting.sort_unstable();
+    let number = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
+    let mut names: Vec<_> = waiting
+        .chunk_by(|one, other| one.name == other.name)
         .filter_map(|run| {
-            Some(Failures { name: *run.first()?, count: u8::try_from(run.len()).unwrap_or(u8::MAX) })
+            let owed = run.iter().filter(|failure| failure.is_owed).count();
+            Some((Failures { name: run.first()?.name, count: number(run.len()) }, number(owed)))
         })
         .collect();
-    failures.sort_by_key(|it| u8::MAX - it.count);
-    failures.truncate(FAILURES_MAX);
-    failures
+    names.sort_by_key(|(failures, _)| u8::MAX - failures.count);
+    names.truncate(FAILURES_MAX);
+    names.into_iter().unzip()
 }

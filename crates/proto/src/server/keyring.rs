@@ -138,18 +138,10 @@ impl Keyring {
         self.ids.iter().rfind(|(from, _)| *from <= unix_s).map(|(_, id)| *id)
     }
 
-    /// The key for what this server tells the others; `None` before the first.
+    /// The key under which servers seal what they tell each other, at a second since 1970; `None` before the first.
     pub(crate) fn fleet_key(&self, unix_s: u64) -> Option<&FleetKey> {
         let of_keys = self.keys.iter().zip(&self.of_fleet);
         of_keys.rev().find(|(key, _)| key.from <= unix_s).map(|(_, of_fleet)| of_fleet)
-    }
-
-    /// The keys under which another server may have sealed what it tells: the present one first, then the one before,
-    /// and the next one, if it takes effect within the tolerance of the clocks.
-    pub(crate) fn fleet_keys(&self, unix_s: u64) -> impl Iterator<Item = &FleetKey> {
-        let of_keys = self.keys.iter().zip(&self.of_fleet);
-        let begun = of_keys.rev().filter(move |(key, _)| key.from <= unix_s + SKEW_TICKS);
-        begun.take(3).map(|(_, of_fleet)| of_fleet)
     }
 
     /// The keys at a tick; `None` before the first.

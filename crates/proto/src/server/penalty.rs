@@ -50,6 +50,7 @@ pub use guess::{GUESSES_A_DAY, GuessBudgets, Rank};
 use policy::Part;
 pub use policy::{Budget, Policy, WINDOW_MAX};
 use pool::Pool;
+pub(crate) use pool::PoolLimits;
 use tables::{Counted, DebtTable, Trace};
 
 /// Whose budget is used up.
@@ -165,7 +166,7 @@ impl Penalties {
             proven_sources: fill(&proven.sources, Part::WHOLE),
             proven_names: fill(&proven.names, self.of_user_by(Origin::Proven, uptime)),
             unproven_sources: fill(&unproven.sources, Part::WHOLE),
-            unproven_names: fill(&unproven.names, self.of_user()),
+            unproven_names: fill(&unproven.names, self.of_user(uptime)),
         }
     }
 

@@ -115,9 +115,10 @@ impl Guesser {
             Origin::Unproven => format!("{name}:{digest:032x}"),
             Origin::Proven => format!("{name}:{digest:032x}:{}", node.challenge(peer, now)),
         };
-        match node.event(peer, now, &answer) {
-            Event::Refused(Refusal { reason, .. }) => Some(reason),
-            _ => None,
+        if let Event::Refused(Refusal { reason, .. }) = node.event(peer, now, &answer) {
+            Some(reason)
+        } else {
+            None
         }
     }
 

@@ -45,7 +45,7 @@ fn process(page: &mut Page, status: &Status) {
         "Nodes among which limits per user are divided",
         status.directory.nodes.present().into(),
     );
-    if status.directory.has_exchange {
+    if status.directory.penalties.has_pool() {
         page.gauge(
             "letmein_exchange_members",
             "Servers that count failed logins of users together, with this one",

@@ -2,54 +2,65 @@
 //! ones of the others, each after its length in four bytes, the highest first, and ends its side. The reply is the
 //! message of this server, without a length.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::iter;
+use std::os::unix::fs::{FileTypeExt, lchown};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::sandbox;
-use proto::server::fleet::MESSAGE_MAX;
+use proto::server::fleet::{MESSAGE_MAX, NODES_MAX};
 
-/// The most bytes that are read: the messages of 256 servers.
-const MESSAGES_MAX: usize = 256 * (4 + MESSAGE_MAX);
+/// The most bytes that are read from a caller.
+pub(crate) const MESSAGES_BYTES: usize = NODES_MAX * (4 + MESSAGE_MAX);
 /// How long a caller may take.
 const CALL_MAX: Duration = Duration::from_secs(1);
 
 /// Listens at a path, which the user and the group that the server will have may write to. A socket of a server that is
-/// gone is replaced.
+/// gone is replaced. No other thread may make files meanwhile, since they would have the socket's mode.
 pub(crate) fn listen(path: &Path, user: Option<&str>) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-        && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-    {
+    if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) && is_abandoned(path)? {
         fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
+    let before = umask(Mode::from_bits_truncate(0o117));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let listener = bound?;
     if let Some(user) = user.map(sandbox::find_user).transpose()? {
-        chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        // Whoever may write in the folder could have put a link there.
+        lchown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
     }
-    fs::set_permissions(path, Permissions::from_mode(0o660))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Serves the next caller, whose messages `answer` is given. One that sends too much or takes too long has no reply.
+/// Whether nobody listens at a socket. One whose server is stopped has one, and is not waited for.
+fn is_abandoned(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let connected = socket.connect(&SockAddr::unix(path)?);
+    Ok(connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))
+}
+
+/// Answers a caller by what `answer` makes of the messages that it gives. One that gives too much or takes too long is
+/// cut off.
 ///
 /// # Errors
-/// The caller was not served.
-pub(crate) async fn serve_next(
-    listener: &tokio::net::UnixListener,
-    answer: impl FnOnce(&[u8]) -> Vec<u8>,
-) -> io::Result<()> {
-    let (mut caller, _) = listener.accept().await?;
+/// It was not answered.
+pub(crate) async fn serve(mut caller: UnixStream, answer: impl FnOnce(&[u8]) -> Vec<u8>) -> io::Result<()> {
     let call = async {
         let mut messages = Vec::new();
-        (&mut caller).take(MESSAGES_MAX as u64 + 1).read_to_end(&mut messages).await?;
-        if messages.len() > MESSAGES_MAX {
+        (&mut caller).take(MESSAGES_BYTES as u64 + 1).read_to_end(&mut messages).await?;
+        if messages.len() > MESSAGES_BYTES {
             return Err(io::Error::other("too many messages"));
         }
         caller.write_all(&answer(&messages)).await
@@ -57,11 +68,12 @@ pub(crate) async fn serve_next(
     timeout(CALL_MAX, call).await?
 }
 
-/// The messages in what a caller has sent, up to the first that is incomplete.
+/// The messages in what a caller has given, up to the first that is incomplete or too long.
 pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
+    iter::from_fn(move || {
         let (len, rest) = bytes.split_first_chunk()?;
-        let (message, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        let len = u32::from_be_bytes(*len) as usize;
+        let (message, rest) = rest.split_at_checked(len).filter(|_| len <= MESSAGE_MAX)?;
         bytes = rest;
         Some(message)
     })

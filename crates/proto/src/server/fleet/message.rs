@@ -1,10 +1,10 @@
 //! What one node tells the others, sealed under the key that they share.
 //!
 //! ```text
-//! nonce 24 | body | tag 16                                            XChaCha20-Poly1305
-//! body:  sender 8, Unix time 8, batch 4,
-//!        count 2, of each: node 8, its batch that was heard last 4    so that it need not be told again
-//!        count 2, of each: name, failures 1                           the batch
+//! nonce 24 | body | tag 16                            XChaCha20-Poly1305; with the limit of failures as associated data
+//! body:  sender 8, number 8, Unix time 8, batch 8,
+//!        count 2, of each: node 8, batch 8            the last batch of each other node, which is thereby acknowledged
+//!        count 2, of each: name, failures 1           the batch
 //!        count 2, of each: name, source 17, credential 8
 //! name:  length 1, bytes
 //! ```
@@ -19,14 +19,15 @@ use siphasher::sip::SipHasher24;
 
 use super::outbox::SourceOctets;
 use crate::opaque::RngCore;
+use crate::server::penalty::PoolLimits;
 use crate::short_name::ShortName;
 
 const NONCE_LEN: usize = 24;
 const TAG_LEN: usize = 16;
-const PURPOSE: &[u8] = b"letmein fleet 1";
+const PURPOSE: &[u8; 15] = b"letmein fleet 1";
 
-/// Nodes that a message acknowledges.
-pub(crate) const NODES_MAX: usize = 256;
+/// The most other nodes whose messages are received.
+pub const NODES_MAX: usize = 64;
 /// Names whose failures are told at a time: those with the most.
 pub(crate) const FAILURES_MAX: usize = 256;
 /// Logins that are told at a time.
@@ -36,8 +37,8 @@ pub const MESSAGE_MAX: usize = 32_768;
 const _: () = {
     use crate::credentials::NAME_MAX;
     let counts = 3 * size_of::<u16>();
-    let lists = NODES_MAX * 12 + FAILURES_MAX * (2 + NAME_MAX) + LOGINS_MAX * (1 + NAME_MAX + 25);
-    assert!(NONCE_LEN + 20 + counts + lists + TAG_LEN <= MESSAGE_MAX);
+    let lists = NODES_MAX * 16 + FAILURES_MAX * (2 + NAME_MAX) + LOGINS_MAX * (1 + NAME_MAX + 25);
+    assert!(NONCE_LEN + 32 + counts + lists + TAG_LEN <= MESSAGE_MAX);
 };
 
 /// The key of the messages. It has no `Debug`, so that it is never shown.
@@ -72,19 +73,21 @@ impl FleetKey {
 pub(crate) struct Message {
     /// Drawn when the node started.
     pub(crate) sender: u64,
+    /// How many messages its sender has sent, with this one.
+    pub(crate) number: u64,
     pub(crate) unix_s: u64,
-    /// The number of the batch below. It is told until all have heard it.
-    pub(crate) batch: u32,
-    pub(crate) heard: Vec<Heard>,
+    /// The number of the batch, which is told until all acknowledge it.
+    pub(crate) batch: u64,
+    pub(crate) acknowledged: Vec<Acknowledged>,
     pub(crate) failures: Vec<Failures>,
     pub(crate) logins: Vec<LoginElsewhere>,
 }
 
-/// The batch of another node that was heard last.
-#[derive(Clone, Copy)]
-pub(crate) struct Heard {
+/// The batch of another node that was counted last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
     pub(crate) node: u64,
-    pub(crate) batch: u32,
+    pub(crate) batch: u64,
 }
 
 /// Failures at a name.
@@ -104,35 +107,41 @@ pub(crate) struct LoginElsewhere {
 
 impl Message {
     /// Appends the message, sealed.
-    pub(crate) fn seal(&self, key: &FleetKey, random: &mut impl RngCore, out: &mut Vec<u8>) {
+    pub(crate) fn seal(
+        &self,
+        key: &FleetKey,
+        limits: PoolLimits,
+        random: &mut impl RngCore,
+        out: &mut Vec<u8>,
+    ) {
         let mut nonce = [0; NONCE_LEN];
         random.fill_bytes(&mut nonce);
         let mut body = Vec::new();
         self.append_to(&mut body);
         // A body of this length can always be sealed.
         let nonce = XNonce::from_slice(&nonce);
-        let sealed = key.cipher.encrypt_in_place_detached(nonce, PURPOSE, &mut body);
+        let sealed = key.cipher.encrypt_in_place_detached(nonce, &associated_data(limits), &mut body);
         debug_assert!(sealed.is_ok());
         out.extend_from_slice(nonce);
         out.extend_from_slice(&body);
         out.extend_from_slice(&sealed.unwrap_or_default());
     }
 
-    /// Opens a message that was sealed under this key.
-    pub(crate) fn open(key: &FleetKey, message: &[u8]) -> Option<Self> {
+    /// Opens a message that was sealed under this key by a node with the same limits.
+    pub(crate) fn open(key: &FleetKey, limits: PoolLimits, message: &[u8]) -> Option<Self> {
         let (nonce, rest) = message.split_first_chunk::<NONCE_LEN>()?;
         let (body, tag) = rest.split_last_chunk::<TAG_LEN>()?;
         let (nonce, tag) = (XNonce::from_slice(nonce), Tag::from_slice(tag));
         let mut body = body.to_vec();
-        key.cipher.decrypt_in_place_detached(nonce, PURPOSE, &mut body, tag).ok()?;
+        key.cipher.decrypt_in_place_detached(nonce, &associated_data(limits), &mut body, tag).ok()?;
         Self::decode(&body)
     }
 
     fn append_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.sender.to_be_bytes());
-        out.extend_from_slice(&self.unix_s.to_be_bytes());
-        out.extend_from_slice(&self.batch.to_be_bytes());
-        append_all(out, &self.heard, |out, it| {
+        for number in [self.sender, self.number, self.unix_s, self.batch] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        append_all(out, &self.acknowledged, |out, it| {
             out.extend_from_slice(&it.node.to_be_bytes());
             out.extend_from_slice(&it.batch.to_be_bytes());
         });
@@ -149,17 +158,27 @@ impl Message {
 
     fn decode(body: &[u8]) -> Option<Self> {
         let mut rest = Reader(body);
-        let (sender, unix_s) = (rest.u64()?, rest.u64()?);
-        let batch = rest.u32()?;
-        let heard = rest.all(|rest| Some(Heard { node: rest.u64()?, batch: rest.u32()? }))?;
+        let (sender, number, unix_s, batch) = (rest.u64()?, rest.u64()?, rest.u64()?, rest.u64()?);
+        let acknowledged = rest.all(|rest| Some(Acknowledged { node: rest.u64()?, batch: rest.u64()? }))?;
         let failures =
             rest.all(|rest| Some(Failures { name: rest.name()?, count: u8::from_be_bytes(rest.bytes()?) }))?;
         let logins = rest.all(|rest| {
             let (name, source) = (rest.name()?, rest.bytes()?);
             Some(LoginElsewhere { name, source, credential: rest.u64()? })
         })?;
-        rest.0.is_empty().then_some(Self { sender, unix_s, batch, heard, failures, logins })
+        rest.0.is_empty().then_some(Self { sender, number, unix_s, batch, acknowledged, failures, logins })
     }
+}
+
+/// What both sides must have in common, beside the key.
+fn associated_data(PoolLimits { count, window }: PoolLimits) -> [u8; PURPOSE.len() + 9] {
+    let mut data = [0; PURPOSE.len() + 9];
+    let (purpose, rest) = data.split_at_mut(PURPOSE.len());
+    purpose.copy_from_slice(PURPOSE);
+    let (of_count, of_window) = rest.split_at_mut(1);
+    of_count.copy_from_slice(&[count]);
+    of_window.copy_from_slice(&window.as_secs().to_be_bytes());
+    data
 }
 
 fn append_all<T>(out: &mut Vec<u8>, all: &[T], append: impl Fn(&mut Vec<u8>, &T)) {
@@ -183,10 +202,6 @@ impl Reader<'_> {
         Some(*bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
-        self.bytes().map(u32::from_be_bytes)
-    }
-
     fn u64(&mut self) -> Option<u64> {
         self.bytes().map(u64::from_be_bytes)
     }
@@ -208,12 +223,17 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
     use crate::credentials::NAME_MAX;
+    use crate::server::penalty::WINDOW_MAX;
+
+    const LIMITS: PoolLimits = PoolLimits { count: 60, window: Duration::from_secs(60) };
 
     fn encoded(message: &Message) -> Vec<u8> {
         let mut body = Vec::new();
@@ -226,9 +246,10 @@ mod tests {
         let name = ShortName::new(&"n".repeat(NAME_MAX));
         Message {
             sender: 1,
-            unix_s: 2,
-            batch: 3,
-            heard: vec![Heard { node: 4, batch: 5 }; NODES_MAX],
+            number: 2,
+            unix_s: 3,
+            batch: 4,
+            acknowledged: vec![Acknowledged { node: 4, batch: 5 }; NODES_MAX],
             failures: vec![Failures { name, count: 6 }; FAILURES_MAX],
             logins: vec![LoginElsewhere { name, source: [7; 17], credential: 8 }; LOGINS_MAX],
         }
@@ -238,11 +259,13 @@ mod tests {
     fn the_longest_message_is_heard_as_it_was_said() {
         let key = FleetKey::new(&[9; FleetKey::LEN]);
         let mut sealed = Vec::new();
-        longest().seal(&key, &mut ChaCha20Rng::from_seed([1; 32]), &mut sealed);
+        longest().seal(&key, LIMITS, &mut ChaCha20Rng::from_seed([1; 32]), &mut sealed);
         assert!(sealed.len() <= MESSAGE_MAX, "{}", sealed.len());
-        let heard = Message::open(&key, &sealed).unwrap();
+        let heard = Message::open(&key, LIMITS, &sealed).unwrap();
         assert_eq!(encoded(&heard), encoded(&longest()));
-        assert!(Message::open(&FleetKey::new(&[8; FleetKey::LEN]), &sealed).is_none());
+        assert!(Message::open(&FleetKey::new(&[8; FleetKey::LEN]), LIMITS, &sealed).is_none());
+        let others = [PoolLimits { count: 61, ..LIMITS }, PoolLimits { window: WINDOW_MAX, ..LIMITS }];
+        assert!(others.iter().all(|limits| Message::open(&key, *limits, &sealed).is_none()));
     }
 
     #[test]
@@ -256,10 +279,10 @@ mod tests {
         #[test]
         fn bytes_that_are_a_body_are_so_in_one_way_only(bytes: Vec<u8>, counts in [0_u8..3, 0..3, 0..3]) {
             // Bytes alone have no lists that end.
-            let [heard, failures, logins] = counts;
+            let [acknowledged, failures, logins] = counts;
             let list = |count, rest: &[u8]| [&[0, count][..], rest].concat();
-            let lists = [list(heard, &bytes), list(failures, &bytes), list(logins, &bytes)].concat();
-            for body in [bytes, [vec![0; 20], lists].concat()] {
+            let lists = [list(acknowledged, &bytes), list(failures, &bytes), list(logins, &bytes)].concat();
+            for body in [bytes, [vec![0; 32], lists].concat()] {
                 if let Some(message) = Message::decode(&body) {
                     prop_assert_eq!(encoded(&message), body);
                 }

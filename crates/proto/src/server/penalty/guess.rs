@@ -96,8 +96,8 @@ impl GuessTables {
 
 impl Penalties {
     /// The price of a guess against the budget of a day; absent where users are not counted.
-    fn price_of_day(&self) -> Option<Price> {
-        self.guesses.names.as_ref().and_then(|_| Price::new(self.of_user().of(GUESSES_A_DAY), DAY))
+    fn price_of_day(&self, uptime: Duration) -> Option<Price> {
+        self.guesses.names.as_ref().and_then(|_| Price::new(self.of_user(uptime).of(GUESSES_A_DAY), DAY))
     }
 
     /// In which order the login of a peer is served.
@@ -143,7 +143,7 @@ impl Penalties {
             }
         }
         let reserved = match (penalty, &tables.names) {
-            (None, Some(names)) => names.reserve(uptime, self.of_user(), name, trace),
+            (None, Some(names)) => names.reserve(uptime, self.of_user(uptime), name, trace),
             (Some(_), _) | (None, None) => Reserved::Before,
         };
         if reserved == Reserved::Spent {
@@ -155,7 +155,7 @@ impl Penalties {
             }
             return Err(penalty);
         }
-        if let (Reserved::Now, Some(price)) = (reserved, self.price_of_day()) {
+        if let (Reserved::Now, Some(price)) = (reserved, self.price_of_day(uptime)) {
             // Beyond the budget the debt does not grow.
             found.refused_if(found.is_day_spent(price, uptime)).guessed_in_a_day(price, uptime);
         }
@@ -164,7 +164,7 @@ impl Penalties {
 
     /// The user as an offer is to be made to: like an unknown name, if strangers guessed at them too often in a day.
     pub(crate) fn offered<'a>(&self, uptime: Duration, found: Found<'a>, rank: Rank) -> Found<'a> {
-        let price = self.price_of_day();
+        let price = self.price_of_day(uptime);
         let is_spent = price.is_some_and(|price| found.is_day_spent(price, uptime));
         found.refused_if(is_spent && rank == Rank::Stranger)
     }
@@ -193,9 +193,9 @@ impl Penalties {
             }
         }
         if let Some(names) = names {
-            names.give_back(uptime, self.of_user(), self.hash(Kind::Name, &[found.name().as_bytes()]));
+            names.give_back(uptime, self.of_user(uptime), self.hash(Kind::Name, &[found.name().as_bytes()]));
         }
-        if let Some(price) = self.price_of_day() {
+        if let Some(price) = self.price_of_day(uptime) {
             found.give_back_in_a_day(price);
         }
     }

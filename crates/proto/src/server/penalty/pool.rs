@@ -3,10 +3,12 @@
 //! Of N nodes with the same users, those that tell each other of their failures are members of a pool. They have their
 //! parts of a user's budget together, and a failure counts at each of them as soon as they hear of it. Until all have
 //! heard of it, it counts N-fold where it was looked at, in a debt of its own: each of the others may be about to look
-//! at as many. So before all nodes block a user they look at no more failures than one would, and one more each.
+//! at as many. So before all nodes block a user they look at no more failures than one would, and one more each; at
+//! worst, where some hear and others do not, at twice as many.
 //!
 //! Beyond that a node waits until it has heard from the others, which begins no block. A member that hears nothing any
-//! more has its part of what is left, and so have those that are left.
+//! more has its part of what is left, and so have those that are left. A node that is no member yet tells the others of
+//! its failures, too, so that they know what is owed once it is one.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,16 +17,31 @@ use std::time::Duration;
 use super::tables::{self, DebtTable};
 use super::{Budget, Kind, LoginAttempt, Part, Penalties};
 use crate::origin::Origin;
-use crate::server::fleet::outbox::{Outbox, SourceOctets};
+use crate::server::fleet::outbox::{Failure, Login, Outbox, SourceOctets};
+use crate::short_name::ShortName;
 use crate::users::{Found, PasswordAge, Users};
 
 /// What a node knows of its pool.
 pub(super) struct Pool {
     /// Failures of which not all members know yet, by name. They block nobody here.
     untold: DebtTable,
-    pub(super) outbox: Outbox,
-    /// The number of members, this node included, and below it the uptime in seconds up to which that holds.
-    members: AtomicU64,
+    outbox: Outbox,
+    /// `| members: 16 | reachable nodes: 16 | the uptime in seconds up to which that holds: 32 |`
+    state: AtomicU64,
+}
+
+/// Of how many nodes this one has heard lately, itself included.
+#[derive(Clone, Copy)]
+struct Known {
+    members: u32,
+    reachable: u32,
+}
+
+/// The limit of failures that all nodes of a pool must have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolLimits {
+    pub(crate) count: u8,
+    pub(crate) window: Duration,
 }
 
 impl Pool {
@@ -32,17 +49,20 @@ impl Pool {
     pub(super) const BYTES: usize = tables::BYTES + Outbox::BYTES;
 
     fn new(budget: Budget) -> Self {
-        Self { untold: DebtTable::new(budget), outbox: Outbox::new(), members: 0.into() }
+        Self { untold: DebtTable::new(budget), outbox: Outbox::new(), state: 0.into() }
     }
 
-    fn members(&self, uptime: Duration) -> u32 {
-        let word = self.members.load(Ordering::Relaxed);
-        let is_over = uptime.as_secs() >= word & u64::from(u32::MAX);
-        if is_over { 1 } else { (word >> u32::BITS) as u32 }
+    fn known(&self, uptime: Duration) -> Known {
+        let word = self.state.load(Ordering::Relaxed);
+        if uptime.as_secs() >= word & u64::from(u32::MAX) {
+            return Known { members: 1, reachable: 1 };
+        }
+        Known { members: (word >> 48) as u32, reachable: (word >> 32) as u32 & u32::from(u16::MAX) }
     }
 
     pub(super) fn clear(&self) {
         self.untold.clear();
+        self.outbox.forget_failures();
     }
 }
 
@@ -54,15 +74,6 @@ impl Penalties {
         self.nodes.store(nodes.get(), Ordering::Relaxed);
     }
 
-    fn nodes(&self) -> NonZeroU32 {
-        NonZeroU32::new(self.nodes.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
-    }
-
-    /// What this node has of a user's budget for itself.
-    pub(super) fn of_user(&self) -> Part {
-        Part::one_of(self.nodes())
-    }
-
     /// Counts failures of users together with other nodes, once a [`Fleet`](crate::server::fleet::Fleet) has heard of
     /// them.
     #[must_use]
@@ -70,16 +81,36 @@ impl Penalties {
         Self { pool: self.of_user.map(Pool::new), ..self }
     }
 
-    /// The time after which nothing that a user owes now is owed any more, short of a block.
-    pub(crate) fn window(&self) -> Duration {
-        self.of_user.map_or(Duration::ZERO, |budget| budget.window)
+    /// Whether there is a pool, which may have no other members.
+    pub fn has_pool(&self) -> bool {
+        self.pool.is_some()
     }
 
-    /// What this node has of a user's budget: together with the pool where the sender is proven, else alone.
+    /// How many nodes count failures of users together, this one included.
+    pub fn members(&self, uptime: Duration) -> u32 {
+        self.known(uptime).members
+    }
+
+    fn known(&self, uptime: Duration) -> Known {
+        self.pool.as_ref().map_or(Known { members: 1, reachable: 1 }, |pool| pool.known(uptime))
+    }
+
+    /// The nodes of which this one knows: as many as it was told, or has heard of.
+    fn nodes(&self, uptime: Duration) -> NonZeroU32 {
+        let nodes = self.nodes.load(Ordering::Relaxed).max(self.known(uptime).reachable);
+        NonZeroU32::new(nodes).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// What this node has of a user's budget for itself.
+    pub(super) fn of_user(&self, uptime: Duration) -> Part {
+        Part::one_of(self.nodes(uptime))
+    }
+
+    /// What this node has of a user's budget: together with the pool where the sender is proven, else for itself.
     pub(super) fn of_user_by(&self, origin: Origin, uptime: Duration) -> Part {
-        match (&self.pool, origin) {
-            (Some(pool), Origin::Proven) => Part::some_of(pool.members(uptime), self.nodes()),
-            (None, _) | (_, Origin::Unproven) => self.of_user(),
+        match origin {
+            Origin::Proven => Part::some_of(self.members(uptime), self.nodes(uptime)),
+            Origin::Unproven => self.of_user(uptime),
         }
     }
 
@@ -95,17 +126,24 @@ impl Penalties {
         }
         let hash = self.name(attempt);
         let untold = pool.untold.owed(uptime, hash);
+        // Once each of these failures is among those of the name already.
+        let beyond = untold - untold / u64::from(self.nodes(uptime).get());
         let limit = names.limit(self.of_user_by(Origin::Proven, uptime));
-        untold > 0 && untold + names.owed(uptime, hash) > limit
+        untold > 0 && beyond + names.owed(uptime, hash) > limit
     }
 
-    /// Lets other nodes know of a failure, if there is a pool.
+    /// Lets other nodes know of a failure, if any is reachable. Where it was counted together with others, it counts
+    /// N-fold until they know of it.
     pub(super) fn tell_failure(&self, attempt: &LoginAttempt<'_>) {
-        if let (Some(pool), Origin::Proven) = (&self.pool, attempt.origin)
-            && pool.members(attempt.uptime) > 1
-        {
-            pool.untold.debit(attempt.uptime, self.of_user(), self.name(attempt));
-            pool.outbox.failed(attempt.found.name());
+        let uptime = attempt.uptime;
+        let (Some(pool), Origin::Proven) = (&self.pool, attempt.origin) else { return };
+        let Known { members, reachable } = pool.known(uptime);
+        let is_owed = members > 1;
+        if is_owed {
+            pool.untold.debit(uptime, self.of_user(uptime), self.name(attempt));
+        }
+        if reachable > 1 {
+            pool.outbox.failed(Failure { name: ShortName::new(attempt.found.name()), is_owed });
         }
     }
 
@@ -119,39 +157,40 @@ impl Penalties {
     ) {
         let is_news = found.exempt(self.exemption_of(source), by, uptime);
         if let (true, Some(pool)) = (is_news, &self.pool) {
-            pool.outbox.logged_in(found.name(), source);
+            let name = found.name();
+            let hash = self.hash(Kind::Name, &[name.as_bytes()]);
+            pool.outbox.logged_in(hash, Login { name: ShortName::new(name), source });
         }
     }
 
-    /// How many nodes count failures of users together, this one included.
-    pub fn members(&self, uptime: Duration) -> u32 {
-        self.pool.as_ref().map_or(1, |pool| pool.members(uptime))
+    /// What is to be told to nodes with these limits; without a pool, nothing ever is.
+    pub(crate) fn pool(&self) -> Option<(&Outbox, PoolLimits)> {
+        let (pool, Budget { count, window }) = self.pool.as_ref().zip(self.of_user)?;
+        Some((&pool.outbox, PoolLimits { count, window }))
     }
 
-    /// What is to be told; without a pool, nothing ever is.
-    pub(crate) fn outbox(&self) -> Option<&Outbox> {
-        self.pool.as_ref().map(|pool| &pool.outbox)
-    }
-
-    /// Counts failures together with other nodes until this uptime: as many members as there are, this one included.
-    pub(crate) fn join(&self, members: u32, until: Duration) {
+    /// Notes how many nodes count failures together, and how many are reachable, this one included, until this uptime.
+    pub(crate) fn join(&self, members: u32, reachable: u32, until: Duration) {
         if let Some(pool) = &self.pool {
             let until_s = u32::try_from(until.as_secs()).unwrap_or(u32::MAX);
-            pool.members.store(u64::from(members) << u32::BITS | u64::from(until_s), Ordering::Relaxed);
+            let word = u64::from(members) << 48 | u64::from(reachable) << 32 | u64::from(until_s);
+            pool.state.store(word, Ordering::Relaxed);
         }
     }
 
-    /// Counts failures at a name that another member has looked at. If a block begins, gives the uptime at which it
-    /// ends.
+    /// Counts failures at a name that another node has looked at. Those of a node that is no member are from its own
+    /// part of the budget, and cost what they would cost if there were no others. If a block begins, gives the uptime
+    /// at which it ends.
     pub(crate) fn failed_elsewhere(
         &self,
         uptime: Duration,
         users: &Users,
         name: &str,
         failures: u8,
+        by_member: bool,
     ) -> Option<Duration> {
         let names = self.proven.names.as_ref()?;
-        let part = self.of_user_by(Origin::Proven, uptime);
+        let part = if by_member { self.of_user_by(Origin::Proven, uptime) } else { Part::WHOLE };
         let (found, price) = (users.owner(name), self.price(part));
         if let (Some(found), Some(price)) = (found, price) {
             (0..failures).for_each(|_| found.guessed(Origin::Proven, price, uptime));
@@ -163,7 +202,7 @@ impl Penalties {
     pub(crate) fn all_know(&self, uptime: Duration, name: &str, failures: u8) {
         if let Some(pool) = &self.pool {
             let hash = self.hash(Kind::Name, &[name.as_bytes()]);
-            (0..failures).for_each(|_| pool.untold.give_back(uptime, self.of_user(), hash));
+            (0..failures).for_each(|_| pool.untold.give_back(uptime, self.of_user(uptime), hash));
         }
     }
 

@@ -166,7 +166,7 @@ impl DebtTable {
             was_blocked = self.is_in_force(uptime, rate, debt);
             let mut is_blocked = was_blocked;
             let after = |debt: Debt, _| {
-                // Those that were looked at before that node knew of the block begin no longer one.
+                // Those that were looked at before that node knew of the block make it longer by their cost alone.
                 let after =
                     if is_blocked { debt.after_debit(now, rate) } else { debt.after_failure(now, rate) };
                 is_blocked = after.is_blocked(now, rate);
