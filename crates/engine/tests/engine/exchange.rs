@@ -56,14 +56,14 @@ fn a_message_that_is_old_or_of_the_future_is_not_told() {
 }
 
 #[test]
-fn a_node_is_told_the_messages_of_256_others() {
+fn a_node_is_told_the_messages_of_64_others() {
     let Some(database) = Database::new() else { return };
     database.batch(
         "INSERT INTO letmein.exchange
             SELECT to_char(it, 'FM0000'), int4send(it), now() FROM generate_series(1, 300) AS it",
     );
     let messages = told(&database, "0001").unwrap();
-    assert_eq!((messages.len(), messages.last().unwrap().as_slice()), (256, &257_u32.to_be_bytes()[..]));
+    assert_eq!((messages.len(), messages.last().unwrap().as_slice()), (64, &65_u32.to_be_bytes()[..]));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! What one node tells the others, sealed under the key that they share.
 //!
 //! ```text
-//! nonce 24 | body | tag 16                            XChaCha20-Poly1305; with the limit of failures as associated data
+//! nonce 24 | body | tag 16                      XChaCha20-Poly1305, with the limit of failures as associated data
 //! body:  sender 8, number 8, Unix time 8, batch 8,
-//!        count 2, of each: node 8, batch 8            the last batch of each other node, which is thereby acknowledged
-//!        count 2, of each: name, failures 1           the batch
+//!        count 2, of each: node 8, batch 8      the last batch of each other node, which is thereby acknowledged
+//!        count 2, of each: name, failures 1     the batch
 //!        count 2, of each: name, source 17, credential 8
 //! name:  length 1, bytes
 //! ```

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::SILENCE_MAX;
 use super::message::{Acknowledged, Message};
 
-/// How long a node is remembered after its last message: for longer than any message is good, so that none counts twice.
+/// How long a node is remembered after its last message: for longer than a message is good, so that none counts twice.
 const MEMORY: Duration = SILENCE_MAX.saturating_mul(3);
 
 /// All that were heard lately.
