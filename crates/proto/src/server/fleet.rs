@@ -13,7 +13,7 @@
 //!
 //! A node that acknowledges is reachable; after ten seconds without doing so it is not. A node counts failures together
 //! with those that have been reachable for a whole window of the budget: by then, what either has not heard of is owed
-//! no more.
+//! no more. A node that is not reachable is not waited for: it is told nothing of the batch, and has its own part.
 
 pub(crate) mod message;
 mod others;
@@ -60,9 +60,16 @@ pub struct Fleet {
 struct Batch {
     number: u64,
     failures: Vec<Failures>,
-    /// How many of the failures at each name count N-fold until then, in the same order.
-    owed: Vec<u8>,
+    /// Those of the failures at each name that count N-fold until then, in the same order.
+    owed: Vec<Owed>,
     logins: Vec<Login>,
+}
+
+/// Failures at a name that count N-fold, and the least N.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Owed {
+    pub(crate) failures: u8,
+    pub(crate) nodes: u16,
 }
 
 /// The result of a round.
@@ -107,55 +114,34 @@ impl Fleet {
         };
         let Some(key) = keyring.fleet_key(unix_s) else { return round };
         let last = self.last_round.replace(now.uptime);
-        if last.is_none_or(|last| now.uptime.saturating_sub(last) >= SILENCE_MAX) {
+        let is_late = last.is_none_or(|last| now.uptime.saturating_sub(last) >= SILENCE_MAX);
+        if penalties.were_lifted() || is_late {
             self.forget_failures(outbox);
         }
+        let present = Acknowledged { node: self.id, batch: self.batch.number };
         for message in messages.take(NODES_MAX) {
             match open(keyring, unix_s, limits, message) {
                 Some((_, message)) if message.sender == self.id => {}
-                Some((key, message)) => self.receive(users, penalties, now, key, &message, &mut round),
+                Some((key, message)) => {
+                    let age = Duration::from_secs(unix_s.saturating_sub(message.unix_s));
+                    let received = self.others.receive(&message, present, now.uptime, age, limits.window);
+                    if let Some(is_settled) = received {
+                        let blocked = count(users, penalties, now.uptime, key, &message, is_settled);
+                        round.blocked.extend(blocked);
+                    }
+                }
                 None => round.unreadable += 1,
             }
         }
         self.others.forget_the_silent(now.uptime);
         self.settle_batch(penalties, outbox, now.uptime);
-        round.members += self.others.members(now.uptime, limits.window) as u32;
+        round.members += self.others.members(self.id, now.uptime, limits.window) as u32;
         round.reachable += self.others.reachable(now.uptime) as u32;
         penalties.join(round.members, round.reachable, now.uptime + SILENCE_MAX);
         self.messages += 1;
         let message = self.message(users, penalties, now.uptime, unix_s, key);
         message.seal(key, limits, &mut self.random, reply);
         round
-    }
-
-    fn receive(
-        &mut self,
-        users: &Users,
-        penalties: &Penalties,
-        now: Now,
-        key: &FleetKey,
-        message: &Message,
-        round: &mut Round,
-    ) {
-        let (uptime, window) =
-            (now.uptime, penalties.pool().map_or(Duration::ZERO, |(_, limits)| limits.window));
-        let present = Acknowledged { node: self.id, batch: self.batch.number };
-        let Some(received) = self.others.receive(message, present, uptime, window) else { return };
-        if !received.is_new_batch {
-            return;
-        }
-        for Failures { name, count } in &message.failures {
-            let name = name.as_str();
-            let blocked = penalties.failed_elsewhere(uptime, users, name, *count, received.is_member);
-            round.blocked.extend(blocked.map(|end| (name.to_owned(), end)));
-        }
-        for login in &message.logins {
-            let Some(found) = users.owner(login.name.as_str()) else { continue };
-            let mut ages = [PasswordAge::Present, PasswordAge::Old].into_iter();
-            if let Some(by) = ages.find(|by| credential(key, &found, *by) == Some(login.credential)) {
-                penalties.logged_in_elsewhere(uptime, login.source, &found, by);
-            }
-        }
     }
 
     /// Begins the next batch once all that are reachable have acknowledged this one. While none is, failures are not
@@ -172,7 +158,7 @@ impl Fleet {
             penalties.all_know(uptime, name.as_str(), *owed);
         }
         let mut waiting = outbox.take_failures(mem::take(&mut self.room));
-        let (failures, owed) = most_frequent(&mut waiting);
+        let (failures, owed) = most_frequent(&mut waiting, self.random.next_u64());
         waiting.clear();
         self.room = waiting;
         let mut logins = Vec::new();
@@ -206,11 +192,35 @@ impl Fleet {
             number: self.messages,
             unix_s,
             batch: self.batch.number,
-            acknowledged: self.others.acknowledged().take(NODES_MAX).collect(),
+            acknowledged: self.others.acknowledged(uptime).take(NODES_MAX).collect(),
             failures: self.batch.failures.clone(),
             logins: self.batch.logins.iter().filter_map(elsewhere).collect(),
         }
     }
+}
+
+/// Counts what is in a message, and gives the names that are blocked because of it, with the uptimes at which that ends.
+fn count(
+    users: &Users,
+    penalties: &Penalties,
+    uptime: Duration,
+    key: &FleetKey,
+    message: &Message,
+    is_settled: bool,
+) -> Vec<(String, Duration)> {
+    for login in &message.logins {
+        let Some(found) = users.owner(login.name.as_str()) else { continue };
+        let mut ages = [PasswordAge::Present, PasswordAge::Old].into_iter();
+        if let Some(by) = ages.find(|by| credential(key, &found, *by) == Some(login.credential)) {
+            penalties.logged_in_elsewhere(uptime, login.source, &found, by);
+        }
+    }
+    let blocked = |Failures { name, count }: &Failures| {
+        let name = name.as_str();
+        let end = penalties.failed_elsewhere(uptime, users, name, *count, is_settled)?;
+        Some((name.to_owned(), end))
+    };
+    message.failures.iter().filter_map(blocked).collect()
 }
 
 /// Opens a message that is not too old, and gives the key that it was sealed under: that of its time.
@@ -236,17 +246,23 @@ fn credential(key: &FleetKey, found: &Found<'_>, by: PasswordAge) -> Option<u64>
     found.credential(by).map(|parts| key.credential(&parts))
 }
 
-/// The names with the most failures, each with their number; and how many of them are owed.
-fn most_frequent(waiting: &mut [Failure]) -> (Vec<Failures>, Vec<u8>) {
+/// The names with the most failures, each with their number, and with what is owed of them. `random` decides between
+/// names with equally many.
+fn most_frequent(waiting: &mut [Failure], random: u64) -> (Vec<Failures>, Vec<Owed>) {
     waiting.sort_unstable();
     let number = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
+    let owed_of = |run: &[Failure]| {
+        let nodes = || run.iter().map(|failure| failure.nodes).filter(|nodes| *nodes > 0);
+        Owed { failures: number(nodes().count()), nodes: nodes().min().unwrap_or(0) }
+    };
     let mut names: Vec<_> = waiting
         .chunk_by(|one, other| one.name == other.name)
         .filter_map(|run| {
-            let owed = run.iter().filter(|failure| failure.is_owed).count();
-            Some((Failures { name: run.first()?.name, count: number(run.len()) }, number(owed)))
+            Some((Failures { name: run.first()?.name, count: number(run.len()) }, owed_of(run)))
         })
         .collect();
+    let first = random as usize % names.len().max(1);
+    names.rotate_left(first);
     names.sort_by_key(|(failures, _)| u8::MAX - failures.count);
     names.truncate(FAILURES_MAX);
     names.into_iter().unzip()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytemuck::zeroed_slice_box;
 use subtle::{Choice, ConditionallySelectable};
 
+use crate::blocks::LONGEST_BLOCK;
 use crate::origin::Origin;
 
 /// Ticks in a second. 32 bits of them last for 8 years.
@@ -68,8 +69,12 @@ impl Guesses {
     pub(super) fn add(&self, user: u32, origin: Origin, price: Price, uptime: Duration, counts: Choice) {
         let Some(slot) = self.slot(user, origin) else { return };
         let now = ticks(uptime);
-        let added =
-            |old: u32| u32::conditional_select(&old, &old.max(now).saturating_add(price.cost), counts);
+        // Guesses at other nodes may exceed the limit by far. They are remembered as long as the longest block.
+        let most = now.saturating_add(ticks(LONGEST_BLOCK).max(price.limit.saturating_add(price.cost)));
+        let added = |old: u32| {
+            let more = old.max(now).saturating_add(price.cost).min(most).max(old);
+            u32::conditional_select(&old, &more, counts)
+        };
         let (Ok(old) | Err(old)) =
             slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(added(old)));
         let paid_at = added(old);
@@ -141,6 +146,16 @@ mod tests {
         assert!(!guesses.is_spent(1, Origin::Unproven, price(), end));
         guesses.clear();
         assert!(!guesses.has_any(1));
+    }
+
+    #[test]
+    fn however_often_a_user_was_guessed_at_there_are_guesses_again_after_the_longest_block() {
+        let guesses = Guesses::new(1);
+        let at = |seconds| Duration::from_secs(100 + seconds);
+        (0..100_000).for_each(|_| guesses.add(0, Origin::Proven, price(), at(0), Choice::from(1)));
+        let longest = LONGEST_BLOCK.as_secs();
+        let spent = |seconds| guesses.is_spent(0, Origin::Proven, price(), at(seconds));
+        assert_eq!([spent(0), spent(longest - 70), spent(longest)], [true, true, false]);
     }
 
     #[test]

@@ -27,6 +27,8 @@ struct Nodes {
     fleets: Vec<Fleet>,
     said: Vec<Vec<u8>>,
     cuts: Vec<Cut>,
+    /// Pairs of nodes that never hear each other.
+    apart: fn(usize, usize) -> bool,
     random: SmallRng,
 }
 
@@ -62,6 +64,7 @@ impl Nodes {
             fleets: (1..=count).map(|number| Fleet::new(Seed([number; 32]))).collect(),
             said: vec![Vec::new(); count.into()],
             cuts: vec![Cut::None; count.into()],
+            apart: |_, _| false,
             random: SmallRng::seed_from_u64(count.into()),
         }
     }
@@ -93,6 +96,7 @@ impl Nodes {
         let is_read = |other: usize, said: &[u8]| {
             other != index
                 && !said.is_empty()
+                && !(self.apart)(index, other)
                 && self.cuts[index] != Cut::Deaf
                 && self.cuts[other] != Cut::Lost
         };
@@ -179,8 +183,12 @@ fn an_unknown_name_is_blocked_at_all_nodes_as_a_user_is() {
 fn lifting_blocks_forgets_what_waits_to_be_told() {
     let (mut fleet, mut guesser) = (Nodes::settled(2), Guesser::default());
     (0..20).for_each(|_| assert!(guesser.guess(&mut fleet.nodes[0], at(SETTLED_S), Origin::Proven)));
-    fleet.nodes[0].penalties.lift();
-    fleet.nodes[0].users.forget_guesses();
+    fleet.round(0, at(SETTLED_S));
+    for node in &fleet.nodes {
+        node.penalties.lift();
+        node.users.forget_guesses();
+    }
+    fleet.round(0, at(SETTLED_S));
     fleet.pass(SETTLED_S, SETTLED_S + 5.0);
     assert!(fleet.guesses_at_all(&mut guesser, at(SETTLED_S + 5.0)) >= BUDGET);
 }

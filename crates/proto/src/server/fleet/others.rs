@@ -26,40 +26,34 @@ pub(super) struct Other {
     acknowledged_at: Option<Duration>,
     /// The uptime since which it has done so without a long silence.
     since: Duration,
-}
-
-/// What is new in a message.
-pub(super) struct Received {
-    /// Whether its batch was not counted yet.
-    pub(super) is_new_batch: bool,
-    /// Whether its sender counts together with this node.
-    pub(super) is_member: bool,
+    /// The nodes that it has acknowledged in its newest message.
+    hears: Vec<u64>,
 }
 
 impl Others {
-    /// Notes a message, while the batch of this number is present; `None` if it is no newer than another of its sender.
+    /// Notes a message of this age, while this batch is the present one. If its own batch was not counted yet, gives
+    /// whether its sender has been reachable for a window. One that is no newer than another of its sender is ignored.
     pub(super) fn receive(
         &mut self,
         message: &Message,
-        batch: Acknowledged,
+        present: Acknowledged,
         uptime: Duration,
+        age: Duration,
         window: Duration,
-    ) -> Option<Received> {
+    ) -> Option<bool> {
         let index = self.0.iter().position(|other| other.id == message.sender).unwrap_or_else(|| {
             self.0.push(Other::new(message.sender));
             self.0.len() - 1
         });
-        let other = self.0.get_mut(index)?;
-        if message.number <= other.newest {
-            return None;
-        }
+        let other = self.0.get_mut(index).filter(|other| message.number > other.newest)?;
         (other.newest, other.received_at) = (message.number, uptime);
-        if message.acknowledged.contains(&batch) {
-            other.acknowledge(uptime);
+        other.hears = message.acknowledged.iter().map(|it| it.node).collect();
+        if message.acknowledged.contains(&present) {
+            other.acknowledge(uptime.saturating_sub(age));
         }
         let is_new_batch = message.batch > other.counted;
         other.counted = message.batch;
-        Some(Received { is_new_batch, is_member: other.is_member(uptime, window) })
+        is_new_batch.then(|| other.is_settled(uptime, window))
     }
 
     /// Forgets those that were not heard for so long that none of their messages is good any more.
@@ -67,9 +61,10 @@ impl Others {
         self.0.retain(|other| uptime.saturating_sub(other.received_at) < MEMORY);
     }
 
-    /// What this node has of each.
-    pub(super) fn acknowledged(&self) -> impl Iterator<Item = Acknowledged> {
-        self.0.iter().map(|other| Acknowledged { node: other.id, batch: other.counted })
+    /// What this node has of each that it has heard lately.
+    pub(super) fn acknowledged(&self, uptime: Duration) -> impl Iterator<Item = Acknowledged> {
+        let heard = self.0.iter().filter(move |other| uptime.saturating_sub(other.received_at) < SILENCE_MAX);
+        heard.map(|other| Acknowledged { node: other.id, batch: other.counted })
     }
 
     /// How many have acknowledged something lately.
@@ -77,9 +72,15 @@ impl Others {
         self.0.iter().filter(|other| other.is_reachable(uptime)).count()
     }
 
-    /// How many have done so for at least this window.
-    pub(super) fn members(&self, uptime: Duration, window: Duration) -> usize {
-        self.0.iter().filter(|other| other.is_member(uptime, window)).count()
+    /// How many have done so for at least this window. There are none while one of them hears a node that this one does
+    /// not hear: members of a pool hear each other, or else they would have more than the budget together.
+    pub(super) fn members(&self, own: u64, uptime: Duration, window: Duration) -> usize {
+        let is_heard = |id: &u64| *id == own || self.0.iter().any(|other| other.id == *id);
+        let reachable = || self.0.iter().filter(|other| other.is_reachable(uptime));
+        if !reachable().all(|other| other.hears.iter().all(is_heard)) {
+            return 0;
+        }
+        reachable().filter(|other| other.is_settled(uptime, window)).count()
     }
 
     /// Whether all of those that are reachable have acknowledged the present batch.
@@ -103,21 +104,23 @@ impl Other {
             has_acknowledged: false,
             acknowledged_at: None,
             since: Duration::ZERO,
+            hears: Vec::new(),
         }
     }
 
-    fn acknowledge(&mut self, uptime: Duration) {
-        if !self.is_reachable(uptime) {
-            self.since = uptime;
+    fn acknowledge(&mut self, at: Duration) {
+        if !self.is_reachable(at) {
+            self.since = at;
         }
-        (self.has_acknowledged, self.acknowledged_at) = (true, Some(uptime));
+        (self.has_acknowledged, self.acknowledged_at) = (true, self.acknowledged_at.max(Some(at)));
     }
 
     fn is_reachable(&self, uptime: Duration) -> bool {
         self.acknowledged_at.is_some_and(|at| uptime.saturating_sub(at) < SILENCE_MAX)
     }
 
-    fn is_member(&self, uptime: Duration, window: Duration) -> bool {
+    /// Whether it has been reachable for a window.
+    fn is_settled(&self, uptime: Duration, window: Duration) -> bool {
         self.is_reachable(uptime) && uptime.saturating_sub(self.since) >= window
     }
 }

@@ -22,8 +22,8 @@ pub(crate) type SourceOctets = [u8; 17];
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Failure {
     pub(crate) name: ShortName,
-    /// Whether it counts N-fold until all nodes know of it.
-    pub(crate) is_owed: bool,
+    /// The N, if it counts N-fold until all nodes know of it, or else 0.
+    pub(crate) nodes: u16,
 }
 
 /// A source from which a user has logged in.
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn failures_for_which_there_is_no_room_are_left_out() {
         let outbox = Outbox::new();
-        let failure = Failure { name: ShortName::new("alice"), is_owed: true };
+        let failure = Failure { name: ShortName::new("alice"), nodes: 2 };
         assert_eq!((0..2 * FAILURES).filter(|_| outbox.failed(failure)).count(), FAILURES);
         assert_eq!(outbox.take_failures(Outbox::room()).len(), FAILURES);
         assert!(outbox.failed(failure));

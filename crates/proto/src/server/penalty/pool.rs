@@ -11,12 +11,13 @@
 //! its failures, too, so that they know what is owed once it is one.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::tables::{self, DebtTable};
 use super::{Budget, Kind, LoginAttempt, Part, Penalties};
 use crate::origin::Origin;
+use crate::server::fleet::Owed;
 use crate::server::fleet::outbox::{Failure, Login, Outbox, SourceOctets};
 use crate::short_name::ShortName;
 use crate::users::{Found, PasswordAge, Users};
@@ -28,6 +29,8 @@ pub(super) struct Pool {
     outbox: Outbox,
     /// `| members: 16 | reachable nodes: 16 | the uptime in seconds up to which that holds: 32 |`
     state: AtomicU64,
+    /// Whether all blocks were lifted since it was last asked.
+    were_lifted: AtomicBool,
 }
 
 /// Of how many nodes this one has heard lately, itself included.
@@ -49,7 +52,8 @@ impl Pool {
     pub(super) const BYTES: usize = tables::BYTES + Outbox::BYTES;
 
     fn new(budget: Budget) -> Self {
-        Self { untold: DebtTable::new(budget), outbox: Outbox::new(), state: 0.into() }
+        let (untold, outbox) = (DebtTable::new(budget), Outbox::new());
+        Self { untold, outbox, state: 0.into(), were_lifted: false.into() }
     }
 
     fn known(&self, uptime: Duration) -> Known {
@@ -63,6 +67,7 @@ impl Pool {
     pub(super) fn clear(&self) {
         self.untold.clear();
         self.outbox.forget_failures();
+        self.were_lifted.store(true, Ordering::Relaxed);
     }
 }
 
@@ -138,12 +143,14 @@ impl Penalties {
         let uptime = attempt.uptime;
         let (Some(pool), Origin::Proven) = (&self.pool, attempt.origin) else { return };
         let Known { members, reachable } = pool.known(uptime);
-        let is_owed = members > 1;
-        if is_owed {
-            pool.untold.debit(uptime, self.of_user(uptime), self.name(attempt));
+        let mut nodes = 0;
+        if members > 1 {
+            let all = self.nodes(uptime);
+            pool.untold.debit(uptime, Part::one_of(all), self.name(attempt));
+            nodes = u16::try_from(all.get()).unwrap_or(u16::MAX);
         }
         if reachable > 1 {
-            pool.outbox.failed(Failure { name: ShortName::new(attempt.found.name()), is_owed });
+            pool.outbox.failed(Failure { name: ShortName::new(attempt.found.name()), nodes });
         }
     }
 
@@ -178,18 +185,19 @@ impl Penalties {
         }
     }
 
-    /// Counts failures at a name that another node has looked at. Those of a node that is no member are from its own
-    /// part of the budget, and cost what they would cost if there were no others. If a block begins, gives the uptime
-    /// at which it ends.
+    /// Counts failures at a name that another node has looked at. Those of a node that does not count together with this
+    /// one are from its own part of the budget, and cost what they would cost if there were no others. If a block
+    /// begins, gives the uptime at which it ends.
     pub(crate) fn failed_elsewhere(
         &self,
         uptime: Duration,
         users: &Users,
         name: &str,
         failures: u8,
-        by_member: bool,
+        is_settled: bool,
     ) -> Option<Duration> {
         let names = self.proven.names.as_ref()?;
+        let by_member = is_settled && self.members(uptime) > 1;
         let part = if by_member { self.of_user_by(Origin::Proven, uptime) } else { Part::WHOLE };
         let (found, price) = (users.owner(name), self.price(part));
         if let (Some(found), Some(price)) = (found, price) {
@@ -198,12 +206,17 @@ impl Penalties {
         names.fail_elsewhere(uptime, part, self.hash(Kind::Name, &[name.as_bytes()]), failures)
     }
 
-    /// Notes that all members know of failures at a name.
-    pub(crate) fn all_know(&self, uptime: Duration, name: &str, failures: u8) {
-        if let Some(pool) = &self.pool {
+    /// Notes that all nodes that are reachable know of failures at a name, which therefore count once.
+    pub(crate) fn all_know(&self, uptime: Duration, name: &str, Owed { failures, nodes }: Owed) {
+        if let (Some(pool), Some(nodes)) = (&self.pool, NonZeroU32::new(nodes.into())) {
             let hash = self.hash(Kind::Name, &[name.as_bytes()]);
-            (0..failures).for_each(|_| pool.untold.give_back(uptime, self.of_user(uptime), hash));
+            (0..failures).for_each(|_| pool.untold.give_back(uptime, Part::one_of(nodes), hash));
         }
+    }
+
+    /// Whether all blocks were lifted since this was last asked.
+    pub(crate) fn were_lifted(&self) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.were_lifted.swap(false, Ordering::Relaxed))
     }
 
     /// By which password a source has logged in as a user lately, if it has.

@@ -243,8 +243,10 @@ impl DebtTable {
                 continue;
             }
             let noted = trace.map_or(last, |trace| [trace.0, last[0]]);
-            for (slot, trace) in traces.iter().zip(noted) {
-                slot.store(trace, Ordering::Relaxed);
+            if trace.is_some() || !is_known {
+                for (slot, trace) in traces.iter().zip(noted) {
+                    slot.store(trace, Ordering::Relaxed);
+                }
             }
             self.kept_until_s.fetch_max(seconds(debt.paid_at + ticks(MEMORY)), Ordering::Relaxed);
             return Charged::Now(debt);

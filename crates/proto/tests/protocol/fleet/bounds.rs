@@ -124,6 +124,30 @@ fn whoever_waits_until_nodes_count_together_gains_nothing() {
     }
 }
 
+/// By whoever can write the database, or where two nodes have one name there: they would have more than the budget.
+#[test]
+fn nodes_of_which_some_never_hear_each_other_do_not_count_together_with_those_between_them() {
+    let halves: fn(usize, usize) -> bool = |one, other| (one < 4) == (other < 4);
+    let twins: fn(usize, usize) -> bool = |one, other| one < 2 && other < 2;
+    for (count, apart) in [(8, halves), (3, twins)] {
+        let (mut fleet, mut guesser) = (Nodes::new(count), Guesser::default());
+        fleet.apart = apart;
+        fleet.pass(1000.0, SETTLED_S);
+        let guesses: u32 = (0..240)
+            .map(|second| {
+                let now = at(SETTLED_S + f64::from(second));
+                let mut heard = |node| u32::from(guesser.guess(node, now, Origin::Proven));
+                let guesses: u32 = fleet.nodes.iter_mut().map(&mut heard).sum();
+                fleet.exchange(now);
+                guesses
+            })
+            .sum();
+        // Four windows come back, after the budget that was there at the start.
+        assert!(guesses <= 5 * BUDGET + u32::from(count), "{count}: {guesses}");
+        assert!(fleet.members(at(SETTLED_S + 239.0)).contains(&1), "{count}");
+    }
+}
+
 #[test]
 fn more_nodes_than_were_said_to_be_there_divide_as_many_as_they_hear() {
     for (said, count) in [(1, 8), (2, 4), (4, 8)] {
