@@ -2,7 +2,7 @@
 //! users have logged in.
 //!
 //! Each node has one message for all others, which somebody carries: once a second to a place where all can read it.
-//! It may be lost, delayed or repeated. No login waits for it, and without it each node has its part of every budget.
+//! It may be lost, delayed or repeated, and without it each node has its part of every budget.
 //!
 //! ```text
 //! a node                                              each other node
@@ -199,7 +199,7 @@ impl Fleet {
     }
 }
 
-/// Counts what is in a message, and gives the names that are blocked because of it, with the uptimes at which that ends.
+/// Counts what is in a message, and gives the names that are blocked because of it, with the uptimes of the ends.
 fn count(
     users: &Users,
     penalties: &Penalties,

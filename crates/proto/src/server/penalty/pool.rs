@@ -185,8 +185,8 @@ impl Penalties {
         }
     }
 
-    /// Counts failures at a name that another node has looked at. Those of a node that does not count together with this
-    /// one are from its own part of the budget, and cost what they would cost if there were no others. If a block
+    /// Counts failures at a name that another node has looked at. Those of a node that does not count together with
+    /// this one are from its own part of the budget, and cost what they would cost if there were no others. If a block
     /// begins, gives the uptime at which it ends.
     pub(crate) fn failed_elsewhere(
         &self,
