@@ -2,19 +2,18 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::directory::Directory;
 use crate::error::ServerError;
 use crate::net::clock::Clock;
-use crate::net::exchange;
+use crate::net::exchange::{self, Socket};
 use proto::server::Seed;
 use proto::server::fleet::{Fleet, Round, SILENCE_MAX};
 
@@ -23,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a server has of the exchange before it serves.
 pub(crate) struct Exchange {
-    listener: UnixListener,
+    socket: Socket,
     fleet: Fleet,
     path: PathBuf,
 }
@@ -32,36 +31,30 @@ impl Exchange {
     /// Listens for the program that carries messages.
     pub(crate) fn listen(path: &Path, user: Option<&str>) -> Result<Self, ServerError> {
         let failed = |error| ServerError::Exchange { path: path.to_owned(), error };
-        let listener = exchange::listen(path, user).map_err(failed)?;
+        let socket = Socket::listen(path, user).map_err(failed)?;
         let mut seed = Seed([0; 32]);
         SysRng.try_fill_bytes(&mut seed.0).map_err(io::Error::from)?;
-        Ok(Self { listener, fleet: Fleet::new(seed), path: path.to_owned() })
+        Ok(Self { socket, fleet: Fleet::new(seed), path: path.to_owned() })
     }
 
     /// Takes part in the exchange for as long as the server runs.
     async fn serve(self, directory: &Directory, clock: Clock) -> io::Result<Infallible> {
-        let Self { listener, mut fleet, path } = self;
-        let listener = tokio::net::UnixListener::from_std(listener)?;
+        let Self { socket, mut fleet, path } = self;
+        let callers = socket.callers()?;
         let mut told = Told { path, last: Round::default(), last_at: clock.now().uptime, is_missed: false };
         loop {
-            if let Ok(accepted) = timeout(SILENCE_MAX, listener.accept()).await {
-                let answer = |messages: &[u8]| {
-                    let (now, mut reply) = (clock.now(), Vec::new());
-                    let (users, messages) = (directory.users.load(), exchange::messages(messages));
-                    let round = fleet.round(&users, &directory.penalties, now, messages, &mut reply);
-                    directory.blocks.begin_elsewhere(now, &users, &round.blocked);
-                    told.round(round, directory.nodes.present(), now.uptime);
-                    reply
-                };
-                let served = match accepted {
-                    Ok((caller, _)) => exchange::serve(caller, answer).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = served {
-                    debug!("{}: {error}", told.path.display());
-                }
-                sleep(PAUSE).await;
+            let answer = |messages: &[u8]| {
+                let (now, mut reply) = (clock.now(), Vec::new());
+                let (users, messages) = (directory.users.load(), exchange::messages(messages));
+                let round = fleet.round(&users, &directory.penalties, now, messages, &mut reply);
+                directory.blocks.begin_elsewhere(now, &users, &round.blocked);
+                told.round(round, directory.nodes.present(), now.uptime);
+                reply
+            };
+            if let Err(error) = callers.answer_next(SILENCE_MAX, answer).await {
+                debug!("{}: {error}", told.path.display());
             }
+            sleep(PAUSE).await;
             told.no_round(clock.now().uptime);
         }
     }
