@@ -201,7 +201,7 @@ impl Penalties {
         self.source_in(counts, uptime, peer)?;
         let Some(names) = &counts.names else { return Ok(attempt) };
         let part = self.of_user_by(origin, uptime);
-        let is_blocked = names.is_blocked(uptime, part, || self.name(&attempt)) || self.waits(&attempt);
+        let is_blocked = names.is_blocked(uptime, part, || self.name(&attempt)) || self.waits(&attempt, part);
         // While the guesses at any user are spent, answers for all names take the same steps.
         let price = found.are_any_guesses_spent(uptime).then(|| self.price(part)).flatten();
         if (!is_blocked && price.is_none()) || self.is_trusted(peer) {

@@ -119,8 +119,9 @@ impl Penalties {
         }
     }
 
-    /// Whether answers for a name wait until other nodes have heard of those that were looked at.
-    pub(super) fn waits(&self, attempt: &LoginAttempt<'_>) -> bool {
+    /// Whether answers for a name, which has this part of a budget, wait until other nodes have heard of those that
+    /// were looked at.
+    pub(super) fn waits(&self, attempt: &LoginAttempt<'_>, part: Part) -> bool {
         let uptime = attempt.uptime;
         let (Some(pool), Some(names), Origin::Proven) = (&self.pool, &self.proven.names, attempt.origin)
         else {
@@ -133,8 +134,7 @@ impl Penalties {
         let untold = pool.untold.owed(uptime, hash);
         // Once each of these failures is among those of the name already.
         let beyond = untold - untold / u64::from(self.nodes(uptime).get());
-        let limit = names.limit(self.of_user_by(Origin::Proven, uptime));
-        untold > 0 && beyond + names.owed(uptime, hash) > limit
+        untold > 0 && beyond + names.owed(uptime, hash) > names.limit(part)
     }
 
     /// Lets other nodes know of a failure, if any is reachable. Where it was counted together with others, it counts
