@@ -23,6 +23,8 @@ use tracing::{info, warn};
 use crate::pace::Pace;
 use crate::status::{Exchanged, Status};
 
+/// The database takes whatever a server has to say.
+const _: () = assert!(proto::server::fleet::MESSAGE_MAX <= MESSAGE_LEN_MAX);
 /// How long a server may take to read what others say, and to answer. It does both from memory.
 const SERVER_LIMIT: Duration = Duration::from_secs(1);
 /// Nodes that do not hear of each other for ten seconds count alone.
