@@ -100,11 +100,12 @@ pub fn parse_telling<A: FromArgMatches>(
     usage: &Usage<'_>,
     tell: impl FnOnce(&str),
 ) -> Result<A, ExitStatus> {
-    let command = command.max_term_width(HELP_WIDTH);
+    let mut command = command.max_term_width(HELP_WIDTH);
     let words = words(&command);
-    let wants_short_help = words.get(1).is_some_and(|word| word == "-h");
-    let mut parsing = if wants_short_help { in_one_list(command.clone()) } else { command.clone() };
-    let matches = parsing.try_get_matches_from_mut(words);
+    if words.get(1).is_some_and(|word| word == "-h") {
+        command = in_one_list(command);
+    }
+    let matches = command.try_get_matches_from_mut(words);
     matches.and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| {
         if error.use_stderr() {
             let reason = reason(&error, &command, usage);
