@@ -7,7 +7,8 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -106,7 +107,7 @@ fn path() -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<(String, Remembered), Unusable> {
-    let text = match fs::read_to_string(path) {
+    let text = match read_text(path) {
         // What this user cannot even see is not theirs: services have homes such as /dev/null, or those of others.
         Err(_) if fs::symlink_metadata(path).is_err() => String::new(),
         read => read.map_err(|error| Unusable::Unreadable { path: path.display().to_string(), error })?,
@@ -117,6 +118,20 @@ fn read(path: &Path) -> Result<(String, Remembered), Unusable> {
         problem: what,
     })?;
     Ok((text, remembered))
+}
+
+/// The text of a file, unless everybody can write it, and so say who sends the weaker mechanism.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::mode(&file.metadata()?) & 0o002 != 0 {
+        return Err(io::Error::other(
+            "writable by everybody, who could choose the weaker mechanism: chmod o-w the file",
+        ));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 impl Remembered {
@@ -198,9 +213,11 @@ impl Remembered {
     }
 }
 
-/// Names of hosts are the same in any case.
+/// Names of hosts are the same in any case, and addresses however they are written.
 fn is_same(one: &HostPort, other: &HostPort) -> bool {
-    one.port == other.port && one.host.eq_ignore_ascii_case(&other.host)
+    let address = |server: &HostPort| server.host.parse::<IpAddr>().ok();
+    let is_same_address = address(one).is_some_and(|it| address(other) == Some(it));
+    one.port == other.port && (is_same_address || one.host.eq_ignore_ascii_case(&other.host))
 }
 
 fn entry(user: &Username, mechanism: Mechanism) -> String {
@@ -236,9 +253,12 @@ fn lock(_: &Path) -> io::Result<Option<fs::File>> {
     Ok(None)
 }
 
-/// Puts a new file in the place of the old one, in one step. A link stays one.
+/// Puts a new file in the place of the old one, in one step. A link stays one, and so does a device that it leads to.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&path).is_ok_and(|it| !it.is_file()) {
+        return Err(io::Error::other("not a regular file"));
+    }
     let new = path.with_extension("toml.new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -270,6 +290,7 @@ mod tests {
         assert_eq!(mechanism("gate.EXAMPLE:8591", "alice"), Some(Mechanism::Opaque));
         assert_eq!(mechanism("gate.example:8591", "zoë"), Some(Mechanism::Md5));
         assert_eq!(mechanism("[::1]:1", "bob"), Some(Mechanism::Md5));
+        assert_eq!(mechanism("[0:0::1]:1", "bob"), Some(Mechanism::Md5));
         for (server, user) in [("gate.example:8592", "alice"), ("gate.example:8591", "bob"), ("a:1", "alice")]
         {
             assert_eq!(mechanism(server, user), None);
@@ -294,6 +315,34 @@ mod tests {
              \"md5\"\n"
         );
         assert_eq!(with("['b:1']", "b:1", "alice"), "['b:1']\nalice = \"opaque\"\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_everybody_can_write_is_not_read() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("servers.toml");
+        write(&path, "['gate.example']\nalice = 'md5'\n").unwrap();
+        assert_eq!(read(&path).ok().unwrap().1.entries.len(), 1);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let error = read(&path).err().unwrap().to_string();
+        assert!(error.contains("servers.toml: writable by everybody"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_one() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        use std::os::unix::net::UnixListener;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, path) = (folder.path().join("socket"), folder.path().join("servers.toml"));
+        let _listener = UnixListener::bind(&socket).unwrap();
+        symlink(&socket, &path).unwrap();
+        assert_eq!(write(&path, "").unwrap_err().to_string(), "not a regular file");
+        assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
     }
 
     #[test]
