@@ -239,7 +239,7 @@ fn foreign_records(key: KeyId, Foreign { name, others, .. }: &Foreign, own: Opti
     match own {
         Some(own) => format!(
             "{whose} made with the key {key}, but the key file has the key {own}: use the key file that belongs to \
-             this users file, or set new passwords"
+             this users file; docs/USERS.md says what to do if it is lost"
         ),
         None => format!(
             "{whose} made with the key {key}, and there is no key file: put its letmein.key beside the users file, or \
@@ -397,7 +397,8 @@ mod tests {
                 Some(key(2)),
                 format!(
                     "2:16: the records of alice and of 2 other users were made with the key {own}, but the key file \
-                     has the key {other}: use the key file that belongs to this users file, or set new passwords"
+                     has the key {other}: use the key file that belongs to this users file; \
+                     docs/USERS.md says what to do if it is lost"
                 ),
             ),
             (

@@ -17,9 +17,10 @@ impl Files {
         Self { users, key }
     }
 
-    /// The users file, checked whole.
+    /// The users file, checked whole. A key file that was named need not be there before the first record.
     pub(crate) fn load_text(&self) -> Result<LoadedText, UsersError> {
-        load_text(&self.users, self.key.as_deref())
+        let is_needed = |key: &&Path| !matches!(key.try_exists(), Ok(false)) || self.may_have_records();
+        load_text(&self.users, self.key.as_deref().filter(is_needed))
     }
 
     pub(crate) fn key_file(&self) -> Result<KeyFile, UsersError> {

@@ -131,6 +131,11 @@ fn a_key_file_of_another_name_is_made_and_used() {
         ended.status == 2 && ended.stderr.contains("there is no key file: put its letmein.key"),
         "{ended:?}"
     );
+    let folder = Folder::with(TEXT);
+    let named = ["--key-file", &format!("{}2", key.display())];
+    let ended = folder.run(&[&["migrate", "--stretch", "none"], &named[..]].concat());
+    assert!(ended.status == 0 && ended.stderr.starts_with(MADE), "{ended:?}");
+    assert_eq!(folder.run_with_input(&[&["verify", "alice", STDIN], &named[..]].concat(), SECRET).status, 0);
 }
 
 #[test]
