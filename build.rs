@@ -1,4 +1,4 @@
-//! Links GCC's unwinder into the programs where they use glibc: `letmein` starts some 0.15 ms sooner if it need not load
+//! Links the unwinder of GCC into programs for glibc: `letmein` starts some 0.15 ms sooner if it need not load
 //! libgcc_s.so.1. Every compiler that links Rust for glibc brings the archive, libgcc_eh.a, beside the shared library.
 
 use std::env;

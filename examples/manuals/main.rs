@@ -21,6 +21,12 @@ const USERS: (&str, &str) = (
     "/etc/letmein/users.toml",
     "Who may log in, where the Debian package is installed: give it with --users.",
 );
+const KEY: (&str, &str) =
+    ("/etc/letmein/letmein.key", "The key of the records in that file: the first record makes it.");
+const SERVERS: (&str, &str) = (
+    "~/.config/letmein/servers.toml",
+    "By which mechanism each user logs in at each server; --remember writes it.",
+);
 const UDP: (&str, &str) =
     ("/etc/default/letmein-auth-udp", "Address and options of the service of the Debian package.");
 const TCP: (&str, &str) =
@@ -32,13 +38,13 @@ const HTTP: (&str, &str) =
 fn programs() -> Vec<Program> {
     let program = |command, section, files| Program { command, section, files };
     vec![
-        program(cli::letmein::Args::command(), USER, &[]),
+        program(cli::letmein::Args::command(), USER, &[SERVERS]),
         program(cli::exchange::Args::command(), USER, &[]),
         program(cli::http::Args::command(), USER, &[HTTP]),
         program(letmein_bench::Args::command(), USER, &[USERS]),
-        program(letmein_users::Args::command(), ADMINISTRATOR, &[USERS]),
-        program(cli::server::command(Transport::Udp), ADMINISTRATOR, &[USERS, UDP]),
-        program(cli::server::command(Transport::Tcp), ADMINISTRATOR, &[USERS, TCP]),
+        program(letmein_users::Args::command(), ADMINISTRATOR, &[USERS, KEY]),
+        program(cli::server::command(Transport::Udp), ADMINISTRATOR, &[USERS, KEY, UDP]),
+        program(cli::server::command(Transport::Tcp), ADMINISTRATOR, &[USERS, KEY, TCP]),
     ]
 }
 

@@ -154,6 +154,8 @@ impl Page<'_> {
         let command = self.command.clone().override_usage(usage).long_about(description);
         // The end of the help has sections of its own here, and the version is at the foot of the page.
         let command = command.after_help(None::<&str>).after_long_help(None::<&str>).version(None::<&str>);
+        // clap_mangen leaves out the text of what -h leaves out.
+        let command = command.mut_args(|argument| argument.hide_short_help(false));
         let page = Man::new(command)
             .section(self.section)
             .manual("letmein")
