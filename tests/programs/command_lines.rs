@@ -256,6 +256,16 @@ fn a_server_that_anyone_can_guess_at_as_long_as_they_like_says_so() {
     }
 }
 
+#[test]
+fn a_server_that_leaves_out_the_mechanism_of_its_users_says_so() {
+    for (mechanisms, warns) in [("md5", false), ("md5,opaque", false), ("opaque", true)] {
+        let ended =
+            run(server(TRANSPORTS[0]).args(["--check", "--users", SAMPLES, "--mechanisms", mechanisms]));
+        let warning = "--mechanisms leaves out md5: users with a password cannot log in";
+        assert_eq!((ended.status, ended.stderr.contains(warning)), (0, warns), "{ended:?}");
+    }
+}
+
 /// No argument of a server is a password.
 #[test]
 fn an_argument_that_a_server_does_not_know_is_status_2_and_shown() {

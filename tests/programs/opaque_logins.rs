@@ -102,6 +102,20 @@ fn a_user_with_a_record_logs_in_by_opaque_over_udp_and_tcp() {
     }
 }
 
+/// bob's password takes 19 MiB.
+#[test]
+fn a_client_with_too_little_memory_says_so_and_gives_no_verdict() {
+    let site = Site::new();
+    let server = site.serve(Transport::Udp);
+    let mut client = Command::new("sh");
+    client.args(["-c", "ulimit -v 20000 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_letmein")]);
+    let address = server.address.to_string();
+    client.args([&*address, "bob", "right", "--mechanism", "opaque"]).env_remove("LETMEIN_PASSWORD");
+    let Ended { status, stdout, stderr } = run(&mut client);
+    assert_eq!((status, &*stdout), (3, ""), "{stderr}");
+    assert!(stderr.contains("too little memory left to stretch the password"), "{stderr}");
+}
+
 #[test]
 fn each_mechanism_refuses_the_users_of_the_other() {
     let site = Site::new();

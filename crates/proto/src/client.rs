@@ -86,6 +86,9 @@ pub enum Failure {
     /// The server asks for a stretching of the password that takes too much, or that this client does not know.
     #[cfg(feature = "opaque")]
     Stretching(StretchingError),
+    /// There is too little memory to stretch the password.
+    #[cfg(feature = "opaque")]
+    NoMemory,
 }
 
 /// Whether the client could use some bytes.

@@ -11,6 +11,8 @@ use crate::doors::{OtherLoopback, advise};
 use crate::log::{self, Buffers};
 use crate::net::address::{Address, SocketKind};
 use crate::settings::{Config, GuessBudgets, Logins, Policy, Service};
+use proto::mechanism::Mechanisms;
+use proto::users::Users;
 
 /// What a server that is about to serve knows of itself. In the sandbox it cannot ask for these any more.
 pub(crate) struct Facts {
@@ -111,6 +113,17 @@ pub(crate) fn warn_of_no_limits(config: &Config) {
     }
     if let Some(everybody) = trusted.iter().find(|network| network.prefix_len() == 0) {
         warn!("--trust {everybody} is every address: anyone can guess passwords");
+    }
+}
+
+/// Warns of users who cannot log in, since the server does not speak what they have a credential for.
+pub(crate) fn warn_of_unspoken(spoken: Option<Mechanisms>, users: &Users) {
+    let (spoken, needed) = (spoken.unwrap_or(Mechanisms::ALL), users.mechanisms());
+    if needed.md5 && !spoken.md5 {
+        warn!("--mechanisms leaves out md5: users with a password cannot log in");
+    }
+    if needed.opaque && !spoken.opaque {
+        warn!("--mechanisms leaves out opaque: users with a record cannot log in");
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::announce::{Crowd, warn_of_no_limits};
+use crate::announce::{Crowd, warn_of_no_limits, warn_of_unspoken};
 use crate::error::ServerError;
 use crate::log::audit::AuditTarget;
 use crate::net::clock::Clock;
@@ -33,7 +33,7 @@ pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
     }
     warn_of_no_limits(config);
     if let Service::Logins(logins) = &config.service {
-        let Logins { users: path, audit, .. } = logins;
+        let Logins { users: path, audit, mechanisms, .. } = logins;
         let mut checked = CheckedSource::of(logins, config)?;
         let (users, _) = checked.load()?;
         if users.is_empty() {
@@ -41,6 +41,7 @@ pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
         }
         settings.push(("users", users.len().to_string()));
         warn_of_denied(path, &users);
+        warn_of_unspoken(*mechanisms, &users);
         let folder = audit.as_ref().map(audit_folder).transpose()?.flatten();
         become_user(config)?;
         checked.source.settle()?;

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::age::{self, Confirmation};
-use crate::announce::{Crowd, Facts, announce};
+use crate::announce::{Crowd, Facts, announce, warn_of_unspoken};
 use crate::cluster;
 use crate::descriptors;
 use crate::directory::{Directory, Nodes, Reloads};
@@ -72,7 +72,9 @@ pub fn run(config: &Config, passed: Option<Bound>) -> Result<(), ServerError> {
         // The sockets are bound, so clients that come now are served as soon as the workers run.
         let ready = announce(config, &facts)?;
         if let Some(directory) = &directory {
-            cluster::log_keys(&directory.users.load(), clock.now());
+            let users = directory.users.load();
+            cluster::log_keys(&users, clock.now());
+            warn_of_unspoken(directory.mechanisms, &users);
         }
         let mut running = Running::start(work, clock)?;
         manager.ready(&ready.join("; "));

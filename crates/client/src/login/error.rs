@@ -104,6 +104,12 @@ pub enum LoginError {
         /// Why it is refused.
         error: StretchingError,
     },
+    /// This machine has too little memory left to stretch the password.
+    #[cfg(feature = "opaque")]
+    NoMemory {
+        /// The address of the server that says how much it takes.
+        server: SocketAddr,
+    },
     /// So many passwords of other logins had to be stretched first that there was no time left.
     #[cfg(feature = "opaque")]
     Crowded {
@@ -175,6 +181,12 @@ impl fmt::Display for LoginError {
                 write!(f, "the password was not stretched in {after:?}: those of other logins were")
             }
             #[cfg(feature = "opaque")]
+            Self::NoMemory { server } => write!(
+                f,
+                "cannot log in at {server}: this machine has too little memory left to stretch the password; a record \
+                 with less stretching takes less"
+            ),
+            #[cfg(feature = "opaque")]
             Self::Stretching { server, error } => write!(
                 f,
                 "cannot log in at {server}: {error}; the user's record there needs another stretching"
@@ -202,6 +214,8 @@ impl LoginError {
             Self::Closed { .. } => "closed",
             #[cfg(feature = "opaque")]
             Self::Stretching { .. } => "stretching",
+            #[cfg(feature = "opaque")]
+            Self::NoMemory { .. } => "no_memory",
             #[cfg(feature = "opaque")]
             Self::Crowded { .. } => "crowded",
         }

@@ -238,7 +238,7 @@ impl<'a> Run<'a> {
         match (self.login.absence, error) {
             (_, LoginError::Conflict(_)) => true,
             #[cfg(feature = "opaque")]
-            (_, LoginError::Stretching { .. }) => true,
+            (_, LoginError::Stretching { .. } | LoginError::NoMemory { .. }) => true,
             (Absence::Wait, _) => false,
             (
                 Absence::Fail,
@@ -272,6 +272,8 @@ impl<'a> Run<'a> {
             AttemptError::Client(client::Failure::Stretching(error)) => {
                 LoginError::Stretching { server: address, error }
             }
+            #[cfg(feature = "opaque")]
+            AttemptError::Client(client::Failure::NoMemory) => LoginError::NoMemory { server: address },
             // There is no verdict. Whether there are other failures, of OPAQUE, is up to the protocol's features.
             AttemptError::Client(_) => LoginError::NoVerdict { server, after, mechanism },
             #[cfg(feature = "opaque")]

@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::challenge::Challenge;
 use crate::client::{Failure, Receipt, Resends, Sending, Step};
 use crate::dialect::Verdict;
-use crate::opaque::exchange::{ClientExchange, ClientFinish};
+use crate::opaque::exchange::{ClientExchange, ClientFinish, Unfinished};
 use crate::opaque::session::{KE3_LEN, SessionKey};
 use crate::opaque::stretching::Stretching;
 use crate::opaque::wire::{self, Finish, MESSAGE_MAX, Offer, ServerMessage, echo};
@@ -177,12 +177,13 @@ impl Client {
         }
         let stretching = match Stretching::from_bytes(*offer.stretching) {
             Ok(stretching) => stretching,
-            Err(error) => {
-                self.stage = Stage::Over(Err(Failure::Stretching(error)));
-                return Receipt::Taken;
-            }
+            Err(error) => return self.fail(Failure::Stretching(error)),
         };
-        let finished = self.exchange.finish(stretching, offer.ke2).ok();
+        let finished = match self.exchange.finish(stretching, offer.ke2) {
+            Ok(finish) => Some(finish),
+            Err(Unfinished::NotVerified) => None,
+            Err(Unfinished::NoMemory) => return self.fail(Failure::NoMemory),
+        };
         let (stage, ke3) = match &finished {
             Some(finish) => (Stage::Finishing, finish.ke3),
             None => (Stage::Refusing, [0; KE3_LEN]),
@@ -190,6 +191,11 @@ impl Client {
         let message = Finish { name: self.exchange.name(), ke3: &ke3, state: offer.state }.to_bytes();
         self.finished = finished;
         self.say(now, stage, &message)
+    }
+
+    fn fail(&mut self, failure: Failure) -> Receipt {
+        self.stage = Stage::Over(Err(failure));
+        Receipt::Taken
     }
 
     fn say(&mut self, now: Duration, stage: Stage, message: &[u8]) -> Receipt {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use opaque_ke::errors::{InternalError, ProtocolError};
 use opaque_ke::{
     ClientLogin, ClientLoginFinishParameters, CredentialRequest, CredentialResponse, ServerLogin,
     ServerLoginParameters, ServerRegistration,
@@ -53,6 +54,26 @@ impl fmt::Display for NotVerified {
 
 impl std::error::Error for NotVerified {}
 
+/// Why a client cannot finish an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// See [`NotVerified`].
+    NotVerified,
+    /// There is no memory for the stretching, so nobody knows whether KE2 verifies.
+    NoMemory,
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotVerified => NotVerified.fmt(f),
+            Self::NoMemory => f.write_str("there is too little memory to stretch the password"),
+        }
+    }
+}
+
+impl std::error::Error for Unfinished {}
+
 impl ClientExchange {
     /// Blinds the password, and draws a nonce and a key for one login.
     ///
@@ -93,24 +114,26 @@ impl ClientExchange {
     /// Verifies KE2. That takes as long as the stretching, but only the first time that a server asks for it.
     ///
     /// # Errors
-    /// [`NotVerified`]
+    /// [`Unfinished`]
     pub fn finish(
         &mut self,
         stretching: Stretching,
         ke2: &[u8; KE2_LEN],
-    ) -> Result<ClientFinish, NotVerified> {
-        let ke2 = CredentialResponse::deserialize(ke2).map_err(|_| NotVerified)?;
+    ) -> Result<ClientFinish, Unfinished> {
+        let ke2 = CredentialResponse::deserialize(ke2).map_err(|_| Unfinished::NotVerified)?;
         self.stretcher.set(stretching);
         let context = Context::of(stretching, &self.binding);
         let identifiers = identifiers(self.name.as_str().as_bytes());
         let parameters =
             ClientLoginFinishParameters::new(Some(context.bytes()), identifiers, Some(&self.stretcher));
         // With 3DH, nothing is drawn here.
-        let finished = self
-            .login
-            .clone()
-            .finish(&mut NoRandom, &self.input, ke2, parameters)
-            .map_err(|_| NotVerified)?;
+        let finished =
+            self.login.clone().finish(&mut NoRandom, &self.input, ke2, parameters).map_err(|error| {
+                match error {
+                    ProtocolError::LibraryError(InternalError::KsfError) => Unfinished::NoMemory,
+                    _ => Unfinished::NotVerified,
+                }
+            })?;
         let mut session = [0; SESSION_KEY_LEN];
         session.copy_from_slice(&finished.session_key);
         let mut ke3 = [0; KE3_LEN];

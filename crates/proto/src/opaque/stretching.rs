@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use opaque_ke::errors::InternalError;
 use opaque_ke::generic_array::{ArrayLength, GenericArray};
 use opaque_ke::ksf::Ksf;
@@ -101,8 +101,12 @@ impl Stretching {
         }
         let params = Params::new(self.memory_kib, self.passes.into(), self.lanes.into(), Some(output.len()))
             .map_err(|_| InternalError::KsfError)?;
+        // Left to Argon2, a machine without that much memory would end the program.
+        let (mut memory, len) = (Vec::new(), params.block_count());
+        memory.try_reserve_exact(len).map_err(|_| InternalError::KsfError)?;
+        memory.resize(len, Block::default());
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(input, &SALT, output)
+            .hash_password_into_with_memory(input, &SALT, output, memory)
             .map_err(|_| InternalError::KsfError)
     }
 }
