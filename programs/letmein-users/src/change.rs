@@ -83,7 +83,15 @@ pub(crate) fn passwd(
             Err(unchanged(&old_of_record(files, &name, has_record)))
         }
         Some((files, day)) => keep_old(files, &name, password, day),
-        None => replace(backend, &name, password, kept),
+        None => {
+            let done = replace(backend, &name, password, kept)?;
+            if !keeping.is_chosen() && !has_record && kept != Kept::Password {
+                warn(Plain(&format!(
+                    "{name} has a record now, and logs in by OPAQUE: --md5 would have kept a password"
+                )));
+            }
+            Ok(done)
+        }
     }
 }
 

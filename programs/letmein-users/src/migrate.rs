@@ -7,13 +7,13 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::backend::{Backend, Change};
-use crate::change::{unchanged, wrong};
+use crate::change::{doubts, unchanged, wrong};
 use crate::credential::Credential;
 use crate::entries::{UserEntry, position};
 use crate::list;
 use crate::plain::Plain;
 use crate::progress::Progress;
-use crate::registration::{NoRecord, new_record, refuse_abnormal, server_key};
+use crate::registration::{Kept, NoRecord, new_record, refuse_abnormal, server_key};
 use crate::write::{ChangeError, Missing};
 use crate::{PROGRAM, failed, print, warn};
 use letmein::cli::{ExitStatus, normal, say};
@@ -56,12 +56,24 @@ pub(crate) fn migrate(
     for name in &changed_meanwhile {
         warn(Plain(&format!("somebody has changed {name} meanwhile: migrate again")));
     }
+    if stretching.is_none() {
+        warn_of_weak(&chosen);
+    }
     let kind = backend.kind();
     say(format_args!(
         "{PROGRAM}: copies of the old {kind} still hold the passwords: delete them. Whoever has recorded logins by MD5 can still guess \
          those passwords: change the weak ones with passwd."
     ));
     print([format!("{} migrated", counted(chosen.len() - changed_meanwhile.len()))])
+}
+
+/// Warns of passwords that nothing protects from who steals records and key.
+fn warn_of_weak(users: &[UserEntry]) {
+    for UserEntry { name, credential, .. } in users {
+        let password = credential.password();
+        let doubts = password.map(|password| doubts(name, password, Kept::Record(Stretching::NONE)));
+        doubts.iter().flatten().for_each(|doubt| warn(Plain(doubt)));
+    }
 }
 
 /// The users to migrate. Those who have a record already are none of them.

@@ -53,6 +53,11 @@ pub(crate) enum Kept {
 }
 
 impl Keeping {
+    /// Whether somebody has said what is kept.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.opaque || self.md5 || self.stretch.is_some()
+    }
+
     /// Goes by the options, or else by whether others have records.
     pub(crate) fn decide(&self, has_records: bool, is_generated: bool) -> Kept {
         let Self { opaque, md5, stretch } = *self;

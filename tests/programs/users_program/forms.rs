@@ -49,6 +49,15 @@ fn a_user_is_found_in_whatever_form_the_name_is_typed_or_written() {
 }
 
 #[test]
+fn a_name_is_too_long_only_in_its_normal_form() {
+    let (typed, normal) = ("e\u{308}".repeat(32), "\u{eb}".repeat(32));
+    let folder = Folder::with(&format!("[users]\n\"{normal}\" = \"{STRONG}\"\n"));
+    assert_eq!(folder.run(&["disable", &typed]), done(""));
+    let ended = folder.run(&["disable", &format!("{typed}x")]);
+    assert!(ended.status == 2 && ended.stderr.contains("longer than 64 bytes"), "{ended:?}");
+}
+
+#[test]
 fn a_name_that_is_not_in_its_normal_form_is_renamed_to_itself() {
     for typed in [TYPED, NORMAL] {
         let folder = Folder::with(&format!("[users]\n\"{TYPED}\" = \"{STRONG}\"\n"));

@@ -10,6 +10,7 @@ use crate::conditions::{
 use crate::new_password::{GivenPassword, NewPassword};
 use crate::normal_form::new_name;
 use crate::registration::{Keeping, parse_stretch};
+use letmein::cli::normal;
 use proto::credentials::Username;
 use proto::opaque::stretching::Stretching;
 
@@ -255,6 +256,8 @@ pub(crate) struct OldPassword {
     pub(crate) drop_old: bool,
 }
 
+/// The name as it is typed, unless it is one only in its normal form, which may be shorter.
 pub(crate) fn parse_user(text: &str) -> Result<Username, String> {
-    text.parse().map_err(|error| format!("the user name {error}"))
+    let parsed = text.parse().or_else(|error| normal::name(text).parse().map_err(|_| error));
+    parsed.map_err(|error| format!("the user name {error}"))
 }
