@@ -2,8 +2,9 @@
 //! refusal tells why.
 //!
 //! Refusals of four kinds come in random order, 100,000 of each, in 200 rounds with other names, records and keys, and
-//! each kind is compared with unknown names, as `timing` does. Ends with status 1 if the means differ at p < 0.001, or
-//! a login costs more than 1.1 times as much as the crate's own steps.
+//! each kind is compared with unknown names, as `timing` does: by all that a login takes, and by FINISH alone, which
+//! the offer's 200 µs would hide. Ends with status 1 if the means differ at p < 0.001, or a login costs more than 1.1
+//! times as much as the crate's own steps.
 
 #![expect(clippy::disallowed_methods, reason = "a stopwatch is a clock")]
 
@@ -26,7 +27,7 @@ use letmein_auth_proto::opaque::registration::register;
 use letmein_auth_proto::opaque::stretching::Stretching;
 use letmein_auth_proto::opaque::wire::{Begin, Finish, KE1_LEN, MESSAGE_MAX, ServerMessage, request};
 use letmein_auth_proto::server::event::Event;
-use letmein_auth_proto::server::penalty::{Penalties, Policy};
+use letmein_auth_proto::server::penalty::{Budget, GuessBudgets, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::{Builder, Conditions, Standing, Users};
 use letmein_auth_proto::{Now, Peer};
@@ -149,28 +150,36 @@ fn time_of_own(
 const KINDS: [&str; 4] =
     ["an unknown user", "a wrong password", "a disabled user", "a user who is elsewhere"];
 
+/// What is timed of a refusal.
+const PARTS: [&str; 2] = ["all of it", "FINISH alone"];
+
 fn are_refusals_alike(random: &mut SmallRng) -> bool {
-    let rounds: Vec<[f64; KINDS.len()]> =
-        (0..ROUNDS).map(|_| times(random).map(|times| mean(&cropped(times)))).collect();
+    let rounds: Vec<_> = (0..ROUNDS).map(|_| times(random)).collect();
+    let mut are_alike = true;
+    for (part, what) in PARTS.iter().enumerate() {
+        let rounds =
+            rounds.iter().map(|kinds| kinds.each_ref().map(|times| mean(&cropped(times[part].clone()))));
+        are_alike &= are_means_alike(what, &rounds.collect::<Vec<_>>());
+    }
+    are_alike
+}
+
+fn are_means_alike(part: &str, rounds: &[[f64; KINDS.len()]]) -> bool {
     let of = |kind: usize| rounds.iter().map(|round| round[kind]).collect::<Vec<_>>();
-    println!("{}: {:.2} µs", KINDS[0], mean(&of(0)) / 1000.0);
+    println!("{part}, {}: {:.0} ns", KINDS[0], mean(&of(0)));
     let mut are_alike = true;
     for (kind, what) in KINDS.iter().enumerate().skip(1) {
         let differences: Vec<f64> = rounds.iter().map(|round| round[kind] - round[0]).collect();
         let t = mean(&differences) / standard_error(&differences);
         let verdict = if t.abs() < CRITICAL { "no difference" } else { "a difference" };
         are_alike &= t.abs() < CRITICAL;
-        println!(
-            "{what}: {:.2} µs, {:+.1} ns, t = {t:.2}: {verdict} at p < 0.001",
-            mean(&of(kind)) / 1000.0,
-            mean(&differences)
-        );
+        println!("{part}, {what}: {:+.1} ns, t = {t:.2}: {verdict} at p < 0.001", mean(&differences));
     }
     are_alike
 }
 
-/// Times refusals of all kinds in one round, in nanoseconds.
-fn times(random: &mut SmallRng) -> [Vec<f64>; KINDS.len()] {
+/// Times refusals of all kinds in one round, in nanoseconds, by their parts.
+fn times(random: &mut SmallRng) -> [[Vec<f64>; PARTS.len()]; KINDS.len()] {
     let mut name = |len| -> Username {
         let letters: String = (0..len).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect();
         letters.parse().expect("a name")
@@ -190,20 +199,27 @@ fn times(random: &mut SmallRng) -> [Vec<f64>; KINDS.len()] {
             *exchange.expect("a blind").ke1()
         })
         .collect();
-    let mut times = [const { Vec::new() }; KINDS.len()];
+    let mut times = [const { [const { Vec::new() }; PARTS.len()] }; KINDS.len()];
     let mut number = 0;
-    while times.iter().any(|times| times.len() < EACH) {
+    while times.iter().any(|[times, _]| times.len() < EACH) {
         number += 1;
         let kind = random.random_range(0..KINDS.len());
         let name = &names[random.random_range(0..names.len())][kind];
         let ke1 = &ke1s[random.random_range(0..ke1s.len())];
-        times[kind].push(time_of_refusal(&mut server, &users, peer(number), name.as_str(), ke1));
+        let spent = time_of_refusal(&mut server, &users, peer(number), name.as_str(), ke1);
+        times[kind].iter_mut().zip(spent).for_each(|(times, spent)| times.push(spent));
     }
     times
 }
 
-/// Begins a login and finishes it wrongly; gives the time of both, in nanoseconds.
-fn time_of_refusal(server: &mut Server, users: &Users, peer: Peer, name: &str, ke1: &[u8; KE1_LEN]) -> f64 {
+/// Begins a login and finishes it wrongly; gives the time of both and that of the latter, in nanoseconds.
+fn time_of_refusal(
+    server: &mut Server,
+    users: &Users,
+    peer: Peer,
+    name: &str,
+    ke1: &[u8; KE1_LEN],
+) -> [f64; PARTS.len()] {
     let mut reply = Vec::with_capacity(MESSAGE_MAX);
     server.datagram(users, NOW, peer, &request(), &mut reply);
     let Some(ServerMessage::Challenge(challenge)) = ServerMessage::decode(&reply) else {
@@ -214,15 +230,15 @@ fn time_of_refusal(server: &mut Server, users: &Users, peer: Peer, name: &str, k
     let started = Instant::now();
     black_box(server.datagram(users, NOW, peer, black_box(&begin), &mut reply));
     black_box(server.offer(users, NOW, &mut reply));
-    let mut spent = started.elapsed();
+    let begun = started.elapsed();
     let Some(ServerMessage::Offer(offer)) = ServerMessage::decode(&reply) else { panic!("no offer") };
     let finish = Finish { name, ke3: &[0; 64], state: offer.state }.to_bytes();
     reply.clear();
     let started = Instant::now();
     let reaction = server.datagram(users, NOW, peer, black_box(&finish), &mut reply);
-    spent += started.elapsed();
+    let finished = started.elapsed();
     assert!(matches!(reaction.event, Event::Refused(_)));
-    spent.as_nanos() as f64
+    [begun + finished, finished].map(|spent| spent.as_nanos() as f64)
 }
 
 /// Users with records: every third may log in, is disabled, and is elsewhere, in turn.
@@ -243,7 +259,11 @@ fn users(key: &ServerKey, names: &[&Username], random: &mut SmallRng) -> Users {
 
 fn server(random: &mut SmallRng) -> Server {
     let Ok(keys) = Keys::draw(|key| random.try_fill_bytes(key));
-    Server::new(&keys, Seed([1; 32]), Arc::new(Penalties::new(&keys.sources, Policy::none())), None)
+    // More than a round makes at a name, so that they are counted, and none is ignored.
+    let of_user = Some(Budget { count: u8::MAX, window: Duration::from_secs(60) });
+    let of_guesses = GuessBudgets { of_user, ..GuessBudgets::default() };
+    let policy = Policy { of_guesses, ..Policy::default() };
+    Server::new(&keys, Seed([1; 32]), Arc::new(Penalties::new(&keys.sources, policy)), None)
 }
 
 /// Another one for each number, so that no two are given the same offer.

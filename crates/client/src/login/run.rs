@@ -24,6 +24,10 @@ use proto::transport::Transport;
 const REFUSED_GRACE: Duration = Duration::from_secs(1);
 /// The pause before the next round of attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Logins by OPAQUE that are begun without a pause: each is a guess to a server, and two restarts of it interrupt two.
+const BEGINS_MAX: u32 = 3;
+/// The pause before a further one, by which guesses are paid off as fast as they are made.
+const BEGIN_PAUSE: Duration = Duration::from_secs(3);
 /// If an address has said nothing for this long, the next one is tried as well.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -35,6 +39,8 @@ pub(super) struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
+    /// How many of these began a login by OPAQUE.
+    begins: u32,
     /// When the network first refused. Nothing that arrives restarts this.
     unreachable_since: Option<Instant>,
 }
@@ -71,9 +77,9 @@ impl<'a> Run<'a> {
         password: &'a Password,
         watch: &'a mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, LoginError> {
-        let (started, sends) = (Instant::now(), 0);
+        let started = Instant::now();
         let credentials = Credentials::new(login, user, password)?;
-        Ok(Self { login, user, credentials, watch, started, sends, unreachable_since: None })
+        Ok(Self { login, user, credentials, watch, started, sends: 0, begins: 0, unreachable_since: None })
     }
 
     /// Tries all addresses, and again if that may help.
@@ -95,7 +101,7 @@ impl<'a> Run<'a> {
                 (self.watch)(Progress::Waiting(&error));
             }
             refusal = Some(error);
-            thread::sleep(self.share().min(RETRY_PAUSE));
+            thread::sleep(self.share().min(self.pause()));
         }
     }
 
@@ -139,7 +145,7 @@ impl<'a> Run<'a> {
                     // While another is silent, this one may be back.
                     if running > 0 && !self.gives_up_after(&failure) {
                         targets.push_back(target);
-                        next_at = Instant::now() + RETRY_PAUSE;
+                        next_at = Instant::now() + self.pause();
                     }
                     error = more_telling(error, failure);
                 }
@@ -219,6 +225,15 @@ impl<'a> Run<'a> {
     fn sends(&mut self, server: SocketAddr, sending: Sending) {
         (self.watch)(Progress::Sending { server, user: self.user, sending });
         self.sends += 1;
+        #[cfg(feature = "opaque")]
+        if sending == Sending::Begin {
+            self.begins += 1;
+        }
+    }
+
+    /// How long to wait before another round, or before an address is tried again.
+    fn pause(&self) -> Duration {
+        if self.begins < BEGINS_MAX { RETRY_PAUSE } else { BEGIN_PAUSE }
     }
 
     /// The time that is left; `None` without a timeout.
@@ -243,7 +258,10 @@ impl<'a> Run<'a> {
             (
                 Absence::Fail,
                 LoginError::Refused { .. } | LoginError::Unreachable { .. } | LoginError::Closed { .. },
-            ) => self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE,
+            ) => {
+                self.begins >= BEGINS_MAX
+                    || self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
+            }
             (Absence::Fail, _) => true,
         }
     }

@@ -1,11 +1,16 @@
 //! Logins by OPAQUE.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use letmein_auth_client::{
     HostPort, Login, LoginError, Mechanism, Outcome, Password, Progress, Transport, Verdict,
 };
-use proto::opaque::wire::{self, BEGIN_LEN, CHALLENGE_MESSAGE_LEN, MAGIC, OFFER_LEN};
+use proto::challenge::Challenge;
+use proto::opaque::wire::{self, BEGIN_LEN, CHALLENGE_MESSAGE_LEN, MAGIC, OFFER_LEN, ServerMessage};
 
 use crate::server::{Served, as_it_is, babble, serve_tcp, serve_udp, users, users_of_md5};
 use crate::{TIMEOUT, nobody};
@@ -234,4 +239,28 @@ fn a_login_by_opaque_where_nobody_listens_is_refused_by_the_system_over_tcp() {
     let (_taken, address) = nobody();
     let error = run(&login(&address, Transport::Tcp), "alice", "passwordone").unwrap_err();
     assert!(matches!(error, LoginError::Refused { .. }), "{error}");
+}
+
+/// Each BEGIN is a guess to a server, and a path that breaks connections would use up those of the user.
+#[test]
+fn a_connection_that_breaks_after_begin_is_not_tried_again_for_long() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: HostPort = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let (sender, begins) = mpsc::channel();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (mut connection, mut request, mut begin) = (connection.unwrap(), [0; 32], [0; BEGIN_LEN]);
+            connection.read_exact(&mut request).unwrap();
+            let mut challenge = Vec::new();
+            ServerMessage::Challenge(Challenge::from_random(7)).append_to(&mut challenge);
+            connection.write_all(&challenge).unwrap();
+            connection.read_exact(&mut begin).unwrap();
+            sender.send(()).unwrap();
+        }
+    });
+    let login = login(&address, Transport::Tcp);
+    for login in [login.clone(), login.wait().within(Duration::from_secs(1))] {
+        let error = run(&login, "alice", "passwordone").unwrap_err();
+        assert_eq!((error.code(), begins.try_iter().count()), ("closed", 3));
+    }
 }

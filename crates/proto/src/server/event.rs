@@ -114,7 +114,7 @@ pub enum Reason {
     TriedTooOften,
     /// All users are suspended, so the digest was ignored.
     Suspended,
-    /// The digest is right, but the user may not log in.
+    /// The user may not log in. By MD5 the digest is right; by OPAQUE nobody knows.
     Denied(Denial),
 }
 

@@ -24,8 +24,7 @@ use crate::opaque::exchange::Pending;
 use crate::opaque::key::ServerKey;
 use crate::server::Keys;
 use crate::server::fleet::message::FleetKey;
-use crate::server::opaque::seal::{self, Owner, Seal, Sealed, Sealer, State};
-use crate::server::penalty::Rank;
+use crate::server::opaque::seal::{self, Offered, Owner, Seal, Sealed, Sealer, State};
 use crate::users::Users;
 use crate::{Now, Peer};
 
@@ -245,11 +244,11 @@ impl<'k> KeysAt<'k> {
     pub(crate) fn seal(
         &self,
         owner: Owner<'_>,
-        rank: Rank,
+        offered: Offered,
         pending: &Pending,
         random: &mut impl RngCore,
     ) -> State {
-        let sealed = Sealed { tick: self.tick, sealer: self.sealer, rank };
+        let sealed = Sealed { tick: self.tick, sealer: self.sealer, offered };
         self.present.seal.seal(owner, sealed, pending, random)
     }
 
@@ -296,6 +295,7 @@ mod tests {
 
     use super::*;
     use crate::opaque::session::{KE3_LEN, SESSION_KEY_LEN};
+    use crate::server::penalty::Rank;
     use crate::transport::Transport;
 
     const SEALER: Sealer = Sealer::from_random(1 << 50);
@@ -374,9 +374,10 @@ mod tests {
         let ring = |byte, records: Option<&ServerKey>| Keyring::new(vec![key(0, byte)], records);
         let owner = Owner { transport: Transport::Udp, peer: peer(), name: "alice" };
         let pending = Pending::new(&[2; SESSION_KEY_LEN], &[3; KE3_LEN]);
+        let offered = Offered { rank: Rank::Known, fake: None };
         let sealing = ring(1, Some(&records[0]));
         let random = &mut ChaCha20Rng::from_seed([7; 32]);
-        let state = sealing.at(1000, SEALER).unwrap().seal(owner, Rank::Known, &pending, random);
+        let state = sealing.at(1000, SEALER).unwrap().seal(owner, offered, &pending, random);
         for (opening, is_opened) in [
             (ring(1, Some(&records[0])), true),
             (ring(1, Some(&records[1])), false),

@@ -41,11 +41,11 @@ use crate::server::penalty::{Penalties, Rank};
 use crate::server::recent::{Sighting, Welcomes};
 use crate::server::{Case, Keys, Seed};
 use crate::transport::Transport;
-use crate::users::{Found, PasswordAge, Users};
+use crate::users::{Denial, Found, PasswordAge, Users};
 use crate::wire::{Malformed, Verdict};
 use crate::{Now, Peer};
 use offers::Offers;
-use seal::Owner;
+use seal::{Offered, Owner};
 use waiting::Waiting;
 pub use waiting::{PLACES, Place, Waiter};
 
@@ -74,13 +74,20 @@ impl<'u> Case<'u> {
         (found, self.penalties.rank(self.now.uptime, self.peer, &found))
     }
 
-    /// Debits the guess of a BEGIN, or says why it is ignored.
+    /// Debits the guess of a BEGIN, or says why it is ignored. Datagrams are sent again, so the same KE1 is one guess
+    /// over UDP. Over TCP each BEGIN is one: it has a challenge that no other has.
     pub(crate) fn reserve<'a>(
         &self,
+        transport: Transport,
         (found, rank): (Found<'_>, Rank),
         begin: &Begin<'a>,
     ) -> Result<(), Event<'a>> {
-        let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, begin.ke1);
+        let challenge = match transport {
+            Transport::Udp => 0,
+            Transport::Tcp => begin.challenge.bits(),
+        };
+        let guess = (begin.ke1, challenge);
+        let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, guess);
         reserved.map_err(|penalty| {
             let user = bool::from(found.is_known).then_some(begin.name);
             Event::Penalized { penalty, user }
@@ -115,8 +122,8 @@ impl OpaqueDesk {
             return Event::Malformed(Malformed::NotServed).by(Mechanism::Opaque);
         };
         let found = penalties.offered(now.uptime, users.find(name, Mechanism::Opaque), rank);
-        let is_admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip()).is_ok();
-        let (stretching, record) = found.opaque_part(opaque, Choice::from(u8::from(is_admitted)));
+        let admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip());
+        let (stretching, record) = found.opaque_part(opaque, Choice::from(u8::from(admitted.is_ok())));
         let mut exchange = |record| {
             let user = UserPart { name, record, stretching: &stretching };
             ServerExchange::new(&opaque.key, &user, ke1, &self.binding, &mut self.random)
@@ -131,7 +138,8 @@ impl OpaqueDesk {
         };
         let owner = Owner { transport: self.transport, peer, name };
         let keys = keys_of(&self.keys, self.transport, case);
-        let state = keys.seal(owner, rank, &pending, &mut self.random);
+        let offered = Offered { rank, fake: why_fake(&found, admitted) };
+        let state = keys.seal(owner, offered, &pending, &mut self.random);
         let offer = Offer { echo: &echo(ke1), stretching: &stretching, ke2: &ke2, state: &state };
         ServerMessage::Offer(offer).append_to(reply);
         Event::Offered.by(Mechanism::Opaque)
@@ -150,41 +158,44 @@ impl OpaqueDesk {
         let owner = Owner { transport: self.transport, peer, name: finish.name };
         let keys = keys_of(&self.keys, self.transport, case);
         let (sealed, pending) = keys.open(owner, finish.state)?;
-        let rank = sealed.rank;
+        let Offered { rank, fake } = sealed.offered;
         let found = users.find(finish.name, Mechanism::Opaque);
-        let admitted = found.admit(PasswordAge::Present, now.unix_s, peer.ip());
         let is_right = bool::from(pending.is_right(finish.ke3) & found.may_enter());
-        let verdict = if is_right && admitted.is_ok() { Verdict::Welcome } else { Verdict::Refused };
+        // How long a look at the user takes tells what there is to look at, so for a wrong KE3 there is none.
+        let refused = if is_right {
+            found.admit(PasswordAge::Present, now.unix_s, peer.ip()).err().map(Reason::Denied)
+        } else {
+            let changed = if found.is_suspended() { Reason::Suspended } else { Reason::WrongPassword };
+            Some(fake.unwrap_or(changed))
+        };
+        let verdict = if refused.is_none() { Verdict::Welcome } else { Verdict::Refused };
         let tag = pending.session.verdict_tag(verdict, finish.ke3);
         ServerMessage::Verdict { verdict, tag: &tag }.append_to(reply);
-        Some(match verdict {
-            Verdict::Welcome => {
-                let sighting = sight(login_number(finish.ke3));
-                if sighting == Sighting::First {
-                    if keys.has_sealed(sealed) {
-                        penalties.give_back_guess(now.uptime, peer, &found, rank);
-                    }
-                    penalties.exempt(now.uptime, peer, &found);
-                }
-                let password = PasswordAge::Present;
-                let event = Event::Welcomed { user: finish.name, sighting, password };
-                let session = (sighting == Sighting::First).then_some(pending.session);
-                Reaction { session, ..event.by(Mechanism::Opaque) }
+        if let Some(reason) = refused {
+            let refusal = Refusal { name: finish.name, reason, origin: Origin::Proven };
+            return Some(Event::Refused(refusal).by(Mechanism::Opaque));
+        }
+        let sighting = sight(login_number(finish.ke3));
+        if sighting == Sighting::First {
+            if keys.has_sealed(sealed) {
+                penalties.give_back_guess(now.uptime, peer, &found, rank);
             }
-            Verdict::Refused => {
-                let reason = match admitted {
-                    _ if !bool::from(found.is_known) => Reason::UnknownUser,
-                    _ if found.is_suspended() => Reason::Suspended,
-                    Ok(()) if penalties.offered(now.uptime, found, rank).is_refused_unseen() => {
-                        Reason::TriedTooOften
-                    }
-                    Ok(()) => Reason::WrongPassword,
-                    Err(denial) => Reason::Denied(denial),
-                };
-                let refusal = Refusal { name: finish.name, reason, origin: Origin::Proven };
-                Event::Refused(refusal).by(Mechanism::Opaque)
-            }
-        })
+            penalties.exempt(now.uptime, peer, &found);
+        }
+        let event = Event::Welcomed { user: finish.name, sighting, password: PasswordAge::Present };
+        let session = (sighting == Sighting::First).then_some(pending.session);
+        Some(Reaction { session, ..event.by(Mechanism::Opaque) })
+    }
+}
+
+/// Why an offer to a user is made with the fake record, if it is.
+fn why_fake(found: &Found<'_>, admitted: Result<(), Denial>) -> Option<Reason> {
+    match (found.is_known.into(), found.is_suspended(), admitted, found.is_refused_unseen()) {
+        (false, ..) => Some(Reason::UnknownUser),
+        (true, true, ..) => Some(Reason::Suspended),
+        (true, false, Err(denial), _) => Some(Reason::Denied(denial)),
+        (true, false, Ok(()), true) => Some(Reason::TriedTooOften),
+        (true, false, Ok(()), false) => None,
     }
 }
 
@@ -324,7 +335,7 @@ impl OpaqueDatagrams {
         let Some(index) = queue.waiting.place_for(case.peer, rank) else {
             return Event::Crowded.by(Mechanism::Opaque);
         };
-        match case.reserve((found, rank), begin) {
+        match case.reserve(Transport::Udp, (found, rank), begin) {
             Ok(()) => {
                 let place = queue.waiting.put(index, case.peer, rank, number, begin, case.now.uptime);
                 Event::Waiting { rank, place }.by(Mechanism::Opaque)

@@ -11,6 +11,7 @@ use crate::server::event::{Event, Reaction};
 use crate::server::opaque::OpaqueDesk;
 use crate::server::penalty::Rank;
 use crate::server::recent::Sighting;
+use crate::transport::Transport;
 use crate::users::Found;
 use crate::wire::{self, Malformed, PROOF_MAX, ServerMessage};
 
@@ -177,7 +178,7 @@ impl LoginStream {
     /// Leaves the BEGIN where it is until the next call, or ends the login.
     fn begin<'a>(&mut self, case: Case<'_>, begin: &Begin<'a>) -> Reaction<'a> {
         let (found, rank) = case.rank(begin.name);
-        match case.reserve((found, rank), begin) {
+        match case.reserve(Transport::Tcp, (found, rank), begin) {
             Ok(()) => {
                 self.expected = Expected::ToOffer(rank);
                 Event::Waiting { rank, place: None }.by(Mechanism::Opaque)

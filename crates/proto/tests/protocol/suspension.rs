@@ -103,7 +103,7 @@ fn a_login_by_opaque_is_refused_if_its_offer_or_its_verdict_falls_into_that_time
         (&[begin, finish], "alice", (Verdict::Refused, "Suspended")),
         (&[finish], "alice", (Verdict::Refused, "Suspended")),
         // The offer was that for an unknown name.
-        (&[begin], "alice", (Verdict::Refused, "WrongPassword")),
+        (&[begin], "alice", (Verdict::Refused, "Suspended")),
         (&[begin, finish], "nobody", (Verdict::Refused, "UnknownUser")),
     ] {
         let suspension = Suspension::default();

@@ -1,7 +1,7 @@
 //! What a server must know of a login when its FINISH comes, sealed into the OFFER, so that it keeps nothing itself.
 //!
 //! ```text
-//! nonce 24 | body: rank, sealer and tick 8, session key 64, expected KE3 64 | tag 16      XChaCha20-Poly1305
+//! nonce 24 | body: rank, sealer, reason and tick 8, session key 64, expected KE3 64 | tag 16      XChaCha20-Poly1305
 //! ```
 //!
 //! The associated data names transport, peer and user, so that a state is of no use to anybody else.
@@ -18,8 +18,10 @@ use crate::opaque::RngCore;
 use crate::opaque::exchange::Pending;
 use crate::opaque::session::{KE3_LEN, SESSION_KEY_LEN};
 use crate::opaque::wire::{STATE_LEN, concat};
+use crate::server::event::Reason;
 use crate::server::penalty::Rank;
 use crate::transport::Transport;
+use crate::users::Denial;
 
 const NONCE_LEN: usize = 24;
 const TICK_LEN: usize = 8;
@@ -27,11 +29,22 @@ const BODY_LEN: usize = TICK_LEN + SESSION_KEY_LEN + KE3_LEN;
 const TAG_LEN: usize = 16;
 const _: () = assert!(NONCE_LEN + BODY_LEN + TAG_LEN == STATE_LEN);
 
-/// What else is in the eight bytes of the tick: in the highest bit whether the source was known, and in the next ones
-/// by which server a state was sealed.
+/// What else is in the eight bytes of the tick: in the highest bit whether the source was known, in the next ones by
+/// which server a state was sealed, and then why the offer was made with the fake record.
 const KNOWN: u64 = 1 << 63;
 const SEALER_SHIFT: u32 = 40;
-const TICK_MASK: u64 = (1 << SEALER_SHIFT) - 1;
+const REASON_SHIFT: u32 = 37;
+const TICK_MASK: u64 = (1 << REASON_SHIFT) - 1;
+/// The reasons by their numbers. 0 is for an offer that was made with the user's record.
+const REASONS: [Option<Reason>; 7] = [
+    None,
+    Some(Reason::UnknownUser),
+    Some(Reason::Suspended),
+    Some(Reason::TriedTooOften),
+    Some(Reason::Denied(Denial::Disabled)),
+    Some(Reason::Denied(Denial::Expired)),
+    Some(Reason::Denied(Denial::NotFromHere)),
+];
 
 /// Ticks in which a state is good, including the one in which it was sealed: so long may a FINISH take.
 pub(crate) const LIFE_TICKS: u64 = 33;
@@ -58,25 +71,38 @@ impl Sealer {
     }
 }
 
-/// When a state was sealed, by whom, and in which order its login was served.
+/// What was known of a login when its offer was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offered {
+    /// In which order it was served.
+    pub(crate) rank: Rank,
+    /// Why the offer was made with the fake record, if it was.
+    pub(crate) fake: Option<Reason>,
+}
+
+/// When a state was sealed, by whom, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) tick: u64,
     pub(crate) sealer: Sealer,
-    pub(crate) rank: Rank,
+    pub(crate) offered: Offered,
 }
 
 impl Sealed {
     fn to_word(self) -> u64 {
-        let rank = if self.rank == Rank::Known { KNOWN } else { 0 };
-        (self.tick & TICK_MASK) | u64::from(self.sealer.0) << SEALER_SHIFT | rank
+        let rank = if self.offered.rank == Rank::Known { KNOWN } else { 0 };
+        let reason = REASONS.iter().position(|reason| *reason == self.offered.fake).unwrap_or(0) as u64;
+        (self.tick & TICK_MASK) | reason << REASON_SHIFT | u64::from(self.sealer.0) << SEALER_SHIFT | rank
     }
 
     fn from_word(word: u64) -> Self {
         Self {
             tick: word & TICK_MASK,
             sealer: Sealer(((word & !KNOWN) >> SEALER_SHIFT) as u32),
-            rank: if word & KNOWN == 0 { Rank::Stranger } else { Rank::Known },
+            offered: Offered {
+                rank: if word & KNOWN == 0 { Rank::Stranger } else { Rank::Known },
+                fake: REASONS.get((word >> REASON_SHIFT) as usize % 8).copied().flatten(),
+            },
         }
     }
 }
@@ -170,7 +196,11 @@ mod tests {
 
     use super::*;
 
-    const SEALED: Sealed = Sealed { tick: 100, sealer: Sealer(0x7f_ffff), rank: Rank::Known };
+    const SEALED: Sealed = sealed(Some(Reason::Denied(Denial::NotFromHere)));
+
+    const fn sealed(fake: Option<Reason>) -> Sealed {
+        Sealed { tick: 100, sealer: Sealer(0x7f_ffff), offered: Offered { rank: Rank::Known, fake } }
+    }
 
     fn owner(port: u16, transport: Transport, name: &str) -> Owner<'_> {
         Owner { transport, peer: SocketAddr::from(([192, 0, 2, 1], port)).into(), name }
@@ -182,6 +212,13 @@ mod tests {
             assert_eq!(sealed, SEALED);
             *pending.session.expose() == [2; SESSION_KEY_LEN] && *pending.expected == [3; KE3_LEN]
         })
+    }
+
+    #[test]
+    fn each_reason_for_a_fake_record_has_a_number() {
+        for sealed in REASONS.map(sealed) {
+            assert_eq!(Sealed::from_word(sealed.to_word()), sealed);
+        }
     }
 
     #[test]

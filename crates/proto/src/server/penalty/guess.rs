@@ -106,7 +106,7 @@ impl Penalties {
         if is_exempt || self.is_trusted(peer) { Rank::Known } else { Rank::Stranger }
     }
 
-    /// Debits a guess, unless the same KE1 of that peer was debited lately.
+    /// Debits a guess, unless the same KE1 of that peer was debited lately with the same number.
     ///
     /// # Errors
     /// A budget is used up. Then nothing is debited.
@@ -116,14 +116,14 @@ impl Penalties {
         peer: Peer,
         found: &Found<'_>,
         rank: Rank,
-        ke1: &[u8; KE1_LEN],
+        (ke1, number): (&[u8; KE1_LEN], u64),
     ) -> Result<(), Penalty> {
         if self.is_trusted(peer) {
             return Ok(());
         }
         let tables = &self.guesses;
         let name = self.hash(Kind::Name, &[found.name().as_bytes()]);
-        let trace = Trace::new(name, self.hash(Kind::Guess, &[ke1, &peer.mark()]));
+        let trace = Trace::new(name, self.hash(Kind::Guess, &[ke1, &peer.mark(), &number.to_ne_bytes()]));
         if rank == Rank::Known {
             let Some(logins) = &tables.logins else { return Ok(()) };
             return match logins.reserve(uptime, Part::WHOLE, self.login_of(peer, found.name()), trace) {

@@ -9,8 +9,9 @@ use letmein_auth_proto::mechanism::Mechanisms;
 use letmein_auth_proto::opaque::Binding;
 use letmein_auth_proto::opaque::client::Client;
 use letmein_auth_proto::opaque::exchange::ClientExchange;
-use letmein_auth_proto::opaque::wire::server_message_len;
+use letmein_auth_proto::opaque::wire::{Finish, ServerMessage, request, server_message_len};
 use letmein_auth_proto::server::Case;
+use letmein_auth_proto::server::penalty::{Penalties, Policy};
 use letmein_auth_proto::server::stream::LoginStream;
 use letmein_auth_proto::wire::Verdict;
 use rand_chacha::ChaCha20Rng;
@@ -92,10 +93,40 @@ fn a_connection_that_begins_again_too_often_is_closed() {
     let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut random).unwrap();
     // Never a challenge that was given.
     let begin = exchange.begin(Challenge::from_random(1000)).to_bytes();
-    let mut said = letmein_auth_proto::opaque::wire::request().to_vec();
+    let mut said = request().to_vec();
     (0..10).for_each(|_| said.extend_from_slice(&begin));
     let (mut received, mut replies) = (&said[..], Vec::new());
     while stream.receive(case, &mut desk, &mut received, &mut replies).is_some() {}
     assert!(stream.is_over());
     assert_eq!(replies.len(), 14 + 5 * 14);
+}
+
+/// Over TCP nothing is sent again, so a KE1 that comes again is no copy of one that was lost, and its offer costs the
+/// server as much as the first.
+#[test]
+fn each_begin_over_tcp_is_a_guess_on_however_many_connections_one_ke1_comes() {
+    let (penalties, mut desk) = (Penalties::new(&[1; 16], Policy::default()), opaque_desk());
+    let case = Case { users: users(), penalties: &penalties, now: at(5.0), peer: peer("192.0.2.1:5000") };
+    let mut random = ChaCha20Rng::from_seed([1; 32]);
+    let (name, password) = ("alice".parse().unwrap(), Password::new("right").unwrap());
+    let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut random).unwrap();
+    let foreign = Finish { name: "alice", ke3: &[0; 64], state: &[0; 176] }.to_bytes();
+    let mut offers = 0;
+    for connection in 0..20 {
+        let mut stream = LoginStream::new(Challenge::from_random(100 * connection), Mechanisms::ALL);
+        let mut say = |mut message: &[u8]| {
+            let mut replies = Vec::new();
+            while stream.receive(case, &mut desk, &mut message, &mut replies).is_some() {}
+            replies
+        };
+        let mut reply = say(&request());
+        while let Some(ServerMessage::Challenge(challenge) | ServerMessage::Again(challenge)) =
+            ServerMessage::decode(&reply)
+        {
+            let offer = say(&exchange.begin(challenge).to_bytes());
+            offers += usize::from(matches!(ServerMessage::decode(&offer), Some(ServerMessage::Offer(_))));
+            reply = say(&foreign);
+        }
+    }
+    assert_eq!(offers, 20);
 }
