@@ -109,7 +109,7 @@ fn path() -> Option<PathBuf> {
 fn read(path: &Path) -> Result<(String, Remembered), Unusable> {
     let text = match read_text(path) {
         // What this user cannot even see is not theirs: services have homes such as /dev/null, or those of others.
-        Err(_) if fs::symlink_metadata(path).is_err() => String::new(),
+        Err(_) if is_out_of_sight(path) => String::new(),
         read => read.map_err(|error| Unusable::Unreadable { path: path.display().to_string(), error })?,
     };
     let remembered = Remembered::parse(&text).map_err(|Problem { place, what }| Unusable::Malformed {
@@ -118,6 +118,12 @@ fn read(path: &Path) -> Result<(String, Remembered), Unusable> {
         problem: what,
     })?;
     Ok((text, remembered))
+}
+
+fn is_out_of_sight(path: &Path) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    let kind = fs::symlink_metadata(path).err().map(|error| error.kind());
+    kind.is_some_and(|kind| matches!(kind, NotFound | NotADirectory | PermissionDenied))
 }
 
 /// The text of a file, unless everybody can write it, and so say who sends the weaker mechanism.
@@ -179,6 +185,11 @@ impl Remembered {
                 },
             })?;
             let user = normal::name(user.get_ref()).into_owned();
+            if self.entries.iter().any(|entry| entry.user == user && is_same(&entry.server, &server)) {
+                let what =
+                    format!("{user} has a mechanism at {server} already: take one of the two lines out");
+                return Err(Problem { place: place.start, what });
+            }
             self.entries.push(Entry { server: server.clone(), user, mechanism, place });
         }
         self.sections.push((server, place));
@@ -358,6 +369,11 @@ mod tests {
                 "alice has no mechanism: write \"md5\" or \"opaque\"",
             ),
             ("['gate.example']\nalice = true\n", 25, "alice has no mechanism"),
+            (
+                "['a']\nalice = 'md5'\n['A:8591']\nalice = 'opaque'\n",
+                14,
+                "alice has a mechanism at a:8591 already",
+            ),
         ] {
             let problem = Remembered::parse(text).err().unwrap();
             assert!(problem.what.contains(what), "{text:?}: {}", problem.what);

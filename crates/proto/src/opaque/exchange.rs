@@ -127,15 +127,15 @@ impl ClientExchange {
         let parameters =
             ClientLoginFinishParameters::new(Some(context.bytes()), identifiers, Some(&self.stretcher));
         // With 3DH, nothing is drawn here.
-        let finished =
-            self.login.clone().finish(&mut NoRandom, &self.input, ke2, parameters).map_err(|error| {
-                match error {
-                    ProtocolError::LibraryError(InternalError::KsfError) => Unfinished::NoMemory,
-                    _ => Unfinished::NotVerified,
-                }
-            })?;
+        let finished = self.login.clone().finish(&mut NoRandom, &self.input, ke2, parameters);
+        let mut finished = finished.map_err(|error| {
+            let is_unstretched = matches!(error, ProtocolError::LibraryError(InternalError::KsfError));
+            if is_unstretched { Unfinished::NoMemory } else { Unfinished::NotVerified }
+        })?;
         let mut session = [0; SESSION_KEY_LEN];
         session.copy_from_slice(&finished.session_key);
+        finished.session_key.zeroize();
+        finished.export_key.zeroize();
         let mut ke3 = [0; KE3_LEN];
         ke3.copy_from_slice(&finished.message.serialize());
         let finish = ClientFinish { ke3, session: SessionKey::new(session) };

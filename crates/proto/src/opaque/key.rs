@@ -5,7 +5,7 @@ use std::fmt;
 use hkdf::Hkdf;
 use opaque_ke::ServerSetup;
 use sha2::{Digest as _, Sha512};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::opaque::record::{RECORD_LEN, RecordBytes};
 use crate::opaque::suite::Suite;
@@ -63,7 +63,9 @@ impl ServerKey {
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<[u8; KEY_LEN]> {
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
-        bytes.copy_from_slice(&self.setup.serialize());
+        let mut serialized = self.setup.serialize();
+        bytes.copy_from_slice(&serialized);
+        serialized.zeroize();
         bytes
     }
 

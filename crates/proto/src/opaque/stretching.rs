@@ -7,7 +7,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use opaque_ke::errors::InternalError;
 use opaque_ke::generic_array::{ArrayLength, GenericArray};
 use opaque_ke::ksf::Ksf;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of a stretching in messages and in the context of an exchange.
 pub const STRETCHING_LEN: usize = 8;
@@ -182,9 +182,10 @@ impl Default for Stretcher {
 impl Ksf for Stretcher {
     fn hash<L: ArrayLength<u8>>(
         &self,
-        input: GenericArray<u8, L>,
+        mut given: GenericArray<u8, L>,
     ) -> Result<GenericArray<u8, L>, InternalError> {
-        let input = Zeroizing::new(input.to_vec());
+        let input = Zeroizing::new(given.to_vec());
+        given.zeroize();
         let mut output = GenericArray::default();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = last.as_ref()
