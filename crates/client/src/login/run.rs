@@ -18,16 +18,18 @@ use super::{Absence, Login, LoginError, Outcome, Progress, TIMEOUT};
 use crate::host_port::HostPort;
 use proto::client::{self, Resends, Sending};
 use proto::credentials::{Password, Username};
+use proto::mechanism::Mechanism;
 use proto::transport::Transport;
 
 /// How long a server that refuses or resets connections is tried again: as long as a restart may take.
 const REFUSED_GRACE: Duration = Duration::from_secs(1);
 /// The pause before the next round of attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Logins by OPAQUE that are begun without a pause: each is a guess to a server, and two restarts of it interrupt two.
-const BEGINS_MAX: u32 = 3;
-/// The pause before a further one, by which guesses are paid off as fast as they are made.
-const BEGIN_PAUSE: Duration = Duration::from_secs(3);
+/// Rounds in which connections may break after a challenge: two restarts of a server break two. By OPAQUE such a
+/// connection has cost the user a guess.
+const BROKEN_ROUNDS_MAX: u32 = 3;
+/// The pause after further ones, for each broken connection: a guess is paid off in that time.
+const BROKEN_PAUSE: Duration = Duration::from_secs(3);
 /// If an address has said nothing for this long, the next one is tried as well.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -39,8 +41,10 @@ pub(super) struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
-    /// How many of these began a login by OPAQUE.
-    begins: u32,
+    /// Connections by OPAQUE that broke after a challenge, in this round.
+    broken: u32,
+    /// Rounds with such connections.
+    broken_rounds: u32,
     /// When the network first refused. Nothing that arrives restarts this.
     unreachable_since: Option<Instant>,
 }
@@ -77,15 +81,25 @@ impl<'a> Run<'a> {
         password: &'a Password,
         watch: &'a mut dyn FnMut(Progress<'_>),
     ) -> Result<Self, LoginError> {
-        let started = Instant::now();
         let credentials = Credentials::new(login, user, password)?;
-        Ok(Self { login, user, credentials, watch, started, sends: 0, begins: 0, unreachable_since: None })
+        Ok(Self {
+            login,
+            user,
+            credentials,
+            watch,
+            started: Instant::now(),
+            sends: 0,
+            broken: 0,
+            broken_rounds: 0,
+            unreachable_since: None,
+        })
     }
 
     /// Tries all addresses, and again if that may help.
     pub(super) fn until_verdict(mut self) -> Result<Outcome, LoginError> {
         let mut refusal = None;
         loop {
+            self.broken = 0;
             let error = match self.round() {
                 Ok(outcome) => return Ok(outcome),
                 // The deadline may cut off the last of many rounds, and the error of an earlier one says more.
@@ -94,6 +108,7 @@ impl<'a> Run<'a> {
                 }
                 Err(error) => error,
             };
+            self.broken_rounds += u32::from(self.broken > 0);
             if self.gives_up_after(&error) {
                 return Err(error);
             }
@@ -136,16 +151,16 @@ impl<'a> Run<'a> {
                 AttemptReport::Happening(Happening::Heard) => next_at = Instant::now() + patience,
                 AttemptReport::Ended(Ok(given)) => return Ok(self.outcome(target.address, given)),
                 AttemptReport::Ended(Err(failure)) => {
-                    let failure = self.error(target.clone(), failure);
+                    let failure = self.failed(target.clone(), failure);
                     // At another address the messages may be forged as well.
                     if matches!(failure, LoginError::Conflict(_)) {
                         return Err(failure);
                     }
                     (running, next_at) = (running - 1, Instant::now());
                     // While another is silent, this one may be back.
-                    if running > 0 && !self.gives_up_after(&failure) {
+                    if running > 0 && !self.is_broken(&failure) && !self.gives_up_after(&failure) {
                         targets.push_back(target);
-                        next_at = Instant::now() + self.pause();
+                        next_at = Instant::now() + RETRY_PAUSE;
                     }
                     error = more_telling(error, failure);
                 }
@@ -184,7 +199,7 @@ impl<'a> Run<'a> {
             Happening::Heard => {}
         };
         let ended = attempt::run(transport, target.address, client, share, &AtomicBool::new(false), tell);
-        ended.map(|given| self.outcome(target.address, given)).map_err(|failure| self.error(target, failure))
+        ended.map(|given| self.outcome(target.address, given)).map_err(|failure| self.failed(target, failure))
     }
 
     /// Tries an address on a thread of its own.
@@ -225,15 +240,15 @@ impl<'a> Run<'a> {
     fn sends(&mut self, server: SocketAddr, sending: Sending) {
         (self.watch)(Progress::Sending { server, user: self.user, sending });
         self.sends += 1;
-        #[cfg(feature = "opaque")]
-        if sending == Sending::Begin {
-            self.begins += 1;
-        }
     }
 
-    /// How long to wait before another round, or before an address is tried again.
+    /// How long to wait before another round.
     fn pause(&self) -> Duration {
-        if self.begins < BEGINS_MAX { RETRY_PAUSE } else { BEGIN_PAUSE }
+        if self.broken_rounds < BROKEN_ROUNDS_MAX || self.broken == 0 {
+            RETRY_PAUSE
+        } else {
+            BROKEN_PAUSE * self.broken
+        }
     }
 
     /// The time that is left; `None` without a timeout.
@@ -259,7 +274,7 @@ impl<'a> Run<'a> {
                 Absence::Fail,
                 LoginError::Refused { .. } | LoginError::Unreachable { .. } | LoginError::Closed { .. },
             ) => {
-                self.begins >= BEGINS_MAX
+                self.broken_rounds >= BROKEN_ROUNDS_MAX
                     || self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
             }
             (Absence::Fail, _) => true,
@@ -276,6 +291,16 @@ impl<'a> Run<'a> {
             #[cfg(feature = "opaque")]
             session: given.session,
         }
+    }
+
+    fn failed(&mut self, target: Candidate, failure: AttemptError) -> LoginError {
+        let error = self.error(target, failure);
+        self.broken += u32::from(self.is_broken(&error));
+        error
+    }
+
+    fn is_broken(&self, error: &LoginError) -> bool {
+        self.login.mechanism == Mechanism::Opaque && matches!(error, LoginError::Closed { .. })
     }
 
     fn error(&self, Candidate { server, address }: Candidate, failure: AttemptError) -> LoginError {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use letmein_auth_client::{
     HostPort, Login, LoginError, Mechanism, Outcome, Password, Progress, Transport, Verdict,
 };
 use proto::challenge::Challenge;
-use proto::opaque::wire::{self, BEGIN_LEN, CHALLENGE_MESSAGE_LEN, MAGIC, OFFER_LEN, ServerMessage};
+use proto::opaque::wire::{self, BEGIN_LEN, CHALLENGE_MESSAGE_LEN, MAGIC, OFFER_LEN, ServerMessage, request};
 
 use crate::server::{Served, as_it_is, babble, serve_tcp, serve_udp, users, users_of_md5};
 use crate::{TIMEOUT, nobody};
@@ -241,26 +241,38 @@ fn a_login_by_opaque_where_nobody_listens_is_refused_by_the_system_over_tcp() {
     assert!(matches!(error, LoginError::Refused { .. }), "{error}");
 }
 
+/// Breaks each connection after its BEGIN, and tells of it.
+fn serve_broken(begins: Sender<()>) -> HostPort {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (mut connection, mut message) = (connection.unwrap(), [0; BEGIN_LEN]);
+            let mut challenge = Vec::new();
+            ServerMessage::Challenge(Challenge::from_random(7)).append_to(&mut challenge);
+            // A client whose time is over says no more.
+            let has_begun = connection.read_exact(&mut message[..request().len()]).is_ok()
+                && connection.write_all(&challenge).is_ok()
+                && connection.read_exact(&mut message).is_ok();
+            if has_begun && begins.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    address
+}
+
 /// Each BEGIN is a guess to a server, and a path that breaks connections would use up those of the user.
 #[test]
 fn a_connection_that_breaks_after_begin_is_not_tried_again_for_long() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address: HostPort = listener.local_addr().unwrap().to_string().parse().unwrap();
     let (sender, begins) = mpsc::channel();
-    thread::spawn(move || {
-        for connection in listener.incoming() {
-            let (mut connection, mut request, mut begin) = (connection.unwrap(), [0; 32], [0; BEGIN_LEN]);
-            connection.read_exact(&mut request).unwrap();
-            let mut challenge = Vec::new();
-            ServerMessage::Challenge(Challenge::from_random(7)).append_to(&mut challenge);
-            connection.write_all(&challenge).unwrap();
-            connection.read_exact(&mut begin).unwrap();
-            sender.send(()).unwrap();
+    let servers = [(); 3].map(|()| serve_broken(sender.clone()));
+    for servers in [&servers[..1], &servers] {
+        let first = login(&servers[0], Transport::Tcp);
+        let login = servers[1..].iter().cloned().fold(first, Login::or);
+        for login in [login.clone().within(TIMEOUT), login.wait().within(Duration::from_secs(1))] {
+            let error = run(&login, "alice", "passwordone").unwrap_err();
+            assert_eq!((error.code(), begins.try_iter().count()), ("closed", 3 * servers.len()));
         }
-    });
-    let login = login(&address, Transport::Tcp);
-    for login in [login.clone(), login.wait().within(Duration::from_secs(1))] {
-        let error = run(&login, "alice", "passwordone").unwrap_err();
-        assert_eq!((error.code(), begins.try_iter().count()), ("closed", 3));
     }
 }
