@@ -35,7 +35,7 @@ const SERVE: &str = "target/release/server-udp 8591 --audit -";
 
 /// The server of users with records, which goes on behind the next line; and the login there, which asks for a
 /// password.
-const SERVE_RECORDS: &str = "target/release/server-udp 8592 --users own.toml 2>/dev/null &";
+const SERVE_RECORDS: &str = "target/release/server-udp 8592 --users own.toml 2>own.log &";
 const LOGIN_BY_RECORD: &str = "target/release/letmein --mechanism opaque 127.0.0.1:8592 alice";
 
 /// What README.md calls the server on the same machine, and the one that another machine asks.

@@ -119,7 +119,7 @@ pub(crate) fn warn_of_no_limits(config: &Config) {
 /// Warns of users who cannot log in, since the server does not speak what they have a credential for.
 pub(crate) fn warn_of_unspoken(spoken: Option<Mechanisms>, users: &Users) {
     let (spoken, needed) = (spoken.unwrap_or(Mechanisms::ALL), users.mechanisms());
-    if needed.md5 && !spoken.md5 {
+    if !users.is_empty() && needed.md5 && !spoken.md5 {
         warn!("--mechanisms leaves out md5: users with a password cannot log in");
     }
     if needed.opaque && !spoken.opaque {

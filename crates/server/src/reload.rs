@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 use rustix::process::{Uid, geteuid};
@@ -18,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
+use crate::announce::warn_of_unspoken;
 use crate::cluster;
 use crate::directory::Directory;
 use crate::error::ServerError;
@@ -270,7 +270,7 @@ impl<'m> Reloader<'m> {
         let thread = thread::Builder::new().name("reload".to_owned());
         let started = thread.spawn(move || {
             // The receiver is gone if the server ends first.
-            let _ = sender.send(replace(&checked, &directory.users, clock));
+            let _ = sender.send(replace(&checked, &directory, clock));
         });
         let replaced = match started {
             Ok(_) => done.await.unwrap_or_else(|_| Err(io::Error::other("the reload panicked").into())),
@@ -297,8 +297,9 @@ impl<'m> Reloader<'m> {
 }
 
 /// Loads the users, and puts them in the place of those before.
-fn replace(checked: &CheckedSource, users: &ArcSwap<Users>, clock: Clock) -> Result<Stamp, ServerError> {
+fn replace(checked: &CheckedSource, directory: &Directory, clock: Clock) -> Result<Stamp, ServerError> {
     yield_to_logins();
+    let users = &directory.users;
     let (new, stamp) = checked.load()?;
     if new.is_empty() && !users.load().is_empty() && !checked.source.may_be_emptied() {
         let path = checked.source.path().to_owned();
@@ -313,6 +314,9 @@ fn replace(checked: &CheckedSource, users: &ArcSwap<Users>, clock: Clock) -> Res
     info!("{}: {}: {changes}", checked.source.path().display(), counted(len));
     if new.keyring().map(Keyring::ids) != old.keyring().map(Keyring::ids) {
         cluster::log_keys(&new, clock.now());
+    }
+    if new.mechanisms() != old.mechanisms() {
+        warn_of_unspoken(directory.mechanisms, &new);
     }
     // The last holder of the old users wipes their memory, which takes a while, so it must not be a worker.
     while Arc::strong_count(&old) > 1 {

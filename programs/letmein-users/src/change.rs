@@ -84,13 +84,12 @@ pub(crate) fn passwd(
         }
         Some((files, day)) => keep_old(files, &name, password, day),
         None => {
-            let done = replace(backend, &name, password, kept)?;
             if !keeping.is_chosen() && !has_record && kept != Kept::Password {
                 warn(Plain(&format!(
-                    "{name} has a record now, and logs in by OPAQUE: --md5 would have kept a password"
+                    "{name} gets a record, and logs in by OPAQUE from now on: --md5 keeps a password"
                 )));
             }
-            Ok(done)
+            replace(backend, &name, password, kept)
         }
     }
 }

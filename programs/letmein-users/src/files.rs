@@ -17,10 +17,9 @@ impl Files {
         Self { users, key }
     }
 
-    /// The users file, checked whole. A key file that was named need not be there before the first record.
+    /// The users file, checked whole.
     pub(crate) fn load_text(&self) -> Result<LoadedText, UsersError> {
-        let is_needed = |key: &&Path| !matches!(key.try_exists(), Ok(false)) || self.may_have_records();
-        load_text(&self.users, self.key.as_deref().filter(is_needed))
+        load_text(&self.users, self.key.as_deref())
     }
 
     pub(crate) fn key_file(&self) -> Result<KeyFile, UsersError> {

@@ -7,13 +7,14 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::backend::{Backend, Change};
-use crate::change::{doubts, unchanged, wrong};
+use crate::change::{unchanged, wrong};
 use crate::credential::Credential;
 use crate::entries::{UserEntry, position};
 use crate::list;
 use crate::plain::Plain;
 use crate::progress::Progress;
-use crate::registration::{Kept, NoRecord, new_record, refuse_abnormal, server_key};
+use crate::registration::{NoRecord, is_missing, new_record, refuse_abnormal, server_key};
+use crate::strength::weakness;
 use crate::write::{ChangeError, Missing};
 use crate::{PROGRAM, failed, print, warn};
 use letmein::cli::{ExitStatus, normal, say};
@@ -30,7 +31,15 @@ pub(crate) fn migrate(
     except: &[Username],
     stretching: Stretching,
 ) -> Result<ExitStatus, ExitStatus> {
-    let users = backend.load().map_err(|error| unchanged(&error))?;
+    let users = match backend.load() {
+        // The key file was named, and there is no record yet.
+        Err(ChangeError::Users(error)) if is_missing(&error) => {
+            server_key(backend)?;
+            backend.load()
+        }
+        loaded => loaded,
+    };
+    let users = users.map_err(|error| unchanged(&error))?;
     let chosen = chosen(backend.path(), users.entries, names, except).map_err(|error| unchanged(&error))?;
     if chosen.is_empty() {
         return print(["nobody to migrate".to_owned()]);
@@ -57,7 +66,7 @@ pub(crate) fn migrate(
         warn(Plain(&format!("somebody has changed {name} meanwhile: migrate again")));
     }
     if stretching.is_none() {
-        warn_of_weak(&chosen);
+        warn_of_weak(chosen.iter().filter(|user| !changed_meanwhile.contains(&&user.name)));
     }
     let kind = backend.kind();
     say(format_args!(
@@ -67,12 +76,22 @@ pub(crate) fn migrate(
     print([format!("{} migrated", counted(chosen.len() - changed_meanwhile.len()))])
 }
 
-/// Warns of passwords that nothing protects from who steals records and key.
-fn warn_of_weak(users: &[UserEntry]) {
-    for UserEntry { name, credential, .. } in users {
-        let password = credential.password();
-        let doubts = password.map(|password| doubts(name, password, Kept::Record(Stretching::NONE)));
-        doubts.iter().flatten().for_each(|doubt| warn(Plain(doubt)));
+/// Names shown of users with weak passwords.
+const NAMES_MAX: usize = 10;
+
+/// Warns of passwords that nothing protects from whoever steals records and key.
+fn warn_of_weak<'u>(users: impl Iterator<Item = &'u UserEntry>) {
+    let is_weak = |user: &&UserEntry| {
+        user.credential.password().is_some_and(|password| weakness(&user.name, password).is_some())
+    };
+    let weak: Vec<_> = users.filter(is_weak).map(|user| user.name.as_str()).collect();
+    let shown = weak.get(..weak.len().min(NAMES_MAX)).unwrap_or_default().join(", ");
+    if !weak.is_empty() {
+        let more = if weak.len() > NAMES_MAX { ", …" } else { "" };
+        warn(Plain(&format!(
+            "{} with weak passwords, which nothing stretches ({shown}{more}): leave --stretch none to generated passwords",
+            counted(weak.len())
+        )));
     }
 }
 

@@ -128,6 +128,10 @@ fn is_out_of_sight(path: &Path) -> bool {
 
 /// The text of a file, unless everybody can write it, and so say who sends the weaker mechanism.
 fn read_text(path: &Path) -> io::Result<String> {
+    // /dev/null and the like have nothing to say, or never end.
+    if fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
+        return Ok(String::new());
+    }
     let mut file = fs::File::open(path)?;
     #[cfg(unix)]
     if std::os::unix::fs::MetadataExt::mode(&file.metadata()?) & 0o002 != 0 {
@@ -264,7 +268,7 @@ fn lock(_: &Path) -> io::Result<Option<fs::File>> {
     Ok(None)
 }
 
-/// Puts a new file in the place of the old one, in one step. A link stays one, and so does a device that it leads to.
+/// Puts a new file in the place of the old one, in one step. A link stays a link. What is no regular file is refused.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(&path).is_ok_and(|it| !it.is_file()) {

@@ -49,7 +49,7 @@ fn a_user_is_found_in_whatever_form_the_name_is_typed_or_written() {
 }
 
 #[test]
-fn a_name_is_too_long_only_in_its_normal_form() {
+fn the_length_of_a_name_is_that_of_its_normal_form() {
     let (typed, normal) = ("e\u{308}".repeat(32), "\u{eb}".repeat(32));
     let folder = Folder::with(&format!("[users]\n\"{normal}\" = \"{STRONG}\"\n"));
     assert_eq!(folder.run(&["disable", &typed]), done(""));

@@ -101,7 +101,7 @@ impl Stretching {
         }
         let params = Params::new(self.memory_kib, self.passes.into(), self.lanes.into(), Some(output.len()))
             .map_err(|_| InternalError::KsfError)?;
-        // Left to Argon2, a machine without that much memory would end the program.
+        // Left to Argon2, a program that may not have that much memory would end.
         let (mut memory, len) = (Vec::new(), params.block_count());
         memory.try_reserve_exact(len).map_err(|_| InternalError::KsfError)?;
         memory.resize(len, Block::default());

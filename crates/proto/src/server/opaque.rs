@@ -74,20 +74,19 @@ impl<'u> Case<'u> {
         (found, self.penalties.rank(self.now.uptime, self.peer, &found))
     }
 
-    /// Debits the guess of a BEGIN, or says why it is ignored. Datagrams are sent again, so the same KE1 is one guess
-    /// over UDP. Over TCP each BEGIN is one: it has a challenge that no other has.
+    /// Debits the guess of a BEGIN, or says why it is ignored. Datagrams are sent again, so over UDP the same KE1 is
+    /// one guess. Over TCP each BEGIN is one, since no two have the same challenge.
     pub(crate) fn reserve<'a>(
         &self,
         transport: Transport,
         (found, rank): (Found<'_>, Rank),
         begin: &Begin<'a>,
     ) -> Result<(), Event<'a>> {
-        let challenge = match transport {
-            Transport::Udp => 0,
-            Transport::Tcp => begin.challenge.bits(),
+        let apart = match transport {
+            Transport::Udp => None,
+            Transport::Tcp => Some(begin.challenge),
         };
-        let guess = (begin.ke1, challenge);
-        let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, guess);
+        let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, begin.ke1, apart);
         reserved.map_err(|penalty| {
             let user = bool::from(found.is_known).then_some(begin.name);
             Event::Penalized { penalty, user }
@@ -160,13 +159,17 @@ impl OpaqueDesk {
         let (sealed, pending) = keys.open(owner, finish.state)?;
         let Offered { rank, fake } = sealed.offered;
         let found = users.find(finish.name, Mechanism::Opaque);
-        let is_right = bool::from(pending.is_right(finish.ke3) & found.may_enter());
-        // How long a look at the user takes tells what there is to look at, so for a wrong KE3 there is none.
-        let refused = if is_right {
-            found.admit(PasswordAge::Present, now.unix_s, peer.ip()).err().map(Reason::Denied)
-        } else {
-            let changed = if found.is_suspended() { Reason::Suspended } else { Reason::WrongPassword };
-            Some(fake.unwrap_or(changed))
+        let is_right = bool::from(pending.is_right(finish.ke3));
+        // A look at the user's conditions takes longer the more there are. So for a wrong KE3 there is none.
+        let refused = match fake {
+            None if is_right && bool::from(found.may_enter()) => {
+                found.admit(PasswordAge::Present, now.unix_s, peer.ip()).err().map(Reason::Denied)
+            }
+            // Since the offer.
+            None if found.is_suspended() => Some(Reason::Suspended),
+            None if is_right => Some(Reason::UnknownUser),
+            None => Some(Reason::WrongPassword),
+            Some(_) => fake,
         };
         let verdict = if refused.is_none() { Verdict::Welcome } else { Verdict::Refused };
         let tag = pending.session.verdict_tag(verdict, finish.ke3);

@@ -35,17 +35,6 @@ const KNOWN: u64 = 1 << 63;
 const SEALER_SHIFT: u32 = 40;
 const REASON_SHIFT: u32 = 37;
 const TICK_MASK: u64 = (1 << REASON_SHIFT) - 1;
-/// The reasons by their numbers. 0 is for an offer that was made with the user's record.
-const REASONS: [Option<Reason>; 7] = [
-    None,
-    Some(Reason::UnknownUser),
-    Some(Reason::Suspended),
-    Some(Reason::TriedTooOften),
-    Some(Reason::Denied(Denial::Disabled)),
-    Some(Reason::Denied(Denial::Expired)),
-    Some(Reason::Denied(Denial::NotFromHere)),
-];
-
 /// Ticks in which a state is good, including the one in which it was sealed: so long may a FINISH take.
 pub(crate) const LIFE_TICKS: u64 = 33;
 /// The bytes of a sealed state.
@@ -91,8 +80,10 @@ pub(crate) struct Sealed {
 impl Sealed {
     fn to_word(self) -> u64 {
         let rank = if self.offered.rank == Rank::Known { KNOWN } else { 0 };
-        let reason = REASONS.iter().position(|reason| *reason == self.offered.fake).unwrap_or(0) as u64;
-        (self.tick & TICK_MASK) | reason << REASON_SHIFT | u64::from(self.sealer.0) << SEALER_SHIFT | rank
+        (self.tick & TICK_MASK)
+            | number_of(self.offered.fake) << REASON_SHIFT
+            | u64::from(self.sealer.0) << SEALER_SHIFT
+            | rank
     }
 
     fn from_word(word: u64) -> Self {
@@ -101,9 +92,38 @@ impl Sealed {
             sealer: Sealer(((word & !KNOWN) >> SEALER_SHIFT) as u32),
             offered: Offered {
                 rank: if word & KNOWN == 0 { Rank::Stranger } else { Rank::Known },
-                fake: REASONS.get((word >> REASON_SHIFT) as usize % 8).copied().flatten(),
+                fake: reason_of(word >> REASON_SHIFT),
             },
         }
+    }
+}
+
+/// The number of a reason, in three bits. 0 is for an offer that was made with the user's record.
+fn number_of(fake: Option<Reason>) -> u64 {
+    match fake {
+        None => 0,
+        Some(Reason::UnknownUser) => 1,
+        Some(Reason::Suspended) => 2,
+        Some(Reason::TriedTooOften) => 3,
+        Some(Reason::Denied(Denial::Disabled)) => 4,
+        Some(Reason::Denied(Denial::Expired)) => 5,
+        Some(Reason::Denied(Denial::NotFromHere)) => 6,
+        // No offer is made with the fake record for these.
+        Some(Reason::WrongPassword | Reason::Denied(Denial::OldPassword)) => 7,
+    }
+}
+
+/// The reason of a number, of which the lowest three bits count.
+fn reason_of(number: u64) -> Option<Reason> {
+    match number % 8 {
+        0 => None,
+        1 => Some(Reason::UnknownUser),
+        2 => Some(Reason::Suspended),
+        3 => Some(Reason::TriedTooOften),
+        4 => Some(Reason::Denied(Denial::Disabled)),
+        5 => Some(Reason::Denied(Denial::Expired)),
+        6 => Some(Reason::Denied(Denial::NotFromHere)),
+        _ => Some(Reason::WrongPassword),
     }
 }
 
@@ -216,8 +236,12 @@ mod tests {
 
     #[test]
     fn each_reason_for_a_fake_record_has_a_number() {
-        for sealed in REASONS.map(sealed) {
-            assert_eq!(Sealed::from_word(sealed.to_word()), sealed);
+        for number in 0..8 {
+            let sealed = sealed(reason_of(number));
+            assert_eq!(
+                (number_of(sealed.offered.fake), Sealed::from_word(sealed.to_word())),
+                (number, sealed)
+            );
         }
     }
 

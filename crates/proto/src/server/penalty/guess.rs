@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::tables::{DebtTable, Reserved, Trace};
 use super::{Budget, Kind, Part, Penalties, Penalty};
 use crate::Peer;
+use crate::challenge::Challenge;
 use crate::opaque::wire::KE1_LEN;
 use crate::source::NETWORKS_MAX;
 use crate::users::{Found, PasswordAge, Price};
@@ -106,7 +107,8 @@ impl Penalties {
         if is_exempt || self.is_trusted(peer) { Rank::Known } else { Rank::Stranger }
     }
 
-    /// Debits a guess, unless the same KE1 of that peer was debited lately with the same number.
+    /// Debits a guess, unless the same KE1 of that peer was debited lately. A challenge sets it apart from those with
+    /// others.
     ///
     /// # Errors
     /// A budget is used up. Then nothing is debited.
@@ -116,14 +118,18 @@ impl Penalties {
         peer: Peer,
         found: &Found<'_>,
         rank: Rank,
-        (ke1, number): (&[u8; KE1_LEN], u64),
+        ke1: &[u8; KE1_LEN],
+        apart: Option<Challenge>,
     ) -> Result<(), Penalty> {
         if self.is_trusted(peer) {
             return Ok(());
         }
         let tables = &self.guesses;
         let name = self.hash(Kind::Name, &[found.name().as_bytes()]);
-        let trace = Trace::new(name, self.hash(Kind::Guess, &[ke1, &peer.mark(), &number.to_ne_bytes()]));
+        let trace = Trace::new(
+            name,
+            self.hash(Kind::Guess, &[ke1, &peer.mark(), &apart.map_or(0, Challenge::bits).to_ne_bytes()]),
+        );
         if rank == Rank::Known {
             let Some(logins) = &tables.logins else { return Ok(()) };
             return match logins.reserve(uptime, Part::WHOLE, self.login_of(peer, found.name()), trace) {
