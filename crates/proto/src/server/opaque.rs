@@ -159,17 +159,18 @@ impl OpaqueDesk {
         let (sealed, pending) = keys.open(owner, finish.state)?;
         let Offered { rank, fake } = sealed.offered;
         let found = users.find(finish.name, Mechanism::Opaque);
-        let is_right = bool::from(pending.is_right(finish.ke3));
-        // A look at the user's conditions takes longer the more there are. So for a wrong KE3 there is none.
-        let refused = match fake {
-            None if is_right && bool::from(found.may_enter()) => {
-                found.admit(PasswordAge::Present, now.unix_s, peer.ip()).err().map(Reason::Denied)
-            }
-            // Since the offer.
-            None if found.is_suspended() => Some(Reason::Suspended),
-            None if is_right => Some(Reason::UnknownUser),
-            None => Some(Reason::WrongPassword),
-            Some(_) => fake,
+        let fits = pending.is_right(finish.ke3);
+        // A look at the user's conditions takes longer the more there are. So for a wrong KE3 there is none, and no
+        // other step that depends on the reason.
+        let refused = if bool::from(fits & found.may_enter()) && fake.is_none() {
+            found.admit(PasswordAge::Present, now.unix_s, peer.ip()).err().map(Reason::Denied)
+        } else {
+            let since = match (found.is_suspended(), fits.into()) {
+                (true, _) => Reason::Suspended,
+                (false, true) => Reason::UnknownUser,
+                (false, false) => Reason::WrongPassword,
+            };
+            Some(fake.unwrap_or(since))
         };
         let verdict = if refused.is_none() { Verdict::Welcome } else { Verdict::Refused };
         let tag = pending.session.verdict_tag(verdict, finish.ke3);
