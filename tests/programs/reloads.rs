@@ -70,6 +70,16 @@ fn records_and_a_key_that_are_made_while_a_server_runs_are_read_by_itself() {
     }
 }
 
+#[test]
+fn users_whose_mechanism_is_not_spoken_are_warned_of_once_they_change() {
+    let folder = Folder::with("alice = 'one'");
+    let mut server = server(Udp, &folder.path(), &["--mechanisms", "md5"]);
+    let mut migrate = letmein_users();
+    migrate.arg("--users").arg(folder.path()).args(["migrate", "--stretch", "none"]);
+    assert_eq!(run(&mut migrate).stdout, "1 user migrated\n");
+    logged(&mut server, "--mechanisms leaves out opaque: users with a record cannot log in");
+}
+
 /// Logins after alice was disabled, bob has got another password, carol was removed and dave added.
 pub(crate) fn logs_in_as_changed(server: &Server) {
     for (user, password, ended) in [
