@@ -15,9 +15,8 @@ use crate::reload::{CheckedSource, source};
 use crate::sandbox::self_test::SelfTest;
 use crate::sandbox::{self, Needs};
 use crate::settings::{self, Config, Logins, Service};
-use proto::shown::Shown;
 use proto::users::{Denial, Users};
-use users::{Content, UsersError, counted};
+use users::{Content, UsersError, counted_names};
 
 /// Checks the files that a server needs, and returns its settings with the number of its users. It binds no socket, so
 /// another server may be running, and makes no file. Afterwards this process has the rights that the server would have.
@@ -54,18 +53,15 @@ pub fn files(config: &Config) -> Result<Vec<(&'static str, String)>, ServerError
     Ok(settings)
 }
 
-/// Names shown of users who cannot log in.
-const NAMES_MAX: usize = 10;
-
 /// Warns of users and old passwords whose time is over, and of a file by which nobody can log in.
 fn warn_of_denied(path: &Path, users: &Users) {
     let (path, now) = (path.display(), Clock::start().now().unix_s);
     let denied: Vec<_> = users.denied(now).collect();
     let expired = denied.iter().filter(|(_, denial)| *denial == Denial::Expired).map(|(name, _)| *name);
-    if let Some(expired) = listing(expired) {
+    if let Some(expired) = counted_names(expired) {
         warn!("{path}: expired, so their logins are refused: {expired}");
     }
-    if let Some(ended) = listing(users.ended_old_passwords(now)) {
+    if let Some(ended) = counted_names(users.ended_old_passwords(now)) {
         warn!(
             "{path}: old passwords that are refused by now, and double the work of each login: {ended}; take them out \
              with letmein-users passwd NAME --drop-old"
@@ -74,15 +70,6 @@ fn warn_of_denied(path: &Path, users: &Users) {
     if denied.len() == users.len() {
         warn!("{path}: all users are disabled or expired: nobody can log in");
     }
-}
-
-/// How many names there are, and some of them, if there are any.
-fn listing<'u>(names: impl Iterator<Item = &'u str>) -> Option<String> {
-    let mut names: Vec<_> = names.map(|name| Shown(name.as_bytes()).to_string()).collect();
-    names.sort();
-    let shown = names.get(..names.len().min(NAMES_MAX)).filter(|shown| !shown.is_empty())?;
-    let more = if names.len() > NAMES_MAX { ", …" } else { "" };
-    Some(format!("{} ({}{more})", counted(names.len()), shown.join(", ")))
 }
 
 /// Tries forbidden acts in the sandbox of a server with this configuration. Returns a line for each attempt, and

@@ -21,6 +21,8 @@ pub mod synced;
 mod syntax;
 mod users_file;
 
+use proto::shown::Shown;
+
 pub use changes::Changes;
 pub use cluster_file::{ClusterFile, LoadedClusterKeys, cluster_beside};
 pub use cluster_text::{CLUSTER_KEYS_MAX, cluster_keys_text, parse_cluster_keys, parse_second, second_text};
@@ -41,4 +43,17 @@ pub use users_file::{LoadedText, UsersFile, load, load_text};
 #[must_use]
 pub fn counted(users: usize) -> String {
     if users == 1 { "1 user".to_owned() } else { format!("{users} users") }
+}
+
+/// Names that are shown of many users.
+const NAMES_MAX: usize = 10;
+
+/// How many names there are, and some of them, if there are any.
+#[must_use]
+pub fn counted_names<'u>(names: impl Iterator<Item = &'u str>) -> Option<String> {
+    let mut names: Vec<_> = names.map(|name| Shown(name.as_bytes()).to_string()).collect();
+    names.sort();
+    let shown = names.get(..names.len().min(NAMES_MAX)).filter(|shown| !shown.is_empty())?;
+    let more = if names.len() > NAMES_MAX { ", …" } else { "" };
+    Some(format!("{} ({}{more})", counted(names.len()), shown.join(", ")))
 }

@@ -22,7 +22,7 @@ use proto::credentials::{Password, Username};
 use proto::opaque::key::ServerKey;
 use proto::opaque::record::Record;
 use proto::opaque::stretching::Stretching;
-use users::{counted, first_second_after};
+use users::{counted, counted_names, first_second_after};
 
 /// Makes records of the passwords of these users, or of all, but for some.
 pub(crate) fn migrate(
@@ -76,22 +76,15 @@ pub(crate) fn migrate(
     print([format!("{} migrated", counted(chosen.len() - changed_meanwhile.len()))])
 }
 
-/// Names shown of users with weak passwords.
-const NAMES_MAX: usize = 10;
-
 /// Warns of passwords that nothing protects from whoever steals records and key.
 fn warn_of_weak<'u>(users: impl Iterator<Item = &'u UserEntry>) {
     let is_weak = |user: &&UserEntry| {
         user.credential.password().is_some_and(|password| weakness(&user.name, password).is_some())
     };
-    let weak: Vec<_> = users.filter(is_weak).map(|user| user.name.as_str()).collect();
-    let shown = weak.get(..weak.len().min(NAMES_MAX)).unwrap_or_default().join(", ");
-    if !weak.is_empty() {
-        let more = if weak.len() > NAMES_MAX { ", …" } else { "" };
-        warn(Plain(&format!(
-            "{} with weak passwords, which nothing stretches ({shown}{more}): leave --stretch none to generated passwords",
-            counted(weak.len())
-        )));
+    if let Some(weak) = counted_names(users.filter(is_weak).map(|user| user.name.as_str())) {
+        warn(format_args!(
+            "{weak}: weak passwords, which nothing stretches: leave --stretch none to generated passwords"
+        ));
     }
 }
 

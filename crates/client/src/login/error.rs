@@ -122,11 +122,7 @@ impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unresolved { host, error } => write!(f, "cannot resolve {host:?}: {error}"),
-            Self::NoAddress { hosts, family } => match family {
-                Family::Any => write!(f, "{hosts:?} has no address"),
-                Family::V4 => write!(f, "{hosts:?} has no IPv4 address, and -4 was given"),
-                Family::V6 => write!(f, "{hosts:?} has no IPv6 address, and -6 was given"),
-            },
+            Self::NoAddress { hosts, family } => write!(f, "{hosts:?} has no {}", address_of(*family)),
             Self::NoAnswer { server, after, mechanism } => write!(
                 f,
                 "no answer from {server} in {after:?}: the server may be down, or {}{}",
@@ -230,6 +226,15 @@ pub(super) fn is_end(error: &io::Error) -> bool {
 /// Such an address is in the network of each interface.
 fn lacks_interface(server: &SocketAddrV6) -> bool {
     server.ip().is_unicast_link_local() && server.scope_id() == 0
+}
+
+/// The address that was asked for, and by which option.
+fn address_of(family: Family) -> &'static str {
+    match family {
+        Family::Any => "address",
+        Family::V4 => "IPv4 address, and -4 was given",
+        Family::V6 => "IPv6 address, and -6 was given",
+    }
 }
 
 /// The transport that may be served instead, and how to use it.

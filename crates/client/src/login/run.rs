@@ -293,12 +293,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Why an attempt failed, noted if that may have cost the user a guess.
     fn failed(&mut self, target: Candidate, failure: AttemptError) -> LoginError {
         let error = self.error(target, failure);
         self.broken += u32::from(self.is_broken(&error));
         error
     }
 
+    /// Whether a connection broke after its BEGIN, which was a guess.
     fn is_broken(&self, error: &LoginError) -> bool {
         self.login.mechanism == Mechanism::Opaque && matches!(error, LoginError::Closed { .. })
     }
