@@ -120,12 +120,15 @@ impl MessageOutcome {
             Event::Welcomed { sighting: Sighting::Repeat, .. } => Self::WelcomedAgain,
             Event::Refused(Refusal { reason, .. }) => match reason {
                 Reason::UnknownUser => Self::UnknownUser,
-                Reason::WrongPassword | Reason::TriedTooOften | Reason::Denied(Denial::OldPassword) => {
-                    Self::WrongPassword
+                Reason::WrongPassword
+                | Reason::TriedTooOften
+                | Reason::NotAdmitted(Denial::OldPassword)
+                | Reason::Denied(Denial::OldPassword) => Self::WrongPassword,
+                Reason::NotAdmitted(Denial::Disabled) | Reason::Denied(Denial::Disabled) => Self::Disabled,
+                Reason::NotAdmitted(Denial::Expired) | Reason::Denied(Denial::Expired) => Self::Expired,
+                Reason::NotAdmitted(Denial::NotFromHere) | Reason::Denied(Denial::NotFromHere) => {
+                    Self::NotFromHere
                 }
-                Reason::Denied(Denial::Disabled) => Self::Disabled,
-                Reason::Denied(Denial::Expired) => Self::Expired,
-                Reason::Denied(Denial::NotFromHere) => Self::NotFromHere,
                 Reason::Suspended => Self::Suspended,
             },
             Event::Penalized { penalty: Penalty::Source, .. } => Self::SourcePenalized,

@@ -105,9 +105,14 @@ impl WorkerLog {
         let (followed, name) = match (refusal.reason, self.log.unknown_names) {
             (Reason::UnknownUser, UnknownNames::Hashed) => (Followed::Other, hashed),
             (Reason::UnknownUser, UnknownNames::Shown) => (Followed::Other, shown),
-            (Reason::WrongPassword | Reason::TriedTooOften | Reason::Suspended | Reason::Denied(_), _) => {
-                (Followed::User, shown)
-            }
+            (
+                Reason::WrongPassword
+                | Reason::TriedTooOften
+                | Reason::Suspended
+                | Reason::NotAdmitted(_)
+                | Reason::Denied(_),
+                _,
+            ) => (Followed::User, shown),
         };
         let blocked = match scope {
             Scope::Everywhere => format!("user {name}"),

@@ -114,7 +114,9 @@ pub enum Reason {
     TriedTooOften,
     /// All users are suspended, so the digest was ignored.
     Suspended,
-    /// The user may not log in. By MD5 the digest is right; by OPAQUE nobody knows.
+    /// The user may not log in, so the KE3 was not looked at.
+    NotAdmitted(Denial),
+    /// The password is right, but the user may not log in.
     Denied(Denial),
 }
 
@@ -125,7 +127,7 @@ impl fmt::Display for Reason {
             Self::WrongPassword => f.write_str("wrong password"),
             Self::TriedTooOften => f.write_str("tried too often"),
             Self::Suspended => f.write_str("all users suspended"),
-            Self::Denied(it) => write!(f, "{it}"),
+            Self::NotAdmitted(it) | Self::Denied(it) => write!(f, "{it}"),
         }
     }
 }

@@ -184,7 +184,7 @@ fn why_fake(found: &Found<'_>, admitted: Result<(), Denial>) -> Option<Reason> {
     match (found.is_known.into(), found.is_suspended(), admitted, found.is_refused_unseen()) {
         (false, ..) => Some(Reason::UnknownUser),
         (true, true, ..) => Some(Reason::Suspended),
-        (true, false, Err(denial), _) => Some(Reason::Denied(denial)),
+        (true, false, Err(denial), _) => Some(Reason::NotAdmitted(denial)),
         (true, false, Ok(()), true) => Some(Reason::TriedTooOften),
         (true, false, Ok(()), false) => None,
     }

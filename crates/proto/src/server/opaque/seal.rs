@@ -105,11 +105,11 @@ fn number_of(fake: Option<Reason>) -> u64 {
         Some(Reason::UnknownUser) => 1,
         Some(Reason::Suspended) => 2,
         Some(Reason::TriedTooOften) => 3,
-        Some(Reason::Denied(Denial::Disabled)) => 4,
-        Some(Reason::Denied(Denial::Expired)) => 5,
-        Some(Reason::Denied(Denial::NotFromHere)) => 6,
+        Some(Reason::NotAdmitted(Denial::Disabled)) => 4,
+        Some(Reason::NotAdmitted(Denial::Expired)) => 5,
+        Some(Reason::NotAdmitted(Denial::NotFromHere)) => 6,
         // No offer is made with the fake record for these.
-        Some(Reason::WrongPassword | Reason::Denied(Denial::OldPassword)) => 7,
+        Some(Reason::WrongPassword | Reason::NotAdmitted(Denial::OldPassword) | Reason::Denied(_)) => 7,
     }
 }
 
@@ -120,9 +120,9 @@ fn reason_of(number: u64) -> Option<Reason> {
         1 => Some(Reason::UnknownUser),
         2 => Some(Reason::Suspended),
         3 => Some(Reason::TriedTooOften),
-        4 => Some(Reason::Denied(Denial::Disabled)),
-        5 => Some(Reason::Denied(Denial::Expired)),
-        6 => Some(Reason::Denied(Denial::NotFromHere)),
+        4 => Some(Reason::NotAdmitted(Denial::Disabled)),
+        5 => Some(Reason::NotAdmitted(Denial::Expired)),
+        6 => Some(Reason::NotAdmitted(Denial::NotFromHere)),
         _ => Some(Reason::WrongPassword),
     }
 }
@@ -216,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    const SEALED: Sealed = sealed(Some(Reason::Denied(Denial::NotFromHere)));
+    const SEALED: Sealed = sealed(Some(Reason::NotAdmitted(Denial::NotFromHere)));
 
     const fn sealed(fake: Option<Reason>) -> Sealed {
         Sealed { tick: 100, sealer: Sealer(0x7f_ffff), offered: Offered { rank: Rank::Known, fake } }

@@ -93,8 +93,8 @@ fn the_audit_learns_why_a_login_was_refused_and_the_client_does_not() {
         ("damaged", "right", Reason::WrongPassword),
         ("nobody", "right", Reason::UnknownUser),
         ("md5", "right", Reason::UnknownUser),
-        ("disabled", "right", Reason::Denied(Denial::Disabled)),
-        ("elsewhere", "right", Reason::Denied(Denial::NotFromHere)),
+        ("disabled", "right", Reason::NotAdmitted(Denial::Disabled)),
+        ("elsewhere", "right", Reason::NotAdmitted(Denial::NotFromHere)),
     ];
     for (name, password, reason) in reasons {
         let origin = letmein_auth_proto::origin::Origin::Proven;

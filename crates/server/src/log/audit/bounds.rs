@@ -13,7 +13,6 @@ use siphasher::sip::SipHasher24;
 
 use super::QUEUE_LEN;
 use super::line::{Decision, DecisionKind, LINE_MAX};
-use proto::mechanism::Mechanism;
 use proto::origin::Origin;
 use proto::server::event::Reason;
 use proto::server::recent::Sighting;
@@ -42,7 +41,7 @@ pub(super) struct Bounds {
     failures: ClassBound,
     /// Failures of addresses that anybody may have forged.
     unproven: ClassBound,
-    /// Right passwords of users who may not log in, by MD5. By OPAQUE the password of such a user is not looked at.
+    /// Right passwords of users who may not log in.
     denials: ClassBound,
     /// Repeated welcomes.
     repeats: ClassBound,
@@ -71,16 +70,21 @@ impl Bounds {
         let bound = match decision.verdict {
             DecisionKind::Welcome(Sighting::First, _) => &self.welcomes,
             DecisionKind::Welcome(Sighting::Repeat, _) => &self.repeats,
-            DecisionKind::Refused(Reason::Denied(_), _) if decision.mechanism == Some(Mechanism::Opaque) => {
-                &self.failures
-            }
             DecisionKind::Refused(Reason::Denied(_), _) => &self.denials,
             DecisionKind::Refused(
-                Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften | Reason::Suspended,
+                Reason::UnknownUser
+                | Reason::WrongPassword
+                | Reason::TriedTooOften
+                | Reason::Suspended
+                | Reason::NotAdmitted(_),
                 Origin::Proven,
             ) => &self.failures,
             DecisionKind::Refused(
-                Reason::UnknownUser | Reason::WrongPassword | Reason::TriedTooOften | Reason::Suspended,
+                Reason::UnknownUser
+                | Reason::WrongPassword
+                | Reason::TriedTooOften
+                | Reason::Suspended
+                | Reason::NotAdmitted(_),
                 Origin::Unproven,
             ) => &self.unproven,
             DecisionKind::Penalized(_) => &self.penalized,
@@ -198,12 +202,8 @@ mod tests {
     }
 
     fn decision(source: u32, event: &Event<'_>) -> Decision {
-        decision_by(Mechanism::Md5, source, event)
-    }
-
-    fn decision_by(mechanism: Mechanism, source: u32, event: &Event<'_>) -> Decision {
         let peer = SocketAddr::from((IpAddr::from(source.to_be_bytes()), 5000)).into();
-        Decision::of(Now::new(Duration::ZERO, 0), SocketKind::Udp, peer, Some(mechanism), event).unwrap()
+        Decision::of(Now::new(Duration::ZERO, 0), SocketKind::Udp, peer, None, event).unwrap()
     }
 
     fn welcome(user: &str, sighting: Sighting) -> Decision {
@@ -254,12 +254,12 @@ mod tests {
     #[test]
     fn without_a_password_nobody_takes_the_lines_of_right_ones() {
         let bounds = bounds();
-        let reason = Reason::Denied(Denial::Disabled);
-        let event = Event::Refused(Refusal { name: "alice", reason, origin: Origin::Proven });
-        let guesses = (0..1000).map(|source| decision_by(Mechanism::Opaque, source, &event));
-        assert_eq!(admitted(&bounds, 60, guesses), FAILURES_PER_SECOND);
-        let right = (0..1000).map(|source| decision_by(Mechanism::Md5, source, &event));
-        assert_eq!(admitted(&bounds, 60, right), OTHERS_PER_SECOND);
+        let lines = |reason| {
+            let refusals = (0..1000).map(|source| refused(source, reason, Origin::Proven));
+            admitted(&bounds, 60, refusals)
+        };
+        assert_eq!(lines(Reason::NotAdmitted(Denial::Disabled)), FAILURES_PER_SECOND);
+        assert_eq!(lines(Reason::Denied(Denial::Disabled)), OTHERS_PER_SECOND);
     }
 
     #[test]

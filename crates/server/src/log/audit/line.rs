@@ -24,7 +24,7 @@ pub(crate) struct Decision {
     unix_s: u64,
     kind: SocketKind,
     /// Absent for a connection that was turned away.
-    pub(super) mechanism: Option<Mechanism>,
+    mechanism: Option<Mechanism>,
     pub(super) peer: Peer,
     pub(super) verdict: DecisionKind,
     name: [u8; NAME_MAX],
