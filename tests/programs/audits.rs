@@ -16,6 +16,7 @@ use proto::transport::Transport::{self, Tcp, Udp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::opaque_logins::Site;
 use crate::peers::{
     REFUSED, REQUEST, WELCOME, answer, ask, echoing_answer, tcp_peer, udp_peer, uninterrupted,
 };
@@ -98,6 +99,25 @@ fn every_decision_has_a_line_and_no_line_has_a_name_that_nobody_has() {
                 with(line("refused"), &[("unknown_user", unknown), ("reason", "unknown user")]),
             ]
         );
+    }
+}
+
+#[test]
+fn an_address_without_guesses_by_opaque_is_told_from_one_that_is_blocked() {
+    let site = Site::new();
+    for transport in TRANSPORTS {
+        let audit = Audit::new();
+        let path = audit.path();
+        let limits = ["--guesses", "1/600s", "--audit", path.to_str().unwrap()];
+        let server = site.serve_with(transport, &limits);
+        for (password, status) in [("wrong", 1), ("right", 3)] {
+            let args = ["alice", password, "--mechanism", "opaque", "--timeout", "1"];
+            assert_eq!(site.login(&server, &args).status, status);
+        }
+        server.stop(libc::SIGTERM);
+        let mut told: Vec<_> = audit.lines().iter().map(|line| line["reason"].clone()).collect();
+        told.dedup();
+        assert_eq!(told, ["wrong password", "the address has no guesses left"]);
     }
 }
 

@@ -131,8 +131,10 @@ impl MessageOutcome {
                 }
                 Reason::Suspended => Self::Suspended,
             },
-            Event::Penalized { penalty: Penalty::Source, .. } => Self::SourcePenalized,
-            Event::Penalized { penalty: Penalty::User, .. } => Self::UserPenalized,
+            Event::Penalized { penalty, .. } => match penalty {
+                Penalty::Source | Penalty::GuessesOfSource => Self::SourcePenalized,
+                Penalty::User | Penalty::GuessesOfUser => Self::UserPenalized,
+            },
             Event::Malformed(_) => Self::Malformed,
             Event::Offered => Self::Offered,
             Event::Waiting { .. } => Self::Waiting,

@@ -60,6 +60,10 @@ pub enum Penalty {
     Source,
     /// That of the user, from all sources together or from the source alone.
     User,
+    /// That of the source, of guesses by OPAQUE, which are not failures, and block nothing else.
+    GuessesOfSource,
+    /// That of the name, or of a source that has logged in under it lately, of guesses by OPAQUE.
+    GuessesOfUser,
 }
 
 impl fmt::Display for Penalty {
@@ -67,6 +71,8 @@ impl fmt::Display for Penalty {
         match self {
             Self::Source => f.write_str("the address is blocked: too many failed logins"),
             Self::User => f.write_str("the user is blocked: too many failed logins"),
+            Self::GuessesOfSource => f.write_str("the address has no guesses left"),
+            Self::GuessesOfUser => f.write_str("the user has no guesses left"),
         }
     }
 }

@@ -134,7 +134,7 @@ impl Penalties {
             let Some(logins) = &tables.logins else { return Ok(()) };
             return match logins.reserve(uptime, Part::WHOLE, self.login_of(peer, found.name()), trace) {
                 Reserved::Now | Reserved::Before => Ok(()),
-                Reserved::Spent => Err(Penalty::User),
+                Reserved::Spent => Err(Penalty::GuessesOfUser),
             };
         }
         // First the source: beyond its budget it costs the name nothing.
@@ -144,7 +144,7 @@ impl Penalties {
                 match sources.reserve(uptime, Part::times(shares), self.source(network), trace) {
                     Reserved::Now => *slot = Some((sources, network, shares)),
                     Reserved::Before => {}
-                    Reserved::Spent => penalty = penalty.or(Some(Penalty::Source)),
+                    Reserved::Spent => penalty = penalty.or(Some(Penalty::GuessesOfSource)),
                 }
             }
         }
@@ -153,7 +153,7 @@ impl Penalties {
             (Some(_), _) | (None, None) => Reserved::Before,
         };
         if reserved == Reserved::Spent {
-            penalty = Some(Penalty::User);
+            penalty = Some(Penalty::GuessesOfUser);
         }
         if let Some(penalty) = penalty {
             for (sources, network, shares) in debited.into_iter().flatten() {

@@ -228,8 +228,9 @@ mod tests {
                 longest(&Event::Welcomed { user: &name, sighting, password: PasswordAge::Old })
             });
             let refusals = reasons.iter().flat_map(|reason| refused(&name, *reason));
-            let penalized = longest(&Event::Penalized { penalty: Penalty::User, user: Some(&name) });
-            welcomes.into_iter().chain(refusals).chain([penalized]).max()
+            let penalties = [Penalty::User, Penalty::GuessesOfSource, Penalty::GuessesOfUser]
+                .map(|penalty| longest(&Event::Penalized { penalty, user: Some(&name) }));
+            welcomes.into_iter().chain(refusals).chain(penalties).max()
         });
         let of_sources = longest(&Event::Penalized { penalty: Penalty::Source, user: None });
         assert_eq!(of_names.chain([of_sources]).max(), Some(LINE_MAX));
