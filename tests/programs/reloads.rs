@@ -80,6 +80,16 @@ fn users_whose_mechanism_is_not_spoken_are_warned_of_once_they_change() {
     logged(&mut server, "--mechanisms leaves out opaque: users with a record cannot log in");
 }
 
+#[test]
+fn the_first_users_are_warned_of_if_their_mechanism_is_not_spoken() {
+    let folder = Folder::with("");
+    let mut server = server(Udp, &folder.path(), &["--mechanisms", "opaque"]);
+    let mut add = letmein_users();
+    add.arg("--users").arg(folder.path()).args(["add", "alice", "--md5", "--generate"]);
+    assert_eq!(run(&mut add).status, 0);
+    logged(&mut server, "--mechanisms leaves out md5: users with a password cannot log in");
+}
+
 /// Logins after alice was disabled, bob has got another password, carol was removed and dave added.
 pub(crate) fn logs_in_as_changed(server: &Server) {
     for (user, password, ended) in [

@@ -2,6 +2,7 @@
 
 mod any_client;
 mod attempt;
+mod breaks;
 mod error;
 mod run;
 #[cfg(feature = "opaque")]

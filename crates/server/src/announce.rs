@@ -116,7 +116,7 @@ pub(crate) fn warn_of_no_limits(config: &Config) {
     }
 }
 
-/// Warns of users who cannot log in, since the server does not speak what they have a credential for.
+/// Warns of users who cannot log in, since the server does not speak their mechanism.
 pub(crate) fn warn_of_unspoken(spoken: Option<Mechanisms>, users: &Users) {
     let (spoken, needed) = (spoken.unwrap_or(Mechanisms::ALL), users.mechanisms());
     if !users.is_empty() && needed.md5 && !spoken.md5 {

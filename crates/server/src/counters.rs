@@ -120,15 +120,13 @@ impl MessageOutcome {
             Event::Welcomed { sighting: Sighting::Repeat, .. } => Self::WelcomedAgain,
             Event::Refused(Refusal { reason, .. }) => match reason {
                 Reason::UnknownUser => Self::UnknownUser,
-                Reason::WrongPassword
-                | Reason::TriedTooOften
-                | Reason::NotAdmitted(Denial::OldPassword)
-                | Reason::Denied(Denial::OldPassword) => Self::WrongPassword,
-                Reason::NotAdmitted(Denial::Disabled) | Reason::Denied(Denial::Disabled) => Self::Disabled,
-                Reason::NotAdmitted(Denial::Expired) | Reason::Denied(Denial::Expired) => Self::Expired,
-                Reason::NotAdmitted(Denial::NotFromHere) | Reason::Denied(Denial::NotFromHere) => {
-                    Self::NotFromHere
-                }
+                Reason::WrongPassword | Reason::TriedTooOften => Self::WrongPassword,
+                Reason::NotAdmitted(denial) | Reason::Denied(denial) => match denial {
+                    Denial::Disabled => Self::Disabled,
+                    Denial::Expired => Self::Expired,
+                    Denial::NotFromHere => Self::NotFromHere,
+                    Denial::OldPassword => Self::WrongPassword,
+                },
                 Reason::Suspended => Self::Suspended,
             },
             Event::Penalized { penalty, .. } => match penalty {

@@ -315,7 +315,7 @@ fn replace(checked: &CheckedSource, directory: &Directory, clock: Clock) -> Resu
     if new.keyring().map(Keyring::ids) != old.keyring().map(Keyring::ids) {
         cluster::log_keys(&new, clock.now());
     }
-    if new.mechanisms() != old.mechanisms() {
+    if old.is_empty() || new.mechanisms() != old.mechanisms() {
         warn_of_unspoken(directory.mechanisms, &new);
     }
     // The last holder of the old users wipes their memory, which takes a while, so it must not be a worker.

@@ -86,7 +86,7 @@ pub(crate) fn passwd(
         None => {
             if !keeping.is_chosen() && !has_record && kept != Kept::Password {
                 warn(Plain(&format!(
-                    "{name} gets a record, and logs in by OPAQUE from now on: --md5 keeps a password"
+                    "{name} is to get a record, and to log in by OPAQUE: --md5 keeps a password"
                 )));
             }
             replace(backend, &name, password, kept)

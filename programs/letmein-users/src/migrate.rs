@@ -20,7 +20,6 @@ use crate::{PROGRAM, failed, print, warn};
 use letmein::cli::{ExitStatus, normal, say};
 use proto::credentials::{Password, Username};
 use proto::opaque::key::ServerKey;
-use proto::opaque::record::Record;
 use proto::opaque::stretching::Stretching;
 use users::{counted, counted_names, first_second_after};
 
@@ -32,7 +31,7 @@ pub(crate) fn migrate(
     stretching: Stretching,
 ) -> Result<ExitStatus, ExitStatus> {
     let users = match backend.load() {
-        // The key file was named, and there is no record yet.
+        // A key file that was named: without it nothing is loaded. It is made if there is no record yet.
         Err(ChangeError::Users(error)) if is_missing(&error) => {
             server_key(backend)?;
             backend.load()
@@ -45,16 +44,15 @@ pub(crate) fn migrate(
         return print(["nobody to migrate".to_owned()]);
     }
     let key = server_key(backend)?;
-    let records = records(&key, &chosen, stretching).map_err(|error| failed(&error))?;
-    let records: Vec<_> = records.into_iter().map(|record| Credential::Record(Box::new(record))).collect();
+    let made = made(&key, &chosen, stretching).map_err(|error| failed(&error))?;
     let names = chosen.iter().map(|user| &user.name).collect();
     let change =
         Change { what: format!("migrate {}", counted(chosen.len())), names, missing: Missing::Refuse };
     let changed_meanwhile = backend.change(&change, |draft| {
         let mut changed_meanwhile = Vec::new();
-        for (UserEntry { name, credential, .. }, record) in chosen.iter().zip(&records) {
+        for (UserEntry { name, credential, .. }, made) in chosen.iter().zip(&made) {
             if draft.has(name, credential) {
-                draft.set_credential(name, record).map_err(|problem| wrong(backend.path(), problem))?;
+                draft.set_credential(name, &made.record).map_err(|problem| wrong(backend.path(), problem))?;
             } else {
                 changed_meanwhile.push(name);
             }
@@ -65,8 +63,14 @@ pub(crate) fn migrate(
     for name in &changed_meanwhile {
         warn(Plain(&format!("somebody has changed {name} meanwhile: migrate again")));
     }
-    if stretching.is_none() {
-        warn_of_weak(chosen.iter().filter(|user| !changed_meanwhile.contains(&&user.name)));
+    let weak = chosen
+        .iter()
+        .zip(&made)
+        .filter(|(user, made)| made.is_weak && !changed_meanwhile.contains(&&user.name));
+    if let Some(weak) = counted_names(weak.map(|(user, _)| user.name.as_str())) {
+        warn(format_args!(
+            "{weak}: weak passwords, which nothing stretches: leave --stretch none to generated passwords"
+        ));
     }
     let kind = backend.kind();
     say(format_args!(
@@ -74,18 +78,6 @@ pub(crate) fn migrate(
          those passwords: change the weak ones with passwd."
     ));
     print([format!("{} migrated", counted(chosen.len() - changed_meanwhile.len()))])
-}
-
-/// Warns of passwords that nothing protects from whoever steals records and key.
-fn warn_of_weak<'u>(users: impl Iterator<Item = &'u UserEntry>) {
-    let is_weak = |user: &&UserEntry| {
-        user.credential.password().is_some_and(|password| weakness(&user.name, password).is_some())
-    };
-    if let Some(weak) = counted_names(users.filter(is_weak).map(|user| user.name.as_str())) {
-        warn(format_args!(
-            "{weak}: weak passwords, which nothing stretches: leave --stretch none to generated passwords"
-        ));
-    }
 }
 
 /// The users to migrate. Those who have a record already are none of them.
@@ -127,11 +119,18 @@ fn refuse_unfit(path: &Path, UserEntry { name, old, .. }: &UserEntry) -> Result<
     }
 }
 
+/// What is made of a password.
+struct Made {
+    record: Credential,
+    /// Whether nothing protects the password from whoever steals records and key.
+    is_weak: bool,
+}
+
 /// A record for each user, in their order, made on all processors.
-fn records(key: &ServerKey, users: &[UserEntry], stretching: Stretching) -> Result<Vec<Record>, NoRecord> {
+fn made(key: &ServerKey, users: &[UserEntry], stretching: Stretching) -> Result<Vec<Made>, NoRecord> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(users.len());
     let next = AtomicUsize::new(0);
-    let (sender, made) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..threads {
             let (sender, next) = (sender.clone(), &next);
@@ -146,13 +145,13 @@ fn records(key: &ServerKey, users: &[UserEntry], stretching: Stretching) -> Resu
         }
         drop(sender);
         let mut progress = Progress::of(users.len());
-        let mut records: Vec<(usize, Record)> = Vec::with_capacity(users.len());
-        while let Ok((index, record)) = made.recv() {
-            records.push((index, record?));
-            progress.show(records.len());
+        let mut all: Vec<(usize, Made)> = Vec::with_capacity(users.len());
+        while let Ok((index, made)) = receiver.recv() {
+            all.push((index, made?));
+            progress.show(all.len());
         }
-        records.sort_by_key(|(index, _)| *index);
-        Ok(records.into_iter().map(|(_, record)| record).collect())
+        all.sort_by_key(|(index, _)| *index);
+        Ok(all.into_iter().map(|(_, made)| made).collect())
     })
 }
 
@@ -163,10 +162,11 @@ fn take<'u>(users: &'u [UserEntry], next: &AtomicUsize) -> Option<(usize, &'u Us
 }
 
 /// The record has the password in the form in which clients send it.
-fn of_user(key: &ServerKey, user: &UserEntry, stretching: Stretching) -> Result<Record, NoRecord> {
+fn of_user(key: &ServerKey, user: &UserEntry, stretching: Stretching) -> Result<Made, NoRecord> {
     let written = user.credential.text();
     let sent = normal::password(&written);
     let password = Password::new(&sent).or_else(|_| Password::new(&written));
     let password = password.map_err(|_| NoRecord::NotStretched)?;
-    new_record(key, &user.name, &password, stretching)
+    let record = Credential::Record(Box::new(new_record(key, &user.name, &password, stretching)?));
+    Ok(Made { record, is_weak: stretching.is_none() && weakness(&user.name, &password).is_some() })
 }

@@ -126,7 +126,7 @@ fn is_out_of_sight(path: &Path) -> bool {
     kind.is_some_and(|kind| matches!(kind, NotFound | NotADirectory | PermissionDenied))
 }
 
-/// The text of a file, unless everybody can write it, and so say who sends the weaker mechanism.
+/// The text of a file. One that everybody can write is refused: they could choose the weaker mechanism for others.
 fn read_text(path: &Path) -> io::Result<String> {
     // /dev/null and the like have nothing to say, or never end.
     if fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir()) {

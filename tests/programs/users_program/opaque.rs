@@ -1,5 +1,6 @@
 //! Records in place of passwords, and the key that they are made with.
 
+use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -7,7 +8,8 @@ use std::path::PathBuf;
 use proto::transport::Transport;
 
 use super::{Folder, SECRET, STRONG, STRONG2, TEXT, done, not_done, text_with};
-use crate::running::{Ended, run, server};
+use crate::ended::installed;
+use crate::running::{Ended, program_file, run, server};
 
 const NONE: [&str; 3] = ["--opaque", "--stretch", "none"];
 const STDIN: &str = "--password-stdin";
@@ -112,7 +114,8 @@ fn records_are_made_by_default_once_there_is_one_and_generated_passwords_are_not
     assert_eq!(folder.run_with_input(&["add", "g", STDIN, "--md5"], STRONG), done(""));
     assert!(folder.text().contains(&format!("g = \"{STRONG}\"\n")));
     assert_eq!(folder.run_with_input(&["passwd", "g", STDIN, "--md5"], STRONG2), done(""));
-    let warning = "letmein-users: warning: g gets a record, and logs in by OPAQUE from now on: --md5 keeps a password\n";
+    let warning =
+        "letmein-users: warning: g is to get a record, and to log in by OPAQUE: --md5 keeps a password\n";
     let ended = folder.run(&["passwd", "g", "--generate"]);
     assert_eq!((ended.status, &*ended.stderr), (0, warning));
     let weak = folder.run_with_input(&["passwd", "g", STDIN, "--stretch", "none"], "weak");
@@ -140,6 +143,32 @@ fn a_key_file_of_another_name_is_made_and_used() {
     let ended = folder.run(&[&["migrate", "--stretch", "none"], &named[..]].concat());
     assert!(ended.status == 0 && ended.stderr.starts_with(MADE), "{ended:?}");
     assert_eq!(folder.run_with_input(&[&["verify", "alice", STDIN], &named[..]].concat(), SECRET).status, 0);
+}
+
+/// The commands that docs/USERS.md has for it, one after the other.
+#[test]
+fn after_the_key_is_lost_everybody_has_a_new_password_and_a_record_of_a_new_key() {
+    let (Some(_), Some(_), Some(mut bash)) = (installed("openssl"), installed("jq"), installed("bash"))
+    else {
+        return;
+    };
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/USERS.md")).unwrap();
+    let (_, page) = page.split_once("**A new key**").unwrap();
+    let (page, _) = page.split_once("Then move the new files").unwrap();
+    let commands: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let folder = Folder::with(TEXT);
+    assert_eq!(folder.run(&["migrate", "--except", "bob", "--stretch", "none"]).status, 0);
+    let old = fs::read(key_file(&folder)).unwrap();
+    fs::remove_file(key_file(&folder)).unwrap();
+    let programs = program_file("letmein-users").parent().unwrap().to_owned();
+    let paths = env::split_paths(&env::var_os("PATH").unwrap()).collect::<Vec<_>>();
+    bash.env("PATH", env::join_paths([programs].into_iter().chain(paths)).unwrap());
+    let ended = run(bash.current_dir(folder.0.path()).args(["-euc", &commands.join("\n")]));
+    assert!(ended.status == 0 && ended.stdout.ends_with("4 users migrated\n"), "{ended:?}");
+    assert_ne!(fs::read(key_file(&folder)).unwrap(), old);
+    let passwords = ended.stdout.lines().filter_map(|line| line.split_once(": "));
+    let names: Vec<_> = passwords.map(|(name, password)| (name, verify(&folder, name, password))).collect();
+    assert_eq!(names, ["alice", "bob", "carol", "dave"].map(|name| (name, 0)));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use rand::rngs::SysRng;
 
 use super::any_client::{AnyClient, Credentials};
 use super::attempt::{self, AttemptError, Given, Happening};
+use super::breaks::Breaks;
 use super::{Absence, Login, LoginError, Outcome, Progress, TIMEOUT};
 use crate::host_port::HostPort;
 use proto::client::{self, Resends, Sending};
@@ -25,11 +26,6 @@ use proto::transport::Transport;
 const REFUSED_GRACE: Duration = Duration::from_secs(1);
 /// The pause before the next round of attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Rounds in which connections may break after a challenge: two restarts of a server break two. By OPAQUE such a
-/// connection has cost the user a guess.
-const BROKEN_ROUNDS_MAX: u32 = 3;
-/// The pause after further ones, for each broken connection: a guess is paid off in that time.
-const BROKEN_PAUSE: Duration = Duration::from_secs(3);
 /// If an address has said nothing for this long, the next one is tried as well.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -41,10 +37,7 @@ pub(super) struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
-    /// Connections by OPAQUE that broke after a challenge, in this round.
-    broken: u32,
-    /// Rounds with such connections.
-    broken_rounds: u32,
+    breaks: Breaks,
     /// When the network first refused. Nothing that arrives restarts this.
     unreachable_since: Option<Instant>,
 }
@@ -89,8 +82,7 @@ impl<'a> Run<'a> {
             watch,
             started: Instant::now(),
             sends: 0,
-            broken: 0,
-            broken_rounds: 0,
+            breaks: Breaks::default(),
             unreachable_since: None,
         })
     }
@@ -99,7 +91,6 @@ impl<'a> Run<'a> {
     pub(super) fn until_verdict(mut self) -> Result<Outcome, LoginError> {
         let mut refusal = None;
         loop {
-            self.broken = 0;
             let error = match self.round() {
                 Ok(outcome) => return Ok(outcome),
                 // The deadline may cut off the last of many rounds, and the error of an earlier one says more.
@@ -108,15 +99,15 @@ impl<'a> Run<'a> {
                 }
                 Err(error) => error,
             };
-            self.broken_rounds += u32::from(self.broken > 0);
-            if self.gives_up_after(&error) {
+            let is_worn = self.login.absence == Absence::Fail && self.breaks.any_worn();
+            if is_worn || self.gives_up_after(&error) {
                 return Err(error);
             }
             if self.login.absence == Absence::Wait {
                 (self.watch)(Progress::Waiting(&error));
             }
             refusal = Some(error);
-            thread::sleep(self.share().min(self.pause()));
+            thread::sleep(self.share().min(self.breaks.pause().max(RETRY_PAUSE)));
         }
     }
 
@@ -158,7 +149,8 @@ impl<'a> Run<'a> {
                     }
                     (running, next_at) = (running - 1, Instant::now());
                     // While another is silent, this one may be back.
-                    if running > 0 && !self.is_broken(&failure) && !self.gives_up_after(&failure) {
+                    let may_be_back = !self.breaks.is_worn(target.address) && !self.gives_up_after(&failure);
+                    if running > 0 && may_be_back {
                         targets.push_back(target);
                         next_at = Instant::now() + RETRY_PAUSE;
                     }
@@ -242,15 +234,6 @@ impl<'a> Run<'a> {
         self.sends += 1;
     }
 
-    /// How long to wait before another round.
-    fn pause(&self) -> Duration {
-        if self.broken_rounds < BROKEN_ROUNDS_MAX || self.broken == 0 {
-            RETRY_PAUSE
-        } else {
-            BROKEN_PAUSE * self.broken
-        }
-    }
-
     /// The time that is left; `None` without a timeout.
     fn left(&self) -> Option<Duration> {
         self.login.timeout.map(|timeout| timeout.saturating_sub(self.started.elapsed()))
@@ -273,10 +256,7 @@ impl<'a> Run<'a> {
             (
                 Absence::Fail,
                 LoginError::Refused { .. } | LoginError::Unreachable { .. } | LoginError::Closed { .. },
-            ) => {
-                self.broken_rounds >= BROKEN_ROUNDS_MAX
-                    || self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE
-            }
+            ) => self.unreachable_since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_GRACE,
             (Absence::Fail, _) => true,
         }
     }
@@ -295,14 +275,10 @@ impl<'a> Run<'a> {
 
     /// Why an attempt failed, noted if that may have cost the user a guess.
     fn failed(&mut self, target: Candidate, failure: AttemptError) -> LoginError {
-        let error = self.error(target, failure);
-        self.broken += u32::from(self.is_broken(&error));
-        error
-    }
-
-    /// Whether a connection broke after its BEGIN, which was a guess.
-    fn is_broken(&self, error: &LoginError) -> bool {
-        self.login.mechanism == Mechanism::Opaque && matches!(error, LoginError::Closed { .. })
+        if self.login.mechanism == Mechanism::Opaque && matches!(failure, AttemptError::Closed(_)) {
+            self.breaks.note(target.address);
+        }
+        self.error(target, failure)
     }
 
     fn error(&self, Candidate { server, address }: Candidate, failure: AttemptError) -> LoginError {

@@ -142,9 +142,9 @@ fn a_datagram_forged_longer_than_any_message_ends_no_login() {
     assert_eq!(verdict(&login, "alice", "passwordone"), Verdict::Welcome);
 }
 
-/// The same KE1 is one guess to a server, and the exchange that says it remembers what it has stretched.
+/// The exchange that says the same KE1 remembers what it has stretched.
 #[test]
-fn a_login_through_restarts_is_one_guess_and_one_stretching() {
+fn a_login_through_restarts_stretches_once() {
     let server = serve_tcp(users(), b"", 2);
     let login = login(&server.address, Transport::Tcp);
     assert_eq!(verdict(&login, "bob", "passwordone"), Verdict::Welcome);
@@ -262,6 +262,15 @@ fn serve_broken(begins: Sender<()>) -> HostPort {
     address
 }
 
+#[test]
+fn a_server_that_breaks_one_connection_is_tried_again_while_another_is_silent() {
+    for breaks in [1, 2] {
+        let (silent, server) = (babble(Transport::Tcp, b""), serve_tcp(users(), b"", breaks));
+        let login = login(&silent.address, Transport::Tcp).or(server.address.clone()).wait();
+        assert_eq!(verdict(&login, "alice", "passwordone"), Verdict::Welcome, "{breaks}");
+    }
+}
+
 /// Each BEGIN is a guess to a server, and a path that breaks connections would use up those of the user.
 #[test]
 fn a_connection_that_breaks_after_begin_is_not_tried_again_for_long() {
@@ -272,7 +281,9 @@ fn a_connection_that_breaks_after_begin_is_not_tried_again_for_long() {
         let login = servers[1..].iter().cloned().fold(first, Login::or);
         for login in [login.clone().within(TIMEOUT), login.wait().within(Duration::from_secs(1))] {
             let error = run(&login, "alice", "passwordone").unwrap_err();
-            assert_eq!((error.code(), begins.try_iter().count()), ("closed", 3 * servers.len()));
+            let count = begins.try_iter().count();
+            assert_eq!(error.code(), "closed");
+            assert!((1..=3 * servers.len()).contains(&count), "{count}");
         }
     }
 }

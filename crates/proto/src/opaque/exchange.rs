@@ -23,7 +23,7 @@ use crate::opaque::wire::{Begin, KE1_LEN, KE2_LEN};
 use crate::opaque::{CryptoRng, RngCore};
 
 /// A client's half of an exchange. A clone is for another attempt at the same login: both say the same KE1, so that
-/// they are one guess to a server, and the password is stretched once for both.
+/// over UDP they are one guess to a server, and the password is stretched once for both.
 #[derive(Clone)]
 pub struct ClientExchange {
     name: Username,
@@ -129,6 +129,7 @@ impl ClientExchange {
         // With 3DH, nothing is drawn here.
         let finished = self.login.clone().finish(&mut NoRandom, &self.input, ke2, parameters);
         let mut finished = finished.map_err(|error| {
+            // With the parameters that a `Stretching` can have, nothing else fails in it.
             let is_unstretched = matches!(error, ProtocolError::LibraryError(InternalError::KsfError));
             if is_unstretched { Unfinished::NoMemory } else { Unfinished::NotVerified }
         })?;

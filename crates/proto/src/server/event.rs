@@ -76,9 +76,9 @@ pub enum Event<'a> {
     },
     /// It was an answer, and was refused.
     Refused(Refusal<'a>),
-    /// It was ignored without a look at its digest, because of a block.
+    /// It was ignored, because of a block, or because it would be a guess by OPAQUE and there is none left.
     Penalized {
-        /// The source or the user that is blocked.
+        /// Whose budget is used up, and of what.
         penalty: Penalty,
         /// The user's name, if the message was decoded and there is such a user.
         user: Option<&'a str>,
@@ -114,7 +114,7 @@ pub enum Reason {
     TriedTooOften,
     /// All users are suspended, so the digest was ignored.
     Suspended,
-    /// The user may not log in, so the KE3 was not looked at.
+    /// The user may not log in, so the offer was one that no password fits.
     NotAdmitted(Denial),
     /// The password is right, but the user may not log in.
     Denied(Denial),

@@ -69,11 +69,11 @@ impl<'u> Case<'u> {
         (found, rank): (Found<'_>, Rank),
         begin: &Begin<'a>,
     ) -> Result<(), Event<'a>> {
-        let apart = match transport {
+        let challenge = match transport {
             Transport::Udp => None,
             Transport::Tcp => Some(begin.challenge),
         };
-        let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, begin.ke1, apart);
+        let reserved = self.penalties.reserve(self.now.uptime, self.peer, &found, rank, begin.ke1, challenge);
         reserved.map_err(|penalty| {
             let user = bool::from(found.is_known).then_some(begin.name);
             Event::Penalized { penalty, user }

@@ -24,15 +24,19 @@ fn users() -> &'static Users {
 }
 
 pub(crate) fn users_with(stretching: Stretching) -> Users {
+    users_where(stretching, Some(Conditions::none()))
+}
+
+/// The same with conditions of alice, or without her.
+fn users_where(stretching: Stretching, alice: Option<Conditions>) -> Users {
     let mut random = ChaCha20Rng::from_seed([1; 32]);
     let key = ServerKey::generate(&mut random);
     let mut builder = Builder::for_text(10_000).unwrap();
     builder.set_key(key.clone());
     let right = Password::new("right").unwrap();
-    let disabled = Conditions { standing: Standing::Disabled, ..Conditions::none() };
-    let elsewhere = Conditions { from: vec!["203.0.113.0/24".parse().unwrap()], ..Conditions::none() };
-    let users = [("alice", Conditions::none()), ("disabled", disabled), ("elsewhere", elsewhere)];
+    let users = [("alice", alice), ("disabled", Some(disabled())), ("elsewhere", Some(elsewhere()))];
     for (name, conditions) in users {
+        let Some(conditions) = conditions else { continue };
         let name = name.parse().unwrap();
         let record = register(&key, &name, &right, stretching, &mut random).unwrap();
         builder.push_record(&name, &record, conditions).unwrap();
@@ -41,4 +45,12 @@ pub(crate) fn users_with(stretching: Stretching) -> Users {
     builder.push_record(&"damaged".parse().unwrap(), &damaged, Conditions::none()).unwrap();
     builder.push(&"md5".parse().unwrap(), &right, Conditions::none()).unwrap();
     builder.finish().unwrap()
+}
+
+fn disabled() -> Conditions {
+    Conditions { standing: Standing::Disabled, ..Conditions::none() }
+}
+
+fn elsewhere() -> Conditions {
+    Conditions { from: vec!["203.0.113.0/24".parse().unwrap()], ..Conditions::none() }
 }

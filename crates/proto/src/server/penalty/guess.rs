@@ -107,8 +107,8 @@ impl Penalties {
         if is_exempt || self.is_trusted(peer) { Rank::Known } else { Rank::Stranger }
     }
 
-    /// Debits a guess, unless the same KE1 of that peer was debited lately. A challenge sets it apart from those with
-    /// others.
+    /// Debits a guess, unless the same KE1 of that peer was debited lately. If there is a challenge, the same KE1 with
+    /// another one is another guess.
     ///
     /// # Errors
     /// A budget is used up. Then nothing is debited.
@@ -119,7 +119,7 @@ impl Penalties {
         found: &Found<'_>,
         rank: Rank,
         ke1: &[u8; KE1_LEN],
-        apart: Option<Challenge>,
+        challenge: Option<Challenge>,
     ) -> Result<(), Penalty> {
         if self.is_trusted(peer) {
             return Ok(());
@@ -128,7 +128,7 @@ impl Penalties {
         let name = self.hash(Kind::Name, &[found.name().as_bytes()]);
         let trace = Trace::new(
             name,
-            self.hash(Kind::Guess, &[ke1, &peer.mark(), &apart.map_or(0, Challenge::bits).to_ne_bytes()]),
+            self.hash(Kind::Guess, &[ke1, &peer.mark(), &challenge.map_or(0, Challenge::bits).to_ne_bytes()]),
         );
         if rank == Rank::Known {
             let Some(logins) = &tables.logins else { return Ok(()) };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use letmein_auth_proto::client::Step;
 use letmein_auth_proto::opaque::client::Client;
 use letmein_auth_proto::opaque::stretching::Stretching;
+use letmein_auth_proto::server::event::{Event, Reason, Refusal};
 use letmein_auth_proto::server::penalty::{GuessBudgets, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Users;
@@ -131,7 +132,13 @@ fn beyond_a_thousand_guesses_a_day_strangers_are_refused_and_known_sources_are_n
         assert!(guess(&mut server, now, source(100 + number % 500), "alice", 10 + u64::from(number)));
     }
     let then = at(2660.0);
-    assert!(!logs_in(&mut server, then, source(2), "alice", 2), "the right password of a stranger");
+    let mut client = opaque_client("alice", "right", Duration::MAX, 2);
+    begin(&mut client, |bytes| say(&mut server, then, source(2), bytes));
+    let Step::Send { bytes, .. } = client.next(Duration::ZERO) else { panic!("nothing is sent") };
+    let mut verdict = Vec::new();
+    let event = server.server.datagram(&server.users, then, source(2), bytes, &mut verdict).event;
+    let Event::Refused(Refusal { reason, .. }) = event else { panic!("{event:?}") };
+    assert_eq!(reason, Reason::TriedTooOften, "the right password of a stranger");
     assert!(logs_in(&mut server, then, source(1), "alice", 3), "the right password of a known source");
 }
 

@@ -5,14 +5,16 @@ use std::time::Duration;
 use letmein_auth_proto::client::{Failure, Receipt, Step};
 use letmein_auth_proto::mechanism::Mechanisms;
 use letmein_auth_proto::opaque::client::Client;
+use letmein_auth_proto::opaque::stretching::Stretching;
 use letmein_auth_proto::opaque::wire::{ServerMessage, VERDICT_LEN};
+use letmein_auth_proto::origin::Origin;
 use letmein_auth_proto::server::event::{Event, Reason, Refusal};
 use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Denial;
 use letmein_auth_proto::wire::{Malformed, Verdict};
 use std::sync::Arc;
 
-use super::users;
+use super::{disabled, elsewhere, users, users_where};
 use crate::link::opaque_client;
 use crate::{at, peer, penalties, sample_users, server};
 
@@ -97,9 +99,27 @@ fn the_audit_learns_why_a_login_was_refused_and_the_client_does_not() {
         ("elsewhere", "right", Reason::NotAdmitted(Denial::NotFromHere)),
     ];
     for (name, password, reason) in reasons {
-        let origin = letmein_auth_proto::origin::Origin::Proven;
-        let event = Event::Refused(Refusal { name, reason, origin });
+        let event = Event::Refused(Refusal { name, reason, origin: Origin::Proven });
         assert_eq!(refused(name, password), format!("{event:?}"));
+    }
+}
+
+#[test]
+fn a_right_finish_is_no_welcome_for_a_user_who_may_not_log_in_any_more() {
+    for (alice, reason) in [
+        (Some(disabled()), Reason::Denied(Denial::Disabled)),
+        (Some(elsewhere()), Reason::Denied(Denial::NotFromHere)),
+        (None, Reason::UnknownUser),
+    ] {
+        let (mut server, mut client) = (server(1), opaque_client("alice", "right", Duration::MAX, 1));
+        let finish = finish(&mut server, &mut client);
+        let users = users_where(Stretching::NONE, alice);
+        let mut reply = Vec::new();
+        let reaction = server.datagram(&users, at(100.0), peer("192.0.2.1:5000"), &finish, &mut reply);
+        let refusal = Refusal { name: "alice", reason, origin: Origin::Proven };
+        assert_eq!(reaction.event, Event::Refused(refusal));
+        client.receive(Duration::ZERO, &reply);
+        assert!(matches!(client.next(Duration::ZERO), Step::Done(Ok(Verdict::Refused))));
     }
 }
 

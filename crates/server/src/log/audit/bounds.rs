@@ -77,16 +77,11 @@ impl Bounds {
                 | Reason::TriedTooOften
                 | Reason::Suspended
                 | Reason::NotAdmitted(_),
-                Origin::Proven,
-            ) => &self.failures,
-            DecisionKind::Refused(
-                Reason::UnknownUser
-                | Reason::WrongPassword
-                | Reason::TriedTooOften
-                | Reason::Suspended
-                | Reason::NotAdmitted(_),
-                Origin::Unproven,
-            ) => &self.unproven,
+                origin,
+            ) => match origin {
+                Origin::Proven => &self.failures,
+                Origin::Unproven => &self.unproven,
+            },
             DecisionKind::Penalized(_) => &self.penalized,
         };
         let second = uptime.as_secs();

@@ -216,13 +216,9 @@ mod tests {
             [Origin::Proven, Origin::Unproven]
                 .map(|origin| longest(&Event::Refused(Refusal { name, reason, origin })))
         };
-        let denials =
-            [Denial::Disabled, Denial::Expired, Denial::NotFromHere, Denial::OldPassword].map(Reason::Denied);
-        let reasons = {
-            let others =
-                [Reason::UnknownUser, Reason::WrongPassword, Reason::TriedTooOften, Reason::Suspended];
-            [&denials[..], &others].concat()
-        };
+        let denials = [Denial::Disabled, Denial::Expired, Denial::NotFromHere, Denial::OldPassword];
+        let others = [Reason::UnknownUser, Reason::WrongPassword, Reason::TriedTooOften, Reason::Suspended];
+        let reasons = [denials.map(Reason::Denied), denials.map(Reason::NotAdmitted), others].concat();
         let of_names = names().flat_map(|name| {
             let welcomes = [Sighting::First, Sighting::Repeat].map(|sighting| {
                 longest(&Event::Welcomed { user: &name, sighting, password: PasswordAge::Old })
