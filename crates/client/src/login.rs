@@ -2,7 +2,7 @@
 
 mod any_client;
 mod attempt;
-mod breaks;
+mod begins;
 mod error;
 mod run;
 #[cfg(feature = "opaque")]

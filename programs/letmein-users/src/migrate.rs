@@ -31,7 +31,7 @@ pub(crate) fn migrate(
     stretching: Stretching,
 ) -> Result<ExitStatus, ExitStatus> {
     let users = match backend.load() {
-        // A key file that was named: without it nothing is loaded. It is made if there is no record yet.
+        // While a key file that was named is missing, nothing is loaded. It is made if there is no record yet.
         Err(ChangeError::Users(error)) if is_missing(&error) => {
             server_key(backend)?;
             backend.load()
@@ -44,15 +44,15 @@ pub(crate) fn migrate(
         return print(["nobody to migrate".to_owned()]);
     }
     let key = server_key(backend)?;
-    let made = made(&key, &chosen, stretching).map_err(|error| failed(&error))?;
+    let registered = register_all(&key, &chosen, stretching).map_err(|error| failed(&error))?;
     let names = chosen.iter().map(|user| &user.name).collect();
     let change =
         Change { what: format!("migrate {}", counted(chosen.len())), names, missing: Missing::Refuse };
     let changed_meanwhile = backend.change(&change, |draft| {
         let mut changed_meanwhile = Vec::new();
-        for (UserEntry { name, credential, .. }, made) in chosen.iter().zip(&made) {
+        for (UserEntry { name, credential, .. }, new) in chosen.iter().zip(&registered) {
             if draft.has(name, credential) {
-                draft.set_credential(name, &made.record).map_err(|problem| wrong(backend.path(), problem))?;
+                draft.set_credential(name, &new.record).map_err(|problem| wrong(backend.path(), problem))?;
             } else {
                 changed_meanwhile.push(name);
             }
@@ -65,8 +65,8 @@ pub(crate) fn migrate(
     }
     let weak = chosen
         .iter()
-        .zip(&made)
-        .filter(|(user, made)| made.is_weak && !changed_meanwhile.contains(&&user.name));
+        .zip(&registered)
+        .filter(|(user, new)| new.is_weak && !changed_meanwhile.contains(&&user.name));
     if let Some(weak) = counted_names(weak.map(|(user, _)| user.name.as_str())) {
         warn(format_args!(
             "{weak}: weak passwords, which nothing stretches: leave --stretch none to generated passwords"
@@ -120,14 +120,18 @@ fn refuse_unfit(path: &Path, UserEntry { name, old, .. }: &UserEntry) -> Result<
 }
 
 /// What is made of a password.
-struct Made {
+struct Registered {
     record: Credential,
     /// Whether nothing protects the password from whoever steals records and key.
     is_weak: bool,
 }
 
 /// A record for each user, in their order, made on all processors.
-fn made(key: &ServerKey, users: &[UserEntry], stretching: Stretching) -> Result<Vec<Made>, NoRecord> {
+fn register_all(
+    key: &ServerKey,
+    users: &[UserEntry],
+    stretching: Stretching,
+) -> Result<Vec<Registered>, NoRecord> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(users.len());
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
@@ -145,13 +149,13 @@ fn made(key: &ServerKey, users: &[UserEntry], stretching: Stretching) -> Result<
         }
         drop(sender);
         let mut progress = Progress::of(users.len());
-        let mut all: Vec<(usize, Made)> = Vec::with_capacity(users.len());
-        while let Ok((index, made)) = receiver.recv() {
-            all.push((index, made?));
+        let mut all: Vec<(usize, Registered)> = Vec::with_capacity(users.len());
+        while let Ok((index, registered)) = receiver.recv() {
+            all.push((index, registered?));
             progress.show(all.len());
         }
         all.sort_by_key(|(index, _)| *index);
-        Ok(all.into_iter().map(|(_, made)| made).collect())
+        Ok(all.into_iter().map(|(_, registered)| registered).collect())
     })
 }
 
@@ -162,11 +166,11 @@ fn take<'u>(users: &'u [UserEntry], next: &AtomicUsize) -> Option<(usize, &'u Us
 }
 
 /// The record has the password in the form in which clients send it.
-fn of_user(key: &ServerKey, user: &UserEntry, stretching: Stretching) -> Result<Made, NoRecord> {
+fn of_user(key: &ServerKey, user: &UserEntry, stretching: Stretching) -> Result<Registered, NoRecord> {
     let written = user.credential.text();
     let sent = normal::password(&written);
     let password = Password::new(&sent).or_else(|_| Password::new(&written));
     let password = password.map_err(|_| NoRecord::NotStretched)?;
     let record = Credential::Record(Box::new(new_record(key, &user.name, &password, stretching)?));
-    Ok(Made { record, is_weak: stretching.is_none() && weakness(&user.name, &password).is_some() })
+    Ok(Registered { record, is_weak: stretching.is_none() && weakness(&user.name, &password).is_some() })
 }

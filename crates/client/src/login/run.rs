@@ -14,12 +14,11 @@ use rand::rngs::SysRng;
 
 use super::any_client::{AnyClient, Credentials};
 use super::attempt::{self, AttemptError, Given, Happening};
-use super::breaks::Breaks;
+use super::begins::Begins;
 use super::{Absence, Login, LoginError, Outcome, Progress, TIMEOUT};
 use crate::host_port::HostPort;
 use proto::client::{self, Resends, Sending};
 use proto::credentials::{Password, Username};
-use proto::mechanism::Mechanism;
 use proto::transport::Transport;
 
 /// How long a server that refuses or resets connections is tried again: as long as a restart may take.
@@ -37,7 +36,7 @@ pub(super) struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress<'_>),
     started: Instant,
     sends: u32,
-    breaks: Breaks,
+    begins: Begins,
     /// When the network first refused. Nothing that arrives restarts this.
     unreachable_since: Option<Instant>,
 }
@@ -82,7 +81,7 @@ impl<'a> Run<'a> {
             watch,
             started: Instant::now(),
             sends: 0,
-            breaks: Breaks::default(),
+            begins: Begins::default(),
             unreachable_since: None,
         })
     }
@@ -93,28 +92,30 @@ impl<'a> Run<'a> {
         loop {
             let error = match self.round() {
                 Ok(outcome) => return Ok(outcome),
-                // The deadline may cut off the last of many rounds, and the error of an earlier one says more.
-                Err(error @ (LoginError::NoAnswer { .. } | LoginError::Mute { .. })) => {
-                    refusal.take().unwrap_or(error)
-                }
+                // The deadline may cut off the last of many rounds, or all addresses rest, and the error of an earlier
+                // round says more.
+                Err(error) if is_vague(&error) => refusal.take().unwrap_or(error),
                 Err(error) => error,
             };
-            let is_worn = self.login.absence == Absence::Fail && self.breaks.any_worn();
-            if is_worn || self.gives_up_after(&error) {
+            if self.gives_up_after(&error) {
                 return Err(error);
             }
             if self.login.absence == Absence::Wait {
                 (self.watch)(Progress::Waiting(&error));
             }
+            thread::sleep(self.share().min(RETRY_PAUSE));
+            if self.left() == Some(Duration::ZERO) {
+                return Err(error);
+            }
             refusal = Some(error);
-            thread::sleep(self.share().min(self.breaks.pause().max(RETRY_PAUSE)));
         }
     }
 
-    /// Tries every address once: the next one as soon as those before have failed or are silent. The first verdict
-    /// counts.
+    /// Tries every address that does not rest: the next one as soon as those before have failed or are silent. The
+    /// first verdict counts.
     fn round(&mut self) -> Result<Outcome, LoginError> {
         let mut targets = self.look_up()?;
+        targets.retain(|target| !self.rests(target));
         if targets.len() == 1
             && let Some(target) = targets.pop_front()
         {
@@ -124,7 +125,7 @@ impl<'a> Run<'a> {
         // Every address is asked before the time is over.
         let patience = PATIENCE.min(self.share() / (targets.len() as u32 + 1));
         let (attempts, (sender, reports)) = (Attempts::default(), mpsc::channel());
-        let (mut running, mut next_at) = (0, Instant::now());
+        let (mut running, mut next_at, end) = (0, Instant::now(), Instant::now() + self.share());
         while running > 0 || !targets.is_empty() {
             if Instant::now() >= next_at
                 && let Some(target) = targets.pop_front()
@@ -142,15 +143,15 @@ impl<'a> Run<'a> {
                 AttemptReport::Happening(Happening::Heard) => next_at = Instant::now() + patience,
                 AttemptReport::Ended(Ok(given)) => return Ok(self.outcome(target.address, given)),
                 AttemptReport::Ended(Err(failure)) => {
-                    let failure = self.failed(target.clone(), failure);
+                    let failure = self.error(target.clone(), failure);
                     // At another address the messages may be forged as well.
                     if matches!(failure, LoginError::Conflict(_)) {
                         return Err(failure);
                     }
                     (running, next_at) = (running - 1, Instant::now());
                     // While another is silent, this one may be back.
-                    let may_be_back = !self.breaks.is_worn(target.address) && !self.gives_up_after(&failure);
-                    if running > 0 && may_be_back {
+                    let is_over = Instant::now() >= end || self.gives_up_after(&failure);
+                    if running > 0 && !is_over && !self.rests(&target) {
                         targets.push_back(target);
                         next_at = Instant::now() + RETRY_PAUSE;
                     }
@@ -191,7 +192,7 @@ impl<'a> Run<'a> {
             Happening::Heard => {}
         };
         let ended = attempt::run(transport, target.address, client, share, &AtomicBool::new(false), tell);
-        ended.map(|given| self.outcome(target.address, given)).map_err(|failure| self.failed(target, failure))
+        ended.map(|given| self.outcome(target.address, given)).map_err(|failure| self.error(target, failure))
     }
 
     /// Tries an address on a thread of its own.
@@ -230,8 +231,15 @@ impl<'a> Run<'a> {
     }
 
     fn sends(&mut self, server: SocketAddr, sending: Sending) {
+        if sending == Sending::Begin {
+            self.begins.note(server, Instant::now());
+        }
         (self.watch)(Progress::Sending { server, user: self.user, sending });
         self.sends += 1;
+    }
+
+    fn rests(&self, target: &Candidate) -> bool {
+        self.begins.rests(target.address, Instant::now())
     }
 
     /// The time that is left; `None` without a timeout.
@@ -273,14 +281,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Why an attempt failed, noted if that may have cost the user a guess.
-    fn failed(&mut self, target: Candidate, failure: AttemptError) -> LoginError {
-        if self.login.mechanism == Mechanism::Opaque && matches!(failure, AttemptError::Closed(_)) {
-            self.breaks.note(target.address);
-        }
-        self.error(target, failure)
-    }
-
     fn error(&self, Candidate { server, address }: Candidate, failure: AttemptError) -> LoginError {
         let after = Duration::from_millis(self.started.elapsed().as_millis() as u64);
         let (transport, mechanism) = (self.login.transport, self.login.mechanism);
@@ -312,8 +312,10 @@ impl<'a> Run<'a> {
 
 /// The later error, unless it tells only that nothing came, and the earlier one tells more.
 fn more_telling(before: LoginError, after: LoginError) -> LoginError {
-    let is_vague = |error: &LoginError| {
-        matches!(error, LoginError::NoAnswer { .. } | LoginError::Mute { .. } | LoginError::NoAddress { .. })
-    };
     if is_vague(&after) && !is_vague(&before) { before } else { after }
+}
+
+/// Whether an error tells only that nothing came.
+fn is_vague(error: &LoginError) -> bool {
+    matches!(error, LoginError::NoAnswer { .. } | LoginError::Mute { .. } | LoginError::NoAddress { .. })
 }

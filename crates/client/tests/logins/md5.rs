@@ -1,6 +1,8 @@
 //! Logins by MD5.
 
-use letmein_auth_client::{HostPort, Login, LoginError, Password, Transport, Verdict};
+use std::time::Duration;
+
+use letmein_auth_client::{Family, HostPort, Login, LoginError, Password, Transport, Verdict};
 
 use crate::server::{as_it_is, serve_tcp, serve_udp, users};
 use crate::{TIMEOUT, nobody};
@@ -32,5 +34,15 @@ fn a_datagram_forged_longer_than_any_message_ends_no_login() {
 fn a_server_that_nobody_runs_refuses_over_tcp() {
     let (_taken, address) = nobody();
     let ended = log_in(&address, Transport::Tcp, "passwordone");
+    assert!(matches!(ended, Err(LoginError::Refused { .. })), "{ended:?}");
+}
+
+#[test]
+fn a_login_that_waits_until_its_end_says_why_the_server_of_that_name_gave_no_verdict() {
+    let (_taken, address) = nobody();
+    let named: HostPort = format!("localhost:{}", address.port).parse().unwrap();
+    let login =
+        Login::to(named).family(Family::V4).over(Transport::Tcp).wait().within(Duration::from_millis(500));
+    let ended = login.run(&"userone".parse().unwrap(), &Password::new("passwordone").unwrap());
     assert!(matches!(ended, Err(LoginError::Refused { .. })), "{ended:?}");
 }

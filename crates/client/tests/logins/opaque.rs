@@ -152,7 +152,7 @@ fn a_login_through_restarts_stretches_once() {
 }
 
 #[test]
-fn a_login_at_several_servers_is_one_guess_and_one_stretching() {
+fn a_login_at_several_servers_stretches_once() {
     let stuck =
         serve_udp(
             users(),
@@ -263,27 +263,32 @@ fn serve_broken(begins: Sender<()>) -> HostPort {
 }
 
 #[test]
-fn a_server_that_breaks_one_connection_is_tried_again_while_another_is_silent() {
+fn a_server_that_breaks_connections_is_tried_again_while_another_is_silent() {
     for breaks in [1, 2] {
         let (silent, server) = (babble(Transport::Tcp, b""), serve_tcp(users(), b"", breaks));
-        let login = login(&silent.address, Transport::Tcp).or(server.address.clone()).wait();
+        let login = login(&silent.address, Transport::Tcp).or(server.address.clone());
+        // The silent one is waited for until the end.
+        let login = login.wait().within(Duration::from_secs(10));
         assert_eq!(verdict(&login, "alice", "passwordone"), Verdict::Welcome, "{breaks}");
     }
 }
 
 /// Each BEGIN is a guess to a server, and a path that breaks connections would use up those of the user.
 #[test]
-fn a_connection_that_breaks_after_begin_is_not_tried_again_for_long() {
+fn a_login_begins_at_a_server_that_breaks_connections_three_times_and_then_lets_it_rest() {
     let (sender, begins) = mpsc::channel();
     let servers = [(); 3].map(|()| serve_broken(sender.clone()));
     for servers in [&servers[..1], &servers] {
         let first = login(&servers[0], Transport::Tcp);
         let login = servers[1..].iter().cloned().fold(first, Login::or);
-        for login in [login.clone().within(TIMEOUT), login.wait().within(Duration::from_secs(1))] {
+        // Without waiting, a slow machine has time for one round of the three. A rest is longer than the wait.
+        let waiting = login.clone().wait().within(Duration::from_millis(2900));
+        for (login, rounds) in [(login.within(TIMEOUT), 1..=3), (waiting, 2..=3)] {
             let error = run(&login, "alice", "passwordone").unwrap_err();
             let count = begins.try_iter().count();
             assert_eq!(error.code(), "closed");
-            assert!((1..=3 * servers.len()).contains(&count), "{count}");
+            let (least, most) = (rounds.start() * servers.len(), rounds.end() * servers.len());
+            assert!((least..=most).contains(&count), "{count} of {least} to {most}");
         }
     }
 }

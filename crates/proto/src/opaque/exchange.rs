@@ -22,8 +22,8 @@ use crate::opaque::suite::{Binding, Context, Suite, identifiers, oprf_input};
 use crate::opaque::wire::{Begin, KE1_LEN, KE2_LEN};
 use crate::opaque::{CryptoRng, RngCore};
 
-/// A client's half of an exchange. A clone is for another attempt at the same login: both say the same KE1, so that
-/// over UDP they are one guess to a server, and the password is stretched once for both.
+/// A client's half of an exchange. A clone is for another attempt at the same login: both say the same KE1, and the
+/// password is stretched once for both.
 #[derive(Clone)]
 pub struct ClientExchange {
     name: Username,

@@ -72,7 +72,7 @@ impl fmt::Display for Penalty {
             Self::Source => f.write_str("the address is blocked: too many failed logins"),
             Self::User => f.write_str("the user is blocked: too many failed logins"),
             Self::GuessesOfSource => f.write_str("the address has no guesses left"),
-            Self::GuessesOfUser => f.write_str("the user has no guesses left"),
+            Self::GuessesOfUser => f.write_str("no guesses at this user are left"),
         }
     }
 }

@@ -95,7 +95,7 @@ fn outcomes(page: &mut Page, status: &Status) {
     );
     page.counters(
         "letmein_messages_silenced",
-        "Messages ignored because their address or user is blocked",
+        "Messages ignored because their address or user is blocked or has no guesses by OPAQUE left",
         "penalty",
         &[("source", of(MessageOutcome::SourcePenalized)), ("user", of(MessageOutcome::UserPenalized))],
     );
