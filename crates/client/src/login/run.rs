@@ -92,10 +92,11 @@ impl<'a> Run<'a> {
         loop {
             let error = match self.round() {
                 Ok(outcome) => return Ok(outcome),
-                // The deadline may cut off the last of many rounds, or all addresses rest, and the error of an earlier
-                // round says more.
-                Err(error) if is_vague(&error) => refusal.take().unwrap_or(error),
-                Err(error) => error,
+                // The deadline may have cut the round off, or all addresses rest.
+                Err(error) => match refusal.take() {
+                    Some(before) => more_telling(before, error),
+                    None => error,
+                },
             };
             if self.gives_up_after(&error) {
                 return Err(error);
@@ -125,7 +126,7 @@ impl<'a> Run<'a> {
         // Every address is asked before the time is over.
         let patience = PATIENCE.min(self.share() / (targets.len() as u32 + 1));
         let (attempts, (sender, reports)) = (Attempts::default(), mpsc::channel());
-        let (mut running, mut next_at, end) = (0, Instant::now(), Instant::now() + self.share());
+        let (mut running, mut next_at, begun, share) = (0, Instant::now(), Instant::now(), self.share());
         while running > 0 || !targets.is_empty() {
             if Instant::now() >= next_at
                 && let Some(target) = targets.pop_front()
@@ -150,7 +151,7 @@ impl<'a> Run<'a> {
                     }
                     (running, next_at) = (running - 1, Instant::now());
                     // While another is silent, this one may be back.
-                    let is_over = Instant::now() >= end || self.gives_up_after(&failure);
+                    let is_over = begun.elapsed() >= share || self.gives_up_after(&failure);
                     if running > 0 && !is_over && !self.rests(&target) {
                         targets.push_back(target);
                         next_at = Instant::now() + RETRY_PAUSE;
@@ -247,9 +248,11 @@ impl<'a> Run<'a> {
         self.login.timeout.map(|timeout| timeout.saturating_sub(self.started.elapsed()))
     }
 
-    /// The time that an attempt, or a look-up, may take.
+    /// The time that an attempt, or a look-up, may take. One that waits does so in rounds, between which addresses that
+    /// have rested are tried again.
     fn share(&self) -> Duration {
-        self.left().unwrap_or(TIMEOUT)
+        let left = self.left().unwrap_or(TIMEOUT);
+        if self.login.absence == Absence::Wait { left.min(TIMEOUT) } else { left }
     }
 
     fn gives_up_after(&mut self, error: &LoginError) -> bool {
@@ -312,10 +315,14 @@ impl<'a> Run<'a> {
 
 /// The later error, unless it tells only that nothing came, and the earlier one tells more.
 fn more_telling(before: LoginError, after: LoginError) -> LoginError {
+    let is_vague = |error: &LoginError| {
+        matches!(
+            error,
+            LoginError::NoAnswer { .. }
+                | LoginError::Mute { .. }
+                | LoginError::NoAddress { .. }
+                | LoginError::Unresolved { .. }
+        )
+    };
     if is_vague(&after) && !is_vague(&before) { before } else { after }
-}
-
-/// Whether an error tells only that nothing came.
-fn is_vague(error: &LoginError) -> bool {
-    matches!(error, LoginError::NoAnswer { .. } | LoginError::Mute { .. } | LoginError::NoAddress { .. })
 }

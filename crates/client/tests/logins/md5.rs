@@ -42,7 +42,7 @@ fn a_login_that_waits_until_its_end_says_why_the_server_of_that_name_gave_no_ver
     let (_taken, address) = nobody();
     let named: HostPort = format!("localhost:{}", address.port).parse().unwrap();
     let login =
-        Login::to(named).family(Family::V4).over(Transport::Tcp).wait().within(Duration::from_millis(500));
+        Login::to(named).family(Family::V4).over(Transport::Tcp).wait().within(Duration::from_secs(1));
     let ended = login.run(&"userone".parse().unwrap(), &Password::new("passwordone").unwrap());
     assert!(matches!(ended, Err(LoginError::Refused { .. })), "{ended:?}");
 }

@@ -1,6 +1,7 @@
 //! Logins by OPAQUE.
 
 use std::io::{Read, Write};
+use std::iter;
 use std::net::TcpListener;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -276,19 +277,20 @@ fn a_server_that_breaks_connections_is_tried_again_while_another_is_silent() {
 /// Each BEGIN is a guess to a server, and a path that breaks connections would use up those of the user.
 #[test]
 fn a_login_begins_at_a_server_that_breaks_connections_three_times_and_then_lets_it_rest() {
-    let (sender, begins) = mpsc::channel();
-    let servers = [(); 3].map(|()| serve_broken(sender.clone()));
-    for servers in [&servers[..1], &servers] {
-        let first = login(&servers[0], Transport::Tcp);
-        let login = servers[1..].iter().cloned().fold(first, Login::or);
-        // Without waiting, a slow machine has time for one round of the three. A rest is longer than the wait.
-        let waiting = login.clone().wait().within(Duration::from_millis(2900));
-        for (login, rounds) in [(login.within(TIMEOUT), 1..=3), (waiting, 2..=3)] {
-            let error = run(&login, "alice", "passwordone").unwrap_err();
-            let count = begins.try_iter().count();
-            assert_eq!(error.code(), "closed");
-            let (least, most) = (rounds.start() * servers.len(), rounds.end() * servers.len());
-            assert!((least..=most).contains(&count), "{count} of {least} to {most}");
-        }
+    for (servers, waits) in [(1, false), (1, true), (3, false), (3, true)] {
+        let (sender, begins) = mpsc::channel();
+        let mut others = iter::repeat_with(|| serve_broken(sender.clone())).take(servers);
+        let first = login(&others.next().unwrap(), Transport::Tcp);
+        let login = others.fold(first, Login::or);
+        // A rest is longer than this wait. Without waiting, a slow machine has time for one round of the three.
+        let (login, rounds) = match waits {
+            false => (login.within(TIMEOUT), 1..=3),
+            true => (login.wait().within(Duration::from_millis(2900)), 2..=3),
+        };
+        let error = run(&login, "alice", "passwordone").unwrap_err();
+        // The last connection of a slow machine may be cut off.
+        assert!(["closed", "no_verdict"].contains(&error.code()), "{error}");
+        let count = begins.try_iter().count();
+        assert!(rounds.contains(&count.div_ceil(servers)), "{count} at {servers}");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! An offer repeats half of the client's nonce, and a verdict has a tag that only the user's server can make, so
 //! nothing that is forged by somebody who does not hear the login ends it. An AGAIN can be forged, and costs another
-//! BEGIN. One KE1 serves the whole login, so that no datagram of it costs the user a second guess.
+//! BEGIN. One KE1 serves the whole login, so that no datagram from the same port costs the user a second guess.
 
 use std::time::Duration;
 
