@@ -31,10 +31,12 @@ impl Channel {
                 };
                 let socket = UdpSocket::bind((any, 0))?;
                 socket.connect(server)?;
+                refuse_own(socket.local_addr()?, server)?;
                 Ok(Self::Udp { socket, server })
             }
             Transport::Tcp => {
                 let stream = TcpStream::connect_timeout(&server, timeout.max(SHORTEST_WAIT))?;
+                refuse_own(stream.local_addr()?, server)?;
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
@@ -52,10 +54,8 @@ impl Channel {
         let wait = wait.max(SHORTEST_WAIT);
         match self {
             Self::Udp { socket, server } => {
-                let is_from_server =
-                    |source: SocketAddr| (source.ip(), source.port()) == (server.ip(), server.port());
                 match receive_datagram(socket, room, wait) {
-                    Ok((len, source)) if is_from_server(source) => Ok(len),
+                    Ok((len, source)) if is_same(source, *server) => Ok(len),
                     // Datagrams from other addresses, sent between bind and connect, are still in the queue.
                     Ok(_) => Ok(0),
                     Err(error) if is_too_long(&error) => Ok(0),
@@ -68,6 +68,17 @@ impl Channel {
             }
         }
     }
+}
+
+/// Refuses a socket that is connected to itself: where nobody listens, the system may have drawn the server's port for
+/// it.
+fn refuse_own(own: SocketAddr, server: SocketAddr) -> io::Result<()> {
+    if is_same(own, server) { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(()) }
+}
+
+/// Whether these are the same, wherever a system names an interface.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 /// Waits for a datagram. The timeout of a socket is rounded up to ticks of the system, so a wait that is hardly longer

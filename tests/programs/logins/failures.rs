@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::peers::{
     QUIET_HOST, REFUSED, WELCOME, address_of, receive, refusing_socket, udp_socket, uninterrupted,
 };
-use crate::running::{Ended, Server, letmein, run, welcome};
+use crate::running::{Ended, Server, installed, letmein, run, welcome};
+use crate::sites::in_new_namespace;
 
 use super::assert_fails;
 
@@ -283,4 +284,18 @@ fn a_server_that_sends_a_byte_at_a_time_does_not_move_the_deadline() {
     let client = &mut letmein();
     client.args([&*address, "userone", "passwordone", "--tcp", "--timeout", "0.3"]);
     assert_fails(client, &format!("no answer from {address} in 3"));
+}
+
+/// Where the system has no other port to draw than that at which nobody listens.
+const ONE_PORT: &str =
+    "ip link set lo up && echo 50000 50000 >/proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
+
+#[test]
+fn a_client_that_would_be_connected_to_itself_says_that_nobody_listens() {
+    for options in [&[][..], &["--tcp"]] {
+        let (Some(mut command), Some(_)) = (in_new_namespace(), installed("ip")) else { return };
+        command.args(["sh", "-ec", ONE_PORT, "sh", env!("CARGO_BIN_EXE_letmein")]);
+        command.args(["127.0.0.1:50000", "userone", "passwordone"]).args(options);
+        assert_fails(&mut command, "nobody listens at 127.0.0.1:50000 over ");
+    }
 }
