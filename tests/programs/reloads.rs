@@ -71,23 +71,18 @@ fn records_and_a_key_that_are_made_while_a_server_runs_are_read_by_itself() {
 }
 
 #[test]
-fn users_whose_mechanism_is_not_spoken_are_warned_of_once_they_change() {
-    let folder = Folder::with("alice = 'one'");
-    let mut server = server(Udp, &folder.path(), &["--mechanisms", "md5"]);
-    let mut migrate = letmein_users();
-    migrate.arg("--users").arg(folder.path()).args(["migrate", "--stretch", "none"]);
-    assert_eq!(run(&mut migrate).stdout, "1 user migrated\n");
-    logged(&mut server, "--mechanisms leaves out opaque: users with a record cannot log in");
-}
-
-#[test]
-fn the_first_users_are_warned_of_if_their_mechanism_is_not_spoken() {
-    let folder = Folder::with("");
-    let mut server = server(Udp, &folder.path(), &["--mechanisms", "opaque"]);
-    let mut add = letmein_users();
-    add.arg("--users").arg(folder.path()).args(["add", "alice", "--md5", "--generate"]);
-    assert_eq!(run(&mut add).status, 0);
-    logged(&mut server, "--mechanisms leaves out md5: users with a password cannot log in");
+fn users_whose_mechanism_is_not_spoken_are_warned_of_once_they_change_and_once_there_are_any() {
+    let migrate = &["migrate", "--stretch", "none"][..];
+    let add = &["add", "alice", "--md5", "--generate"][..];
+    for (users, spoken, change, warning) in [
+        ("alice = 'one'", "md5", migrate, "leaves out opaque: users with a record cannot log in"),
+        ("", "opaque", add, "leaves out md5: users with a password cannot log in"),
+    ] {
+        let folder = Folder::with(users);
+        let mut server = server(Udp, &folder.path(), &["--mechanisms", spoken]);
+        assert_eq!(run(letmein_users().arg("--users").arg(folder.path()).args(change)).status, 0);
+        logged(&mut server, &format!("--mechanisms {warning}"));
+    }
 }
 
 /// Logins after alice was disabled, bob has got another password, carol was removed and dave added.
