@@ -5,7 +5,7 @@
 //! alice = "her password"
 //! bob   = { password = "his password", disabled = true, expires = 2027-01-31, from = ["10.0.0.0/8"] }
 //! carol = { password = "her new password", old_password = "her password", old_until = 2027-01-31 }
-//! dave  = { opaque = "$opaque-3dh$v=1$…" }
+//! dave  = { opaque = '$opaque-3dh$v=1$…' }
 //! ```
 
 mod values;

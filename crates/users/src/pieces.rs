@@ -4,7 +4,7 @@
 
 use std::mem;
 use std::num::NonZero;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread;
 
 use toml::Spanned;
@@ -12,8 +12,10 @@ use toml::de::{DeTable, DeValue};
 
 /// Bytes of a text that are read at a time: a tenth of a millisecond's work.
 pub(crate) const PIECE_LEN: usize = 4096;
-/// Pieces that a thread reads before it gives them to the one taker.
-const BATCH_LEN: usize = 16;
+/// Pieces that a thread reads before it gives them to the one taker: it goes on reading while another gives, up to so
+/// many.
+const BATCH_LEN: usize = 4;
+const BATCH_MAX: usize = 16;
 /// Bytes of a text for which another thread pays.
 const PART_LEN: usize = 1 << 20;
 /// Threads at most: more would only wait for the taker.
@@ -101,13 +103,26 @@ fn read_part<'a>(
             }
         }
         (rest, len) = (after, piece_len);
-        if batch.len() == batch_len || rest.is_empty() {
-            let mut take = take.lock().map_err(|_| Unread::Otherwise)?;
+        let must_give = rest.is_empty() || batch.len() == BATCH_MAX;
+        if (must_give || batch.len() >= batch_len)
+            && let Some(mut take) = taker(take, must_give)?
+        {
             mem::take(&mut batch).iter().for_each(|piece| take(piece.get_ref()));
         }
         thread::yield_now();
     }
     Ok(())
+}
+
+/// The one taker. `None` if another thread gives to it, and this one need not wait.
+fn taker<T>(take: &Mutex<T>, must_wait: bool) -> Result<Option<MutexGuard<'_, T>>, Unread> {
+    let taker = match take.try_lock() {
+        Err(TryLockError::WouldBlock) if !must_wait => return Ok(None),
+        Err(TryLockError::WouldBlock) => take.lock(),
+        Err(TryLockError::Poisoned(error)) => Err(error),
+        Ok(taker) => Ok(taker),
+    };
+    taker.map(Some).map_err(|_| Unread::Otherwise)
 }
 
 /// The offset after the first line that begins like the header of a section.

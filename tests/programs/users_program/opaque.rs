@@ -75,10 +75,10 @@ fn the_first_record_makes_a_key_that_nobody_reads_who_does_not_read_the_users() 
 #[test]
 fn a_record_takes_the_place_of_a_password_and_nothing_else_changes() {
     for (name, old, new) in [
-        ("alice", "\"hunter2secret\"", "{ opaque = \"RECORD\" }"),
-        ("bob", "password = \"hunter2secret2\"", "opaque = \"RECORD\""),
-        ("carol", ".password = 'hunter2secret3'", ".opaque = \"RECORD\""),
-        ("dave", "password = \"hunter2secret4\"", "opaque = \"RECORD\""),
+        ("alice", "\"hunter2secret\"", "{ opaque = 'RECORD' }"),
+        ("bob", "password = \"hunter2secret2\"", "opaque = 'RECORD'"),
+        ("carol", ".password = 'hunter2secret3'", ".opaque = 'RECORD'"),
+        ("dave", "password = \"hunter2secret4\"", "opaque = 'RECORD'"),
     ] {
         let folder = Folder::with(TEXT);
         let ended = folder.run_with_input(&[&["passwd", name, STDIN], &NONE[..]].concat(), STRONG);
@@ -332,14 +332,14 @@ fn a_migration_changes_passwords_and_nothing_else() {
     let folder = Folder::with(TEXT);
     assert_eq!(folder.run(&["migrate", "--stretch", "none"]).status, 0);
     let expected = TEXT
-        .replace("\"hunter2secret\"", "{ opaque = \"RECORD\" }")
-        .replace("password = \"hunter2secret2\"", "opaque = \"RECORD\"")
-        .replace("password = 'hunter2secret3'", "opaque = \"RECORD\"")
+        .replace("\"hunter2secret\"", "{ opaque = 'RECORD' }")
+        .replace("password = \"hunter2secret2\"", "opaque = 'RECORD'")
+        .replace("password = 'hunter2secret3'", "opaque = 'RECORD'")
         .replace("carol.password", "carol.opaque")
-        .replace("password = \"hunter2secret4\"", "opaque = \"RECORD\"");
+        .replace("password = \"hunter2secret4\"", "opaque = 'RECORD'");
     let text = without_records(&folder.text())
-        .replace("carol.opaque = \"RECORD\"", "carol.password = 'hunter2secret3'");
-    let expected = expected.replace("carol.opaque = \"RECORD\"", "carol.password = 'hunter2secret3'");
+        .replace("carol.opaque = 'RECORD'", "carol.password = 'hunter2secret3'");
+    let expected = expected.replace("carol.opaque = 'RECORD'", "carol.password = 'hunter2secret3'");
     assert_eq!(text, expected);
 }
 
@@ -362,7 +362,7 @@ fn nobody_is_migrated_whose_record_would_not_do_what_the_password_does() {
     );
     let folder = Folder::with(&old("2001-01-31"));
     assert_eq!(folder.run(&["migrate", "alice", "--stretch", "none"]).stdout, "1 user migrated\n");
-    assert_eq!(without_records(&folder.text()), "[users]\nalice = { opaque = \"RECORD\" }\nbob = \"b\"\n");
+    assert_eq!(without_records(&folder.text()), "[users]\nalice = { opaque = 'RECORD' }\nbob = \"b\"\n");
     let folder = Folder::with("[users]\n\"zoe\u{308}\" = \"z\"\n");
     let Ended { status, stderr, .. } = folder.run(&["migrate"]);
     assert!(status == 2 && stderr.contains("is not in its normal form (RFC 8265)"), "{stderr}");
@@ -404,7 +404,7 @@ fn records_of_a_list_are_taken_as_they_are() {
         "letmein-users: warning: there are new passwords among records: migrate makes records of them\n";
     assert_eq!((ended.status, &*ended.stdout, &*ended.stderr), (0, "+3 users, 0 changed\n", warning));
     let expected = format!(
-        "[users]\nalice = {{ opaque = \"{alice}\", disabled = true }}\nbob = {{ opaque = \"{bob}\" }}\ncarol = \"{STRONG}x\"\n"
+        "[users]\nalice = {{ opaque = '{alice}', disabled = true }}\nbob = {{ opaque = '{bob}' }}\ncarol = \"{STRONG}x\"\n"
     );
     assert_eq!(folder.text(), expected);
     let again = folder.run_with_input(&["import", "--replace", "-"], format!("bob:{bob}\n"));

@@ -299,7 +299,7 @@ fn record_of_alice() -> Credential {
 #[test]
 fn a_record_takes_the_place_of_the_password_in_every_form_and_a_password_that_of_the_record() {
     let record = record_of_alice();
-    let literal = format!("\"{}\"", *record.text());
+    let literal = format!("'{}'", *record.text());
     for (user, password, opaque, again) in [
         ("alice", "= \"a\" ", format!("= {{ opaque = {literal} }} "), "= { password = \"new\" } "),
         ("bob b", "password = 'b'", format!("opaque = {literal}"), "password = \"new\""),
@@ -335,7 +335,7 @@ fn a_record_takes_the_old_password_with_it() {
         let mut edit = Edit::new(&text).unwrap();
         let record = record_of_alice();
         edit.set_credential(&name("a"), &record).unwrap();
-        let left = left.replace("RECORD", &format!("opaque = \"{}\"", *record.text()));
+        let left = left.replace("RECORD", &format!("opaque = '{}'", *record.text()));
         assert_eq!(*edit.finish().unwrap(), format!("[users]\na = {{ {left} }}\n"));
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::thread;
 
 use memmap2::MmapMut;
-use zeroize::Zeroize;
+use zeroize::optimization_barrier;
 
 /// Zeroed memory in the largest pages that the system has: look-ups among millions of users go anywhere in it, and with
 /// small pages most of their time would go into misses of the TLB. It is left out of core files, and wiped on drop as
@@ -72,7 +72,9 @@ const WIPED_LEN: usize = 64 << 10;
 /// Overwrites passwords with zeros, 64 KiB at a time, and yields the processor after each piece.
 pub fn wipe(bytes: &mut [u8]) {
     for piece in bytes.chunks_mut(WIPED_LEN) {
-        piece.zeroize();
+        // `zeroize` writes each byte by itself, which takes three times as long.
+        piece.fill(0);
+        optimization_barrier(piece);
         thread::yield_now();
     }
 }
