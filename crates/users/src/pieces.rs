@@ -2,9 +2,8 @@
 //! ten times their memory, and half a second without a system call, during which a kernel without preemption runs
 //! nothing else on the processor.
 
-use std::mem;
 use std::num::NonZero;
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::Mutex;
 use std::thread;
 
 use toml::Spanned;
@@ -12,10 +11,9 @@ use toml::de::{DeTable, DeValue};
 
 /// Bytes of a text that are read at a time: a tenth of a millisecond's work.
 pub(crate) const PIECE_LEN: usize = 4096;
-/// Pieces that a thread reads before it gives them to the one taker: it goes on reading while another gives, up to so
-/// many.
-const BATCH_LEN: usize = 4;
-const BATCH_MAX: usize = 16;
+/// Pieces that a thread keeps while another gives its own to the one taker. With these it waits, which bounds the
+/// memory.
+const KEPT_MAX: usize = 16;
 /// Bytes of a text for which another thread pays.
 const PART_LEN: usize = 1 << 20;
 /// Threads at most: more would only wait for the taker.
@@ -60,18 +58,16 @@ pub(crate) fn read_in_pieces<'a>(
         return Err(Unread::Otherwise);
     }
     let (part_len, take) = (rest.len() / parts, &Mutex::new(take));
-    // With one thread, each piece is read and taken before others have the processor.
-    let batch_len = if parts == 1 { 1 } else { BATCH_LEN };
     thread::scope(|scope| {
         let mut readers = Vec::new();
         for _ in 1..parts {
             let (part, after) = rest.split_at(end_of_line(rest, part_len));
             let reader = thread::Builder::new().name("users-reader".to_owned());
-            let read = move || read_part(part, piece_len, batch_len, take);
+            let read = move || read_part(part, piece_len, take);
             readers.push(reader.spawn_scoped(scope, read).map_err(|_| Unread::InParts)?);
             rest = after;
         }
-        let last = read_part(rest, piece_len, batch_len, take);
+        let last = read_part(rest, piece_len, take);
         let others = readers.into_iter().map(|reader| reader.join().unwrap_or(Err(Unread::Otherwise)));
         // Only the last part may be wrong at its end for another reason.
         others.collect::<Result<(), _>>()?;
@@ -82,10 +78,9 @@ pub(crate) fn read_in_pieces<'a>(
 fn read_part<'a>(
     mut rest: &'a str,
     piece_len: usize,
-    batch_len: usize,
     take: &Mutex<impl FnMut(&DeTable<'a>)>,
 ) -> Result<(), Unread> {
-    let (mut len, mut batch) = (piece_len, Vec::new());
+    let (mut len, mut kept) = (piece_len, Vec::new());
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(end_of_line(rest, len));
         // Lines below another header are not of this section, and a byte order mark is one only at the start of the
@@ -94,7 +89,7 @@ fn read_part<'a>(
             return Err(Unread::Otherwise);
         }
         match DeTable::parse(piece) {
-            Ok(users) => batch.push(users),
+            Ok(users) => kept.push(users),
             Err(_) if after.is_empty() => return Err(Unread::InParts),
             // The piece may end in the middle of a value.
             Err(_) => {
@@ -103,26 +98,19 @@ fn read_part<'a>(
             }
         }
         (rest, len) = (after, piece_len);
-        let must_give = rest.is_empty() || batch.len() == BATCH_MAX;
-        if (must_give || batch.len() >= batch_len)
-            && let Some(mut take) = taker(take, must_give)?
-        {
-            mem::take(&mut batch).iter().for_each(|piece| take(piece.get_ref()));
+        let taker = if rest.is_empty() || kept.len() == KEPT_MAX {
+            Some(take.lock().map_err(|_| Unread::Otherwise)?)
+        } else {
+            take.try_lock().ok()
+        };
+        if let Some(mut take) = taker {
+            kept.iter().for_each(|piece| take(piece.get_ref()));
+            drop(take);
+            kept.clear();
         }
         thread::yield_now();
     }
     Ok(())
-}
-
-/// The one taker. `None` if another thread gives to it, and this one need not wait.
-fn taker<T>(take: &Mutex<T>, must_wait: bool) -> Result<Option<MutexGuard<'_, T>>, Unread> {
-    let taker = match take.try_lock() {
-        Err(TryLockError::WouldBlock) if !must_wait => return Ok(None),
-        Err(TryLockError::WouldBlock) => take.lock(),
-        Err(TryLockError::Poisoned(error)) => Err(error),
-        Ok(taker) => Ok(taker),
-    };
-    taker.map(Some).map_err(|_| Unread::Otherwise)
 }
 
 /// The offset after the first line that begins like the header of a section.
@@ -141,4 +129,25 @@ fn end_of_header(text: &str) -> Option<usize> {
 fn end_of_line(text: &str, len: usize) -> usize {
     let rest = text.as_bytes().get(len..).unwrap_or_default();
     rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |newline| len + newline + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_user_is_taken_once_however_long_threads_wait_for_each_other() {
+        let names: Vec<_> = (100..300).map(|number| format!("user{number}")).collect();
+        let text =
+            format!("[users]\n{}", names.iter().map(|name| format!("{name} = 'x'\n")).collect::<String>());
+        let mut taken = Vec::new();
+        read_in_pieces(&text, 1, 4, |users| {
+            // The others read on meanwhile, until they keep as much as they may.
+            (0..50).for_each(|_| thread::yield_now());
+            taken.extend(users.keys().map(|name| name.get_ref().to_string()));
+        })
+        .unwrap();
+        taken.sort();
+        assert_eq!(taken, names);
+    }
 }
