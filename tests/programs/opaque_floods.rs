@@ -6,7 +6,7 @@
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,18 +27,18 @@ use rustix::process::setpriority_process;
 use crate::flood;
 use crate::opaque_logins::Site;
 
-/// The highest and the lowest priority: setpriority(2).
-const FIRST: i32 = -20;
-const NICEST: i32 = 19;
+/// The priority of a thread that waits for no other: setpriority(2).
+const HIGHEST_PRIORITY: i32 = -20;
+/// That of one that others do not notice.
+const LOWEST_PRIORITY: i32 = 19;
 /// Addresses from which strangers begin logins: 127.1.0.0 and on.
 const SOURCES: u32 = 30_000;
 
-/// What the strangers send once they have a challenge.
+/// Who logs in beside the honest.
 #[derive(Clone, Copy, PartialEq)]
-enum Flood {
-    /// Nothing: they only ask for it.
-    Requests,
-    Begins,
+enum Beside {
+    Nobody,
+    Strangers,
 }
 
 /// A client of either mechanism.
@@ -92,27 +92,36 @@ fn by_opaque(seed: u64) -> AnyClient {
     AnyClient::Opaque(opaque::client::Client::new(exchange(seed), Resends::Timed, TIMEOUT, seed).into())
 }
 
-/// Strangers, one after the other, until `is_over`; counts their BEGINs. All have one socket, since one for each would
-/// take more of the machine than what they send; and their thread steps back, since they have machines of their own.
-fn flood(server: SocketAddr, flood: Flood, is_over: &AtomicBool, begins: &AtomicU64) {
-    setpriority_process(None, NICEST).unwrap();
+/// Strangers who begin logins, one after the other, until `is_over`; returns how many BEGINs they sent, and how many
+/// offers they saw. All have one socket, since one for each would take more of the machine than what they send. Their
+/// thread steps back, since they have machines of their own.
+fn flood(server: SocketAddr, is_over: &AtomicBool) -> (u32, u32) {
+    setpriority_process(None, LOWEST_PRIORITY).unwrap();
     let ke1s: Vec<[u8; KE1_LEN]> = (0..64).map(|seed| *exchange(seed).ke1()).collect();
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let (mut socket, mut begins, mut offers) = (strangers_socket(), 0, 0);
     for (number, ke1) in (0..).zip(ke1s.iter().cycle()) {
         if is_over.load(Ordering::Relaxed) {
-            return;
+            break;
         }
         let source = Ipv4Addr::from_bits(0x7f01_0000 + number % SOURCES);
         send_from(&socket, source, server, &request());
-        let Some(challenge) = next_challenge(&socket) else { continue };
-        if flood == Flood::Begins {
-            let begin = Begin { challenge, name: &format!("user{number}"), ke1 }.to_bytes();
-            assert!(matches!(decode_from_client(&begin), Ok(ClientMessage::Begin(_))));
-            send_from(&socket, source, server, &begin);
-            begins.fetch_add(1, Ordering::Relaxed);
-        }
+        let Some(challenge) = next_challenge(&socket, &mut offers) else {
+            // One that is late would be taken for the next stranger's.
+            socket = strangers_socket();
+            continue;
+        };
+        let begin = Begin { challenge, name: &format!("user{number}"), ke1 }.to_bytes();
+        assert!(matches!(decode_from_client(&begin), Ok(ClientMessage::Begin(_))));
+        send_from(&socket, source, server, &begin);
+        begins += 1;
     }
+    (begins, offers)
+}
+
+fn strangers_socket() -> UdpSocket {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    socket
 }
 
 /// Sends from one of the addresses of this machine.
@@ -128,25 +137,34 @@ fn send_from(socket: &UdpSocket, source: Ipv4Addr, server: SocketAddr, bytes: &[
     sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, MsgFlags::empty(), Some(&server)).unwrap();
 }
 
-/// The next challenge among offers.
-fn next_challenge(socket: &UdpSocket) -> Option<Challenge> {
+/// The next challenge, after offers, which are counted.
+fn next_challenge(socket: &UdpSocket, offers: &mut u32) -> Option<Challenge> {
     let mut room = [0; 600];
     loop {
         let len = socket.recv(&mut room).ok()?;
-        if let Some(ServerMessage::Challenge(challenge)) = ServerMessage::decode(&room[..len]) {
-            return Some(challenge);
+        match ServerMessage::decode(&room[..len]) {
+            Some(ServerMessage::Challenge(challenge)) => return Some(challenge),
+            Some(ServerMessage::Offer(_)) => *offers += 1,
+            other => panic!("no stranger should get {other:?}"),
         }
     }
 }
 
+/// Ends the flood, also where a login fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The 99th percentile of logins by MD5, and how many by OPAQUE succeed of how many, for the length of a flood.
-fn beside(server: SocketAddr, strangers: Option<Flood>) -> (Duration, u32, u32) {
-    let (is_over, begins) = (AtomicBool::new(false), AtomicU64::new(0));
+fn logins(server: SocketAddr, beside: Beside) -> (Duration, u32, u32) {
+    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        if let Some(strangers) = strangers {
-            let (is_over, begins) = (&is_over, &begins);
-            scope.spawn(move || flood(server, strangers, is_over, begins));
-        }
+        let strangers = (beside == Beside::Strangers).then(|| scope.spawn(|| flood(server, &is_over)));
+        let ending = Ending(&is_over);
         let (mut times, mut welcomed, mut tried, mut flow) = (Vec::new(), 0, 0, flood::clock());
         for seed in 0.. {
             times.push(login(server, md5(seed)).expect("a welcome by MD5"));
@@ -159,15 +177,18 @@ fn beside(server: SocketAddr, strangers: Option<Flood>) -> (Duration, u32, u32) 
                 break;
             }
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(ending);
         times.sort();
-        let percentile = times[times.len() * 99 / 100];
+        let (median, percentile) = (times[times.len() / 2], times[times.len() * 99 / 100]);
         println!(
-            "{} logins by MD5, median {:?}, 99th percentile {percentile:?}; {welcomed} of {tried} by OPAQUE; {} BEGINs",
-            times.len(),
-            times[times.len() / 2],
-            begins.load(Ordering::Relaxed)
+            "{} logins by MD5, median {median:?}, 99th percentile {percentile:?}; {welcomed} of {tried} by OPAQUE",
+            times.len()
         );
+        if let Some(strangers) = strangers {
+            let (begins, offers) = strangers.join().unwrap();
+            println!("beside {begins} BEGINs by strangers, who got {offers} offers");
+            assert!(offers > 0);
+        }
         (percentile, welcomed, tried)
     })
 }
@@ -177,15 +198,14 @@ fn beside(server: SocketAddr, strangers: Option<Flood>) -> (Duration, u32, u32) 
 fn strangers_who_begin_logins_keep_out_nobody_who_has_logged_in_before() {
     let server = Site::new().serve(Transport::Udp);
     assert!(login(server.address, by_opaque(1)).is_some());
-    // Whoever logs in has a machine of their own, too, and waits for nobody there. Only root can say so.
-    let _ = setpriority_process(None, FIRST);
-    let (alone, ..) = beside(server.address, None);
-    let (requests, ..) = beside(server.address, Some(Flood::Requests));
-    let (begins, welcomed, tried) = beside(server.address, Some(Flood::Begins));
+    // Whoever logs in has a machine of their own, too, and waits for no other program there.
+    let priority = setpriority_process(None, HIGHEST_PRIORITY);
+    println!("logins with the highest priority: {priority:?}");
+    let (alone, ..) = logins(server.address, Beside::Nobody);
+    let (beside_strangers, welcomed, tried) = logins(server.address, Beside::Strangers);
     println!(
-        "99th percentile beside BEGINs: {:.2} times that beside requests, {:.2} times that of logins alone",
-        begins.as_secs_f64() / requests.as_secs_f64(),
-        begins.as_secs_f64() / alone.as_secs_f64()
+        "99th percentile beside strangers: {:.2} times that without",
+        beside_strangers.as_secs_f64() / alone.as_secs_f64()
     );
     assert_eq!(welcomed, tried);
 }
