@@ -378,7 +378,7 @@ mod tests {
                 "{ opaque = 'a' }".to_owned(),
                 "2:20: the record of alice does not begin with $opaque-3dh$: write password = \"…\" for a password",
             ),
-            (format!("'{alice}'"), "2:9: the password of alice is a record: write { opaque = \"…\" }"),
+            (format!("'{alice}'"), "2:9: the password of alice is a record: write { opaque = '…' }"),
         ] {
             let problems = parse_with_key(&format!("[users]\nalice = {line}\n"), Some(&key(1))).unwrap_err();
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();

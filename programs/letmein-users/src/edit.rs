@@ -144,7 +144,7 @@ impl<'a> Edit<'a> {
     /// # Errors
     /// If a comment would go with an old password.
     pub(crate) fn set_credential(&mut self, name: &Username, new: &Credential) -> Result<(), Problem> {
-        let value = string(new);
+        let value = quoted_credential(new);
         let Some(entry) = self.entry(name) else { return Ok(()) };
         let Some(table) = entry.as_table_like() else {
             let value = match new {
@@ -172,7 +172,7 @@ impl<'a> Edit<'a> {
         let old = Zeroizing::new(self.text.get(span(old)).unwrap_or_default().to_owned());
         let last_day = Zeroizing::new(last_day);
         let new = str::from_utf8(password.expose()).unwrap_or_default();
-        let keys = [("password", basic_string(new)), ("old_password", old), ("old_until", last_day)];
+        let keys = [("password", quoted(new)), ("old_password", old), ("old_until", last_day)];
         self.set_all(name, &keys);
     }
 
@@ -308,17 +308,17 @@ impl NewUser {
     fn value(&self) -> Zeroizing<String> {
         let is_limited = self.conditions.iter().any(Condition::limits);
         if let (Credential::Password(_), false, None) = (&self.credential, is_limited, &self.old) {
-            return string(&self.credential);
+            return quoted_credential(&self.credential);
         }
         Zeroizing::new(format!("{{ {} }}", Zeroizing::new(self.keys().join(", ")).as_str()))
     }
 
     fn keys(&self) -> Vec<String> {
-        let credential = format!("{} = {}", self.credential.key(), *string(&self.credential));
+        let credential = format!("{} = {}", self.credential.key(), *quoted_credential(&self.credential));
         let in_toml = |condition: &Condition| Some(format!("{} = {}", condition.key(), condition.in_toml()?));
         let conditions = self.conditions.iter().filter_map(in_toml);
         let old = self.old.iter().flat_map(|OldEntry { password, until }| {
-            let password = basic_string(str::from_utf8(password.expose()).unwrap_or_default());
+            let password = quoted(str::from_utf8(password.expose()).unwrap_or_default());
             [format!("old_password = {}", *password), format!("old_until = {until}")]
         });
         [credential].into_iter().chain(conditions).chain(old).collect()
@@ -334,18 +334,18 @@ fn abnormal(users: &Table) -> HashMap<String, Username> {
         .collect()
 }
 
-/// A credential as a string in TOML. A record has no character to escape, and a string that can have none is read in a
-/// fraction of the time.
-fn string(credential: &Credential) -> Zeroizing<String> {
+/// A credential as a string in TOML. A record needs no escapes, and the parser takes less time for a string that can
+/// have none.
+fn quoted_credential(credential: &Credential) -> Zeroizing<String> {
     let text = credential.text();
     match credential {
-        Credential::Password(_) => basic_string(&text),
-        Credential::Record(_) => Zeroizing::new(format!("'{}'", *text)),
+        Credential::Password(_) => quoted(&text),
+        Credential::Record(_) => Zeroizing::new(["'", &text, "'"].concat()),
     }
 }
 
 /// Any text as a string in TOML.
-fn basic_string(text: &str) -> Zeroizing<String> {
+fn quoted(text: &str) -> Zeroizing<String> {
     Zeroizing::new(Value::from(text).to_string())
 }
 

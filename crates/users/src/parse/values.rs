@@ -91,7 +91,7 @@ impl Parser {
                  old_until"
             ),
             (Some(text), _) if text.starts_with(RECORD_START) => {
-                format!("the {what} of {name} is a record: write {{ opaque = \"…\" }}")
+                format!("the {what} of {name} is a record: write {{ opaque = '…' }}")
             }
             (Some(""), _) => format!("the {what} of {name} is empty: give one, or take the line out"),
             (Some(text), _) => match Password::new(text) {

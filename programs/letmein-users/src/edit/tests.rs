@@ -299,12 +299,12 @@ fn record_of_alice() -> Credential {
 #[test]
 fn a_record_takes_the_place_of_the_password_in_every_form_and_a_password_that_of_the_record() {
     let record = record_of_alice();
-    let literal = format!("'{}'", *record.text());
+    let quoted = format!("'{}'", *record.text());
     for (user, password, opaque, again) in [
-        ("alice", "= \"a\" ", format!("= {{ opaque = {literal} }} "), "= { password = \"new\" } "),
-        ("bob b", "password = 'b'", format!("opaque = {literal}"), "password = \"new\""),
-        ("carol", ". password = \"c\"", format!(". opaque = {literal}"), ". password = \"new\""),
-        ("dave", "password = \"\"\"\nd\"\"\"", format!("opaque = {literal}"), "password = \"new\""),
+        ("alice", "= \"a\" ", format!("= {{ opaque = {quoted} }} "), "= { password = \"new\" } "),
+        ("bob b", "password = 'b'", format!("opaque = {quoted}"), "password = \"new\""),
+        ("carol", ". password = \"c\"", format!(". opaque = {quoted}"), ". password = \"new\""),
+        ("dave", "password = \"\"\"\nd\"\"\"", format!("opaque = {quoted}"), "password = \"new\""),
     ] {
         let mut edit = Edit::new(FORMS).unwrap();
         edit.set_credential(&name(user), &record).unwrap();

@@ -72,7 +72,8 @@ const WIPED_LEN: usize = 64 << 10;
 /// Overwrites passwords with zeros, 64 KiB at a time, and yields the processor after each piece.
 pub fn wipe(bytes: &mut [u8]) {
     for piece in bytes.chunks_mut(WIPED_LEN) {
-        // `zeroize` writes each byte by itself, which takes three times as long.
+        // `zeroize` writes each byte by itself, which takes three times as long. Without the barrier the compiler could
+        // leave out zeros that nobody reads.
         piece.fill(0);
         optimization_barrier(piece);
         thread::yield_now();
