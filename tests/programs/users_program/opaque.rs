@@ -87,7 +87,7 @@ fn a_record_takes_the_place_of_a_password_and_nothing_else_changes() {
         assert_eq!([STRONG, STRONG2].map(|password| verify(&folder, name, password)), [0, 1]);
         // And the password in its place again.
         assert_eq!(folder.run_with_input(&["passwd", name, STDIN, "--md5"], STRONG), done(""));
-        let password = new.replace("opaque", "password").replace("RECORD", STRONG);
+        let password = new.replace("opaque", "password").replace("'RECORD'", &format!("{STRONG:?}"));
         assert_eq!(folder.text(), text_with(old, &password));
     }
 }
