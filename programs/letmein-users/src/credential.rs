@@ -1,5 +1,6 @@
 //! What a user logs in by, as it is in a users file.
 
+use toml_edit::Value;
 use zeroize::Zeroizing;
 
 use proto::credentials::Password;
@@ -53,7 +54,22 @@ impl Credential {
             Self::Record(record) => record_text(record),
         })
     }
+
+    /// The same between quotes, in TOML. A record needs no escapes, and the parser takes less time for a string that
+    /// can have none.
+    pub(crate) fn in_toml(&self) -> Zeroizing<String> {
+        let text = self.text();
+        match self {
+            Self::Password(_) => quoted(&text),
+            Self::Record(_) => Zeroizing::new(["'", &text, "'"].concat()),
+        }
+    }
 }
 
 const PASSWORD: &str = "password";
 pub(crate) const OPAQUE: &str = "opaque";
+
+/// Any text as a string in TOML.
+pub(crate) fn quoted(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(Value::from(text).to_string())
+}

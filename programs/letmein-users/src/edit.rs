@@ -21,12 +21,12 @@ mod places;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use toml_edit::{Document, Item, Key, Table, Value};
+use toml_edit::{Document, Item, Key, Table};
 use zeroize::Zeroizing;
 
 use self::places::{BOM, Room, has_header, key_before, lines, parts, span};
 use crate::conditions::Condition;
-use crate::credential::{Credential, OPAQUE};
+use crate::credential::{Credential, OPAQUE, quoted};
 use crate::entries::OldEntry;
 use letmein::cli::normal;
 use proto::credentials::{Password, Username};
@@ -144,7 +144,7 @@ impl<'a> Edit<'a> {
     /// # Errors
     /// If a comment would go with an old password.
     pub(crate) fn set_credential(&mut self, name: &Username, new: &Credential) -> Result<(), Problem> {
-        let value = quoted_credential(new);
+        let value = new.in_toml();
         let Some(entry) = self.entry(name) else { return Ok(()) };
         let Some(table) = entry.as_table_like() else {
             let value = match new {
@@ -308,13 +308,13 @@ impl NewUser {
     fn value(&self) -> Zeroizing<String> {
         let is_limited = self.conditions.iter().any(Condition::limits);
         if let (Credential::Password(_), false, None) = (&self.credential, is_limited, &self.old) {
-            return quoted_credential(&self.credential);
+            return self.credential.in_toml();
         }
         Zeroizing::new(format!("{{ {} }}", Zeroizing::new(self.keys().join(", ")).as_str()))
     }
 
     fn keys(&self) -> Vec<String> {
-        let credential = format!("{} = {}", self.credential.key(), *quoted_credential(&self.credential));
+        let credential = format!("{} = {}", self.credential.key(), *self.credential.in_toml());
         let in_toml = |condition: &Condition| Some(format!("{} = {}", condition.key(), condition.in_toml()?));
         let conditions = self.conditions.iter().filter_map(in_toml);
         let old = self.old.iter().flat_map(|OldEntry { password, until }| {
@@ -332,21 +332,6 @@ fn abnormal(users: &Table) -> HashMap<String, Username> {
         .filter(|(normal, name): &(_, Username)| **normal != *name.as_str())
         .map(|(normal, name)| (normal.into_owned(), name))
         .collect()
-}
-
-/// A credential as a string in TOML. A record needs no escapes, and the parser takes less time for a string that can
-/// have none.
-fn quoted_credential(credential: &Credential) -> Zeroizing<String> {
-    let text = credential.text();
-    match credential {
-        Credential::Password(_) => quoted(&text),
-        Credential::Record(_) => Zeroizing::new(["'", &text, "'"].concat()),
-    }
-}
-
-/// Any text as a string in TOML.
-fn quoted(text: &str) -> Zeroizing<String> {
-    Zeroizing::new(Value::from(text).to_string())
 }
 
 #[cfg(test)]
