@@ -1,6 +1,7 @@
 //! Logins by OPAQUE: through bad networks, against attackers, and over connections.
 
 mod conversations;
+mod given_back;
 mod guesses;
 mod logins;
 mod refusals;
