@@ -228,11 +228,13 @@ impl Remembered {
     }
 }
 
-/// Names of hosts are the same in any case, and addresses however they are written.
+/// Names of hosts are the same in any case, and with the dot of the root or without; addresses are however they are
+/// written.
 fn is_same(one: &HostPort, other: &HostPort) -> bool {
     let address = |server: &HostPort| server.host.parse::<IpAddr>().ok();
     let is_same_address = address(one).is_some_and(|it| address(other) == Some(it));
-    one.port == other.port && (is_same_address || one.host.eq_ignore_ascii_case(&other.host))
+    let [name, other_name] = [one, other].map(|server| server.host.strip_suffix('.').unwrap_or(&server.host));
+    one.port == other.port && (is_same_address || name.eq_ignore_ascii_case(other_name))
 }
 
 fn entry(user: &Username, mechanism: Mechanism) -> String {
@@ -303,6 +305,7 @@ mod tests {
         let mechanism =
             |server: &str, user: &str| remembered.mechanism(&server.parse().unwrap(), &user.parse().unwrap());
         assert_eq!(mechanism("gate.EXAMPLE:8591", "alice"), Some(Mechanism::Opaque));
+        assert_eq!(mechanism("gate.example.:8591", "alice"), Some(Mechanism::Opaque));
         assert_eq!(mechanism("gate.example:8591", "zoë"), Some(Mechanism::Md5));
         assert_eq!(mechanism("[::1]:1", "bob"), Some(Mechanism::Md5));
         assert_eq!(mechanism("[0:0::1]:1", "bob"), Some(Mechanism::Md5));
