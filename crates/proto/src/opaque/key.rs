@@ -114,3 +114,34 @@ impl ServerKey {
         debug_assert!(matches!(expanded, Ok(Ok(()))));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex::from_hex;
+
+    /// Of the first of the recorded logins.
+    const KEY: &[u8; 2 * KEY_LEN] = b"\
+        8d48dcfeedff7efd134ee5475a0b4ad13525bd25105dcedf0e49f330e989716316e66f3ea2356cd2d0e3ede979ea1518\
+        34612f80fd43933ca37f48318d14a1ecfe66838086e3a217431444a54322a9a99bc46d142dba0cd1ce31da197b7e4e00\
+        da619d91d4787c451437b4f048db1a92ecd2ce4bea74e01f5e7f1d6f2237122a";
+
+    /// Computed with Python's `hmac`. If they change, a server says something else of unknown names than the version
+    /// before it, and opens no state of servers that share its keys.
+    #[test]
+    fn what_follows_from_a_key_is_the_same_in_each_version() {
+        let key = from_hex::<KEY_LEN>(KEY).unwrap();
+        let masking_key: [u8; MASKING_KEY_LEN] = from_hex(
+            b"df63a5b85fc2b1b65ecdefd715ff4338ad80957fcbd44988be62d8bbf8f9a1e0\
+            24d47aeb2bc968eb83f48ef52b2a9132132304361732cd8c47c281f7403a42a7",
+        )
+        .unwrap();
+        let record = [&key[KEY_LEN - PUBLIC_KEY_LEN..], &masking_key, &[0; 96]].concat();
+        let stretching_key = from_hex(b"dc5834449015210683cc2d444b21b509").unwrap();
+        let salt = from_hex(b"5f9d1fffd4f9d91ed5e39abe9a6c1bf1b64f34ab59b2299282bbcbe2d20ac559").unwrap();
+        let key = ServerKey::from_bytes(&key).unwrap();
+        assert_eq!(key.fake_record(), *record);
+        assert_eq!(key.stretching_key(), stretching_key);
+        assert_eq!(*key.state_salt(), salt);
+    }
+}

@@ -6,6 +6,7 @@ use letmein_auth_proto::opaque::Binding;
 use letmein_auth_proto::opaque::exchange::{ClientExchange, ServerExchange, UserPart};
 use letmein_auth_proto::opaque::key::ServerKey;
 use letmein_auth_proto::opaque::stretching::Stretching;
+use letmein_auth_proto::wire::Verdict;
 use serde::Deserialize;
 
 use crate::{Scripted, array, bytes};
@@ -77,4 +78,31 @@ fn a_client_says_to_other_peoples_servers_what_it_said() {
         assert_eq!(finish.ke3, array(&it.ke3), "{}", it.peer);
         assert_eq!(*finish.session.expose(), array(&it.session_key), "{}", it.peer);
     }
+}
+
+/// Computed from the first of them with Python's `hmac` and `hashlib`, so that clients of other people agree, and files
+/// and servers of later versions.
+#[test]
+fn what_follows_from_a_login_and_from_a_key_is_what_others_compute() {
+    let it = transcripts().swap_remove(0);
+    let key = ServerKey::from_bytes(&array(&it.server_setup.unwrap())).unwrap();
+    assert_eq!(key.id().to_string(), "5189e375c780dc26");
+    let user = UserPart { name: &it.name, record: &array(&it.record), stretching: &array(&it.ksf) };
+    let mut random = Scripted::new(&[&bytes(&it.server_random.unwrap())]);
+    let exchange = ServerExchange::new(&key, &user, &array(&it.ke1), &Binding::none(), &mut random).unwrap();
+    let session = exchange.pending.session();
+    for (verdict, tag) in [
+        (Verdict::Refused, "0a63e62fe1a5d95d397f039bbbe82bf011f6c20726841d4e7ca5304535121ee4"),
+        (Verdict::Welcome, "81bd7b4b787b4f28668a2b0f448557bdd29135f85e9e457bbde4adae81f7f516"),
+    ] {
+        assert_eq!(session.verdict_tag(verdict, &array(&it.ke3)), array(tag));
+    }
+    // More than one digest.
+    assert_eq!(
+        *session.export::<100>("files", b"context").unwrap(),
+        array(
+            "d556c959049f984119e3b6996839ef46e10cb5c35f0df47cc281a8affc30ef81d514567d19a846305a36312f52175912e92ed35\
+             75e1518d17fa9850ca9a4f13b46635e30273293aa263e13c7508d8ea378fdf1e47504c31b3a1b67dde5b22e77bcd5babb"
+        )
+    );
 }
