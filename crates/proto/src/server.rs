@@ -113,6 +113,13 @@ impl Server {
         }
     }
 
+    /// The same for clients whose logins by OPAQUE have this binding. Offers of makers that it gave before have none.
+    #[must_use]
+    pub fn bound_to(mut self, binding: Binding) -> Self {
+        self.opaque.maker.bind(binding);
+        self
+    }
+
     /// Reacts to a datagram from `peer`, and appends the reply, if there is one, to `reply`. None is longer than its
     /// datagram.
     pub fn datagram<'a>(
@@ -203,7 +210,7 @@ impl Server {
                 }
             }
             Ok(opaque_wire::ClientMessage::Finish(finish)) => {
-                let judged = self.opaque.finish(case, &finish, &mut self.welcomes, reply);
+                let judged = self.opaque.finish(case, &finish, reply);
                 judged.unwrap_or_else(|| again(reply))
             }
             Err(reason) => Event::Malformed(reason).by(Mechanism::Opaque),

@@ -137,7 +137,7 @@ fn of_login_datagrams(workers: usize) -> Vec<Limit> {
             LoginDatagrams::SHAPE.datagrams,
             workers * LoginDatagrams::SHAPE.bytes(),
         ),
-        limit("logins remembered by a worker", Welcomes::CAPACITY, workers * Welcomes::BYTES),
+        limit("logins remembered by a worker", 2 * Welcomes::CAPACITY, 2 * workers * Welcomes::BYTES),
         limit(
             "challenges for short replies remembered by a worker",
             RareChallenges::CAPACITY,

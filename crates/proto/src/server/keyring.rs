@@ -144,40 +144,30 @@ impl Keyring {
     }
 
     /// The keys at a tick; `None` before the first.
-    fn at(&self, tick: u64, sealer: Sealer) -> Option<KeysAt<'_>> {
+    fn at(&self, tick: u64) -> Option<KeysAt<'_>> {
         let present = self.keys.iter().rfind(|key| key.from <= tick)?;
-        Some(KeysAt { keys: &self.keys, present, tick, are_shared: true, sealer })
+        Some(KeysAt { keys: &self.keys, present, tick, are_shared: true })
     }
 }
 
 /// The keys that a server draws for itself, whose ticks are those of its uptime.
 #[derive(Clone)]
-pub(crate) struct OwnKeys {
-    key: TimedKey,
-    /// Seals with shared keys, too.
-    sealer: Sealer,
-}
+pub(crate) struct OwnKeys(TimedKey);
 
 impl OwnKeys {
     pub(crate) fn new(keys: &Keys) -> Self {
-        let mut sealer = SipHasher24::new_with_key(&keys.challenges);
-        sealer.write(b"letmein sealer");
-        let sealer = Sealer::from_random(sealer.finish());
-        Self { key: TimedKey::new(0, &keys.challenges, &keys.states), sealer }
+        Self(TimedKey::new(0, &keys.challenges, &keys.states))
     }
 
     pub(crate) fn at(&self, uptime: Duration) -> KeysAt<'_> {
-        let Self { key, sealer } = self;
-        let tick = tick(uptime);
-        KeysAt { keys: slice::from_ref(key), present: key, tick, are_shared: false, sealer: *sealer }
+        let Self(key) = self;
+        KeysAt { keys: slice::from_ref(key), present: key, tick: tick(uptime), are_shared: false }
     }
 
     /// The shared keys, where there are any that are active now; else its own.
     pub(crate) fn or_shared<'k>(&'k self, users: &'k Users, now: Now) -> KeysAt<'k> {
         let shared = users.keyring().zip(now.cluster_s);
-        shared
-            .and_then(|(keyring, tick)| keyring.at(tick, self.sealer))
-            .unwrap_or_else(|| self.at(now.uptime))
+        shared.and_then(|(keyring, tick)| keyring.at(tick)).unwrap_or_else(|| self.at(now.uptime))
     }
 }
 
@@ -189,7 +179,6 @@ pub(crate) struct KeysAt<'k> {
     present: &'k TimedKey,
     tick: u64,
     are_shared: bool,
-    sealer: Sealer,
 }
 
 impl<'k> KeysAt<'k> {
@@ -201,11 +190,6 @@ impl<'k> KeysAt<'k> {
     /// Tells the present key of states from others.
     pub(crate) fn epoch(&self) -> u64 {
         self.present.epoch
-    }
-
-    /// Whether a state was sealed by this server, at this door.
-    pub(crate) fn has_sealed(&self, sealed: Sealed) -> bool {
-        sealed.sealer == self.sealer
     }
 
     /// The challenge for a peer. It is the same throughout a tick.
@@ -244,11 +228,12 @@ impl<'k> KeysAt<'k> {
     pub(crate) fn seal(
         &self,
         owner: Owner<'_>,
+        sealer: Sealer,
         offered: Offered,
         pending: &Pending,
         random: &mut impl RngCore,
     ) -> State {
-        let sealed = Sealed { tick: self.tick, sealer: self.sealer, offered };
+        let sealed = Sealed { tick: self.tick, sealer, offered };
         self.present.seal.seal(owner, sealed, pending, random)
     }
 
@@ -315,8 +300,8 @@ mod tests {
 
     /// Whether a challenge that one server issues at a tick is good at another one's tick.
     fn is_good(issuer: &Keyring, at: u64, redeemer: &Keyring, then: u64) -> bool {
-        let issued = issuer.at(at, SEALER).unwrap().issue(peer(), WORDS);
-        redeemer.at(then, SEALER).unwrap().redeem(peer(), issued) == Some(WORDS)
+        let issued = issuer.at(at).unwrap().issue(peer(), WORDS);
+        redeemer.at(then).unwrap().redeem(peer(), issued) == Some(WORDS)
     }
 
     #[test]
@@ -342,7 +327,7 @@ mod tests {
     #[test]
     fn no_key_is_active_before_its_second() {
         let ring = ring(vec![key(1000, 1)]);
-        assert!(ring.at(999, SEALER).is_none() && ring.at(1000, SEALER).is_some());
+        assert!(ring.at(999).is_none() && ring.at(1000).is_some());
         let ids = ring.ids();
         assert_eq!((ids[0].0, ids[0].1.to_string().len()), (1000, 16));
         assert_ne!(key(0, 1).id(), key(0, 2).id());
@@ -353,7 +338,7 @@ mod tests {
     fn what_follows_from_a_key_is_the_same_in_every_version() {
         let bytes = Zeroizing::new(array::from_fn(|index| index as u8));
         let key = ClusterKey { from_unix_s: 0, bytes };
-        let challenge = ring(vec![key.clone()]).at(1_767_225_600, SEALER).unwrap().issue(peer(), WORDS);
+        let challenge = ring(vec![key.clone()]).at(1_767_225_600).unwrap().issue(peer(), WORDS);
         let states = hex_of(|states| key.derive(Some(&[5; 32]), b"letmein cluster states 1", states));
         assert_eq!(
             [&*key.id().to_string(), &challenge.to_string()],
@@ -377,14 +362,14 @@ mod tests {
         let offered = Offered { rank: Rank::Known, fake: None };
         let sealing = ring(1, Some(&records[0]));
         let random = &mut ChaCha20Rng::from_seed([7; 32]);
-        let state = sealing.at(1000, SEALER).unwrap().seal(owner, offered, &pending, random);
+        let state = sealing.at(1000).unwrap().seal(owner, SEALER, offered, &pending, random);
         for (opening, is_opened) in [
             (ring(1, Some(&records[0])), true),
             (ring(1, Some(&records[1])), false),
             (ring(1, None), false),
             (ring(2, Some(&records[0])), false),
         ] {
-            assert_eq!(opening.at(1000, SEALER).unwrap().open(owner, &state).is_some(), is_opened);
+            assert_eq!(opening.at(1000).unwrap().open(owner, &state).is_some(), is_opened);
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) mod seal;
 mod waiting;
 
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use subtle::Choice;
 
 use crate::challenge::Challenge;
@@ -40,12 +40,13 @@ use crate::users::{Denial, Found, PasswordAge};
 use crate::wire::{Malformed, Verdict};
 pub(crate) use datagrams::OpaqueDatagrams;
 pub use datagrams::{BYTES, OfferMaker};
-use seal::{Offered, Owner};
+use seal::{Offered, Owner, Sealer};
 pub use waiting::{PLACES, Place, Waiter};
 
 /// What a worker needs for offers and verdicts, over either transport.
 pub struct OpaqueDesk {
     keys: OwnKeys,
+    sealer: Sealer,
     random: ChaCha20Rng,
     binding: Binding,
     transport: Transport,
@@ -85,13 +86,14 @@ impl OpaqueDesk {
     /// The keys are those of all workers of a door.
     #[must_use]
     pub fn new(transport: Transport, keys: &Keys, Seed(seed): Seed, binding: Binding) -> Self {
-        Self { keys: OwnKeys::new(keys), random: ChaCha20Rng::from_seed(seed), binding, transport }
+        let mut random = ChaCha20Rng::from_seed(seed);
+        let sealer = Sealer::from_random(random.next_u64());
+        Self { keys: OwnKeys::new(keys), sealer, random, binding, transport }
     }
 
     /// Another one for the same logins, which draws other numbers.
     fn with_seed(&self, Seed(seed): Seed) -> Self {
-        let (keys, random) = (self.keys.clone(), ChaCha20Rng::from_seed(seed));
-        Self { keys, random, binding: self.binding, transport: self.transport }
+        Self { keys: self.keys.clone(), random: ChaCha20Rng::from_seed(seed), ..*self }
     }
 
     /// Computes an offer, and appends it to `reply`. Two thirds of the work of a login are here.
@@ -125,7 +127,7 @@ impl OpaqueDesk {
         let owner = Owner { transport: self.transport, peer, name };
         let keys = keys_of(&self.keys, self.transport, case);
         let offered = Offered { rank, fake: why_fake(&found, admitted) };
-        let state = keys.seal(owner, offered, &pending, &mut self.random);
+        let state = keys.seal(owner, self.sealer, offered, &pending, &mut self.random);
         let offer = Offer { echo: &echo(ke1), stretching: &stretching, ke2: &ke2, state: &state };
         ServerMessage::Offer(offer).append_to(reply);
         Event::Offered.by(Mechanism::Opaque)
@@ -168,7 +170,8 @@ impl OpaqueDesk {
         }
         let sighting = sight(login_number(finish.ke3));
         if sighting == Sighting::First {
-            if keys.has_sealed(sealed) {
+            // It is debited where the offer was made, and a repeated FINISH may reach another worker or server.
+            if sealed.sealer == self.sealer {
                 penalties.give_back_guess(now.uptime, peer, &found, rank);
             }
             penalties.exempt(now.uptime, peer, &found);

@@ -41,6 +41,11 @@ impl Price {
         let cost = ticks(window).checked_div(guesses.max(1)).filter(|cost| *cost > 0)?;
         Some(Self { cost, limit: cost.saturating_mul(guesses.saturating_add(1)) })
     }
+
+    /// The same where each guess is counted before it is judged, so that the one that exceeds the budget is not.
+    pub(crate) fn in_advance(self) -> Self {
+        Self { limit: self.limit.saturating_sub(self.cost), ..self }
+    }
 }
 
 fn ticks(time: Duration) -> u32 {

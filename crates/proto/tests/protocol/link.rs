@@ -277,9 +277,19 @@ pub(crate) fn opaque_client(
     timeout: Duration,
     seed: u64,
 ) -> opaque::client::Client {
+    opaque_client_bound_to(Binding::none(), user, password, timeout, seed)
+}
+
+pub(crate) fn opaque_client_bound_to(
+    binding: Binding,
+    user: &str,
+    password: &str,
+    timeout: Duration,
+    seed: u64,
+) -> opaque::client::Client {
     let (name, password) = (user.parse().unwrap(), Password::new(password).unwrap());
     let mut random = ChaCha20Rng::seed_from_u64(seed);
-    let exchange = ClientExchange::new(&name, &password, Binding::none(), &mut random).unwrap();
+    let exchange = ClientExchange::new(&name, &password, binding, &mut random).unwrap();
     opaque::client::Client::new(exchange, Resends::Timed, timeout, seed)
 }
 

@@ -48,6 +48,21 @@ fn users_where(stretching: Stretching, alice: Option<Conditions>) -> Users {
     builder.finish().unwrap()
 }
 
+/// Only these, each with a record and the password `right`.
+fn users_named(names: &[String]) -> Users {
+    let mut random = ChaCha20Rng::from_seed([1; 32]);
+    let key = ServerKey::generate(&mut random);
+    let mut builder = Builder::for_text(100_000).unwrap();
+    builder.set_key(key.clone());
+    for name in names {
+        let name = name.parse().unwrap();
+        let right = Password::new("right").unwrap();
+        let record = register(&key, &name, &right, Stretching::NONE, &mut random).unwrap();
+        builder.push_record(&name, &record, Conditions::none()).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
 fn disabled() -> Conditions {
     Conditions { standing: Standing::Disabled, ..Conditions::none() }
 }

@@ -11,6 +11,7 @@ use super::OpaqueDesk;
 use super::offers::Offers;
 use super::waiting::{Waiter, Waiting};
 use crate::mechanism::Mechanism;
+use crate::opaque::Binding;
 use crate::opaque::wire::{Begin, Finish, MESSAGE_MAX};
 use crate::server::event::{Event, Reaction};
 use crate::server::penalty::Penalties;
@@ -80,6 +81,10 @@ impl OfferMaker {
         reaction
     }
 
+    pub(crate) fn bind(&mut self, binding: Binding) {
+        self.desk.binding = binding;
+    }
+
     /// Gives the place of a login to others, once its offer is made.
     pub fn leave(&self, waiter: &Waiter) {
         self.queue().waiting.leave(waiter.place);
@@ -107,6 +112,8 @@ impl OfferMaker {
 /// OPAQUE over UDP, for one worker.
 pub(crate) struct OpaqueDatagrams {
     pub(crate) maker: OfferMaker,
+    /// In a table of their own, out of which logins by MD5, which cost less, push none.
+    welcomes: Welcomes,
 }
 
 impl OpaqueDatagrams {
@@ -114,7 +121,8 @@ impl OpaqueDatagrams {
     pub(crate) fn new(desk: OpaqueDesk, key: &[u8; 16], penalties: Arc<Penalties>) -> Self {
         let keyed = SipHasher24::new_with_key(key);
         let queue = Queue { waiting: Waiting::new(), offers: Offers::new(), keyed };
-        Self { maker: OfferMaker { desk, queue: Arc::new(Mutex::new(queue)), penalties } }
+        let maker = OfferMaker { desk, queue: Arc::new(Mutex::new(queue)), penalties };
+        Self { maker, welcomes: Welcomes::new(key) }
     }
 
     /// Another maker for the same logins.
@@ -161,13 +169,12 @@ impl OpaqueDatagrams {
 
     /// Judges a FINISH; `None` if its state cannot be used.
     pub(crate) fn finish<'a>(
-        &self,
+        &mut self,
         case: Case<'_>,
         finish: &Finish<'a>,
-        welcomes: &mut Welcomes,
         reply: &mut Vec<u8>,
     ) -> Option<Reaction<'a>> {
-        let sight = |login| welcomes.note(login, iter::empty(), finish.name);
+        let sight = |login| self.welcomes.note(login, iter::empty(), finish.name);
         self.maker.desk.finish(case, finish, sight, reply)
     }
 }

@@ -30,7 +30,7 @@ const TAG_LEN: usize = 16;
 const _: () = assert!(NONCE_LEN + BODY_LEN + TAG_LEN == STATE_LEN);
 
 /// What else is in the eight bytes of the tick: in the highest bit whether the source was known, in the next ones by
-/// which server a state was sealed, and then why the offer was made with the fake record.
+/// which worker a state was sealed, and then why the offer was made with the fake record.
 const KNOWN: u64 = 1 << 63;
 const SEALER_SHIFT: u32 = 40;
 const REASON_SHIFT: u32 = 37;
@@ -49,7 +49,7 @@ const NAME_AT: usize = PEER_AT + 18;
 #[derive(Clone)]
 pub(crate) struct Seal(XChaCha20Poly1305);
 
-/// Tells the servers that share keys apart, or the doors of one: 23 bits that a server draws.
+/// Tells the workers apart that share keys, of one server or of several: 23 bits that each draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sealer(u32);
 

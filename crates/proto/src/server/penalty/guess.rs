@@ -98,7 +98,8 @@ impl GuessTables {
 impl Penalties {
     /// The price of a guess against the budget of a day; absent where users are not counted.
     fn price_of_day(&self, uptime: Duration) -> Option<Price> {
-        self.guesses.names.as_ref().and_then(|_| Price::new(self.of_user(uptime).of(GUESSES_A_DAY), DAY))
+        let price = || Price::new(self.of_user(uptime).of(GUESSES_A_DAY), DAY).map(Price::in_advance);
+        self.guesses.names.as_ref().and_then(|_| price())
     }
 
     /// In which order the login of a peer is served.

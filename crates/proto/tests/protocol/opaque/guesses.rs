@@ -9,7 +9,7 @@ use letmein_auth_proto::client::Step;
 use letmein_auth_proto::opaque::client::Client;
 use letmein_auth_proto::opaque::stretching::Stretching;
 use letmein_auth_proto::server::event::{Event, Reason, Refusal};
-use letmein_auth_proto::server::penalty::{GuessBudgets, Penalties, Policy};
+use letmein_auth_proto::server::penalty::{Budget, GuessBudgets, Penalties, Policy};
 use letmein_auth_proto::server::{Keys, Seed, Server};
 use letmein_auth_proto::users::Users;
 use letmein_auth_proto::wire::Verdict;
@@ -22,16 +22,16 @@ use crate::link::opaque_client;
 
 /// A server with the usual budgets. What is known of its users is known to it alone.
 pub(super) struct Guarded {
-    server: Server,
-    penalties: Arc<Penalties>,
-    users: Users,
+    pub(super) server: Server,
+    pub(super) penalties: Arc<Penalties>,
+    pub(super) users: Users,
 }
 
 pub(super) fn server() -> Guarded {
     server_with(GuessBudgets::default())
 }
 
-fn server_with(of_guesses: GuessBudgets) -> Guarded {
+pub(super) fn server_with(of_guesses: GuessBudgets) -> Guarded {
     server_numbered(1, of_guesses)
 }
 
@@ -43,11 +43,20 @@ pub(super) fn server_of_cluster(number: u8) -> Guarded {
 
 fn server_numbered(number: u8, of_guesses: GuessBudgets) -> Guarded {
     let penalties = Arc::new(Penalties::new(&[number; 16], Policy { of_guesses, ..Policy::default() }));
+    worker(number, number, penalties)
+}
+
+fn worker(server: u8, seed: u8, penalties: Arc<Penalties>) -> Guarded {
     Guarded {
-        server: Server::new(&Keys::known(number), Seed([number; 32]), penalties.clone(), None),
+        server: Server::new(&Keys::known(server), Seed([seed; 32]), penalties.clone(), None),
         penalties,
         users: users_with(Stretching::NONE),
     }
+}
+
+/// Another worker of the first server.
+pub(super) fn worker_beside(first: &Guarded) -> Guarded {
+    worker(1, 2, first.penalties.clone())
 }
 
 /// One of several nodes among which the budgets of users are divided.
@@ -140,6 +149,21 @@ fn beyond_a_thousand_guesses_a_day_strangers_are_refused_and_known_sources_are_n
     let Event::Refused(Refusal { reason, .. }) = event else { panic!("{event:?}") };
     assert_eq!(reason, Reason::TriedTooOften, "the right password of a stranger");
     assert!(logs_in(&mut server, then, source(1), "alice", 3), "the right password of a known source");
+}
+
+#[test]
+fn the_thousandth_guess_of_a_day_is_one_and_the_next_is_not() {
+    let fast = Some(Budget { count: 255, window: Duration::from_secs(1) });
+    let mut server = server_with(GuessBudgets { of_user: fast, ..GuessBudgets::default() });
+    for number in 0..999 {
+        let now = at(1000.0 + f64::from(number) * 0.005);
+        assert!(guess(&mut server, now, source(number), "alice", number.into()));
+    }
+    let now = at(1005.0);
+    // It is given back.
+    assert!(logs_in(&mut server, now, source(2000), "alice", 2000));
+    assert!(guess(&mut server, now, source(2001), "alice", 2001));
+    assert!(!logs_in(&mut server, now, source(2002), "alice", 2002));
 }
 
 #[test]

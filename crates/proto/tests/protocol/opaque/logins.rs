@@ -1,12 +1,16 @@
 use std::time::Duration;
 
+use letmein_auth_proto::challenge::Challenge;
 use letmein_auth_proto::client::Step;
+use letmein_auth_proto::opaque::Binding;
+use letmein_auth_proto::opaque::client::Client;
 use letmein_auth_proto::opaque::stretching::Stretching;
+use letmein_auth_proto::opaque::wire::{ClientMessage, ServerMessage, decode_from_client};
 use letmein_auth_proto::server::Seed;
 use letmein_auth_proto::wire::Verdict;
 
 use super::{users, users_with};
-use crate::link::{SimulatedLogin, Simulation, Weather, opaque_client};
+use crate::link::{SimulatedLogin, Simulation, Weather, opaque_client, opaque_client_bound_to};
 use crate::{at, peer, server};
 
 /// 30 % loss and 5 % duplication, 100 to 300 ms each way.
@@ -60,6 +64,68 @@ fn a_password_that_is_stretched_logs_in() {
     let right = Simulation::new(calm(), &users, 1).opaque_login("alice", "right");
     let wrong = Simulation::new(calm(), &users, 1).opaque_login("alice", "wrong");
     assert_eq!([right.outcome, wrong.outcome], [Ok(Verdict::Welcome), Ok(Verdict::Refused)]);
+}
+
+/// The challenge of the BEGIN that a client says now, if it says one.
+fn begins_with(client: &mut Client) -> Option<Challenge> {
+    let Step::Send { bytes, .. } = client.next(Duration::ZERO) else { return None };
+    match decode_from_client(bytes) {
+        Ok(ClientMessage::Begin(begin)) => Some(begin.challenge),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_client_begins_again_five_times_and_once_for_each_challenge() {
+    let mut client = opaque_client("alice", "right", Duration::MAX, 1);
+    let hears = |client: &mut Client, message: ServerMessage<'_>| {
+        let mut bytes = Vec::new();
+        message.append_to(&mut bytes);
+        client.receive(Duration::ZERO, &bytes);
+    };
+    let [first, fifth, sixth] = [0, 5, 6].map(Challenge::from_random);
+    assert!(matches!(client.next(Duration::ZERO), Step::Send { .. }));
+    hears(&mut client, ServerMessage::Challenge(first));
+    assert_eq!(begins_with(&mut client), Some(first));
+    for challenge in (1..=5).map(Challenge::from_random) {
+        hears(&mut client, ServerMessage::Again(challenge));
+        assert_eq!(begins_with(&mut client), Some(challenge));
+        hears(&mut client, ServerMessage::Again(challenge));
+        assert_eq!(begins_with(&mut client), None);
+    }
+    hears(&mut client, ServerMessage::Again(sixth));
+    assert_eq!(begins_with(&mut client), None);
+    let Step::WaitUntil(resend) = client.next(Duration::ZERO) else { panic!("the login goes on") };
+    let Step::Send { bytes, .. } = client.next(resend) else { panic!("nothing is sent again") };
+    let Ok(ClientMessage::Begin(begin)) = decode_from_client(bytes) else { panic!("no BEGIN") };
+    assert_eq!(begin.challenge, fifth);
+}
+
+#[test]
+fn a_login_is_welcome_only_where_the_server_has_the_same_binding() {
+    let [gate, door, none] = [b"gate", b"door", &b""[..]].map(|bytes| Binding::new(bytes).unwrap());
+    for (of_client, of_server, expected) in [
+        (gate, gate, Verdict::Welcome),
+        (gate, door, Verdict::Refused),
+        (gate, none, Verdict::Refused),
+        (none, gate, Verdict::Refused),
+    ] {
+        let mut server = server(1).bound_to(of_server);
+        let mut client = opaque_client_bound_to(of_client, "alice", "right", Duration::MAX, 1);
+        let outcome = loop {
+            let mut reply = Vec::new();
+            match client.next(Duration::ZERO) {
+                Step::Send { bytes, .. } => {
+                    server.datagram(users(), at(100.0), peer("192.0.2.1:5000"), bytes, &mut reply);
+                }
+                Step::WaitUntil(_) => panic!("a reply is missing"),
+                Step::Done(outcome) => break outcome,
+            }
+            server.offer(users(), at(100.0), &mut reply);
+            client.receive(Duration::ZERO, &reply);
+        };
+        assert_eq!(outcome, Ok(expected));
+    }
 }
 
 #[test]
