@@ -30,8 +30,8 @@ pub struct Bound {
     pub sockets: Vec<Socket>,
 }
 
-/// Binds a socket for each worker; port 0 is any that is free. The kernel spreads the peers over the sockets, and each
-/// peer always reaches the same one while their number stays the same.
+/// Binds a socket for each worker; port 0 is any that is free. The kernel spreads the peers over the sockets, and what
+/// a peer sends to one of the server's addresses always reaches the same one while their number stays the same.
 ///
 /// The first is bound without sharing, so that a second server at the same address fails instead of getting a part of
 /// the peers.

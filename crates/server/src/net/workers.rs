@@ -46,8 +46,8 @@ pub(crate) type Work = Box<dyn FnOnce(Clock, Stop) -> io::Result<()> + Send>;
 
 impl Workers {
     /// Adds the workers of a door for logins. Those at one address share its peers, and the kernel sends all datagrams
-    /// of a peer to the same one. Each door has challenges of its own, so that an answer is good at one of them, unless
-    /// servers share keys.
+    /// of a peer to one of the server's addresses to the same one. Each door has challenges of its own, so that an
+    /// answer is good at one of them, unless servers share keys.
     pub(crate) fn add_logins(
         &mut self,
         kind: SocketKind,
